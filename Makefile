@@ -1,0 +1,81 @@
+# What CI runs is what you run: .ci/run and .github/workflows/ci.yml call the
+# targets below. "make help" lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+GO       ?= go
+FUZZTIME ?= 60s
+COVER    ?= cover.out
+
+# Every module of the repository, the root one first.
+MODULES := . $(patsubst ./%/go.mod,%,$(sort $(shell find . -mindepth 2 -name go.mod -not -path '*/.*/*')))
+
+# $(call in-modules,COMMAND) runs COMMAND in each module, up to the first that
+# fails.
+in-modules = @for module in $(MODULES); do echo "[$$module] $(strip $(1))"; (cd "$$module" && $(1)); done
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-8s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: ## run the file push example
+	cd examples/filepush && $(GO) run .
+
+.PHONY: test
+test: ## run all tests
+	$(call in-modules,$(GO) test ./...)
+
+.PHONY: race
+race: ## run all tests under the race detector
+	$(call in-modules,$(GO) test -race ./...)
+
+.PHONY: bench
+bench: ## run the benchmarks
+	cd test/bench && $(GO) test -run '^$$' -bench . ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (60s) each
+	@packages=$$($(GO) list ./...); \
+	for package in $$packages; do \
+		listed=$$($(GO) test -list '^Fuzz' "$$package"); \
+		for target in $$(sed -n '/^Fuzz/p' <<<"$$listed"); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: cover
+cover: ## measure the coverage of the root module
+	$(GO) test -coverpkg=./... -coverprofile=$(COVER) ./...
+	@$(GO) tool cover -func=$(COVER) | tail -n 1
+
+.PHONY: lint
+lint: vet format static tidy modern ## check everything that needs no test run
+
+.PHONY: vet
+vet:
+	$(call in-modules,$(GO) vet ./...)
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: static
+static:
+	$(call in-modules,$(GO) tool -modfile=$(CURDIR)/tools/go.mod staticcheck ./...)
+
+.PHONY: tidy
+tidy:
+	$(call in-modules,$(GO) mod tidy -diff)
+
+# "go fix -diff" exists since Go 1.26.
+.PHONY: modern
+modern:
+	@if $(GO) version | grep -qE ' go1\.25(\.|rc| )'; then \
+		echo "go fix -diff: passed over, it needs Go 1.26"; \
+	else \
+		for module in $(MODULES); do echo "[$$module] $(GO) fix -diff ./..."; (cd "$$module" && $(GO) fix -diff ./...); done; \
+	fi

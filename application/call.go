@@ -1,0 +1,178 @@
+package application
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// headRoom is how long a head may be without an allocation.
+const headRoom = 192
+
+// Call calls a method of the peer and waits for its response, at most until ctx
+// or a timeout ends; then it returns context.Canceled or
+// context.DeadlineExceeded, and the handler's context ends too. An error of the
+// handler is a *geminio.RemoteError with its text, and comes with the response.
+func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
+	var room [headRoom]byte
+	var op operation
+	if err := s.prepareCall(ctx, &op, room[:0], method, req, opts); err != nil {
+		return nil, err
+	}
+	resp, err := s.do(ctx, &op)
+	if resp == nil {
+		return nil, err
+	}
+	s.nameResponse(resp, method, req.ID())
+	return resp, err
+}
+
+// CallAsync is Call without the wait: the returned Call, with its Response or
+// Error, is sent to ch when it is over. If ch is nil, a channel with room for it
+// is made; it is the Call's Done. What cannot be sent at once is sent when there
+// is room, or forgotten when the End is over. CallAsync waits for nothing but
+// the credit that the request needs.
+func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
+	var room [headRoom]byte
+	var op operation
+	if err := s.prepareCall(ctx, &op, room[:0], method, req, opts); err != nil {
+		return nil, err
+	}
+	if ch == nil {
+		ch = make(chan *geminio.Call, 1)
+	}
+	c := &geminio.Call{Method: method, Request: req, Done: ch}
+	_, err := s.start(ctx, &op, func(p *pending) {
+		if p.resp != nil {
+			s.nameResponse(p.resp, method, req.ID())
+			c.Response = p.resp
+		}
+		c.Error = p.err
+		hand(s.end, ch, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// hand sends v to ch: at once, or in a goroutine of its own where ch is full.
+func hand[T any](e *End, ch chan T, v T) {
+	select {
+	case ch <- v:
+		return
+	default:
+	}
+	go func() {
+		select {
+		case ch <- v:
+		case <-e.over:
+		}
+	}()
+}
+
+// prepareCall checks a call and makes its operation, with the head in room if it
+// fits.
+func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request, opts []*options.CallOptions) error {
+	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
+		return err
+	}
+	if len(method) > packet.MaxName {
+		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	}
+	if err := s.closed(); err != nil {
+		return err
+	}
+	if s.end.cfg.CheckRemote && !s.methods().hasRemote(method) {
+		return geminio.ErrRemoteRPCUnregistered
+	}
+	op.typ = packet.TypeRequest
+	op.timeout = max(req.Timeout(), 0)
+	if len(opts) > 0 {
+		if t := options.MergeCallOptions(opts...).Timeout; t != nil {
+			op.timeout = max(*t, 0)
+		}
+	}
+	p := packet.Request{
+		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Custom: req.Custom(),
+	}
+	op.head, op.data = p.Append(room), req.Data()
+	return nil
+}
+
+// closed returns io.EOF if the stream or its End has ended.
+func (s *Stream) closed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return io.EOF
+	}
+	return nil
+}
+
+func (s *Stream) nameResponse(r *response, method string, id uint64) {
+	r.id, r.method, r.clientID, r.streamID = id, method, s.ClientID(), s.StreamID()
+}
+
+// takeResponse takes the peer's response to a call.
+func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) error {
+	m, err := packet.ParseResponse(body)
+	if err != nil {
+		return err
+	}
+	p := e.pending.takeOut(call, packet.TypeRequest)
+	if p == nil {
+		return nil // nobody waits any more
+	}
+	r := &response{err: remoteError(m.Code, m.Text)}
+	r.custom, r.data = keep(m.Custom, m.Data, owned)
+	p.complete(r, r.err)
+	return nil
+}
+
+// keep returns custom and data, which stand one behind the other, to be kept: as
+// they are if the memory is owned, else copied with one allocation.
+func keep(custom, data []byte, owned bool) ([]byte, []byte) {
+	n := len(custom)
+	if !owned && n+len(data) > 0 {
+		both := make([]byte, n+len(data))
+		copy(both, custom)
+		copy(both[n:], data)
+		custom, data = both[:n:n], both[n:]
+	}
+	if n == 0 {
+		custom = nil
+	}
+	if len(data) == 0 {
+		data = nil
+	}
+	return custom, data
+}
+
+// respond sends the response of a handler. It is called off the reading
+// goroutine, since a large response may have to wait for credit.
+func (s *Stream) respond(call uint64, r *response, code geminio.Code, gather bool) {
+	m := packet.Response{Custom: r.custom}
+	if r.err != nil {
+		m.Code, m.Text = uint32(code), r.err.Error()
+	}
+	var room [headRoom]byte
+	err := s.Send(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), r.data, gather)
+	if _, tooLarge := err.(*geminio.LimitError); tooLarge {
+		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
+		s.Send(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), nil, gather)
+	}
+	// Any other error is the stream's end, which the caller is told by itself.
+}
+
+// deadlineIn is when a timeout that begins now is over; zero if there is none.
+func deadlineIn(timeout time.Duration) time.Time {
+	if timeout <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(timeout)
+}

@@ -1,0 +1,110 @@
+package application
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio/internal/clock"
+)
+
+// handlerContext is the context of a running handler. It ends with the caller's
+// wait, the stream or the handler. The channel and the timer are made only if
+// somebody asks for Done.
+type handlerContext struct {
+	clock    clock.Clock
+	deadline time.Time // zero: none
+
+	mu    sync.Mutex
+	err   error
+	done  chan struct{}
+	timer clock.Timer
+	after map[*func()]struct{} // see AfterFunc
+}
+
+var _ context.Context = (*handlerContext)(nil)
+
+// Deadline implements context.Context.
+func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Value implements context.Context: there are none.
+func (c *handlerContext) Value(any) any { return nil }
+
+// Done implements context.Context.
+func (c *handlerContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		} else {
+			c.startTimer()
+		}
+	}
+	return c.done
+}
+
+// startTimer has the context end at its deadline. c.mu is held.
+func (c *handlerContext) startTimer() {
+	if c.timer == nil && !c.deadline.IsZero() {
+		c.timer = c.clock.AfterFunc(time.Until(c.deadline), func() { c.end(context.DeadlineExceeded) })
+	}
+}
+
+// Err implements context.Context.
+func (c *handlerContext) Err() error {
+	c.mu.Lock()
+	err := c.err
+	c.mu.Unlock()
+	if err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		c.end(context.DeadlineExceeded)
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// AfterFunc has f called in a goroutine of its own when the context has ended.
+// Package context uses it for contexts that are derived from this one, which
+// then need no goroutine each.
+func (c *handlerContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	c.startTimer()
+	if c.after == nil {
+		c.after = make(map[*func()]struct{})
+	}
+	key := &f
+	c.after[key] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waits := c.after[key]
+		delete(c.after, key)
+		return waits
+	}
+}
+
+// end ends the context, the first time it is called.
+func (c *handlerContext) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	if c.done != nil {
+		close(c.done)
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for f := range c.after {
+		go (*f)()
+	}
+	c.after = nil
+}

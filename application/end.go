@@ -1,0 +1,236 @@
+package application
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/multiplexer"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// Hooks are functions of the user. Each may be nil. They are called one after
+// the other, never by the reading goroutine, and may use the End.
+type Hooks struct {
+	Offline            func(delegate.ConnDescriber)
+	Heartbeat          func(delegate.ConnDescriber)
+	DialogueOnline     func(delegate.DialogueDescriber) error
+	DialogueOffline    func(delegate.DialogueDescriber)
+	RemoteRegistration func(method string, clientID, streamID uint64)
+	AcceptStream       func(geminio.Stream)
+	ClosedStream       func(geminio.Stream)
+}
+
+// Config is what an End has to know.
+type Config struct {
+	Hooks          Hooks
+	IDs            packet.PacketFactory
+	Limits         multiplexer.Limits
+	LocalMethods   []*geminio.MethodRPC // of the default stream
+	RemoteMethods  []string             // to wait for, on the default stream
+	CheckRemote    bool                 // refuse calls of methods that the peer has not registered
+	MaxWorkersIdle int                  // goroutines kept for the next requests; 0 takes 64
+}
+
+// End is one side of a connection. All its methods are safe for concurrent use.
+type End struct {
+	*Stream // the default one
+
+	// Read-only.
+	cfg *Config
+	c   *conn.Conn
+	mux *multiplexer.Mux
+	log *slog.Logger
+
+	events  events
+	pending pendingTable
+	serving servingTable
+	workers workers
+	remotes atomic.Int64 // methods that the peer has registered, on all streams
+
+	unanswered atomic.Int64 // messages that came and have no answer yet
+	draining   atomic.Bool  // Shutdown waits for quiet
+
+	mu    sync.Mutex
+	cause error         // why the End ended; set once
+	away  packet.Notice // what the peer said on going away
+	quiet chan struct{} // closed when nothing is under way; nil if nobody waits
+	over  chan struct{} // closed with the end
+}
+
+// New makes an End over c, on which the handshake is done, registers the local
+// methods and waits for the remote ones, at most until ctx ends. On an error the
+// connection is closed.
+func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
+	e := &End{cfg: cfg, c: c, log: c.Log(), over: make(chan struct{})}
+	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
+	e.Stream = e.newStream(e.mux.Main())
+	e.workers.init(c.Clock(), cfg.MaxWorkersIdle)
+	for _, m := range cfg.LocalMethods {
+		if m != nil {
+			e.methods().set(m.Method, m.RPC)
+		}
+	}
+	e.mux.Start()
+	if err := e.introduce(ctx); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// introduce exchanges the methods of the constructor.
+func (e *End) introduce(ctx context.Context) error {
+	for _, m := range e.cfg.LocalMethods {
+		if m == nil {
+			continue
+		}
+		if err := e.announce(ctx, m.Method); err != nil {
+			return e.constructError(err)
+		}
+	}
+	if len(e.cfg.RemoteMethods) == 0 {
+		return nil
+	}
+	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.over))
+}
+
+// constructError tells a constructor's user why the connection ended, instead of
+// only that it did.
+func (e *End) constructError(err error) error {
+	if err != io.EOF {
+		return err
+	}
+	if cause := e.c.Cause(); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// OpenStream opens a stream and waits until the peer has accepted it. A refusal
+// is a *geminio.RefusedError; after the end it returns io.EOF, on an End that is
+// shutting down geminio.ErrGoingAway.
+func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	opt := options.MergeOpenStreamOptions(opts...)
+	peer := ""
+	if opt.Peer != nil {
+		peer = *opt.Peer
+	}
+	d := e.mux.NewDialogue(peer, slices.Clone(opt.Meta))
+	s := e.newStream(d)
+	if err := e.mux.Open(d); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// AcceptStream returns the next stream that the peer has opened. After the end
+// it returns io.EOF.
+func (e *End) AcceptStream() (geminio.Stream, error) {
+	d, err := e.mux.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return d.Owner.(*Stream), nil
+}
+
+// Accept is AcceptStream.
+func (e *End) Accept() (net.Conn, error) {
+	s, err := e.AcceptStream()
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Addr is LocalAddr.
+func (e *End) Addr() net.Addr { return e.LocalAddr() }
+
+// ListStreams returns all open streams, the default one first.
+func (e *End) ListStreams() []geminio.Stream {
+	all := e.mux.Dialogues()
+	streams := make([]geminio.Stream, len(all))
+	for i, d := range all {
+		streams[i] = d.Owner.(*Stream)
+	}
+	if len(streams) > 0 {
+		streams[0] = e // the End is its own default stream
+	}
+	return streams
+}
+
+// Close ends everything: whatever waits returns at once. It delivers what was
+// written, and waits for that within the connection's time for lingering.
+func (e *End) Close() error {
+	e.mux.Close(io.EOF, packet.Notice{})
+	<-e.c.Done()
+	return nil
+}
+
+// CloseWrite ends the raw bytes of the default stream; everything else goes on.
+func (e *End) CloseWrite() error { return e.Stream.CloseWrite() }
+
+// Shutdown lets nothing new begin, neither here nor at the peer, waits until the
+// calls, messages and streams that are under way have ended, and closes the End.
+// When ctx is done before, it closes the End at once and returns ctx's error.
+func (e *End) Shutdown(ctx context.Context) error {
+	return e.shutdown(ctx, packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()})
+}
+
+func (e *End) shutdown(ctx context.Context, n packet.Notice) error {
+	e.mux.GoAway(n)
+	e.draining.Store(true)
+	e.mu.Lock()
+	if e.quiet == nil {
+		e.quiet = make(chan struct{})
+	}
+	quiet := e.quiet
+	e.mu.Unlock()
+	e.settle()
+	var err error
+	select {
+	case <-quiet:
+	case <-e.over:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.Close()
+	return err
+}
+
+// settle is called when something that was under way has ended.
+func (e *End) settle() {
+	if !e.draining.Load() {
+		return
+	}
+	if e.pending.empty() && e.serving.empty() && e.unanswered.Load() == 0 && e.mux.Idle() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		select {
+		case <-e.quiet:
+		default:
+			close(e.quiet)
+		}
+	}
+}
+
+// Cause returns why the End ended, or nil if it has not.
+func (e *End) Cause() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cause
+}
+
+// Over is closed when the End has ended.
+func (e *End) Over() <-chan struct{} { return e.over }
+
+// Conn returns the connection.
+func (e *End) Conn() *conn.Conn { return e.c }

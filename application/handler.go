@@ -1,0 +1,163 @@
+package application
+
+import (
+	"fmt"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
+	"github.com/singchia/geminio/packet"
+)
+
+// handler is an End as its Mux sees it.
+type handler End
+
+// Opened implements multiplexer.Handler.
+func (h *handler) Opened(d *multiplexer.Dialogue) {
+	e := (*End)(h)
+	s := e.newStream(d)
+	s.announced = true
+	hooks := &e.cfg.Hooks
+	if hooks.DialogueOnline == nil && hooks.AcceptStream == nil {
+		s.online = true
+		d.Accept(true)
+		return
+	}
+	e.events.post(func() {
+		if hooks.DialogueOnline != nil {
+			if err := hooks.DialogueOnline(d); err != nil {
+				d.Refuse(packet.Notice{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+				return
+			}
+		}
+		s.online = true
+		d.Accept(hooks.AcceptStream == nil)
+		if hooks.AcceptStream != nil {
+			hooks.AcceptStream(s)
+		}
+	})
+}
+
+// Accepted implements multiplexer.Handler.
+func (h *handler) Accepted(d *multiplexer.Dialogue) {
+	e := (*End)(h)
+	s := d.Owner.(*Stream)
+	hooks := &e.cfg.Hooks
+	e.events.post(func() {
+		s.online = true
+		if hooks.DialogueOnline == nil {
+			return
+		}
+		if err := hooks.DialogueOnline(d); err != nil {
+			d.Reset(packet.Notice{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+		}
+	})
+	s.mu.Lock()
+	s.announced = true
+	ended := s.ended
+	s.mu.Unlock()
+	if ended {
+		e.streamOffline(s)
+	}
+}
+
+// Closed implements multiplexer.Handler.
+func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
+	e := (*End)(h)
+	s := d.Owner.(*Stream)
+	s.mu.Lock()
+	s.ended = true
+	announced := s.announced
+	s.mu.Unlock()
+	s.endWork(cause)
+	if announced {
+		e.streamOffline(s)
+	}
+}
+
+// streamOffline tells the user of a stream's end.
+func (e *End) streamOffline(s *Stream) {
+	hooks := &e.cfg.Hooks
+	e.events.post(func() {
+		if s.online {
+			if hooks.DialogueOffline != nil {
+				hooks.DialogueOffline(s.Dialogue)
+			}
+			if hooks.ClosedStream != nil {
+				hooks.ClosedStream(s)
+			}
+		}
+		s.Dialogue.Forget()
+		e.settle()
+	})
+}
+
+// Beat implements multiplexer.Handler.
+func (h *handler) Beat() {
+	if f := h.cfg.Hooks.Heartbeat; f != nil {
+		(*End)(h).events.post(func() { f(h.c) })
+	}
+}
+
+// GoAway implements multiplexer.Handler.
+func (h *handler) GoAway(n packet.Notice) {
+	h.mu.Lock()
+	h.away = n
+	h.mu.Unlock()
+}
+
+// End implements multiplexer.Handler.
+func (h *handler) End(cause error) {
+	e := (*End)(h)
+	e.mu.Lock()
+	e.cause = cause
+	e.mu.Unlock()
+	close(e.over)
+	e.pending.end()
+	e.Stream.endWork(cause)
+	e.serving.endAll()
+	e.workers.end()
+	e.events.last(func() {
+		if f := e.cfg.Hooks.Offline; f != nil {
+			f(e.c)
+		}
+	})
+}
+
+// Packet implements multiplexer.Handler.
+func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+	e := (*End)(h)
+	s := d.Owner.(*Stream)
+	switch typ {
+	case packet.TypeRequest:
+		return e.takeRequest(s, call, body, owned)
+	case packet.TypeResponse:
+		return e.takeResponse(s, call, body, owned)
+	case packet.TypeMessage:
+		return e.takeMessage(s, call, body, owned)
+	case packet.TypeRegister:
+		return e.takeRegister(s, call, body)
+	case packet.TypeAck, packet.TypeRegistered:
+		a, err := packet.ParseAnswer(typ, body)
+		if err != nil {
+			return err
+		}
+		e.takeAnswer(s, call, typ, a)
+	case packet.TypeCancel:
+		a, err := packet.ParseAnswer(typ, body)
+		if err != nil {
+			return err
+		}
+		e.serving.cancel(call, a)
+	default:
+		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
+	}
+	return nil
+}
+
+// remoteError makes an error of what the other side reported, or nil of nothing.
+func remoteError(code uint32, text string) error {
+	if code == uint32(geminio.CodeOK) {
+		return nil
+	}
+	return &geminio.RemoteError{Code: geminio.Code(code), Text: text}
+}

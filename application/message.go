@@ -1,0 +1,296 @@
+package application
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// message implements geminio.Message, at both sides.
+type message struct {
+	id, clientID, streamID uint64
+	timeout                time.Duration
+	topic                  string
+	data, custom           []byte
+	cnss                   options.Cnss
+
+	// The receiver's; s is nil at the publisher.
+	s        *Stream
+	call     uint64
+	size     int
+	answered atomic.Bool
+}
+
+var _ geminio.Message = (*message)(nil)
+
+func (m *message) ID() uint64                  { return m.id }
+func (m *message) StreamID() uint64            { return m.streamID }
+func (m *message) ClientID() uint64            { return m.clientID }
+func (m *message) Timeout() time.Duration      { return m.timeout }
+func (m *message) Topic() string               { return m.topic }
+func (m *message) Cnss() options.Cnss          { return m.cnss }
+func (m *message) Data() []byte                { return m.data }
+func (m *message) Custom() []byte              { return m.custom }
+func (m *message) SetTimeout(d time.Duration)  { m.timeout = d }
+func (m *message) SetCustom(custom []byte)     { m.custom = custom }
+func (m *message) SetTopic(topic string)       { m.topic = topic }
+func (m *message) SetClientID(clientID uint64) { m.clientID = clientID }
+func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
+
+// Done tells the publisher that the message was dealt with. It returns
+// geminio.ErrAnswered if the message has its answer already, and io.EOF if the
+// stream has ended. At the publisher, and for a message that is sent at most
+// once, it does nothing.
+func (m *message) Done() error { return m.answer(packet.Answer{}) }
+
+// Error tells the publisher that the message could not be dealt with, and why:
+// Publish returns the text. Otherwise it is like Done; a nil err is Done.
+func (m *message) Error(err error) error {
+	if err == nil {
+		return m.Done()
+	}
+	return m.answer(packet.Answer{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+}
+
+func (m *message) answer(a packet.Answer) error {
+	if m.s == nil || m.cnss != options.CnssAtLeastOnce {
+		return nil
+	}
+	if m.answered.Swap(true) {
+		return geminio.ErrAnswered
+	}
+	e := m.s.end
+	others := e.unanswered.Add(-1) > 0
+	var room [64]byte
+	err := m.s.Send(context.Background(), 0, packet.TypeAck, m.call, a.Append(room[:0]), nil, others)
+	e.settle()
+	return err
+}
+
+// NewMessage makes a message for this stream, to be delivered at least once
+// unless an option says otherwise. The data is not copied: it must not change
+// until Publish has returned.
+func (s *Stream) NewMessage(data []byte, opts ...*options.NewMessageOptions) geminio.Message {
+	m := &message{
+		id: s.end.cfg.IDs.NewPacketID(), clientID: s.ClientID(), streamID: s.StreamID(),
+		data: data, cnss: options.CnssAtLeastOnce,
+	}
+	if len(opts) > 0 {
+		opt := options.MergeNewMessageOptions(opts...)
+		m.custom = opt.Custom
+		if opt.Cnss != nil {
+			m.cnss = *opt.Cnss
+		}
+		if opt.Topic != nil {
+			m.topic = *opt.Topic
+		}
+	}
+	return m
+}
+
+// Publish sends a message and returns when its receiver has said Done (nil) or
+// Error (a *geminio.RemoteError with its text), or when ctx or a timeout ends. A
+// message to be delivered at most once is only sent.
+func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
+	var room [headRoom]byte
+	var op operation
+	if err := s.preparePublish(ctx, &op, room[:0], msg, opts); err != nil {
+		return err
+	}
+	if msg.Cnss() == options.CnssAtMostOnce {
+		return s.sendOnce(ctx, &op)
+	}
+	_, err := s.do(ctx, &op)
+	return err
+}
+
+// PublishAsync is Publish without the wait: the returned Publish, with its Error,
+// is sent to ch when it is over. About ch, see CallAsync. It waits for nothing
+// but the credit that the message needs.
+func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
+	var room [headRoom]byte
+	var op operation
+	if err := s.preparePublish(ctx, &op, room[:0], msg, opts); err != nil {
+		return nil, err
+	}
+	if ch == nil {
+		ch = make(chan *geminio.Publish, 1)
+	}
+	p := &geminio.Publish{Message: msg, Done: ch}
+	if msg.Cnss() == options.CnssAtMostOnce {
+		if err := s.sendOnce(ctx, &op); err != nil {
+			return nil, err
+		}
+		hand(s.end, ch, p)
+		return p, nil
+	}
+	_, err := s.start(ctx, &op, func(w *pending) {
+		p.Error = w.err
+		hand(s.end, ch, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// sendOnce sends a message that nobody answers. A large one is copied, since its
+// publisher may use the memory again.
+func (s *Stream) sendOnce(ctx context.Context, op *operation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(op.data) > 1<<10 {
+		op.data = bytes.Clone(op.data)
+	}
+	return s.Send(ctx, op.timeout, op.typ, 0, op.head, op.data, false)
+}
+
+func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message, opts []*options.PublishOptions) error {
+	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
+		return err
+	}
+	topic := msg.Topic()
+	if len(topic) > packet.MaxName {
+		return &geminio.LimitError{What: "topic", Value: uint64(len(topic)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	}
+	if err := s.closed(); err != nil {
+		return err
+	}
+	cnss := msg.Cnss()
+	if cnss != options.CnssAtMostOnce && cnss != options.CnssAtLeastOnce {
+		return errors.New("publish: the message's cnss is neither at most once nor at least once")
+	}
+	op.typ = packet.TypeMessage
+	op.timeout = max(msg.Timeout(), 0)
+	if len(opts) > 0 {
+		if t := options.MergePublishOptions(opts...).Timeout; t != nil {
+			op.timeout = max(*t, 0)
+		}
+	}
+	p := packet.Message{
+		ID: msg.ID(), Timeout: remaining(ctx, op.timeout), Cnss: uint8(cnss),
+		Topic: stringBytes(topic), Custom: msg.Custom(),
+	}
+	op.head, op.data = p.Append(room), msg.Data()
+	return nil
+}
+
+// takeMessage puts a message of the peer into its stream's inbox.
+func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error {
+	p, err := packet.ParseMessage(body)
+	if err != nil {
+		return err
+	}
+	m := &message{
+		id: p.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: p.Timeout,
+		cnss: options.Cnss(p.Cnss), s: s, call: call, size: len(body),
+	}
+	m.custom, m.data = keep(p.Custom, p.Data, owned)
+	if m.cnss == options.CnssAtLeastOnce {
+		e.unanswered.Add(1)
+	}
+	s.inbox().put(m, p.Topic)
+	return nil
+}
+
+// Receive returns the next message of the peer, which is to be answered with
+// Done or Error. When ctx ends before, it returns its error; when the stream has
+// ended and all that came was received, io.EOF.
+func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
+	m, err := s.inbox().get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Release(packet.TypeMessage, m.size)
+	return m, nil
+}
+
+// inbox has the messages that came and were not received. Credit bounds it.
+type inbox struct {
+	ready chan struct{} // has room for one; holds one if there is something to get
+
+	mu    sync.Mutex
+	queue []*message
+	first int
+	topic string // the last one: most messages of a stream share it
+	over  bool
+}
+
+func newInbox(over bool) *inbox {
+	b := &inbox{ready: make(chan struct{}, 1), over: over}
+	if over {
+		b.signal()
+	}
+	return b
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) put(m *message, topic []byte) {
+	b.mu.Lock()
+	if b.topic != string(topic) {
+		b.topic = string(topic)
+	}
+	m.topic = b.topic
+	b.queue = append(b.queue, m)
+	b.mu.Unlock()
+	b.signal()
+}
+
+func (b *inbox) end() {
+	b.mu.Lock()
+	b.over = true
+	b.mu.Unlock()
+	b.signal()
+}
+
+func (b *inbox) get(ctx context.Context) (*message, error) {
+	for {
+		if m, err := b.next(); m != nil || err != nil {
+			return m, err
+		}
+		select {
+		case <-b.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// next returns the next message, or io.EOF, or neither if there is none. Whoever
+// takes one sees to it that the next waiter looks too.
+func (b *inbox) next() (*message, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.first == len(b.queue) {
+		if b.over {
+			b.signal()
+			return nil, io.EOF
+		}
+		return nil, nil
+	}
+	m := b.queue[b.first]
+	b.queue[b.first] = nil
+	b.first++
+	if b.first == len(b.queue) {
+		b.queue, b.first = b.queue[:0], 0
+	}
+	if b.first < len(b.queue) || b.over {
+		b.signal()
+	}
+	return m, nil
+}

@@ -1,0 +1,194 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"sync"
+	"unsafe"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// What a peer may register on one connection.
+const (
+	maxRemoteMethods = 1 << 14
+	maxMethodName    = 1 << 10 // bytes
+)
+
+// methods are the methods of a stream: those that are served here, and those
+// that the peer has told of.
+type methods struct {
+	mu     sync.RWMutex
+	local  map[string]method
+	hijack geminio.HijackRPC // nil: none
+	match  *regexp.Regexp    // nil: every method
+	want   bool              // whether those that match are hijacked, or the others
+	remote map[string]bool
+	news   chan struct{} // closed when remote grows; nil if nobody waits
+}
+
+type method struct {
+	name string
+	rpc  geminio.RPC
+}
+
+func (m *methods) set(name string, rpc geminio.RPC) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.local == nil {
+		m.local = make(map[string]method)
+	}
+	m.local[name] = method{name, rpc}
+}
+
+// find returns who serves a method, and the name as a string: nobody, if both
+// are nil.
+func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
+	s.mu.Lock()
+	m := s.rpc
+	s.mu.Unlock()
+	if m == nil {
+		return string(name), nil, nil
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.want) {
+		return string(name), nil, m.hijack
+	}
+	if found, ok := m.local[string(name)]; ok {
+		return found.name, found.rpc, nil
+	}
+	return string(name), nil, nil
+}
+
+func (m *methods) hasRemote(name string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.remote[name]
+}
+
+// addRemote notes a method that the peer has registered. It reports whether it
+// is new.
+func (m *methods) addRemote(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.remote[name] {
+		return false
+	}
+	if m.remote == nil {
+		m.remote = make(map[string]bool)
+	}
+	m.remote[name] = true
+	m.wake()
+	return true
+}
+
+// wake wakes who waits for remote methods. m.mu is held.
+func (m *methods) wake() {
+	if m.news != nil {
+		close(m.news)
+		m.news = nil
+	}
+}
+
+// waitRemote waits until the peer has registered all the names.
+func (m *methods) waitRemote(ctx context.Context, names []string, over <-chan struct{}) error {
+	for _, name := range names {
+		for {
+			m.mu.Lock()
+			have := m.remote[name]
+			if m.news == nil {
+				m.news = make(chan struct{})
+			}
+			news := m.news
+			m.mu.Unlock()
+			if have {
+				break
+			}
+			select {
+			case <-news:
+			case <-over:
+				return io.EOF
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for the peer to register %q: %w", name, ctx.Err())
+			}
+		}
+	}
+	return nil
+}
+
+// Register lets the peer call a method on this stream, and returns when the peer
+// has taken note. A method that was registered before is replaced.
+func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) error {
+	if rpc == nil {
+		return errors.New("register: the rpc is nil")
+	}
+	if len(method) > maxMethodName {
+		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: maxMethodName, Err: geminio.ErrTooLarge}
+	}
+	if err := s.closed(); err != nil {
+		return err
+	}
+	s.methods().set(method, rpc)
+	return s.announce(ctx, method)
+}
+
+// announce tells the peer of a method and waits until it has taken note.
+func (s *Stream) announce(ctx context.Context, method string) error {
+	_, err := s.do(ctx, &operation{typ: packet.TypeRegister, head: []byte(method)})
+	return err
+}
+
+// takeRegister takes note of a method of the peer.
+func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
+	a := packet.Answer{}
+	switch {
+	case len(name) > maxMethodName:
+		a = packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: fmt.Sprintf("method name of %d bytes exceeds %d", len(name), maxMethodName)}
+	case e.remotes.Load() >= maxRemoteMethods:
+		a = packet.Answer{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many methods: %d are registered", maxRemoteMethods)}
+	default:
+		method := string(name)
+		if s.methods().addRemote(method) {
+			e.remotes.Add(1)
+		}
+		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
+			clientID, streamID := s.ClientID(), s.StreamID()
+			e.events.post(func() { f(method, clientID, streamID) })
+		}
+	}
+	s.Post(packet.TypeRegistered, call, a.Append(nil))
+	s.Release(packet.TypeRegister, len(name))
+	return nil
+}
+
+// Hijack has calls on this stream handled by rpc, before any registered method:
+// all of them, or those whose method matches or does not match a pattern. The
+// last Hijack wins. It returns an error if the pattern is not a regular
+// expression.
+func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
+	opt := options.MergeHijackOptions(opts...)
+	var match *regexp.Regexp
+	want := true
+	if opt.Pattern != nil {
+		re, err := regexp.Compile(*opt.Pattern)
+		if err != nil {
+			return fmt.Errorf("hijack: %w", err)
+		}
+		match = re
+		want = opt.Match == nil || *opt.Match
+	}
+	m := s.methods()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hijack, m.match, m.want = rpc, match, want
+	return nil
+}
+
+// stringBytes returns the bytes of s, which must not be changed.
+func stringBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

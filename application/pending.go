@@ -1,0 +1,289 @@
+package application
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/packet"
+)
+
+// pending is something that waits for the peer's answer: a call, a message, a
+// registration. Whoever takes it out of the table, and only he, completes it.
+type pending struct {
+	call uint64
+	typ  packet.Type
+	s    *Stream
+
+	// The result, set before done is signaled or async is called.
+	resp *response // of a call that was answered
+	err  error
+
+	done  chan struct{}    // has room for one
+	async func(p *pending) // instead of done
+
+	// What ends the wait of an async one; guarded by the table's lock until it is
+	// taken out.
+	timer   clock.Timer
+	unwatch func() bool
+}
+
+// pendingTable has all that waits in an End.
+type pendingTable struct {
+	mu   sync.Mutex
+	last uint64
+	wait map[uint64]*pending
+	free []*pending
+	over bool
+}
+
+// maxFree bounds the entries that are kept for the next ones.
+const maxFree = 128
+
+// begin makes an entry, or returns nil after the end. It tells whether there are
+// others.
+func (t *pendingTable) begin(s *Stream, typ packet.Type, async func(*pending)) (p *pending, others bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return nil, false
+	}
+	if n := len(t.free); n > 0 && async == nil {
+		p, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		p = &pending{done: make(chan struct{}, 1)}
+	}
+	if t.wait == nil {
+		t.wait = make(map[uint64]*pending)
+	}
+	t.last++
+	p.call, p.typ, p.s, p.async = t.last, typ, s, async
+	t.wait[p.call] = p
+	return p, len(t.wait) > 1
+}
+
+// takeOut takes the entry of that number and type out, or returns nil if it is
+// gone.
+func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.wait[call]
+	if p == nil || p.typ != typ {
+		return nil
+	}
+	delete(t.wait, call)
+	return p
+}
+
+// recycle keeps p, whose result was taken, for the next begin.
+func (t *pendingTable) recycle(p *pending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.free) < maxFree {
+		*p = pending{done: p.done}
+		t.free = append(t.free, p)
+	}
+}
+
+func (t *pendingTable) empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.wait) == 0
+}
+
+// end lets nothing begin any more.
+func (t *pendingTable) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+}
+
+// endStream completes all that waits on a stream that has ended.
+func (t *pendingTable) endStream(s *Stream, cause error) {
+	var all []*pending
+	t.mu.Lock()
+	for call, p := range t.wait {
+		if p.s == s {
+			delete(t.wait, call)
+			all = append(all, p)
+		}
+	}
+	t.mu.Unlock()
+	for _, p := range all {
+		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: true, Cause: cause})
+	}
+}
+
+// complete gives the result to who waits for it. The caller has taken p out.
+func (p *pending) complete(resp *response, err error) {
+	s := p.s
+	if p.typ != packet.TypeMessage {
+		s.Answered()
+	}
+	p.resp, p.err = resp, err
+	if p.async == nil {
+		p.done <- struct{}{}
+	} else {
+		if p.timer != nil {
+			p.timer.Stop()
+		}
+		if p.unwatch != nil {
+			p.unwatch()
+		}
+		p.async(p)
+	}
+	s.end.settle()
+}
+
+// operation is what a user asks for: to send something and to wait for the
+// answer.
+type operation struct {
+	typ        packet.Type
+	head, data []byte
+	timeout    time.Duration // 0: none
+}
+
+// start sends an operation's packet. On an error nothing waits any more. If
+// async is set, it is called with the result instead of wait.
+func (s *Stream) start(ctx context.Context, op *operation, async func(*pending)) (*pending, error) {
+	e := s.end
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p, others := e.pending.begin(s, op.typ, async)
+	if p == nil {
+		return nil, io.EOF
+	}
+	call := p.call
+	if async != nil {
+		e.arm(ctx, op, p)
+	}
+	err := s.Send(ctx, op.timeout, op.typ, call, op.head, op.data, others)
+	if err == nil {
+		return p, nil
+	}
+	taken := e.pending.takeOut(call, op.typ)
+	e.settle()
+	switch {
+	case taken != nil:
+		return nil, err
+	case async != nil:
+		return p, nil // the end, or the time-out, has called it
+	}
+	<-p.done
+	return nil, err
+}
+
+// arm lets the context and the timeout end an async operation.
+func (e *End) arm(ctx context.Context, op *operation, p *pending) {
+	call, typ := p.call, p.typ
+	e.pending.mu.Lock()
+	defer e.pending.mu.Unlock()
+	if e.pending.wait[call] != p {
+		return
+	}
+	if op.timeout > 0 {
+		p.timer = e.c.Clock().AfterFunc(op.timeout, func() { e.giveUp(call, typ, context.DeadlineExceeded) })
+	}
+	if ctx.Done() != nil {
+		p.unwatch = context.AfterFunc(ctx, func() { e.giveUp(call, typ, ctx.Err()) })
+	}
+}
+
+// giveUp completes an operation whose time is up or whose caller has gone, and
+// tells the peer.
+func (e *End) giveUp(call uint64, typ packet.Type, err error) {
+	if p := e.pending.takeOut(call, typ); p != nil {
+		e.abandon(p.s, call, typ, err)
+		p.complete(nil, err)
+	}
+}
+
+// abandon takes back what was not yet sent of an operation and tells the peer
+// that nobody waits for the answer.
+func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
+	unseen := s.Abandon(typ, call)
+	if typ != packet.TypeRequest || unseen {
+		return
+	}
+	a := packet.Answer{Code: uint32(geminio.CodeCanceled)}
+	if err == context.DeadlineExceeded {
+		a.Code = uint32(geminio.CodeDeadline)
+	}
+	s.Post(packet.TypeCancel, call, a.Append(nil))
+}
+
+// wait waits for the answer to an operation that was started without async.
+func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response, error) {
+	e := s.end
+	var late chan struct{}
+	if op.timeout > 0 {
+		late = make(chan struct{})
+		timer := e.c.Clock().AfterFunc(op.timeout, func() { close(late) })
+		defer timer.Stop()
+	}
+	var gone error
+	if late == nil && ctx.Done() == nil {
+		<-p.done
+	} else {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			gone = ctx.Err()
+		case <-late:
+			gone = context.DeadlineExceeded
+		}
+	}
+	if gone != nil {
+		if e.pending.takeOut(p.call, p.typ) != nil {
+			e.abandon(s, p.call, p.typ, gone)
+			if p.typ != packet.TypeMessage {
+				s.Answered()
+			}
+			e.pending.recycle(p)
+			e.settle()
+			return nil, gone
+		}
+		<-p.done
+	}
+	resp, err := p.resp, p.err
+	e.pending.recycle(p)
+	return resp, err
+}
+
+// do starts an operation and waits for its answer.
+func (s *Stream) do(ctx context.Context, op *operation) (*response, error) {
+	p, err := s.start(ctx, op, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.wait(ctx, op, p)
+}
+
+// takeAnswer takes the peer's answer to a message or a registration.
+func (e *End) takeAnswer(s *Stream, call uint64, typ packet.Type, a packet.Answer) {
+	of := packet.TypeMessage
+	if typ == packet.TypeRegistered {
+		of = packet.TypeRegister
+	}
+	if p := e.pending.takeOut(call, of); p != nil {
+		p.complete(nil, remoteError(a.Code, a.Text))
+	}
+}
+
+// remaining returns the shorter of a timeout (0: none) and the time that ctx
+// leaves (0: it does not say).
+func remaining(ctx context.Context, timeout time.Duration) time.Duration {
+	at, ok := ctx.Deadline()
+	if !ok {
+		return timeout
+	}
+	left := max(time.Until(at), 1)
+	if timeout > 0 {
+		left = min(left, timeout)
+	}
+	return left
+}

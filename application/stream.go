@@ -1,0 +1,77 @@
+package application
+
+import (
+	"sync"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
+)
+
+// Stream is one stream of an End: raw bytes, which are the Dialogue's, calls and
+// messages. All its methods are safe for concurrent use.
+type Stream struct {
+	*multiplexer.Dialogue
+	end *End
+
+	mu        sync.Mutex
+	rpc       *methods // nil until something is registered
+	box       *inbox   // nil until a message comes or is waited for
+	announced bool     // DialogueOnline was posted, or there is nobody to tell
+	ended     bool     // no work begins any more
+	online    bool     // DialogueOnline was called; the events goroutine's
+}
+
+var _ geminio.Stream = (*Stream)(nil)
+
+func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
+	s := &Stream{Dialogue: d, end: e}
+	d.Owner = s
+	return s
+}
+
+// StreamID returns the id, the same on both sides.
+func (s *Stream) StreamID() uint64 { return s.DialogueID() }
+
+// endWork ends the calls and messages of the stream, in both directions.
+func (s *Stream) endWork(cause error) {
+	s.mu.Lock()
+	s.ended = true
+	box := s.box
+	s.mu.Unlock()
+	if box != nil {
+		box.end()
+	}
+	s.end.pending.endStream(s, cause)
+	s.end.serving.endStream(s)
+}
+
+// methods returns the stream's methods, made on first use.
+func (s *Stream) methods() *methods {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rpc == nil {
+		s.rpc = &methods{}
+	}
+	return s.rpc
+}
+
+// inbox returns the stream's inbox, made on first use.
+func (s *Stream) inbox() *inbox {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.box == nil {
+		s.box = newInbox(s.ended)
+	}
+	return s.box
+}
+
+// check refuses what was made for another client or stream.
+func (s *Stream) check(clientID, streamID uint64) error {
+	switch {
+	case clientID != s.ClientID():
+		return geminio.ErrMismatchClientID
+	case streamID != s.StreamID():
+		return geminio.ErrMismatchStreamID
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+)
+
+// Dialer makes a connection to the server.
+type Dialer func() (net.Conn, error)
+
+// NewEnd connects to a server's address, as net.Dial does, and returns an End.
+// Its error is net.Dial's or NewEndWithConn's.
+func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
+	opt := MergeEndOptions(opts...)
+	cc, ac, err := opt.resolve()
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Timeout: cc.HandshakeTimeout}
+	nc, err := d.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newEnd(nc, cc, ac)
+}
+
+// NewEndWithDialer returns an End over a connection that dialer makes. It calls
+// dialer once. Its error is dialer's or NewEndWithConn's.
+func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
+	opt := MergeEndOptions(opts...)
+	cc, ac, err := opt.resolve()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := dialer()
+	if err != nil {
+		return nil, err
+	}
+	if nc == nil {
+		return nil, fmt.Errorf("client: the dialer returned neither a connection nor an error")
+	}
+	return newEnd(nc, cc, ac)
+}
+
+// NewEndWithConn returns an End over nc, which belongs to the End from now on,
+// also if an error is returned: then it is closed. The error is a
+// *geminio.RefusedError if the server does not want this client; it matches
+// geminio.ErrHandshakeTimeout if the server did not answer in time, and
+// geminio.ErrVersion if it speaks another wire. The client waits for the methods
+// of SetWaitRemoteRPCs for as long as the connection stands.
+func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
+	opt := MergeEndOptions(opts...)
+	cc, ac, err := opt.resolve()
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return newEnd(nc, cc, ac)
+}
+
+func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
+	c, err := conn.Client(nc, cc)
+	if err != nil {
+		return nil, err
+	}
+	e, err := application.New(context.Background(), c, ac)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}

@@ -1,0 +1,123 @@
+package client
+
+import (
+	"github.com/jumboframes/armorigo/log"
+	"github.com/singchia/go-timer/v2"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/setup"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// EndOptions are the options of a client's End. The zero value, and nil, are the
+// defaults. They are read once, by the constructor.
+type EndOptions struct {
+	Timer             timer.Timer
+	TimerOwner        any // not used; kept for those who set it
+	PacketFactory     packet.PacketFactory
+	Log               log.Logger
+	Delegate          delegate.ClientDelegate
+	ClientID          *uint64
+	Meta              []byte
+	RemoteMethods     []string
+	RemoteMethodCheck bool
+	LocalMethods      []*geminio.MethodRPC
+	ReadBufferSize    int
+	WriteBufferSize   int
+
+	// Limits has further options, each with its setter.
+	options.Limits
+}
+
+// NewEndOptions returns options without anything set.
+func NewEndOptions() *EndOptions { return &EndOptions{} }
+
+// SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
+// and messages. One timer can serve thousands of Ends. The default is the
+// runtime's timers.
+func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
+
+// SetPacketFactory sets what numbers requests and messages: what their ID
+// returns. The default counts. In the earlier library a factory also made
+// packets; now it numbers, and does nothing else.
+func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
+
+// SetLog sets where the End logs what nobody is told of by an error. The default
+// is silence. SetLogger does the same for log/slog and goes before it.
+func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
+
+// SetDelegate sets who is told of the End's connection and streams.
+func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
+
+// SetClientID asks the server for an id. The server's delegate may grant another,
+// or refuse. By default, and for 0, the server chooses.
+func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
+
+// SetMeta attaches bytes to the connection that the server's delegate and both
+// Ends see, at most about 48 KiB.
+func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
+
+// SetWaitRemoteRPCs makes the constructor wait until the server has registered
+// these methods.
+func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = methods }
+
+// SetRemoteRPCCheck has Call refuse methods that the server has not registered
+// on that stream: with geminio.ErrRemoteRPCUnregistered.
+func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
+
+// SetRegisterLocalRPCs registers methods, on the default stream, that the server
+// may call. The constructor returns when the server has taken note of them.
+func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
+
+// SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
+// and was not read (the largest window; by default, and for 0, 16 MiB), and what
+// was written and not yet sent (by default 128 KiB).
+func (o *EndOptions) SetBufferSize(read, write int) { o.ReadBufferSize, o.WriteBufferSize = read, write }
+
+// MergeEndOptions returns options that have of each field the last one that is
+// set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
+// changed.
+func MergeEndOptions(opts ...*EndOptions) *EndOptions {
+	m := NewEndOptions()
+	for _, o := range opts {
+		if o == nil {
+			continue
+		}
+		setup.Override(&m.Timer, o.Timer)
+		setup.Override(&m.TimerOwner, o.TimerOwner)
+		setup.Override(&m.PacketFactory, o.PacketFactory)
+		setup.Override(&m.Log, o.Log)
+		setup.Override(&m.Delegate, o.Delegate)
+		setup.Override(&m.ClientID, o.ClientID)
+		setup.OverrideSlice(&m.Meta, o.Meta)
+		setup.OverrideSlice(&m.RemoteMethods, o.RemoteMethods)
+		setup.Override(&m.RemoteMethodCheck, o.RemoteMethodCheck)
+		setup.OverrideSlice(&m.LocalMethods, o.LocalMethods)
+		setup.OverrideSize(&m.ReadBufferSize, o.ReadBufferSize)
+		setup.OverrideSize(&m.WriteBufferSize, o.WriteBufferSize)
+		m.Limits = *options.MergeLimits(&m.Limits, &o.Limits)
+	}
+	return m
+}
+
+// resolve makes the configurations of the layers.
+func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
+	common := setup.Common{
+		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,
+		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
+		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
+	}
+	cc, ac, err := common.Resolve(geminio.InitiatorSide, setup.NotNil(o.Delegate))
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.ClientID != nil {
+		cc.ClientID = *o.ClientID
+	}
+	cc.Meta, cc.PacketID = o.Meta, ac.IDs.NewPacketID()
+	return cc, ac, nil
+}

@@ -1,0 +1,330 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/packet"
+)
+
+// Upper is the layer above a Conn.
+type Upper interface {
+	// Fill adds frames to b as long as b has room, and tells whether more is
+	// ready. The holder of the write token calls it; it must not block.
+	Fill(b *Batch) (more bool)
+	// Idle is called by the reading goroutine before it waits.
+	Idle()
+	// Beat is called for every heartbeat of the peer that is answered, by the
+	// reading goroutine.
+	Beat()
+	// GoAway is called when the peer wants no new work, by the reading goroutine.
+	GoAway(packet.Notice)
+	// End is called once, when the connection stops being of use: on leaving
+	// Open or Draining, with the cause. It must not block. With deliver set, what
+	// Fill gives afterwards is still written; else Fill must give nothing more.
+	End(cause error, deliver bool)
+}
+
+// Config is what a Conn has to know. All fields must be set, but for those that
+// say otherwise.
+type Config struct {
+	Clock            clock.Clock
+	Log              *slog.Logger
+	HandshakeTimeout time.Duration // for the whole handshake
+	Heartbeat        time.Duration // a Ping goes out this often; two without a byte from the peer are death
+	Linger           time.Duration // how long closing may take
+	Wire2            packet.Wire2  // what this side offers
+
+	// Online is called when the ids are known: at the server before it answers,
+	// at the client after the answer has come. An error ends the handshake.
+	Online func(*Conn) error
+	// Offline is called if the handshake fails after Online.
+	Offline func(*Conn)
+
+	// ClientID and Meta are the client's: its wish, and what it wants known.
+	ClientID uint64
+	Meta     []byte
+	// PacketID is the client's: the number of its handshake packet.
+	PacketID uint64
+
+	// Admit is the server's: it chooses the client's id, never 0, or refuses.
+	Admit func(wanted uint64, meta []byte) (uint64, error)
+}
+
+// Conn is one connection to one peer. Its reading methods belong to one
+// goroutine; all others are safe for concurrent use.
+type Conn struct {
+	// Read-only after the handshake.
+	nc       net.Conn
+	io       transport
+	cfg      *Config
+	upper    Upper
+	side     geminio.Side
+	clientID uint64
+	meta     []byte
+	peer     packet.Wire2 // what the peer offered
+	start    time.Time
+	done     chan struct{} // closed on entering Closed
+
+	// The reading goroutine's.
+	rb       *chunk.Chunk // what was read and not yet used; nil at rest
+	left     int          // bytes of the present frame's payload that are still to be read
+	bulk     bool         // the last frames were large ones
+	beats    int          // pings of the peer in the present second
+	beatsEnd time.Duration
+
+	// The write token: free, taken, or taken with new work.
+	token atomic.Uint32
+	cur   atomic.Pointer[Batch] // what its holder is writing
+
+	lastRead atomic.Int64 // when a byte last came, since start
+	rtt      atomic.Int64 // the shortest round trip seen; 0: none yet
+	state    atomic.Uint32
+
+	mu         sync.Mutex
+	cause      error          // why it ended; set once, on entering Closing or Closed
+	pings      bool           // a Ping is to be sent
+	pong       uint64         // the value of the last Ping,
+	pongs      bool           // which is to be answered
+	goAway     *packet.Notice // to be sent
+	bye        packet.Notice  // to be sent after everything else,
+	byes       byeState       // once closing
+	peerClosed bool           // the peer has sent Close
+	beat       clock.Timer
+	nextPing   time.Duration
+	linger     clock.Timer
+}
+
+// byeState tells how far this side is with its Close frame.
+type byeState uint8
+
+const (
+	byeNone byeState = iota
+	byeDue
+	byeFilled // it is in a batch
+	byeSent
+)
+
+// ClientID returns the id that the client got in the handshake.
+func (c *Conn) ClientID() uint64 { return c.clientID }
+
+// Meta returns what the client wanted known.
+func (c *Conn) Meta() []byte { return c.meta }
+
+// Side tells which side this is.
+func (c *Conn) Side() geminio.Side { return c.side }
+
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Peer returns what the peer offered in the handshake.
+func (c *Conn) Peer() packet.Wire2 { return c.peer }
+
+// Local returns what this side offered in the handshake.
+func (c *Conn) Local() packet.Wire2 { return c.cfg.Wire2 }
+
+// Clock returns the clock of the configuration.
+func (c *Conn) Clock() clock.Clock { return c.cfg.Clock }
+
+// Log returns the logger of the configuration.
+func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
+
+// Done is closed when the transport is.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// RTT returns the shortest round trip seen, or 0 before the first.
+func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
+
+// Now returns the time since the connection began.
+func (c *Conn) Now() time.Duration { return time.Since(c.start) }
+
+// Start lets the connection work for upper. Only then may frames be read.
+func (c *Conn) Start(upper Upper) {
+	c.upper = upper
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setState(Open)
+	c.lastRead.Store(int64(c.Now()))
+	c.nextPing = c.Now() + c.cfg.Heartbeat
+	c.beat = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onBeat)
+}
+
+// onBeat sends a Ping when it is time for one, and ends the connection when two
+// heartbeats have passed without a byte.
+func (c *Conn) onBeat() {
+	now := c.Now()
+	death := time.Duration(c.lastRead.Load()) + 2*c.cfg.Heartbeat
+	if now >= death {
+		c.abort(geminio.ErrSilent)
+		return
+	}
+	ping := false
+	c.mu.Lock()
+	if c.State() < Closing {
+		if now >= c.nextPing {
+			c.pings, ping = true, true
+			c.nextPing = now + c.cfg.Heartbeat
+		}
+		c.beat.Reset(min(c.nextPing, death) - now)
+	}
+	c.mu.Unlock()
+	if ping {
+		c.Kick()
+	}
+}
+
+// Probe has the round trip measured.
+func (c *Conn) Probe() {
+	c.mu.Lock()
+	c.pings = true
+	c.mu.Unlock()
+	c.Kick()
+}
+
+// GoAway tells the peer that this side wants no new work.
+func (c *Conn) GoAway(n packet.Notice) {
+	c.mu.Lock()
+	if c.State() < Closing {
+		c.setState(Draining)
+		c.goAway = &n
+	}
+	c.mu.Unlock()
+	c.Kick()
+}
+
+// Close ends the connection for the given cause: everything that the upper
+// layer has ready is written, then a Close frame with the notice. It does not
+// wait for that; Done tells when it is over, at most the time of lingering later.
+func (c *Conn) Close(cause error, bye packet.Notice) {
+	c.close(cause, bye, false)
+}
+
+func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
+	c.mu.Lock()
+	c.peerClosed = c.peerClosed || byPeer
+	over := c.peerClosed && c.byes == byeSent
+	first := c.setState(Closing)
+	if first {
+		c.cause, c.bye, c.byes = cause, bye, byeDue
+		c.stopBeat()
+		c.linger = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
+	}
+	c.mu.Unlock()
+	if first {
+		c.upper.End(cause, !byPeer)
+		c.Kick()
+	}
+	if over {
+		c.terminate(c.nc)
+	}
+}
+
+// abort ends the connection without a word.
+func (c *Conn) abort(cause error) {
+	c.mu.Lock()
+	first := c.State() < Closing
+	if first {
+		c.cause = cause
+		c.setState(Closing)
+		c.stopBeat()
+	}
+	c.mu.Unlock()
+	// A transport that would say goodbye itself might block in doing so.
+	var under io.Closer = c.nc
+	if w, ok := c.nc.(interface{ NetConn() net.Conn }); ok {
+		under = w.NetConn()
+	}
+	if first {
+		c.upper.End(cause, false)
+	}
+	c.terminate(under)
+}
+
+// terminate enters Closed.
+func (c *Conn) terminate(nc io.Closer) {
+	c.mu.Lock()
+	first := c.setState(Closed)
+	if first && c.linger != nil {
+		c.linger.Stop()
+	}
+	c.mu.Unlock()
+	if first {
+		if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			c.cfg.Log.Debug("closing the transport", "client", c.clientID, "err", err)
+		}
+		close(c.done)
+	}
+}
+
+func (c *Conn) stopBeat() {
+	if c.beat != nil {
+		c.beat.Stop()
+	}
+}
+
+// Cause returns why the connection ended, or nil if it has not.
+func (c *Conn) Cause() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// fillControl adds the connection's own frames that go before all others, and
+// reports whether a Close frame is to follow them.
+func (c *Conn) fillControl(b *Batch) (last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pongs {
+		c.pongs = false
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pong)
+	}
+	if c.pings {
+		c.pings = false
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, uint64(c.Now()))
+	}
+	if c.goAway != nil {
+		b.Buf = packet.AppendNotice(b.Buf, packet.TypeGoAway, 0, *c.goAway)
+		c.goAway = nil
+	}
+	return c.byes == byeDue
+}
+
+// fillBye adds the Close frame.
+func (c *Conn) fillBye(b *Batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byes == byeDue {
+		c.byes = byeFilled
+		b.Buf = packet.AppendNotice(b.Buf, packet.TypeClose, 0, c.bye)
+	}
+}
+
+// wrote is called by the holder of the token after each batch.
+func (c *Conn) wrote() {
+	c.mu.Lock()
+	said := c.byes == byeFilled
+	if said {
+		c.byes = byeSent
+	}
+	over := said && c.peerClosed
+	c.mu.Unlock()
+	switch {
+	case over:
+		c.terminate(c.nc)
+	case said:
+		if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+			w.CloseWrite() // best effort: the Close frame has said it all
+		}
+	}
+}

@@ -1,0 +1,312 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
+)
+
+const (
+	// spill is how much is read beyond the end of a large payload, in the hope of
+	// the next header.
+	spill = 1 << 10
+	// direct is the shortest rest of a payload that is worth reading straight to
+	// where it belongs.
+	direct = 4 << 10
+	// maxBeats is how many heartbeats the peer may send in a second.
+	maxBeats = 250
+)
+
+// Sink takes the payload of one frame, piece by piece.
+type Sink interface {
+	// Space lends at least one and at most n bytes to write into.
+	Space(n int) []byte
+	// Filled ends the loan; its first n bytes were written.
+	Filled(n int)
+}
+
+// ReadFrame returns the header of the next frame that is the upper layer's,
+// skipping what is left of the one before. Its error is final: io.EOF after a
+// Close frame, the transport's error, or one that says which rule of the wire
+// the peer broke. The connection has ended, or been told to close, by then.
+func (c *Conn) ReadFrame() (packet.Header, error) {
+	h, err := c.readFrame()
+	if err == nil {
+		return h, nil
+	}
+	return h, c.Fail(err)
+}
+
+func (c *Conn) readFrame() (packet.Header, error) {
+	for {
+		if err := c.skip(); err != nil {
+			return packet.Header{}, err
+		}
+		if err := c.need(packet.HeaderLen); err != nil {
+			return packet.Header{}, err
+		}
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Wire2.MaxFrame)
+		if err != nil {
+			return h, err
+		}
+		c.rb.Took(packet.HeaderLen)
+		c.left = int(h.Length)
+		c.bulk = h.Length > direct
+		switch {
+		case h.Type < packet.TypeCredit:
+			if err := c.control(h); err != nil {
+				return h, err
+			}
+		case !h.Type.Known() || c.State() >= Closing:
+		default:
+			return h, nil
+		}
+	}
+}
+
+// Fail ends the connection after an error of a reading method or, if it is a
+// *packet.Error, after a violation of the wire that the upper layer has found.
+// It returns the cause of the end. The reading goroutine calls it and reads no
+// further.
+func (c *Conn) Fail(err error) error {
+	var bad *packet.Error
+	switch {
+	case err == errClosed:
+		// The peer has closed in an orderly way: c.close was called.
+	case errors.As(err, &bad):
+		c.violation(err)
+		return c.Cause()
+	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
+		c.abort(io.ErrUnexpectedEOF)
+	default:
+		c.abort(err)
+	}
+	return c.Cause()
+}
+
+// errClosed ends the reading after the peer's Close frame.
+var errClosed = errors.New("closed by peer")
+
+// violation closes the connection because the peer broke a rule of the wire,
+// and tells it which. What the peer still sends is read and thrown away
+// meanwhile, lest the Close frame be lost to a reset.
+func (c *Conn) violation(err error) {
+	err = fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
+	c.cfg.Log.Warn("closing the connection", "client", c.clientID, "err", err)
+	c.Close(err, packet.Notice{Code: uint32(geminio.CodeProtocol), Text: err.Error()})
+	for {
+		if c.rb != nil {
+			c.rb.Took(c.rb.Len())
+		}
+		if c.io.fill() != nil {
+			c.abort(err)
+			return
+		}
+	}
+}
+
+// control handles the connection's own frames.
+func (c *Conn) control(h packet.Header) error {
+	p, err := c.Payload()
+	if err != nil {
+		return err
+	}
+	switch h.Type {
+	case packet.TypePing:
+		v, err := packet.ParsePing(h.Type, p)
+		if err != nil {
+			return err
+		}
+		return c.onPing(v)
+	case packet.TypePong:
+		v, err := packet.ParsePing(h.Type, p)
+		if err != nil {
+			return err
+		}
+		c.onPong(time.Duration(v))
+	case packet.TypeGoAway:
+		n, err := packet.ParseNotice(h.Type, p)
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		if c.State() < Closing {
+			c.setState(Draining)
+		}
+		c.mu.Unlock()
+		c.upper.GoAway(n)
+	case packet.TypeClose:
+		n, err := packet.ParseNotice(h.Type, p)
+		if err != nil {
+			return err
+		}
+		cause := io.EOF
+		if n.Code != uint32(geminio.CodeOK) {
+			cause = &geminio.RemoteError{Code: geminio.Code(n.Code), Text: n.Text}
+		}
+		c.close(cause, packet.Notice{}, true)
+		return errClosed
+	}
+	return nil
+}
+
+func (c *Conn) onPing(value uint64) error {
+	now := c.Now()
+	if now >= c.beatsEnd {
+		c.beats, c.beatsEnd = 0, now+time.Second
+	}
+	if c.beats++; c.beats > maxBeats {
+		return &packet.Error{What: "ping", Reason: fmt.Sprintf("more than %d in a second", maxBeats)}
+	}
+	c.mu.Lock()
+	c.pong, c.pongs = value, true
+	c.mu.Unlock()
+	c.upper.Beat()
+	c.Kick()
+	return nil
+}
+
+func (c *Conn) onPong(sent time.Duration) {
+	took := c.Now() - sent
+	if took <= 0 || sent < 0 {
+		return // not an answer to any Ping of ours
+	}
+	if old := c.RTT(); old == 0 || took < old {
+		c.rtt.Store(int64(took))
+	}
+}
+
+// Payload returns the rest of the present frame's payload, which is valid until
+// the next call of a reading method.
+func (c *Conn) Payload() ([]byte, error) {
+	n := c.left
+	if n == 0 {
+		return nil, nil
+	}
+	if n > chunk.MaxSize {
+		s := &sliceSink{p: make([]byte, n)}
+		err := c.ReadPayload(s)
+		return s.p, err
+	}
+	if err := c.need(n); err != nil {
+		return nil, err
+	}
+	p := c.rb.Bytes()[:n:n]
+	c.rb.Took(n)
+	c.left = 0
+	return p, nil
+}
+
+// Peek returns the next n bytes of the present frame's payload, which has at
+// least as many, without taking them.
+func (c *Conn) Peek(n int) ([]byte, error) {
+	if err := c.need(n); err != nil {
+		return nil, err
+	}
+	return c.rb.Bytes()[:n:n], nil
+}
+
+// Skip takes the next n bytes, which Peek has shown.
+func (c *Conn) Skip(n int) {
+	c.rb.Took(n)
+	c.left -= n
+}
+
+// Buffered tells whether the rest of the present frame's payload has been read
+// already, so that Payload costs nothing.
+func (c *Conn) Buffered() bool {
+	return c.left == 0 || c.rb != nil && c.rb.Len() >= c.left
+}
+
+// Left returns how many bytes of the present frame's payload are still to be
+// taken.
+func (c *Conn) Left() int { return c.left }
+
+// ReadPayload moves the rest of the present frame's payload to s, reading large
+// rests straight into the space that s lends. It never waits while it holds a
+// loan.
+func (c *Conn) ReadPayload(s Sink) error {
+	for c.left > 0 {
+		if c.rb != nil && c.rb.Len() > 0 {
+			n := copy(s.Space(c.left), c.rb.Bytes()[:min(c.left, c.rb.Len())])
+			s.Filled(n)
+			c.Skip(n)
+			continue
+		}
+		var err error
+		if c.left >= direct {
+			err = c.io.fillSink(s)
+		} else {
+			err = c.io.fill()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip throws the rest of the present frame away.
+func (c *Conn) skip() error {
+	for c.left > 0 {
+		if c.rb == nil || c.rb.Len() == 0 {
+			if err := c.io.fill(); err != nil {
+				return err
+			}
+		}
+		c.Skip(min(c.left, c.rb.Len()))
+	}
+	return nil
+}
+
+// need reads until at least n bytes stand in the read buffer.
+func (c *Conn) need(n int) error {
+	for c.rb == nil || c.rb.Len() < n {
+		if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
+			c.rb.Compact()
+		}
+		if err := c.io.fill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buffer returns the space to read into.
+func (c *Conn) buffer() []byte {
+	if c.rb == nil {
+		c.rb = chunk.Get(chunk.MaxSize)
+	} else if c.rb.Len() == 0 {
+		c.rb.Compact()
+	}
+	return c.rb.Space()
+}
+
+// rest is called before waiting for the transport.
+func (c *Conn) rest() {
+	if c.rb != nil && c.rb.Len() == 0 {
+		c.rb.Free()
+		c.rb = nil
+	}
+	if c.State() < Closing {
+		c.upper.Idle()
+	}
+}
+
+// heard is called when bytes have come.
+func (c *Conn) heard() { c.lastRead.Store(int64(c.Now())) }
+
+// sliceSink fills a slice.
+type sliceSink struct {
+	p []byte
+	n int
+}
+
+func (s *sliceSink) Space(n int) []byte { return s.p[s.n : s.n+n] }
+func (s *sliceSink) Filled(n int)       { s.n += n }

@@ -1,0 +1,84 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"net"
+)
+
+// transport moves bytes between a Conn and its net.Conn.
+type transport interface {
+	// fill waits until at least one more byte stands in the read buffer.
+	fill() error
+	// fillSink waits until at least one more byte of the present payload is in s
+	// or in the read buffer, which is empty.
+	fillSink(s Sink) error
+	// lends tells whether write can take borrowed memory, and need not wait.
+	lends() bool
+	// write writes b. It reports whether it stopped because it would have to
+	// wait, which it does only if wait is not set. An error ends the connection
+	// and counts as written.
+	write(b *Batch, wait bool) (again bool)
+}
+
+// plain serves every net.Conn by its own methods. The read buffer is given back
+// between frames all the same: what wakes a resting connection is read into a
+// few bytes.
+type plain struct {
+	c     *Conn
+	first [64]byte
+}
+
+func (t *plain) fill() error {
+	c := t.c
+	c.rest()
+	var n int
+	var err error
+	if c.rb == nil && !c.bulk {
+		if n, err = t.read(t.first[:]); n > 0 {
+			copy(c.buffer(), t.first[:n])
+			c.rb.Wrote(n)
+		}
+	} else if n, err = t.read(c.buffer()); n > 0 {
+		c.rb.Wrote(n)
+		c.bulk = c.bulk || n > direct
+	}
+	return err
+}
+
+// read reads at least one byte.
+func (t *plain) read(p []byte) (int, error) {
+	for range 100 {
+		n, err := t.c.nc.Read(p)
+		if n > 0 {
+			t.c.heard()
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+func (t *plain) fillSink(Sink) error { return t.fill() }
+
+func (t *plain) lends() bool { return false }
+
+func (t *plain) write(b *Batch, _ bool) bool {
+	for _, p := range b.pieces {
+		if _, err := t.c.nc.Write(p); err != nil {
+			t.c.abort(writeError(err))
+			break
+		}
+	}
+	return false
+}
+
+// writeError names an end of the transport the same, whichever side noticed.
+func writeError(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,39 @@
+package delegate
+
+var (
+	_ ClientDelegate = (*UnimplementedDelegate)(nil)
+	_ ServerDelegate = (*UnimplementedDelegate)(nil)
+	_ Delegate       = (*UnimplementedDelegate)(nil)
+)
+
+// UnimplementedDelegate answers every callback with nothing, so that an
+// implementation which embeds a pointer to it writes only the methods of
+// interest. The embedded pointer may be nil. It has no state and is safe for
+// concurrent use.
+type UnimplementedDelegate struct{}
+
+// ConnOnline accepts the connection.
+func (*UnimplementedDelegate) ConnOnline(ConnDescriber) error { return nil }
+
+// ConnOffline does nothing.
+func (*UnimplementedDelegate) ConnOffline(ConnDescriber) error { return nil }
+
+// Heartbeat does nothing.
+func (*UnimplementedDelegate) Heartbeat(ConnDescriber) error { return nil }
+
+// GetClientID answers 0, which leaves the choice to the library.
+func (*UnimplementedDelegate) GetClientID(wantedID uint64, meta []byte) (uint64, error) {
+	return 0, nil
+}
+
+// DialogueOnline accepts the stream.
+func (*UnimplementedDelegate) DialogueOnline(DialogueDescriber) error { return nil }
+
+// DialogueOffline does nothing.
+func (*UnimplementedDelegate) DialogueOffline(DialogueDescriber) error { return nil }
+
+// RemoteRegistration does nothing.
+func (*UnimplementedDelegate) RemoteRegistration(method string, clientID uint64, streamID uint64) {}
+
+// EndReOnline does nothing.
+func (*UnimplementedDelegate) EndReOnline(ClientDescriber) {}

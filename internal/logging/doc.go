@@ -1,0 +1,3 @@
+// Package logging adapts the logger of the SetLog option to log/slog, which the
+// layers of this module write to.
+package logging

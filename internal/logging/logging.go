@@ -1,0 +1,125 @@
+package logging
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jumboframes/armorigo/log"
+)
+
+// FromLogger returns a slog.Logger that writes to l, one call of l for each
+// record: the message, then its attributes as key=value. Values that would be
+// ambiguous are quoted, keys of groups are joined with dots. Levels below Debug
+// go to Trace, the others to their own name, what lies between two levels to the
+// lower one. The time and the source are left to l. A nil l gives a logger that
+// drops everything.
+func FromLogger(l log.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(&handler{logger: l})
+}
+
+// handler is a slog.Handler over a log.Logger. It is never changed after its
+// creation, so it is as safe for concurrent use as its logger is.
+type handler struct {
+	logger log.Logger
+	// attrs is the text of the attributes added by WithAttrs, each with a space
+	// before it.
+	attrs string
+	// prefix is the names of the open groups, each with a dot after it.
+	prefix string
+}
+
+// Enabled is true for every level: which ones to show is for the logger to say,
+// and its interface does not tell.
+func (h *handler) Enabled(context.Context, slog.Level) bool {
+	return true
+}
+
+// Handle writes one record.
+func (h *handler) Handle(_ context.Context, record slog.Record) error {
+	var line strings.Builder
+	line.WriteString(record.Message)
+	line.WriteString(h.attrs)
+	record.Attrs(func(attr slog.Attr) bool {
+		appendAttr(&line, h.prefix, attr)
+		return true
+	})
+
+	switch level := record.Level; {
+	case level < slog.LevelDebug:
+		h.logger.Trace(line.String())
+	case level < slog.LevelInfo:
+		h.logger.Debug(line.String())
+	case level < slog.LevelWarn:
+		h.logger.Info(line.String())
+	case level < slog.LevelError:
+		h.logger.Warn(line.String())
+	default:
+		h.logger.Error(line.String())
+	}
+	return nil
+}
+
+// WithAttrs returns a handler that adds attrs to every record.
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var text strings.Builder
+	text.WriteString(h.attrs)
+	for _, attr := range attrs {
+		appendAttr(&text, h.prefix, attr)
+	}
+	return &handler{logger: h.logger, attrs: text.String(), prefix: h.prefix}
+}
+
+// WithGroup returns a handler that puts name before the keys of what is added
+// later.
+func (h *handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	return &handler{logger: h.logger, attrs: h.attrs, prefix: h.prefix + name + "."}
+}
+
+// appendAttr appends " key=value" to line, and for a group as much for each of
+// its members.
+func appendAttr(line *strings.Builder, prefix string, attr slog.Attr) {
+	value := attr.Value.Resolve()
+	if value.Kind() == slog.KindGroup {
+		if attr.Key != "" {
+			prefix += attr.Key + "."
+		}
+		for _, member := range value.Group() {
+			appendAttr(line, prefix, member)
+		}
+		return
+	}
+	if attr.Equal(slog.Attr{}) {
+		return
+	}
+	line.WriteByte(' ')
+	line.WriteString(quote(prefix + attr.Key))
+	line.WriteByte('=')
+	if value.Kind() == slog.KindTime {
+		line.WriteString(value.Time().Format(time.RFC3339Nano))
+		return
+	}
+	line.WriteString(quote(value.String()))
+}
+
+// quote returns s, in quotes if it could be taken for more or less than one
+// word.
+func quote(s string) string {
+	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '=' || r == '"' || r == unicode.ReplacementChar ||
+			unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
+	if plain {
+		return s
+	}
+	return strconv.Quote(s)
+}

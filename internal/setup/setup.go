@@ -1,0 +1,180 @@
+package setup
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jumboframes/armorigo/log"
+	"github.com/singchia/go-timer/v2"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/logging"
+	"github.com/singchia/geminio/multiplexer"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/pkg/id"
+)
+
+// Common is what the options of both sides have in common.
+type Common struct {
+	Timer           timer.Timer
+	PacketFactory   packet.PacketFactory
+	Log             log.Logger
+	RemoteMethods   []string
+	CheckRemote     bool
+	LocalMethods    []*geminio.MethodRPC
+	ReadBufferSize  int
+	WriteBufferSize int
+	Limits          *options.Limits
+}
+
+// Delegate is what the delegates of both sides have in common.
+type Delegate interface {
+	delegate.ClientConnDelegate
+	delegate.ClientDialogueDelegate
+	delegate.ApplicationDelegate
+}
+
+const (
+	defaultHandshake = 10 * time.Second
+	defaultHeartbeat = 20 * time.Second
+	defaultLinger    = 5 * time.Second
+	defaultMessage   = 64 << 20
+	defaultStreams   = 1024
+	defaultBacklog   = 256
+	defaultHandlers  = 4096
+	defaultBudget    = 256 << 20
+
+	// firstWindow is what a stream may hold at first, of raw bytes and as much
+	// again of messages; leastWindow where there is not enough budget for that.
+	firstWindow = 16 << 10
+	leastWindow = 1 << 10
+	// maxWindow is what a window grows to unless SetBufferSize says otherwise, and
+	// sendQueue what of a stream's raw bytes waits to be written.
+	maxWindow = 16 << 20
+	sendQueue = 128 << 10
+	// bufferUnit is what one unit of SetBufferSize is worth.
+	bufferUnit = 4 << 10
+	// parts is in how many equal parts the budget is divided.
+	parts = 4
+)
+
+// Resolve returns the configurations of the layers. What belongs to one side
+// alone is still to be set in them.
+func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *application.Config, error) {
+	l := *c.Limits
+	if err := resolveLimits(&l); err != nil {
+		return nil, nil, err
+	}
+	part := uint64(l.MemoryBudget) / parts
+	window := uint32(min(max(part/uint64(4*l.MaxStreams), leastWindow), firstWindow))
+	cc := &conn.Config{
+		Clock:            clock.Runtime(),
+		Log:              l.Logger,
+		HandshakeTimeout: l.HandshakeTimeout,
+		Heartbeat:        l.Heartbeat,
+		Linger:           l.Linger,
+		Wire2: packet.Wire2{
+			MaxFrame:   packet.DefaultMaxFrame,
+			MaxMessage: uint32(l.MaxMessageSize),
+			MaxStreams: uint32(l.MaxStreams),
+			Raw:        window,
+			Messages:   window,
+			Handlers:   uint32(l.MaxHandlers),
+			Large:      uint32(min(part, math.MaxInt32)),
+		},
+	}
+	if c.Timer != nil {
+		cc.Clock = clock.FromTimer(c.Timer)
+	}
+	if cc.Log == nil {
+		cc.Log = logging.FromLogger(c.Log)
+	}
+	ac := &application.Config{
+		IDs: c.PacketFactory,
+		Limits: multiplexer.Limits{
+			Backlog:   l.AcceptBacklog,
+			MaxWindow: maxWindow,
+			Windows:   part,
+			SendQueue: sendQueue,
+		},
+		LocalMethods:  c.LocalMethods,
+		RemoteMethods: c.RemoteMethods,
+		CheckRemote:   c.CheckRemote,
+	}
+	if ac.IDs == nil {
+		mode := id.Odd
+		if side == geminio.RecipientSide {
+			mode = id.Even
+		}
+		ac.IDs = packet.NewPacketFactory(id.NewIDCounter(mode))
+	}
+	if c.ReadBufferSize > 0 {
+		ac.Limits.MaxWindow = max(uint64(c.ReadBufferSize)*bufferUnit, uint64(window))
+	}
+	if c.WriteBufferSize > 0 {
+		ac.Limits.SendQueue = c.WriteBufferSize * bufferUnit
+	}
+	if d != nil {
+		cc.Online = func(c *conn.Conn) error { return d.ConnOnline(c) }
+		cc.Offline = func(c *conn.Conn) { d.ConnOffline(c) }
+		ac.Hooks.Offline = func(c delegate.ConnDescriber) { d.ConnOffline(c) }
+		ac.Hooks.DialogueOnline = d.DialogueOnline
+		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { d.DialogueOffline(v) }
+		ac.Hooks.RemoteRegistration = d.RemoteRegistration
+	}
+	return cc, ac, nil
+}
+
+// resolveLimits puts defaults where nothing is set.
+func resolveLimits(l *options.Limits) error {
+	for _, f := range []struct {
+		name  string
+		value *int
+		def   int
+		max   int
+	}{
+		{"MaxMessageSize", &l.MaxMessageSize, defaultMessage, math.MaxInt32 - packet.MaxHead},
+		{"MaxStreams", &l.MaxStreams, defaultStreams, math.MaxInt32},
+		{"AcceptBacklog", &l.AcceptBacklog, defaultBacklog, math.MaxInt32},
+		{"MaxHandlers", &l.MaxHandlers, defaultHandlers, math.MaxInt32},
+	} {
+		if *f.value < 0 || *f.value > f.max {
+			return fmt.Errorf("options: %s of %d is not between 0 (default) and %d", f.name, *f.value, f.max)
+		}
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"HandshakeTimeout", &l.HandshakeTimeout, defaultHandshake},
+		{"Heartbeat", &l.Heartbeat, defaultHeartbeat},
+		{"Linger", &l.Linger, defaultLinger},
+	} {
+		if *f.value < 0 {
+			return fmt.Errorf("options: %s of %v is negative", f.name, *f.value)
+		}
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	need := parts * max(l.MaxMessageSize+packet.MaxHead, 4*leastWindow*(l.MaxStreams+1))
+	switch {
+	case l.MemoryBudget == 0:
+		l.MemoryBudget = max(defaultBudget, need)
+	case l.MemoryBudget < need:
+		return fmt.Errorf("options: MemoryBudget of %d is too small: messages of %d bytes and %d streams need %d",
+			l.MemoryBudget, l.MaxMessageSize, l.MaxStreams, need)
+	}
+	return nil
+}
+

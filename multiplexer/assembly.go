@@ -1,0 +1,172 @@
+package multiplexer
+
+import (
+	"fmt"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// asmKey names a packet whose fragments arrive.
+type asmKey struct {
+	d    *Dialogue
+	typ  packet.Type
+	call uint64
+}
+
+// assembly puts a packet together: as conn.Sink it takes the payload of one
+// fragment after the other. The reading goroutine owns it.
+type assembly struct {
+	typ   packet.Type
+	total int
+	buf   []byte
+}
+
+// Space implements conn.Sink. What is allocated follows what has come, not what
+// was announced: one frame at first, then up to sixteen times as much as is
+// there, so that even the largest packet is moved only a few times.
+func (a *assembly) Space(n int) []byte {
+	if len(a.buf) == cap(a.buf) {
+		grown := make([]byte, len(a.buf), min(a.total, max(packet.DefaultMaxFrame, 16*len(a.buf))))
+		copy(grown, a.buf)
+		a.buf = grown
+	}
+	return a.buf[len(a.buf):min(cap(a.buf), len(a.buf)+n)]
+}
+
+// Filled implements conn.Sink.
+func (a *assembly) Filled(n int) { a.buf = a.buf[:len(a.buf)+n] }
+
+// packet handles a frame that carries a packet, or a fragment of one.
+func (m *Mux) packet(h packet.Header) error {
+	n := packet.FragmentHeaderLen(h)
+	p, err := m.c.Peek(min(n, m.c.Left()))
+	if err != nil {
+		return err
+	}
+	f, err := packet.ParseFragmentHeader(p, h)
+	if err != nil {
+		return err
+	}
+	m.c.Skip(n)
+	d, err := m.lookup(h)
+	if err != nil {
+		return err
+	}
+	if h.Flags&packet.FlagNext != 0 {
+		return m.nextFragment(d, h, f)
+	}
+	size := int(f.Total)
+	if limit := int(m.local.MaxMessage) + packet.MaxHead; size > limit {
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", size, limit), Err: packet.ErrPacketTooLarge}
+	}
+	if d == nil {
+		return m.orphan(h.Type, size)
+	}
+	if err := d.receive(h.Type, size); err != nil {
+		return err
+	}
+	whole := h.Flags&packet.FlagMore == 0
+	switch {
+	case !m.takes(d):
+		d.Release(h.Type, size)
+		return nil
+	case whole && (size <= m.smallRx || m.c.Buffered()):
+		body, err := m.c.Payload()
+		if err != nil {
+			return err
+		}
+		return m.deliver(d, h.Type, f.Call, body, false)
+	case whole:
+		a := &assembly{typ: h.Type, total: size}
+		if err := m.c.ReadPayload(a); err != nil {
+			return err
+		}
+		return m.deliver(d, h.Type, f.Call, a.buf, true)
+	case size <= m.smallRx:
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
+	}
+	key := asmKey{d, h.Type, f.Call}
+	if m.asm[key] != nil {
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+	}
+	if m.asm == nil {
+		m.asm = make(map[asmKey]*assembly)
+	}
+	a := &assembly{typ: h.Type, total: size}
+	m.asm[key] = a
+	return m.c.ReadPayload(a)
+}
+
+// nextFragment handles a fragment that is not the first of its packet.
+func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader) error {
+	if d == nil {
+		return nil
+	}
+	key := asmKey{d, h.Type, f.Call}
+	a := m.asm[key]
+	last := h.Flags&packet.FlagMore == 0
+	switch {
+	case a == nil:
+		if !m.takes(d) {
+			return nil
+		}
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d goes on without having begun", f.Call)}
+	case len(a.buf)+m.c.Left() > a.total || last && len(a.buf)+m.c.Left() < a.total:
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of %d bytes, announced as %d", len(a.buf)+m.c.Left(), a.total)}
+	}
+	if err := m.c.ReadPayload(a); err != nil || !last {
+		return err
+	}
+	delete(m.asm, key)
+	if !m.takes(d) {
+		d.Release(h.Type, a.total)
+		return nil
+	}
+	return m.deliver(d, h.Type, f.Call, a.buf, true)
+}
+
+// takes tells whether packets of d are wanted.
+func (m *Mux) takes(d *Dialogue) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return d.state == dialogueOpen
+}
+
+// deliver hands a packet to the Handler.
+func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+	if typ == packet.TypeAbandon {
+		return m.peerAbandons(d, call, body)
+	}
+	err := m.h.Packet(d, typ, call, body, owned)
+	if typ == packet.TypeResponse {
+		d.Release(typ, len(body))
+	}
+	return err
+}
+
+// peerAbandons drops what has come of a packet whose rest will not.
+func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
+	typ, err := packet.ParseAbandon(body)
+	if err != nil {
+		return err
+	}
+	key := asmKey{d, typ, call}
+	if a := m.asm[key]; a != nil {
+		delete(m.asm, key)
+		d.Release(typ, a.total)
+	}
+	return nil
+}
+
+// orphan gives credit back for a packet of a dialogue that is gone.
+func (m *Mux) orphan(typ packet.Type, size int) error {
+	if typ == packet.TypeMessage && size <= m.smallRx {
+		return nil
+	}
+	// The credit is the connection's, so any dialogue can count it.
+	if err := m.main.receive(typ, size); err != nil {
+		return err
+	}
+	m.main.Release(typ, size)
+	return nil
+}

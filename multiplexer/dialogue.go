@@ -1,0 +1,354 @@
+package multiplexer
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
+)
+
+// dialogueState is where a dialogue is in its life. It only ever grows.
+type dialogueState uint8
+
+const (
+	// dialogueNew: not yet known to the peer, or not yet answered: the peer's
+	// Open has come and the Handler has not decided. Left by Open, Accept, Refuse.
+	dialogueNew dialogueState = iota
+	// dialogueOpening: Open was sent. Left with the peer's Accept or Refuse.
+	dialogueOpening
+	// dialogueOpen: both sides may send. Left by Close, Reset, the peer's, or the
+	// end of the connection.
+	dialogueOpen
+	// dialogueClosed: nothing more begins. What is ready is still sent, unless it
+	// was reset or the connection ended.
+	dialogueClosed
+)
+
+// control is a set of control frames that are to be sent for a dialogue.
+type control uint8
+
+const (
+	ctlOpen control = 1 << iota
+	ctlAccept
+	ctlStop
+	ctlReset
+	ctlRaw      // credit for raw bytes
+	ctlMessages // credit for small messages
+	ctlLarge    // credit for large messages
+)
+
+// Dialogue is one stream of a connection: raw bytes both ways, and packets. All
+// its methods are safe for concurrent use; concurrent Reads, and concurrent
+// Writes, take turns.
+type Dialogue struct {
+	// Owner is the upper layer's; it is set before the dialogue is opened or
+	// accepted, and read-only from then on.
+	Owner any
+
+	// Read-only, the id once it is open.
+	m    *Mux
+	id   uint64
+	side geminio.Side
+	peer string
+	meta []byte
+
+	// Sending, life and scheduling; guarded by m.mu.
+	next      [lanes]*Dialogue
+	queued    uint8 // bits of the lanes it waits in
+	state     dialogueState
+	control   control
+	accepted  bool        // the peer said yes
+	fin       bool        // no raw bytes will be added
+	finSent   bool        // and the peer knows
+	closing   bool        // Close: FlagClose is to be sent when all else is
+	closeSent bool        // and was
+	peerGone  bool        // the peer sends nothing more
+	writing   bool        // a Write is under way
+	counted   bool        // in Mux.incoming
+	raw       chunk.Queue // raw bytes that wait
+	lent      []byte      // raw bytes behind them, still the writer's
+	loans     int         // pieces of a batch that are the writer's
+	packets   chunk.Queue // frames of packets that wait
+	large     *outgoing   // large packets that wait, a ring; this is its last
+	lastMsg   *outgoing   // the last of the messages that wait in or behind the ring
+	credit    [packet.StreamClasses]outflow
+	handlers  int    // requests under way
+	largeHeld uint64 // bytes of large messages under way
+	largeOwed uint64 // bytes of large messages to give credit for
+	werr      error  // why writing failed; set once
+	notice    *packet.Notice
+	wcond     *sync.Cond // on m.mu; nil until somebody waits
+	wdeadline *deadline
+
+	// Receiving; guarded by rmu.
+	rmu       sync.Mutex
+	recv      chunk.Queue
+	rx        [packet.StreamClasses]inflow
+	dst       []byte // where a waiting Read wants its bytes
+	dstN      int    // how many it has got
+	dstLent   bool   // the reading goroutine writes into it
+	reading   bool   // a Read is under way
+	deaf      bool   // what arrives is thrown away
+	unread    bool   // CloseRead: and so is what has come
+	peerFin   bool   // the peer has sent its last raw byte
+	rerr      error  // what Read returns when recv is empty; set once
+	rcond     *sync.Cond
+	rdeadline *deadline
+	granted   [packet.StreamClasses]time.Duration // when credit was last given
+
+	// heard tells whether raw bytes came since the last Write: then the peer is
+	// likely to wait for an answer. Guarded by rmu.
+	heard bool
+}
+
+// NewDialogue makes a dialogue that Open can open.
+func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
+	return m.newDialogue(0, geminio.InitiatorSide, peer, meta)
+}
+
+func (m *Mux) newDialogue(id uint64, side geminio.Side, peer string, meta []byte) *Dialogue {
+	d := &Dialogue{m: m, id: id, side: side, peer: peer, meta: meta, heard: true}
+	d.rx[packet.ClassRaw] = newInflow(uint64(m.local.Raw))
+	d.rx[packet.ClassMessages] = newInflow(uint64(m.local.Messages))
+	return d
+}
+
+// grant sets the first credit that the peer gives.
+func (d *Dialogue) grant(w packet.Windows) {
+	d.credit[packet.ClassRaw] = outflow{min(uint64(w.Raw), maxCredit)}
+	d.credit[packet.ClassMessages] = outflow{min(uint64(w.Messages), maxCredit)}
+}
+
+// DialogueID returns the id, the same on both sides.
+func (d *Dialogue) DialogueID() uint64 { return d.id }
+
+// NegotiatingID returns the id under which the dialogue was opened, which is the
+// dialogue's own.
+func (d *Dialogue) NegotiatingID() uint64 { return d.id }
+
+// ClientID returns the client's id.
+func (d *Dialogue) ClientID() uint64 { return d.m.c.ClientID() }
+
+// Meta returns what the opener attached.
+func (d *Dialogue) Meta() []byte { return d.meta }
+
+// Peer returns the name that the opener attached.
+func (d *Dialogue) Peer() string { return d.peer }
+
+// Side tells whether this side opened it.
+func (d *Dialogue) Side() geminio.Side { return d.side }
+
+// LocalAddr returns the connection's local address.
+func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
+
+// RemoteAddr returns the connection's remote address.
+func (d *Dialogue) RemoteAddr() net.Addr { return d.m.c.RemoteAddr() }
+
+// Accept answers the peer's wish to open the dialogue with yes. With queue set
+// it waits for Mux.Accept then.
+func (d *Dialogue) Accept(queue bool) {
+	m := d.m
+	m.mu.Lock()
+	if d.state == dialogueNew && m.cause == nil {
+		d.state = dialogueOpen
+		m.signal(d, ctlAccept)
+		if queue {
+			m.backlog = append(m.backlog, d)
+			m.accepting.Signal()
+		}
+	}
+	if !queue {
+		m.waiting--
+	}
+	m.mu.Unlock()
+	m.c.Kick()
+}
+
+// Refuse answers the peer's wish to open the dialogue with no.
+func (d *Dialogue) Refuse(n packet.Notice) {
+	m := d.m
+	m.mu.Lock()
+	m.waiting--
+	if d.state == dialogueNew && m.cause == nil {
+		d.end(io.ErrClosedPipe)
+		m.remove(d)
+		m.refusals = append(m.refusals, refusal{d.id, n})
+	}
+	m.mu.Unlock()
+	d.endRead(io.EOF)
+	d.Forget()
+	m.c.Kick()
+}
+
+// Forget says that nothing is left to do for a dialogue that the peer opened and
+// that has ended: only then may the peer open another in its place.
+func (d *Dialogue) Forget() {
+	m := d.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.counted {
+		d.counted = false
+		if m.cause == nil {
+			m.incoming--
+		}
+	}
+}
+
+// CloseWrite ends this side's raw bytes, after those that were written. Packets
+// go on. It returns net.ErrClosed after Close.
+func (d *Dialogue) CloseWrite() error {
+	m := d.m
+	m.mu.Lock()
+	if d.state != dialogueOpen {
+		m.mu.Unlock()
+		return net.ErrClosed
+	}
+	if !d.fin {
+		d.fin = true
+		d.failWrite(net.ErrClosed)
+		m.sched.push(d, laneRaw)
+	}
+	m.mu.Unlock()
+	m.c.Push(nil, false)
+	return nil
+}
+
+// CloseRead throws away what has come and tells the peer to send no more raw
+// bytes: its writers are woken. Read returns io.EOF from now on.
+func (d *Dialogue) CloseRead() error {
+	d.rmu.Lock()
+	first := !d.deaf && !d.peerFin
+	d.deaf, d.unread = true, true
+	d.recv.Forget()
+	d.failRead(io.EOF)
+	d.rmu.Unlock()
+	m := d.m
+	m.mu.Lock()
+	if d.state != dialogueOpen {
+		m.mu.Unlock()
+		return net.ErrClosed
+	}
+	if first {
+		m.signal(d, ctlStop)
+	}
+	m.mu.Unlock()
+	m.c.Push(nil, false)
+	return nil
+}
+
+// Close ends the dialogue: what was written is still delivered, then the peer
+// reads io.EOF. What the peer sends from now on is thrown away. It does not wait.
+func (d *Dialogue) Close() error {
+	m := d.m
+	m.mu.Lock()
+	first := d.state == dialogueOpen
+	if first {
+		d.state = dialogueClosed
+		d.fin, d.closing = true, true
+		d.failWrite(net.ErrClosed)
+		m.wakeSenders()
+		m.sched.push(d, laneRaw)
+	}
+	m.mu.Unlock()
+	d.endRead(io.EOF)
+	if !first {
+		return nil
+	}
+	m.c.Push(nil, false)
+	m.h.Closed(d, io.EOF)
+	return nil
+}
+
+// Reset ends the dialogue at once, in both directions, and tells the peer why.
+func (d *Dialogue) Reset(n packet.Notice) {
+	m := d.m
+	m.mu.Lock()
+	first := d.state == dialogueOpen
+	if first {
+		d.notice = &n
+		err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text}
+		d.end(err)
+		m.signal(d, ctlReset)
+		m.remove(d)
+		m.wakeSenders()
+	}
+	m.mu.Unlock()
+	d.endRead(io.EOF)
+	if first {
+		m.c.Push(nil, false)
+		m.h.Closed(d, io.EOF)
+	}
+}
+
+// end ends the sending side. What is ready stays so; the lender gets its bytes
+// back by itself. m.mu is held.
+func (d *Dialogue) end(err error) {
+	d.state = dialogueClosed
+	d.fin = true
+	d.failWrite(err)
+}
+
+// drop forgets what was ready to be sent. m.mu is held.
+func (d *Dialogue) drop() {
+	d.raw.Clear()
+	d.packets.Clear()
+	d.lent = nil
+	d.large, d.lastMsg = nil, nil
+}
+
+// failWrite records why writing fails and wakes the writers. m.mu is held.
+func (d *Dialogue) failWrite(err error) {
+	if d.werr == nil {
+		d.werr = err
+	}
+	d.wakeWrite()
+}
+
+// endRead ends the receiving side: what has come can still be read, what comes
+// is thrown away.
+func (d *Dialogue) endRead(err error) {
+	d.rmu.Lock()
+	d.deaf = true
+	d.failRead(err)
+	d.rmu.Unlock()
+}
+
+// failRead records what Read returns when nothing is left, and wakes the
+// readers. d.rmu is held.
+func (d *Dialogue) failRead(err error) {
+	if d.rerr == nil {
+		d.rerr = err
+	}
+	d.wakeRead()
+}
+
+// remove takes d out of the table: no frame may come for it any more. m.mu is
+// held.
+func (m *Mux) remove(d *Dialogue) {
+	if m.table[d.id] != d {
+		return
+	}
+	delete(m.table, d.id)
+	if d.opener() {
+		m.opened--
+	}
+	m.orphaned += d.largeOwed
+	m.rxDue = m.rxDue || d.largeOwed > 0
+	d.largeOwed = 0
+	m.windows -= min(m.windows, d.windowSizes())
+}
+
+// opener tells whether this side opened d.
+func (d *Dialogue) opener() bool {
+	return d.id != DefaultID && d.id%2 == d.m.nextID%2
+}
+
+func (d *Dialogue) windowSizes() uint64 {
+	d.rmu.Lock()
+	defer d.rmu.Unlock()
+	return d.rx[packet.ClassRaw].size + d.rx[packet.ClassMessages].size
+}

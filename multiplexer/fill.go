@@ -1,0 +1,133 @@
+package multiplexer
+
+import (
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// fill adds one turn's worth of frames to b and tells whether d wants another
+// turn in the lane. m.mu is held.
+func (d *Dialogue) fill(b *conn.Batch, l lane) (again bool) {
+	switch l {
+	case laneControl:
+		d.fillControl(b)
+		return false
+	case lanePackets:
+		return d.fillPackets(b)
+	default:
+		return d.fillRaw(b)
+	}
+}
+
+// fillControl makes frames of the control bits.
+func (d *Dialogue) fillControl(b *conn.Batch) {
+	m := d.m
+	ctl := d.control
+	d.control = 0
+	windows := packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages}
+	if ctl&ctlOpen != 0 {
+		b.Buf = packet.AppendOpen(b.Buf, d.id, packet.Open{Windows: windows, Peer: d.peer, Meta: d.meta})
+	}
+	if ctl&ctlAccept != 0 {
+		b.Buf = packet.AppendAccept(b.Buf, d.id, windows)
+	}
+	if ctl&ctlReset != 0 {
+		b.Buf = packet.AppendNotice(b.Buf, packet.TypeReset, d.id, *d.notice)
+		return
+	}
+	if d.state == dialogueOpen {
+		d.fillCredit(b, ctl&ctlRaw != 0, packet.ClassRaw)
+		d.fillCredit(b, ctl&ctlMessages != 0, packet.ClassMessages)
+		if ctl&ctlStop != 0 {
+			b.Buf = packet.AppendNotice(b.Buf, packet.TypeStop, d.id, packet.Notice{})
+		}
+	}
+	if ctl&ctlLarge != 0 && d.largeOwed > 0 {
+		m.rx[packet.ClassLargeMessages].granted += d.largeOwed
+		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: uint32(d.largeOwed)})
+		d.largeOwed = 0
+	}
+}
+
+func (d *Dialogue) fillCredit(b *conn.Batch, due bool, class packet.Class) {
+	if !due {
+		return
+	}
+	d.rmu.Lock()
+	n := d.rx[class].grant()
+	d.rmu.Unlock()
+	if n > 0 {
+		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: class, Amount: n})
+	}
+}
+
+// fillRaw makes one frame of raw bytes, and says when they were the last.
+func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
+	limit := int(d.m.peer.MaxFrame)
+	n := 0
+	if c := d.raw.Head(); c != nil {
+		n = min(c.Len(), limit)
+	} else {
+		n = min(len(d.lent), limit)
+	}
+	again = d.raw.Len()+len(d.lent) > n
+	var flags packet.Flags
+	if !again {
+		flags = d.lastFlags()
+	}
+	if n == 0 && flags == 0 {
+		return false
+	}
+	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: packet.TypeData, Flags: flags, Stream: d.id, Length: uint32(n)})
+	switch c := d.raw.Head(); {
+	case n == 0:
+	case c == nil:
+		if b.Lend(d.lent[:n], (*lender)(d)) {
+			d.loans++
+		}
+		d.lent = d.lent[n:]
+	case n < c.Len():
+		b.Buf = append(b.Buf, c.Bytes()[:n]...)
+		d.raw.Took(n)
+	default:
+		b.AddChunk(d.raw.Pop())
+	}
+	if d.writing {
+		d.wakeWrite()
+	}
+	if flags&packet.FlagClose != 0 && d.peerGone {
+		d.m.remove(d)
+	}
+	return again
+}
+
+// lastFlags returns the flags of a Data frame after which no raw byte is left.
+func (d *Dialogue) lastFlags() packet.Flags {
+	switch {
+	case d.closing && !d.closeSent:
+		if d.packets.Len() > 0 || d.large != nil {
+			return 0 // fillPackets comes back to this
+		}
+		d.finSent, d.closeSent = true, true
+		return packet.FlagFin | packet.FlagClose
+	case d.fin && !d.finSent && d.state == dialogueOpen:
+		d.finSent = true
+		return packet.FlagFin
+	}
+	return 0
+}
+
+// fillPackets adds a chunk of small packets and a fragment of a large one.
+func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
+	if d.packets.Len() > 0 {
+		b.AddChunk(d.packets.Pop())
+	}
+	if d.large != nil {
+		d.fillFragment(b)
+	}
+	again = d.packets.Len() > 0 || d.large != nil
+	if !again && d.closing {
+		d.m.sched.push(d, laneRaw)
+	}
+	return again
+}

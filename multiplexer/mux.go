@@ -1,0 +1,267 @@
+package multiplexer
+
+import (
+	"io"
+	"sync"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// Handler is the layer above a Mux. Its methods are called without locks, by the
+// reading goroutine unless they say otherwise, and must not block.
+type Handler interface {
+	// Opened is told of a dialogue that the peer wants to open. It sets the
+	// dialogue's Owner and sees to it that Accept or Refuse is called, then or
+	// later.
+	Opened(*Dialogue)
+	// Accepted is told that the peer has accepted a dialogue of this side, before
+	// Open returns.
+	Accepted(*Dialogue)
+	// Packet takes a packet of type typ with the number call. The body is the
+	// handler's to keep if owned is set, else it is valid during the call. An
+	// error closes the connection. For requests and messages the handler calls
+	// Dialogue.Release when it no longer holds the body.
+	Packet(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error
+	// Closed is told that a dialogue, other than the default one, has ended: closed
+	// by this side, by the other, reset, or with the connection. It is told once of
+	// each that was Opened and not refused, or Accepted. The goroutine that ended
+	// it calls.
+	Closed(d *Dialogue, cause error)
+	// Beat is told of a heartbeat of the peer.
+	Beat()
+	// GoAway is told that the peer wants no new work.
+	GoAway(packet.Notice)
+	// End is told, once, that the connection has ended, and why, after Closed was
+	// told of all dialogues. Any goroutine may call.
+	End(cause error)
+}
+
+// Limits are a Mux's. All must be set.
+type Limits struct {
+	Backlog   int    // dialogues that the peer opened and nobody has accepted
+	MaxWindow uint64 // the largest window that a dialogue may grow to, bytes
+	Windows   uint64 // the sum of all windows, bytes
+	SendQueue int    // raw bytes of a dialogue that wait to be written
+}
+
+// DefaultID is the id of the dialogue that exists from the start.
+const DefaultID = 1
+
+// Mux carries dialogues over one connection. Its methods are safe for concurrent
+// use.
+type Mux struct {
+	// Read-only.
+	c       *conn.Conn
+	h       Handler
+	lim     Limits
+	main    *Dialogue // the one with DefaultID
+	peer    packet.Wire2
+	local   packet.Wire2
+	smallTx int // the largest packet body that the peer takes as small
+	smallRx int // and the one that this side takes as small
+
+	// The reading goroutine's.
+	asm     map[asmKey]*assembly
+	sink    dataSink
+	late    *Dialogue // has bytes for a reader that was not yet woken
+	lastIn  uint64    // the highest id that the peer has opened
+	discard []byte    // what nobody wants is read into this
+
+	mu        sync.Mutex
+	sched     scheduler
+	table     map[uint64]*Dialogue // all that frames may come for
+	cause     error                // why it ended, once it has
+	away      bool                 // nothing new is to begin: one side said GoAway
+	nextID    uint64               // for the next dialogue that this side opens
+	opened    int                  // dialogues in the table that this side opened
+	incoming  int                  // and those that the peer did, until their end is told
+	waiting   int                  // accepted by Accept's caller's peer, not yet by Accept
+	refusals  []refusal            // to be sent
+	windows   uint64               // what of Limits.Windows is in use
+	tx        [packet.Classes]outflow
+	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
+	rxDue     bool                   // some class of rx has something to grant
+	orphaned  uint64                 // bytes of large messages of dialogues that are gone, to give credit for
+	more      chan struct{}          // closed when credit comes; nil if nobody waits
+	fifo      []*ticket              // who waits for credit for large packets
+	backlog   []*Dialogue            // accepted, waiting for AcceptDialogue
+	accepting *sync.Cond             // on mu: waiting for the backlog
+}
+
+type refusal struct {
+	id     uint64
+	notice packet.Notice
+}
+
+// maxRefusals bounds the refusals that wait to be sent.
+const maxRefusals = 256
+
+// New makes a Mux over c. Start lets it work.
+func New(c *conn.Conn, h Handler, lim Limits) *Mux {
+	m := &Mux{
+		c: c, h: h, lim: lim, peer: c.Peer(), local: c.Local(),
+		table: make(map[uint64]*Dialogue, 1),
+	}
+	m.accepting = sync.NewCond(&m.mu)
+	m.smallTx, m.smallRx = smallBody(m.peer), smallBody(m.local)
+	m.nextID = 2
+	if c.Side() == geminio.InitiatorSide {
+		m.nextID = 3
+	}
+	for class := packet.ClassHandlers; class < packet.Classes; class++ {
+		size := uint64(m.local.Large)
+		peers := uint64(m.peer.Large)
+		if class == packet.ClassHandlers {
+			size, peers = uint64(m.local.Handlers), uint64(m.peer.Handlers)
+		}
+		m.rx[class] = newInflow(size)
+		m.tx[class] = outflow{min(peers, maxCredit)}
+	}
+	d := m.newDialogue(DefaultID, c.Side(), "", c.Meta())
+	d.state = dialogueOpen
+	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
+	m.table[DefaultID] = d
+	m.main = d
+	m.windows = uint64(m.local.Raw) + uint64(m.local.Messages)
+	return m
+}
+
+// smallBody is the largest body of a packet that goes without credit of the
+// connection: half of the first window for messages, so that it always fits what
+// is granted at the latest, and not more than a frame.
+func smallBody(w packet.Wire2) int {
+	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, 8<<10))
+}
+
+// Start reads frames until the connection ends.
+func (m *Mux) Start() {
+	m.c.Start((*upper)(m))
+	go m.run()
+}
+
+// Main returns the dialogue that exists from the start.
+func (m *Mux) Main() *Dialogue { return m.main }
+
+// Conn returns the connection.
+func (m *Mux) Conn() *conn.Conn { return m.c }
+
+// MaxBody is the largest body of a packet that the peer accepts, without the
+// fixed part of its head.
+func (m *Mux) MaxBody() int { return int(m.peer.MaxMessage) }
+
+// Dialogues returns all that are open, the default one first, in no other order.
+func (m *Mux) Dialogues() []*Dialogue {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := []*Dialogue{m.main}
+	if m.cause != nil {
+		return nil
+	}
+	for _, d := range m.table {
+		if d != m.main && d.state == dialogueOpen {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// GoAway lets nothing new begin, at either side.
+func (m *Mux) GoAway(n packet.Notice) {
+	m.mu.Lock()
+	m.away = true
+	m.mu.Unlock()
+	m.c.GoAway(n)
+}
+
+// Idle tells whether no dialogue but the default one is open, nor being opened.
+func (m *Mux) Idle() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opened+m.incoming == 0
+}
+
+// Close ends all dialogues at once, but still delivers what was written to them,
+// as far as that is possible within the connection's time for lingering. It does
+// not wait for that; the connection's Done tells when it is over.
+func (m *Mux) Close(cause error, bye packet.Notice) { m.c.Close(cause, bye) }
+
+// Accept returns the next dialogue that the peer has opened and that was
+// accepted with queue set. It returns io.EOF after the end.
+func (m *Mux) Accept() (*Dialogue, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.backlog) == 0 && m.cause == nil {
+		m.accepting.Wait()
+	}
+	if m.cause != nil {
+		return nil, io.EOF
+	}
+	d := m.backlog[0]
+	m.backlog[0] = nil
+	m.backlog = m.backlog[1:]
+	m.waiting--
+	return d, nil
+}
+
+// Open opens d, which NewDialogue has made, and waits for the peer's answer. A
+// refusal is a *geminio.RefusedError.
+func (m *Mux) Open(d *Dialogue) error {
+	m.mu.Lock()
+	switch size := (packet.Open{Peer: d.peer, Meta: d.meta}).Size(); {
+	case m.cause != nil:
+		m.mu.Unlock()
+		return io.EOF
+	case m.away:
+		m.mu.Unlock()
+		return geminio.ErrGoingAway
+	case len(d.peer) > packet.MaxName:
+		m.mu.Unlock()
+		return &geminio.LimitError{What: "peer", Value: uint64(len(d.peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	case size > int(m.peer.MaxFrame):
+		m.mu.Unlock()
+		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
+	case !m.chargeWindows():
+		m.mu.Unlock()
+		return &geminio.LimitError{What: "streams within the memory budget", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+	}
+	d.id = m.nextID
+	m.nextID += 2
+	m.opened++
+	m.table[d.id] = d
+	d.state = dialogueOpening
+	m.signal(d, ctlOpen)
+	m.mu.Unlock()
+	m.c.Push(nil, false)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d.state == dialogueOpening {
+		d.waitWrite()
+	}
+	switch {
+	case d.accepted:
+		return nil
+	case m.cause != nil:
+		return io.EOF
+	default:
+		return d.werr
+	}
+}
+
+// chargeWindows takes the first windows of one more dialogue from the budget.
+func (m *Mux) chargeWindows() bool {
+	n := uint64(m.local.Raw) + uint64(m.local.Messages)
+	if m.windows+n > m.lim.Windows {
+		return false
+	}
+	m.windows += n
+	return true
+}
+
+// signal has d's control frame sent. m.mu is held; Push or Kick must follow.
+func (m *Mux) signal(d *Dialogue, ctl control) {
+	d.control |= ctl
+	m.sched.push(d, laneControl)
+}

@@ -1,0 +1,222 @@
+package multiplexer
+
+import (
+	"io"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// Read reads what has come, at least one byte, or waits for it. After the last
+// byte of a peer that has closed, or of a connection that has ended, it returns
+// io.EOF; after a reset a *geminio.StreamError; os.ErrDeadlineExceeded after the
+// deadline.
+func (d *Dialogue) Read(p []byte) (n int, err error) {
+	d.rmu.Lock()
+	for d.reading && d.rdeadline.err() == nil {
+		d.waitRead()
+	}
+	if err := d.rdeadline.err(); err != nil {
+		d.rmu.Unlock()
+		return 0, err
+	}
+	if len(p) == 0 {
+		d.rmu.Unlock()
+		return 0, nil
+	}
+	d.reading = true
+	if d.recv.Len() == 0 && d.rerr == nil {
+		n, err = d.await(p)
+	}
+	for n < len(p) && d.recv.Len() > 0 && !d.unread {
+		// Only this goroutine takes bytes out, and what comes is written behind
+		// them: no lock is needed to copy.
+		c := d.recv.Head().Bytes()
+		d.rmu.Unlock()
+		k := copy(p[n:], c)
+		d.rmu.Lock()
+		n += k
+		if !d.unread {
+			d.recv.Took(k)
+		}
+	}
+	if n > 0 {
+		err = nil
+	} else if err == nil {
+		err = d.rerr
+	}
+	d.reading = false
+	d.wakeRead()
+	due := n > 0 && d.rx[packet.ClassRaw].dueFor(packet.ClassRaw, uint64(n))
+	if n > 0 && !due {
+		d.rx[packet.ClassRaw].release(uint64(n))
+	}
+	d.rmu.Unlock()
+	if due {
+		d.credited(n)
+	}
+	return n, err
+}
+
+// credited releases n bytes when that is worth a Credit frame.
+func (d *Dialogue) credited(n int) {
+	m := d.m
+	m.mu.Lock()
+	due := d.release(packet.ClassRaw, uint64(n))
+	m.mu.Unlock()
+	if due {
+		m.c.Push(nil, false)
+	}
+}
+
+// await offers p to the reading goroutine and waits until it has put something
+// there, or the end or the deadline come. rmu is held, but not throughout.
+func (d *Dialogue) await(p []byte) (int, error) {
+	d.dst, d.dstN = p, 0
+	for d.dstLent || d.dst != nil && d.rerr == nil && d.rdeadline.err() == nil {
+		d.waitRead()
+	}
+	n := d.dstN
+	d.dst, d.dstN = nil, 0
+	return n, d.rdeadline.err()
+}
+
+// endAwait wakes the Read that waits in await. rmu is held.
+func (d *Dialogue) endAwait() {
+	d.dst = nil
+	d.wakeRead()
+}
+
+// WriteTo implements io.WriterTo: it writes what comes to w until the end, with
+// a buffer that is as large as a frame and no other copy.
+func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
+	buf := make([]byte, copyBuffer)
+	for {
+		n, err := d.Read(buf)
+		if n > 0 {
+			k, werr := w.Write(buf[:n])
+			total += int64(k)
+			if werr == nil && k < n {
+				werr = io.ErrShortWrite
+			}
+			if werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// ReadFrom implements io.ReaderFrom: it sends what it reads from r until the end.
+func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
+	buf := make([]byte, copyBuffer)
+	for {
+		n, rerr := r.Read(buf)
+		if n > 0 {
+			k, err := d.Write(buf[:n])
+			total += int64(k)
+			if err != nil {
+				return total, err
+			}
+		}
+		if rerr == io.EOF {
+			return total, nil
+		}
+		if rerr != nil {
+			return total, rerr
+		}
+	}
+}
+
+// copyBuffer is the size of the buffers of WriteTo and ReadFrom.
+const copyBuffer = 128 << 10
+
+// dataSink takes the payload of a Data frame: into the buffer of a waiting Read,
+// or else into the dialogue's queue. The reading goroutine owns it.
+type dataSink struct {
+	m     *Mux
+	d     *Dialogue
+	where sinkPlace // of the present loan
+}
+
+type sinkPlace uint8
+
+const (
+	sinkQueue sinkPlace = iota // d.recv
+	sinkRead                   // the buffer of a waiting Read
+	sinkTrash                  // nobody wants it
+)
+
+// minSpace is how much space behind what has come is too little to be worth
+// reading into.
+const minSpace = 4 << 10
+
+// Space implements conn.Sink.
+func (s *dataSink) Space(n int) []byte {
+	d := s.d
+	d.rmu.Lock()
+	defer d.rmu.Unlock()
+	if d.deaf {
+		s.where = sinkTrash
+		return s.m.trash(n)
+	}
+	if d.dst != nil && d.recv.Len() == 0 {
+		s.where = sinkRead
+		d.dstLent = true
+		return d.dst[d.dstN:min(len(d.dst), d.dstN+n)]
+	}
+	s.where = sinkQueue
+	space := d.recv.Lend(min(n, minSpace))
+	return space[:min(len(space), n)]
+}
+
+// Filled implements conn.Sink.
+func (s *dataSink) Filled(n int) {
+	d := s.d
+	if s.where == sinkTrash {
+		return
+	}
+	d.rmu.Lock()
+	defer d.rmu.Unlock()
+	if s.where == sinkQueue {
+		d.recv.Wrote(n)
+		if n > 0 && d.dst != nil {
+			d.endAwait()
+		}
+		return
+	}
+	d.dstLent = false
+	d.dstN += n
+	switch {
+	case d.dstN == len(d.dst) || d.rerr != nil || d.rdeadline.err() != nil:
+		d.endAwait()
+	case d.dstN > 0:
+		s.m.late = d
+	}
+}
+
+// trash returns memory that may be overwritten.
+func (m *Mux) trash(n int) []byte {
+	if m.discard == nil {
+		m.discard = make([]byte, minSpace)
+	}
+	return m.discard[:min(n, len(m.discard))]
+}
+
+// wakeLate wakes the Read that has got bytes and waits for more only because
+// more seemed to be at hand. The reading goroutine calls it before it waits and
+// before it turns to anything else.
+func (m *Mux) wakeLate() {
+	if d := m.late; d != nil {
+		m.late = nil
+		d.rmu.Lock()
+		if d.dstN > 0 {
+			d.endAwait()
+		}
+		d.rmu.Unlock()
+	}
+}

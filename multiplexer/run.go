@@ -1,0 +1,317 @@
+package multiplexer
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// run is the reading goroutine.
+func (m *Mux) run() {
+	for {
+		h, err := m.c.ReadFrame()
+		if err != nil {
+			return
+		}
+		if m.late != nil && (h.Type != packet.TypeData || h.Stream != m.late.id) {
+			m.wakeLate()
+		}
+		if err := m.frame(h); err != nil {
+			m.wakeLate()
+			m.c.Fail(err)
+			return
+		}
+	}
+}
+
+// frame handles one frame.
+func (m *Mux) frame(h packet.Header) error {
+	switch {
+	case h.Type == packet.TypeData:
+		return m.data(h)
+	case h.Type.IsPacket():
+		return m.packet(h)
+	}
+	p, err := m.c.Payload()
+	if err != nil {
+		return err
+	}
+	if h.Type == packet.TypeOpen {
+		o, err := packet.ParseOpen(p)
+		if err != nil {
+			return err
+		}
+		return m.peerOpens(h.Stream, o)
+	}
+	if h.Type == packet.TypeCredit {
+		c, err := packet.ParseCredit(p, h.Stream)
+		if err != nil {
+			return err
+		}
+		return m.peerCredits(h.Stream, c)
+	}
+	d, err := m.lookup(h)
+	if d == nil {
+		return err
+	}
+	if h.Type == packet.TypeAccept {
+		w, err := packet.ParseAccept(p)
+		if err != nil {
+			return err
+		}
+		return m.peerAccepts(d, w)
+	}
+	n, err := packet.ParseNotice(h.Type, p)
+	if err != nil {
+		return err
+	}
+	switch h.Type {
+	case packet.TypeRefuse:
+		return m.peerRefuses(d, n)
+	case packet.TypeStop:
+		m.peerStops(d, n)
+	case packet.TypeReset:
+		m.peerResets(d, n)
+	}
+	return nil
+}
+
+// lookup returns the dialogue that a frame is for. It returns nil if that was
+// closed already, and an error if it never was open.
+func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.table[h.Stream]; d != nil {
+		return d, nil
+	}
+	if m.cause == nil && !m.wasOpen(h.Stream) {
+		return nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d was never opened", h.Stream)}
+	}
+	return nil, nil
+}
+
+func (m *Mux) wasOpen(id uint64) bool {
+	if m.own(id) {
+		return id < m.nextID
+	}
+	return id <= m.lastIn
+}
+
+// own tells whether the id is one that this side gives.
+func (m *Mux) own(id uint64) bool { return id%2 == m.nextID%2 }
+
+// data handles a frame of raw bytes.
+func (m *Mux) data(h packet.Header) error {
+	d, err := m.lookup(h)
+	if d == nil {
+		return err
+	}
+	d.rmu.Lock()
+	switch {
+	case d.peerFin && (h.Length > 0 || h.Flags&packet.FlagClose == 0):
+		err = &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", h.Length, h.Stream)}
+	default:
+		err = d.rx[packet.ClassRaw].receive(packet.ClassRaw, uint64(h.Length))
+		d.heard = true
+	}
+	d.rmu.Unlock()
+	if err != nil {
+		return err
+	}
+	if h.Length > 0 {
+		m.sink.m, m.sink.d = m, d
+		if err := m.c.ReadPayload(&m.sink); err != nil {
+			return err
+		}
+	}
+	if h.Flags&packet.FlagFin != 0 {
+		d.rmu.Lock()
+		d.peerFin = true
+		d.failRead(io.EOF)
+		d.rmu.Unlock()
+	}
+	if h.Flags&packet.FlagClose != 0 {
+		m.peerCloses(d)
+	}
+	return nil
+}
+
+// peerCloses ends a dialogue after the peer's last frame for it.
+func (m *Mux) peerCloses(d *Dialogue) {
+	m.mu.Lock()
+	first := d.state == dialogueOpen
+	d.peerGone = true
+	if first {
+		d.end(io.ErrClosedPipe)
+		d.drop()
+		d.closing = true
+		m.sched.push(d, laneRaw)
+		m.wakeSenders()
+	}
+	if d.closeSent {
+		m.remove(d)
+	}
+	m.mu.Unlock()
+	m.peerGone(d, first, io.EOF)
+	m.c.Kick()
+}
+
+// peerGone is the rest of what happens when the peer ends a dialogue.
+func (m *Mux) peerGone(d *Dialogue, first bool, cause error) {
+	d.endRead(cause)
+	for key, a := range m.asm {
+		if key.d == d {
+			delete(m.asm, key)
+			d.Release(a.typ, a.total)
+		}
+	}
+	if first {
+		m.h.Closed(d, cause)
+	}
+}
+
+func (m *Mux) peerStops(d *Dialogue, n packet.Notice) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
+	d.raw.Clear()
+	d.lent = nil
+	d.fin, d.finSent = true, true
+}
+
+func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
+	err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
+	m.mu.Lock()
+	first := d.state == dialogueOpen
+	d.peerGone = true
+	d.end(err)
+	d.drop()
+	m.remove(d)
+	m.wakeSenders()
+	m.mu.Unlock()
+	m.peerGone(d, first, err)
+}
+
+func (m *Mux) peerAccepts(d *Dialogue, w packet.Windows) error {
+	m.mu.Lock()
+	err := m.checkWindows("accept", d.id, w)
+	if err == nil && d.state != dialogueOpening {
+		err = &packet.Error{What: "accept", Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+	}
+	if err != nil || m.cause != nil {
+		m.mu.Unlock()
+		return err
+	}
+	d.state, d.accepted = dialogueOpen, true
+	d.grant(w)
+	d.wakeWrite()
+	m.mu.Unlock()
+	m.h.Accepted(d)
+	return nil
+}
+
+// checkWindows tells whether a small message, of the size agreed in the
+// handshake, would always find credit.
+func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
+	if w.Raw == 0 || w.Messages < m.peer.Messages {
+		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d: windows of %d and %d bytes, need 1 and %d", id, w.Raw, w.Messages, m.peer.Messages)}
+	}
+	return nil
+}
+
+func (m *Mux) peerRefuses(d *Dialogue, n packet.Notice) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.state != dialogueOpening {
+		return &packet.Error{What: "refuse", Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+	}
+	d.end(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
+	m.remove(d)
+	return nil
+}
+
+// peerCredits adds what the peer allows.
+func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.table[id]
+	if id != 0 && d == nil && m.cause == nil && !m.wasOpen(id) {
+		return &packet.Error{What: "credit", Reason: fmt.Sprintf("stream %d was never opened", id)}
+	}
+	if c.Class < packet.StreamClasses {
+		if d == nil {
+			return nil // too late
+		}
+		if err := d.credit[c.Class].add(c.Class, c.Amount); err != nil {
+			return err
+		}
+		if c.Class == packet.ClassRaw {
+			d.wakeWrite()
+			return nil
+		}
+	} else {
+		if err := m.tx[c.Class].add(c.Class, c.Amount); err != nil {
+			return err
+		}
+		if d != nil {
+			d.largeHeld -= min(d.largeHeld, uint64(c.Amount))
+		}
+	}
+	m.wakeSenders()
+	return nil
+}
+
+// peerOpens makes a dialogue that the peer opens, or refuses it.
+func (m *Mux) peerOpens(id uint64, o packet.Open) error {
+	m.mu.Lock()
+	if m.own(id) || id <= m.lastIn || id == DefaultID {
+		m.mu.Unlock()
+		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the peer, or was already", id)}
+	}
+	if err := m.checkWindows("open", id, o.Windows); err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	m.lastIn = id
+	if why := m.unwelcome(); why.Code != 0 {
+		tooMany := len(m.refusals) >= maxRefusals
+		m.refusals = append(m.refusals, refusal{id, why})
+		m.mu.Unlock()
+		if tooMany {
+			return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
+		}
+		m.c.Kick()
+		return nil
+	}
+	d := m.newDialogue(id, geminio.RecipientSide, o.Peer, bytes.Clone(o.Meta))
+	d.counted, d.accepted = true, true
+	d.grant(o.Windows)
+	m.incoming++
+	m.waiting++
+	m.table[id] = d
+	m.mu.Unlock()
+	m.h.Opened(d)
+	return nil
+}
+
+// unwelcome returns why no dialogue may be opened by the peer, or a zero Notice,
+// in which case the first windows of one are taken from the budget.
+func (m *Mux) unwelcome() packet.Notice {
+	limit := func(what string, n int) packet.Notice {
+		return packet.Notice{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
+	}
+	switch {
+	case m.away || m.cause != nil:
+		return packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
+	case m.incoming >= int(m.local.MaxStreams):
+		return limit("are open", m.incoming)
+	case m.waiting >= m.lim.Backlog:
+		return limit("wait to be accepted", m.waiting)
+	case !m.chargeWindows():
+		return limit("use the memory budget up", len(m.table))
+	}
+	return packet.Notice{}
+}

@@ -1,0 +1,102 @@
+package multiplexer
+
+import (
+	"io"
+
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// upper is a Mux as its connection sees it.
+type upper Mux
+
+// Fill implements conn.Upper: the connection's own credit and refusals, then
+// what the scheduler gives.
+func (u *upper) Fill(b *conn.Batch) (more bool) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fillConnection(b)
+	for b.Room() > 0 {
+		d, l := m.sched.pop()
+		if d == nil {
+			return false
+		}
+		before := b.Size()
+		if d.fill(b, l) {
+			m.sched.push(d, l)
+		}
+		m.sched.spend(l, b.Size()-before)
+	}
+	return !m.sched.empty()
+}
+
+func (m *Mux) fillConnection(b *conn.Batch) {
+	if m.rxDue {
+		m.rxDue = false
+		for class := packet.ClassHandlers; class < packet.Classes; class++ {
+			f := &m.rx[class]
+			owed := f.owed()
+			if class == packet.ClassLargeMessages {
+				owed = m.orphaned // each stream gives its own, while it is open
+				m.orphaned = 0
+			}
+			if owed > 0 && (class != packet.ClassHandlers || f.due()) {
+				f.granted += owed
+				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: uint32(owed)})
+			}
+		}
+	}
+	for _, r := range m.refusals {
+		b.Buf = packet.AppendNotice(b.Buf, packet.TypeRefuse, r.id, r.notice)
+	}
+	m.refusals = nil
+}
+
+// Idle implements conn.Upper.
+func (u *upper) Idle() { (*Mux)(u).wakeLate() }
+
+// Beat implements conn.Upper.
+func (u *upper) Beat() { u.h.Beat() }
+
+// GoAway implements conn.Upper.
+func (u *upper) GoAway(n packet.Notice) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	m.away = true
+	m.mu.Unlock()
+	m.h.GoAway(n)
+}
+
+// End implements conn.Upper: all dialogues end, and everybody who waits is
+// woken. What was made ready before is still written if the connection lingers.
+func (u *upper) End(cause error, deliver bool) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	m.cause = cause
+	all := make([]*Dialogue, 0, len(m.table))
+	var closed []*Dialogue
+	for _, d := range m.table {
+		if d != m.main && d.accepted && d.state != dialogueClosed {
+			closed = append(closed, d)
+		}
+		d.end(io.ErrClosedPipe)
+		all = append(all, d)
+	}
+	clear(m.table)
+	m.opened, m.incoming, m.windows = 0, 0, 0
+	m.backlog = nil
+	m.accepting.Broadcast()
+	m.wakeSenders()
+	if !deliver {
+		m.sched, m.refusals, m.rxDue = scheduler{}, nil, false
+	}
+	m.mu.Unlock()
+	for _, d := range all {
+		d.endRead(io.EOF)
+	}
+	for _, d := range closed {
+		m.h.Closed(d, cause)
+	}
+	m.h.End(cause)
+}

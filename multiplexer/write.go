@@ -1,0 +1,159 @@
+package multiplexer
+
+import (
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// lendFrom is from how many bytes a Write lends its memory and waits until it is
+// written, instead of having it copied.
+const lendFrom = 8 << 10
+
+// Write sends p and returns when all of it is on its way or stands in the
+// dialogue's queue, for all of which the peer has given credit: so it will be
+// delivered even if Close comes next. Its error is net.ErrClosed after Close or
+// CloseWrite, io.ErrClosedPipe when the peer or the connection is gone, a
+// *geminio.StreamError when the peer reads no more, os.ErrDeadlineExceeded.
+func (d *Dialogue) Write(p []byte) (total int, err error) {
+	m := d.m
+	m.mu.Lock()
+	for d.writing && d.writable() == nil {
+		d.waitWrite()
+	}
+	if err := d.writable(); err != nil {
+		m.mu.Unlock()
+		return 0, err
+	}
+	d.writing = true
+	for len(p) > 0 && err == nil {
+		var n int
+		switch avail := d.credit[packet.ClassRaw].avail; {
+		case avail == 0:
+			d.waitWrite()
+		case len(p) >= lendFrom && avail >= lendFrom:
+			n, err = d.writeLent(p)
+		default:
+			n = d.writeCopy(p)
+		}
+		total += n
+		p = p[n:]
+		if err == nil {
+			err = d.writable()
+		}
+	}
+	if len(p) == 0 {
+		err = nil
+	}
+	d.writing = false
+	d.wakeWrite()
+	queued := d.raw.Len()
+	m.mu.Unlock()
+	if queued > 0 {
+		d.flush(queued)
+	}
+	return total, err
+}
+
+// flush has what Write has queued written: at once if the peer is likely to wait
+// for it, which is when it has sent something since the last time; by another
+// goroutine, that can gather what further Writes add, if not.
+func (d *Dialogue) flush(queued int) {
+	d.rmu.Lock()
+	heard := d.heard
+	d.heard = false
+	d.rmu.Unlock()
+	if heard || queued >= d.m.lim.SendQueue {
+		d.m.c.Push(nil, false)
+	} else {
+		d.m.c.Kick()
+	}
+}
+
+// writable returns why nothing can be written. m.mu is held.
+func (d *Dialogue) writable() error {
+	if d.werr != nil {
+		return d.werr
+	}
+	return d.wdeadline.err()
+}
+
+// writeCopy queues a copy of as much of p as there is credit and room for; if
+// there is no room it makes some, or waits for it. m.mu is held.
+func (d *Dialogue) writeCopy(p []byte) int {
+	m := d.m
+	room := m.lim.SendQueue - d.raw.Len()
+	if room <= 0 {
+		m.mu.Unlock()
+		m.c.Push(nil, false)
+		m.mu.Lock()
+		if d.raw.Len() >= m.lim.SendQueue && d.writable() == nil {
+			d.waitWrite()
+		}
+		return 0
+	}
+	n := d.credit[packet.ClassRaw].take(min(len(p), room))
+	d.raw.Append(p[:n])
+	m.sched.push(d, laneRaw)
+	return n
+}
+
+// writeLent lends as much of p as there is credit for, and returns when it is
+// written, or as much of it as must be and a copy of the rest of the last frame
+// is on its way. m.mu is held, but not throughout.
+func (d *Dialogue) writeLent(p []byte) (n int, err error) {
+	m := d.m
+	n = d.credit[packet.ClassRaw].take(len(p))
+	d.lent = p[:n]
+	m.sched.push(d, laneRaw)
+	m.mu.Unlock()
+	m.c.Push((*pusher)(d), false)
+	m.mu.Lock()
+	for len(d.lent) > 0 || d.loans > 0 {
+		if err = d.writable(); err == nil {
+			d.waitWrite()
+			continue
+		}
+		unsent := len(d.lent)
+		d.lent = nil
+		n -= unsent
+		d.credit[packet.ClassRaw].avail += uint64(unsent)
+		if d.loans == 0 {
+			break
+		}
+		m.mu.Unlock()
+		ended := m.c.Reclaim((*lender)(d))
+		m.mu.Lock()
+		d.loans -= ended
+		if d.loans > 0 { // the others are being returned
+			d.waitWrite()
+		}
+	}
+	return n, err
+}
+
+// pusher is a dialogue as conn.Writer.
+type pusher Dialogue
+
+var _ conn.Writer = (*pusher)(nil)
+
+// Sent implements conn.Writer.
+func (p *pusher) Sent() bool {
+	d := (*Dialogue)(p)
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return len(d.lent) == 0
+}
+
+// lender is a dialogue as conn.Lender.
+type lender Dialogue
+
+// Returned implements conn.Lender.
+func (l *lender) Returned() {
+	d := (*Dialogue)(l)
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	d.loans--
+	if d.loans == 0 {
+		d.wakeWrite()
+	}
+}

@@ -1,0 +1,38 @@
+package options
+
+import "time"
+
+// CallOptions are the options of Call and CallAsync.
+type CallOptions struct {
+	// Timeout is the longest time the call may take, counted from the call. nil
+	// leaves it to the request's own timeout; zero or less means no limit
+	// beside the context.
+	Timeout *time.Duration
+}
+
+// Call returns CallOptions with nothing set.
+func Call() *CallOptions {
+	return &CallOptions{}
+}
+
+// SetTimeout sets the longest time the call may take, in place of the request's
+// own timeout. Zero or less means no limit beside the context.
+func (opt *CallOptions) SetTimeout(timeout time.Duration) {
+	opt.Timeout = &timeout
+}
+
+// MergeCallOptions combines opts into a new value, never nil: nil entries are
+// skipped, and of a field set more than once the last one counts. The entries
+// are not changed.
+func MergeCallOptions(opts ...*CallOptions) *CallOptions {
+	merged := &CallOptions{}
+	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
+		if opt.Timeout != nil {
+			merged.Timeout = opt.Timeout
+		}
+	}
+	return merged
+}

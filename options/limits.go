@@ -1,0 +1,99 @@
+package options
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Limits are what an End allows itself and its peer. The options of client and
+// server embed them. A field that is zero has the default that is stated with
+// its setter; a constructor reports one that is negative or does not go with the
+// others.
+type Limits struct {
+	HandshakeTimeout time.Duration
+	Heartbeat        time.Duration
+	Linger           time.Duration
+	MaxMessageSize   int
+	MaxStreams       int
+	AcceptBacklog    int
+	MaxHandlers      int
+	MemoryBudget     int
+	Logger           *slog.Logger
+}
+
+// SetHandshakeTimeout bounds the time from the beginning of a connection until
+// both sides have agreed, by default 10 seconds. At the client it also bounds
+// the dialing of NewEnd.
+func (l *Limits) SetHandshakeTimeout(d time.Duration) { l.HandshakeTimeout = d }
+
+// SetHeartbeat sets how often the peer is asked whether it is there, by default
+// every 20 seconds. A peer from which nothing at all has come for twice that
+// time is taken for dead, and the connection is closed. The two sides need not
+// agree.
+func (l *Limits) SetHeartbeat(d time.Duration) { l.Heartbeat = d }
+
+// SetLinger bounds how long Close of an End tries to deliver what was written,
+// by default 5 seconds.
+func (l *Limits) SetLinger(d time.Duration) { l.Linger = d }
+
+// SetMaxMessageSize bounds what the peer may send in one request, response or
+// message: data, custom bytes and names together, by default 64 MiB. The peer
+// learns of it in the handshake and refuses to send more.
+func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
+
+// SetMaxStreams bounds how many streams that the peer has opened may be open at
+// a time, by default 1024. Others are refused.
+func (l *Limits) SetMaxStreams(n int) { l.MaxStreams = n }
+
+// SetAcceptBacklog bounds how many streams that the peer has opened may wait for
+// AcceptStream, by default 256. Others are refused.
+func (l *Limits) SetAcceptBacklog(n int) { l.AcceptBacklog = n }
+
+// SetMaxHandlers bounds how many handlers run at a time for requests of the peer,
+// by default 4096. Further calls wait at the caller, who knows the limit. The
+// calls of one stream get at most three quarters of it, so that handlers which
+// hang hold back only themselves.
+func (l *Limits) SetMaxHandlers(n int) { l.MaxHandlers = n }
+
+// SetMemoryBudget bounds the bytes that the peer can make this End hold: a
+// quarter each for the windows of the streams (their raw bytes and small
+// messages), for messages above 8 KiB that nobody has received, for requests
+// above 8 KiB whose handlers run, and for responses above 8 KiB that arrive. The
+// default is 256 MiB, or more if the largest message or the number of streams
+// needs it: a quarter must hold one largest message, and 2 KiB for each stream
+// of both sides.
+func (l *Limits) SetMemoryBudget(bytes int) { l.MemoryBudget = bytes }
+
+// SetLogger sets where the End logs what nobody is told of by an error: panics
+// of handlers, clients that were turned away, violations of the protocol. The
+// default is silence. It goes before a logger of SetLog.
+func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
+
+// MergeLimits returns a value that has of each field the last one that is not
+// zero. Nil entries are skipped.
+func MergeLimits(limits ...*Limits) *Limits {
+	m := &Limits{}
+	for _, l := range limits {
+		if l == nil {
+			continue
+		}
+		override(&m.HandshakeTimeout, l.HandshakeTimeout)
+		override(&m.Heartbeat, l.Heartbeat)
+		override(&m.Linger, l.Linger)
+		override(&m.MaxMessageSize, l.MaxMessageSize)
+		override(&m.MaxStreams, l.MaxStreams)
+		override(&m.AcceptBacklog, l.AcceptBacklog)
+		override(&m.MaxHandlers, l.MaxHandlers)
+		override(&m.MemoryBudget, l.MemoryBudget)
+		override(&m.Logger, l.Logger)
+	}
+	return m
+}
+
+// override sets *dst unless v is zero.
+func override[T comparable](dst *T, v T) {
+	var zero T
+	if v != zero {
+		*dst = v
+	}
+}

@@ -1,0 +1,55 @@
+package options
+
+// NewMessageOptions are the options of NewMessage.
+type NewMessageOptions struct {
+	// Custom is the metadata that travels beside the message's data; nil means
+	// none.
+	Custom []byte
+	// Cnss is the delivery guarantee; nil means CnssAtLeastOnce.
+	Cnss *Cnss
+	// Topic is free text for the receiver; nil means the empty topic.
+	Topic *string
+}
+
+// NewMessage returns NewMessageOptions with nothing set.
+func NewMessage() *NewMessageOptions {
+	return &NewMessageOptions{}
+}
+
+// SetCustom sets the metadata that travels beside the message's data. The slice
+// is kept, not copied; nil means none.
+func (opt *NewMessageOptions) SetCustom(custom []byte) {
+	opt.Custom = custom
+}
+
+// SetCnss sets the delivery guarantee.
+func (opt *NewMessageOptions) SetCnss(cnss Cnss) {
+	opt.Cnss = &cnss
+}
+
+// SetTopic sets the topic that the receiver sees.
+func (opt *NewMessageOptions) SetTopic(topic string) {
+	opt.Topic = &topic
+}
+
+// MergeNewMessageOptions combines opts into a new value, never nil: nil entries
+// are skipped, and of a field set more than once the last one counts. The
+// entries are not changed; the result shares their byte slices.
+func MergeNewMessageOptions(opts ...*NewMessageOptions) *NewMessageOptions {
+	merged := &NewMessageOptions{}
+	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
+		if opt.Custom != nil {
+			merged.Custom = opt.Custom
+		}
+		if opt.Cnss != nil {
+			merged.Cnss = opt.Cnss
+		}
+		if opt.Topic != nil {
+			merged.Topic = opt.Topic
+		}
+	}
+	return merged
+}

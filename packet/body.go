@@ -1,0 +1,176 @@
+package packet
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// Bodies are what packets carry behind their FragmentHeader, all fragments put
+// together. Each has a head, which Append writes, and data, which follows it:
+// so that large data need not be copied to stand behind its head.
+
+// MaxHead is the length of the longest fixed part of a head, without the names,
+// custom bytes and texts in it.
+const MaxHead = 32
+
+// MaxName bounds the names of methods and topics, in bytes.
+const MaxName = 1<<16 - 1
+
+// Request is the body of a Request packet.
+//
+//	+---------+--------------+-------------+-------------+--------+--------+------+
+//	| id (64) | timeout (64) | method (16) | custom (32) | method | custom | data |
+//	+---------+--------------+-------------+-------------+--------+--------+------+
+type Request struct {
+	ID      uint64
+	Timeout time.Duration // how much longer the caller waits; 0: it does not say
+	Method  []byte
+	Custom  []byte
+	Data    []byte
+}
+
+const requestLen = 8 + 8 + 2 + 4
+
+// Append appends the head.
+func (r *Request) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, r.ID)
+	b = binary.BigEndian.AppendUint64(b, uint64(max(r.Timeout, 0)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Method)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Custom)))
+	b = append(b, r.Method...)
+	return append(b, r.Custom...)
+}
+
+// HeadSize returns how many bytes Append appends.
+func (r *Request) HeadSize() int { return requestLen + len(r.Method) + len(r.Custom) }
+
+// ParseRequest parses a body; the slices alias it.
+func ParseRequest(b []byte) (Request, error) {
+	r := reader{b: b}
+	p := Request{ID: r.u64(), Timeout: parseDuration(r.u64())}
+	method, custom := uint64(r.u16()), uint64(r.u32())
+	p.Method, p.Custom, p.Data = r.bytes(method), r.bytes(custom), r.rest()
+	return p, r.err("request", len(b))
+}
+
+// Response is the body of a Response packet.
+//
+//	+-----------+-----------+-------------+------+--------+------+
+//	| code (32) | text (32) | custom (32) | text | custom | data |
+//	+-----------+-----------+-------------+------+--------+------+
+type Response struct {
+	Code   uint32 // 0: no error
+	Text   string // of the error
+	Custom []byte
+	Data   []byte
+}
+
+const responseLen = 4 + 4 + 4
+
+// Append appends the head.
+func (r *Response) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, r.Code)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Text)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Custom)))
+	b = append(b, r.Text...)
+	return append(b, r.Custom...)
+}
+
+// HeadSize returns how many bytes Append appends.
+func (r *Response) HeadSize() int { return responseLen + len(r.Text) + len(r.Custom) }
+
+// ParseResponse parses a body; the slices alias it.
+func ParseResponse(b []byte) (Response, error) {
+	r := reader{b: b}
+	p := Response{Code: r.u32()}
+	text, custom := uint64(r.u32()), uint64(r.u32())
+	p.Text, p.Custom, p.Data = string(r.bytes(text)), r.bytes(custom), r.rest()
+	return p, r.err("response", len(b))
+}
+
+// Message is the body of a Message packet.
+//
+//	+---------+--------------+----------+------------+-------------+-------+--------+------+
+//	| id (64) | timeout (64) | cnss (8) | topic (16) | custom (32) | topic | custom | data |
+//	+---------+--------------+----------+------------+-------------+-------+--------+------+
+type Message struct {
+	ID      uint64
+	Timeout time.Duration // how much longer the publisher waits; 0: it does not say
+	Cnss    uint8         // 1: at most once, nobody waits for the Ack; 2: at least once
+	Topic   []byte
+	Custom  []byte
+	Data    []byte
+}
+
+const messageLen = 8 + 8 + 1 + 2 + 4
+
+// Append appends the head.
+func (m *Message) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, m.ID)
+	b = binary.BigEndian.AppendUint64(b, uint64(max(m.Timeout, 0)))
+	b = append(b, m.Cnss)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(m.Topic)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.Custom)))
+	b = append(b, m.Topic...)
+	return append(b, m.Custom...)
+}
+
+// HeadSize returns how many bytes Append appends.
+func (m *Message) HeadSize() int { return messageLen + len(m.Topic) + len(m.Custom) }
+
+// ParseMessage parses a body; the slices alias it.
+func ParseMessage(b []byte) (Message, error) {
+	r := reader{b: b}
+	p := Message{ID: r.u64(), Timeout: parseDuration(r.u64()), Cnss: r.u8()}
+	topic, custom := uint64(r.u16()), uint64(r.u32())
+	p.Topic, p.Custom, p.Data = r.bytes(topic), r.bytes(custom), r.rest()
+	if err := r.err("message", len(b)); err != nil {
+		return p, err
+	}
+	if p.Cnss != 1 && p.Cnss != 2 {
+		return p, malformed("message", "unknown cnss %d", p.Cnss)
+	}
+	return p, nil
+}
+
+// Answer is the body of Ack, Registered and Cancel packets.
+//
+//	+-----------+------+
+//	| code (32) | text |
+//	+-----------+------+
+type Answer struct {
+	Code uint32 // 0: yes
+	Text string
+}
+
+const answerLen = 4
+
+// HeadSize returns how many bytes Append appends.
+func (a *Answer) HeadSize() int { return answerLen + len(a.Text) }
+
+// Append appends the body.
+func (a *Answer) Append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, a.Code)
+	return append(b, a.Text...)
+}
+
+// ParseAnswer parses the body of a packet of type t.
+func ParseAnswer(t Type, b []byte) (Answer, error) {
+	r := reader{b: b}
+	a := Answer{Code: r.u32(), Text: string(r.rest())}
+	return a, r.err(t.String(), len(b))
+}
+
+// ParseAbandon parses the body of an Abandon packet: the type of the packet
+// whose further fragments will not come.
+func ParseAbandon(b []byte) (Type, error) {
+	if len(b) != 1 || !Type(b[0]).Fragmented() {
+		return 0, malformed("abandon", "body % x names no packet", b[:min(len(b), 8)])
+	}
+	return Type(b[0]), nil
+}
+
+// parseDuration caps what would overflow: such a peer waits for ever.
+func parseDuration(u uint64) time.Duration {
+	return time.Duration(min(u, 1<<62))
+}

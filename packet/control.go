@@ -1,0 +1,213 @@
+package packet
+
+import (
+	"encoding/binary"
+	"time"
+	"unicode/utf8"
+)
+
+// PingLen is the length of the payload of Ping and Pong.
+const PingLen = 8
+
+// AppendPing appends a Ping or Pong frame with its opaque value.
+func AppendPing(b []byte, t Type, value uint64) []byte {
+	b = AppendHeader(b, Header{Type: t, Length: PingLen})
+	return binary.BigEndian.AppendUint64(b, value)
+}
+
+// ParsePing parses the payload of a Ping or Pong.
+func ParsePing(t Type, b []byte) (uint64, error) {
+	if len(b) != PingLen {
+		return 0, malformed(t.String(), "payload of %d bytes, need %d", len(b), PingLen)
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// Class says what a Credit is for.
+type Class uint8
+
+// The classes of credit. The first two are a stream's, the others the
+// connection's: their Credit frames have stream 0, but for ClassLargeMessages,
+// where the stream tells whose messages gave it back, if it is open still.
+const (
+	ClassRaw            Class = iota // raw bytes of the stream
+	ClassMessages                    // small messages of the stream, at their cost
+	ClassHandlers                    // requests whose handlers run, in number
+	ClassLargeMessages               // bytes of large messages
+	ClassLargeRequests               // bytes of large requests
+	ClassLargeResponses              // bytes of large responses
+	classes
+)
+
+// StreamClasses counts the classes that belong to a stream.
+const StreamClasses = ClassMessages + 1
+
+// Classes counts all classes.
+const Classes = classes
+
+var classNames = [...]string{"raw bytes", "messages", "handlers", "large messages", "large requests", "large responses"}
+
+// String returns the class's name.
+func (c Class) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return "unknown class"
+}
+
+// Credit allows the receiver to send more.
+//
+//	+-----------+-------------+
+//	| class (8) | amount (32) |
+//	+-----------+-------------+
+type Credit struct {
+	Class  Class
+	Amount uint32 // never 0
+}
+
+const creditLen = 5
+
+// AppendCredit appends a Credit frame for a stream, or for the connection where
+// stream is 0.
+func AppendCredit(b []byte, stream uint64, c Credit) []byte {
+	b = AppendHeader(b, Header{Type: TypeCredit, Stream: stream, Length: creditLen})
+	b = append(b, byte(c.Class))
+	return binary.BigEndian.AppendUint32(b, c.Amount)
+}
+
+// ParseCredit parses the payload of a Credit frame.
+func ParseCredit(b []byte, stream uint64) (Credit, error) {
+	if len(b) != creditLen {
+		return Credit{}, malformed("credit", "payload of %d bytes, need %d", len(b), creditLen)
+	}
+	c := Credit{Class: Class(b[0]), Amount: binary.BigEndian.Uint32(b[1:])}
+	switch {
+	case c.Class >= classes:
+		return c, malformed("credit", "unknown class %d", b[0])
+	case c.Class < StreamClasses && stream == 0, c.Class > ClassMessages && c.Class != ClassLargeMessages && stream != 0:
+		return c, malformed("credit", "%v on stream %d", c.Class, stream)
+	case c.Amount == 0:
+		return c, malformed("credit", "an amount of 0")
+	}
+	return c, nil
+}
+
+// Notice is why something ends or does not begin: the payload of GoAway, Close,
+// Refuse, Stop and Reset.
+//
+//	+-----------+------------+------------------+
+//	| code (32) | retry (32) | text, UTF-8 ...  |
+//	+-----------+------------+------------------+
+type Notice struct {
+	Code  uint32
+	Retry time.Duration // come back in about so long; whole milliseconds; 0 says nothing
+	Text  string
+}
+
+// MaxText bounds the text of a Notice, in bytes; longer ones are cut, in front
+// of the character that does not fit.
+const MaxText = 512
+
+const noticeLen = 8
+
+// AppendNotice appends a frame of type t with n as its payload.
+func AppendNotice(b []byte, t Type, stream uint64, n Notice) []byte {
+	text := cut(n.Text)
+	ms := min(max(n.Retry.Milliseconds(), 0), 1<<32-1)
+	b = AppendHeader(b, Header{Type: t, Stream: stream, Length: uint32(noticeLen + len(text))})
+	b = binary.BigEndian.AppendUint32(b, n.Code)
+	b = binary.BigEndian.AppendUint32(b, uint32(ms))
+	return append(b, text...)
+}
+
+// cut returns as much of text as may stand in a Notice.
+func cut(text string) string {
+	if len(text) <= MaxText {
+		return text
+	}
+	n := MaxText
+	for n > MaxText-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// ParseNotice parses the payload of a frame of type t.
+func ParseNotice(t Type, b []byte) (Notice, error) {
+	if len(b) < noticeLen {
+		return Notice{}, malformed(t.String(), "payload of %d bytes, need %d", len(b), noticeLen)
+	}
+	if len(b) > noticeLen+MaxText {
+		return Notice{}, tooLarge(t.String(), uint64(len(b)), noticeLen+MaxText)
+	}
+	return Notice{
+		Code:  binary.BigEndian.Uint32(b),
+		Retry: time.Duration(binary.BigEndian.Uint32(b[4:])) * time.Millisecond,
+		Text:  string(b[noticeLen:]),
+	}, nil
+}
+
+// Windows are the credits that a side gives for a new stream: the payload of
+// Accept and the beginning of Open.
+//
+//	+-----------+-----------------+
+//	| raw (32)  | messages (32)   |
+//	+-----------+-----------------+
+type Windows struct {
+	Raw      uint32 // of ClassRaw
+	Messages uint32 // of ClassMessages
+}
+
+const windowsLen = 8
+
+func appendWindows(b []byte, w Windows) []byte {
+	b = binary.BigEndian.AppendUint32(b, w.Raw)
+	return binary.BigEndian.AppendUint32(b, w.Messages)
+}
+
+// AppendAccept appends an Accept frame.
+func AppendAccept(b []byte, stream uint64, w Windows) []byte {
+	return appendWindows(AppendHeader(b, Header{Type: TypeAccept, Stream: stream, Length: windowsLen}), w)
+}
+
+// ParseAccept parses the payload of an Accept frame.
+func ParseAccept(b []byte) (Windows, error) {
+	if len(b) != windowsLen {
+		return Windows{}, malformed("accept", "payload of %d bytes, need %d", len(b), windowsLen)
+	}
+	return Windows{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}, nil
+}
+
+// Open opens a stream.
+//
+//	+--------------+-----------------+------+------+
+//	| windows (64) | peer length (16)| peer | meta |
+//	+--------------+-----------------+------+------+
+type Open struct {
+	Windows
+	Peer string
+	Meta []byte
+}
+
+const openLen = windowsLen + 2
+
+// Size returns the length of o's payload.
+func (o Open) Size() int { return openLen + len(o.Peer) + len(o.Meta) }
+
+// AppendOpen appends an Open frame. Peer has at most 65535 bytes.
+func AppendOpen(b []byte, stream uint64, o Open) []byte {
+	b = AppendHeader(b, Header{Type: TypeOpen, Stream: stream, Length: uint32(o.Size())})
+	b = appendWindows(b, o.Windows)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(o.Peer)))
+	b = append(b, o.Peer...)
+	return append(b, o.Meta...)
+}
+
+// ParseOpen parses the payload of an Open frame; Meta aliases b.
+func ParseOpen(b []byte) (Open, error) {
+	r := reader{b: b}
+	o := Open{Windows: Windows{r.u32(), r.u32()}}
+	o.Peer = string(r.bytes(uint64(r.u16())))
+	o.Meta = r.rest()
+	return o, r.err("open", len(b))
+}

@@ -1,0 +1,199 @@
+package packet
+
+import (
+	"encoding/binary"
+	"encoding/json"
+)
+
+// MaxDecodablePacketLen bounds the body of a handshake packet, in bytes.
+const MaxDecodablePacketLen = 64 << 10
+
+// HandshakeHeaderLen is the length of the header of the two handshake packets.
+//
+//	0         1      2                10          14
+//	+---------+------+----------------+-----------+
+//	| version | type | packet id (64) | length(32)|
+//	+---------+------+----------------+-----------+
+const HandshakeHeaderLen = 14
+
+// Version is the first byte of every handshake packet.
+const Version = 0x01
+
+// The types of the two handshake packets.
+const (
+	typeConn    = 0x01
+	typeConnAck = 0x02
+)
+
+// The flags of a Conn packet.
+const (
+	connBeat    = 0x30 // heartbeat exponent e: 5*4^e seconds
+	connAcquire = 0x08 // the server may choose the client id
+)
+
+// Wire2 is what a side offers in its handshake: that it speaks wire 2, what it
+// accepts and how much it can take before it gives further credit. It stands in
+// the JSON object of both packets under the key "wire2"; unknown keys are
+// ignored.
+type Wire2 struct {
+	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
+	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
+	MaxStreams uint32 `json:"streams"`  // streams that the peer may have open, without the default one
+	Raw        uint32 `json:"raw"`      // first credit of the default stream: ClassRaw
+	Messages   uint32 `json:"messages"` // and ClassMessages; half of it is the cost of the largest small message
+	Handlers   uint32 `json:"handlers"` // credit of the connection: ClassHandlers
+	Large      uint32 `json:"large"`    // credit of the connection: each of the three large classes, bytes
+	// Features names what else the side can do. None is defined yet.
+	Features []string `json:"features,omitempty"`
+}
+
+// check tells whether the values can be worked with.
+func (w *Wire2) check(what string) error {
+	switch {
+	case w.MaxFrame < MinMaxFrame:
+		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
+	case w.Messages < 1<<10 || w.Raw == 0 || w.Handlers == 0:
+		return malformed(what, "first credit too small: raw %d, messages %d, handlers %d", w.Raw, w.Messages, w.Handlers)
+	case uint64(w.Large) < uint64(w.MaxMessage)+MaxHead:
+		return malformed(what, "credit of %d for large packets of %d", w.Large, w.MaxMessage)
+	}
+	return nil
+}
+
+// Conn is the client's handshake packet.
+//
+//	+-----------+------+----------------+------+
+//	| flags (8) | zero | client id (64) | JSON |
+//	+-----------+------+----------------+------+
+type Conn struct {
+	PacketID uint64
+	ClientID uint64 // the id that the client wishes to have; 0: any
+	Beat     uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
+	Meta     []byte
+	Wire2    *Wire2 // nil: the client speaks wire v1 alone
+}
+
+type connJSON struct {
+	Meta  []byte `json:"meta,omitempty"`
+	Wire2 *Wire2 `json:"wire2,omitempty"`
+}
+
+// ConnAck is the server's answer.
+//
+//	+-------------+----------------+------+
+//	| refused (8) | client id (64) | JSON |
+//	+-------------+----------------+------+
+type ConnAck struct {
+	PacketID uint64 // that of the Conn
+	ClientID uint64 // the id that the client got
+	Refused  bool
+	Code     uint32 // why it was refused
+	Error    string // why, in words
+	Wire2    *Wire2 // nil: the server speaks wire v1 alone
+}
+
+type connAckJSON struct {
+	Error string `json:"error,omitempty"`
+	Code  uint32 `json:"code,omitempty"`
+	Wire2 *Wire2 `json:"wire2,omitempty"`
+}
+
+const (
+	connLen    = 1 + 1 + 8
+	connAckLen = 1 + 8
+)
+
+// AppendConn appends a Conn packet, or reports that its Meta makes it too large.
+func AppendConn(b []byte, c Conn) ([]byte, error) {
+	fixed := make([]byte, 0, connLen)
+	fixed = append(fixed, c.Beat<<4&connBeat|connAcquire, 0)
+	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
+	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Wire2})
+}
+
+// AppendConnAck appends a ConnAck packet.
+func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
+	fixed := make([]byte, 0, connAckLen)
+	if a.Refused {
+		fixed = append(fixed, 1)
+	} else {
+		fixed = append(fixed, 0)
+	}
+	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
+	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, a.Wire2})
+}
+
+func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) ([]byte, error) {
+	object, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error()) // plain structs of bytes, strings and numbers
+	}
+	size := len(fixed) + len(object)
+	if size > MaxDecodablePacketLen {
+		return b, tooLarge("handshake", uint64(size), MaxDecodablePacketLen)
+	}
+	b = append(b, Version, typ)
+	b = binary.BigEndian.AppendUint64(b, packetID)
+	b = binary.BigEndian.AppendUint32(b, uint32(size))
+	return append(append(b, fixed...), object...), nil
+}
+
+// ParseHandshakeHeader parses the HandshakeHeaderLen bytes that open a
+// handshake packet, which must be there, and returns the length of the body. The
+// side tells which packet it may be: a server expects a Conn, a client a
+// ConnAck.
+func ParseHandshakeHeader(b []byte, server bool) (packetID uint64, length int, err error) {
+	what, want := "connack", byte(typeConnAck)
+	if server {
+		what, want = "conn", typeConn
+	}
+	size := binary.BigEndian.Uint32(b[10:])
+	switch {
+	case b[0] != Version || b[1] != want:
+		return 0, 0, malformed(what, "it begins with %02x %02x, not with %02x %02x", b[0], b[1], Version, want)
+	case size > MaxDecodablePacketLen:
+		return 0, 0, tooLarge(what, uint64(size), MaxDecodablePacketLen)
+	}
+	return binary.BigEndian.Uint64(b[2:]), int(size), nil
+}
+
+// ParseConn parses the body of a Conn packet.
+func ParseConn(packetID uint64, b []byte) (Conn, error) {
+	r := reader{b: b}
+	flags := r.u8()
+	r.u8()
+	c := Conn{PacketID: packetID, ClientID: r.u64(), Beat: flags & connBeat >> 4}
+	if err := r.err("conn", len(b)); err != nil {
+		return c, err
+	}
+	var v connJSON
+	if err := json.Unmarshal(r.b, &v); err != nil {
+		return c, malformed("conn", "%v", err)
+	}
+	c.Meta, c.Wire2 = v.Meta, v.Wire2
+	if c.Wire2 != nil {
+		return c, c.Wire2.check("conn")
+	}
+	return c, nil
+}
+
+// ParseConnAck parses the body of a ConnAck packet. As deployed clients do, it
+// takes an error text for a refusal, whatever the byte before it says.
+func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
+	r := reader{b: b}
+	refused := r.u8()
+	a := ConnAck{PacketID: packetID, ClientID: r.u64()}
+	if err := r.err("connack", len(b)); err != nil {
+		return a, err
+	}
+	var v connAckJSON
+	if err := json.Unmarshal(r.b, &v); err != nil {
+		return a, malformed("connack", "%v", err)
+	}
+	a.Error, a.Code, a.Wire2 = v.Error, v.Code, v.Wire2
+	a.Refused = refused != 0 || a.Error != ""
+	if a.Wire2 != nil && !a.Refused {
+		return a, a.Wire2.check("connack")
+	}
+	return a, nil
+}

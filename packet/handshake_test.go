@@ -1,0 +1,400 @@
+package packet
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// offer is one that passes.
+func offer() *Wire2 {
+	return &Wire2{
+		MaxFrame: DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100, Raw: 1 << 16,
+		Messages: 1 << 15, Handlers: 1000, Large: 1 << 22,
+	}
+}
+
+const offerJSON = `{"frame":65536,"message":1048576,"streams":100,"raw":65536,"messages":32768,"handlers":1000,"large":4194304}`
+
+// open takes the header off a handshake packet.
+func open(t testing.TB, b []byte, server bool) (packetID uint64, body []byte) {
+	t.Helper()
+	packetID, n, err := ParseHandshakeHeader(b, server)
+	require.NoError(t, err)
+	require.Len(t, b[HandshakeHeaderLen:], n)
+	return packetID, b[HandshakeHeaderLen:]
+}
+
+func TestConn(t *testing.T) {
+	featured := offer()
+	featured.Features = []string{"a", "ü"}
+	for _, c := range []struct {
+		name string
+		conn Conn
+		json string
+	}{
+		{"nothing", Conn{}, `{}`},
+		{"all numbers", Conn{PacketID: math.MaxUint64, ClientID: math.MaxUint64 - 1, Beat: 3}, `{}`},
+		{"meta", Conn{Meta: []byte{0, 0xff, '<'}}, `{"meta":"AP88"}`},
+		{"wire 2", Conn{PacketID: 1, Beat: 1, Wire2: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"features", Conn{Meta: []byte("m"), Wire2: featured},
+			`{"meta":"bQ==","wire2":` + strings.TrimSuffix(offerJSON, "}") + `,"features":["a","ü"]}}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := AppendConn([]byte("before"), c.conn)
+			require.NoError(t, err)
+			require.Equal(t, "before", string(b[:6]))
+			b = b[6:]
+			require.Equal(t, []byte{1, 1}, b[:2], "proxies look at these")
+			require.Equal(t, c.json, string(b[HandshakeHeaderLen+connLen:]))
+
+			id, body := open(t, b, true)
+			got, err := ParseConn(id, body)
+			require.NoError(t, err)
+			require.Equal(t, c.conn, got)
+			for n := range body {
+				_, err := ParseConn(id, body[:n])
+				requireMalformed(t, err, "conn")
+			}
+		})
+	}
+}
+
+func TestConnAck(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ack  ConnAck
+		json string
+	}{
+		{"nothing", ConnAck{}, `{}`},
+		{"wire 2", ConnAck{PacketID: 7, ClientID: math.MaxUint64, Wire2: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"refused", ConnAck{PacketID: 7, Refused: true, Code: 8, Error: "wire <2> only"},
+			`{"error":"wire \u003c2\u003e only","code":8}`},
+		{"refused without a word", ConnAck{Refused: true}, `{}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, err := AppendConnAck([]byte("before"), c.ack)
+			require.NoError(t, err)
+			require.Equal(t, "before", string(b[:6]))
+			b = b[6:]
+			require.Equal(t, []byte{1, 2}, b[:2])
+			require.Equal(t, c.json, string(b[HandshakeHeaderLen+connAckLen:]))
+
+			id, body := open(t, b, false)
+			got, err := ParseConnAck(id, body)
+			require.NoError(t, err)
+			require.Equal(t, c.ack, got)
+			for n := range body {
+				_, err := ParseConnAck(id, body[:n])
+				requireMalformed(t, err, "connack")
+			}
+		})
+	}
+}
+
+// TestWire1 parses what deployed peers sent, and encodes it to the same bytes.
+func TestWire1(t *testing.T) {
+	b := unhex(t, "01 01 6b02ef1e644f8bd8 00000019 18 00 1122334455667788 7b226d657461223a226254453d227d")
+	id, body := open(t, b, true)
+	c, err := ParseConn(id, body)
+	require.NoError(t, err)
+	assert.Equal(t, Conn{PacketID: 0x6b02ef1e644f8bd8, ClientID: 0x1122334455667788, Beat: 1, Meta: []byte("m1")}, c)
+	again, err := AppendConn(nil, c)
+	require.NoError(t, err)
+	assert.Equal(t, b, again)
+
+	for _, a := range []struct {
+		bytes string
+		want  ConnAck
+	}{
+		{"01 02 6b02ef1e644f8bd8 0000000b 00 1122334455667788 7b7d",
+			ConnAck{PacketID: 0x6b02ef1e644f8bd8, ClientID: 0x1122334455667788}},
+		{"01 02 6b02ef20b2ff23fd 0000001d 01 0000000000000000 7b226572726f72223a2272656a6563746564227d",
+			ConnAck{PacketID: 0x6b02ef20b2ff23fd, Refused: true, Error: "rejected"}},
+	} {
+		b := unhex(t, a.bytes)
+		id, body := open(t, b, false)
+		got, err := ParseConnAck(id, body)
+		require.NoError(t, err)
+		assert.Equal(t, a.want, got)
+		again, err := AppendConnAck(nil, got)
+		require.NoError(t, err)
+		assert.Equal(t, b, again)
+	}
+}
+
+// connBody makes the body of a Conn around a JSON text, ackBody of a ConnAck.
+func connBody(object string) []byte {
+	return append([]byte{connAcquire, 0, 0, 0, 0, 0, 0, 0, 0, 9}, object...)
+}
+
+func ackBody(refused byte, object string) []byte {
+	return append([]byte{refused, 0, 0, 0, 0, 0, 0, 0, 9}, object...)
+}
+
+func TestHandshakeJSON(t *testing.T) {
+	for _, c := range []struct {
+		object string
+		text   string // of the error; none if empty
+	}{
+		{`{}`, ""},
+		{"  {\n}\t", ""},
+		{`{"other":1,"wire3":{"frame":-1}}`, ""},
+		{`{"wire2":null}`, ""},
+		{`{"wire2":` + strings.TrimSuffix(offerJSON, "}") + `,"other":[{}]}}`, ""},
+		{``, "unexpected end of JSON input"},
+		{`{`, "unexpected end of JSON input"},
+		{`{}x`, "after top-level value"},
+		{`[]`, "cannot unmarshal array"},
+		{`"text"`, "cannot unmarshal string"},
+		{"\x00\xff", "invalid character"},
+		{`{"wire2":2}`, "cannot unmarshal number"},
+		{`{"wire2":{"frame":"65536"}}`, "cannot unmarshal string"},
+		{`{"wire2":{"frame":-1}}`, "cannot unmarshal number -1"},
+		{`{"wire2":{"frame":4294967296}}`, "cannot unmarshal number 4294967296"},
+		{strings.Repeat(`{"a":`, 20000), "exceeded max depth"},
+	} {
+		name := c.object[:min(len(c.object), 40)]
+		_, err := ParseConn(1, connBody(c.object))
+		_, errAck := ParseConnAck(1, ackBody(0, c.object))
+		if c.text == "" {
+			assert.NoError(t, err, name)
+			assert.NoError(t, errAck, name)
+			continue
+		}
+		requireMalformed(t, err, "conn", c.text)
+		requireMalformed(t, errAck, "connack", c.text)
+	}
+
+	_, err := ParseConn(1, connBody(`{"meta":"not base64!"}`))
+	requireMalformed(t, err, "conn", "base64")
+	_, err = ParseConnAck(1, ackBody(0, `{"error":7}`))
+	requireMalformed(t, err, "connack", "cannot unmarshal number")
+}
+
+func TestHandshakeShort(t *testing.T) {
+	for n := range connLen {
+		_, err := ParseConn(1, make([]byte, n))
+		requireMalformed(t, err, "conn", fmt.Sprintf("a field goes beyond the end at %d bytes", n))
+	}
+	for n := range connAckLen {
+		_, err := ParseConnAck(1, make([]byte, n))
+		requireMalformed(t, err, "connack", fmt.Sprintf("a field goes beyond the end at %d bytes", n))
+	}
+}
+
+// TestConnFlags checks that flags which wire 2 does not use are no error.
+func TestConnFlags(t *testing.T) {
+	for flags := range 256 {
+		b := connBody(`{}`)
+		b[0], b[1] = byte(flags), 0xee
+		c, err := ParseConn(1, b)
+		require.NoError(t, err)
+		require.Equal(t, Conn{PacketID: 1, ClientID: 9, Beat: uint8(flags) >> 4 & 3}, c)
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for _, c := range []struct {
+		refused byte
+		object  string
+		want    ConnAck
+	}{
+		{1, `{"error":"no","code":6}`, ConnAck{Refused: true, Code: 6, Error: "no"}},
+		{7, `{}`, ConnAck{Refused: true}},
+		{0, `{"error":"no"}`, ConnAck{Refused: true, Error: "no"}},
+		{0, `{"error":""}`, ConnAck{}},
+		{1, `{"error":"no","wire2":{}}`, ConnAck{Refused: true, Error: "no", Wire2: &Wire2{}}}, // its offer is of no use
+	} {
+		a, err := ParseConnAck(1, ackBody(c.refused, c.object))
+		require.NoError(t, err)
+		c.want.PacketID, c.want.ClientID = 1, 9
+		assert.Equal(t, c.want, a)
+	}
+}
+
+func TestOffer(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Wire2)
+		text   string // none: it is legal
+	}{
+		{func(w *Wire2) { w.MaxFrame = 1024 }, ""},
+		{func(w *Wire2) { w.MaxFrame = 1023 }, "largest frame of 1023 bytes, need 1024"},
+		{func(w *Wire2) { w.MaxFrame = math.MaxUint32 }, ""},
+		{func(w *Wire2) { w.MaxStreams = 0 }, ""},
+		{func(w *Wire2) { w.Raw = 1 }, ""},
+		{func(w *Wire2) { w.Raw = 0 }, "first credit too small: raw 0, messages 32768, handlers 1000"},
+		{func(w *Wire2) { w.Messages = 1024 }, ""},
+		{func(w *Wire2) { w.Messages = 1023 }, "first credit too small: raw 65536, messages 1023"},
+		{func(w *Wire2) { w.Handlers = 0 }, "handlers 0"},
+		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead }, ""},
+		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead - 1 }, "credit of 1048607 for large packets of 1048576"},
+		{func(w *Wire2) { w.MaxMessage, w.Large = math.MaxUint32, math.MaxUint32 }, "credit of 4294967295 for large packets of 4294967295"},
+		{func(w *Wire2) { w.MaxMessage, w.Large = 0, MaxHead }, ""},
+	} {
+		w := offer()
+		c.change(w)
+		b, err := AppendConn(nil, Conn{Wire2: w})
+		require.NoError(t, err)
+		id, body := open(t, b, true)
+		_, err = ParseConn(id, body)
+		b, errAck := AppendConnAck(nil, ConnAck{ClientID: 1, Wire2: w})
+		require.NoError(t, errAck)
+		id, body = open(t, b, false)
+		_, errAck = ParseConnAck(id, body)
+		if c.text == "" {
+			assert.NoError(t, err)
+			assert.NoError(t, errAck)
+			continue
+		}
+		requireMalformed(t, err, "conn", c.text)
+		requireMalformed(t, errAck, "connack", c.text)
+	}
+}
+
+func TestHandshakeHeader(t *testing.T) {
+	for _, c := range []struct {
+		bytes  string
+		server bool
+		text   string
+	}{
+		{"01 01 0000000000000001 00000000", true, ""},
+		{"01 01 0000000000000001 00010000", true, ""},
+		{"01 02 0000000000000001 00010000", false, ""},
+		{"01 01 0000000000000001 00000000", false, "malformed connack: it begins with 01 01, not with 01 02"},
+		{"01 02 0000000000000001 00000000", true, "malformed conn: it begins with 01 02, not with 01 01"},
+		{"02 01 0000000000000001 00000000", true, "it begins with 02 01"},
+		{"47 45 54202f2048545450 2f312e31", true, "it begins with 47 45"}, // GET / HTTP/1.1
+		{"16 03 0100000000000000 00000000", true, "it begins with 16 03"}, // TLS
+	} {
+		id, n, err := ParseHandshakeHeader(unhex(t, c.bytes), c.server)
+		if c.text == "" {
+			assert.NoError(t, err)
+			assert.Equal(t, uint64(1), id)
+			assert.Contains(t, []int{0, MaxDecodablePacketLen}, n)
+			continue
+		}
+		assert.ErrorContains(t, err, c.text)
+		assert.NotErrorIs(t, err, ErrPacketTooLarge)
+	}
+}
+
+func TestHandshakeTooLarge(t *testing.T) {
+	_, _, err := ParseHandshakeHeader(unhex(t, "01 01 0000000000000001 00010001"), true)
+	requireMalformed(t, err, "conn", "length 65537 exceeds 65536")
+	require.ErrorIs(t, err, ErrPacketTooLarge)
+	_, _, err = ParseHandshakeHeader(unhex(t, "01 02 0000000000000001 ffffffff"), false)
+	requireMalformed(t, err, "connack", "length 4294967295 exceeds 65536")
+	require.ErrorIs(t, err, ErrPacketTooLarge)
+
+	// The largest Meta is what is left of 64 KiB beside {"meta":""}, in base64.
+	largest := base64.StdEncoding.DecodedLen(MaxDecodablePacketLen-connLen-len(`{"meta":""}`)) / 3 * 3
+	b, err := AppendConn(nil, Conn{Meta: make([]byte, largest)})
+	require.NoError(t, err)
+	id, body := open(t, b, true)
+	require.LessOrEqual(t, len(body), MaxDecodablePacketLen)
+	require.Greater(t, len(body), MaxDecodablePacketLen-4)
+	c, err := ParseConn(id, body)
+	require.NoError(t, err)
+	require.Len(t, c.Meta, largest)
+
+	b, err = AppendConn([]byte("before"), Conn{Meta: make([]byte, largest+1)})
+	requireMalformed(t, err, "handshake", "exceeds 65536")
+	require.ErrorIs(t, err, ErrPacketTooLarge)
+	require.Equal(t, "before", string(b))
+	_, err = AppendConnAck(nil, ConnAck{Refused: true, Error: strings.Repeat("x", MaxDecodablePacketLen)})
+	require.ErrorIs(t, err, ErrPacketTooLarge)
+}
+
+// equalOffers compares offers; JSON does not tell empty features from none.
+func equalOffers(a, b *Wire2) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	x.Features, y.Features = nil, nil
+	return fmt.Sprint(x) == fmt.Sprint(y) && slices.Equal(a.Features, b.Features)
+}
+
+func FuzzHandshakeHeader(f *testing.F) {
+	f.Add(unhex(f, "01 01 6b02ef1e644f8bd8 00000019"), true)
+	f.Add(unhex(f, "01 02 6b02ef1e644f8bd8 00010001"), false)
+	f.Add([]byte("GET / HTTP/1.1"), true)
+	f.Fuzz(func(t *testing.T, b []byte, server bool) {
+		if len(b) < HandshakeHeaderLen {
+			return
+		}
+		id, n, err := ParseHandshakeHeader(b, server)
+		if err != nil {
+			require.Contains(t, []string{"conn", "connack"}, err.(*Error).What)
+			return
+		}
+		require.LessOrEqual(t, n, MaxDecodablePacketLen)
+		typ := byte(typeConnAck)
+		if server {
+			typ = typeConn
+		}
+		want := unhex(t, fmt.Sprintf("01 %02x %016x %08x", typ, id, n))
+		require.Equal(t, want, b[:HandshakeHeaderLen])
+	})
+}
+
+// FuzzConn checks that what parses keeps its meaning when it is encoded and
+// parsed again: JSON has many forms for the same.
+func FuzzConn(f *testing.F) {
+	f.Add(connBody(`{}`))
+	f.Add(connBody(`{"meta":"bTE=","wire2":` + offerJSON + `,"other":0}`))
+	f.Add(connBody(`{"meta":"bT`))
+	f.Add([]byte{0x18})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseConn(7, b)
+		if err != nil {
+			requireMalformed(t, err, "conn")
+			return
+		}
+		again, err := AppendConn(nil, c)
+		if err != nil {
+			require.ErrorIs(t, err, ErrPacketTooLarge) // for instance since < becomes \u003c
+			return
+		}
+		id, body := open(t, again, true)
+		d, err := ParseConn(id, body)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(c.Meta, d.Meta) && equalOffers(c.Wire2, d.Wire2), "%+v and %+v", c, d)
+		c.Meta, d.Meta, c.Wire2, d.Wire2 = nil, nil, nil, nil
+		require.Equal(t, c, d)
+	})
+}
+
+// FuzzConnAck is FuzzConn for ConnAck.
+func FuzzConnAck(f *testing.F) {
+	f.Add(ackBody(0, `{}`))
+	f.Add(ackBody(0, `{"wire2":`+offerJSON+`}`))
+	f.Add(ackBody(1, `{"error":"rejected","code":1}`))
+	f.Add(ackBody(1, `{"error":7}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := ParseConnAck(7, b)
+		if err != nil {
+			requireMalformed(t, err, "connack")
+			return
+		}
+		again, err := AppendConnAck(nil, a)
+		if err != nil {
+			require.ErrorIs(t, err, ErrPacketTooLarge)
+			return
+		}
+		id, body := open(t, again, false)
+		c, err := ParseConnAck(id, body)
+		require.NoError(t, err)
+		require.True(t, equalOffers(a.Wire2, c.Wire2), "%+v and %+v", a, c)
+		a.Wire2, c.Wire2 = nil, nil
+		require.Equal(t, a, c)
+	})
+}

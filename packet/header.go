@@ -1,0 +1,235 @@
+package packet
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// HeaderLen is the length of the header of every wire 2 frame.
+//
+//	0      1       2                        8                12
+//	+------+-------+------------------------+----------------+
+//	| type | flags | stream (48 bit)        | length (32)    |
+//	+------+-------+------------------------+----------------+
+//
+// All numbers on the wire are big endian. Length counts the payload alone.
+const HeaderLen = 12
+
+const (
+	// DefaultMaxFrame is the largest payload of a frame that an End accepts
+	// unless it is told otherwise, in bytes.
+	DefaultMaxFrame = 64 << 10
+	// MinMaxFrame is the smallest limit that may be negotiated: control frames
+	// must fit.
+	MinMaxFrame = 1 << 10
+	// MaxStreamID is the largest stream id that fits the header.
+	MaxStreamID = 1<<48 - 1
+)
+
+// Type is the type of a wire 2 frame. Types with the bit Ignorable set are
+// skipped by a receiver that does not know them; any other unknown type ends
+// the connection.
+type Type uint8
+
+// Ignorable is the bit of a Type that says: skip me if you do not know me.
+const Ignorable Type = 0x80
+
+// The frames of the connection; their stream is 0, except for Credit, which
+// serves the connection and its streams.
+const (
+	TypePing   Type = 0x01 // are you there; 8 opaque bytes
+	TypePong   Type = 0x02 // I am; the 8 bytes of the Ping
+	TypeGoAway Type = 0x03 // no new work, please: Notice
+	TypeClose  Type = 0x04 // nothing follows: Notice
+	TypeCredit Type = 0x05 // you may send more: Credit
+)
+
+// The frames of a stream's life and its raw bytes.
+const (
+	TypeOpen   Type = 0x10 // a new stream: Open
+	TypeAccept Type = 0x11 // the stream is yours: Windows
+	TypeRefuse Type = 0x12 // the stream is not: Notice
+	TypeData   Type = 0x13 // raw bytes
+	TypeStop   Type = 0x14 // I read no further raw bytes: Notice
+	TypeReset  Type = 0x15 // the stream ends at once: Notice
+)
+
+// The packets: application data, in fragments where large.
+const (
+	TypeRequest    Type = 0x20 // Request
+	TypeResponse   Type = 0x21 // Response
+	TypeMessage    Type = 0x22 // Message
+	TypeAck        Type = 0x23 // the answer to a Message: Answer
+	TypeRegister   Type = 0x24 // a method's name
+	TypeRegistered Type = 0x25 // the answer to a Register: Answer
+	TypeCancel     Type = 0x26 // the caller no longer waits: Answer
+	TypeAbandon    Type = 0x27 // the rest of a packet will not come: its type, one byte
+)
+
+var typeNames = map[Type]string{
+	TypePing: "ping", TypePong: "pong", TypeGoAway: "goaway", TypeClose: "close", TypeCredit: "credit",
+	TypeOpen: "open", TypeAccept: "accept", TypeRefuse: "refuse", TypeData: "data", TypeStop: "stop", TypeReset: "reset",
+	TypeRequest: "request", TypeResponse: "response", TypeMessage: "message", TypeAck: "ack",
+	TypeRegister: "register", TypeRegistered: "registered", TypeCancel: "cancel", TypeAbandon: "abandon",
+}
+
+// String returns the type's name, or its number where it has none.
+func (t Type) String() string {
+	if s, ok := typeNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("type 0x%02x", uint8(t))
+}
+
+// Known tells whether this version of the wire defines t.
+func (t Type) Known() bool { return t.flags() >= 0 }
+
+// IsPacket tells whether frames of type t carry a packet, whose payload begins
+// with a FragmentHeader.
+func (t Type) IsPacket() bool { return t >= TypeRequest && t <= TypeAbandon }
+
+// Fragmented tells whether a packet of type t may travel in several frames.
+func (t Type) Fragmented() bool {
+	return t == TypeRequest || t == TypeResponse || t == TypeMessage
+}
+
+// flags returns the flags that t may carry, or -1 for an unknown type.
+func (t Type) flags() int {
+	switch {
+	case t == TypeData:
+		return int(FlagFin | FlagClose)
+	case t.Fragmented():
+		return int(FlagMore | FlagNext)
+	case t >= TypePing && t <= TypeCredit, t >= TypeOpen && t <= TypeReset, t >= TypeAck && t <= TypeAbandon:
+		return 0
+	}
+	return -1
+}
+
+// Flags are the flags of a frame; what a bit means depends on the type.
+type Flags uint8
+
+const (
+	// FlagFin on Data: these are the last bytes of this direction.
+	FlagFin Flags = 0x01
+	// FlagClose on Data, always with FlagFin: the sender has closed the stream;
+	// it sends and takes nothing more on it, neither bytes nor packets.
+	FlagClose Flags = 0x02
+
+	// FlagMore on a packet: further fragments follow.
+	FlagMore Flags = 0x01
+	// FlagNext on a packet: this continues one that has begun.
+	FlagNext Flags = 0x02
+)
+
+// Header is the header of a wire 2 frame.
+type Header struct {
+	Type   Type
+	Flags  Flags
+	Stream uint64 // at most MaxStreamID
+	Length uint32 // of the payload that follows
+}
+
+// AppendHeader appends h to b.
+func AppendHeader(b []byte, h Header) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(h.Type)<<56|uint64(h.Flags)<<48|h.Stream&MaxStreamID)
+	return binary.BigEndian.AppendUint32(b, h.Length)
+}
+
+// PutLength sets the length in the header that begins at frame[0]: for frames
+// whose payload is appended before its length is known.
+func PutLength(frame []byte) {
+	binary.BigEndian.PutUint32(frame[8:], uint32(len(frame)-HeaderLen))
+}
+
+// ParseHeader parses the first HeaderLen bytes of b, which must be there, and
+// checks them: the type must be known or ignorable, the flags those of the
+// type, the length at most maxFrame, the stream 0 for frames of the connection
+// and not 0 for those of a stream.
+func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
+	first := binary.BigEndian.Uint64(b)
+	h := Header{
+		Type:   Type(first >> 56),
+		Flags:  Flags(first >> 48),
+		Stream: first & MaxStreamID,
+		Length: binary.BigEndian.Uint32(b[8:HeaderLen]),
+	}
+	if h.Length > maxFrame {
+		return h, tooLarge(h.Type.String(), uint64(h.Length), uint64(maxFrame))
+	}
+	allowed := h.Type.flags()
+	if allowed < 0 {
+		if h.Type&Ignorable != 0 {
+			return h, nil
+		}
+		return h, malformed("header", "unknown type 0x%02x (this is wire 2)", uint8(h.Type))
+	}
+	if extra := h.Flags &^ Flags(allowed); extra != 0 {
+		return h, malformed(h.Type.String(), "unknown flags 0x%02x (this is wire 2)", uint8(extra))
+	}
+	switch {
+	case h.Type == TypeData && h.Flags == FlagClose:
+		return h, malformed("data", "flag close without fin")
+	case h.Type == TypeCredit:
+	case h.Type < TypeCredit && h.Stream != 0:
+		return h, malformed(h.Type.String(), "stream %d in a frame of the connection", h.Stream)
+	case h.Type > TypeCredit && h.Stream == 0:
+		return h, malformed(h.Type.String(), "stream 0 in a frame of a stream")
+	}
+	return h, nil
+}
+
+// FragmentLen is the length of a FragmentHeader that opens a packet of several
+// fragments, the longest that there is.
+const FragmentLen = 12
+
+// FragmentHeader opens the payload of every packet frame.
+//
+//	+-----------+--------------------------------------------+
+//	| call (64) | total (32), in the first of several alone  |
+//	+-----------+--------------------------------------------+
+type FragmentHeader struct {
+	// Call numbers the packets of one type that one side sends: an answer
+	// carries the number of what it answers.
+	Call uint64
+	// Total is the length of the whole body, all fragments together. Only the
+	// first fragment of several carries it; of a single one it is its length.
+	Total uint32
+}
+
+// AppendFragmentHeader appends f; flags tell which fragment it is.
+func AppendFragmentHeader(b []byte, f FragmentHeader, flags Flags) []byte {
+	b = binary.BigEndian.AppendUint64(b, f.Call)
+	if flags == FlagMore {
+		b = binary.BigEndian.AppendUint32(b, f.Total)
+	}
+	return b
+}
+
+// FragmentHeaderLen returns how many bytes the fragment header of h's payload
+// takes.
+func FragmentHeaderLen(h Header) int {
+	if h.Type.Fragmented() && h.Flags == FlagMore {
+		return FragmentLen
+	}
+	return 8
+}
+
+// ParseFragmentHeader parses the beginning of the payload of a packet frame and
+// checks it against the frame's header. The slice b holds at least
+// FragmentHeaderLen(h) bytes if the frame does.
+func ParseFragmentHeader(b []byte, h Header) (FragmentHeader, error) {
+	n := FragmentHeaderLen(h)
+	if len(b) < n || int(h.Length) < n {
+		return FragmentHeader{}, malformed(h.Type.String(), "payload of %d bytes, need %d", h.Length, n)
+	}
+	f := FragmentHeader{Call: binary.BigEndian.Uint64(b), Total: h.Length - uint32(n)}
+	if n == FragmentLen {
+		carried := f.Total
+		f.Total = binary.BigEndian.Uint32(b[8:])
+		if f.Total <= carried {
+			return f, malformed(h.Type.String(), "total of %d in a first fragment of %d bytes", f.Total, carried)
+		}
+	}
+	return f, nil
+}

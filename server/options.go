@@ -1,0 +1,159 @@
+package server
+
+import (
+	"github.com/jumboframes/armorigo/log"
+	"github.com/singchia/go-timer/v2"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/setup"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/pkg/id"
+)
+
+// EndOptions are the options of a server's Ends. The zero value, and nil, are the
+// defaults. They are read once, by the constructor or by Listen.
+type EndOptions struct {
+	Timer             timer.Timer
+	TimerOwner        any // not used; kept for those who set it
+	PacketFactory     packet.PacketFactory
+	Log               log.Logger
+	Delegate          delegate.ServerDelegate
+	ClientID          *uint64
+	RemoteMethods     []string
+	RemoteMethodCheck bool
+	LocalMethods      []*geminio.MethodRPC
+	ReadBufferSize    int
+	WriteBufferSize   int
+	AcceptStreamFunc  func(geminio.Stream)
+	ClosedStreamFunc  func(geminio.Stream)
+
+	// Limits has further options, each with its setter.
+	options.Limits
+}
+
+// NewEndOptions returns options without anything set.
+func NewEndOptions() *EndOptions { return &EndOptions{} }
+
+// SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
+// and messages. One timer can serve thousands of Ends. The default is the
+// runtime's timers.
+func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
+
+// SetPacketFactory sets what numbers requests and messages: what their ID
+// returns. The default counts. In the earlier library a factory also made
+// packets; now it numbers, and does nothing else.
+func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
+
+// SetLog sets where the End logs what nobody is told of by an error. The default
+// is silence. SetLogger does the same for log/slog and goes before it.
+func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
+
+// SetDelegate sets who decides about clients and streams and is told of them.
+func (o *EndOptions) SetDelegate(d delegate.ServerDelegate) { o.Delegate = d }
+
+// SetClientID sets the id that clients get. A delegate's word goes before it;
+// without either, a client gets the id that it wishes, or one that is new.
+func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
+
+// SetWaitRemoteRPCs makes the constructor wait until the client has registered
+// these methods, at most for the time of the handshake.
+func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = methods }
+
+// SetRemoteRPCCheck has Call refuse methods that the client has not registered
+// on that stream: with geminio.ErrRemoteRPCUnregistered.
+func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
+
+// SetRegisterLocalRPCs registers methods, on the default stream, that the client
+// may call. The constructor returns when the client has taken note of them.
+func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
+
+// SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
+// and was not read (the largest window; by default, and for 0, 16 MiB), and what
+// was written and not yet sent (by default 128 KiB).
+func (o *EndOptions) SetBufferSize(read, write int) {
+	o.ReadBufferSize, o.WriteBufferSize = read, write
+}
+
+// SetAcceptStreamFunc has every stream that a client opens given to f, instead of
+// AcceptStream. The calls for one End come one after the other.
+func (o *EndOptions) SetAcceptStreamFunc(f func(geminio.Stream)) { o.AcceptStreamFunc = f }
+
+// SetClosedStreamFunc has f told of the end of each stream but the default one,
+// whoever opened it.
+func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStreamFunc = f }
+
+// MergeEndOptions returns options that have of each field the last one that is
+// set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
+// changed.
+func MergeEndOptions(opts ...*EndOptions) *EndOptions {
+	m := NewEndOptions()
+	for _, o := range opts {
+		if o == nil {
+			continue
+		}
+		setup.Override(&m.Timer, o.Timer)
+		setup.Override(&m.TimerOwner, o.TimerOwner)
+		setup.Override(&m.PacketFactory, o.PacketFactory)
+		setup.Override(&m.Log, o.Log)
+		setup.Override(&m.Delegate, o.Delegate)
+		setup.Override(&m.ClientID, o.ClientID)
+		setup.OverrideSlice(&m.RemoteMethods, o.RemoteMethods)
+		setup.Override(&m.RemoteMethodCheck, o.RemoteMethodCheck)
+		setup.OverrideSlice(&m.LocalMethods, o.LocalMethods)
+		setup.OverrideSize(&m.ReadBufferSize, o.ReadBufferSize)
+		setup.OverrideSize(&m.WriteBufferSize, o.WriteBufferSize)
+		if o.AcceptStreamFunc != nil {
+			m.AcceptStreamFunc = o.AcceptStreamFunc
+		}
+		if o.ClosedStreamFunc != nil {
+			m.ClosedStreamFunc = o.ClosedStreamFunc
+		}
+		m.Limits = *options.MergeLimits(&m.Limits, &o.Limits)
+	}
+	return m
+}
+
+// resolve makes the configurations of the layers.
+func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
+	common := setup.Common{
+		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,
+		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
+		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
+	}
+	cc, ac, err := common.Resolve(geminio.RecipientSide, setup.NotNil(o.Delegate))
+	if err != nil {
+		return nil, nil, err
+	}
+	cc.Admit = o.admit
+	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
+	if o.Delegate != nil {
+		ac.Hooks.Heartbeat = func(c delegate.ConnDescriber) {
+			if err := o.Delegate.Heartbeat(c); err != nil {
+				cc.Log.Warn("the delegate's Heartbeat failed", "client", c.ClientID(), "err", err)
+			}
+		}
+	}
+	return cc, ac, nil
+}
+
+// admit chooses a client's id: the delegate's word, the option, the client's
+// wish, a new one.
+func (o *EndOptions) admit(wanted uint64, meta []byte) (uint64, error) {
+	if o.Delegate != nil {
+		clientID, err := o.Delegate.GetClientID(wanted, meta)
+		if clientID != 0 || err != nil {
+			return clientID, err
+		}
+	}
+	switch {
+	case o.ClientID != nil && *o.ClientID != 0:
+		return *o.ClientID, nil
+	case wanted != 0:
+		return wanted, nil
+	}
+	return id.DefaultIncIDCounter.GetID(), nil
+}

@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+)
+
+// ServerEnd is the End of a server.
+type ServerEnd struct {
+	*application.End
+}
+
+var _ geminio.End = (*ServerEnd)(nil)
+
+// NewEndWithConn shakes hands with the client at the other side of nc, which
+// belongs to the End from now on, also if an error is returned: then it is
+// closed. Within the handshake's timeout the client must have done its part and
+// registered the methods of SetWaitRemoteRPCs. The error matches
+// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error.
+func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
+	opt := MergeEndOptions(opts...)
+	cc, ac, err := opt.resolve()
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	e, err := newEnd(nc, cc, ac)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
+	c, err := conn.Server(nc, cc)
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	if len(ac.RemoteMethods) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
+		defer cancel()
+	}
+	e, err := application.New(ctx, c, ac)
+	if err != nil {
+		return nil, fmt.Errorf("client %d: %w", c.ClientID(), err)
+	}
+	return &ServerEnd{e}, nil
+}
