@@ -20,10 +20,11 @@ const headRoom = 192
 func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	var room [headRoom]byte
 	var op operation
-	if err := s.prepareCall(ctx, &op, room[:0], method, req, opts); err != nil {
+	head, err := s.prepareCall(ctx, &op, room[:0], method, req, opts)
+	if err != nil {
 		return nil, err
 	}
-	resp, err := s.do(ctx, &op)
+	resp, err := s.do(ctx, &op, head)
 	if resp == nil {
 		return nil, err
 	}
@@ -39,14 +40,15 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
 	var room [headRoom]byte
 	var op operation
-	if err := s.prepareCall(ctx, &op, room[:0], method, req, opts); err != nil {
+	head, err := s.prepareCall(ctx, &op, room[:0], method, req, opts)
+	if err != nil {
 		return nil, err
 	}
 	if ch == nil {
 		ch = make(chan *geminio.Call, 1)
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
-	_, err := s.start(ctx, &op, func(p *pending) {
+	_, err = s.start(ctx, &op, head, func(p *pending) {
 		if p.resp != nil {
 			s.nameResponse(p.resp, method, req.ID())
 			c.Response = p.resp
@@ -75,20 +77,19 @@ func hand[T any](e *End, ch chan T, v T) {
 	}()
 }
 
-// prepareCall checks a call and makes its operation, with the head in room if it
-// fits.
-func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request, opts []*options.CallOptions) error {
+// prepareCall checks a call, makes its operation, and appends its head to room.
+func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request, opts []*options.CallOptions) (head []byte, err error) {
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
-		return err
+		return nil, err
 	}
 	if len(method) > packet.MaxName {
-		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+		return nil, &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
 	}
 	if err := s.closed(); err != nil {
-		return err
+		return nil, err
 	}
 	if s.end.cfg.CheckRemote && !s.methods().hasRemote(method) {
-		return geminio.ErrRemoteRPCUnregistered
+		return nil, geminio.ErrRemoteRPCUnregistered
 	}
 	op.typ = packet.TypeRequest
 	op.timeout = max(req.Timeout(), 0)
@@ -100,8 +101,8 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, me
 	p := packet.Request{
 		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Custom: req.Custom(),
 	}
-	op.head, op.data = p.Append(room), req.Data()
-	return nil
+	op.data = req.Data()
+	return p.Append(room), nil
 }
 
 // closed returns io.EOF if the stream or its End has ended.

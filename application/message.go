@@ -70,7 +70,12 @@ func (m *message) answer(a packet.Answer) error {
 	e := m.s.end
 	others := e.unanswered.Add(-1) > 0
 	var room [64]byte
-	err := m.s.Send(context.Background(), 0, packet.TypeAck, m.call, a.Append(room[:0]), nil, others)
+	var err error
+	if body := a.Append(room[:0]); others {
+		err = m.s.Post(packet.TypeAck, m.call, body) // more answers are likely to follow
+	} else {
+		err = m.s.Send(context.Background(), 0, packet.TypeAck, m.call, body, nil, false)
+	}
 	e.settle()
 	return err
 }
@@ -102,13 +107,14 @@ func (s *Stream) NewMessage(data []byte, opts ...*options.NewMessageOptions) gem
 func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	var room [headRoom]byte
 	var op operation
-	if err := s.preparePublish(ctx, &op, room[:0], msg, opts); err != nil {
+	head, err := s.preparePublish(ctx, &op, room[:0], msg, opts)
+	if err != nil {
 		return err
 	}
 	if msg.Cnss() == options.CnssAtMostOnce {
-		return s.sendOnce(ctx, &op)
+		return s.sendOnce(ctx, &op, head)
 	}
-	_, err := s.do(ctx, &op)
+	_, err = s.do(ctx, &op, head)
 	return err
 }
 
@@ -118,7 +124,8 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
 	var room [headRoom]byte
 	var op operation
-	if err := s.preparePublish(ctx, &op, room[:0], msg, opts); err != nil {
+	head, err := s.preparePublish(ctx, &op, room[:0], msg, opts)
+	if err != nil {
 		return nil, err
 	}
 	if ch == nil {
@@ -126,13 +133,13 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	}
 	p := &geminio.Publish{Message: msg, Done: ch}
 	if msg.Cnss() == options.CnssAtMostOnce {
-		if err := s.sendOnce(ctx, &op); err != nil {
+		if err := s.sendOnce(ctx, &op, head); err != nil {
 			return nil, err
 		}
 		hand(s.end, ch, p)
 		return p, nil
 	}
-	_, err := s.start(ctx, &op, func(w *pending) {
+	_, err = s.start(ctx, &op, head, func(w *pending) {
 		p.Error = w.err
 		hand(s.end, ch, p)
 	})
@@ -144,30 +151,30 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 
 // sendOnce sends a message that nobody answers. A large one is copied, since its
 // publisher may use the memory again.
-func (s *Stream) sendOnce(ctx context.Context, op *operation) error {
+func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if len(op.data) > 1<<10 {
 		op.data = bytes.Clone(op.data)
 	}
-	return s.Send(ctx, op.timeout, op.typ, 0, op.head, op.data, false)
+	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, false)
 }
 
-func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message, opts []*options.PublishOptions) error {
+func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message, opts []*options.PublishOptions) (head []byte, err error) {
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
-		return err
+		return nil, err
 	}
 	topic := msg.Topic()
 	if len(topic) > packet.MaxName {
-		return &geminio.LimitError{What: "topic", Value: uint64(len(topic)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+		return nil, &geminio.LimitError{What: "topic", Value: uint64(len(topic)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
 	}
 	if err := s.closed(); err != nil {
-		return err
+		return nil, err
 	}
 	cnss := msg.Cnss()
 	if cnss != options.CnssAtMostOnce && cnss != options.CnssAtLeastOnce {
-		return errors.New("publish: the message's cnss is neither at most once nor at least once")
+		return nil, errors.New("publish: the message's cnss is neither at most once nor at least once")
 	}
 	op.typ = packet.TypeMessage
 	op.timeout = max(msg.Timeout(), 0)
@@ -180,8 +187,8 @@ func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte,
 		ID: msg.ID(), Timeout: remaining(ctx, op.timeout), Cnss: uint8(cnss),
 		Topic: stringBytes(topic), Custom: msg.Custom(),
 	}
-	op.head, op.data = p.Append(room), msg.Data()
-	return nil
+	op.data = msg.Data()
+	return p.Append(room), nil
 }
 
 // takeMessage puts a message of the peer into its stream's inbox.

@@ -140,7 +140,7 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 
 // announce tells the peer of a method and waits until it has taken note.
 func (s *Stream) announce(ctx context.Context, method string) error {
-	_, err := s.do(ctx, &operation{typ: packet.TypeRegister, head: []byte(method)})
+	_, err := s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
 	return err
 }
 

@@ -139,16 +139,17 @@ func (p *pending) complete(resp *response, err error) {
 }
 
 // operation is what a user asks for: to send something and to wait for the
-// answer.
+// answer. Its head goes beside it, so that the memory of the one can be used
+// again at once, and of the other only when all is over.
 type operation struct {
-	typ        packet.Type
-	head, data []byte
-	timeout    time.Duration // 0: none
+	typ     packet.Type
+	data    []byte
+	timeout time.Duration // 0: none
 }
 
 // start sends an operation's packet. On an error nothing waits any more. If
 // async is set, it is called with the result instead of wait.
-func (s *Stream) start(ctx context.Context, op *operation, async func(*pending)) (*pending, error) {
+func (s *Stream) start(ctx context.Context, op *operation, head []byte, async func(*pending)) (*pending, error) {
 	e := s.end
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -161,7 +162,7 @@ func (s *Stream) start(ctx context.Context, op *operation, async func(*pending))
 	if async != nil {
 		e.arm(ctx, op, p)
 	}
-	err := s.Send(ctx, op.timeout, op.typ, call, op.head, op.data, others)
+	err := s.Send(ctx, op.timeout, op.typ, call, head, op.data, others)
 	if err == nil {
 		return p, nil
 	}
@@ -255,8 +256,8 @@ func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response
 }
 
 // do starts an operation and waits for its answer.
-func (s *Stream) do(ctx context.Context, op *operation) (*response, error) {
-	p, err := s.start(ctx, op, nil)
+func (s *Stream) do(ctx context.Context, op *operation, head []byte) (*response, error) {
+	p, err := s.start(ctx, op, head, nil)
 	if err != nil {
 		return nil, err
 	}

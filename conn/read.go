@@ -19,6 +19,9 @@ const (
 	// direct is the shortest rest of a payload that is worth reading straight to
 	// where it belongs.
 	direct = 4 << 10
+	// bulkFrom is from what length a frame is likely to be followed by another of
+	// its kind, of which only the header is wanted in the read buffer.
+	bulkFrom = 16 << 10
 	// maxBeats is how many heartbeats the peer may send in a second.
 	maxBeats = 250
 )
@@ -57,7 +60,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 		}
 		c.rb.Took(packet.HeaderLen)
 		c.left = int(h.Length)
-		c.bulk = h.Length > direct
+		c.bulk = h.Length >= bulkFrom
 		switch {
 		case h.Type < packet.TypeCredit:
 			if err := c.control(h); err != nil {

@@ -57,14 +57,17 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 }
 
 // Post makes a packet of a type that needs no credit ready, and leaves the
-// writing to another goroutine: for the Handler's methods, which must not wait.
-func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) {
+// writing to another goroutine: for the Handler's methods, which must not wait,
+// and for those who have more to send and would rather have it gathered.
+func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
 	d.m.mu.Lock()
-	if d.ended(typ) == nil {
+	err := d.ended(typ)
+	if err == nil {
 		d.enqueue(typ, call, body, nil)
 	}
 	d.m.mu.Unlock()
 	d.m.c.Kick()
+	return err
 }
 
 // enqueue puts a packet, for which credit was taken, where it waits for its

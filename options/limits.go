@@ -46,7 +46,7 @@ func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
 func (l *Limits) SetMaxStreams(n int) { l.MaxStreams = n }
 
 // SetAcceptBacklog bounds how many streams that the peer has opened may wait for
-// AcceptStream, by default 256. Others are refused.
+// AcceptStream, by default 1024. Others are refused.
 func (l *Limits) SetAcceptBacklog(n int) { l.AcceptBacklog = n }
 
 // SetMaxHandlers bounds how many handlers run at a time for requests of the peer,

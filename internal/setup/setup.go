@@ -46,7 +46,7 @@ const (
 	defaultLinger    = 5 * time.Second
 	defaultMessage   = 64 << 20
 	defaultStreams   = 1024
-	defaultBacklog   = 256
+	defaultBacklog   = 1024
 	defaultHandlers  = 4096
 	defaultBudget    = 256 << 20
 
