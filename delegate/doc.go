@@ -14,11 +14,12 @@
 // after all others, each exactly once, on both sides. DialogueOnline and
 // DialogueOffline come once each for every stream but the default one, at its
 // opener and its acceptor; when the connection ends, every open stream gets its
-// DialogueOffline first. Between these, callbacks of one End may run
-// concurrently, and those of different Ends always may, so an implementation
-// guards its own state.
+// DialogueOffline first. All callbacks of one End after ConnOnline come one at a
+// time, in the order of what they tell; those of different Ends may run
+// concurrently, so an implementation guards its own state.
 //
-// Callbacks may block and may use other Ends. A blocked callback delays only
-// what it stands before: a ConnOnline its own handshake, a DialogueOnline the
-// opening of its own stream.
+// Callbacks may block and may use their own End and others. One that blocks
+// delays the later callbacks of its End, and what it decides: a ConnOnline its
+// own handshake, a DialogueOnline the opening of its stream. Calls, messages and
+// bytes go on meanwhile.
 package delegate

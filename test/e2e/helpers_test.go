@@ -39,8 +39,8 @@ var networks = []string{"tcp", "unix", "tls", "pipe"}
 
 // pair is two Ends with a connection between them.
 type pair struct {
-	client, server       geminio.End
-	clientConn, srvConn  net.Conn // the transport; closing one breaks the connection
+	client, server      geminio.End
+	clientConn, srvConn net.Conn // the transport; closing one breaks the connection
 }
 
 // newPair makes a pair over a network, and closes it when the test is over.
