@@ -60,6 +60,7 @@ type End struct {
 	draining   atomic.Bool  // Shutdown waits for quiet
 
 	mu    sync.Mutex
+	live  int           // streams whose end is still to be told
 	cause error         // why the End ended; set once
 	away  packet.Notice // what the peer said on going away
 	quiet chan struct{} // closed when nothing is under way; nil if nobody waits

@@ -16,6 +16,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := e.newStream(d)
 	s.announced = true
+	e.join()
 	hooks := &e.cfg.Hooks
 	if hooks.DialogueOnline == nil && hooks.AcceptStream == nil {
 		s.online = true
@@ -26,6 +27,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 		if hooks.DialogueOnline != nil {
 			if err := hooks.DialogueOnline(d); err != nil {
 				d.Refuse(packet.Notice{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+				e.leave(s)
 				return
 			}
 		}
@@ -42,6 +44,7 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
 	hooks := &e.cfg.Hooks
+	e.join()
 	e.events.post(func() {
 		s.online = true
 		if hooks.DialogueOnline == nil {
@@ -89,6 +92,42 @@ func (e *End) streamOffline(s *Stream) {
 		s.Dialogue.Forget()
 		e.settle()
 	})
+	e.leave(s)
+}
+
+// join counts a stream whose end is to be told before that of the connection.
+func (e *End) join() {
+	e.mu.Lock()
+	e.live++
+	e.mu.Unlock()
+}
+
+// leave uncounts it, once. The last to leave an End that has ended has the end of
+// the connection told.
+func (e *End) leave(s *Stream) {
+	s.mu.Lock()
+	again := s.gone
+	s.gone = true
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	e.mu.Lock()
+	e.live--
+	last := e.live == 0 && e.cause != nil
+	e.mu.Unlock()
+	if last {
+		e.offline()
+	}
+}
+
+// offline has the end of the connection told, after everything else.
+func (e *End) offline() {
+	e.events.last(func() {
+		if f := e.cfg.Hooks.Offline; f != nil {
+			f(e.c)
+		}
+	})
 }
 
 // Beat implements multiplexer.Handler.
@@ -110,17 +149,16 @@ func (h *handler) End(cause error) {
 	e := (*End)(h)
 	e.mu.Lock()
 	e.cause = cause
+	last := e.live == 0
 	e.mu.Unlock()
 	close(e.over)
 	e.pending.end()
 	e.Stream.endWork(cause)
 	e.serving.endAll()
 	e.workers.end()
-	e.events.last(func() {
-		if f := e.cfg.Hooks.Offline; f != nil {
-			f(e.c)
-		}
-	})
+	if last {
+		e.offline()
+	}
 }
 
 // Packet implements multiplexer.Handler.

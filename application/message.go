@@ -265,6 +265,15 @@ func (b *inbox) end() {
 	b.signal()
 }
 
+// drop takes out all that was not received.
+func (b *inbox) drop() []*message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.queue[b.first:]
+	b.queue, b.first = nil, 0
+	return all
+}
+
 func (b *inbox) get(ctx context.Context) (*message, error) {
 	for {
 		if m, err := b.next(); m != nil || err != nil {

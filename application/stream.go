@@ -5,6 +5,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
+	"github.com/singchia/geminio/packet"
 )
 
 // Stream is one stream of an End: raw bytes, which are the Dialogue's, calls and
@@ -18,6 +19,7 @@ type Stream struct {
 	box       *inbox   // nil until a message comes or is waited for
 	announced bool     // DialogueOnline was posted, or there is nobody to tell
 	ended     bool     // no work begins any more
+	gone      bool     // it is not in End.live any more
 	online    bool     // DialogueOnline was called; the events goroutine's
 }
 
@@ -31,6 +33,22 @@ func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 
 // StreamID returns the id, the same on both sides.
 func (s *Stream) StreamID() uint64 { return s.DialogueID() }
+
+// Close closes the stream: what was written is still delivered, then the peer
+// reads io.EOF. Calls and messages that are under way end, messages that were not
+// received are dropped. It does not wait.
+func (s *Stream) Close() error {
+	err := s.Dialogue.Close()
+	s.mu.Lock()
+	box := s.box
+	s.mu.Unlock()
+	if box != nil {
+		for _, m := range box.drop() {
+			s.Release(packet.TypeMessage, m.size)
+		}
+	}
+	return err
+}
 
 // endWork ends the calls and messages of the stream, in both directions.
 func (s *Stream) endWork(cause error) {

@@ -280,11 +280,14 @@ func (c *Conn) Cause() error {
 	return c.cause
 }
 
-// fillControl adds the connection's own frames that go before all others, and
-// reports whether a Close frame is to follow them.
-func (c *Conn) fillControl(b *Batch) (last bool) {
+// fillControl adds the connection's own frames that go before all others. It
+// returns how far this side is with its Close frame, after which it adds nothing.
+func (c *Conn) fillControl(b *Batch) byeState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.byes > byeDue {
+		return c.byes
+	}
 	if c.pongs {
 		c.pongs = false
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pong)
@@ -297,7 +300,7 @@ func (c *Conn) fillControl(b *Batch) (last bool) {
 		b.Buf = packet.AppendNotice(b.Buf, packet.TypeGoAway, 0, *c.goAway)
 		c.goAway = nil
 	}
-	return c.byes == byeDue
+	return c.byes
 }
 
 // fillBye adds the Close frame.

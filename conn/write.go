@@ -121,8 +121,11 @@ func (c *Conn) fill(b *Batch) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	bye := c.fillControl(b)
+	if bye > byeDue {
+		return false
+	}
 	more = c.upper.Fill(b)
-	if bye && !more {
+	if bye == byeDue && !more {
 		c.fillBye(b)
 	}
 	b.seal()

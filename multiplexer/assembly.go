@@ -158,6 +158,16 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 	return nil
 }
 
+// purge drops what has come of packets of dialogues that are gone. m.mu is held.
+func (m *Mux) purge() {
+	for key, a := range m.asm {
+		if m.table[key.d.id] != key.d {
+			delete(m.asm, key)
+			key.d.releaseLocked(a.typ, a.total, true) // goes out with the next batch
+		}
+	}
+}
+
 // orphan gives credit back for a packet of a dialogue that is gone.
 func (m *Mux) orphan(typ packet.Type, size int) error {
 	if typ == packet.TypeMessage && size <= m.smallRx {

@@ -203,34 +203,40 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 		return
 	}
 	m.mu.Lock()
-	due := false
-	switch {
-	case typ == packet.TypeMessage && !large:
-		due = d.release(packet.ClassMessages, uint64(size+messageOverhead))
-	case typ == packet.TypeMessage && d.state == dialogueOpen:
-		m.rx[packet.ClassLargeMessages].release(uint64(size))
-		d.largeOwed += uint64(size)
-		m.signal(d, ctlLarge)
-		due = true
-	default:
-		if large {
-			m.rx[largeClass(typ)].release(uint64(size))
-			if typ == packet.TypeMessage {
-				m.orphaned += uint64(size)
-			}
-			due = true
-		}
-		if usesHandler(typ) {
-			f := &m.rx[packet.ClassHandlers]
-			f.release(1)
-			due = due || f.due()
-		}
-		m.rxDue = m.rxDue || due
-	}
+	due := d.releaseLocked(typ, size, large)
 	m.mu.Unlock()
 	if due {
 		m.c.Kick()
 	}
+}
+
+// releaseLocked is Release with m.mu held. It reports whether there is something
+// to write.
+func (d *Dialogue) releaseLocked(typ packet.Type, size int, large bool) (due bool) {
+	m := d.m
+	switch {
+	case typ == packet.TypeMessage && !large:
+		return d.release(packet.ClassMessages, uint64(size+messageOverhead))
+	case typ == packet.TypeMessage && d.state == dialogueOpen:
+		m.rx[packet.ClassLargeMessages].release(uint64(size))
+		d.largeOwed += uint64(size)
+		m.signal(d, ctlLarge)
+		return true
+	}
+	if large {
+		m.rx[largeClass(typ)].release(uint64(size))
+		if typ == packet.TypeMessage {
+			m.orphaned += uint64(size)
+		}
+		due = true
+	}
+	if usesHandler(typ) {
+		f := &m.rx[packet.ClassHandlers]
+		f.release(1)
+		due = due || f.due()
+	}
+	m.rxDue = m.rxDue || due
+	return due
 }
 
 // release counts what is no longer held of one of d's own windows and, when it

@@ -333,6 +333,7 @@ func (m *Mux) remove(d *Dialogue) {
 		return
 	}
 	delete(m.table, d.id)
+	m.removed = true
 	if d.opener() {
 		m.opened--
 	}

@@ -77,11 +77,12 @@ type Mux struct {
 	nextID    uint64               // for the next dialogue that this side opens
 	opened    int                  // dialogues in the table that this side opened
 	incoming  int                  // and those that the peer did, until their end is told
-	waiting   int                  // accepted by Accept's caller's peer, not yet by Accept
+	waiting   int                  // of incoming: not yet taken by the user, or refused
 	refusals  []refusal            // to be sent
 	windows   uint64               // what of Limits.Windows is in use
 	tx        [packet.Classes]outflow
 	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
+	removed   bool                   // the table has lost some: the reading goroutine looks after m.asm
 	rxDue     bool                   // some class of rx has something to grant
 	orphaned  uint64                 // bytes of large messages of dialogues that are gone, to give credit for
 	more      chan struct{}          // closed when credit comes; nil if nobody waits

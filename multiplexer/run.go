@@ -84,6 +84,10 @@ func (m *Mux) frame(h packet.Header) error {
 func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.removed {
+		m.removed = false
+		m.purge()
+	}
 	if d := m.table[h.Stream]; d != nil {
 		return d, nil
 	}
@@ -162,12 +166,6 @@ func (m *Mux) peerCloses(d *Dialogue) {
 // peerGone is the rest of what happens when the peer ends a dialogue.
 func (m *Mux) peerGone(d *Dialogue, first bool, cause error) {
 	d.endRead(cause)
-	for key, a := range m.asm {
-		if key.d == d {
-			delete(m.asm, key)
-			d.Release(a.typ, a.total)
-		}
-	}
 	if first {
 		m.h.Closed(d, cause)
 	}

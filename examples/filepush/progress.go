@@ -1,0 +1,55 @@
+package main
+
+// The progress bar, for those who look at a terminal.
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// progress is a bar that moves with what is written to it; a nil one is not
+// seen. Its Write never fails: a bar is no reason to stop a copy.
+type progress struct {
+	bar *progressbar.ProgressBar
+	w   io.Writer
+}
+
+// newProgress makes a bar on w, or nil if w is no terminal or there is nothing
+// to come.
+func newProgress(w io.Writer, o offer) *progress {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) || o.Size <= 0 {
+		return nil
+	}
+	bar := progressbar.NewOptions64(o.Size,
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetDescription(strconv.Quote(o.Name)),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionShowTotalBytes(true),
+		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionThrottle(50*time.Millisecond),
+		progressbar.OptionFullWidth(),
+	)
+	return &progress{bar, w}
+}
+
+// Write implements io.Writer.
+func (p *progress) Write(b []byte) (int, error) {
+	if p != nil {
+		p.bar.Add(len(b))
+	}
+	return len(b), nil
+}
+
+// end leaves the bar as it is and begins a new line.
+func (p *progress) end() {
+	if p != nil {
+		fmt.Fprintln(p.w)
+	}
+}

@@ -1,0 +1,370 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// Whatever waits returns when its stream, its End, the other End or the
+// connection comes to its end; and what it returns says what happened.
+
+// blocked is a fixture with operations that block on the client's side.
+type blocked struct {
+	*pair
+	stream, peer geminio.Stream // of the client and of the server
+	refused      chan struct{}  // closed to let the server's delegate answer
+	release      func()
+	entered      chan string // what the server's handlers were called for
+}
+
+// slowDelegate does not answer OpenStream of streams with a meta.
+type slowDelegate struct {
+	*delegate.UnimplementedDelegate
+	answer chan struct{}
+}
+
+func (d *slowDelegate) DialogueOnline(v delegate.DialogueDescriber) error {
+	if len(v.Meta()) > 0 {
+		<-d.answer
+	}
+	return nil
+}
+
+// handlerLimit is how many handlers the server has; a stream gets three quarters.
+const handlerLimit = 64
+
+func newBlocked(t *testing.T, network string) *blocked {
+	f := &blocked{refused: make(chan struct{}), entered: make(chan string, 2*handlerLimit)}
+	f.release = sync.OnceFunc(func() { close(f.refused) })
+	so := server.NewEndOptions()
+	so.SetDelegate(&slowDelegate{answer: f.refused})
+	so.SetMaxHandlers(handlerLimit)
+	co := client.NewEndOptions()
+	co.SetLinger(time.Second)
+	so.SetLinger(time.Second)
+	f.pair = newPair(t, network, co, so)
+	t.Cleanup(f.release)
+	f.stream, f.peer = openStream(t, f.client, f.server)
+	for _, s := range []geminio.Stream{f.peer, f.server} {
+		require.NoError(t, s.Register(deadline(t), "hang", func(ctx context.Context, req geminio.Request, _ geminio.Response) {
+			f.entered <- string(req.Data())
+			<-ctx.Done()
+		}))
+	}
+	return f
+}
+
+// call starts a call that its handler does not answer, and returns when the
+// handler runs.
+func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error {
+	done := start(func() error {
+		_, err := s.Call(context.Background(), "hang", s.NewRequest([]byte(name)))
+		return err
+	})
+	await(t, forever, "the handler runs", f.entered)
+	return done
+}
+
+// useHandlersUp makes calls until no more are let through.
+func (f *blocked) useHandlersUp(t *testing.T, s geminio.Stream) {
+	for range handlerLimit * 3 / 4 {
+		go s.Call(context.Background(), "hang", s.NewRequest(nil))
+		await(t, forever, "the handler runs", f.entered)
+	}
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		_, err := s.Call(ctx, "hang", s.NewRequest(nil))
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		select {
+		case <-f.entered: // it got through, and its handler has ended since
+		default:
+			return
+		}
+	}
+}
+
+// want says what an operation returns that was blocked.
+type want struct {
+	exactly error   // the error itself
+	oneOf   []error // or one that matches one of these
+}
+
+var (
+	wantEOF   = want{exactly: io.EOF}
+	wantMaybe = want{oneOf: []error{geminio.ErrMaybeExecuted}}
+	wantNot   = want{oneOf: []error{geminio.ErrNotExecuted}}
+	wantPipe  = want{oneOf: []error{io.ErrClosedPipe, net.ErrClosed}}
+	wantNil   = want{}
+	// wantAbout is for what may have been sent already where the test cannot know.
+	wantAbout = want{oneOf: []error{geminio.ErrMaybeExecuted, geminio.ErrNotExecuted}}
+)
+
+// check compares; late says that the operation may have begun after the end.
+func (w want) check(err error, late bool) error {
+	if err == w.exactly && (err != nil || w.oneOf == nil) || late && err == io.EOF {
+		return nil
+	}
+	for _, target := range w.oneOf {
+		if errors.Is(err, target) {
+			return nil
+		}
+	}
+	return fmt.Errorf("got %T %v, want %v", err, err, w)
+}
+
+// blocker is an operation that does not return by itself.
+type blocker struct {
+	name     string
+	onStream bool // it is on a stream and ends with it
+	want     want
+	begin    func(t *testing.T, f *blocked) <-chan error
+}
+
+// on makes a blocker for the stream and one for the End.
+func on(name string, w want, begin func(t *testing.T, f *blocked, s geminio.Stream) <-chan error) []blocker {
+	return []blocker{
+		{name + " on a stream", true, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.stream) }},
+		{name + " on the End", false, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.client) }},
+	}
+}
+
+func (f *blocked) other(s geminio.Stream) geminio.Stream {
+	if s == geminio.Stream(f.client) {
+		return f.server
+	}
+	return f.peer
+}
+
+var blockers = func() []blocker {
+	all := []blocker{
+		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+			return start(func() error { _, err := f.client.AcceptStream(); return err })
+		}},
+		{"Accept", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+			return start(func() error { _, err := f.client.Accept(); return err })
+		}},
+		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+			opt := options.OpenStream()
+			opt.SetMeta([]byte("slow"))
+			return start(func() error { _, err := f.client.OpenStream(opt); return err })
+		}},
+		{"Shutdown", false, wantNil, func(t *testing.T, f *blocked) <-chan error {
+			f.call(t, f.client, "")
+			return start(func() error {
+				return f.client.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+			})
+		}},
+	}
+	for _, some := range [][]blocker{
+		on("Read", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			return start(func() error { _, err := s.Read(make([]byte, 1)); return err })
+		}),
+		on("Write", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			return start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
+		}),
+		on("many small Writes", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			return start(func() error {
+				for {
+					if _, err := s.Write(make([]byte, 100)); err != nil {
+						return err
+					}
+				}
+			})
+		}),
+		on("Receive", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			return start(func() error { _, err := s.Receive(context.Background()); return err })
+		}),
+		on("Call", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			return f.call(t, s, "")
+		}),
+		on("Call without credit", wantNot, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			f.useHandlersUp(t, s)
+			return start(func() error {
+				_, err := s.Call(context.Background(), "hang", s.NewRequest(nil))
+				return err
+			})
+		}),
+		on("CallAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
+			require.NoError(t, err)
+			await(t, forever, "the handler runs", f.entered)
+			return start(func() error { return (<-c.Done).Error })
+		}),
+		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			f.useHandlersUp(t, s)
+			return start(func() error {
+				c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
+				if err != nil {
+					return err
+				}
+				return (<-c.Done).Error
+			})
+		}),
+		on("Register without credit", wantNot, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			f.useHandlersUp(t, s)
+			return start(func() error { return s.Register(context.Background(), "new", echo) })
+		}),
+		on("Publish", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			done := start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
+			_, err := f.other(s).Receive(deadline(t))
+			require.NoError(t, err)
+			return done
+		}),
+		on("PublishAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+			p, err := s.PublishAsync(context.Background(), s.NewMessage(nil), nil)
+			require.NoError(t, err)
+			_, err = f.other(s).Receive(deadline(t))
+			require.NoError(t, err)
+			return start(func() error { return (<-p.Done).Error })
+		}),
+		on("Publish without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			fillMessages(t, s, 1<<10)
+			return start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
+		}),
+		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			fillMessages(t, s, 1<<10)
+			return start(func() error {
+				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, 1<<10)), nil)
+				if err != nil {
+					return err
+				}
+				return (<-p.Done).Error
+			})
+		}),
+		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			fillMessages(t, s, 8<<20)
+			return start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
+		}),
+		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+			fillMessages(t, s, 1<<10)
+			return start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
+		}),
+	} {
+		all = append(all, some...)
+	}
+	return all
+}()
+
+// onceMessage is a message that is sent at most once.
+func onceMessage(s geminio.Messager, n int) geminio.Message {
+	opt := options.NewMessage()
+	opt.SetCnss(options.CnssAtMostOnce)
+	return s.NewMessage(make([]byte, n), opt)
+}
+
+// fillMessages publishes messages that nobody receives until no more can be.
+func fillMessages(t *testing.T, s geminio.Messager, size int) {
+	for {
+		// Of a message that can be sent, only the queueing is waited for: on an
+		// idle connection that takes no time worth mentioning.
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		err := s.Publish(ctx, onceMessage(s, size))
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			return
+		}
+	}
+}
+
+// endings are what happens to the connection or the stream.
+var endings = []struct {
+	name   string
+	stream bool // it ends a stream only
+	end    func(f *blocked)
+}{
+	{"the local End closes", false, func(f *blocked) { f.client.Close() }},
+	{"the remote End closes", false, func(f *blocked) { f.server.Close() }},
+	{"the transport breaks here", false, func(f *blocked) { f.clientConn.Close() }},
+	{"the transport breaks there", false, func(f *blocked) { f.srvConn.Close() }},
+	{"the stream is closed here", true, func(f *blocked) { f.stream.Close() }},
+	{"the stream is closed there", true, func(f *blocked) { f.peer.Close() }},
+}
+
+// TestBlockedReturns runs in bubbles, where it is certain that an operation is
+// blocked and where time stands still unless all wait for it.
+func TestBlockedReturns(t *testing.T) {
+	for _, b := range blockers {
+		for _, e := range endings {
+			if e.stream && !b.onStream {
+				continue
+			}
+			t.Run(b.name+"/"+e.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newBlocked(t, "pipe")
+					done := b.begin(t, f)
+					synctest.Wait()
+					select {
+					case err := <-done:
+						t.Fatalf("not blocked: %v", err)
+					default:
+					}
+					go e.end(f)
+					err := await(t, time.Second, "return", done)
+					require.NoError(t, b.want.check(err, false))
+				})
+			})
+		}
+	}
+}
+
+// TestBlockedReturnsTCP has all operations blocked at once, on sockets.
+func TestBlockedReturnsTCP(t *testing.T) {
+	for _, e := range endings {
+		t.Run(e.name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			all := testBlockedTCP(t, e.stream, e.end)
+			for _, f := range all {
+				f.release()
+				f.close()
+			}
+			goleak.VerifyNone(t, before)
+		})
+	}
+}
+
+func testBlockedTCP(t *testing.T, streamOnly bool, end func(*blocked)) (all []*blocked) {
+	done := make(map[string]<-chan error)
+	wants := make(map[string]want)
+	for _, b := range blockers {
+		if streamOnly && !b.onStream {
+			continue
+		}
+		f := newBlocked(t, "tcp")
+		all = append(all, f)
+		done[b.name], wants[b.name] = b.begin(t, f), b.want
+	}
+	for _, f := range all {
+		go end(f)
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	for name, ch := range done {
+		select {
+		case err := <-ch:
+			if err := wants[name].check(err, true); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-timer.C:
+			t.Fatalf("%s: not within a second", name)
+		}
+	}
+	return all
+}

@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+)
+
+// What was written before Close arrives, whole and in order, however slowly the
+// other side reads; then comes io.EOF.
+
+// big is the data of the large deliveries.
+var big = sync.OnceValue(func() []byte { return bytesOf(64<<20, 1) })
+
+// push writes data in pieces of the given size, or at once if it is 0, and
+// closes.
+func push(s io.WriteCloser, data []byte, piece int) error {
+	if piece == 0 {
+		piece = len(data)
+	}
+	for len(data) > 0 {
+		n := min(piece, len(data))
+		if k, err := s.Write(data[:n]); err != nil || k != n {
+			return fmt.Errorf("wrote %d of %d bytes: %v", k, n, err)
+		}
+		data = data[n:]
+	}
+	return s.Close()
+}
+
+// expect reads data in pieces of any size up to longest, letting others run in
+// between, and then io.EOF, twice.
+func expect(r io.Reader, data []byte, longest int) error {
+	hash := sha256.New()
+	rnd := rand.New(rand.NewPCG(uint64(len(data)), uint64(longest)))
+	buf := make([]byte, longest)
+	got := 0
+	for {
+		n, err := r.Read(buf[:1+rnd.IntN(longest)])
+		hash.Write(buf[:n])
+		got += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("after %d of %d bytes: %w", got, len(data), err)
+		}
+		runtime.Gosched()
+	}
+	want := sha256.Sum256(data)
+	if got != len(data) || !bytes.Equal(hash.Sum(nil), want[:]) {
+		return fmt.Errorf("%d bytes came of %d, or other ones", got, len(data))
+	}
+	if n, err := r.Read(buf); n != 0 || err != io.EOF {
+		return fmt.Errorf("read %d bytes and %v behind the end", n, err)
+	}
+	return nil
+}
+
+// all runs functions at once and returns their first error.
+func all(funcs ...func() error) error {
+	errs := make(chan error, len(funcs))
+	for _, f := range funcs {
+		go func() { errs <- f() }()
+	}
+	var first error
+	for range funcs {
+		if err := <-errs; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func TestCloseDeliversToSlowReaders(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			p := newPair(t, network, nil, nil)
+			data := big()
+			if network != "tcp" {
+				data = data[:16<<20]
+			}
+			a1, a2 := openStream(t, p.client, p.server)
+			b1, b2 := openStream(t, p.server, p.client)
+			require.NoError(t, all(
+				func() error { return push(a1, data, 0) },
+				func() error { return expect(a2, data, 8<<10) },
+				func() error { return push(b1, data, 10_000) },
+				func() error { return expect(b2, data, 100<<10) },
+			))
+		})
+	}
+}
+
+func TestCloseOfEndDelivers(t *testing.T) {
+	for _, network := range networks {
+		for _, byServer := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/by server %v", network, byServer), func(t *testing.T) {
+				p := newPair(t, network, nil, nil)
+				from, to := p.client, p.server
+				if byServer {
+					from, to = to, from
+				}
+				data := big()
+				if network != "tcp" {
+					data = data[:8<<20]
+				}
+				require.NoError(t, all(
+					func() error { return push(from, data, 0) },
+					func() error { return expect(to, data, 8<<10) },
+				))
+			})
+		}
+	}
+}
+
+// TestCloseOfEndDeliversAllStreams has several streams full when the End closes,
+// and nobody who reads before it has.
+func TestCloseOfEndDeliversAllStreams(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	const streams, size = 100, 16 << 10 // the first window
+	accepted := make([]geminio.Stream, streams)
+	for i := range streams {
+		s, peer := openStream(t, p.client, p.server)
+		_, err := s.Write(bytesOf(size, uint64(i)))
+		require.NoError(t, err)
+		accepted[i] = peer
+	}
+	require.NoError(t, p.client.Close())
+	for i, s := range accepted {
+		require.NoError(t, expect(s, bytesOf(size, uint64(i)), 5000))
+	}
+}
+
+func TestManyStreamsDeliver(t *testing.T) {
+	const streams = 1000
+	p := newPair(t, "tcp", nil, nil)
+	size := func(i uint64) int { return 16<<10 + int(i*31%7)*(16<<10) } // 64 KiB on average
+	var work []func() error
+	for i := range streams {
+		from, to := p.client, p.server
+		if i%2 == 1 {
+			from, to = to, from
+		}
+		s, peer := openStream(t, from, to)
+		id := s.StreamID()
+		require.Equal(t, id, peer.StreamID())
+		data := big()[int(id)*1000:][:size(id)]
+		work = append(work,
+			func() error { return push(s, data, 1<<10+int(id)%3*(30<<10)) },
+			func() error { return expect(peer, data, 20<<10) },
+		)
+	}
+	require.NoError(t, all(work...))
+}
+
+// TestLastByte closes right after the last write, again and again.
+func TestLastByte(t *testing.T) {
+	sizes := []int{1, 2, 100, 1 << 10, 8<<10 - 1, 8 << 10, 16 << 10, 16<<10 + 1, 64 << 10, 100_000, 300_000, 1 << 20}
+	for _, network := range []string{"tcp", "pipe"} {
+		t.Run(network, func(t *testing.T) {
+			p := newPair(t, network, nil, nil)
+			for i := range 300 {
+				data := big()[i*100:][:sizes[i%len(sizes)]]
+				from, to := p.client, p.server
+				if i%2 == 1 {
+					from, to = to, from
+				}
+				s, peer := openStream(t, from, to)
+				written := start(func() error { return push(s, data, 0) })
+				require.NoError(t, expect(peer, data, 1+i*50))
+				require.NoError(t, <-written)
+				require.NoError(t, peer.Close())
+			}
+		})
+	}
+}
+
+// TestLastByteOfEnd does the same to the whole connection.
+func TestLastByteOfEnd(t *testing.T) {
+	for i := range 60 {
+		co, so := client.NewEndOptions(), server.NewEndOptions()
+		p := newPair(t, networks[i%len(networks)], co, so)
+		from, to := p.client, p.server
+		if i%3 == 1 {
+			from, to = to, from
+		}
+		data := big()[i*100:][:1+i*i*200]
+		written := start(func() error { return push(from, data, 0) })
+		require.NoError(t, expect(to, data, 1+i*500))
+		require.NoError(t, <-written)
+		p.close()
+	}
+}
+
+// TestCloseWithConcurrentWrites closes while others write: each Write that
+// succeeded has arrived.
+func TestCloseWithConcurrentWrites(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	for round := range 100 {
+		s, peer := openStream(t, p.client, p.server)
+		const writers = 4
+		counts := make([]int, writers)
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for {
+					if n, err := s.Write([]byte{byte(w)}); err != nil || n != 1 {
+						return
+					}
+					counts[w]++
+				}
+			})
+		}
+		got := make([]int, writers)
+		buf := make([]byte, 100)
+		closed := false
+		for {
+			n, err := peer.Read(buf)
+			for _, w := range buf[:n] {
+				got[w]++
+			}
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			if !closed && got[0]+got[1]+got[2]+got[3] > round*20 {
+				closed = true
+				require.NoError(t, s.Close())
+			}
+		}
+		wg.Wait()
+		require.Equal(t, counts, got)
+	}
+}
