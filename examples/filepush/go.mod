@@ -1,13 +1,13 @@
 module github.com/singchia/geminio/examples/filepush
 
-go 1.26.0
+go 1.25.0
 
 replace github.com/singchia/geminio => ../..
 
 require (
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/singchia/geminio v0.0.0-00010101000000-000000000000
-	golang.org/x/term v0.47.0
+	golang.org/x/term v0.44.0
 )
 
 require (
@@ -15,5 +15,5 @@ require (
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/singchia/go-timer/v2 v2.2.2 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.46.0 // indirect
 )

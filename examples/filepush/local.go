@@ -62,7 +62,10 @@ func (a *app) local(parent context.Context) error {
 	if r != nil {
 		fmt.Fprintf(a.stdout, "pushed %q over %s\n%s", r.Name, addr, r)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case parent.Err() != nil:
+		return errInterrupted
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	return r.verdict()

@@ -38,6 +38,9 @@ Flags (they go before PATH):
 // grace is how long a server that was told to stop waits for its pushes.
 const grace = 30 * time.Second
 
+// errInterrupted is why a push ended that a signal has ended.
+var errInterrupted = errors.New("interrupted")
+
 // app is one run of the program.
 type app struct {
 	path          string // the file to push

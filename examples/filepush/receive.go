@@ -92,7 +92,7 @@ func (a *app) connect(ctx context.Context) error {
 	defer closeWith(ctx, end)()
 	r, err := receive(ctx, end, file, a.stderr)
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errInterrupted
 	}
 	if err != nil {
 		return err

@@ -4,7 +4,10 @@ import (
 	"context"
 	"io"
 	"net"
+	"runtime"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
@@ -45,30 +48,55 @@ func rawPair(b testing.TB) (c, s net.Conn) {
 
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
 
-func BenchmarkCall(b *testing.B) {
-	b.Run("raw", func(b *testing.B) {
-		c, s := rawPair(b)
-		go func() {
-			p := make([]byte, 256)
-			for {
-				if _, err := io.ReadFull(s, p); err != nil {
-					return
-				}
-				s.Write(p)
-			}
-		}()
+// against runs ours and raw in turns, n operations each at a time, and reports
+// what one of ours takes, and our pace as a share of the other's.
+func against(b *testing.B, n int, raw, ours func(n int)) {
+	raw(n)
+	ours(n)
+	var tRaw, tOurs time.Duration
+	rounds := 0
+	for b.Loop() {
+		start := time.Now()
+		raw(n)
+		middle := time.Now()
+		ours(n)
+		tRaw += middle.Sub(start)
+		tOurs += time.Since(middle)
+		rounds++
+	}
+	b.ReportMetric(float64(tOurs)/float64(rounds*n), "ns/op")
+	b.ReportMetric(float64(tRaw)/float64(tOurs), "of-raw")
+}
+
+// pingPong returns a function that sends n times 256 bytes over raw TCP and reads
+// as many back.
+func pingPong(b *testing.B) func(n int) {
+	c, s := rawPair(b)
+	go func() {
 		p := make([]byte, 256)
-		for b.Loop() {
+		for {
+			if _, err := io.ReadFull(s, p); err != nil {
+				return
+			}
+			s.Write(p)
+		}
+	}()
+	p := make([]byte, 256)
+	return func(n int) {
+		for range n {
 			c.Write(p)
 			io.ReadFull(c, p)
 		}
-	})
-	b.Run("geminio", func(b *testing.B) {
-		c, s := ends(b)
-		s.Register(b.Context(), "echo", echo)
-		p := make([]byte, 256)
-		b.ReportAllocs()
-		for b.Loop() {
+	}
+}
+
+// BenchmarkCall is one call in flight, beside a ping-pong of the same size.
+func BenchmarkCall(b *testing.B) {
+	c, s := ends(b)
+	s.Register(b.Context(), "echo", echo)
+	p := make([]byte, 256)
+	against(b, 500, pingPong(b), func(n int) {
+		for range n {
 			if _, err := c.Call(context.Background(), "echo", c.NewRequest(p)); err != nil {
 				b.Fatal(err)
 			}
@@ -76,14 +104,15 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
+// BenchmarkCalls64 is 64 callers on one connection, with answers of two sizes.
 func BenchmarkCalls64(b *testing.B) {
 	for _, size := range []int{256, 4096} {
-		b.Run(map[int]string{256: "256", 4096: "4096"}[size], func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			c, s := ends(b)
 			data := make([]byte, size)
 			s.Register(b.Context(), "echo", func(_ context.Context, _ geminio.Request, resp geminio.Response) { resp.SetData(data) })
 			p := make([]byte, 256)
-			b.SetParallelism(32)
+			b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
@@ -97,91 +126,99 @@ func BenchmarkCalls64(b *testing.B) {
 	}
 }
 
-func BenchmarkMessage(b *testing.B) {
-	run := func(b *testing.B, n int) {
-		c, s := ends(b)
-		go func() {
-			for {
-				m, err := s.Receive(context.Background())
-				if err != nil {
-					return
-				}
-				m.Done()
-			}
-		}()
-		p := make([]byte, 128)
-		b.ReportAllocs()
-		if n == 1 {
-			for b.Loop() {
-				if err := c.Publish(context.Background(), c.NewMessage(p)); err != nil {
-					b.Fatal(err)
-				}
-			}
+// acknowledge answers all messages that come to end.
+func acknowledge(end geminio.End) {
+	for {
+		m, err := end.Receive(context.Background())
+		if err != nil {
 			return
 		}
-		b.SetParallelism(n / 2)
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if err := c.Publish(context.Background(), c.NewMessage(p)); err != nil {
-					b.Error(err)
-				}
-			}
-		})
+		m.Done()
 	}
-	b.Run("1", func(b *testing.B) { run(b, 1) })
-	b.Run("64", func(b *testing.B) { run(b, 64) })
 }
 
-func bulk(b *testing.B, w io.WriteCloser, r io.Reader) {
-	p := make([]byte, 128<<10)
-	b.SetBytes(int64(len(p)))
-	done := make(chan int64)
+// BenchmarkMessage is one acked message in flight, beside a ping-pong.
+func BenchmarkMessage(b *testing.B) {
+	c, s := ends(b)
+	go acknowledge(s)
+	p := make([]byte, 128)
+	against(b, 500, pingPong(b), func(n int) {
+		for range n {
+			if err := c.Publish(context.Background(), c.NewMessage(p)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkMessages64 is 64 publishers of acked messages on one connection.
+func BenchmarkMessages64(b *testing.B) {
+	c, s := ends(b)
+	go acknowledge(s)
+	p := make([]byte, 128)
+	b.ReportAllocs()
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := c.Publish(context.Background(), c.NewMessage(p)); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// push returns a function that writes n times 128 KiB to w and returns when all
+// of it was read from r.
+func push(b *testing.B, w io.Writer, r io.Reader) func(n int) {
+	const size = 128 << 10
+	arrived := make(chan int, 1<<10)
 	go func() {
-		q := make([]byte, 128<<10)
-		var total int64
+		q := make([]byte, size)
 		for {
 			n, err := r.Read(q)
-			total += int64(n)
 			if err != nil {
-				break
+				close(arrived)
+				return
 			}
+			arrived <- n
 		}
-		done <- total
 	}()
-	sent := int64(0)
-	for b.Loop() {
-		n, err := w.Write(p)
-		sent += int64(n)
-		if err != nil {
-			b.Fatal(err)
+	p := make([]byte, size)
+	return func(n int) {
+		go func() {
+			for range n {
+				if _, err := w.Write(p); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		}()
+		for left := n * size; left > 0; {
+			got, ok := <-arrived
+			if !ok {
+				b.Fatal("the reader has ended")
+			}
+			left -= got
 		}
-	}
-	w.Close()
-	if got := <-done; got != sent {
-		b.Fatalf("sent %d, got %d", sent, got)
 	}
 }
 
+// BenchmarkBulk is one stream, beside one raw connection.
 func BenchmarkBulk(b *testing.B) {
-	b.Run("raw", func(b *testing.B) {
-		c, s := rawPair(b)
-		bulk(b, c, s)
-	})
-	b.Run("geminio", func(b *testing.B) {
-		c, s := ends(b)
-		st, err := c.OpenStream()
-		if err != nil {
-			b.Fatal(err)
-		}
-		ss, err := s.AcceptStream()
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		bulk(b, st, ss)
-	})
+	c, s := ends(b)
+	out, err := c.OpenStream()
+	if err != nil {
+		b.Fatal(err)
+	}
+	in, err := s.AcceptStream()
+	if err != nil {
+		b.Fatal(err)
+	}
+	rc, rs := rawPair(b)
+	against(b, 500, push(b, rc, rs), push(b, out, in))
 }
 
+// BenchmarkSmallWrites is 64 bytes a Write on one stream.
 func BenchmarkSmallWrites(b *testing.B) {
 	c, s := ends(b)
 	done := make(chan struct{})
@@ -206,6 +243,8 @@ func BenchmarkSmallWrites(b *testing.B) {
 	<-done
 }
 
+// BenchmarkOpen opens a stream, writes a byte and closes it, one by one and by 64
+// at once.
 func BenchmarkOpen(b *testing.B) {
 	run := func(b *testing.B, c geminio.End) {
 		st, err := c.OpenStream()
@@ -238,7 +277,7 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	})
 	b.Run("64", func(b *testing.B) {
-		b.SetParallelism(32)
+		b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {

@@ -20,8 +20,8 @@ import (
 // What was written before Close arrives, whole and in order, however slowly the
 // other side reads; then comes io.EOF.
 
-// big is the data of the large deliveries.
-var big = sync.OnceValue(func() []byte { return bytesOf(64<<20, 1) })
+// large is the data of the large deliveries.
+var large = sync.OnceValue(func() []byte { return bytesOf(64<<20, 1) })
 
 // push writes data in pieces of the given size, or at once if it is 0, and
 // closes.
@@ -87,7 +87,7 @@ func TestCloseDeliversToSlowReaders(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
 			p := newPair(t, network, nil, nil)
-			data := big()
+			data := large()
 			if network != "tcp" {
 				data = data[:16<<20]
 			}
@@ -112,7 +112,7 @@ func TestCloseOfEndDelivers(t *testing.T) {
 				if byServer {
 					from, to = to, from
 				}
-				data := big()
+				data := large()
 				if network != "tcp" {
 					data = data[:8<<20]
 				}
@@ -156,7 +156,7 @@ func TestManyStreamsDeliver(t *testing.T) {
 		s, peer := openStream(t, from, to)
 		id := s.StreamID()
 		require.Equal(t, id, peer.StreamID())
-		data := big()[int(id)*1000:][:size(id)]
+		data := large()[int(id)*1000:][:size(id)]
 		work = append(work,
 			func() error { return push(s, data, 1<<10+int(id)%3*(30<<10)) },
 			func() error { return expect(peer, data, 20<<10) },
@@ -171,15 +171,15 @@ func TestLastByte(t *testing.T) {
 	for _, network := range []string{"tcp", "pipe"} {
 		t.Run(network, func(t *testing.T) {
 			p := newPair(t, network, nil, nil)
-			for i := range 300 {
-				data := big()[i*100:][:sizes[i%len(sizes)]]
+			for i := range 2000 {
+				data := large()[i*100:][:sizes[i%len(sizes)]]
 				from, to := p.client, p.server
 				if i%2 == 1 {
 					from, to = to, from
 				}
 				s, peer := openStream(t, from, to)
 				written := start(func() error { return push(s, data, 0) })
-				require.NoError(t, expect(peer, data, 1+i*50))
+				require.NoError(t, expect(peer, data, 1+i*20))
 				require.NoError(t, <-written)
 				require.NoError(t, peer.Close())
 			}
@@ -196,7 +196,7 @@ func TestLastByteOfEnd(t *testing.T) {
 		if i%3 == 1 {
 			from, to = to, from
 		}
-		data := big()[i*100:][:1+i*i*200]
+		data := large()[i*100:][:1+i*i*200]
 		written := start(func() error { return push(from, data, 0) })
 		require.NoError(t, expect(to, data, 1+i*500))
 		require.NoError(t, <-written)

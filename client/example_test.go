@@ -1,0 +1,159 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// serve runs f with the End of every client, and returns the address.
+func serve(f func(geminio.End), opts ...*server.EndOptions) (address string, stop func() error) {
+	l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		for {
+			end, err := l.AcceptEnd()
+			if err != nil {
+				return
+			}
+			go f(end)
+		}
+	}()
+	return l.Addr().String(), l.Close
+}
+
+// A client calls a method of the server, which calls one of the client's before
+// it answers.
+func ExampleNewEnd() {
+	address, stop := serve(func(end geminio.End) {
+		end.Register(context.Background(), "greet", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+			name, err := end.Call(ctx, "name", end.NewRequest(nil))
+			if err != nil {
+				resp.SetError(err)
+				return
+			}
+			resp.SetData(fmt.Appendf(nil, "%s, %s", req.Data(), name.Data()))
+		})
+	})
+	defer stop()
+
+	opt := client.NewEndOptions()
+	opt.SetWaitRemoteRPCs("greet")
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{
+		Method: "name",
+		RPC: func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+			resp.SetData([]byte("Ada"))
+		},
+	})
+	end, err := client.NewEnd("tcp", address, opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+
+	resp, err := end.Call(context.Background(), "greet", end.NewRequest([]byte("Good morning")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", resp.Data())
+	// Output: Good morning, Ada
+}
+
+// A stream is a net.Conn: what is written before Close arrives, and then io.EOF.
+func ExampleNewEndWithDialer() {
+	address, stop := serve(func(end geminio.End) {
+		stream, err := end.OpenStream()
+		if err != nil {
+			return
+		}
+		io.WriteString(stream, "a file, say")
+		stream.Close()
+	})
+	defer stop()
+
+	end, err := client.NewEndWithDialer(func() (net.Conn, error) { return net.Dial("tcp", address) })
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	conn, err := end.Accept() // the End is a net.Listener
+	if err != nil {
+		log.Fatal(err)
+	}
+	content, err := io.ReadAll(conn)
+	fmt.Printf("%s, %v\n", content, err)
+	// Output: a file, say, <nil>
+}
+
+// Publish returns what the receiver says of the message.
+func ExampleNewEndWithConn() {
+	near, far := net.Pipe()
+	go func() {
+		end, err := server.NewEndWithConn(far)
+		if err != nil {
+			return
+		}
+		for {
+			msg, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			if msg.Topic() != "orders" {
+				msg.Error(errors.New("no such topic"))
+				continue
+			}
+			msg.Done()
+		}
+	}()
+	end, err := client.NewEndWithConn(near)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	for _, topic := range []string{"orders", "rumours"} {
+		opt := options.NewMessage()
+		opt.SetTopic(topic)
+		fmt.Println(topic, end.Publish(context.Background(), end.NewMessage([]byte("42"), opt)))
+	}
+	// Output:
+	// orders <nil>
+	// rumours no such topic
+}
+
+// doorman lets in whoever knows the word.
+type doorman struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
+	if string(meta) != "sesame" {
+		return 0, errors.New("wrong word")
+	}
+	return 0, nil // any id
+}
+
+// A refusal carries the server's text and is not a network error.
+func ExampleEndOptions_SetMeta() {
+	guarded := server.NewEndOptions()
+	guarded.SetDelegate(doorman{})
+	address, stop := serve(func(geminio.End) {}, guarded)
+	defer stop()
+
+	opt := client.NewEndOptions()
+	opt.SetMeta([]byte("barley"))
+	_, err := client.NewEnd("tcp", address, opt)
+	var refused *geminio.RefusedError
+	fmt.Println(errors.As(err, &refused), err)
+	// Output: true wrong word
+}

@@ -1,0 +1,340 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/packet"
+)
+
+// peer is the other side of a Conn under test: a program of raw bytes. Its
+// methods belong to the goroutine of the test.
+type peer struct {
+	t  testing.TB
+	nc net.Conn
+}
+
+// patience bounds what a peer waits for.
+const patience = time.Hour
+
+func (p *peer) write(b []byte, reason string) {
+	p.t.Helper()
+	p.nc.SetWriteDeadline(time.Now().Add(patience))
+	_, err := p.nc.Write(b)
+	require.NoError(p.t, err, reason)
+}
+
+// writeBytes writes b byte by byte.
+func (p *peer) writeBytes(b []byte, reason string) {
+	p.t.Helper()
+	for i := range b {
+		p.write(b[i:i+1], reason)
+	}
+}
+
+func frameOf(h packet.Header, payload ...byte) []byte {
+	h.Length = uint32(len(payload))
+	return append(packet.AppendHeader(nil, h), payload...)
+}
+
+func (p *peer) writePing(value uint64, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendPing(nil, packet.TypePing, value), reason)
+}
+
+func (p *peer) writePong(value uint64, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendPing(nil, packet.TypePong, value), reason)
+}
+
+func (p *peer) writeClose(n packet.Notice, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendNotice(nil, packet.TypeClose, 0, n), reason)
+}
+
+// read reads one frame.
+func (p *peer) read() (h packet.Header, payload []byte, err error) {
+	var b [packet.HeaderLen]byte
+	if _, err = io.ReadFull(p.nc, b[:]); err != nil {
+		return h, nil, err
+	}
+	if h, err = packet.ParseHeader(b[:], 1<<24); err != nil {
+		return h, nil, err
+	}
+	payload = make([]byte, h.Length)
+	_, err = io.ReadFull(p.nc, payload)
+	return h, payload, err
+}
+
+func (p *peer) want(typ packet.Type, reason string) []byte {
+	p.t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(patience))
+	h, payload, err := p.read()
+	require.NoError(p.t, err, reason)
+	require.Equal(p.t, typ.String(), h.Type.String(), reason)
+	return payload
+}
+
+func (p *peer) wantPing(typ packet.Type, reason string) uint64 {
+	p.t.Helper()
+	v, err := packet.ParsePing(typ, p.want(typ, reason))
+	require.NoError(p.t, err, reason)
+	return v
+}
+
+func (p *peer) wantNotice(typ packet.Type, code geminio.Code, reason string) packet.Notice {
+	p.t.Helper()
+	n, err := packet.ParseNotice(typ, p.want(typ, reason))
+	require.NoError(p.t, err, reason)
+	require.Equal(p.t, code, geminio.Code(n.Code), reason)
+	return n
+}
+
+// wantEnd wants the end of the transport before any further byte.
+func (p *peer) wantEnd(reason string) {
+	p.t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(patience))
+	n, err := p.nc.Read(make([]byte, 1))
+	require.Zero(p.t, n, reason)
+	require.ErrorIs(p.t, err, io.EOF, reason)
+}
+
+// wantIdle wants that nothing comes for d; in a bubble only.
+func (p *peer) wantIdle(d time.Duration, reason string) {
+	p.t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(d))
+	n, err := p.nc.Read(make([]byte, 1))
+	require.Zero(p.t, n, reason)
+	var timeout net.Error
+	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: %v", reason, err)
+}
+
+// drain reads and forgets what comes until the end.
+func (p *peer) drain() {
+	p.nc.SetReadDeadline(time.Time{})
+	go io.Copy(io.Discard, p.nc)
+}
+
+// testConfig is a configuration whose fields a test may change.
+func testConfig() *Config {
+	return &Config{
+		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
+		HandshakeTimeout: 10 * time.Second, Heartbeat: 20 * time.Second, Linger: 5 * time.Second,
+		Wire2: packet.Wire2{
+			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
+			Raw: 16 << 10, Messages: 16 << 10, Handlers: 8, Large: 2 << 20,
+		},
+		Admit: func(wanted uint64, _ []byte) (uint64, error) {
+			if wanted == 0 {
+				return 42, nil
+			}
+			return wanted, nil
+		},
+	}
+}
+
+func helloBytes(t testing.TB, c packet.Conn) []byte {
+	t.Helper()
+	b, err := packet.AppendConn(nil, c)
+	require.NoError(t, err)
+	return b
+}
+
+func ackBytes(t testing.TB, a packet.ConnAck) []byte {
+	t.Helper()
+	b, err := packet.AppendConnAck(nil, a)
+	require.NoError(t, err)
+	return b
+}
+
+// result is what a handshake function returned.
+type result struct {
+	c   *Conn
+	err error
+}
+
+// shake begins a handshake on nc in another goroutine.
+func shake(side geminio.Side, nc net.Conn, cfg *Config) <-chan result {
+	ch := make(chan result, 1)
+	go func() {
+		do := Server
+		if side == geminio.InitiatorSide {
+			do = Client
+		}
+		c, err := do(nc, cfg)
+		ch <- result{c, err}
+	}()
+	return ch
+}
+
+// startOn lets a Conn of the side work on nc, with p as its peer.
+func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config) (*Conn, *fakeUpper) {
+	t.Helper()
+	ch := shake(side, nc, cfg)
+	if side == geminio.RecipientSide {
+		p.write(helloBytes(t, packet.Conn{PacketID: 1, Wire2: &cfg.Wire2}), "hello")
+	}
+	var header [packet.HandshakeHeaderLen]byte
+	_, err := io.ReadFull(p.nc, header[:])
+	require.NoError(t, err)
+	id, n, err := packet.ParseHandshakeHeader(header[:], side == geminio.InitiatorSide)
+	require.NoError(t, err)
+	_, err = io.ReadFull(p.nc, make([]byte, n))
+	require.NoError(t, err)
+	if side == geminio.InitiatorSide {
+		p.write(ackBytes(t, packet.ConnAck{PacketID: id, ClientID: 7, Wire2: &cfg.Wire2}), "ack")
+	}
+	r := <-ch
+	require.NoError(t, r.err)
+	u := &fakeUpper{c: r.c, over: make(chan struct{})}
+	r.c.Start(u)
+	go u.run()
+	return r.c, u
+}
+
+// onPipe runs a test of a server's Conn in a bubble, over net.Pipe.
+func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, p *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		p := &peer{t, far}
+		c, u := startOn(t, geminio.RecipientSide, near, p, cfg)
+		test(c, u, p)
+		far.Close()
+		<-u.over
+		<-c.Done()
+		synctest.Wait()
+	})
+}
+
+// tcpPair returns the two ends of a TCP connection on loopback.
+func tcpPair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	far, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// frame is a frame that the upper layer got.
+type frame struct {
+	packet.Header
+	payload []byte
+}
+
+// fakeUpper is an upper layer that gives what it was told to, and remembers what
+// happened.
+type fakeUpper struct {
+	c    *Conn
+	over chan struct{} // closed when reading has ended
+
+	mu      sync.Mutex
+	ready   [][]byte // to be given by Fill
+	from    Lender   // lends them, if set
+	got     []frame
+	readErr error
+	beats   int
+	away    []packet.Notice
+	ends    int
+	cause   error
+	deliver bool
+}
+
+func (u *fakeUpper) run() {
+	defer close(u.over)
+	for {
+		h, err := u.c.ReadFrame()
+		var p []byte
+		if err == nil {
+			if p, err = u.c.Payload(); err != nil {
+				err = u.c.Fail(err)
+			}
+		}
+		u.mu.Lock()
+		if err != nil {
+			u.readErr = err
+			u.mu.Unlock()
+			return
+		}
+		u.got = append(u.got, frame{h, slices.Clone(p)})
+		u.mu.Unlock()
+	}
+}
+
+// give makes frames ready.
+func (u *fakeUpper) give(frames ...[]byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ready = append(u.ready, frames...)
+}
+
+// state returns a copy of what is remembered.
+func (u *fakeUpper) seen() (s struct {
+	got     []frame
+	readErr error
+	beats   int
+	away    []packet.Notice
+	ends    int
+	cause   error
+	deliver bool
+}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.got, s.readErr, s.beats, s.away = slices.Clone(u.got), u.readErr, u.beats, slices.Clone(u.away)
+	s.ends, s.cause, s.deliver = u.ends, u.cause, u.deliver
+	return s
+}
+
+func (u *fakeUpper) Fill(b *Batch) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for b.Room() > 0 && len(u.ready) > 0 {
+		if u.from != nil {
+			b.Lend(u.ready[0], u.from)
+		} else {
+			b.Buf = append(b.Buf, u.ready[0]...)
+		}
+		u.ready = u.ready[1:]
+	}
+	return len(u.ready) > 0
+}
+
+func (u *fakeUpper) Idle() {}
+
+func (u *fakeUpper) Beat() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.beats++
+}
+
+func (u *fakeUpper) GoAway(n packet.Notice) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.away = append(u.away, n)
+}
+
+func (u *fakeUpper) End(cause error, deliver bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ends++
+	u.cause, u.deliver = cause, deliver
+	if !deliver {
+		u.ready = nil
+	}
+}

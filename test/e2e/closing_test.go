@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+)
+
+// halfCloser is what streams and Ends offer beside net.Conn.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+	CloseRead() error
+}
+
+// eachPair runs a test with both directions of a stream, and with the Ends.
+func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
+	for _, network := range []string{"tcp", "pipe"} {
+		t.Run(network+"/opened by the client", func(t *testing.T) {
+			p := newPair(t, network, nil, nil)
+			a, b := openStream(t, p.client, p.server)
+			test(t, a.(halfCloser), b.(halfCloser))
+		})
+		t.Run(network+"/opened by the server", func(t *testing.T) {
+			p := newPair(t, network, nil, nil)
+			a, b := openStream(t, p.server, p.client)
+			test(t, b.(halfCloser), a.(halfCloser))
+		})
+		t.Run(network+"/Ends", func(t *testing.T) {
+			p := newPair(t, network, nil, nil)
+			test(t, p.client.(halfCloser), p.server.(halfCloser))
+		})
+	}
+}
+
+func TestHalfCloseBothWays(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		request, answer := large()[:3<<20], large()[5<<20:][:2<<20]
+		require.NoError(t, all(
+			func() error {
+				_, err := a.Write(request)
+				return errors.Join(err, a.CloseWrite())
+			},
+			func() error { return expect(b, request, 50<<10) },
+		))
+		_, err := a.Write([]byte("more"))
+		require.ErrorIs(t, err, net.ErrClosed)
+		require.NoError(t, a.CloseWrite(), "again")
+
+		// The other direction goes on, and the stream's calls and messages too.
+		require.NoError(t, b.(geminio.RPCer).Register(deadline(t), "echo", echo))
+		rpc := a.(geminio.RPCer)
+		resp, err := rpc.Call(deadline(t), "echo", rpc.NewRequest([]byte("hello")))
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(resp.Data()))
+
+		require.NoError(t, all(
+			func() error {
+				_, err := b.Write(answer)
+				return errors.Join(err, b.CloseWrite())
+			},
+			func() error { return expect(a, answer, 50<<10) },
+		))
+		require.NoError(t, a.Close())
+		require.NoError(t, b.Close())
+	})
+}
+
+func TestCloseReadReleasesWriter(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		written := start(func() error {
+			_, err := a.Write(make([]byte, 64<<20))
+			return err
+		})
+		_, err := io.ReadFull(b, make([]byte, 100))
+		require.NoError(t, err)
+		require.NoError(t, b.CloseRead())
+
+		err = await(t, time.Second, "the writer returns", written)
+		var stopped *geminio.StreamError
+		require.ErrorAs(t, err, &stopped)
+		require.True(t, stopped.Remote)
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		_, err = a.Write([]byte("more"))
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		n, err := b.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, b.CloseRead(), "again")
+
+		// The other direction goes on.
+		require.NoError(t, all(
+			func() error { return push(b, large()[:1<<20], 0) },
+			func() error { return expect(a, large()[:1<<20], 10<<10) },
+		))
+	})
+}
+
+func TestCloseReadBehindTheEnd(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		_, err := a.Write([]byte("hello"))
+		require.NoError(t, err)
+		require.NoError(t, a.CloseWrite())
+		_, err = io.ReadFull(b, make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, b.CloseRead())
+		n, err := b.Read(make([]byte, 10))
+		require.Zero(t, n)
+		require.Equal(t, io.EOF, err)
+	})
+}
+
+// TestCloseWithUnreadData closes while much is on its way to the closing side:
+// what that had written arrives all the same.
+func TestCloseWithUnreadData(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		written := start(func() error {
+			_, err := a.Write(make([]byte, 64<<20))
+			return err
+		})
+		_, err := io.ReadFull(b, make([]byte, 1000))
+		require.NoError(t, err)
+		require.NoError(t, all(
+			func() error { return push(b, large()[:1<<20], 0) },
+			func() error { return expect(a, large()[:1<<20], 10<<10) },
+		))
+		require.Error(t, await(t, time.Second, "the writer returns", written))
+		require.NoError(t, a.Close())
+	})
+}
+
+func TestReadAndWriteAfterClose(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		require.NoError(t, a.Close())
+		require.NoError(t, a.Close(), "again")
+		n, err := a.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.Equal(t, io.EOF, err)
+		_, err = a.Write([]byte("x"))
+		require.True(t, errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe), "%v", err)
+		n, err = b.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.Equal(t, io.EOF, err)
+		_, err = b.Write([]byte("x"))
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		require.NoError(t, b.Close())
+	})
+}
+
+// TestBothClose closes both sides at once while both write.
+func TestBothClose(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		forever := func(c net.Conn) <-chan error {
+			return start(func() error {
+				for {
+					if _, err := c.Write(make([]byte, 10_000)); err != nil {
+						return err
+					}
+				}
+			})
+		}
+		wa, wb := forever(a), forever(b)
+		_, err := io.ReadFull(a, make([]byte, 50_000))
+		require.NoError(t, err)
+		_, err = io.ReadFull(b, make([]byte, 50_000))
+		require.NoError(t, err)
+		within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
+		require.Error(t, await(t, time.Second, "a's writer", wa))
+		require.Error(t, await(t, time.Second, "b's writer", wb))
+	})
+}
+
+// TestStreamsDoNotPile opens and closes many more streams than may be open at a
+// time, closed by either side or both.
+func TestStreamsDoNotPile(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	for i := range 5000 {
+		s, peer := openStream(t, p.client, p.server)
+		first, second := s, peer
+		if i%2 == 1 {
+			first, second = peer, s
+		}
+		require.NoError(t, first.Close())
+		if i%3 != 0 {
+			_, err := second.Read(make([]byte, 1))
+			require.Equal(t, io.EOF, err)
+			continue // nobody need close what the other side has closed
+		}
+		require.NoError(t, second.Close())
+	}
+	require.Len(t, p.client.ListStreams(), 1)
+}

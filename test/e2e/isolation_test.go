@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+)
+
+const (
+	// budget is the memory budget of the Ends here; the largest message is a
+	// sixteenth of it.
+	budget = 64 << 20
+	// leastRatio is how much of its pace work must keep beside what is stuck.
+	leastRatio = 0.3
+	// rounds is how often the pace is measured.
+	rounds = 9
+)
+
+// pace is how long pieces of work take that go on beside what is stuck.
+type pace struct{ calls, messages, bulk time.Duration }
+
+// work makes a fixed amount of calls, messages and bulk bytes go through.
+type work struct {
+	caller, publisher geminio.Stream
+	bulk              net.Conn
+	data              []byte
+}
+
+func newWork(t *testing.T, p *pair) *work {
+	require.NoError(t, p.server.Register(deadline(t), "echo", echo))
+	w := &work{caller: p.client, data: large()[:4<<20]}
+	var receiver, sink geminio.Stream
+	w.publisher, receiver = openStream(t, p.client, p.server)
+	w.bulk, sink = openStream(t, p.client, p.server)
+	go answerAll(receiver)
+	go func() {
+		for {
+			if _, err := io.CopyN(io.Discard, sink, int64(len(w.data))); err != nil {
+				return
+			}
+			sink.Write([]byte("all here"))
+		}
+	}()
+	return w
+}
+
+func (w *work) round(t *testing.T) (p pace) {
+	ctx := deadline(t)
+	timed := func(f func()) time.Duration {
+		at := time.Now()
+		f()
+		return time.Since(at)
+	}
+	concurrently := func(n int, f func() error) {
+		var work []func() error
+		for range 8 {
+			work = append(work, func() error {
+				for range n / 8 {
+					if err := f(); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		require.NoError(t, all(work...))
+	}
+	p.calls = timed(func() {
+		concurrently(2000, func() error {
+			_, err := w.caller.Call(ctx, "echo", w.caller.NewRequest(w.data[:100]))
+			return err
+		})
+	})
+	p.messages = timed(func() {
+		concurrently(2000, func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:100])) })
+	})
+	p.bulk = timed(func() {
+		_, err := w.bulk.Write(w.data)
+		require.NoError(t, err)
+		_, err = io.ReadFull(w.bulk, make([]byte, len("all here")))
+		require.NoError(t, err)
+	})
+	return p
+}
+
+// measure returns the median pace of several rounds.
+func (w *work) measure(t *testing.T) pace {
+	var calls, messages, bulk []time.Duration
+	for range rounds {
+		p := w.round(t)
+		calls, messages, bulk = append(calls, p.calls), append(messages, p.messages), append(bulk, p.bulk)
+	}
+	median := func(d []time.Duration) time.Duration {
+		slices.Sort(d)
+		return d[len(d)/2]
+	}
+	return pace{median(calls), median(messages), median(bulk)}
+}
+
+// heap is how much is in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// stuckKinds are what a peer's application can leave undone.
+var stuckKinds = []struct {
+	name string
+	// begin makes it so. It returns when all is stuck that is to be, but for what
+	// it has started by spin.
+	begin func(t *testing.T, p *pair, spin func(func()))
+}{
+	{"streams that nobody reads", func(t *testing.T, p *pair, spin func(func())) {
+		data := make([]byte, 64<<20)
+		for range 4 {
+			s, _ := openStream(t, p.client, p.server)
+			spin(func() { s.Write(data) })
+		}
+	}},
+	{"messages that nobody receives", func(t *testing.T, p *pair, spin func(func())) {
+		data := make([]byte, budget/32)
+		for _, size := range []int{100, len(data)} {
+			for _, s := range []geminio.Stream{first(openStream(t, p.client, p.server)), p.client} {
+				spin(func() {
+					for s.Publish(context.Background(), onceMessage(s, size)) == nil {
+					}
+				})
+				spin(func() {
+					var wg sync.WaitGroup
+					for range 50 {
+						wg.Go(func() { s.Publish(context.Background(), s.NewMessage(data[:size])) })
+					}
+					wg.Wait()
+				})
+			}
+		}
+	}},
+	{"handlers that hang", func(t *testing.T, p *pair, spin func(func())) {
+		data := make([]byte, budget/32)
+		for _, size := range []int{0, len(data)} {
+			s, peer := openStream(t, p.client, p.server)
+			require.NoError(t, peer.Register(deadline(t), "hang", hang))
+			for range 500 {
+				spin(func() { s.Call(context.Background(), "hang", s.NewRequest(data[:size])) })
+			}
+		}
+	}},
+	{"streams that nobody accepts", func(t *testing.T, p *pair, spin func(func())) {
+		for {
+			s, err := p.client.OpenStream()
+			if err != nil {
+				require.ErrorIs(t, err, geminio.ErrTooMany)
+				return
+			}
+			spin(func() { s.Write(make([]byte, 1<<20)) })
+		}
+	}},
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// TestIsolation lets things get stuck, each alone and all at once, and looks at
+// what that does to the rest of the connection.
+func TestIsolation(t *testing.T) {
+	for _, kind := range stuckKinds {
+		t.Run(kind.name, func(t *testing.T) { testIsolation(t, kind.name) })
+	}
+	t.Run("all at once", func(t *testing.T) { testIsolation(t, "") })
+}
+
+func testIsolation(t *testing.T, only string) {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetMemoryBudget(budget)
+	so.SetMemoryBudget(budget)
+	co.SetMaxMessageSize(budget / 16)
+	so.SetMaxMessageSize(budget / 16)
+	so.SetAcceptBacklog(200)
+	p := newPair(t, "tcp", co, so)
+	w := newWork(t, p)
+	w.round(t)
+	before := w.measure(t)
+
+	var stuck sync.WaitGroup
+	heapBefore := heap()
+	var lent int64 // what the stuck hold themselves is theirs, and not counted
+	for _, kind := range stuckKinds {
+		if strings.Contains(kind.name, only) {
+			kind.begin(t, p, func(f func()) { stuck.Go(f) })
+		}
+	}
+	_ = lent
+	during := w.measure(t)
+	grown := heap() - heapBefore
+
+	for _, c := range []struct {
+		what           string
+		before, during time.Duration
+	}{
+		{"calls", before.calls, during.calls},
+		{"messages", before.messages, during.messages},
+		{"bulk", before.bulk, during.bulk},
+	} {
+		ratio := float64(c.before) / float64(c.during)
+		t.Logf("%s: %v before, %v beside what is stuck: %.2f", c.what, c.before, c.during, ratio)
+		if ratio < leastRatio {
+			t.Errorf("%s keep %.2f of their pace, at least %.2f is wanted", c.what, ratio, leastRatio)
+		}
+	}
+	t.Logf("the heap has grown by %d KiB", grown>>10)
+	if grown > budget {
+		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget)
+	}
+	p.close()
+	within(t, time.Second, "what was stuck returns", stuck.Wait)
+}
