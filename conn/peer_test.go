@@ -210,11 +210,13 @@ func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, p *peer)
 		near, far := net.Pipe()
 		p := &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, near, p, cfg)
+		defer func() { // also of a test that has failed
+			far.Close()
+			<-u.over
+			<-c.Done()
+			synctest.Wait()
+		}()
 		test(c, u, p)
-		far.Close()
-		<-u.over
-		<-c.Done()
-		synctest.Wait()
 	})
 }
 

@@ -14,7 +14,8 @@ type asmKey struct {
 }
 
 // assembly puts a packet together: as conn.Sink it takes the payload of one
-// fragment after the other. The reading goroutine owns it.
+// fragment after the other. The reading goroutine owns it; Mux.mu guards its place
+// in Mux.asm.
 type assembly struct {
 	typ   packet.Type
 	total int
@@ -85,15 +86,27 @@ func (m *Mux) packet(h packet.Header) error {
 	case size <= m.smallRx:
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
 	}
-	key := asmKey{d, h.Type, f.Call}
-	if m.asm[key] != nil {
-		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+	return m.begin(asmKey{d, h.Type, f.Call}, &assembly{typ: h.Type, total: size})
+}
+
+// begin takes the first fragment of a packet.
+func (m *Mux) begin(key asmKey, a *assembly) error {
+	m.mu.Lock()
+	wanted, twice := key.d.state == dialogueOpen, m.asm[key] != nil
+	if wanted && !twice {
+		if m.asm == nil {
+			m.asm = make(map[asmKey]*assembly)
+		}
+		m.asm[key] = a
 	}
-	if m.asm == nil {
-		m.asm = make(map[asmKey]*assembly)
+	m.mu.Unlock()
+	switch {
+	case twice:
+		return &packet.Error{What: key.typ.String(), Reason: fmt.Sprintf("number %d begins twice", key.call)}
+	case !wanted:
+		key.d.Release(a.typ, a.total)
+		return nil
 	}
-	a := &assembly{typ: h.Type, total: size}
-	m.asm[key] = a
 	return m.c.ReadPayload(a)
 }
 
@@ -103,7 +116,9 @@ func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader
 		return nil
 	}
 	key := asmKey{d, h.Type, f.Call}
+	m.mu.Lock()
 	a := m.asm[key]
+	m.mu.Unlock()
 	last := h.Flags&packet.FlagMore == 0
 	switch {
 	case a == nil:
@@ -117,10 +132,8 @@ func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader
 	if err := m.c.ReadPayload(a); err != nil || !last {
 		return err
 	}
-	delete(m.asm, key)
-	if !m.takes(d) {
-		d.Release(h.Type, a.total)
-		return nil
+	if m.takeOut(key) != a {
+		return nil // the dialogue has ended meanwhile
 	}
 	return m.deliver(d, h.Type, f.Call, a.buf, true)
 }
@@ -150,20 +163,30 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 	if err != nil {
 		return err
 	}
-	key := asmKey{d, typ, call}
-	if a := m.asm[key]; a != nil {
-		delete(m.asm, key)
+	if a := m.takeOut(asmKey{d, typ, call}); a != nil {
 		d.Release(typ, a.total)
 	}
 	return nil
 }
 
-// purge drops what has come of packets of dialogues that are gone. m.mu is held.
-func (m *Mux) purge() {
+// takeOut takes a packet out of those that arrive; it returns nil if it is not
+// one of them.
+func (m *Mux) takeOut(key asmKey) *assembly {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.asm[key]
+	delete(m.asm, key)
+	return a
+}
+
+// purge drops what has come of the packets of d, which has ended, and releases
+// their credit at once: the peer may wait for it. m.mu is held; Push or Kick must
+// follow.
+func (m *Mux) purge(d *Dialogue) {
 	for key, a := range m.asm {
-		if m.table[key.d.id] != key.d {
+		if key.d == d {
 			delete(m.asm, key)
-			key.d.releaseLocked(a.typ, a.total, true) // goes out with the next batch
+			d.releaseLocked(a.typ, a.total, true)
 		}
 	}
 }
@@ -173,10 +196,11 @@ func (m *Mux) orphan(typ packet.Type, size int) error {
 	if typ == packet.TypeMessage && size <= m.smallRx {
 		return nil
 	}
-	// The credit is the connection's, so any dialogue can count it.
-	if err := m.main.receive(typ, size); err != nil {
+	// The credit is the connection's, so any closed dialogue can count it.
+	gone := &Dialogue{m: m, state: dialogueClosed}
+	if err := gone.receive(typ, size); err != nil {
 		return err
 	}
-	m.main.Release(typ, size)
+	gone.Release(typ, size)
 	return nil
 }

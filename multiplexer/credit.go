@@ -16,7 +16,38 @@ var errNoCredit = errors.New("no credit")
 
 // ticket is a place in the queue of those who wait for credit for large packets,
 // without which small ones of them could keep a larger one waiting for ever.
-type ticket struct{ class packet.Class }
+type ticket struct {
+	class packet.Class
+	d     *Dialogue
+	typ   packet.Type
+	size  int
+}
+
+// ahead tells whether somebody came before t who waits for credit of the class.
+// Those do not count whose own dialogue holds too much of it, or has too many
+// handlers at work, however much the others give back: they wait for themselves.
+// m.mu is held.
+func (m *Mux) ahead(t *ticket, class packet.Class) bool {
+	for _, o := range m.fifo {
+		if o == t {
+			return false
+		}
+		if o.class == class && o.entitled(m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *ticket) entitled(m *Mux) bool {
+	size, all, held := uint64(t.size), uint64(m.peer.Large), t.d.largeHeld
+	if usesHandler(t.typ) {
+		size, all, held = 1, uint64(m.peer.Handlers), uint64(t.d.handlers)
+	} else if t.typ != packet.TypeMessage {
+		return true
+	}
+	return fair(size, all-min(all, held), held, true)
+}
 
 // admit takes the credit that a packet needs, all or none. m.mu is held.
 func (d *Dialogue) admit(typ packet.Type, size int) error {
@@ -33,8 +64,7 @@ func (d *Dialogue) admitTicket(typ packet.Type, size int, t *ticket) error {
 		large = 0
 	}
 	if large != 0 {
-		i := slices.IndexFunc(m.fifo, func(o *ticket) bool { return o.class == large })
-		if i >= 0 && m.fifo[i] != t {
+		if m.ahead(t, large) {
 			return errNoCredit
 		}
 		if !fair(uint64(size), m.tx[large].avail, d.largeHeld, typ == packet.TypeMessage) {
@@ -98,7 +128,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, typ pa
 	}
 	var t *ticket
 	if class := largeClass(typ); class != 0 && size > m.smallTx {
-		t = &ticket{class}
+		t = &ticket{class, d, typ, size}
 		m.fifo = append(m.fifo, t)
 		defer func() {
 			m.fifo = slices.DeleteFunc(m.fifo, func(o *ticket) bool { return o == t })
@@ -139,19 +169,19 @@ func (m *Mux) wakeSenders() {
 	}
 }
 
-// refund takes back credit for a packet that was not sent. m.mu is held.
+// refund takes back credit of the connection for a packet that was not sent. m.mu
+// is held.
 func (d *Dialogue) refund(typ packet.Type, size int) {
 	m := d.m
 	if usesHandler(typ) {
 		m.tx[packet.ClassHandlers].avail++
-		d.handlers--
 	}
 	if size > m.smallTx {
 		if class := largeClass(typ); class != 0 {
 			m.tx[class].avail += uint64(size)
 		}
 		if typ == packet.TypeMessage {
-			d.largeHeld -= uint64(size)
+			d.largeHeld -= min(d.largeHeld, uint64(size))
 		}
 	}
 	m.wakeSenders()

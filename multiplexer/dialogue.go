@@ -73,6 +73,7 @@ type Dialogue struct {
 	lent      []byte      // raw bytes behind them, still the writer's
 	loans     int         // pieces of a batch that are the writer's
 	packets   chunk.Queue // frames of packets that wait
+	popped    uint64      // bytes of them that went, ever
 	large     *outgoing   // large packets that wait, a ring; this is its last
 	lastMsg   *outgoing   // the last of the messages that wait in or behind the ring
 	credit    [packet.StreamClasses]outflow
@@ -160,6 +161,8 @@ func (d *Dialogue) Accept(queue bool) {
 			m.backlog = append(m.backlog, d)
 			m.accepting.Signal()
 		}
+	} else {
+		queue = false // the peer has taken it back
 	}
 	if !queue {
 		m.waiting--
@@ -249,6 +252,7 @@ func (d *Dialogue) Close() error {
 	if first {
 		d.state = dialogueClosed
 		d.fin, d.closing = true, true
+		m.purge(d)
 		d.failWrite(net.ErrClosed)
 		m.wakeSenders()
 		m.sched.push(d, laneRaw)
@@ -273,6 +277,8 @@ func (d *Dialogue) Reset(n packet.Notice) {
 		err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text}
 		d.end(err)
 		m.signal(d, ctlReset)
+		d.drop()
+		m.purge(d)
 		m.remove(d)
 		m.wakeSenders()
 	}
@@ -292,12 +298,27 @@ func (d *Dialogue) end(err error) {
 	d.failWrite(err)
 }
 
-// drop forgets what was ready to be sent. m.mu is held.
+// drop forgets what was ready to be sent; what is lent, its writer takes back.
+// For packets of which the peer has seen nothing, it will not give credit back.
+// m.mu is held.
 func (d *Dialogue) drop() {
 	d.raw.Clear()
-	d.packets.Clear()
-	d.lent = nil
-	d.large, d.lastMsg = nil, nil
+	for c := d.packets.Pop(); c != nil; c = d.packets.Pop() {
+		for b := c.Bytes(); len(b) > 0; {
+			h, _ := packet.ParseHeader(b, d.m.peer.MaxFrame) // which enqueue wrote
+			d.refund(h.Type, 0)
+			b = b[packet.HeaderLen+h.Length:]
+		}
+		c.Free()
+	}
+	for d.large != nil {
+		for o := d.unlinkFirst(); o != nil; o = o.then {
+			if o.off == 0 {
+				d.refund(o.typ, o.size())
+			}
+		}
+	}
+	d.lastMsg = nil
 }
 
 // failWrite records why writing fails and wakes the writers. m.mu is held.
@@ -333,7 +354,6 @@ func (m *Mux) remove(d *Dialogue) {
 		return
 	}
 	delete(m.table, d.id)
-	m.removed = true
 	if d.opener() {
 		m.opened--
 	}

@@ -120,7 +120,9 @@ func (d *Dialogue) lastFlags() packet.Flags {
 // fillPackets adds a chunk of small packets and a fragment of a large one.
 func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 	if d.packets.Len() > 0 {
-		b.AddChunk(d.packets.Pop())
+		c := d.packets.Pop()
+		d.popped += uint64(c.Len())
+		b.AddChunk(c)
 	}
 	if d.large != nil {
 		d.fillFragment(b)

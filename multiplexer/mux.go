@@ -63,7 +63,6 @@ type Mux struct {
 	smallRx int // and the one that this side takes as small
 
 	// The reading goroutine's.
-	asm     map[asmKey]*assembly
 	sink    dataSink
 	late    *Dialogue // has bytes for a reader that was not yet woken
 	lastIn  uint64    // the highest id that the peer has opened
@@ -79,10 +78,10 @@ type Mux struct {
 	incoming  int                  // and those that the peer did, until their end is told
 	waiting   int                  // of incoming: not yet taken by the user, or refused
 	refusals  []refusal            // to be sent
+	asm       map[asmKey]*assembly // packets whose fragments arrive
 	windows   uint64               // what of Limits.Windows is in use
 	tx        [packet.Classes]outflow
 	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
-	removed   bool                   // the table has lost some: the reading goroutine looks after m.asm
 	rxDue     bool                   // some class of rx has something to grant
 	orphaned  uint64                 // bytes of large messages of dialogues that are gone, to give credit for
 	more      chan struct{}          // closed when credit comes; nil if nobody waits
@@ -96,8 +95,10 @@ type refusal struct {
 	notice packet.Notice
 }
 
-// maxRefusals bounds the refusals that wait to be sent.
-const maxRefusals = 256
+// maxRefusals bounds the refusals that wait to be sent: so many that the opens of
+// an honest peer, which come in one burst before the writer has had its turn, do
+// not reach it.
+const maxRefusals = 8 << 10
 
 // New makes a Mux over c. Start lets it work.
 func New(c *conn.Conn, h Handler, lim Limits) *Mux {

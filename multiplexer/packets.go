@@ -21,7 +21,8 @@ type outgoing struct {
 	typ        packet.Type
 	call       uint64
 	head, data []byte
-	off        int // how much of head and data, together, was sent
+	off        int    // how much of head and data, together, was sent
+	behind     uint64 // of a message: goes when so much of Dialogue.packets has gone, ever
 }
 
 func (o *outgoing) size() int { return len(o.head) + len(o.data) }
@@ -90,6 +91,7 @@ func (d *Dialogue) enqueue(typ packet.Type, call uint64, head, data []byte) {
 		o.data = append([]byte(nil), data...)
 	}
 	if typ == packet.TypeMessage {
+		o.behind = d.popped + uint64(d.packets.Len())
 		last := d.lastMsg
 		d.lastMsg = o
 		if last != nil {
@@ -127,6 +129,10 @@ func (d *Dialogue) unlinkFirst() *outgoing {
 // the end of the ring. m.mu is held.
 func (d *Dialogue) fillFragment(b *conn.Batch) {
 	o := d.unlinkFirst()
+	if d.popped < o.behind {
+		d.insert(o)
+		return
+	}
 	var flags packet.Flags
 	if o.off > 0 {
 		flags = packet.FlagNext
@@ -144,9 +150,11 @@ func (d *Dialogue) fillFragment(b *conn.Batch) {
 		b.Buf = append(b.Buf, o.head[o.off:o.off+k]...)
 		o.off, n = o.off+k, n-k
 	}
-	off := o.off - len(o.head)
-	b.Buf = append(b.Buf, o.data[off:off+n]...)
-	o.off += n
+	if n > 0 {
+		off := o.off - len(o.head)
+		b.Buf = append(b.Buf, o.data[off:off+n]...)
+		o.off += n
+	}
 	packet.PutLength(b.Buf[start:])
 	if flags&packet.FlagMore != 0 {
 		d.insert(o)

@@ -84,10 +84,6 @@ func (m *Mux) frame(h packet.Header) error {
 func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.removed {
-		m.removed = false
-		m.purge()
-	}
 	if d := m.table[h.Stream]; d != nil {
 		return d, nil
 	}
@@ -151,6 +147,7 @@ func (m *Mux) peerCloses(d *Dialogue) {
 	if first {
 		d.end(io.ErrClosedPipe)
 		d.drop()
+		m.purge(d)
 		d.closing = true
 		m.sched.push(d, laneRaw)
 		m.wakeSenders()
@@ -176,21 +173,22 @@ func (m *Mux) peerStops(d *Dialogue, n packet.Notice) {
 	defer m.mu.Unlock()
 	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
 	d.raw.Clear()
-	d.lent = nil
 	d.fin, d.finSent = true, true
 }
 
 func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
 	err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
 	m.mu.Lock()
-	first := d.state == dialogueOpen
+	first := d.state == dialogueOpen || d.state == dialogueNew
 	d.peerGone = true
 	d.end(err)
 	d.drop()
+	m.purge(d)
 	m.remove(d)
 	m.wakeSenders()
 	m.mu.Unlock()
 	m.peerGone(d, first, err)
+	m.c.Kick()
 }
 
 func (m *Mux) peerAccepts(d *Dialogue, w packet.Windows) error {
@@ -273,14 +271,14 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		m.mu.Unlock()
 		return err
 	}
+	if len(m.refusals) >= maxRefusals {
+		m.mu.Unlock()
+		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
+	}
 	m.lastIn = id
 	if why := m.unwelcome(); why.Code != 0 {
-		tooMany := len(m.refusals) >= maxRefusals
 		m.refusals = append(m.refusals, refusal{id, why})
 		m.mu.Unlock()
-		if tooMany {
-			return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
-		}
 		m.c.Kick()
 		return nil
 	}

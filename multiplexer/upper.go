@@ -85,7 +85,7 @@ func (u *upper) End(cause error, deliver bool) {
 	}
 	clear(m.table)
 	m.opened, m.incoming, m.windows = 0, 0, 0
-	m.backlog = nil
+	m.backlog, m.asm = nil, nil
 	m.accepting.Broadcast()
 	m.wakeSenders()
 	if !deliver {

@@ -25,15 +25,22 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 		return 0, err
 	}
 	d.writing = true
-	for len(p) > 0 && err == nil {
+	for pushed := false; len(p) > 0 && err == nil; {
 		var n int
 		switch avail := d.credit[packet.ClassRaw].avail; {
+		case avail == 0 && d.raw.Len() > 0 && !pushed:
+			// The peer may wait for what is queued before it gives credit.
+			m.mu.Unlock()
+			m.c.Push(nil, false)
+			m.mu.Lock()
+			pushed = true
 		case avail == 0:
 			d.waitWrite()
 		case len(p) >= lendFrom && avail >= lendFrom:
 			n, err = d.writeLent(p)
 		default:
 			n = d.writeCopy(p)
+			pushed = false
 		}
 		total += n
 		p = p[n:]

@@ -76,7 +76,7 @@ func parseHexLine(line string) (b []byte, err error) {
 		return []byte(text), nil
 	}
 	line, _, _ = strings.Cut(line, "#")
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		digits, times, repeated := strings.Cut(word, "*")
 		p, err := hex.DecodeString(digits)
 		if err != nil {
@@ -383,12 +383,16 @@ func TestWireMDSession(t *testing.T) {
 		stream uint64
 		value  uint64
 	}
+	type half struct {
+		from   string
+		stream uint64
+	}
 	waiting := make(map[number]bool)
-	streams := map[uint64]int{1: 2} // closed by how many sides still to come
-	opened := make(map[uint64]string)
+	opened := make(map[uint64]string) // by whom
+	open := map[half]bool{{"client", 1}: true, {"server", 1}: true}
 	other := map[string]string{"client": "server", "server": "client"}
 	answered := map[Type]Type{TypeResponse: TypeRequest, TypeAck: TypeMessage, TypeRegistered: TypeRegister, TypePong: TypePing}
-	var closes int
+	over := make(map[string]bool) // for whom
 	var kinds []string
 	for _, e := range examples(t, readWireMD(t)) {
 		if !strings.HasPrefix(e.name, "session-") {
@@ -402,6 +406,7 @@ func TestWireMDSession(t *testing.T) {
 		}
 		h, err := ParseHeader(e.bytes, DefaultMaxFrame)
 		require.NoError(t, err)
+		require.False(t, over[e.from], "%s comes after close", e.name)
 		n := number{e.from, h.Type, h.Stream, 0}
 		if h.Length >= 8 {
 			n.value = binary.BigEndian.Uint64(e.bytes[HeaderLen:])
@@ -413,11 +418,10 @@ func TestWireMDSession(t *testing.T) {
 			continue
 		case TypeAccept:
 			require.Equal(t, other[e.from], opened[h.Stream], e.name)
-			streams[h.Stream] = 2
+			open[half{"client", h.Stream}], open[half{"server", h.Stream}] = true, true
 			continue
 		case TypeClose:
-			closes++
-			continue
+			over[e.from] = true
 		case TypeRequest, TypeMessage, TypeRegister, TypePing:
 			waiting[n] = true
 		case TypeResponse, TypeAck, TypeRegistered, TypePong:
@@ -425,19 +429,18 @@ func TestWireMDSession(t *testing.T) {
 			require.True(t, waiting[n], "%s answers nothing", e.name)
 			delete(waiting, n)
 		}
-		require.Zero(t, closes, "%s comes after close", e.name)
 		if h.Type > TypeCredit {
-			require.Positive(t, streams[h.Stream], "%s: the stream is not open", e.name)
+			require.True(t, open[half{e.from, h.Stream}], "%s: the stream is not open", e.name)
 		}
 		if h.Type == TypeData && h.Flags&FlagClose != 0 {
-			streams[h.Stream]--
+			delete(open, half{e.from, h.Stream})
 		}
 	}
 	require.GreaterOrEqual(t, len(kinds), 10)
 	require.Equal(t, []string{"handshake client", "handshake server"}, kinds[:2])
 	require.Empty(t, waiting, "not answered")
-	require.Equal(t, map[uint64]int{1: 2, 3: 0}, streams)
-	require.Equal(t, 2, closes)
+	require.Equal(t, map[half]bool{{"client", 1}: true, {"server", 1}: true}, open)
+	require.Len(t, over, 2)
 }
 
 // rows returns the rows of the tables of the text whose first cell matches, as

@@ -34,7 +34,7 @@ func newProgress(w io.Writer, o offer) *progress {
 		progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionThrottle(50*time.Millisecond),
-		progressbar.OptionFullWidth(),
+		progressbar.OptionSetWidth(30),
 	)
 	return &progress{bar, w}
 }

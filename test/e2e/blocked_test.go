@@ -269,9 +269,10 @@ func onceMessage(s geminio.Messager, n int) geminio.Message {
 	return s.NewMessage(make([]byte, n), opt)
 }
 
-// fillMessages publishes messages that nobody receives until no more can be.
-func fillMessages(t *testing.T, s geminio.Messager, size int) {
-	for {
+// fillMessages publishes messages that nobody receives until no more can be, and
+// returns how many there are.
+func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
+	for ; ; n++ {
 		// Of a message that can be sent, only the queueing is waited for: on an
 		// idle connection that takes no time worth mentioning.
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -279,7 +280,7 @@ func fillMessages(t *testing.T, s geminio.Messager, size int) {
 		cancel()
 		if err != nil {
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			return
+			return n
 		}
 	}
 }

@@ -244,3 +244,24 @@ func TestCloseWithConcurrentWrites(t *testing.T) {
 		require.Equal(t, counts, got)
 	}
 }
+
+// TestSmallestWindows has so little memory that a stream gets the smallest of
+// windows.
+func TestSmallestWindows(t *testing.T) {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetMaxMessageSize(1 << 20)
+	so.SetMaxMessageSize(1 << 20)
+	co.SetMemoryBudget(17 << 20)
+	so.SetMemoryBudget(17 << 20)
+	p := newPair(t, "tcp", co, so)
+	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, 4 << 20} {
+		for _, piece := range []int{0, 100, 3000} {
+			s, peer := openStream(t, p.client, p.server)
+			data := large()[:size]
+			require.NoError(t, all(
+				func() error { return push(s, data, piece) },
+				func() error { return expect(peer, data, 1000*(i+1)) },
+			))
+		}
+	}
+}

@@ -29,13 +29,17 @@ const (
 )
 
 // pace is how long pieces of work take that go on beside what is stuck.
-type pace struct{ calls, messages, bulk time.Duration }
+type pace [4]time.Duration
+
+// parts names the elements of a pace.
+var parts = [len(pace{})]string{"calls", "messages", "large calls and messages", "bulk"}
 
 // work makes a fixed amount of calls, messages and bulk bytes go through.
 type work struct {
 	caller, publisher geminio.Stream
 	bulk              net.Conn
 	data              []byte
+	big               bool // large calls and messages are part of it
 }
 
 func newWork(t *testing.T, p *pair) *work {
@@ -57,7 +61,8 @@ func newWork(t *testing.T, p *pair) *work {
 }
 
 func (w *work) round(t *testing.T) (p pace) {
-	ctx := deadline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
 	timed := func(f func()) time.Duration {
 		at := time.Now()
 		f()
@@ -77,16 +82,24 @@ func (w *work) round(t *testing.T) (p pace) {
 		}
 		require.NoError(t, all(work...))
 	}
-	p.calls = timed(func() {
-		concurrently(2000, func() error {
-			_, err := w.caller.Call(ctx, "echo", w.caller.NewRequest(w.data[:100]))
+	call := func(n int) func() error {
+		return func() error {
+			_, err := w.caller.Call(ctx, "echo", w.caller.NewRequest(w.data[:n]))
 			return err
+		}
+	}
+	publish := func(n int) func() error {
+		return func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:n])) }
+	}
+	p[0] = timed(func() { concurrently(2000, call(100)) })
+	p[1] = timed(func() { concurrently(2000, publish(100)) })
+	if w.big {
+		p[2] = timed(func() {
+			concurrently(16, call(100<<10))
+			concurrently(16, publish(100<<10))
 		})
-	})
-	p.messages = timed(func() {
-		concurrently(2000, func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:100])) })
-	})
-	p.bulk = timed(func() {
+	}
+	p[3] = timed(func() {
 		_, err := w.bulk.Write(w.data)
 		require.NoError(t, err)
 		_, err = io.ReadFull(w.bulk, make([]byte, len("all here")))
@@ -96,17 +109,18 @@ func (w *work) round(t *testing.T) (p pace) {
 }
 
 // measure returns the median pace of several rounds.
-func (w *work) measure(t *testing.T) pace {
-	var calls, messages, bulk []time.Duration
+func (w *work) measure(t *testing.T) (median pace) {
+	var all [len(median)][]time.Duration
 	for range rounds {
-		p := w.round(t)
-		calls, messages, bulk = append(calls, p.calls), append(messages, p.messages), append(bulk, p.bulk)
+		for i, d := range w.round(t) {
+			all[i] = append(all[i], d)
+		}
 	}
-	median := func(d []time.Duration) time.Duration {
-		slices.Sort(d)
-		return d[len(d)/2]
+	for i := range all {
+		slices.Sort(all[i])
+		median[i] = all[i][rounds/2]
 	}
-	return pace{median(calls), median(messages), median(bulk)}
+	return median
 }
 
 // heap is how much is in use.
@@ -126,14 +140,14 @@ var stuckKinds = []struct {
 	begin func(t *testing.T, p *pair, spin func(func()))
 }{
 	{"streams that nobody reads", func(t *testing.T, p *pair, spin func(func())) {
-		data := make([]byte, 64<<20)
+		data := large() // the writer's own, which is no part of the budget
 		for range 4 {
 			s, _ := openStream(t, p.client, p.server)
 			spin(func() { s.Write(data) })
 		}
 	}},
 	{"messages that nobody receives", func(t *testing.T, p *pair, spin func(func())) {
-		data := make([]byte, budget/32)
+		data := large()[:budget/32]
 		for _, size := range []int{100, len(data)} {
 			for _, s := range []geminio.Stream{first(openStream(t, p.client, p.server)), p.client} {
 				spin(func() {
@@ -151,7 +165,7 @@ var stuckKinds = []struct {
 		}
 	}},
 	{"handlers that hang", func(t *testing.T, p *pair, spin func(func())) {
-		data := make([]byte, budget/32)
+		data := large()[:budget/32]
 		for _, size := range []int{0, len(data)} {
 			s, peer := openStream(t, p.client, p.server)
 			require.NoError(t, peer.Register(deadline(t), "hang", hang))
@@ -167,7 +181,7 @@ var stuckKinds = []struct {
 				require.ErrorIs(t, err, geminio.ErrTooMany)
 				return
 			}
-			spin(func() { s.Write(make([]byte, 1<<20)) })
+			spin(func() { s.Write(large()[:1<<20]) })
 		}
 	}},
 }
@@ -176,14 +190,19 @@ func first[A, B any](a A, _ B) A { return a }
 
 // TestIsolation lets things get stuck, each alone and all at once, and looks at
 // what that does to the rest of the connection.
-func TestIsolation(t *testing.T) {
+func TestIsolation(t *testing.T) { testStuckKinds(t, false) }
+
+// TestIsolationOfLarge does so too, with large requests and messages in the rest.
+func TestIsolationOfLarge(t *testing.T) { testStuckKinds(t, true) }
+
+func testStuckKinds(t *testing.T, big bool) {
 	for _, kind := range stuckKinds {
-		t.Run(kind.name, func(t *testing.T) { testIsolation(t, kind.name) })
+		t.Run(kind.name, func(t *testing.T) { testIsolation(t, kind.name, big) })
 	}
-	t.Run("all at once", func(t *testing.T) { testIsolation(t, "") })
+	t.Run("all at once", func(t *testing.T) { testIsolation(t, "", big) })
 }
 
-func testIsolation(t *testing.T, only string) {
+func testIsolation(t *testing.T, only string, big bool) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetMemoryBudget(budget)
 	so.SetMemoryBudget(budget)
@@ -192,33 +211,28 @@ func testIsolation(t *testing.T, only string) {
 	so.SetAcceptBacklog(200)
 	p := newPair(t, "tcp", co, so)
 	w := newWork(t, p)
+	w.big = big
 	w.round(t)
 	before := w.measure(t)
 
 	var stuck sync.WaitGroup
 	heapBefore := heap()
-	var lent int64 // what the stuck hold themselves is theirs, and not counted
 	for _, kind := range stuckKinds {
 		if strings.Contains(kind.name, only) {
 			kind.begin(t, p, func(f func()) { stuck.Go(f) })
 		}
 	}
-	_ = lent
 	during := w.measure(t)
 	grown := heap() - heapBefore
 
-	for _, c := range []struct {
-		what           string
-		before, during time.Duration
-	}{
-		{"calls", before.calls, during.calls},
-		{"messages", before.messages, during.messages},
-		{"bulk", before.bulk, during.bulk},
-	} {
-		ratio := float64(c.before) / float64(c.during)
-		t.Logf("%s: %v before, %v beside what is stuck: %.2f", c.what, c.before, c.during, ratio)
+	for i, what := range parts {
+		if before[i] == 0 {
+			continue
+		}
+		ratio := float64(before[i]) / float64(during[i])
+		t.Logf("%s: %v before, %v beside what is stuck: %.2f", what, before[i], during[i], ratio)
 		if ratio < leastRatio {
-			t.Errorf("%s keep %.2f of their pace, at least %.2f is wanted", c.what, ratio, leastRatio)
+			t.Errorf("%s keep %.2f of their pace, at least %.2f is wanted", what, ratio, leastRatio)
 		}
 	}
 	t.Logf("the heap has grown by %d KiB", grown>>10)

@@ -1,0 +1,527 @@
+package multiplexer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// async runs f in another goroutine and returns where its error comes.
+func async(f func() error) <-chan error {
+	ch := make(chan error, 1)
+	go func() { ch <- f() }()
+	return ch
+}
+
+// blocked tells whether nothing has come yet; in a bubble only.
+func blocked(ch <-chan error) bool {
+	synctest.Wait()
+	return len(ch) == 0
+}
+
+// sendOn sends a packet of n bytes in another goroutine.
+func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, call uint64, n int) <-chan error {
+	return async(func() error { return d.Send(ctx, 0, typ, call, nil, make([]byte, n), false) })
+}
+
+func TestMessagesWaitForTheWindow(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		const body = 1000
+		const cost = body + messageOverhead
+		fits := int(testWire().Messages / cost)
+		for i := range fits {
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), false))
+			p.wantPacket(packet.TypeMessage, 1, "there is credit")
+		}
+		sent := sendOn(m.Main(), t.Context(), packet.TypeMessage, 99, body)
+		assert.True(t, blocked(sent), "the window is used up")
+		p.writeCredit(1, packet.ClassRaw, 10000, "of another class")
+		p.writeCredit(1, packet.ClassMessages, cost-testWire().Messages%cost-1, "one byte is missing")
+		assert.True(t, blocked(sent))
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false), "only messages wait")
+		p.wantPacket(packet.TypeRequest, 1, "a request")
+		p.writeCredit(1, packet.ClassMessages, 1, "the byte")
+		call, _ := p.wantPacket(packet.TypeMessage, 1, "it goes on")
+		assert.EqualValues(t, 99, call)
+		require.NoError(t, <-sent)
+	})
+}
+
+func TestMessageWindowViolation(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		for i := range uint64(3) {
+			p.writePacket(packet.TypeMessage, 1, i, 1000, "within the window")
+		}
+		p.writePacket(packet.TypeMessage, 1, 3, 1000, "beyond the window")
+		p.wantViolation("beyond the window", "messages", "1128 sent with credit for 712")
+		assert.Len(t, h.got(), 3)
+	})
+}
+
+func TestReleasedMessagesGiveCredit(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		const cost = 1000 + messageOverhead
+		for i := range uint64(3) {
+			p.writePacket(packet.TypeMessage, 1, i, 1000, "a message")
+		}
+		p.wantIdle("nothing was released")
+		m.Main().Release(packet.TypeMessage, 1000)
+		assert.EqualValues(t, cost, p.wantCredit(1, packet.ClassMessages, "the peer has less left than that"))
+		m.Main().Release(packet.TypeMessage, 1000)
+		p.wantIdle("the peer has more left than that")
+		m.Main().Release(packet.TypeMessage, 1000)
+		assert.EqualValues(t, 2*cost, p.wantCredit(1, packet.ClassMessages, "all"))
+	})
+}
+
+func TestHandlerCredit(t *testing.T) {
+	s := newSetup()
+	s.peer.Handlers, s.local.Handlers = 2, 3
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openTo(t, m, p)
+		ctx := t.Context()
+		require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 1, nil, nil, false))
+		p.wantPacket(packet.TypeRequest, d.id, "one")
+		second := sendOn(d, ctx, packet.TypeRegister, 2, 1)
+		assert.True(t, blocked(second), "its share is used up")
+		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, false), "another has a share too")
+		p.wantPacket(packet.TypeRequest, 1, "of another")
+		p.writePacket(packet.TypeResponse, d.id, 1, 12, "the answer")
+		synctest.Wait()
+		d.Answered()
+		assert.True(t, blocked(second), "an answer is no credit")
+		p.writeCredit(0, packet.ClassHandlers, 1, "credit")
+		p.wantPacket(packet.TypeRegister, d.id, "two")
+		require.NoError(t, <-second)
+
+		// And the other way round.
+		for i := range uint64(3) {
+			p.writePacket(packet.TypeRequest, 1, i, 10, "within the credit")
+		}
+		p.wantIdle("all run")
+		m.Main().Release(packet.TypeRequest, 10)
+		assert.EqualValues(t, 1, p.wantCredit(0, packet.ClassHandlers, "one is done"))
+		p.writePacket(packet.TypeRequest, 1, 3, 10, "again")
+		p.writePacket(packet.TypeRequest, 1, 4, 10, "beyond the credit")
+		p.wantViolation("more handlers than allowed", "handlers", "1 sent with credit for 0")
+	})
+}
+
+func TestLargeCredit(t *testing.T) {
+	for _, test := range []struct {
+		typ   packet.Type
+		class packet.Class
+		text  string
+	}{
+		{packet.TypeRequest, packet.ClassLargeRequests, "large requests"},
+		{packet.TypeResponse, packet.ClassLargeResponses, "large responses"},
+		{packet.TypeMessage, packet.ClassLargeMessages, "large messages"},
+	} {
+		t.Run(test.text, func(t *testing.T) {
+			const size = 50000
+			s := newSetup()
+			s.local.MaxMessage, s.local.Large = 60000, 60000+packet.MaxHead
+			s.peer = s.local
+			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				ctx := t.Context()
+				first := sendOn(m.Main(), ctx, test.typ, 1, size)
+				p.wantPacket(test.typ, 1, "there is credit")
+				require.NoError(t, <-first)
+				second := sendOn(m.Main(), ctx, test.typ, 2, size)
+				assert.True(t, blocked(second), "there is none for two")
+				stream := uint64(0)
+				if test.typ == packet.TypeMessage {
+					stream = 1
+				}
+				p.writeCredit(stream, test.class, size, "credit")
+				p.wantPacket(test.typ, 1, "there is again")
+				require.NoError(t, <-second)
+
+				p.writePacket(test.typ, 1, 1, size, "within the credit")
+				synctest.Wait()
+				if test.typ != packet.TypeResponse { // which nobody holds
+					m.Main().Release(test.typ, size)
+				}
+				assert.EqualValues(t, size, p.wantCredit(stream, test.class, "given back at once"))
+				p.writePacket(test.typ, 1, 2, size, "again")
+				if test.typ == packet.TypeResponse {
+					return
+				}
+				p.writePacket(test.typ, 1, 3, size, "beyond the credit")
+				p.wantViolation("too much", test.text, "50000 sent with credit for 10032")
+			})
+		})
+	}
+}
+
+func TestTooLargeIsRefusedBeforeAByteIsSent(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		err := m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, make([]byte, packet.MaxHead+1), make([]byte, 1<<20), false)
+		var limit *geminio.LimitError
+		require.ErrorAs(t, err, &limit)
+		assert.ErrorIs(t, err, geminio.ErrTooLarge)
+		assert.EqualValues(t, 1<<20+packet.MaxHead+1, limit.Value)
+		assert.EqualValues(t, 1<<20, limit.Limit)
+		p.wantIdle("nothing is sent")
+		p.writePacket(packet.TypeRequest, 1, 1, 1, "the connection lives on")
+		synctest.Wait()
+		assert.Len(t, h.got(), 1)
+	})
+}
+
+func TestCreditViolations(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		write func(p *peer)
+		want  []string
+	}{
+		{"overflow of raw bytes", func(p *peer) {
+			p.writeCredit(1, packet.ClassRaw, math.MaxInt32, "")
+		}, []string{"raw bytes", "2147483647 on top of 4096"}},
+		{"overflow of messages", func(p *peer) {
+			p.writeCredit(1, packet.ClassMessages, math.MaxUint32, "")
+		}, []string{"messages", "4294967295 on top of 4096"}},
+		{"overflow of handlers", func(p *peer) {
+			p.writeCredit(0, packet.ClassHandlers, math.MaxInt32, "")
+		}, []string{"handlers", "on top of 8"}},
+		{"overflow of large messages", func(p *peer) {
+			p.writeCredit(1, packet.ClassLargeMessages, math.MaxInt32, "")
+		}, []string{"large messages"}},
+		{"nothing", func(p *peer) {
+			p.writeCredit(1, packet.ClassRaw, 0, "")
+		}, []string{"amount of 0"}},
+		{"an unknown class", func(p *peer) {
+			p.writeCredit(1, packet.Classes, 1, "")
+		}, []string{"unknown class 6"}},
+		{"raw bytes of the connection", func(p *peer) {
+			p.writeCredit(0, packet.ClassRaw, 1, "")
+		}, []string{"raw bytes on stream 0"}},
+		{"handlers of a stream", func(p *peer) {
+			p.writeCredit(1, packet.ClassHandlers, 1, "")
+		}, []string{"handlers on stream 1"}},
+		{"a stream that the peer never opened", func(p *peer) {
+			p.writeCredit(5, packet.ClassRaw, 1, "")
+		}, []string{"stream 5 was never opened"}},
+		{"a stream that this side never opened", func(p *peer) {
+			p.writeCredit(2, packet.ClassRaw, 1, "")
+		}, []string{"stream 2 was never opened"}},
+		{"large messages of such a stream", func(p *peer) {
+			p.writeCredit(2, packet.ClassLargeMessages, 1, "")
+		}, []string{"stream 2 was never opened"}},
+		{"too short", func(p *peer) {
+			p.writeFrame(packet.TypeCredit, 0, 1, make([]byte, 4), "")
+		}, []string{"payload of 4 bytes"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				test.write(p)
+				p.wantViolation(test.name, test.want...)
+				assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
+			})
+		})
+	}
+}
+
+func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		d.Reset(packet.Notice{})
+		p.wantNotice(packet.TypeReset, 3, 0, "this side resets")
+		p.writeCredit(3, packet.ClassRaw, 1<<30, "for a stream that is gone")
+		p.writeCredit(3, packet.ClassRaw, 1<<30, "even too much")
+		p.writeCredit(3, packet.ClassMessages, 1<<31-1, "for a stream that is gone")
+		before := m.tx[packet.ClassLargeMessages].avail
+		p.writeCredit(3, packet.ClassLargeMessages, 77, "the connection's, though")
+		p.wantIdle("no error")
+		assert.Equal(t, before+77, m.tx[packet.ClassLargeMessages].avail)
+		assert.NoError(t, m.c.Cause())
+	})
+}
+
+func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		ctx := t.Context()
+		first := sendOn(m.Main(), ctx, packet.TypeResponse, 0, 55000)
+		p.wantPacket(packet.TypeResponse, 1, "there is credit")
+		require.NoError(t, <-first)
+		var waiting []<-chan error
+		sizes := []int{50000, 5000, 20000, 5000}
+		for i, size := range sizes {
+			waiting = append(waiting, sendOn(m.Main(), ctx, packet.TypeResponse, uint64(i+1), size))
+			synctest.Wait()
+		}
+		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all but the first")
+		assert.True(t, blocked(waiting[1]), "small ones do not overtake a large one for ever")
+		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all")
+		for i := range sizes {
+			call, _ := p.wantPacket(packet.TypeResponse, 1, "in the order in which they came")
+			assert.EqualValues(t, i+1, call)
+			require.NoError(t, <-waiting[i])
+		}
+		assert.Empty(t, m.fifo)
+	})
+}
+
+func TestWaitForCreditEnds(t *testing.T) {
+	type wait struct {
+		name string
+		send func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error
+		want error
+		took time.Duration
+	}
+	waits := []wait{
+		{"timeout", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			return d.Send(t.Context(), 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, context.DeadlineExceeded, 3 * time.Second},
+		{"deadline", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			return d.Send(ctx, 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, context.DeadlineExceeded, 2 * time.Second},
+		{"cancel", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, context.Canceled, time.Second},
+		{"close", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			time.AfterFunc(time.Second, func() { d.Close() })
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, geminio.ErrNotExecuted, time.Second},
+		{"reset", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			time.AfterFunc(time.Second, func() { d.Reset(packet.Notice{}) })
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, geminio.ErrNotExecuted, time.Second},
+		{"the end of the connection", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			time.AfterFunc(time.Second, func() { m.Close(io.EOF, packet.Notice{}) })
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, geminio.ErrNotExecuted, time.Second},
+		{"the peer goes away", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
+			time.AfterFunc(time.Second, func() { m.GoAway(packet.Notice{}) })
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+		}, nil, 0},
+	}
+	for _, size := range []int{1000, 50000} {
+		for _, w := range waits {
+			if w.want == nil {
+				continue
+			}
+			name := w.name + " of a small one"
+			if size > 1000 {
+				name = w.name + " of a large one"
+			}
+			t.Run(name, func(t *testing.T) {
+				s := newSetup()
+				s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+				s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+					d := openFrom(t, m, p, 3)
+					go io.Copy(io.Discard, p.nc)
+					p.nc.SetReadDeadline(time.Time{})
+					m.mu.Lock()
+					d.credit[packet.ClassMessages].avail = 0
+					m.tx[packet.ClassLargeMessages].avail = 0
+					m.mu.Unlock()
+					start := time.Now()
+					err := w.send(t, m, d, p, size)
+					assert.ErrorIs(t, err, w.want)
+					assert.Equal(t, w.took, time.Since(start))
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					assert.Empty(t, m.fifo, "no ticket is left")
+				})
+			})
+		}
+	}
+}
+
+func TestNothingNewOnceGoingAway(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		p.writeNotice(packet.TypeGoAway, 0, geminio.CodeGoingAway, "maintenance", "the peer drains")
+		synctest.Wait()
+		assert.Len(t, h.away, 1)
+		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeRegister} {
+			assert.Equal(t, geminio.ErrGoingAway, m.Main().Send(t.Context(), 0, typ, 1, nil, nil, false), typ)
+		}
+		assert.Equal(t, geminio.ErrGoingAway, m.Open(m.NewDialogue("", nil)))
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, false))
+		p.wantPacket(packet.TypeResponse, 1, "answers go on")
+		p.writeOpen(3, "something new")
+		assert.Contains(t, p.wantNotice(packet.TypeRefuse, 3, geminio.CodeGoingAway, "refused"), "shutting down")
+	})
+}
+
+// What one dialogue may not take any more holds back no other.
+func TestAWaitingShareHoldsBackNobodyElse(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxMessage, s.peer.Large = 40000, 100000
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		slow, other := openTo(t, m, p), openTo(t, m, p)
+		go io.Copy(io.Discard, p.nc)
+		p.nc.SetReadDeadline(time.Time{})
+		for range 3 {
+			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 20000), false))
+		}
+		stuck := sendOn(slow, t.Context(), packet.TypeMessage, 2, 20000)
+		assert.True(t, blocked(stuck), "its receiver is slow: more than its share")
+		sent := sendOn(other, t.Context(), packet.TypeMessage, 1, 20000)
+		assert.False(t, blocked(sent), "there is credit for 20000 of 40000")
+		p.writeCredit(slow.id, packet.ClassLargeMessages, 60000, "the receiver has woken up")
+		assert.False(t, blocked(stuck))
+		for len(sent) == 0 {
+			t.FailNow()
+		}
+	})
+}
+
+func TestAbandon(t *testing.T) {
+	t.Run("before anything was sent", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			blockWriter(t, m)
+			handlers, large := m.tx[packet.ClassHandlers].avail, m.tx[packet.ClassLargeRequests].avail
+			for i := range uint64(5) {
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), false))
+			}
+			for i := range uint64(5) {
+				assert.True(t, d.Abandon(packet.TypeRequest, i), "the peer has seen nothing")
+				d.Answered() // as the upper layer does
+				assert.False(t, d.Abandon(packet.TypeRequest, i), "it is gone")
+			}
+			m.mu.Lock()
+			assert.Equal(t, handlers, m.tx[packet.ClassHandlers].avail)
+			assert.Equal(t, large, m.tx[packet.ClassLargeRequests].avail)
+			assert.Zero(t, d.handlers, "requests under way")
+			m.mu.Unlock()
+			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, false), "others can be sent")
+			call, _ := p.wantPacket(packet.TypeRequest, 1, "a later one")
+			assert.EqualValues(t, 9, call)
+		})
+	})
+	t.Run("in the middle", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), false))
+			p.want(packet.TypeRequest, more, 1, "it begins")
+			assert.False(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer has seen some")
+			for {
+				head, payload := p.next("what was in the batch, then the end of it")
+				if head.Type == packet.TypeAbandon {
+					assert.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 5, byte(packet.TypeRequest)}, payload)
+					break
+				}
+				assert.Equal(t, more|next, head.Flags)
+			}
+			p.wantIdle("nothing more of it")
+		})
+	})
+	t.Run("of messages in a row", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			blockWriter(t, m)
+			for i := range uint64(6) {
+				size := 100
+				if i%2 == 0 {
+					size = 50000
+				}
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, i, nil, make([]byte, size), false))
+			}
+			for _, i := range []uint64{0, 3, 5} {
+				d.Abandon(packet.TypeMessage, i)
+			}
+			require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 6, nil, nil, false))
+			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			for _, want := range []uint64{1, 2, 4, 6} {
+				call, _ := p.wantPacket(packet.TypeMessage, 1, "those that were not taken back")
+				assert.Equal(t, want, call)
+			}
+		})
+	})
+}
+
+// blockWriter has the writer wait for a peer that does not read.
+func blockWriter(t *testing.T, m *Mux) {
+	t.Helper()
+	_, err := m.Main().Write([]byte{1})
+	require.NoError(t, err)
+	synctest.Wait()
+}
+
+// Credit of the connection that was taken for what is never sent is not lost
+// with its stream.
+func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+	}{
+		{"the peer closes", func(p *peer, d *Dialogue) {
+			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "the peer closes")
+		}},
+		{"the peer resets", func(p *peer, d *Dialogue) {
+			p.writeNotice(packet.TypeReset, d.id, 1, "", "the peer resets")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := openFrom(t, m, p, 3)
+				before := m.tx
+				blockWriter(t, m)
+				for i, typ := range []packet.Type{packet.TypeRequest, packet.TypeResponse, packet.TypeMessage} {
+					require.NoError(t, d.Send(t.Context(), 0, typ, uint64(i), nil, make([]byte, 50000), false))
+				}
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, 7, nil, nil, false))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRegister, 8, nil, nil, false))
+				test.end(p, d)
+				synctest.Wait()
+				p.want(packet.TypeData, 0, 1, "what blocked the writer")
+				// What is sent all the same, the peer gives credit for.
+				var back [packet.Classes]uint64
+				for {
+					p.nc.SetReadDeadline(time.Now().Add(time.Second))
+					head, payload, err := p.read()
+					if err != nil {
+						break
+					}
+					if head.Type == packet.TypeRequest || head.Type == packet.TypeRegister {
+						back[packet.ClassHandlers]++
+					}
+					if size := len(payload) - 8; size > m.smallTx && head.Type.Fragmented() {
+						back[largeClass(head.Type)] += uint64(size)
+					}
+				}
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				for class := packet.ClassHandlers; class < packet.Classes; class++ {
+					assert.Equal(t, before[class].avail, m.tx[class].avail+back[class], class)
+				}
+			})
+		})
+	}
+}
+
+func TestSendAfterTheEnd(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		require.NoError(t, d.Close())
+		assert.Equal(t, io.EOF, d.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false))
+		d.Post(packet.TypeAck, 1, nil)
+		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, 3, "the end of it")
+		p.nc.Close()
+		<-m.c.Done()
+		assert.Equal(t, io.EOF, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false))
+		var interrupted *geminio.InterruptedError
+		assert.False(t, errors.As(io.EOF, &interrupted))
+	})
+}

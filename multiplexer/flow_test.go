@@ -1,0 +1,177 @@
+package multiplexer
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// newRand returns a random source whose seed a failing test prints.
+func newRand(t testing.TB) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("seed", seed)
+		}
+	})
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+func TestOutflow(t *testing.T) {
+	f := outflow{}
+	assert.Zero(t, f.take(5), "nothing was given")
+	require.NoError(t, f.add(packet.ClassRaw, 100))
+	assert.Equal(t, 60, f.take(60))
+	assert.Equal(t, 40, f.take(60), "what is left")
+	assert.Zero(t, f.take(60))
+	require.NoError(t, f.add(packet.ClassRaw, maxCredit), "as much as there may be")
+	err := f.add(packet.ClassRaw, 1)
+	var bad *packet.Error
+	require.ErrorAs(t, err, &bad)
+	assert.ErrorContains(t, err, "raw bytes: 1 on top of 2147483647 exceeds 2147483647")
+	assert.EqualValues(t, maxCredit, f.avail, "an error changes nothing")
+	assert.Error(t, f.add(packet.ClassRaw, 1<<32-1))
+}
+
+func TestInflowViolationNamesBothNumbers(t *testing.T) {
+	f := newInflow(100)
+	require.NoError(t, f.receive(packet.ClassMessages, 60))
+	err := f.receive(packet.ClassMessages, 41)
+	var bad *packet.Error
+	require.ErrorAs(t, err, &bad)
+	assert.ErrorContains(t, err, "messages: 41 sent with credit for 40")
+	assert.EqualValues(t, 60, f.received, "an error changes nothing")
+	require.NoError(t, f.receive(packet.ClassMessages, 40), "all that was granted")
+	assert.Error(t, f.receive(packet.ClassMessages, 1))
+	assert.NoError(t, f.receive(packet.ClassMessages, 0))
+}
+
+func TestInflowDue(t *testing.T) {
+	for _, test := range []struct {
+		name                     string
+		size, received, released uint64
+		due, dueRaw              bool
+	}{
+		{"untouched", 100, 0, 0, false, false},
+		{"all held", 100, 100, 0, false, false},
+		{"less than half was used", 100, 49, 49, false, false},
+		{"half was used", 100, 50, 50, true, true},
+		{"little is free but nothing is left", 100, 100, 1, true, false},
+		{"more is left than free", 100, 80, 10, false, false},
+		{"as much is free as left", 100, 80, 20, true, false},
+		{"half was released", 100, 100, 50, true, true},
+		{"a size of one", 1, 1, 1, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newInflow(test.size)
+			require.NoError(t, f.receive(packet.ClassRaw, test.received))
+			f.release(test.released)
+			assert.Equal(t, test.due, f.due())
+			assert.Equal(t, test.due, f.dueFor(packet.ClassMessages, 0))
+			assert.Equal(t, test.dueRaw, f.dueFor(packet.ClassRaw, 0))
+			g := newInflow(test.size)
+			require.NoError(t, g.receive(packet.ClassRaw, test.received))
+			assert.Equal(t, test.dueRaw, g.dueFor(packet.ClassRaw, test.released), "the same, asked before the release")
+		})
+	}
+}
+
+// A random program of a sender and a receiver never breaks the invariant, and
+// never leaves a sender without credit while nothing is held.
+func TestInflowInvariants(t *testing.T) {
+	r := newRand(t)
+	for range 200 {
+		size := 1 + r.Uint64N(1000)
+		f, out := newInflow(size), outflow{size}
+		check := func() {
+			require.LessOrEqual(t, f.received, f.granted)
+			require.LessOrEqual(t, f.granted, f.released+f.size)
+			require.LessOrEqual(t, f.released, f.received)
+			require.Equal(t, f.received-f.released, f.held())
+			require.Equal(t, f.granted-f.received, f.left())
+			require.Equal(t, f.left(), out.avail, "both sides agree on what may still be sent")
+			require.LessOrEqual(t, f.held()+f.left()+f.owed(), f.size)
+		}
+		for range 500 {
+			switch r.IntN(4) {
+			case 0:
+				n := out.take(1 + r.IntN(int(size)))
+				require.NoError(t, f.receive(packet.ClassRaw, uint64(n)))
+			case 1:
+				require.Error(t, f.receive(packet.ClassRaw, out.avail+1+r.Uint64N(10)))
+			case 2:
+				if f.held() > 0 {
+					f.release(1 + r.Uint64N(f.held()))
+				}
+			case 3:
+				if r.IntN(10) == 0 && f.size < 1<<20 {
+					f.size *= 2
+				}
+				if f.due() {
+					owed := f.owed()
+					n := f.grant()
+					require.EqualValues(t, owed, n)
+					require.Zero(t, f.owed())
+					require.NoError(t, out.add(packet.ClassRaw, n))
+				}
+			}
+			check()
+		}
+		f.release(f.held())
+		if out.avail == 0 {
+			require.True(t, f.due(), "nothing is held, and the sender has nothing")
+		}
+	}
+}
+
+func TestGrantIsBounded(t *testing.T) {
+	f := newInflow(1 << 40)
+	f.granted = 0
+	assert.EqualValues(t, maxCredit, f.grant(), "what a frame and a peer can take")
+	assert.EqualValues(t, maxCredit, f.granted)
+}
+
+func TestFair(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		n, avail, held uint64
+		share          bool
+		want           bool
+	}{
+		{"all that there is, for who holds nothing", 100, 100, 0, true, true},
+		{"more than there is", 101, 100, 0, true, false},
+		{"more than there is, without shares", 101, 100, 0, false, false},
+		{"all that there is, without shares", 100, 100, 1000, false, true},
+		{"three times what is left", 1, 26, 75, true, true},
+		{"a little more", 1, 25, 75, true, false},
+		{"the last one of another", 1, 1, 0, true, true},
+		{"the last one of who has one", 1, 1, 1, true, false},
+		{"one of two, of who has none", 1, 2, 0, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			assert.Equal(t, test.want, fair(test.n, test.avail, test.held, test.share))
+		})
+	}
+}
+
+// However one dialogue takes, one packet of every size up to a quarter is left
+// for the others.
+func TestFairLeavesAQuarter(t *testing.T) {
+	r := newRand(t)
+	for range 1000 {
+		total := 100 + r.Uint64N(1000)
+		avail, held := total, uint64(0)
+		for range 1000 {
+			n := 1 + r.Uint64N(20)
+			if fair(n, avail, held, true) {
+				avail, held = avail-n, held+n
+			}
+		}
+		require.GreaterOrEqual(t, avail, total/4-1, "of %d", total)
+	}
+}

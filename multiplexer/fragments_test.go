@@ -1,0 +1,299 @@
+package multiplexer
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+const (
+	more = packet.FlagMore
+	next = packet.FlagNext
+)
+
+func TestFragmentsInterleave(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		openFrom(t, m, p, 3)
+		p.writeFragment(packet.TypeRequest, more, 1, 1, 30000, 10000, "begins")
+		p.writeFragment(packet.TypeRequest, more, 1, 2, 20000, 10000, "another of the same stream")
+		p.writeFragment(packet.TypeMessage, more, 1, 1, 20000, 10000, "another type, the same number")
+		p.writeFragment(packet.TypeRequest, more, 3, 1, 20000, 1, "another stream, the same number")
+		p.writePacket(packet.TypeRequest, 1, 9, 100, "a small one in between")
+		p.writeData(1, 0, 100, "raw bytes in between")
+		p.writeFragment(packet.TypeRequest, next, 1, 2, 0, 10000, "ends first")
+		p.writeFragment(packet.TypeRequest, more|next, 1, 1, 0, 10000, "goes on")
+		p.writeFragment(packet.TypeMessage, next, 1, 1, 0, 10000, "ends")
+		p.writeFragment(packet.TypeRequest, next, 3, 1, 0, 19999, "ends")
+		p.writeFragment(packet.TypeRequest, next, 1, 1, 0, 10000, "ends last")
+		synctest.Wait()
+		var ends []got
+		for _, g := range h.got() {
+			ends = append(ends, g)
+			assert.Equal(t, bytes.Repeat([]byte{byte(g.call)}, len(g.body)), g.body)
+		}
+		require.Len(t, ends, 5)
+		for i, want := range []struct {
+			typ    packet.Type
+			stream uint64
+			call   uint64
+			size   int
+		}{
+			{packet.TypeRequest, 1, 9, 100}, {packet.TypeRequest, 1, 2, 20000}, {packet.TypeMessage, 1, 1, 20000},
+			{packet.TypeRequest, 3, 1, 20000}, {packet.TypeRequest, 1, 1, 30000},
+		} {
+			assert.Equal(t, want.typ, ends[i].typ, i)
+			assert.Equal(t, want.stream, ends[i].d.DialogueID(), i)
+			assert.Equal(t, want.call, ends[i].call, i)
+			assert.Len(t, ends[i].body, want.size, i)
+		}
+		assert.Empty(t, m.asm)
+	})
+}
+
+func TestFragmentViolations(t *testing.T) {
+	const typ = packet.TypeRequest
+	for _, test := range []struct {
+		name  string
+		write func(p *peer)
+		want  []string
+	}{
+		{"too much in the last", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 20000, 10000, "begins")
+			p.writeFragment(typ, next, 1, 1, 0, 10001, "too much")
+		}, []string{"request", "20001", "20000"}},
+		{"too much in the middle", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 20000, 10000, "begins")
+			p.writeFragment(typ, more|next, 1, 1, 0, 10001, "too much")
+		}, []string{"request", "20001", "20000"}},
+		{"too little", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 20000, 10000, "begins")
+			p.writeFragment(typ, next, 1, 1, 0, 9999, "too little")
+		}, []string{"request", "19999", "20000"}},
+		{"a total that is there already", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 10000, 10000, "nothing can follow")
+		}, []string{"request", "total of 10000"}},
+		{"begins twice", func(p *peer) {
+			p.writeFragment(typ, more, 1, 7, 20000, 10000, "begins")
+			p.writeFragment(typ, more, 1, 7, 20000, 10000, "again")
+		}, []string{"request", "number 7 begins twice"}},
+		{"goes on without having begun", func(p *peer) {
+			p.writeFragment(typ, next, 1, 7, 0, 10000, "what?")
+		}, []string{"request", "number 7 goes on"}},
+		{"goes on after its end", func(p *peer) {
+			p.writeFragment(typ, more, 1, 7, 20000, 10000, "begins")
+			p.writeFragment(typ, next, 1, 7, 0, 10000, "ends")
+			p.writeFragment(typ, next, 1, 7, 0, 1, "what?")
+		}, []string{"request", "number 7 goes on"}},
+		{"a small one in fragments", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 200, 100, "not worth it")
+		}, []string{"request", "only 200"}},
+		{"too large", func(p *peer) {
+			p.writeFragment(typ, more, 1, 1, 1<<20+packet.MaxHead+1, 100, "above the limit of the handshake")
+		}, []string{"request", "1048609", "1048608"}},
+		{"a short fragment header", func(p *peer) {
+			p.writeFrame(typ, 0, 1, make([]byte, 7), "one byte is missing")
+		}, []string{"request", "7 bytes"}},
+		{"an abandon that names no packet", func(p *peer) {
+			p.writeFrame(packet.TypeAbandon, 0, 1, append(make([]byte, 8), byte(packet.TypeAck)), "ack")
+		}, []string{"abandon"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				test.write(p)
+				p.wantViolation(test.name, test.want...)
+				assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
+			})
+		})
+	}
+}
+
+// What an assembly allocates follows what has come, not what was announced.
+func TestMemoryOfAnAssembly(t *testing.T) {
+	const announced = 32 << 20
+	s := newSetup()
+	s.local.MaxMessage, s.local.Large = announced, 64*announced-64
+	s.local.Handlers = 100
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		const packets = 50
+		before := heap()
+		for i := range uint64(packets) {
+			p.writeFragment(packet.TypeRequest, more, 1, i, announced, 1<<10, "much is announced, little comes")
+		}
+		synctest.Wait()
+		assert.Len(t, m.asm, packets)
+		assert.Less(t, int(heap())-int(before), packets*2*packet.DefaultMaxFrame)
+	})
+}
+
+// heap returns how many bytes are allocated, once the garbage is gone.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}
+
+// An assembly is moved only a few times while it grows.
+func TestAssemblyGrows(t *testing.T) {
+	const total = 32 << 20
+	a := &assembly{total: total}
+	moves, last := 0, 0
+	for len(a.buf) < total {
+		space := a.Space(min(60000, total-len(a.buf)))
+		require.NotEmpty(t, space)
+		if cap(a.buf) != last {
+			require.LessOrEqual(t, cap(a.buf), max(packet.DefaultMaxFrame, 16*(len(a.buf)+1)), "after %d bytes", len(a.buf))
+			moves, last = moves+1, cap(a.buf)
+		}
+		a.Filled(len(space))
+	}
+	assert.Equal(t, total, cap(a.buf), "nothing is wasted in the end")
+	assert.LessOrEqual(t, moves, 4)
+}
+
+// The credit of packets that half arrived is given back at once when their
+// stream ends, whoever ends it: the peer may wait for just that.
+func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+	}{
+		{"the peer closes", func(p *peer, d *Dialogue) {
+			p.writeData(d.DialogueID(), packet.FlagFin|packet.FlagClose, 0, "the peer closes")
+		}},
+		{"the peer resets", func(p *peer, d *Dialogue) {
+			p.writeNotice(packet.TypeReset, d.DialogueID(), 1, "no more", "the peer resets")
+		}},
+		{"this side resets", func(p *peer, d *Dialogue) {
+			d.Reset(packet.Notice{Code: 1, Text: "no more"})
+		}},
+		{"the peer abandons", func(p *peer, d *Dialogue) {
+			for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
+				p.writeFrame(packet.TypeAbandon, 0, d.DialogueID(), append([]byte{0, 0, 0, 0, 0, 0, 0, 5}, byte(typ)), "the peer abandons")
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSetup()
+			s.local.Handlers = 1
+			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := openFrom(t, m, p, 3)
+				for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
+					p.writeFragment(typ, more, 3, 5, 1<<20, 30000, "begins")
+				}
+				test.end(p, d)
+				back := make(map[packet.Class]uint32)
+				for len(back) < 4 {
+					head, payload := p.next("credit")
+					if head.Type != packet.TypeCredit {
+						continue
+					}
+					c, err := packet.ParseCredit(payload, head.Stream)
+					require.NoError(t, err)
+					back[c.Class] += c.Amount
+				}
+				assert.Equal(t, map[packet.Class]uint32{
+					packet.ClassHandlers: 1, packet.ClassLargeRequests: 1 << 20,
+					packet.ClassLargeMessages: 1 << 20, packet.ClassLargeResponses: 1 << 20,
+				}, back)
+				assert.Empty(t, h.got())
+				assert.Empty(t, m.asm)
+			})
+		})
+	}
+}
+
+// Later fragments of what began on a stream that this side has reset are no
+// violation, and a new packet of it gives its credit back.
+func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		p.writeFragment(packet.TypeRequest, more, 3, 1, 30000, 10000, "begins")
+		synctest.Wait()
+		d.Reset(packet.Notice{Code: 1})
+		assert.EqualValues(t, 30000, p.wantCredit(0, packet.ClassLargeRequests, "for what began"))
+		p.wantNotice(packet.TypeReset, 3, 1, "this side resets")
+		p.writeFragment(packet.TypeRequest, next|more, 3, 1, 0, 10000, "goes on")
+		p.writeFragment(packet.TypeRequest, next, 3, 1, 0, 10000, "ends")
+		p.writeFragment(packet.TypeRequest, more, 3, 2, 40000, 10000, "another begins")
+		assert.EqualValues(t, 40000, p.wantCredit(0, packet.ClassLargeRequests, "for the other"))
+		p.writeFragment(packet.TypeRequest, next, 3, 2, 0, 30000, "and ends")
+		p.writeFragment(packet.TypeMessage, more, 3, 3, 50000, 10000, "a message")
+		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "of the connection, not of another stream"))
+		p.writePacket(packet.TypeMessage, 3, 4, 100, "a small one: its window is gone")
+		p.wantIdle("nothing more")
+		assert.Empty(t, m.asm)
+		assert.Empty(t, h.got())
+	})
+}
+
+func TestLargePacketsTakeTurns(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxFrame = 10 << 10
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		bodies := [][]byte{bytes.Repeat([]byte("a"), 25000), bytes.Repeat([]byte("b"), 25000)}
+		// Both are made ready before anything is written.
+		m.c.Kick()
+		m.mu.Lock()
+		for i, body := range bodies {
+			m.main.enqueue(packet.TypeRequest, uint64(i), []byte("head"), body)
+		}
+		m.mu.Unlock()
+		m.main.Send(t.Context(), 0, packet.TypeRequest, 9, nil, []byte("small"), false)
+		var order []string
+		parts := make(map[uint64][]byte)
+		for len(order) < 7 {
+			hd, payload := p.next("a fragment")
+			require.Equal(t, packet.TypeRequest, hd.Type)
+			f, err := packet.ParseFragmentHeader(payload, hd)
+			require.NoError(t, err)
+			require.LessOrEqual(t, hd.Length, s.peer.MaxFrame)
+			if hd.Flags == packet.FlagMore {
+				require.EqualValues(t, 25004, f.Total)
+			}
+			parts[f.Call] = append(parts[f.Call], payload[packet.FragmentHeaderLen(hd):]...)
+			order = append(order, string(rune('0'+f.Call)))
+		}
+		assert.Equal(t, []string{"9", "0", "1", "0", "1", "0", "1"}, order)
+		for i, body := range bodies {
+			assert.Equal(t, append([]byte("head"), body...), parts[uint64(i)])
+		}
+	})
+}
+
+func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		r := newRand(t)
+		done := make(chan struct{})
+		want := 200
+		var calls []uint64
+		hs[1].onPacket = func(g got) error {
+			calls = append(calls, g.call)
+			g.d.Release(g.typ, len(g.body))
+			if len(calls) == want {
+				close(done)
+			}
+			return nil
+		}
+		for i := range uint64(want) {
+			size := r.IntN(300)
+			if r.IntN(3) == 0 {
+				size = 5000 + r.IntN(100_000)
+			}
+			require.NoError(t, ms[0].Main().Send(context.Background(), 0, packet.TypeMessage, i, nil, make([]byte, size), false))
+		}
+		<-done
+		for i, call := range calls {
+			require.EqualValues(t, i, call, "all: %v", calls)
+		}
+	})
+}

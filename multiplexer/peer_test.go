@@ -1,0 +1,455 @@
+package multiplexer
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/packet"
+)
+
+// peer is the other side of a Mux under test: a program of raw frames. Its
+// methods belong to the goroutine of the test.
+type peer struct {
+	t  testing.TB
+	nc net.Conn
+	// windows are what the peer gives with Open and Accept.
+	windows packet.Windows
+}
+
+// patience bounds what a peer waits for; in a bubble it costs nothing.
+const patience = time.Minute
+
+func (p *peer) write(b []byte, reason string) {
+	p.t.Helper()
+	p.nc.SetWriteDeadline(time.Now().Add(patience))
+	_, err := p.nc.Write(b)
+	require.NoError(p.t, err, reason)
+}
+
+func (p *peer) writeFrame(typ packet.Type, flags packet.Flags, stream uint64, payload []byte, reason string) {
+	p.t.Helper()
+	b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: flags, Stream: stream, Length: uint32(len(payload))})
+	p.write(append(b, payload...), reason)
+}
+
+func (p *peer) writeData(stream uint64, flags packet.Flags, n int, reason string) {
+	p.t.Helper()
+	p.writeFrame(packet.TypeData, flags, stream, make([]byte, n), reason)
+}
+
+func (p *peer) writeOpen(stream uint64, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendOpen(nil, stream, packet.Open{Windows: p.windows, Peer: "name", Meta: []byte("meta")}), reason)
+}
+
+func (p *peer) writeCredit(stream uint64, class packet.Class, n uint32, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendCredit(nil, stream, packet.Credit{Class: class, Amount: n}), reason)
+}
+
+func (p *peer) writeNotice(typ packet.Type, stream uint64, code geminio.Code, text, reason string) {
+	p.t.Helper()
+	p.write(packet.AppendNotice(nil, typ, stream, packet.Notice{Code: uint32(code), Text: text}), reason)
+}
+
+// writePacket writes a packet in one frame, with n bytes as its body.
+func (p *peer) writePacket(typ packet.Type, stream, call uint64, n int, reason string) {
+	p.t.Helper()
+	p.writeFragment(typ, 0, stream, call, 0, n, reason)
+}
+
+// writeFragment writes one fragment of n bytes; the total counts for the first
+// of several only.
+func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, call uint64, total uint32, n int, reason string) {
+	p.t.Helper()
+	b := packet.AppendFragmentHeader(nil, packet.FragmentHeader{Call: call, Total: total}, flags)
+	body := make([]byte, n)
+	for i := range body {
+		body[i] = byte(call)
+	}
+	p.writeFrame(typ, flags, stream, append(b, body...), reason)
+}
+
+// read reads one frame.
+func (p *peer) read() (h packet.Header, payload []byte, err error) {
+	var b [packet.HeaderLen]byte
+	if _, err = io.ReadFull(p.nc, b[:]); err != nil {
+		return h, nil, err
+	}
+	if h, err = packet.ParseHeader(b[:], 1<<24); err != nil {
+		return h, nil, err
+	}
+	payload = make([]byte, h.Length)
+	_, err = io.ReadFull(p.nc, payload)
+	return h, payload, err
+}
+
+// next reads the next frame that is not a heartbeat, which it answers.
+func (p *peer) next(reason string) (packet.Header, []byte) {
+	p.t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(patience))
+	for {
+		h, payload, err := p.read()
+		require.NoError(p.t, err, reason)
+		if h.Type != packet.TypePing {
+			return h, payload
+		}
+		v, err := packet.ParsePing(h.Type, payload)
+		require.NoError(p.t, err, reason)
+		p.write(packet.AppendPing(nil, packet.TypePong, v), "pong")
+	}
+}
+
+func (p *peer) want(typ packet.Type, flags packet.Flags, stream uint64, reason string) []byte {
+	p.t.Helper()
+	h, payload := p.next(reason)
+	require.Equal(p.t, packet.Header{Type: typ, Flags: flags, Stream: stream, Length: uint32(len(payload))}, h,
+		"%s: %v, not %v", reason, h.Type, typ)
+	return payload
+}
+
+func (p *peer) wantNotice(typ packet.Type, stream uint64, code geminio.Code, reason string) string {
+	p.t.Helper()
+	n, err := packet.ParseNotice(typ, p.want(typ, 0, stream, reason))
+	require.NoError(p.t, err, reason)
+	require.Equal(p.t, code, geminio.Code(n.Code), "%s: %s", reason, n.Text)
+	return n.Text
+}
+
+func (p *peer) wantCredit(stream uint64, class packet.Class, reason string) uint32 {
+	p.t.Helper()
+	c, err := packet.ParseCredit(p.want(packet.TypeCredit, 0, stream, reason), stream)
+	require.NoError(p.t, err, reason)
+	require.Equal(p.t, class.String(), c.Class.String(), reason)
+	return c.Amount
+}
+
+// wantOpen wants an Open with the id and accepts it.
+func (p *peer) wantOpen(stream uint64, reason string) packet.Open {
+	p.t.Helper()
+	o, err := packet.ParseOpen(p.want(packet.TypeOpen, 0, stream, reason))
+	require.NoError(p.t, err, reason)
+	p.write(packet.AppendAccept(nil, stream, p.windows), reason)
+	return o
+}
+
+// wantPacket wants a packet in one frame and returns its number and body.
+func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (call uint64, body []byte) {
+	p.t.Helper()
+	payload := p.want(typ, 0, stream, reason)
+	f, err := packet.ParseFragmentHeader(payload, packet.Header{Type: typ, Length: uint32(len(payload))})
+	require.NoError(p.t, err, reason)
+	return f.Call, payload[8:]
+}
+
+// wantViolation wants the Close frame of a Mux that has found this side to break
+// the rules, with all of the given in its text.
+func (p *peer) wantViolation(reason string, texts ...string) {
+	p.t.Helper()
+	text := p.wantNotice(packet.TypeClose, 0, geminio.CodeProtocol, reason)
+	for _, want := range texts {
+		require.Contains(p.t, text, want, reason)
+	}
+}
+
+// wantIdle wants that nothing comes for a second; in a bubble only.
+func (p *peer) wantIdle(reason string) {
+	p.t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(time.Second))
+	h, _, err := p.read()
+	var timeout net.Error
+	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: %v %v", reason, h, err)
+}
+
+// setup says how a test wants its Mux.
+type setup struct {
+	side        geminio.Side
+	local, peer packet.Wire2
+	lim         Limits
+	linger      time.Duration
+}
+
+func testWire() packet.Wire2 {
+	return packet.Wire2{
+		MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
+		Raw: 4 << 10, Messages: 4 << 10, Handlers: 8, Large: 4 << 20,
+	}
+}
+
+func newSetup() *setup {
+	return &setup{
+		side: geminio.RecipientSide, local: testWire(), peer: testWire(), linger: 5 * time.Second,
+		lim: Limits{Backlog: 4, MaxWindow: 1 << 20, Windows: 8 << 20, SendQueue: 16 << 10},
+	}
+}
+
+func (s *setup) config(w packet.Wire2) *conn.Config {
+	return &conn.Config{
+		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Wire2: w,
+		HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: s.linger,
+		Admit: func(uint64, []byte) (uint64, error) { return 42, nil },
+	}
+}
+
+// shake makes Conns of both ends of a pipe.
+func shake(t testing.TB, client, server net.Conn, clientCfg, serverCfg *conn.Config) (c, s *conn.Conn) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		c, err = conn.Client(client, clientCfg)
+		done <- err
+	}()
+	s, err := conn.Server(server, serverCfg)
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	return c, s
+}
+
+// start lets a Mux work on near, with a peer of raw frames on far.
+func (s *setup) start(t testing.TB, near, far net.Conn) (*Mux, *fakeHandler, *peer) {
+	t.Helper()
+	var c *conn.Conn
+	if s.side == geminio.RecipientSide {
+		_, c = shake(t, far, near, s.config(s.peer), s.config(s.local))
+	} else {
+		c, _ = shake(t, near, far, s.config(s.local), s.config(s.peer))
+	}
+	h := newFakeHandler()
+	m := New(c, h, s.lim)
+	h.adopt(m.Main())
+	m.Start()
+	return m, h, &peer{t: t, nc: far, windows: packet.Windows{Raw: s.peer.Raw, Messages: s.peer.Messages}}
+}
+
+// run runs a test of a Mux against a peer of raw frames in a bubble.
+func (s *setup) run(t *testing.T, test func(t *testing.T, m *Mux, h *fakeHandler, p *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		m, h, p := s.start(t, near, far)
+		defer func() { // also of a test that has failed
+			far.Close()
+			<-m.c.Done()
+			<-h.over
+			synctest.Wait()
+		}()
+		test(t, m, h, p)
+	})
+}
+
+// startPair lets two Muxes work with each other; the first is the client's.
+func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeHandler) {
+	t.Helper()
+	client, server := shake(t, a, b, s.config(s.local), s.config(s.peer))
+	for i, c := range []*conn.Conn{client, server} {
+		hs[i] = newFakeHandler()
+		ms[i] = New(c, hs[i], s.lim)
+		hs[i].adopt(ms[i].Main())
+	}
+	for _, m := range ms {
+		m.Start()
+	}
+	return ms, hs
+}
+
+// stopPair closes both and waits for their end.
+func stopPair(ms [2]*Mux) {
+	for _, m := range ms {
+		m.Close(io.EOF, packet.Notice{})
+	}
+	for _, m := range ms {
+		<-m.c.Done()
+	}
+}
+
+// tcpPair returns the two ends of a TCP connection on loopback.
+func tcpPair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	far, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// bothTransports runs a test on a pair of Muxes over net.Pipe, in a bubble, and
+// over TCP.
+func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler)) {
+	t.Run("pipe", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := net.Pipe()
+			ms, hs := s.startPair(t, a, b)
+			defer stopPair(ms)
+			test(t, ms, hs)
+		})
+	})
+	t.Run("tcp", func(t *testing.T) {
+		a, b := tcpPair(t)
+		ms, hs := s.startPair(t, a, b)
+		defer stopPair(ms)
+		test(t, ms, hs)
+	})
+}
+
+// openOn opens a dialogue from one Mux to another, whose handler accepts.
+func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
+	t.Helper()
+	near = ms[0].NewDialogue("", nil)
+	require.NoError(t, ms[0].Open(near))
+	far, err := ms[1].Accept()
+	require.NoError(t, err)
+	return near, far
+}
+
+// openTo opens a dialogue to a peer of raw frames.
+func openTo(t testing.TB, m *Mux, p *peer) *Dialogue {
+	t.Helper()
+	m.mu.Lock()
+	id := m.nextID
+	m.mu.Unlock()
+	d := m.NewDialogue("", nil)
+	done := make(chan error, 1)
+	go func() { done <- m.Open(d) }()
+	p.wantOpen(id, "a dialogue is opened")
+	require.NoError(t, <-done)
+	return d
+}
+
+// openFrom has the peer open a dialogue, which the handler accepts.
+func openFrom(t testing.TB, m *Mux, p *peer, id uint64) *Dialogue {
+	t.Helper()
+	p.writeOpen(id, "the peer opens")
+	p.want(packet.TypeAccept, 0, id, "it is accepted")
+	d, err := m.Accept()
+	require.NoError(t, err)
+	require.Equal(t, id, d.DialogueID())
+	return d
+}
+
+// got is a packet that a handler got.
+type got struct {
+	d    *Dialogue
+	typ  packet.Type
+	call uint64
+	body []byte
+}
+
+// fakeHandler is an upper layer that remembers what happened.
+type fakeHandler struct {
+	over chan struct{} // closed with the end
+
+	mu       sync.Mutex
+	opened   []*Dialogue
+	accepted []*Dialogue
+	packets  []got
+	closed   map[*Dialogue]int
+	causes   map[*Dialogue]error
+	ends     int
+	cause    error
+	beats    int
+	away     []packet.Notice
+
+	onOpened func(*Dialogue) // instead of Accept(true)
+	onPacket func(got) error // instead of remembering it and keeping the credit
+}
+
+func newFakeHandler() *fakeHandler {
+	return &fakeHandler{over: make(chan struct{}), closed: make(map[*Dialogue]int), causes: make(map[*Dialogue]error)}
+}
+
+func (h *fakeHandler) adopt(d *Dialogue) { d.Owner = h }
+
+func (h *fakeHandler) Opened(d *Dialogue) {
+	h.adopt(d)
+	h.mu.Lock()
+	h.opened = append(h.opened, d)
+	f := h.onOpened
+	h.mu.Unlock()
+	if f != nil {
+		f(d)
+	} else {
+		d.Accept(true)
+	}
+}
+
+func (h *fakeHandler) Accepted(d *Dialogue) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.accepted = append(h.accepted, d)
+}
+
+func (h *fakeHandler) Packet(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+	if !owned {
+		body = slices.Clone(body)
+	}
+	g := got{d, typ, call, body}
+	h.mu.Lock()
+	f := h.onPacket
+	if f == nil {
+		h.packets = append(h.packets, g)
+	}
+	h.mu.Unlock()
+	if f != nil {
+		return f(g)
+	}
+	return nil
+}
+
+func (h *fakeHandler) Closed(d *Dialogue, cause error) {
+	h.mu.Lock()
+	h.closed[d]++
+	h.causes[d] = cause
+	h.mu.Unlock()
+	d.Forget()
+}
+
+func (h *fakeHandler) Beat() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.beats++
+}
+
+func (h *fakeHandler) GoAway(n packet.Notice) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.away = append(h.away, n)
+}
+
+func (h *fakeHandler) End(cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends++
+	h.cause = cause
+	close(h.over)
+}
+
+// got returns the packets that came so far.
+func (h *fakeHandler) got() []got {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.packets)
+}
+
+// closings tells how often Closed was called for d, and the last cause.
+func (h *fakeHandler) closings(d *Dialogue) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed[d], h.causes[d]
+}

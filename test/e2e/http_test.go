@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"go/version"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+)
+
+// An End is a net.Listener and its streams are connections: net/http, crypto/tls
+// and httputil work on them as on any others.
+
+// dialer opens a stream for each connection that net/http wants.
+func dialer(e geminio.End, opened *atomic.Int64) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		if opened != nil {
+			opened.Add(1)
+		}
+		return e.OpenStream()
+	}
+}
+
+// serve serves handler on l until the test is over.
+func serve(t *testing.T, l net.Listener, handler http.Handler) *http.Server {
+	s := &http.Server{Handler: handler}
+	done := start(func() error { return s.Serve(l) })
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; err != http.ErrServerClosed && err != io.EOF {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// hashing answers with the hash of the body in a header, and the body.
+func hashing(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Hash", fmt.Sprintf("%x", sha256.Sum256(body)))
+	w.Write(body)
+}
+
+// post sends a body to hashing and checks what comes back.
+func post(c *http.Client, url string, body []byte) error {
+	resp, err := c.Post(url, "application/octet-stream", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	back, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256(body)); resp.Header.Get("Hash") != want || !bytes.Equal(back, body) {
+		return fmt.Errorf("status %d, %d bytes came back of %d, or other ones", resp.StatusCode, len(back), len(body))
+	}
+	return nil
+}
+
+func TestHTTP(t *testing.T) {
+	for _, network := range networks {
+		for _, byServer := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/served by server %v", network, byServer), func(t *testing.T) {
+				p := newPair(t, network, nil, nil)
+				dials, serves := p.client, p.server
+				if !byServer {
+					dials, serves = serves, dials
+				}
+				serve(t, serves, http.HandlerFunc(hashing))
+				var opened atomic.Int64
+				transport := &http.Transport{DialContext: dialer(dials, &opened), MaxIdleConnsPerHost: 32}
+				defer transport.CloseIdleConnections()
+				c := &http.Client{Transport: transport}
+
+				require.NoError(t, post(c, "http://any/", large()[:8<<20]))
+				for i := range 20 {
+					require.NoError(t, post(c, "http://any/", large()[:i*1000]))
+				}
+				require.EqualValues(t, 1, opened.Load(), "one connection is kept alive")
+
+				var work []func() error
+				for i := range 200 {
+					work = append(work, func() error { return post(c, "http://any/", large()[i:][:i*500]) })
+				}
+				require.NoError(t, all(work...))
+			})
+		}
+	}
+}
+
+// TestHTTPServerShutdown shuts the HTTP server down: the listener that it closes
+// is the End.
+func TestHTTPServerShutdown(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	s := &http.Server{Handler: http.HandlerFunc(hashing)}
+	served := start(func() error { return s.Serve(p.server) })
+	transport := &http.Transport{DialContext: dialer(p.client, nil)}
+	defer transport.CloseIdleConnections()
+	c := &http.Client{Transport: transport}
+	require.NoError(t, post(c, "http://any/", []byte("hello")))
+
+	within(t, 5*time.Second, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
+	require.Equal(t, http.ErrServerClosed, await(t, time.Second, "Serve returns", served))
+	_, err := p.client.AcceptStream()
+	require.Equal(t, io.EOF, err)
+	require.Error(t, post(c, "http://any/", nil))
+}
+
+// TestHTTPRequestUnderWay closes the connection in the middle of a request.
+func TestHTTPRequestUnderWay(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	entered := make(chan struct{})
+	serve(t, p.server, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		close(entered)
+		<-r.Context().Done()
+	}))
+	transport := &http.Transport{DialContext: dialer(p.client, nil)}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get("http://any/")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	await(t, forever, "the handler runs", entered)
+	body := start(func() error { _, err := io.ReadAll(resp.Body); return err })
+	p.server.Close()
+	require.Error(t, await(t, time.Second, "the body ends", body))
+}
+
+func TestTLSOverStream(t *testing.T) {
+	eachPair(t, func(t *testing.T, a, b halfCloser) {
+		c, s := tls.Client(a, clientTLS()), tls.Server(b, serverTLS())
+		data := large()[:2<<20]
+		require.NoError(t, all(
+			func() error { return push(c, data, 50_000) },
+			func() error {
+				back, err := io.ReadAll(s)
+				if !bytes.Equal(back, data) {
+					return fmt.Errorf("%d bytes: %v", len(back), err)
+				}
+				s.Close() // its farewell finds nobody any more
+				return err
+			},
+		))
+		require.Equal(t, uint16(tls.VersionTLS13), c.ConnectionState().Version)
+	})
+}
+
+func TestEndsOverTLS(t *testing.T) {
+	nl, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS())
+	require.NoError(t, err)
+	l, err := server.NewListener(nl)
+	require.NoError(t, err)
+	defer l.Close()
+	dial := func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), clientTLS()) }
+	c, err := client.NewEndWithDialer(dial)
+	require.NoError(t, err)
+	defer c.Close()
+	s, err := l.AcceptEnd()
+	require.NoError(t, err)
+	defer s.Close()
+
+	require.NoError(t, s.Register(deadline(t), "echo", echo))
+	for _, n := range []int{0, 100, 1 << 20} {
+		resp, err := c.Call(deadline(t), "echo", c.NewRequest(large()[:n]))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(large()[:n], resp.Data()))
+	}
+	a, b := openStream(t, s, c)
+	require.NoError(t, all(
+		func() error { return push(a, large()[:8<<20], 0) },
+		func() error { return expect(b, large()[:8<<20], 50<<10) },
+	))
+	_, err = client.NewEnd("tcp", l.Addr().String()) // without TLS
+	require.Error(t, err)
+}
+
+// TestReverseProxyUpgrade has a proxy that reaches its backend through the
+// streams of an End, and a client that upgrades its connection to raw bytes.
+func TestReverseProxyUpgrade(t *testing.T) {
+	closed := make(chan struct{}, 100)
+	so := server.NewEndOptions()
+	so.SetClosedStreamFunc(func(geminio.Stream) { closed <- struct{}{} })
+	p := newPair(t, "tcp", nil, so)
+	// The backend, behind the client's End: it answers the request's bytes in
+	// upper case, and when they end says goodbye and closes.
+	serve(t, p.client, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "shout" {
+			hashing(w, r)
+			return
+		}
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n")
+		for {
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				io.WriteString(nc, "goodbye")
+				return
+			}
+			io.WriteString(nc, strings.ToUpper(line))
+		}
+	}))
+	var opened atomic.Int64
+	transport := &http.Transport{DialContext: dialer(p.server, &opened)}
+	defer transport.CloseIdleConnections()
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "backend"}) },
+		Transport: transport,
+	}
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	serve(t, front, proxy)
+	plain := &http.Transport{}
+	defer plain.CloseIdleConnections()
+	require.NoError(t, post(&http.Client{Transport: plain}, "http://"+front.Addr().String(), large()[:1<<20]))
+
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if err := shout(front.Addr().String()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	// When the upgraded connections are over, so are their streams.
+	transport.CloseIdleConnections()
+	for range opened.Load() {
+		await(t, 5*time.Second, "a stream ends", closed)
+	}
+	require.Len(t, p.server.ListStreams(), 1)
+}
+
+// upgradeHalfCloses tells whether this ReverseProxy hands on that one direction
+// of an upgraded connection has ended.
+var upgradeHalfCloses = version.Compare(runtime.Version(), "go1.26") >= 0
+
+// shout upgrades a connection and talks over it.
+func shout(address string) error {
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: front\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n")
+	r := bufio.NewReader(nc)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	for i := range 100 {
+		word := strings.Repeat("a", 1+i*10) + "\n"
+		if _, err := io.WriteString(nc, word); err != nil {
+			return err
+		}
+		if line, err := r.ReadString('\n'); err != nil || line != strings.ToUpper(word) {
+			return fmt.Errorf("%d bytes came back: %v", len(line), err)
+		}
+	}
+	if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	rest, err := io.ReadAll(r)
+	if err != nil || !upgradeHalfCloses && len(rest) == 0 {
+		return err
+	}
+	if string(rest) != "goodbye" {
+		return fmt.Errorf("%q came after the half close", rest)
+	}
+	return nil
+}

@@ -1,0 +1,425 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// recorder is a delegate that writes down what it is told, in order.
+type recorder struct {
+	*delegate.UnimplementedDelegate
+
+	refuseConn, refuseID, refuseDialogue error
+	grant                                uint64
+
+	mu       sync.Mutex
+	told     []string
+	wanted   uint64
+	meta     string
+	offline  chan struct{} // closed by ConnOffline
+	beat     chan struct{} // has room for one
+	register chan string
+}
+
+func newRecorder() *recorder {
+	return &recorder{offline: make(chan struct{}), beat: make(chan struct{}, 1), register: make(chan string, 100)}
+}
+
+func (r *recorder) tell(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
+}
+
+func (r *recorder) ConnOnline(c delegate.ConnDescriber) error {
+	r.tell("online %d %s %v", c.ClientID(), c.Meta(), c.Side())
+	return r.refuseConn
+}
+
+func (r *recorder) ConnOffline(c delegate.ConnDescriber) error {
+	r.tell("offline %d", c.ClientID())
+	close(r.offline)
+	return errors.New("changes nothing")
+}
+
+func (r *recorder) GetClientID(wanted uint64, meta []byte) (uint64, error) {
+	r.mu.Lock()
+	r.wanted, r.meta = wanted, string(meta)
+	r.mu.Unlock()
+	return r.grant, r.refuseID
+}
+
+func (r *recorder) DialogueOnline(d delegate.DialogueDescriber) error {
+	if r.refuseDialogue == nil {
+		r.tell("open %d %s %v", d.DialogueID(), d.Meta(), d.Side())
+	}
+	return r.refuseDialogue
+}
+
+func (r *recorder) DialogueOffline(d delegate.DialogueDescriber) error {
+	r.tell("closed %d", d.DialogueID())
+	return nil
+}
+
+func (r *recorder) RemoteRegistration(method string, clientID, streamID uint64) {
+	r.tell("method %s %d", method, streamID)
+	r.register <- method
+}
+
+func (r *recorder) Heartbeat(delegate.ConnDescriber) error {
+	select {
+	case r.beat <- struct{}{}:
+	default:
+	}
+	return errors.New("changes nothing")
+}
+
+func TestNames(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			co := client.NewEndOptions()
+			co.SetMeta([]byte("client's"))
+			p := newPair(t, network, co, nil)
+			require.NotZero(t, p.client.ClientID())
+			require.Equal(t, p.client.ClientID(), p.server.ClientID())
+			require.EqualValues(t, 1, p.client.StreamID())
+			require.EqualValues(t, 1, p.server.StreamID())
+			require.Equal(t, "client's", string(p.client.Meta()))
+			require.Equal(t, "client's", string(p.server.Meta()))
+			require.Equal(t, geminio.InitiatorSide, p.client.Side())
+			require.Equal(t, geminio.RecipientSide, p.server.Side())
+			require.Equal(t, p.client.LocalAddr(), p.client.Addr())
+			require.Equal(t, p.clientConn.LocalAddr(), p.client.LocalAddr())
+			require.Equal(t, p.srvConn.RemoteAddr(), p.server.RemoteAddr())
+
+			ids := map[uint64]bool{0: true, 1: true}
+			for i := range 10 {
+				from, to := p.client, p.server
+				if i%2 == 1 {
+					from, to = to, from
+				}
+				opt := options.OpenStream()
+				opt.SetMeta([]byte("stream's"))
+				opt.SetPeer("somebody")
+				a, b := openStream(t, from, to, nil, opt)
+				require.Equal(t, a.StreamID(), b.StreamID())
+				require.False(t, ids[a.StreamID()], "id %d is new", a.StreamID())
+				ids[a.StreamID()] = true
+				for _, s := range []geminio.Stream{a, b} {
+					require.Equal(t, p.client.ClientID(), s.ClientID())
+					require.Equal(t, "stream's", string(s.Meta()))
+					require.Equal(t, "somebody", s.Peer())
+				}
+				require.Equal(t, geminio.InitiatorSide, a.Side())
+				require.Equal(t, geminio.RecipientSide, b.Side())
+				require.Len(t, p.client.ListStreams(), i+2)
+				require.Len(t, p.server.ListStreams(), i+2)
+			}
+			require.Contains(t, p.client.ListStreams(), geminio.Stream(p.client))
+		})
+	}
+}
+
+// TestDelegateOrder writes down all callbacks of a life, at both sides.
+func TestDelegateOrder(t *testing.T) {
+	for _, e := range endings {
+		if e.stream {
+			continue
+		}
+		t.Run(e.name, func(t *testing.T) {
+			cd, sd := newRecorder(), newRecorder()
+			co, so := client.NewEndOptions(), server.NewEndOptions()
+			co.SetDelegate(cd)
+			co.SetMeta([]byte("meta"))
+			co.SetClientID(7)
+			so.SetDelegate(sd)
+			var closedFunc atomic.Int32
+			so.SetClosedStreamFunc(func(geminio.Stream) { closedFunc.Add(1) })
+			p := newPair(t, "tcp", co, so)
+			require.EqualValues(t, 7, p.client.ClientID())
+			require.EqualValues(t, 7, p.server.ClientID())
+			require.EqualValues(t, 7, sd.wanted)
+			require.Equal(t, "meta", sd.meta)
+
+			opt := options.OpenStream()
+			opt.SetMeta([]byte("m"))
+			a, _ := openStream(t, p.client, p.server, opt)
+			b, _ := openStream(t, p.server, p.client)
+			mustRegister(t, p.client, "m", echo)
+			mustRegister(t, b, "n", echo)
+			await(t, forever, "RemoteRegistration", sd.register)
+			await(t, forever, "RemoteRegistration", cd.register)
+			go e.end(&blocked{pair: p})
+			await(t, time.Second, "the client's ConnOffline", cd.offline)
+			await(t, time.Second, "the server's ConnOffline", sd.offline)
+
+			check := func(told []string, side, other string, method string) {
+				t.Helper()
+				require.Equal(t, "online 7 meta "+side, told[0])
+				require.Equal(t, "offline 7", told[len(told)-1])
+				require.ElementsMatch(t, []string{
+					"online 7 meta " + side,
+					fmt.Sprintf("open %d m %s", a.StreamID(), side),
+					fmt.Sprintf("open %d  %s", b.StreamID(), other),
+					method,
+					fmt.Sprintf("closed %d", a.StreamID()),
+					fmt.Sprintf("closed %d", b.StreamID()),
+					"offline 7",
+				}, told)
+				for _, id := range []uint64{a.StreamID(), b.StreamID()} {
+					open := slices.IndexFunc(told, func(s string) bool { return len(s) > 5 && s[:6] == fmt.Sprintf("open %d", id) })
+					require.Less(t, open, slices.Index(told, fmt.Sprintf("closed %d", id)))
+				}
+			}
+			check(cd.all(), "initiator", "recipient", fmt.Sprintf("method n %d", b.StreamID()))
+			check(sd.all(), "recipient", "initiator", "method m 1")
+			require.EqualValues(t, 2, closedFunc.Load())
+		})
+	}
+}
+
+func TestHeartbeats(t *testing.T) {
+	sd := newRecorder()
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	so.SetDelegate(sd)
+	co.SetHeartbeat(20 * time.Millisecond)
+	p := newPair(t, "tcp", co, so)
+	for range 3 {
+		await(t, forever, "a heartbeat", sd.beat)
+	}
+	mustRegister(t, p.server, "echo", echo)
+	mustCall(t, p.client, "echo", "alive")
+}
+
+func TestRefusals(t *testing.T) {
+	no := errors.New("not you: 世界")
+	for _, c := range []struct {
+		name   string
+		refuse func(*recorder)
+		online bool // ConnOnline was called, so ConnOffline is too or not at all
+	}{
+		{"by ConnOnline", func(r *recorder) { r.refuseConn = no }, true},
+		{"by GetClientID", func(r *recorder) { r.refuseID = no }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sd := newRecorder()
+			c.refuse(sd)
+			so := server.NewEndOptions()
+			so.SetDelegate(sd)
+			l, err := server.Listen("tcp", "127.0.0.1:0", so)
+			require.NoError(t, err)
+			defer l.Close()
+			_, err = client.NewEnd("tcp", l.Addr().String())
+			require.EqualError(t, err, no.Error())
+			var refused *geminio.RefusedError
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, geminio.CodeApplication, refused.Code)
+			require.Equal(t, no.Error(), refused.Text)
+			if !c.online {
+				require.Empty(t, sd.all())
+			}
+		})
+	}
+	t.Run("a network error is none", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		hungUp := start(func() error {
+			nc, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			return nc.Close()
+		})
+		_, err = client.NewEnd("tcp", l.Addr().String())
+		require.Error(t, err)
+		var refused *geminio.RefusedError
+		require.False(t, errors.As(err, &refused), "%v", err)
+		require.NoError(t, <-hungUp)
+		l.Close()
+		_, err = client.NewEnd("tcp", l.Addr().String())
+		require.Error(t, err)
+		require.False(t, errors.As(err, &refused), "%v", err)
+	})
+	t.Run("of a stream", func(t *testing.T) {
+		sd := newRecorder()
+		sd.refuseDialogue = no
+		so := server.NewEndOptions()
+		so.SetDelegate(sd)
+		p := newPair(t, "tcp", nil, so)
+		_, err := p.client.OpenStream()
+		require.EqualError(t, err, no.Error())
+		var refused *geminio.RefusedError
+		require.ErrorAs(t, err, &refused)
+		require.Len(t, p.client.ListStreams(), 1)
+		require.Len(t, p.server.ListStreams(), 1)
+		mustRegister(t, p.server, "echo", echo)
+		mustCall(t, p.client, "echo", "lives on")
+	})
+	t.Run("by the client's own ConnOnline", func(t *testing.T) {
+		cd := newRecorder()
+		cd.refuseConn = no
+		co := client.NewEndOptions()
+		co.SetDelegate(cd)
+		l, err := server.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		_, err = client.NewEnd("tcp", l.Addr().String(), co)
+		require.ErrorIs(t, err, no)
+		var refused *geminio.RefusedError
+		require.False(t, errors.As(err, &refused))
+		s, err := l.AcceptEnd()
+		require.NoError(t, err)
+		_, err = s.AcceptStream()
+		require.Equal(t, io.EOF, err)
+	})
+}
+
+func TestClientID(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		wish, option uint64
+		delegate     *recorder
+		want         uint64 // 0: any but 0
+	}{
+		{"nothing is said", 0, 0, nil, 0},
+		{"the wish is granted", 5, 0, nil, 5},
+		{"the server's option goes before it", 5, 6, nil, 6},
+		{"the delegate's word goes before all", 5, 6, &recorder{grant: 7}, 7},
+		{"the delegate says 0", 5, 0, &recorder{}, 5},
+		{"the delegate says 0 to nothing", 0, 0, &recorder{}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			co, so := client.NewEndOptions(), server.NewEndOptions()
+			if c.wish != 0 {
+				co.SetClientID(c.wish)
+			}
+			if c.option != 0 {
+				so.SetClientID(c.option)
+			}
+			if c.delegate != nil {
+				c.delegate.offline = make(chan struct{})
+				so.SetDelegate(c.delegate)
+			}
+			p := newPair(t, "tcp", co, so)
+			require.Equal(t, p.client.ClientID(), p.server.ClientID())
+			require.NotZero(t, p.client.ClientID())
+			if c.want != 0 {
+				require.Equal(t, c.want, p.client.ClientID())
+			}
+		})
+	}
+}
+
+// TestStreamFuncs calls back into the End from the functions that are told of
+// streams.
+func TestStreamFuncs(t *testing.T) {
+	var p *pair
+	made := make(chan struct{})
+	closed := make(chan uint64, 10)
+	failed := make(chan error, 10)
+	so := server.NewEndOptions()
+	so.SetAcceptStreamFunc(func(s geminio.Stream) {
+		<-made
+		err := s.Register(context.Background(), "echo", echo)
+		if err == nil {
+			_, err = p.server.Call(context.Background(), "client's", p.server.NewRequest(nil))
+		}
+		if err == nil {
+			var back geminio.Stream
+			if back, err = p.server.OpenStream(); err == nil {
+				err = back.Close()
+			}
+		}
+		failed <- err
+	})
+	so.SetClosedStreamFunc(func(s geminio.Stream) {
+		if _, err := p.server.Call(context.Background(), "client's", p.server.NewRequest(nil)); err != nil && err != io.EOF {
+			failed <- err
+		}
+		closed <- s.StreamID()
+	})
+	co := client.NewEndOptions()
+	co.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "client's", RPC: echo})
+	p = newPair(t, "tcp", co, so)
+	close(made)
+	for range 3 {
+		s, err := p.client.OpenStream()
+		require.NoError(t, err)
+		require.NoError(t, await(t, forever, "AcceptStreamFunc", failed))
+		mustCall(t, s, "echo", "")
+		back, err := p.client.AcceptStream()
+		require.NoError(t, err)
+		require.Equal(t, back.StreamID(), await(t, forever, "ClosedStreamFunc", closed))
+		require.NoError(t, s.Close())
+		require.Equal(t, s.StreamID(), await(t, forever, "ClosedStreamFunc", closed))
+	}
+	require.Empty(t, failed)
+}
+
+func TestTooManyStreams(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  func(*server.EndOptions)
+	}{
+		{"backlog", func(o *server.EndOptions) { o.SetAcceptBacklog(5) }},
+		{"streams", func(o *server.EndOptions) { o.SetMaxStreams(5) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			so := server.NewEndOptions()
+			c.set(so)
+			p := newPair(t, "tcp", nil, so)
+			var open []geminio.Stream
+			for range 5 {
+				s, err := p.client.OpenStream()
+				require.NoError(t, err)
+				open = append(open, s)
+			}
+			_, err := p.client.OpenStream()
+			var refused *geminio.RefusedError
+			require.ErrorAs(t, err, &refused)
+			require.ErrorIs(t, err, geminio.ErrTooMany)
+			require.Equal(t, geminio.CodeLimit, refused.Code)
+
+			// Room is made by accepting, or closing.
+			accepted, err := p.server.AcceptStream()
+			require.NoError(t, err)
+			require.Equal(t, open[0].StreamID(), accepted.StreamID())
+			if c.name == "streams" {
+				require.NoError(t, open[0].Close())
+				_, err = accepted.Read(make([]byte, 1))
+				require.Equal(t, io.EOF, err)
+				// Its place is free when its end was told, which is soon after.
+				within(t, time.Second, "there is room", func() {
+					for errors.As(err, &refused) || err == io.EOF {
+						_, err = p.client.OpenStream()
+					}
+				})
+			} else {
+				_, err = p.client.OpenStream()
+			}
+			require.NoError(t, err)
+		})
+	}
+}

@@ -1,0 +1,294 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+)
+
+// publish publishes data and returns where the outcome will be.
+func publish(s geminio.Messager, msg geminio.Message, opts ...*options.PublishOptions) <-chan error {
+	return start(func() error { return s.Publish(context.Background(), msg, opts...) })
+}
+
+// receive receives the next message.
+func receive(t *testing.T, s geminio.Messager) geminio.Message {
+	t.Helper()
+	m, err := s.Receive(deadline(t))
+	require.NoError(t, err)
+	return m
+}
+
+func TestPublish(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+		opt := options.NewMessage()
+		opt.SetTopic("first")
+		opt.SetCustom([]byte("custom"))
+		msg := from.NewMessage([]byte("hello"), nil, opt)
+		require.Equal(t, "first", msg.Topic())
+		require.Equal(t, options.CnssAtLeastOnce, msg.Cnss())
+		done := publish(from, msg)
+		m := receive(t, to)
+		require.Equal(t, "hello", string(m.Data()))
+		require.Equal(t, "first", m.Topic())
+		require.Equal(t, "custom", string(m.Custom()))
+		require.Equal(t, options.CnssAtLeastOnce, m.Cnss())
+		require.Equal(t, msg.ID(), m.ID())
+		require.Equal(t, to.ClientID(), m.ClientID())
+		require.Equal(t, to.StreamID(), m.StreamID())
+		require.Zero(t, m.Timeout())
+		select {
+		case err := <-done:
+			t.Fatalf("Publish did not wait for the answer: %v", err)
+		default:
+		}
+		require.NoError(t, m.Done())
+		require.NoError(t, await(t, forever, "Publish", done))
+		require.Equal(t, geminio.ErrAnswered, m.Done())
+		require.Equal(t, geminio.ErrAnswered, m.Error(errors.New("too late")))
+
+		msg = from.NewMessage(nil, opt)
+		msg.SetTopic("second")
+		msg.SetCustom([]byte("changed"))
+		msg.SetTimeout(forever)
+		done = publish(from, msg)
+		m = receive(t, to)
+		require.Empty(t, m.Data())
+		require.Equal(t, "second", m.Topic())
+		require.Equal(t, "changed", string(m.Custom()))
+		require.Greater(t, m.Timeout(), forever/2)
+		text := "no such account: 世界"
+		require.NoError(t, m.Error(errors.New(text)))
+		err := await(t, forever, "Publish", done)
+		require.EqualError(t, err, text)
+		var remote *geminio.RemoteError
+		require.ErrorAs(t, err, &remote)
+		require.Equal(t, geminio.ErrAnswered, m.Done())
+
+		done = publish(from, from.NewMessage(nil))
+		require.NoError(t, receive(t, to).Error(nil))
+		require.NoError(t, await(t, forever, "Publish", done), "Error(nil) is Done")
+	})
+}
+
+func TestPublishAtMostOnce(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+		for _, n := range []int{0, 10, 100_000} {
+			data := bytes.Clone(large()[:n])
+			opt := options.NewMessage()
+			opt.SetCnss(options.CnssAtMostOnce)
+			opt.SetTopic("topic")
+			within(t, time.Second, "Publish", func() {
+				require.NoError(t, from.Publish(context.Background(), from.NewMessage(data, opt)))
+			})
+			clear(data) // it is the publisher's again
+			m := receive(t, to)
+			require.True(t, bytes.Equal(large()[:n], m.Data()))
+			require.Equal(t, options.CnssAtMostOnce, m.Cnss())
+			require.Equal(t, "topic", m.Topic())
+			require.NoError(t, m.Done())
+			require.NoError(t, m.Error(errors.New("nobody is told")))
+		}
+		p, err := from.PublishAsync(context.Background(), onceMessage(from, 5), nil)
+		require.NoError(t, err)
+		require.Same(t, p, await(t, forever, "the publish", p.Done))
+		require.NoError(t, p.Error)
+		receive(t, to)
+	})
+}
+
+func TestPublishAsync(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+		given := make(chan *geminio.Publish)
+		for i := range 20 {
+			msg := from.NewMessage([]byte{byte(i)})
+			p, err := from.PublishAsync(t.Context(), msg, given)
+			require.NoError(t, err)
+			require.Equal(t, msg, p.Message)
+		}
+		for i := range 20 {
+			m := receive(t, to)
+			require.Equal(t, byte(i), m.Data()[0])
+			if i%2 == 0 {
+				require.NoError(t, m.Done())
+			} else {
+				require.NoError(t, m.Error(errors.New("odd")))
+			}
+		}
+		seen := make(map[byte]bool)
+		for range 20 {
+			p := await(t, forever, "a publish", given)
+			n := p.Message.Data()[0]
+			seen[n] = true
+			if n%2 == 0 {
+				require.NoError(t, p.Error)
+			} else {
+				require.EqualError(t, p.Error, "odd")
+			}
+		}
+		require.Len(t, seen, 20)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		p, err := from.PublishAsync(ctx, from.NewMessage(nil), nil)
+		require.NoError(t, err)
+		m := receive(t, to)
+		cancel()
+		require.Equal(t, context.Canceled, await(t, time.Second, "the publish", p.Done).Error)
+		require.NoError(t, m.Done(), "nobody waits for it, but that is not the receiver's fault")
+	})
+}
+
+// TestMessageOrder mixes sizes, guarantees and ways of publishing.
+func TestMessageOrder(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+		const messages = 600
+		sizes := []int{8, 100_000, 20, 5000, 1 << 20, 8, 8190, 8200, 70_000, 8}
+		sent := start(func() error {
+			outcomes := make(chan *geminio.Publish, messages)
+			asked := 0
+			for i := range messages {
+				data := make([]byte, sizes[i%len(sizes)])
+				binary.BigEndian.PutUint64(data, uint64(i))
+				opt := options.NewMessage()
+				if i%3 == 0 {
+					opt.SetCnss(options.CnssAtMostOnce)
+				}
+				if _, err := from.PublishAsync(context.Background(), from.NewMessage(data, opt), outcomes); err != nil {
+					return err
+				}
+				asked++
+			}
+			for range asked {
+				if p := <-outcomes; p.Error != nil {
+					return p.Error
+				}
+			}
+			return nil
+		})
+		for i := range messages {
+			m := receive(t, to)
+			require.Len(t, m.Data(), sizes[i%len(sizes)])
+			require.EqualValues(t, i, binary.BigEndian.Uint64(m.Data()))
+			require.NoError(t, m.Done())
+		}
+		require.NoError(t, await(t, forever, "all outcomes", sent))
+	})
+}
+
+func TestPublishTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, "pipe", nil, nil)
+		opt := options.Publish()
+		opt.SetTimeout(3 * time.Second)
+		for _, c := range []struct {
+			name    string
+			want    time.Duration
+			publish func() error
+		}{
+			{"of options", 3 * time.Second, func() error {
+				return p.client.Publish(context.Background(), p.client.NewMessage(nil), opt)
+			}},
+			{"of the message", 2 * time.Second, func() error {
+				m := p.client.NewMessage(nil)
+				m.SetTimeout(2 * time.Second)
+				return p.client.Publish(context.Background(), m)
+			}},
+			{"of both", 3 * time.Second, func() error {
+				m := p.client.NewMessage(nil)
+				m.SetTimeout(2 * time.Second)
+				return p.client.Publish(context.Background(), m, nil, opt)
+			}},
+			{"of the context", time.Second, func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				return p.client.Publish(ctx, p.client.NewMessage(nil), opt)
+			}},
+			{"of an asynchronous one", 3 * time.Second, func() error {
+				a, err := p.client.PublishAsync(context.Background(), p.client.NewMessage(nil), nil, opt)
+				require.NoError(t, err)
+				return (<-a.Done).Error
+			}},
+		} {
+			at := time.Now()
+			require.Equal(t, context.DeadlineExceeded, c.publish(), c.name)
+			require.Equal(t, c.want, time.Since(at), c.name)
+			require.NoError(t, receive(t, p.server).Done(), c.name)
+		}
+	})
+}
+
+func TestReceiveContext(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := start(func() error { _, err := to.Receive(ctx); return err })
+		cancel()
+		require.Equal(t, context.Canceled, await(t, time.Second, "Receive", done))
+		require.NoError(t, from.Publish(t.Context(), onceMessage(from, 3)))
+		require.Len(t, receive(t, to).Data(), 3)
+	})
+}
+
+// TestSlowReceiver blocks the publisher, and releases it.
+func TestSlowReceiver(t *testing.T) {
+	for _, size := range []int{100, 1 << 20} {
+		eachStream(t, func(t *testing.T, from, to geminio.Stream) {
+			waiting := fillMessages(t, from, size)
+			require.Greater(t, waiting, 0)
+			done := publish(from, onceMessage(from, size))
+			for range waiting + 1 {
+				require.Len(t, receive(t, to).Data(), size)
+			}
+			require.NoError(t, await(t, time.Second, "the publisher returns", done))
+		})
+	}
+}
+
+// TestReceiveAfterClose gets what had arrived, and then io.EOF.
+func TestReceiveAfterClose(t *testing.T) {
+	p := newPair(t, "tcp", nil, nil)
+	for _, closeEnd := range []bool{false, true} {
+		a, b := openStream(t, p.client, p.server)
+		sizes := []int{10, 50_000, 10, 9000}
+		for _, n := range sizes {
+			require.NoError(t, a.Publish(t.Context(), onceMessage(a, n)))
+		}
+		unanswered, err := a.PublishAsync(t.Context(), a.NewMessage(nil), nil)
+		require.NoError(t, err)
+		if closeEnd {
+			require.NoError(t, p.client.Close())
+		} else {
+			require.NoError(t, a.Close())
+		}
+		require.ErrorIs(t, await(t, time.Second, "the outcome", unanswered.Done).Error, geminio.ErrMaybeExecuted)
+		for _, n := range sizes {
+			require.Len(t, receive(t, b).Data(), n)
+		}
+		m := receive(t, b)
+		require.Equal(t, io.EOF, m.Done())
+		_, err = b.Receive(t.Context())
+		require.Equal(t, io.EOF, err)
+	}
+}
+
+func TestMessageMismatch(t *testing.T) {
+	eachStream(t, func(t *testing.T, from, _ geminio.Stream) {
+		msg := from.NewMessage(nil)
+		msg.SetClientID(from.ClientID() + 1)
+		require.EqualError(t, from.Publish(t.Context(), msg), "mismatch clientID")
+		_, err := from.PublishAsync(t.Context(), msg, nil)
+		require.Equal(t, geminio.ErrMismatchClientID, err)
+		msg.SetClientID(from.ClientID())
+		msg.SetStreamID(from.StreamID() + 1)
+		require.EqualError(t, from.Publish(t.Context(), msg), "mismatch streamID")
+	})
+}
