@@ -52,7 +52,7 @@ func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 func (m *message) Done() error { return m.answer(packet.Answer{}) }
 
 // Error tells the publisher that the message could not be dealt with, and why:
-// Publish returns the text. Otherwise it is like Done; a nil err is Done.
+// Publish returns the text, of which at most 1000 bytes travel. Otherwise it is like Done; a nil err is Done.
 func (m *message) Error(err error) error {
 	if err == nil {
 		return m.Done()

@@ -17,7 +17,7 @@ import (
 // What a peer may register on one connection.
 const (
 	maxRemoteMethods = 1 << 14
-	maxMethodName    = 1 << 10 // bytes
+	maxMethodName    = 1000 // bytes
 )
 
 // methods are the methods of a stream: those that are served here, and those

@@ -92,6 +92,7 @@ type Conn struct {
 	mu         sync.Mutex
 	cause      error          // why it ended; set once, on entering Closing or Closed
 	pings      bool           // a Ping is to be sent
+	probing    bool           // Probe was called, and no Pong has come since
 	pong       uint64         // the value of the last Ping,
 	pongs      bool           // which is to be answered
 	goAway     *packet.Notice // to be sent
@@ -184,12 +185,17 @@ func (c *Conn) onBeat() {
 	}
 }
 
-// Probe has the round trip measured.
+// Probe has the round trip measured, once for all who ask before the answer has
+// come: many Pings in a second would break the rules.
 func (c *Conn) Probe() {
 	c.mu.Lock()
-	c.pings = true
+	first := !c.probing
+	c.pings = c.pings || first
+	c.probing = true
 	c.mu.Unlock()
-	c.Kick()
+	if first {
+		c.Kick()
+	}
 }
 
 // GoAway tells the peer that this side wants no new work.

@@ -123,7 +123,7 @@ func (c *Conn) welcome() (online bool, err error) {
 func (c *Conn) refuse(hello packet.Conn, code geminio.Code, why error) error {
 	text := why.Error()
 	ack, err := packet.AppendConnAck(nil, packet.ConnAck{
-		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: text[:min(len(text), packet.MaxText)],
+		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(text, packet.MaxText),
 	})
 	if err == nil {
 		_, err = c.nc.Write(ack)

@@ -176,10 +176,13 @@ func (c *Conn) onPing(value uint64) error {
 }
 
 func (c *Conn) onPong(sent time.Duration) {
-	took := c.Now() - sent
-	if took <= 0 || sent < 0 {
+	took := max(c.Now()-sent, 1) // a coarse clock may not have moved
+	if sent < 0 || sent > c.Now() {
 		return // not an answer to any Ping of ours
 	}
+	c.mu.Lock()
+	c.probing = false
+	c.mu.Unlock()
 	if old := c.RTT(); old == 0 || took < old {
 		c.rtt.Store(int64(took))
 	}

@@ -107,6 +107,9 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
+	// A longer frame would be a turn that nobody else could interrupt.
+	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
+	m.lastIn = DefaultID
 	m.smallTx, m.smallRx = smallBody(m.peer), smallBody(m.local)
 	m.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
@@ -190,14 +193,15 @@ func (m *Mux) Idle() bool {
 func (m *Mux) Close(cause error, bye packet.Notice) { m.c.Close(cause, bye) }
 
 // Accept returns the next dialogue that the peer has opened and that was
-// accepted with queue set. It returns io.EOF after the end.
+// accepted with queue set. It returns io.EOF after the end: of this side at once,
+// of the peer when none is left.
 func (m *Mux) Accept() (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for len(m.backlog) == 0 && m.cause == nil {
 		m.accepting.Wait()
 	}
-	if m.cause != nil {
+	if len(m.backlog) == 0 {
 		return nil, io.EOF
 	}
 	d := m.backlog[0]

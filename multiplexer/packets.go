@@ -77,7 +77,7 @@ func (d *Dialogue) enqueue(typ packet.Type, call uint64, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
 	size := len(head) + len(data)
-	if size <= m.smallTx && (typ != packet.TypeMessage || d.lastMsg == nil) {
+	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || d.lastMsg == nil) {
 		n := packet.HeaderLen + 8 + size
 		b := d.packets.Tail(n).Space()[:0]
 		b = packet.AppendHeader(b, packet.Header{Type: typ, Stream: d.id, Length: uint32(8 + size)})
@@ -223,7 +223,7 @@ func (d *Dialogue) ended(typ packet.Type) error {
 	switch {
 	case d.m.cause != nil || d.state != dialogueOpen:
 		return io.EOF
-	case d.m.away && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
+	case d.m.away && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
 		return geminio.ErrGoingAway
 	}
 	return nil

@@ -151,10 +151,6 @@ const (
 	sinkTrash                  // nobody wants it
 )
 
-// minSpace is how much space behind what has come is too little to be worth
-// reading into.
-const minSpace = 4 << 10
-
 // Space implements conn.Sink.
 func (s *dataSink) Space(n int) []byte {
 	d := s.d
@@ -170,7 +166,7 @@ func (s *dataSink) Space(n int) []byte {
 		return d.dst[d.dstN:min(len(d.dst), d.dstN+n)]
 	}
 	s.where = sinkQueue
-	space := d.recv.Lend(min(n, minSpace))
+	space := d.recv.Lend(n)
 	return space[:min(len(space), n)]
 }
 
@@ -202,7 +198,7 @@ func (s *dataSink) Filled(n int) {
 // trash returns memory that may be overwritten.
 func (m *Mux) trash(n int) []byte {
 	if m.discard == nil {
-		m.discard = make([]byte, minSpace)
+		m.discard = make([]byte, 4<<10)
 	}
 	return m.discard[:min(n, len(m.discard))]
 }

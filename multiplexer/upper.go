@@ -85,7 +85,10 @@ func (u *upper) End(cause error, deliver bool) {
 	}
 	clear(m.table)
 	m.opened, m.incoming, m.windows = 0, 0, 0
-	m.backlog, m.asm = nil, nil
+	m.asm = nil
+	if deliver { // this side has closed: nobody is to take what waits
+		m.backlog = nil
+	}
 	m.accepting.Broadcast()
 	m.wakeSenders()
 	if !deliver {

@@ -145,13 +145,17 @@ type Answer struct {
 
 const answerLen = 4
 
+// MaxAnswer bounds the text of an Answer, in bytes; longer ones are cut: an answer
+// must fit the smallest frame.
+const MaxAnswer = 1000
+
 // HeadSize returns how many bytes Append appends.
-func (a *Answer) HeadSize() int { return answerLen + len(a.Text) }
+func (a *Answer) HeadSize() int { return answerLen + len(CutText(a.Text, MaxAnswer)) }
 
 // Append appends the body.
 func (a *Answer) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, a.Code)
-	return append(b, a.Text...)
+	return append(b, CutText(a.Text, MaxAnswer)...)
 }
 
 // ParseAnswer parses the body of a packet of type t.

@@ -112,7 +112,7 @@ const noticeLen = 8
 
 // AppendNotice appends a frame of type t with n as its payload.
 func AppendNotice(b []byte, t Type, stream uint64, n Notice) []byte {
-	text := cut(n.Text)
+	text := CutText(n.Text, MaxText)
 	ms := min(max(n.Retry.Milliseconds(), 0), 1<<32-1)
 	b = AppendHeader(b, Header{Type: t, Stream: stream, Length: uint32(noticeLen + len(text))})
 	b = binary.BigEndian.AppendUint32(b, n.Code)
@@ -120,13 +120,13 @@ func AppendNotice(b []byte, t Type, stream uint64, n Notice) []byte {
 	return append(b, text...)
 }
 
-// cut returns as much of text as may stand in a Notice.
-func cut(text string) string {
-	if len(text) <= MaxText {
+// CutText returns at most limit bytes of text, without half a character.
+func CutText(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	n := MaxText
-	for n > MaxText-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+	n := limit
+	for n > limit-utf8.UTFMax && !utf8.RuneStart(text[n]) {
 		n--
 	}
 	return text[:n]

@@ -96,10 +96,14 @@ func (q *Queue) Tail(n int) *Chunk {
 	return c
 }
 
-// Lend returns space for at least n bytes behind the last one. The last chunk
-// stays where it is until Wrote ends the loan, even if it is emptied meanwhile.
+// Lend returns space behind the last byte: what the last chunk has left or, if
+// that is nothing, a new one with room for n, or for as much as it can. The last
+// chunk stays where it is until Wrote ends the loan, even if it is emptied.
 func (q *Queue) Lend(n int) []byte {
-	c := q.Tail(n)
+	c := q.tail
+	if c == nil || len(c.Space()) == 0 {
+		c = q.Tail(min(n, MaxSize))
+	}
 	q.lent = true
 	return c.Space()
 }

@@ -237,7 +237,14 @@ func TestReverseProxyUpgrade(t *testing.T) {
 	}
 	front, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	serve(t, front, proxy)
+	serve(t, front, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Without it the front closes the request's body when the answer begins,
+		// even while the transport still looks whether the body has ended.
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
 	plain := &http.Transport{}
 	defer plain.CloseIdleConnections()
 	require.NoError(t, post(&http.Client{Transport: plain}, "http://"+front.Addr().String(), large()[:1<<20]))

@@ -165,16 +165,7 @@ func TestListenerClose(t *testing.T) {
 	require.NoError(t, err)
 	s := nc.(geminio.End)
 	defer s.Close()
-	waiting, err := client.NewEnd("tcp", l.Addr().String()) // nobody accepts it
-	require.NoError(t, err)
-	defer waiting.Close()
-	extra := start(func() error { _, err := l.AcceptEnd(); return err })
-	<-extra // the one above
 	blocked := start(func() error { _, err := l.AcceptEnd(); return err })
-	_, err = client.NewEnd("tcp", l.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, await(t, forever, "AcceptEnd", blocked))
-	blocked = start(func() error { _, err := l.AcceptEnd(); return err })
 
 	within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
 	require.Equal(t, net.ErrClosed, await(t, time.Second, "AcceptEnd", blocked))
@@ -187,6 +178,24 @@ func TestListenerClose(t *testing.T) {
 	// The Ends that were handed out go on.
 	mustRegister(t, s, "echo", echo)
 	mustCall(t, c, "echo", "")
+}
+
+// TestListenerCloseOfWaiting closes the Ends that were not handed out.
+func TestListenerCloseOfWaiting(t *testing.T) {
+	l, err := server.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var waiting []geminio.End
+	for range 5 {
+		c, err := client.NewEnd("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer c.Close()
+		waiting = append(waiting, c)
+	}
+	within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	for _, c := range waiting {
+		_, err := c.AcceptStream()
+		require.Equal(t, io.EOF, err)
+	}
 }
 
 func TestListenerShutdown(t *testing.T) {

@@ -1,0 +1,358 @@
+package multiplexer
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+func TestReadDeadline(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d, buf := m.Main(), make([]byte, 10)
+		start := time.Now()
+		d.SetReadDeadline(start.Add(3 * time.Second))
+		_, err := d.Read(buf)
+		assert.Equal(t, os.ErrDeadlineExceeded, err)
+		var timeout net.Error
+		require.ErrorAs(t, err, &timeout)
+		assert.True(t, timeout.Timeout())
+		assert.Equal(t, 3*time.Second, time.Since(start))
+
+		p.writeData(1, 0, 10, "data")
+		synctest.Wait()
+		_, err = d.Read(buf)
+		assert.Equal(t, os.ErrDeadlineExceeded, err, "it has passed, whatever has come")
+		d.SetReadDeadline(time.Now().Add(-time.Second))
+		_, err = d.Read(buf)
+		assert.Equal(t, os.ErrDeadlineExceeded, err, "in the past")
+		d.SetReadDeadline(time.Time{})
+		n, err := d.Read(buf)
+		assert.NoError(t, err, "removed")
+		assert.Equal(t, 10, n, "nothing was lost")
+
+		// Moved while a Read waits: first further away, then removed, then to now.
+		d.SetReadDeadline(time.Now().Add(time.Second))
+		waits := async(func() error { return errOf(d.Read(buf)) })
+		d.SetReadDeadline(time.Now().Add(time.Minute))
+		time.Sleep(2 * time.Second)
+		assert.True(t, blocked(waits))
+		d.SetReadDeadline(time.Time{})
+		time.Sleep(time.Hour / 2)
+		assert.True(t, blocked(waits))
+		d.SetReadDeadline(time.Now())
+		assert.Equal(t, os.ErrDeadlineExceeded, <-waits)
+	})
+}
+
+// A Read that ends at its deadline leaves what comes later to the next one.
+func TestReadDeadlineLosesNothing(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		const total = 300_000
+		sent := async(func() error {
+			r := newRand(t)
+			for i := 0; i < total; {
+				p := make([]byte, min(total-i, 1+r.IntN(3000)))
+				for k := range p {
+					p[k] = byte(i + k)
+				}
+				if _, err := near.Write(p); err != nil {
+					return err
+				}
+				i += len(p)
+			}
+			return nil
+		})
+		buf := make([]byte, 5000)
+		for i := 0; i < total; {
+			far.SetReadDeadline(time.Now().Add(50 * time.Microsecond))
+			n, err := far.Read(buf)
+			for k, b := range buf[:n] {
+				require.Equal(t, byte(i+k), b, "byte %d", i+k)
+			}
+			i += n
+			if err != nil {
+				require.Equal(t, os.ErrDeadlineExceeded, err)
+			}
+		}
+		require.NoError(t, <-sent)
+	})
+}
+
+func TestWriteDeadline(t *testing.T) {
+	for _, size := range []int{100, 3000, 5000, 100_000} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			d.SetWriteDeadline(time.Now().Add(-time.Second))
+			n, err := d.Write(make([]byte, size))
+			assert.Zero(t, n)
+			assert.Equal(t, os.ErrDeadlineExceeded, err, "in the past")
+
+			start := time.Now()
+			d.SetWriteDeadline(start.Add(3 * time.Second))
+			written := 0
+			for err = nil; err == nil; {
+				n, err = d.Write(make([]byte, size))
+				written += n
+			}
+			assert.Equal(t, os.ErrDeadlineExceeded, err)
+			assert.Equal(t, 3*time.Second, time.Since(start))
+			assert.EqualValues(t, testWire().Raw, written, "as much as there was credit for")
+			got := 0
+			for got < written {
+				got += len(p.want(packet.TypeData, 0, 1, "all that was said to be written"))
+			}
+			assert.Equal(t, written, got)
+
+			d.SetWriteDeadline(time.Time{})
+			p.writeCredit(1, packet.ClassRaw, 10, "credit")
+			n, err = d.Write(make([]byte, 10))
+			require.NoError(t, err, "it works again")
+			assert.Equal(t, 10, n)
+			p.want(packet.TypeData, 0, 1, "it works again")
+		})
+	}
+}
+
+// Even where the transport is stuck, a Write of either kind ends in time, and
+// the memory of a large one is the writer's again.
+func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
+	for _, size := range []int{100, 1 << 20} {
+		s := newSetup()
+		s.peer.Raw = 1 << 30
+		near, far := tcpPair(t)
+		m, _, p := s.start(t, near, far)
+		d := m.Main()
+		d.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		written, buf := 0, make([]byte, size)
+		for i := range buf {
+			buf[i] = 1
+		}
+		for {
+			n, err := d.Write(buf)
+			written += n
+			if err != nil {
+				require.Equal(t, os.ErrDeadlineExceeded, err)
+				break
+			}
+		}
+		clear(buf) // the writer's again
+		got, wrong := 0, 0
+		for got < written {
+			head, payload := p.next("all that was written")
+			require.Equal(t, packet.TypeData, head.Type)
+			got += len(payload)
+			for _, b := range payload {
+				if b != 1 {
+					wrong++
+				}
+			}
+		}
+		assert.Zero(t, wrong, "of %d bytes were read after the Write had returned", got)
+		assert.Equal(t, written, got, "no more than it said")
+		p.nc.Close()
+		<-m.c.Done()
+	}
+}
+
+func TestEndWakesAWriter(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+		want error
+	}{
+		{"stop", func(p *peer, d *Dialogue) { p.writeNotice(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"reset", func(p *peer, d *Dialogue) { p.writeNotice(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"the peer's close", func(p *peer, d *Dialogue) {
+			p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "")
+		}, io.ErrClosedPipe},
+		{"close here", func(p *peer, d *Dialogue) { d.Close() }, net.ErrClosed},
+		{"close write here", func(p *peer, d *Dialogue) { d.CloseWrite() }, net.ErrClosed},
+		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, io.ErrClosedPipe},
+		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, io.ErrClosedPipe},
+		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, io.ErrClosedPipe},
+	} {
+		for _, size := range []int{5000, 100_000} {
+			t.Run(test.name, func(t *testing.T) {
+				newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+					d := openFrom(t, m, p, 3)
+					var writers []<-chan error
+					for range 3 {
+						writers = append(writers, async(func() error { return errOf(d.Write(make([]byte, size))) }))
+					}
+					synctest.Wait()
+					test.end(p, d)
+					synctest.Wait()
+					for _, w := range writers {
+						require.Len(t, w, 1)
+						assert.ErrorIs(t, <-w, test.want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Concurrent writes take turns: none is torn apart by another.
+func TestConcurrentWritersAndReaders(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		const writers, writes = 8, 30
+		var all sync.WaitGroup
+		for i := range writers {
+			all.Go(func() {
+				for k := range writes {
+					p := make([]byte, 1+(i*7919+k*104729)%30_000)
+					for j := range p {
+						p[j] = byte(i + 1)
+					}
+					p[len(p)-1] = 0
+					if _, err := near.Write(p); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		go func() {
+			all.Wait()
+			near.CloseWrite()
+		}()
+		var lock sync.Mutex
+		total, ends := 0, 0
+		want := 0
+		for i := range writers {
+			for k := range writes {
+				want += 1 + (i*7919+k*104729)%30_000
+			}
+		}
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() {
+				buf := make([]byte, 10_000)
+				for {
+					n, err := far.Read(buf)
+					lock.Lock()
+					total += n
+					for _, b := range buf[:n] {
+						if b == 0 {
+							ends++
+						}
+					}
+					lock.Unlock()
+					if err != nil {
+						return
+					}
+				}
+			})
+		}
+		readers.Wait()
+		assert.Equal(t, want, total)
+		assert.Equal(t, writers*writes, ends)
+	})
+}
+
+func TestWritesAreNotTornApart(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() {
+				for range 10 {
+					p := make([]byte, 20_000)
+					for j := range p {
+						p[j] = byte(i)
+					}
+					near.Write(p)
+				}
+			})
+		}
+		go func() { all.Wait(); near.Close() }()
+		block := make([]byte, 20_000)
+		blocks := 0
+		for {
+			if _, err := io.ReadFull(far, block); err != nil {
+				assert.Equal(t, io.EOF, err)
+				break
+			}
+			blocks++
+			for _, b := range block {
+				require.Equal(t, block[0], b, "block %d", blocks)
+			}
+		}
+		assert.Equal(t, 60, blocks)
+	})
+}
+
+// Read copies without the lock; nothing that happens meanwhile may touch what it
+// copies. The race detector and the bytes would tell.
+func TestReadWhileTheStreamEnds(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(near, far *Dialogue)
+	}{
+		{"close read", func(_, far *Dialogue) { far.CloseRead() }},
+		{"reset", func(_, far *Dialogue) { far.Reset(packet.Notice{}) }},
+		{"close", func(_, far *Dialogue) { far.Close() }},
+		{"reset by peer", func(near, _ *Dialogue) { near.Reset(packet.Notice{}) }},
+		{"close by peer", func(near, _ *Dialogue) { near.Close() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			near, far := tcpPair(t)
+			ms, _ := newSetup().startPair(t, near, far)
+			defer stopPair(ms)
+			for i := range 60 {
+				a, b := openPair(t, ms)
+				var all sync.WaitGroup
+				all.Go(func() {
+					p := make([]byte, 3000)
+					for n := 0; ; n++ {
+						for j := range p {
+							p[j] = byte(n*len(p) + j)
+						}
+						if _, err := a.Write(p); err != nil {
+							return
+						}
+					}
+				})
+				started := make(chan struct{})
+				all.Go(func() {
+					buf, at := make([]byte, 1777), 0
+					for {
+						n, err := b.Read(buf)
+						for _, c := range buf[:n] {
+							if c != byte(at) {
+								t.Errorf("byte %d is wrong", at)
+								return
+							}
+							at++
+						}
+						if at > i*1000 {
+							select {
+							case <-started:
+							default:
+								close(started)
+							}
+						}
+						if err != nil {
+							return
+						}
+					}
+				})
+				<-started
+				test.end(a, b)
+				a.Close()
+				b.Close()
+				all.Wait()
+			}
+		})
+	}
+}

@@ -1,0 +1,161 @@
+package multiplexer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// readAll reads n bytes.
+func readBytes(t *testing.T, d *Dialogue, n int) {
+	t.Helper()
+	for buf := make([]byte, n); n > 0; {
+		k, err := d.Read(buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n -= k
+	}
+}
+
+// measured has the Mux learn of a round trip of d.
+func measured(t *testing.T, m *Mux, p *peer, d time.Duration) {
+	t.Helper()
+	m.c.Probe()
+	value, err := packet.ParsePing(packet.TypePing, readPing(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(d)
+	p.write(packet.AppendPing(nil, packet.TypePong, value), "pong")
+	synctest.Wait()
+	if m.c.RTT() != d {
+		t.Fatal("a round trip of ", m.c.RTT())
+	}
+}
+
+func readPing(t *testing.T, p *peer) []byte {
+	t.Helper()
+	p.nc.SetReadDeadline(time.Now().Add(patience))
+	h, payload, err := p.read()
+	if err != nil || h.Type != packet.TypePing {
+		t.Fatal(h, err)
+	}
+	return payload
+}
+
+func TestWindowDoublesIfUsedWithinTwoRoundTrips(t *testing.T) {
+	const rtt = 100 * time.Millisecond
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		measured(t, m, p, rtt)
+		d := m.Main()
+		use := func(n int, after time.Duration) uint32 {
+			t.Helper()
+			time.Sleep(after)
+			p.writeData(1, 0, n, "half a window")
+			readBytes(t, d, n)
+			return p.wantCredit(1, packet.ClassRaw, "half of the window was read")
+		}
+		assert.EqualValues(t, 2048, use(2048, time.Hour), "at leisure: the window stays")
+		assert.EqualValues(t, 2048, use(2048, 2*rtt), "in just two round trips")
+		assert.EqualValues(t, 2048+4096, use(2048, 2*rtt-1), "in less: it doubles")
+		assert.EqualValues(t, 4096+8192, use(4096, 0), "and again")
+		assert.EqualValues(t, 16<<10, d.rx[packet.ClassRaw].size)
+		assert.EqualValues(t, 8<<10, use(8192, time.Second), "never back")
+		assert.EqualValues(t, 4<<10, d.rx[packet.ClassMessages].size, "each class by itself")
+	})
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		lim  func(l *Limits)
+		want uint64
+	}{
+		{"by the largest window", func(l *Limits) { l.MaxWindow = 20 << 10 }, 16 << 10},
+		{"by the budget of all", func(l *Limits) { l.Windows = 4<<10 + 31<<10 }, 16 << 10},
+		{"by the budget of all, just not", func(l *Limits) { l.Windows = 4<<10 + 32<<10 }, 32 << 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSetup()
+			test.lim(&s.lim)
+			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				measured(t, m, p, time.Hour/4)
+				d := m.Main()
+				for range 8 {
+					n := int(d.rx[packet.ClassRaw].size / 2)
+					p.writeData(1, 0, n, "half a window")
+					readBytes(t, d, n)
+					p.wantCredit(1, packet.ClassRaw, "credit")
+				}
+				assert.Equal(t, test.want, d.rx[packet.ClassRaw].size)
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				assert.LessOrEqual(t, m.windows, s.lim.Windows)
+				assert.Equal(t, test.want+4<<10, m.windows)
+			})
+		})
+	}
+}
+
+// A window that has grown is given back with its dialogue.
+func TestGrownWindowsAreGivenBack(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		before := m.windows
+		measured(t, m, p, time.Hour/4)
+		d := openFrom(t, m, p, 3)
+		p.writeData(3, 0, 2048, "half a window")
+		readBytes(t, d, 2048)
+		p.wantCredit(3, packet.ClassRaw, "credit")
+		assert.EqualValues(t, before+8<<10+4<<10, m.windows)
+		d.Reset(packet.Notice{})
+		assert.Equal(t, before, m.windows)
+		p.wantNotice(packet.TypeReset, 3, 0, "reset")
+	})
+}
+
+// The message window grows in the same way.
+func TestMessageWindowGrows(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		measured(t, m, p, time.Hour/4)
+		const cost = 1920 + messageOverhead // half a window
+		p.writePacket(packet.TypeMessage, 1, 1, 1920, "half a window")
+		synctest.Wait()
+		m.Main().Release(packet.TypeMessage, 1920)
+		assert.EqualValues(t, cost+4<<10, p.wantCredit(1, packet.ClassMessages, "it doubles"))
+	})
+}
+
+// However many windows ask for a round trip that is not known yet, one Ping goes
+// out until it is answered: many would break the rules of the wire.
+func TestOneProbeAtATime(t *testing.T) {
+	s := newSetup()
+	s.local.MaxStreams, s.lim.Backlog = 300, 300
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		var all []*Dialogue
+		for i := range uint64(300) {
+			all = append(all, openFrom(t, m, p, 3+2*i))
+		}
+		pings := 0
+		for _, d := range all {
+			p.writeData(d.id, 0, 2048, "half a window")
+			readBytes(t, d, 2048)
+			for {
+				p.nc.SetReadDeadline(time.Now().Add(patience))
+				head, _, err := p.read()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if head.Type == packet.TypeCredit {
+					break
+				}
+				pings++
+			}
+		}
+		assert.Equal(t, 1, pings)
+	})
+}
