@@ -40,7 +40,7 @@ func (m *Mux) ahead(t *ticket, class packet.Class) bool {
 }
 
 func (t *ticket) entitled(m *Mux) bool {
-	size, all, held := uint64(t.size), uint64(m.peer.Large), t.d.largeHeld
+	size, all, held := uint64(t.size), uint64(m.peer.Credit(t.class)), t.d.largeHeld
 	if usesHandler(t.typ) {
 		size, all, held = 1, uint64(m.peer.Handlers), uint64(t.d.handlers)
 	} else if t.typ != packet.TypeMessage {
@@ -300,7 +300,10 @@ func (d *Dialogue) grow(class packet.Class) {
 		m.c.Probe()
 		return
 	}
-	if since < 2*rtt && 2*f.size <= m.lim.MaxWindow && m.windows+f.size <= m.lim.Windows {
+	// Half of the budget is kept for the first windows of streams to come.
+	grown := m.windows - uint64(len(m.table))*(uint64(m.local.Raw)+uint64(m.local.Messages))
+	if since < 2*rtt && 2*f.size <= m.lim.MaxWindow &&
+		m.windows+f.size <= m.lim.Windows && grown+f.size <= m.lim.Windows/2 {
 		m.windows += f.size
 		f.size *= 2
 	}

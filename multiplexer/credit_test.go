@@ -240,10 +240,11 @@ func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "for a stream that is gone")
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "even too much")
 		p.writeCredit(3, packet.ClassMessages, 1<<31-1, "for a stream that is gone")
-		before := m.tx[packet.ClassLargeMessages].avail
 		p.writeCredit(3, packet.ClassLargeMessages, 77, "the connection's, though")
 		p.wantIdle("no error")
-		assert.Equal(t, before+77, m.tx[packet.ClassLargeMessages].avail)
+		m.mu.Lock()
+		assert.EqualValues(t, testWire().Large+77, m.tx[packet.ClassLargeMessages].avail)
+		m.mu.Unlock()
 		assert.NoError(t, m.c.Cause())
 	})
 }

@@ -276,14 +276,14 @@ func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
 		done := make(chan struct{})
 		want := 200
 		var calls []uint64
-		hs[1].onPacket = func(g got) error {
+		hs[1].handle(func(g got) error {
 			calls = append(calls, g.call)
 			g.d.Release(g.typ, len(g.body))
 			if len(calls) == want {
 				close(done)
 			}
 			return nil
-		}
+		})
 		for i := range uint64(want) {
 			size := r.IntN(300)
 			if r.IntN(3) == 0 {

@@ -16,8 +16,8 @@ type Handler interface {
 	// dialogue's Owner and sees to it that Accept or Refuse is called, then or
 	// later.
 	Opened(*Dialogue)
-	// Accepted is told that the peer has accepted a dialogue of this side, before
-	// Open returns.
+	// Accepted is told that the peer has accepted a dialogue of this side. Open may
+	// have returned by then, and Closed may have been told.
 	Accepted(*Dialogue)
 	// Packet takes a packet of type typ with the number call. The body is the
 	// handler's to keep if owned is set, else it is valid during the call. An
@@ -116,13 +116,8 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		m.nextID = 3
 	}
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
-		size := uint64(m.local.Large)
-		peers := uint64(m.peer.Large)
-		if class == packet.ClassHandlers {
-			size, peers = uint64(m.local.Handlers), uint64(m.peer.Handlers)
-		}
-		m.rx[class] = newInflow(size)
-		m.tx[class] = outflow{min(peers, maxCredit)}
+		m.rx[class] = newInflow(uint64(m.local.Credit(class)))
+		m.tx[class] = outflow{min(uint64(m.peer.Credit(class)), maxCredit)}
 	}
 	d := m.newDialogue(DefaultID, c.Side(), "", c.Meta())
 	d.state = dialogueOpen

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -38,6 +39,7 @@ func TestOpenAndAccept(t *testing.T) {
 				assert.Equal(t, geminio.InitiatorSide, d.Side())
 				assert.EqualValues(t, 3000, d.credit[packet.ClassRaw].avail)
 				assert.EqualValues(t, 5000, d.credit[packet.ClassMessages].avail)
+				synctest.Wait()
 				assert.Equal(t, []*Dialogue{d}, h.accepted)
 
 				in := openFrom(t, m, p, theirs)
@@ -45,6 +47,7 @@ func TestOpenAndAccept(t *testing.T) {
 				assert.Equal(t, "meta", string(in.Meta()))
 				assert.Equal(t, geminio.RecipientSide, in.Side())
 				assert.EqualValues(t, 3000, in.credit[packet.ClassRaw].avail)
+				synctest.Wait()
 				assert.Equal(t, []*Dialogue{in}, h.opened)
 				assert.Equal(t, m.Main(), m.Dialogues()[0])
 				assert.ElementsMatch(t, []*Dialogue{m.Main(), d, in}, m.Dialogues())
@@ -288,13 +291,14 @@ func TestRefusalsAreBounded(t *testing.T) {
 					h.onOpened = func(d *Dialogue) { d.Refuse(packet.Notice{Code: 1, Text: "no"}) }
 				}
 				start := time.Now()
-				wrote := 0
 				for i := range uint64(100_000) {
 					p.nc.SetWriteDeadline(time.Now().Add(time.Minute))
 					if _, err := p.nc.Write(packet.AppendOpen(nil, 3+2*i, packet.Open{Windows: p.windows})); err != nil {
 						break
 					}
-					wrote++
+					if m.c.State() >= conn.Closing {
+						break
+					}
 					m.mu.Lock()
 					n := len(m.refusals)
 					m.mu.Unlock()

@@ -440,6 +440,13 @@ func (h *fakeHandler) End(cause error) {
 	close(h.over)
 }
 
+// handle has packets handled by f.
+func (h *fakeHandler) handle(f func(got) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onPacket = f
+}
+
 // got returns the packets that came so far.
 func (h *fakeHandler) got() []got {
 	h.mu.Lock()

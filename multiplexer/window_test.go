@@ -77,8 +77,8 @@ func TestWindowIsBounded(t *testing.T) {
 		want uint64
 	}{
 		{"by the largest window", func(l *Limits) { l.MaxWindow = 20 << 10 }, 16 << 10},
-		{"by the budget of all", func(l *Limits) { l.Windows = 4<<10 + 31<<10 }, 16 << 10},
-		{"by the budget of all, just not", func(l *Limits) { l.Windows = 4<<10 + 32<<10 }, 32 << 10},
+		{"by half the budget of all", func(l *Limits) { l.Windows = 2*(12<<10+16<<10) - 2 }, 16 << 10},
+		{"by half the budget of all, just not", func(l *Limits) { l.Windows = 2 * (12<<10 + 16<<10) }, 32 << 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSetup()

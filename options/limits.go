@@ -17,6 +17,7 @@ type Limits struct {
 	MaxStreams       int
 	AcceptBacklog    int
 	MaxHandlers      int
+	MaxHandlerBytes  int
 	MemoryBudget     int
 	Logger           *slog.Logger
 }
@@ -55,6 +56,12 @@ func (l *Limits) SetAcceptBacklog(n int) { l.AcceptBacklog = n }
 // hang hold back only themselves.
 func (l *Limits) SetMaxHandlers(n int) { l.MaxHandlers = n }
 
+// SetMaxHandlerBytes bounds the bytes that the requests whose handlers run may
+// hold, beside 8 KiB for each handler: those of requests above that size. Further
+// ones wait at the caller. The default is a quarter of the memory budget, which is
+// also the most; a largest message must fit.
+func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
+
 // SetMemoryBudget bounds the bytes that the peer can make this End hold: a
 // quarter each for the windows of the streams (their raw bytes and small
 // messages), for messages above 8 KiB that nobody has received, for requests
@@ -84,6 +91,7 @@ func MergeLimits(limits ...*Limits) *Limits {
 		override(&m.MaxStreams, l.MaxStreams)
 		override(&m.AcceptBacklog, l.AcceptBacklog)
 		override(&m.MaxHandlers, l.MaxHandlers)
+		override(&m.MaxHandlerBytes, l.MaxHandlerBytes)
 		override(&m.MemoryBudget, l.MemoryBudget)
 		override(&m.Logger, l.Logger)
 	}

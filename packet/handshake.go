@@ -43,6 +43,9 @@ type Wire2 struct {
 	Messages   uint32 `json:"messages"` // and ClassMessages; half of it is the cost of the largest small message
 	Handlers   uint32 `json:"handlers"` // credit of the connection: ClassHandlers
 	Large      uint32 `json:"large"`    // credit of the connection: each of the three large classes, bytes
+	// Requests is the credit of ClassLargeRequests where that is not Large; 0 if it
+	// is.
+	Requests uint32 `json:"requests,omitempty"`
 	// Features names what else the side can do. None is defined yet.
 	Features []string `json:"features,omitempty"`
 }
@@ -54,10 +57,24 @@ func (w *Wire2) check(what string) error {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
 	case w.Messages < 1<<10 || w.Raw == 0 || w.Handlers == 0:
 		return malformed(what, "first credit too small: raw %d, messages %d, handlers %d", w.Raw, w.Messages, w.Handlers)
-	case uint64(w.Large) < uint64(w.MaxMessage)+MaxHead:
-		return malformed(what, "credit of %d for large packets of %d", w.Large, w.MaxMessage)
+	}
+	for class := ClassLargeMessages; class <= ClassLargeResponses; class++ {
+		if credit := w.Credit(class); uint64(credit) < uint64(w.MaxMessage)+MaxHead {
+			return malformed(what, "credit of %d for %v of %d", credit, class, w.MaxMessage)
+		}
 	}
 	return nil
+}
+
+// Credit returns the first credit of a class of the connection.
+func (w *Wire2) Credit(class Class) uint32 {
+	switch {
+	case class == ClassHandlers:
+		return w.Handlers
+	case class == ClassLargeRequests && w.Requests != 0:
+		return w.Requests
+	}
+	return w.Large
 }
 
 // Conn is the client's handshake packet.

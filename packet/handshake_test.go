@@ -235,8 +235,10 @@ func TestOffer(t *testing.T) {
 		{func(w *Wire2) { w.Messages = 1023 }, "first credit too small: raw 65536, messages 1023"},
 		{func(w *Wire2) { w.Handlers = 0 }, "handlers 0"},
 		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead }, ""},
-		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead - 1 }, "credit of 1048607 for large packets of 1048576"},
-		{func(w *Wire2) { w.MaxMessage, w.Large = math.MaxUint32, math.MaxUint32 }, "credit of 4294967295 for large packets of 4294967295"},
+		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead - 1 }, "credit of 1048607 for large messages of 1048576"},
+		{func(w *Wire2) { w.MaxMessage, w.Large = math.MaxUint32, math.MaxUint32 }, "credit of 4294967295 for large messages of 4294967295"},
+		{func(w *Wire2) { w.Requests = w.MaxMessage + MaxHead }, ""},
+		{func(w *Wire2) { w.Requests = 1 }, "credit of 1 for large requests of 1048576"},
 		{func(w *Wire2) { w.MaxMessage, w.Large = 0, MaxHead }, ""},
 	} {
 		w := offer()

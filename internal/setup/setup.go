@@ -87,6 +87,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			Messages:   window,
 			Handlers:   uint32(l.MaxHandlers),
 			Large:      uint32(min(part, math.MaxInt32)),
+			Requests:   uint32(l.MaxHandlerBytes),
 		},
 	}
 	if c.Timer != nil {
@@ -174,6 +175,10 @@ func resolveLimits(l *options.Limits) error {
 	case l.MemoryBudget < need:
 		return fmt.Errorf("options: MemoryBudget of %d is too small: messages of %d bytes and %d streams need %d",
 			l.MemoryBudget, l.MaxMessageSize, l.MaxStreams, need)
+	}
+	if b := l.MaxHandlerBytes; b != 0 && (b < l.MaxMessageSize+packet.MaxHead || b > l.MemoryBudget/parts) {
+		return fmt.Errorf("options: MaxHandlerBytes of %d is not between a largest message of %d and a quarter of the budget, %d",
+			b, l.MaxMessageSize+packet.MaxHead, l.MemoryBudget/parts)
 	}
 	return nil
 }

@@ -265,3 +265,30 @@ func TestSmallestWindows(t *testing.T) {
 		}
 	}
 }
+
+// TestGrownWindowsLeaveRoom lets the windows of streams grow, both ways, and
+// opens as many others as a side may.
+func TestGrownWindowsLeaveRoom(t *testing.T) {
+	const grown, others = 100, 900
+	p := newPair(t, "pipe", nil, nil)
+	var work []func() error
+	for i := range grown {
+		from, to := p.client, p.server
+		if i%2 == 1 {
+			from, to = to, from
+		}
+		a, b := openStream(t, from, to)
+		move := func(w io.Writer, r io.Reader) {
+			work = append(work,
+				func() error { _, err := w.Write(large()[:2<<20]); return err },
+				func() error { _, err := io.CopyN(io.Discard, r, 2<<20); return err },
+			)
+		}
+		move(a, b)
+		move(b, a)
+	}
+	require.NoError(t, all(work...))
+	for range others {
+		openStream(t, p.client, p.server)
+	}
+}

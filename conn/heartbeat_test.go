@@ -1,0 +1,206 @@
+package conn
+
+import (
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+func TestPingAtEveryHeartbeat(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		start := time.Now()
+		for i := range 20 {
+			v := p.wantPing(packet.TypePing, "a heartbeat")
+			require.Equal(t, time.Duration(i+1)*20*time.Second, time.Since(start))
+			p.writePong(v, "the answer")
+		}
+		assert.Equal(t, Open, c.State())
+	})
+}
+
+func TestPingIsAnswered(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		for _, v := range []uint64{0, 1, 1<<64 - 1, 0x0102030405060708} {
+			p.writePing(v, "a ping")
+			assert.Equal(t, v, p.wantPing(packet.TypePong, "its answer"))
+		}
+		synctest.Wait()
+		assert.Equal(t, 4, u.seen().beats, "the upper layer hears of each")
+	})
+}
+
+// The peer may do whatever it likes, as long as a byte comes in time.
+func TestAnyByteIsLife(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		p.drain() // and never answer a ping
+		b := dataFrame(make([]byte, 20)...)
+		for i := range b {
+			time.Sleep(40*time.Second - 1)
+			p.write(b[i:i+1], "a byte")
+		}
+		synctest.Wait()
+		assert.Equal(t, Open, c.State())
+		assert.Len(t, u.seen().got, 1)
+	})
+}
+
+func TestDeadTwoHeartbeatsAfterTheLastByte(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		last time.Duration // when the last byte comes; 0: none
+		read bool
+	}{
+		{"none ever came", 0, true},
+		{"none ever came, and nothing is read", 0, false},
+		{"after a while", 7 * time.Second, true},
+		{"after a while, and nothing is read", 7 * time.Second, false},
+		{"after a long while", 59 * time.Second, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+				if test.read {
+					p.drain()
+				}
+				start := time.Now()
+				for at := 30 * time.Second; at < test.last; at += 30 * time.Second {
+					time.Sleep(at - time.Since(start))
+					p.write([]byte{0x80}, "a byte")
+				}
+				if test.last > 0 {
+					time.Sleep(test.last - time.Since(start))
+					p.write([]byte{0x80}, "the last byte")
+				}
+				u.give(dataFrame(1))
+				<-c.Done()
+				assert.Equal(t, test.last+40*time.Second, time.Since(start))
+				<-u.over
+				assert.ErrorIs(t, c.Cause(), geminio.ErrSilent)
+				s := u.seen()
+				assert.Equal(t, 1, s.ends)
+				assert.False(t, s.deliver, "to nobody")
+				assert.ErrorIs(t, s.readErr, geminio.ErrSilent)
+			})
+		})
+	}
+}
+
+// However different the settings of the two sides, a good link lives on.
+func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
+	for _, beats := range [][2]time.Duration{
+		{time.Second, time.Minute}, {time.Minute, time.Second},
+		{10 * time.Millisecond, time.Hour}, {5 * time.Second, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			server, client := testConfig(), testConfig()
+			server.Heartbeat, client.Heartbeat = beats[0], beats[1]
+			chs := []<-chan result{shake(geminio.RecipientSide, near, server), shake(geminio.InitiatorSide, far, client)}
+			var conns []*Conn
+			var uppers []*fakeUpper
+			for _, ch := range chs {
+				r := <-ch
+				require.NoError(t, r.err)
+				u := &fakeUpper{c: r.c, over: make(chan struct{})}
+				r.c.Start(u)
+				go u.run()
+				conns, uppers = append(conns, r.c), append(uppers, u)
+			}
+			const span = 3 * time.Minute
+			time.Sleep(span + time.Millisecond)
+			for i, c := range conns {
+				assert.Equal(t, Open, c.State(), "%v: %v", beats, c.Cause())
+				got := uppers[i].seen().beats
+				assert.Equal(t, int(span/beats[1-i]), got, "pings of the other side")
+			}
+			conns[0].Close(errMine, packet.Notice{})
+			for i, c := range conns {
+				<-c.Done()
+				<-uppers[i].over
+			}
+		})
+	}
+}
+
+func TestPingFlood(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		for range 5 { // as many as there may be
+			for range maxBeats {
+				p.writePing(1, "a ping")
+				p.wantPing(packet.TypePong, "an answer")
+			}
+			time.Sleep(time.Second)
+		}
+		for range maxBeats {
+			p.writePing(1, "a ping")
+			p.wantPing(packet.TypePong, "an answer")
+		}
+		p.writePing(1, "one too many")
+		n := p.wantNotice(packet.TypeClose, geminio.CodeProtocol, "it is told why")
+		assert.Contains(t, n.Text, "ping: more than 250 in a second")
+	})
+}
+
+// A peer that floods and does not read makes nothing pile up.
+func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		start := time.Now()
+		for c.State() < Closing {
+			p.writePing(1, "a ping")
+			time.Sleep(time.Millisecond)
+		}
+		assert.Equal(t, maxBeats+1, int(time.Since(start)/time.Millisecond), "one too many")
+		<-c.Done()
+		assert.ErrorIs(t, c.Cause(), geminio.ErrProtocol)
+		assert.Equal(t, maxBeats*time.Millisecond+5*time.Second, time.Since(start), "the time for lingering")
+	})
+}
+
+func TestRoundTrip(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		answer := func(after time.Duration) {
+			c.Probe()
+			v := p.wantPing(packet.TypePing, "a probe")
+			time.Sleep(after)
+			p.writePong(v, "the answer")
+			synctest.Wait()
+		}
+		assert.Zero(t, c.RTT(), "not known")
+		answer(30 * time.Millisecond)
+		assert.Equal(t, 30*time.Millisecond, c.RTT())
+		answer(50 * time.Millisecond)
+		assert.Equal(t, 30*time.Millisecond, c.RTT(), "the shortest")
+		answer(20 * time.Millisecond)
+		assert.Equal(t, 20*time.Millisecond, c.RTT())
+		for _, v := range []uint64{1 << 63, 1<<64 - 1, uint64(c.Now() + time.Hour)} {
+			p.writePong(v, "an answer to nothing")
+		}
+		synctest.Wait()
+		assert.Equal(t, 20*time.Millisecond, c.RTT())
+		answer(0)
+		assert.Equal(t, time.Duration(1), c.RTT(), "never 0, which says unknown")
+	})
+}
+
+func TestOneProbeUntilTheAnswer(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		for range 1000 {
+			c.Probe()
+		}
+		v := p.wantPing(packet.TypePing, "the probe")
+		for range 1000 {
+			c.Probe()
+		}
+		p.wantIdle(time.Second, "it was not answered yet")
+		p.writePong(v, "the answer")
+		synctest.Wait()
+		c.Probe()
+		p.wantPing(packet.TypePing, "the next probe")
+	})
+}

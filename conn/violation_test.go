@@ -1,0 +1,238 @@
+package conn
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+func TestViolations(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		frame []byte
+		want  []string
+	}{
+		{"an unknown type", frameOf(packet.Header{Type: 0x6f}), []string{"unknown type 0x6f", "wire 2"}},
+		{"type 0", frameOf(packet.Header{}), []string{"unknown type 0x00"}},
+		{"an unknown flag", frameOf(packet.Header{Type: packet.TypeData, Flags: 0x40, Stream: 1}), []string{"data", "unknown flags 0x40"}},
+		{"a flag where there is none", frameOf(packet.Header{Type: packet.TypePing, Flags: 1}, make([]byte, 8)...), []string{"ping", "unknown flags 0x01"}},
+		{"too long", packet.AppendHeader(nil, packet.Header{Type: packet.TypeData, Stream: 1, Length: 64<<10 + 1}), []string{"data", "65537", "65536"}},
+		{"much too long", packet.AppendHeader(nil, packet.Header{Type: packet.TypeData, Stream: 1, Length: 1<<32 - 1}), []string{"4294967295"}},
+		{"too long, though ignorable", packet.AppendHeader(nil, packet.Header{Type: 0xf0, Length: 64<<10 + 1}), []string{"type 0xf0", "65537"}},
+		{"a stream in a ping", frameOf(packet.Header{Type: packet.TypePing, Stream: 3}, make([]byte, 8)...), []string{"ping", "stream 3"}},
+		{"data without a stream", frameOf(packet.Header{Type: packet.TypeData}), []string{"data", "stream 0"}},
+		{"close without fin", frameOf(packet.Header{Type: packet.TypeData, Flags: packet.FlagClose, Stream: 1}), []string{"close without fin"}},
+		{"a short ping", frameOf(packet.Header{Type: packet.TypePing}, make([]byte, 7)...), []string{"ping", "7 bytes"}},
+		{"a long pong", frameOf(packet.Header{Type: packet.TypePong}, make([]byte, 9)...), []string{"pong", "9 bytes"}},
+		{"a short goaway", frameOf(packet.Header{Type: packet.TypeGoAway}, make([]byte, 7)...), []string{"goaway", "7 bytes"}},
+		{"a short close", frameOf(packet.Header{Type: packet.TypeClose}), []string{"close", "0 bytes"}},
+		{"a long close", frameOf(packet.Header{Type: packet.TypeClose}, make([]byte, 8+packet.MaxText+1)...), []string{"close", "521"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+				u.give(dataFrame(7))
+				p.write(test.frame, "what breaks the rules")
+				p.want(packet.TypeData, "what was ready is delivered")
+				n := p.wantNotice(packet.TypeClose, geminio.CodeProtocol, "the peer is told")
+				for _, want := range test.want {
+					assert.Contains(t, n.Text, want)
+				}
+				p.writeBytes(dataFrame(1, 2, 3), "what still comes is thrown away")
+				p.nc.Close()
+				<-c.Done()
+				<-u.over
+				s := u.seen()
+				assert.Empty(t, s.got)
+				assert.Equal(t, 1, s.ends)
+				assert.True(t, s.deliver)
+				for _, err := range []error{s.readErr, s.cause, c.Cause()} {
+					require.ErrorIs(t, err, geminio.ErrProtocol)
+					var bad *packet.Error
+					require.ErrorAs(t, err, &bad)
+					assert.Equal(t, n.Text, err.Error())
+				}
+			})
+		})
+	}
+}
+
+// Where the peer does not go after it was told, the time for lingering ends it.
+func TestViolationIsBoundedInTime(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
+		start := time.Now()
+		for { // and goes on
+			p.nc.SetWriteDeadline(time.Now().Add(time.Minute))
+			if _, err := p.nc.Write(make([]byte, 1000)); err != nil {
+				break
+			}
+			time.Sleep(time.Second / 10)
+		}
+		<-c.Done()
+		assert.Equal(t, 5*time.Second, time.Since(start).Truncate(time.Second/10))
+	})
+}
+
+// The upper layer's violations are dealt with in the same way.
+func TestViolationOfTheUpperLayer(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		// The reading goroutine is the upper layer's; here it is at rest.
+		go c.Close(io.EOF, packet.Notice{})
+		p.wantNotice(packet.TypeClose, 0, "an end")
+		err := c.Cause()
+		assert.Equal(t, io.EOF, err, "the first cause stays, whatever comes")
+		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
+		synctest.Wait()
+		assert.Equal(t, io.EOF, c.Cause())
+		p.wantIdle(time.Second, "the Close frame was sent")
+	})
+}
+
+func TestUnknownIgnorableFramesAreSkipped(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+		for _, h := range []packet.Header{
+			{Type: 0x80}, {Type: 0xff, Flags: 0xff, Stream: packet.MaxStreamID}, {Type: 0x93, Stream: 5},
+		} {
+			for _, size := range []int{0, 1, 5000, 64 << 10} {
+				p.write(frameOf(h, make([]byte, size)...), "a hint of a later version")
+			}
+		}
+		p.write(dataFrame(1), "what is known")
+		synctest.Wait()
+		assert.Len(t, u.seen().got, 1)
+		assert.NoError(t, c.Cause())
+	})
+}
+
+// testFrames are frames of many sizes, with what the upper layer should get.
+func testFrames() (all []byte, want []frame) {
+	for i, size := range []int{0, 1, 11, 12, 13, 51, 52, 53, 511, 512, 4095, 4096, 4097, 9000, 65535, 65536} {
+		h := packet.Header{Type: packet.TypeData, Stream: uint64(i + 1), Length: uint32(size)}
+		payload := bytes.Repeat([]byte{byte(i + 1)}, size)
+		all = append(all, frameOf(h, payload...)...)
+		want = append(want, frame{h, payload})
+	}
+	return all, want
+}
+
+func assertFrames(t *testing.T, want, got []frame) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for i := range want {
+		assert.Equal(t, want[i].Header, got[i].Header)
+		assert.True(t, bytes.Equal(want[i].payload, got[i].payload), "frame %d", i)
+	}
+}
+
+func TestFramesInPiecesOfAnySize(t *testing.T) {
+	all, want := testFrames()
+	for _, size := range []int{1, 2, 3, 7, 13, 64, 65, 1000, 4096, 70000, len(all)} {
+		onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+			for b := all; len(b) > 0; b = b[min(size, len(b)):] {
+				p.write(b[:min(size, len(b))], "a piece")
+			}
+			synctest.Wait()
+			assertFrames(t, want, u.seen().got)
+		})
+	}
+}
+
+func TestFramesOverTCP(t *testing.T) {
+	all, want := testFrames()
+	for _, size := range []int{1, 13, 1000, len(all)} {
+		near, far := tcpPair(t)
+		p := &peer{t, far}
+		_, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
+		for b := all; len(b) > 0; b = b[min(size, len(b)):] {
+			if size == 1 && len(b) < len(all)-20_000 {
+				size = 1000 // enough of single bytes
+			}
+			p.write(b[:min(size, len(b))], "a piece")
+		}
+		p.writeClose(packet.Notice{}, "the end")
+		<-u.over
+		assertFrames(t, want, u.seen().got)
+	}
+}
+
+// chunkSink takes a payload in loans of at most n bytes.
+type chunkSink struct {
+	t    *testing.T
+	n    int
+	got  []byte
+	lent []byte
+}
+
+func (s *chunkSink) Space(n int) []byte {
+	assert.Nil(s.t, s.lent, "one loan at a time")
+	s.lent = make([]byte, min(n, s.n))
+	return s.lent
+}
+
+func (s *chunkSink) Filled(n int) {
+	s.got = append(s.got, s.lent[:n]...)
+	s.lent = nil
+}
+
+// Payloads may be peeked at, skipped, taken in pieces or left alone.
+func TestPartsOfPayloads(t *testing.T) {
+	near, far := tcpPair(t)
+	p := &peer{t, far}
+	ch := shake(geminio.RecipientSide, near, testConfig())
+	p.write(helloBytes(t, packet.Conn{Wire2: &testConfig().Wire2}), "hello")
+	c := (<-ch).c
+	u := &fakeUpper{c: c, over: make(chan struct{})}
+	c.Start(u)
+	payload := make([]byte, 60_000)
+	for i := range payload {
+		payload[i] = byte(i * 7)
+	}
+	go func() {
+		for range 4 {
+			far.Write(dataFrame(payload...))
+		}
+		far.Write(packet.AppendNotice(nil, packet.TypeClose, 0, packet.Notice{}))
+		io.Copy(io.Discard, far)
+	}()
+	next := func() {
+		h, err := c.ReadFrame()
+		require.NoError(t, err)
+		require.Equal(t, len(payload), int(h.Length))
+		require.Equal(t, len(payload), c.Left())
+	}
+	next()
+	got, err := c.Peek(10)
+	require.NoError(t, err)
+	assert.Equal(t, payload[:10], got)
+	c.Skip(8)
+	got, err = c.Peek(5)
+	require.NoError(t, err)
+	assert.Equal(t, payload[8:13], got)
+	assert.Equal(t, len(payload)-8, c.Left())
+	got, err = c.Payload()
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(payload[8:], got))
+	assert.True(t, c.Buffered())
+
+	next() // and leave it alone
+	next()
+	c.Skip(0)
+	sink := &chunkSink{t: t, n: 5000}
+	require.NoError(t, c.ReadPayload(sink))
+	assert.True(t, bytes.Equal(payload, sink.got))
+	next()
+	sink = &chunkSink{t: t, n: 1 << 20}
+	require.NoError(t, c.ReadPayload(sink))
+	assert.True(t, bytes.Equal(payload, sink.got))
+	_, err = c.ReadFrame()
+	assert.Equal(t, io.EOF, err)
+	<-c.Done()
+}
