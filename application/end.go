@@ -57,6 +57,7 @@ type End struct {
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
 	unanswered atomic.Int64 // messages that came and have no answer yet
+	answering  atomic.Int64 // responses and answers that are being made ready to be sent
 	draining   atomic.Bool  // Shutdown waits for quiet
 
 	mu    sync.Mutex
@@ -212,7 +213,7 @@ func (e *End) settle() {
 	if !e.draining.Load() {
 		return
 	}
-	if e.pending.empty() && e.serving.empty() && e.unanswered.Load() == 0 && e.mux.Idle() {
+	if e.pending.empty() && e.serving.empty() && e.unanswered.Load() == 0 && e.answering.Load() == 0 && e.mux.Idle() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		select {

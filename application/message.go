@@ -68,6 +68,7 @@ func (m *message) answer(a packet.Answer) error {
 		return geminio.ErrAnswered
 	}
 	e := m.s.end
+	e.answering.Add(1) // Shutdown waits for the answer too
 	others := e.unanswered.Add(-1) > 0
 	var room [64]byte
 	var err error
@@ -76,6 +77,7 @@ func (m *message) answer(a packet.Answer) error {
 	} else {
 		err = m.s.Send(context.Background(), 0, packet.TypeAck, m.call, body, nil, false)
 	}
+	e.answering.Add(-1)
 	e.settle()
 	return err
 }

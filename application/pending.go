@@ -113,7 +113,9 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 	}
 	t.mu.Unlock()
 	for _, p := range all {
-		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: true, Cause: cause})
+		// What of it was not sent is the caller's again.
+		unseen := s.Abandon(p.typ, p.call)
+		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: cause})
 	}
 }
 

@@ -142,11 +142,13 @@ func (v *serving) run() {
 func (v *serving) done(code geminio.Code, err error) {
 	e := v.s.end
 	v.ctx.end(context.Canceled)
+	e.answering.Add(1) // Shutdown waits for the response too
 	others := e.serving.remove(v)
 	if err != nil {
 		v.resp = response{err: err}
 	}
 	v.s.respond(v.call, &v.resp, code, others)
+	e.answering.Add(-1)
 	v.s.Release(packet.TypeRequest, v.size)
 	e.settle()
 }

@@ -236,6 +236,7 @@ func (l *listener) Shutdown(ctx context.Context) error {
 	for _, e := range l.ends {
 		ends = append(ends, e)
 	}
+	l.ready = nil // they are among the ends; Close would not wait for their work
 	l.mu.Unlock()
 	l.Close()
 	var wg sync.WaitGroup

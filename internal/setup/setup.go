@@ -72,7 +72,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		return nil, nil, err
 	}
 	part := uint64(l.MemoryBudget) / parts
-	window := uint32(min(max(part/uint64(4*l.MaxStreams), leastWindow), firstWindow))
+	window := uint32(min(max(part/uint64(4*(l.MaxStreams+1)), leastWindow), firstWindow))
 	cc := &conn.Config{
 		Clock:            clock.Runtime(),
 		Log:              l.Logger,

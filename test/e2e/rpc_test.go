@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"testing"
 	"time"
@@ -14,9 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
-	"github.com/singchia/geminio/server"
 )
 
 // eachStream runs a test with caller and callee on the Ends and on streams, both
@@ -57,9 +52,9 @@ func mustCall(t *testing.T, s geminio.RPCer, method, text string) string {
 
 func TestCall(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		var req geminio.Request
+		seen := make(chan geminio.Request, 1)
 		mustRegister(t, callee, "echo", func(_ context.Context, r geminio.Request, resp geminio.Response) {
-			req = r
+			seen <- r
 			resp.SetData(r.Data())
 			resp.SetCustom(append([]byte("back "), r.Custom()...))
 		})
@@ -76,6 +71,7 @@ func TestCall(t *testing.T) {
 		require.Equal(t, mine.ID(), resp.ID())
 		require.Equal(t, caller.ClientID(), resp.ClientID())
 		require.Equal(t, caller.StreamID(), resp.StreamID())
+		req := <-seen
 		require.Equal(t, mine.ID(), req.ID())
 		require.Equal(t, "echo", req.Method())
 		require.Equal(t, "custom", string(req.Custom()))
@@ -289,220 +285,4 @@ func TestRegisterOverwrites(t *testing.T) {
 			require.Equal(t, answer, mustCall(t, caller, "m", ""))
 		}
 	})
-}
-
-func TestMethodsOfStreamsAreTheirOwn(t *testing.T) {
-	so := server.NewEndOptions()
-	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: echo}, nil)
-	p := newPair(t, "tcp", nil, so)
-	a, b := openStream(t, p.client, p.server)
-	mustRegister(t, b, "stream's", echo)
-	mustRegister(t, p.server, "end's", echo)
-	mustCall(t, a, "stream's", "")
-	mustCall(t, p.client, "end's", "")
-	mustCall(t, p.client, "local", "")
-	for _, c := range []struct {
-		s      geminio.Stream
-		method string
-	}{{a, "end's"}, {a, "local"}, {p.client, "stream's"}} {
-		_, err := call(t, c.s, c.method, "")
-		require.EqualError(t, err, "no such rpc: "+c.method)
-	}
-	require.NoError(t, p.server.Hijack(func(_ context.Context, _ string, _ geminio.Request, resp geminio.Response) {
-		resp.SetData([]byte("hijacked"))
-	}))
-	require.Equal(t, "x", mustCall(t, a, "stream's", "x"))
-}
-
-func TestRemoteRPCCheckAndWait(t *testing.T) {
-	co, so := client.NewEndOptions(), server.NewEndOptions()
-	co.SetRemoteRPCCheck()
-	co.SetWaitRemoteRPCs("one", "two")
-	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "one", RPC: echo}, &geminio.MethodRPC{Method: "two", RPC: echo})
-	p := newPair(t, "tcp", co, so)
-	mustCall(t, p.client, "one", "")
-	mustCall(t, p.client, "two", "")
-	_, err := call(t, p.client, "three", "")
-	require.Equal(t, geminio.ErrRemoteRPCUnregistered, err)
-	require.EqualError(t, err, "remote rpc unregistered")
-	mustRegister(t, p.server, "three", echo)
-	mustCall(t, p.client, "three", "")
-
-	a, b := openStream(t, p.client, p.server)
-	_, err = call(t, a, "one", "")
-	require.Equal(t, geminio.ErrRemoteRPCUnregistered, err)
-	mustRegister(t, b, "one", echo)
-	mustCall(t, a, "one", "")
-}
-
-func TestMismatch(t *testing.T) {
-	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		mustRegister(t, callee, "echo", echo)
-		req := caller.NewRequest(nil)
-		req.SetClientID(caller.ClientID() + 1)
-		_, err := caller.Call(t.Context(), "echo", req)
-		require.EqualError(t, err, "mismatch clientID")
-		_, err = caller.CallAsync(t.Context(), "echo", req, nil)
-		require.Equal(t, geminio.ErrMismatchClientID, err)
-		req.SetClientID(caller.ClientID())
-		req.SetStreamID(caller.StreamID() + 1)
-		_, err = caller.Call(t.Context(), "echo", req)
-		require.EqualError(t, err, "mismatch streamID")
-		req.SetStreamID(caller.StreamID())
-		_, err = caller.Call(deadline(t), "echo", req)
-		require.NoError(t, err)
-	})
-}
-
-func TestSizes(t *testing.T) {
-	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		mustRegister(t, callee, "echo", echo)
-		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, 1 << 20, 5 << 20} {
-			data := large()[n%7:][:n]
-			req := caller.NewRequest(data)
-			req.SetCustom(large()[:n/50])
-			resp, err := caller.Call(deadline(t), "echo", req)
-			require.NoError(t, err, n)
-			require.True(t, bytes.Equal(data, resp.Data()), n)
-			require.True(t, bytes.Equal(req.Custom(), resp.Custom()), n)
-		}
-	})
-}
-
-func TestTooLargeIsRefusedHere(t *testing.T) {
-	const limit = 100_000
-	so := server.NewEndOptions()
-	so.SetMaxMessageSize(limit)
-	p := newPair(t, "tcp", nil, so)
-	mustRegister(t, p.server, "echo", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
-		if len(req.Data()) > limit+1000 {
-			t.Error("it was sent all the same")
-		}
-		echo(ctx, req, resp)
-	})
-	resp, err := p.client.Call(deadline(t), "echo", p.client.NewRequest(large()[:limit-1000]))
-	require.NoError(t, err)
-	require.Len(t, resp.Data(), limit-1000)
-
-	check := func(err error) {
-		t.Helper()
-		require.ErrorIs(t, err, geminio.ErrTooLarge)
-		var limited *geminio.LimitError
-		require.ErrorAs(t, err, &limited)
-		require.NotZero(t, limited.Value)
-		require.NotZero(t, limited.Limit)
-	}
-	_, err = p.client.Call(deadline(t), "echo", p.client.NewRequest(large()[:2*limit]))
-	check(err)
-	_, err = p.client.CallAsync(deadline(t), "echo", p.client.NewRequest(large()[:2*limit]), nil)
-	check(err)
-	req := p.client.NewRequest(nil)
-	req.SetCustom(large()[:2*limit])
-	_, err = p.client.Call(deadline(t), "echo", req)
-	check(err)
-	check(p.client.Publish(deadline(t), p.client.NewMessage(large()[:2*limit])))
-	check(p.client.Publish(deadline(t), onceMessage(p.client, 2*limit)))
-
-	// A response that is too large for the caller is an error to the caller.
-	mustRegister(t, p.client, "much", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
-		resp.SetData(large()[:2*limit])
-	})
-	_, err = call(t, p.server, "much", "")
-	require.ErrorIs(t, err, geminio.ErrTooLarge)
-
-	require.Equal(t, "lives on", mustCall(t, p.client, "echo", "lives on"))
-}
-
-// TestMutualRecursion has each side's handler call the other side's.
-func TestMutualRecursion(t *testing.T) {
-	for _, depth := range []uint64{100, 1000} {
-		p := newPair(t, "tcp", nil, nil)
-		down := func(s geminio.RPCer) geminio.RPC {
-			return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
-				n := binary.BigEndian.Uint64(req.Data())
-				if n == 0 {
-					resp.SetData([]byte("bottom"))
-					return
-				}
-				inner, err := s.Call(ctx, "down", s.NewRequest(binary.BigEndian.AppendUint64(nil, n-1)))
-				if err != nil {
-					resp.SetError(err)
-					return
-				}
-				resp.SetData(inner.Data())
-			}
-		}
-		mustRegister(t, p.server, "down", down(p.server))
-		mustRegister(t, p.client, "down", down(p.client))
-		resp, err := p.client.Call(deadline(t), "down", p.client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
-		require.NoError(t, err)
-		require.Equal(t, "bottom", string(resp.Data()))
-	}
-}
-
-// TestParallelCallers has 64 callers on several streams, both ways, with data of
-// all sizes.
-func TestParallelCallers(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
-	streams := []geminio.Stream{p.client, p.server}
-	for range 3 {
-		a, b := openStream(t, p.client, p.server)
-		streams = append(streams, a, b)
-	}
-	for _, s := range streams {
-		mustRegister(t, s, "echo", echo)
-	}
-	var work []func() error
-	for i := range 64 {
-		s := streams[i%len(streams)]
-		work = append(work, func() error {
-			for k := range 200 {
-				data := large()[i*1000+k:][:(k*k*i)%20_000]
-				resp, err := s.Call(context.Background(), "echo", s.NewRequest(data))
-				if err != nil {
-					return err
-				}
-				if !bytes.Equal(resp.Data(), data) {
-					return errors.New("another answer")
-				}
-			}
-			return nil
-		})
-	}
-	within(t, forever, "all calls", func() { require.NoError(t, all(work...)) })
-}
-
-func TestCallsAfterTheEnd(t *testing.T) {
-	eachEnd := func(name string, end func(p *pair)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPair(t, "tcp", nil, nil)
-			a, _ := openStream(t, p.client, p.server)
-			end(p)
-			_, err := p.client.AcceptStream() // returns when the end has come
-			require.Equal(t, io.EOF, err)
-			for _, s := range []geminio.Stream{p.client, a} {
-				_, err := s.Call(t.Context(), "x", s.NewRequest(nil))
-				require.Equal(t, io.EOF, err)
-				_, err = s.CallAsync(t.Context(), "x", s.NewRequest(nil), nil)
-				require.Equal(t, io.EOF, err)
-				require.Equal(t, io.EOF, s.Register(t.Context(), "x", echo))
-				require.Equal(t, io.EOF, s.Publish(t.Context(), s.NewMessage(nil)))
-				_, err = s.PublishAsync(t.Context(), s.NewMessage(nil), nil)
-				require.Equal(t, io.EOF, err)
-				require.Equal(t, io.EOF, s.Publish(t.Context(), onceMessage(s, 1)))
-				_, err = s.Receive(t.Context())
-				require.Equal(t, io.EOF, err)
-				_, err = s.Read(make([]byte, 1))
-				require.Equal(t, io.EOF, err)
-			}
-			_, err = p.client.OpenStream()
-			require.Equal(t, io.EOF, err)
-			_, err = p.client.Accept()
-			require.Equal(t, io.EOF, err)
-			require.Empty(t, p.client.ListStreams())
-		})
-	}
-	eachEnd("here", func(p *pair) { p.client.Close() })
-	eachEnd("there", func(p *pair) { p.server.Close() })
-	eachEnd("broken", func(p *pair) { p.srvConn.Close() })
 }

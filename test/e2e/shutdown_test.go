@@ -209,14 +209,12 @@ func TestListenerShutdown(t *testing.T) {
 	l, err := server.Listen("tcp", "127.0.0.1:0", so)
 	require.NoError(t, err)
 	var calls []<-chan *geminio.Call
-	for i := range 4 {
+	for range 4 {
 		c, err := client.NewEnd("tcp", l.Addr().String())
 		require.NoError(t, err)
 		defer c.Close()
-		if i > 0 { // the first is not handed out
-			_, err = l.AcceptEnd()
-			require.NoError(t, err)
-		}
+		_, err = l.AcceptEnd()
+		require.NoError(t, err)
 		call, err := c.CallAsync(t.Context(), "slow", c.NewRequest(nil), nil)
 		require.NoError(t, err)
 		calls = append(calls, call.Done)
@@ -224,6 +222,9 @@ func TestListenerShutdown(t *testing.T) {
 	for range calls {
 		await(t, forever, "a handler runs", entered)
 	}
+	idle, err := client.NewEnd("tcp", l.Addr().String()) // is not handed out
+	require.NoError(t, err)
+	defer idle.Close()
 	down := start(func() error { return l.(shutdowner).Shutdown(deadline(t)) })
 	_, err = l.AcceptEnd()
 	for err == nil {
@@ -236,6 +237,8 @@ func TestListenerShutdown(t *testing.T) {
 		require.NoError(t, await(t, forever, "a call", done).Error)
 	}
 	require.NoError(t, await(t, time.Second, "Shutdown", down))
+	_, err = idle.AcceptStream()
+	require.Equal(t, io.EOF, err)
 }
 
 func TestNilAndZeroOptions(t *testing.T) {

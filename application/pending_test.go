@@ -1,0 +1,162 @@
+package application
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+func TestPendingTable(t *testing.T) {
+	var table pendingTable
+	assert.True(t, table.empty())
+	a, others := table.begin(nil, packet.TypeRequest, nil)
+	assert.False(t, others)
+	b, others := table.begin(nil, packet.TypeMessage, nil)
+	assert.True(t, others)
+	assert.NotEqual(t, a.call, b.call)
+	assert.Nil(t, table.takeOut(a.call, packet.TypeMessage), "of another type")
+	assert.Nil(t, table.takeOut(a.call+100, packet.TypeRequest), "never begun")
+	assert.Same(t, a, table.takeOut(a.call, packet.TypeRequest))
+	assert.Nil(t, table.takeOut(a.call, packet.TypeRequest), "once")
+	assert.False(t, table.empty())
+
+	call := a.call
+	a.err = io.EOF
+	table.recycle(a)
+	c, _ := table.begin(nil, packet.TypeRegister, nil)
+	assert.Same(t, a, c, "used again")
+	assert.NoError(t, c.err, "as new")
+	assert.Greater(t, c.call, call, "a number is never used again")
+	assert.Nil(t, table.takeOut(call, packet.TypeRequest), "a late answer is nobody's")
+	table.takeOut(b.call, packet.TypeMessage)
+	table.takeOut(c.call, packet.TypeRegister)
+	assert.True(t, table.empty())
+
+	table.end()
+	d, _ := table.begin(nil, packet.TypeRequest, nil)
+	assert.Nil(t, d)
+}
+
+func TestPendingTableKeepsFew(t *testing.T) {
+	var table pendingTable
+	var all []*pending
+	for range 3 * maxFree {
+		p, _ := table.begin(nil, packet.TypeRequest, nil)
+		all = append(all, p)
+	}
+	for _, p := range all {
+		table.takeOut(p.call, p.typ)
+		table.recycle(p)
+	}
+	assert.Len(t, table.free, maxFree)
+	assert.Empty(t, table.wait)
+}
+
+// Calls that are given up before they were sent leave no trace that would hold
+// back later ones.
+func TestGivenUpCallsLeaveNoTrace(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		block := make(chan struct{})
+		register(t, server, "block", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+			select {
+			case <-block:
+			case <-ctx.Done():
+			}
+		})
+		for _, size := range []int{0, 5000, 300_000} {
+			for range 300 { // more than there is credit for
+				ctx, cancel := context.WithCancel(t.Context())
+				errs := make(chan error, 1)
+				go func() {
+					_, err := client.Call(ctx, "block", client.NewRequest(make([]byte, size)))
+					errs <- err
+				}()
+				if size == 0 {
+					synctest.Wait()
+				}
+				cancel()
+				require.ErrorIs(t, <-errs, context.Canceled)
+			}
+		}
+		synctest.Wait()
+		close(block)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		assert.NoError(t, call(ctx, client, "block"))
+		assert.True(t, client.pending.empty())
+		assert.True(t, server.serving.empty())
+	})
+}
+
+// Whoever publishes or calls has his memory back when that has returned, also
+// with an error.
+func TestMemoryIsTheCallersAgain(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(s geminio.Stream, e *End, cancel context.CancelFunc)
+	}{
+		{"cancel", func(_ geminio.Stream, _ *End, cancel context.CancelFunc) { cancel() }},
+		{"end of the connection", func(_ geminio.Stream, e *End, _ context.CancelFunc) { go e.Close() }},
+		{"end of the stream", func(s geminio.Stream, _ *End, _ context.CancelFunc) { s.Close() }},
+	} {
+		for _, what := range []string{"publish", "call"} {
+			t.Run(test.name+" "+what, func(t *testing.T) {
+				withPeer(t, func(t *testing.T, e *End, peer net.Conn) {
+					opened := make(chan geminio.Stream, 1)
+					go func() {
+						s, err := e.OpenStream()
+						if err != nil {
+							t.Error(err)
+						}
+						opened <- s
+					}()
+					h, _, err := readFrame(peer)
+					require.NoError(t, err)
+					_, err = peer.Write(packet.AppendAccept(nil, h.Stream, packet.Windows{Raw: 1 << 20, Messages: 1 << 20}))
+					require.NoError(t, err)
+					s := <-opened
+
+					data := bytes.Repeat([]byte{7}, 1<<20-100)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					errs := make(chan error, 1)
+					go func() {
+						var err error
+						if what == "publish" {
+							err = s.Publish(ctx, s.NewMessage(data))
+						} else {
+							_, err = s.Call(ctx, "x", s.NewRequest(data))
+						}
+						errs <- err
+					}()
+					_, _, err = readFrame(peer) // the first fragment
+					require.NoError(t, err)
+					test.end(s, e, cancel)
+					require.Error(t, <-errs)
+					clear(data)
+					peer.SetReadDeadline(time.Now().Add(time.Second))
+					for {
+						h, payload, err := readFrame(peer)
+						if err != nil {
+							break
+						}
+						if h.Type == packet.TypeMessage || h.Type == packet.TypeRequest {
+							body := payload[packet.FragmentHeaderLen(h)+40:] // without the head
+							require.Equal(t, -1, bytes.IndexByte(body, 0), "%v", h)
+						}
+					}
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package setup
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"math"
+	"testing"
+	"time"
+
+	armlog "github.com/jumboframes/armorigo/log"
+	"github.com/singchia/go-timer/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/pkg/id"
+)
+
+func TestDefaults(t *testing.T) {
+	limits := &options.Limits{}
+	cc, ac, err := (&Common{Limits: limits}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.Equal(t, &options.Limits{}, limits, "the user's are not changed")
+	assert.Equal(t, 10*time.Second, cc.HandshakeTimeout)
+	assert.Equal(t, 20*time.Second, cc.Heartbeat)
+	assert.Equal(t, 5*time.Second, cc.Linger)
+	assert.Equal(t, clock.Runtime(), cc.Clock)
+	assert.NotNil(t, cc.Log)
+	assert.Nil(t, cc.Online)
+	assert.Nil(t, cc.Offline)
+	assert.Equal(t, packet.Wire2{
+		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 1024,
+		Raw: cc.Wire2.Raw, Messages: cc.Wire2.Messages, Handlers: 4096, Large: cc.Wire2.Large,
+	}, cc.Wire2)
+	assert.InDelta(t, 16<<10, cc.Wire2.Raw, 50)
+	assert.InDelta(t, 16<<10, cc.Wire2.Messages, 50)
+	assert.Equal(t, 1024, ac.Limits.Backlog)
+	assert.EqualValues(t, 16<<20, ac.Limits.MaxWindow)
+	assert.Equal(t, 128<<10, ac.Limits.SendQueue)
+	assert.False(t, ac.CheckRemote)
+}
+
+func TestNumbersBySide(t *testing.T) {
+	for side, want := range map[geminio.Side]uint64{geminio.InitiatorSide: 1, geminio.RecipientSide: 0} {
+		_, ac, err := (&Common{Limits: &options.Limits{}}).Resolve(side, nil)
+		require.NoError(t, err)
+		for range 10 {
+			assert.Equal(t, want, ac.IDs.NewPacketID()%2, side)
+		}
+	}
+	mine := packet.NewPacketFactory(id.NewIDCounter(id.Even))
+	_, ac, err := (&Common{Limits: &options.Limits{}, PacketFactory: mine}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.Equal(t, mine, ac.IDs)
+}
+
+func TestSettingsReachTheLayers(t *testing.T) {
+	limits := &options.Limits{}
+	limits.SetHandshakeTimeout(1 * time.Second)
+	limits.SetHeartbeat(2 * time.Second)
+	limits.SetLinger(3 * time.Second)
+	limits.SetMaxMessageSize(4000)
+	limits.SetMaxStreams(5)
+	limits.SetAcceptBacklog(6)
+	limits.SetMaxHandlers(7)
+	limits.SetMemoryBudget(8 << 20)
+	var logged bytes.Buffer
+	limits.SetLogger(slog.New(slog.NewTextHandler(&logged, nil)))
+	methods := []*geminio.MethodRPC{{Method: "m"}}
+	cc, ac, err := (&Common{
+		Limits: limits, LocalMethods: methods, RemoteMethods: []string{"r"}, CheckRemote: true,
+		ReadBufferSize: 10, WriteBufferSize: 20,
+	}).Resolve(geminio.RecipientSide, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 1*time.Second, cc.HandshakeTimeout)
+	assert.Equal(t, 2*time.Second, cc.Heartbeat)
+	assert.Equal(t, 3*time.Second, cc.Linger)
+	assert.EqualValues(t, 4000, cc.Wire2.MaxMessage)
+	assert.EqualValues(t, 5, cc.Wire2.MaxStreams)
+	assert.EqualValues(t, 6, ac.Limits.Backlog)
+	assert.EqualValues(t, 7, cc.Wire2.Handlers)
+	assert.EqualValues(t, 2<<20, cc.Wire2.Large)
+	assert.EqualValues(t, 2<<20, ac.Limits.Windows)
+	assert.Equal(t, methods, ac.LocalMethods)
+	assert.Equal(t, []string{"r"}, ac.RemoteMethods)
+	assert.True(t, ac.CheckRemote)
+	assert.EqualValues(t, 10*bufferUnit, ac.Limits.MaxWindow)
+	assert.Equal(t, 20*bufferUnit, ac.Limits.SendQueue)
+	cc.Log.Error("something")
+	assert.Contains(t, logged.String(), "something")
+}
+
+func TestBufferSizes(t *testing.T) {
+	cc, ac, err := (&Common{Limits: &options.Limits{}, ReadBufferSize: 1}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.EqualValues(t, cc.Wire2.Raw, ac.Limits.MaxWindow, "never less than the first window")
+	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
+	_, ac, err = (&Common{Limits: &options.Limits{}, ReadBufferSize: -5, WriteBufferSize: -5}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.EqualValues(t, maxWindow, ac.Limits.MaxWindow)
+	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
+}
+
+func TestContradictionsAreReported(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		limits options.Limits
+		want   string
+	}{
+		{"message size", options.Limits{MaxMessageSize: -1}, "MaxMessageSize of -1"},
+		{"message size", options.Limits{MaxMessageSize: math.MaxInt32}, "MaxMessageSize of 2147483647"},
+		{"streams", options.Limits{MaxStreams: -2}, "MaxStreams of -2"},
+		{"streams", options.Limits{MaxStreams: math.MaxInt32 + 1}, "MaxStreams of 2147483648"},
+		{"backlog", options.Limits{AcceptBacklog: -3}, "AcceptBacklog of -3"},
+		{"handlers", options.Limits{MaxHandlers: -4}, "MaxHandlers of -4"},
+		{"handshake", options.Limits{HandshakeTimeout: -1}, "HandshakeTimeout of -1ns"},
+		{"heartbeat", options.Limits{Heartbeat: -time.Second}, "Heartbeat of -1s"},
+		{"linger", options.Limits{Linger: -time.Second}, "Linger of -1s"},
+		{"budget", options.Limits{MemoryBudget: -1}, "MemoryBudget of -1"},
+		{"budget for the default message", options.Limits{MemoryBudget: 64 << 20}, "MemoryBudget of 67108864 is too small: messages of 67108864 bytes"},
+		{"budget for many streams", options.Limits{MemoryBudget: 1 << 20, MaxMessageSize: 1000, MaxStreams: 1000}, "1000 streams need"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cc, ac, err := (&Common{Limits: &test.limits}).Resolve(geminio.InitiatorSide, nil)
+			assert.ErrorContains(t, err, test.want)
+			assert.Nil(t, cc)
+			assert.Nil(t, ac)
+		})
+	}
+}
+
+// Whatever the limits, a part of the budget holds the largest message and the
+// first windows of all streams of both sides and of the default one.
+func TestBudget(t *testing.T) {
+	for _, limits := range []options.Limits{
+		{},
+		{MaxStreams: 1},
+		{MaxStreams: 100_000},
+		{MaxStreams: 1_000_000},
+		{MaxMessageSize: 1},
+		{MaxMessageSize: 1 << 30},
+		{MaxMessageSize: math.MaxInt32 - packet.MaxHead},
+		{MaxMessageSize: 1000, MaxStreams: 1, MemoryBudget: 64 << 10},
+		{MaxMessageSize: 1 << 20, MaxStreams: 100, MemoryBudget: 8 << 20},
+		{MemoryBudget: 1 << 40},
+	} {
+		cc, ac, err := (&Common{Limits: &limits}).Resolve(geminio.InitiatorSide, nil)
+		require.NoError(t, err, "%+v", limits)
+		w := cc.Wire2
+		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MaxHead, "%+v", limits)
+		assert.Equal(t, w.Raw, w.Messages)
+		assert.GreaterOrEqual(t, w.Raw, uint32(leastWindow))
+		assert.LessOrEqual(t, w.Raw, uint32(firstWindow))
+		first := uint64(w.Raw) + uint64(w.Messages)
+		assert.LessOrEqual(t, first*(2*uint64(w.MaxStreams)+1), ac.Limits.Windows, "%+v", limits)
+		_, err = packet.AppendConn(nil, packet.Conn{Wire2: &w})
+		require.NoError(t, err)
+		if limits.MemoryBudget > 0 {
+			assert.LessOrEqual(t, ac.Limits.Windows+3*uint64(w.Large), uint64(limits.MemoryBudget), "%+v", limits)
+		}
+	}
+}
+
+// The least budget that is enough is the one that the error names.
+func TestLeastBudget(t *testing.T) {
+	limits := options.Limits{MaxMessageSize: 100_000, MaxStreams: 10}
+	least := parts * (100_000 + packet.MaxHead)
+	limits.MemoryBudget = least
+	_, _, err := (&Common{Limits: &limits}).Resolve(geminio.InitiatorSide, nil)
+	assert.NoError(t, err)
+	limits.MemoryBudget = least - 1
+	_, _, err = (&Common{Limits: &limits}).Resolve(geminio.InitiatorSide, nil)
+	assert.Error(t, err)
+}
+
+func TestTimerAndLogger(t *testing.T) {
+	wheel := timer.NewTimer()
+	defer wheel.Close()
+	cc, _, err := (&Common{Limits: &options.Limits{}, Timer: wheel}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.NotEqual(t, clock.Runtime(), cc.Clock)
+
+	cc, _, err = (&Common{Limits: &options.Limits{}, Log: armlog.DefaultLog}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.NotNil(t, cc.Log)
+}
+
+// noted is a Delegate that notes what it is told.
+type noted struct {
+	*delegate.UnimplementedDelegate
+	calls []string
+}
+
+func (n *noted) ConnOnline(delegate.ConnDescriber) error {
+	n.calls = append(n.calls, "online")
+	return errors.New("no")
+}
+
+func (n *noted) ConnOffline(delegate.ConnDescriber) error {
+	n.calls = append(n.calls, "offline")
+	return nil
+}
+
+func TestDelegateReachesTheLayers(t *testing.T) {
+	n := &noted{}
+	cc, ac, err := (&Common{Limits: &options.Limits{}}).Resolve(geminio.InitiatorSide, n)
+	require.NoError(t, err)
+	assert.EqualError(t, cc.Online(nil), "no")
+	cc.Offline(nil)
+	ac.Hooks.Offline(nil)
+	assert.Equal(t, []string{"online", "offline", "offline"}, n.calls)
+	assert.NotNil(t, ac.Hooks.DialogueOnline)
+	assert.NotNil(t, ac.Hooks.DialogueOffline)
+	assert.NotNil(t, ac.Hooks.RemoteRegistration)
+
+	assert.Nil(t, NotNil((*noted)(nil)), "a typed nil is none")
+	assert.Equal(t, n, NotNil(n))
+}
+
+func TestOverride(t *testing.T) {
+	n := 5
+	Override(&n, 0)
+	assert.Equal(t, 5, n)
+	Override(&n, -1)
+	assert.Equal(t, -1, n)
+	OverrideSize(&n, 0)
+	OverrideSize(&n, -7)
+	assert.Equal(t, -1, n)
+	OverrideSize(&n, 7)
+	assert.Equal(t, 7, n)
+	s := []int{1}
+	OverrideSlice(&s, nil)
+	assert.Equal(t, []int{1}, s)
+	OverrideSlice(&s, []int{})
+	assert.Empty(t, s)
+}
