@@ -121,10 +121,6 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 
 // complete gives the result to who waits for it. The caller has taken p out.
 func (p *pending) complete(resp *response, err error) {
-	s := p.s
-	if p.typ != packet.TypeMessage {
-		s.Answered()
-	}
 	p.resp, p.err = resp, err
 	if p.async == nil {
 		p.done <- struct{}{}
@@ -137,7 +133,7 @@ func (p *pending) complete(resp *response, err error) {
 		}
 		p.async(p)
 	}
-	s.end.settle()
+	p.s.end.settle()
 }
 
 // operation is what a user asks for: to send something and to wait for the
@@ -243,9 +239,6 @@ func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response
 	if gone != nil {
 		if e.pending.takeOut(p.call, p.typ) != nil {
 			e.abandon(s, p.call, p.typ, gone)
-			if p.typ != packet.TypeMessage {
-				s.Answered()
-			}
 			e.pending.recycle(p)
 			e.settle()
 			return nil, gone

@@ -150,6 +150,11 @@ func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, ow
 	if typ == packet.TypeAbandon {
 		return m.peerAbandons(d, call, body)
 	}
+	if typ == packet.TypeResponse || typ == packet.TypeRegistered {
+		m.mu.Lock()
+		d.answered(call)
+		m.mu.Unlock()
+	}
 	err := m.h.Packet(d, typ, call, body, owned)
 	if typ == packet.TypeResponse {
 		d.Release(typ, len(body))

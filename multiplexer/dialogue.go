@@ -57,33 +57,36 @@ type Dialogue struct {
 	meta []byte
 
 	// Sending, life and scheduling; guarded by m.mu.
-	next      [lanes]*Dialogue
-	queued    uint8 // bits of the lanes it waits in
-	state     dialogueState
-	control   control
-	accepted  bool        // the peer said yes
-	fin       bool        // no raw bytes will be added
-	finSent   bool        // and the peer knows
-	closing   bool        // Close: FlagClose is to be sent when all else is
-	closeSent bool        // and was
-	peerGone  bool        // the peer sends nothing more
-	writing   bool        // a Write is under way
-	counted   bool        // in Mux.incoming
-	raw       chunk.Queue // raw bytes that wait
-	lent      []byte      // raw bytes behind them, still the writer's
-	loans     int         // pieces of a batch that are the writer's
-	packets   chunk.Queue // frames of packets that wait
-	popped    uint64      // bytes of them that went, ever
-	large     *outgoing   // large packets that wait, a ring; this is its last
-	lastMsg   *outgoing   // the last of the messages that wait in or behind the ring
-	credit    [packet.StreamClasses]outflow
-	handlers  int    // requests under way
-	largeHeld uint64 // bytes of large messages under way
-	largeOwed uint64 // bytes of large messages to give credit for
-	werr      error  // why writing failed; set once
-	notice    *packet.Notice
-	wcond     *sync.Cond // on m.mu; nil until somebody waits
-	wdeadline *deadline
+	next         [lanes]*Dialogue
+	queued       uint8 // bits of the lanes it waits in
+	state        dialogueState
+	control      control
+	accepted     bool        // the peer said yes
+	fin          bool        // no raw bytes will be added
+	finSent      bool        // and the peer knows
+	closing      bool        // Close: FlagClose is to be sent when all else is
+	closeSent    bool        // and was
+	peerGone     bool        // the peer sends nothing more
+	writing      bool        // a Write is under way
+	counted      bool        // in Mux.incoming
+	raw          chunk.Queue // raw bytes that wait
+	lent         []byte      // raw bytes behind them, still the writer's
+	loans        int         // pieces of a batch that are the writer's
+	packets      chunk.Queue // frames of packets that wait
+	popped       uint64      // bytes of them that went, ever
+	large        *outgoing   // large packets that wait, a ring; this is its last
+	lastMsg      *outgoing   // the last of the messages that wait in or behind the ring
+	credit       [packet.StreamClasses]outflow
+	claims       *claims        // packets that wait for credit; nil if none
+	handlers     uint64         // requests under way
+	requests     map[uint64]int // the large ones: their sizes
+	heldRequests uint64         // and those together
+	heldMessages uint64         // bytes of large messages under way
+	largeOwed    uint64         // bytes of large messages that came, to give credit for
+	werr         error          // why writing failed; set once
+	notice       *packet.Notice
+	wcond        *sync.Cond // on m.mu; nil until somebody waits
+	wdeadline    *deadline
 
 	// Receiving; guarded by rmu.
 	rmu       sync.Mutex
@@ -254,7 +257,7 @@ func (d *Dialogue) Close() error {
 		d.fin, d.closing = true, true
 		m.purge(d)
 		d.failWrite(net.ErrClosed)
-		m.wakeSenders()
+		d.rejectClaims()
 		m.sched.push(d, laneRaw)
 	}
 	m.mu.Unlock()
@@ -280,7 +283,7 @@ func (d *Dialogue) Reset(n packet.Notice) {
 		d.drop()
 		m.purge(d)
 		m.remove(d)
-		m.wakeSenders()
+		d.rejectClaims()
 	}
 	m.mu.Unlock()
 	d.endRead(io.EOF)
@@ -306,7 +309,7 @@ func (d *Dialogue) drop() {
 	for c := d.packets.Pop(); c != nil; c = d.packets.Pop() {
 		for b := c.Bytes(); len(b) > 0; {
 			h, _ := packet.ParseHeader(b, d.m.peer.MaxFrame) // which enqueue wrote
-			d.refund(h.Type, 0)
+			d.refund(h.Type, 0, 0)                           // a small one
 			b = b[packet.HeaderLen+h.Length:]
 		}
 		c.Free()
@@ -314,7 +317,7 @@ func (d *Dialogue) drop() {
 	for d.large != nil {
 		for o := d.unlinkFirst(); o != nil; o = o.then {
 			if o.off == 0 {
-				d.refund(o.typ, o.size())
+				d.refund(o.typ, o.call, o.size())
 			}
 		}
 	}

@@ -84,8 +84,8 @@ type Mux struct {
 	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
 	rxDue     bool                   // some class of rx has something to grant
 	orphaned  uint64                 // bytes of large messages of dialogues that are gone, to give credit for
-	more      chan struct{}          // closed when credit comes; nil if nobody waits
-	fifo      []*ticket              // who waits for credit for large packets
+	starving  []*Dialogue            // those with claims, each once
+	claimed   uint64                 // counts claims
 	backlog   []*Dialogue            // accepted, waiting for AcceptDialogue
 	accepting *sync.Cond             // on mu: waiting for the backlog
 }
@@ -171,6 +171,7 @@ func (m *Mux) Dialogues() []*Dialogue {
 func (m *Mux) GoAway(n packet.Notice) {
 	m.mu.Lock()
 	m.away = true
+	m.main.rejectClaims()
 	m.mu.Unlock()
 	m.c.GoAway(n)
 }

@@ -41,15 +41,19 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 		return &geminio.LimitError{What: typ.String(), Value: uint64(size), Limit: uint64(m.MaxBody()), Err: geminio.ErrTooLarge}
 	}
 	m.mu.Lock()
-	if err := d.admit(typ, size); err != nil {
-		if err != errNoCredit {
-			m.mu.Unlock()
-			return err
+	err := d.ended(typ)
+	if err == nil && !d.admit(typ, size) {
+		err = d.waitCredit(ctx, timeout, typ, size)
+	}
+	if err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	if typ == packet.TypeRequest && m.largeClass(typ, size) != 0 {
+		if d.requests == nil {
+			d.requests = make(map[uint64]int)
 		}
-		if err := d.waitCredit(ctx, timeout, typ, size); err != nil {
-			m.mu.Unlock()
-			return err
-		}
+		d.requests[call] = size
 	}
 	d.enqueue(typ, call, head, data)
 	m.mu.Unlock()
@@ -184,7 +188,7 @@ func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 		return false
 	}
 	if o.off == 0 {
-		d.refund(typ, o.size())
+		d.refund(typ, call, o.size())
 		return true
 	}
 	d.enqueue(packet.TypeAbandon, call, nil, []byte{byte(typ)})

@@ -150,7 +150,7 @@ func (m *Mux) peerCloses(d *Dialogue) {
 		m.purge(d)
 		d.closing = true
 		m.sched.push(d, laneRaw)
-		m.wakeSenders()
+		d.rejectClaims()
 	}
 	if d.closeSent {
 		m.remove(d)
@@ -185,7 +185,7 @@ func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
 	d.drop()
 	m.purge(d)
 	m.remove(d)
-	m.wakeSenders()
+	d.rejectClaims()
 	m.mu.Unlock()
 	m.peerGone(d, first, err)
 	m.c.Kick()
@@ -246,17 +246,18 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 		}
 		if c.Class == packet.ClassRaw {
 			d.wakeWrite()
-			return nil
+		} else {
+			d.serve()
 		}
-	} else {
-		if err := m.tx[c.Class].add(c.Class, c.Amount); err != nil {
-			return err
-		}
-		if d != nil {
-			d.largeHeld -= min(d.largeHeld, uint64(c.Amount))
-		}
+		return nil
 	}
-	m.wakeSenders()
+	if err := m.tx[c.Class].add(c.Class, c.Amount); err != nil {
+		return err
+	}
+	if d != nil {
+		d.heldMessages -= min(d.heldMessages, uint64(c.Amount))
+	}
+	m.serve(c.Class)
 	return nil
 }
 

@@ -64,6 +64,7 @@ func (u *upper) GoAway(n packet.Notice) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	m.away = true
+	m.main.rejectClaims()
 	m.mu.Unlock()
 	m.h.GoAway(n)
 }
@@ -81,6 +82,7 @@ func (u *upper) End(cause error, deliver bool) {
 			closed = append(closed, d)
 		}
 		d.end(io.ErrClosedPipe)
+		d.rejectClaims()
 		all = append(all, d)
 	}
 	clear(m.table)
@@ -90,7 +92,6 @@ func (u *upper) End(cause error, deliver bool) {
 		m.backlog = nil
 	}
 	m.accepting.Broadcast()
-	m.wakeSenders()
 	if !deliver {
 		m.sched, m.refusals, m.rxDue = scheduler{}, nil, false
 	}
