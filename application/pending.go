@@ -17,6 +17,7 @@ type pending struct {
 	call uint64
 	typ  packet.Type
 	s    *Stream
+	sent bool // or at least ready to be; guarded by the table's lock
 
 	// The result, set before done is signaled or async is called.
 	resp *response // of a call that was answered
@@ -101,12 +102,13 @@ func (t *pendingTable) end() {
 	t.over = true
 }
 
-// endStream completes all that waits on a stream that has ended.
+// endStream completes all that was sent on a stream that has ended. What was not
+// fails where it is sent.
 func (t *pendingTable) endStream(s *Stream, cause error) {
 	var all []*pending
 	t.mu.Lock()
 	for call, p := range t.wait {
-		if p.s == s {
+		if p.s == s && p.sent {
 			delete(t.wait, call)
 			all = append(all, p)
 		}
@@ -121,6 +123,7 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 
 // complete gives the result to who waits for it. The caller has taken p out.
 func (p *pending) complete(resp *response, err error) {
+	e := p.s.end // p is somebody else's as soon as it is done
 	p.resp, p.err = resp, err
 	if p.async == nil {
 		p.done <- struct{}{}
@@ -133,7 +136,7 @@ func (p *pending) complete(resp *response, err error) {
 		}
 		p.async(p)
 	}
-	p.s.end.settle()
+	e.settle()
 }
 
 // operation is what a user asks for: to send something and to wait for the
@@ -162,6 +165,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	}
 	err := s.Send(ctx, op.timeout, op.typ, call, head, op.data, others)
 	if err == nil {
+		s.started(p, call, op.typ)
 		return p, nil
 	}
 	taken := e.pending.takeOut(call, op.typ)
@@ -174,6 +178,24 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	}
 	<-p.done
 	return nil, err
+}
+
+// started notes that an operation's packet is ready to be sent, and looks whether
+// it was given up, or its stream has ended, meanwhile.
+func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
+	t := &s.end.pending
+	t.mu.Lock()
+	waits := t.wait[call] == p
+	if waits {
+		p.sent = true
+	}
+	t.mu.Unlock()
+	switch {
+	case !waits && p.async != nil:
+		s.end.abandon(s, call, typ, context.Canceled) // if it was answered, nobody minds
+	case s.closed() != nil && t.takeOut(call, typ) != nil:
+		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: true, Cause: io.EOF})
+	}
 }
 
 // arm lets the context and the timeout end an async operation.

@@ -76,7 +76,9 @@ func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.Loc
 // SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
 // and was not read (the largest window; by default, and for 0, 16 MiB), and what
 // was written and not yet sent (by default 128 KiB).
-func (o *EndOptions) SetBufferSize(read, write int) { o.ReadBufferSize, o.WriteBufferSize = read, write }
+func (o *EndOptions) SetBufferSize(read, write int) {
+	o.ReadBufferSize, o.WriteBufferSize = read, write
+}
 
 // MergeEndOptions returns options that have of each field the last one that is
 // set; of buffer sizes, the last one above 0. Nil entries are skipped, none is

@@ -182,4 +182,3 @@ func resolveLimits(l *options.Limits) error {
 	}
 	return nil
 }
-

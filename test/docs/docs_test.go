@@ -29,6 +29,7 @@ var imports = map[string]string{
 
 var (
 	goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+	comment = regexp.MustCompile(`//.*`)
 	link    = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 )
 
@@ -72,8 +73,9 @@ func TestCode(t *testing.T) {
 func compile(t *testing.T, code string) {
 	var head strings.Builder
 	head.WriteString("package snippets\n\n")
+	used := comment.ReplaceAllString(code, "")
 	for name, path := range imports {
-		if regexp.MustCompile(`\b` + name + `\.[A-Z]`).MatchString(code) {
+		if regexp.MustCompile(`\b` + name + `\.[A-Z]`).MatchString(used) {
 			fmt.Fprintf(&head, "import %s %q\n", name, path)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"io"
 	"math/big"
 	"math/rand/v2"
 	"net"
@@ -248,6 +247,3 @@ func answerAll(s geminio.Messager) error {
 		}
 	}
 }
-
-// drain reads a stream to its end and returns how many bytes there were.
-func drain(s io.Reader) (int64, error) { return io.Copy(io.Discard, s) }
