@@ -46,6 +46,25 @@ func TestInboxWaits(t *testing.T) {
 		cancel()
 		assert.Equal(t, context.Canceled, <-gone)
 
+		// Each of many who wait takes one: who has taken one wakes the next.
+		once := make(chan error, 5)
+		for range cap(once) {
+			go func() {
+				_, err := b.get(t.Context())
+				once <- err
+			}()
+		}
+		synctest.Wait()
+		b.mu.Lock()
+		for i := range cap(once) {
+			b.queue = append(b.queue, &message{id: uint64(i)})
+		}
+		b.mu.Unlock()
+		b.signal()
+		for range cap(once) {
+			assert.NoError(t, <-once)
+		}
+
 		got := make(chan uint64, 10)
 		ends := make(chan error, 10)
 		for range 5 {

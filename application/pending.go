@@ -194,7 +194,8 @@ func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	case !waits && p.async != nil:
 		s.end.abandon(s, call, typ, context.Canceled) // if it was answered, nobody minds
 	case s.closed() != nil && t.takeOut(call, typ) != nil:
-		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: true, Cause: io.EOF})
+		unseen := s.Abandon(typ, call)
+		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: io.EOF})
 	}
 }
 

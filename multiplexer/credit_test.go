@@ -423,7 +423,7 @@ func TestAbandon(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), false))
 			p.want(packet.TypeRequest, more, 1, "it begins")
-			assert.False(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer has seen some")
+			assert.True(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer cannot act on a part")
 			for {
 				head, payload := p.next("what was in the batch, then the end of it")
 				if head.Type == packet.TypeAbandon {

@@ -146,6 +146,9 @@ func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
 			}
 		}
 		clear(buf) // the writer's again
+		m.mu.Lock()
+		assert.EqualValues(t, 1<<30-written, d.credit[packet.ClassRaw].avail, "credit of what was not sent is kept")
+		m.mu.Unlock()
 		got, wrong := 0, 0
 		for got < written {
 			head, payload := p.next("all that was written")
@@ -307,7 +310,9 @@ func TestReadWhileTheStreamEnds(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			near, far := tcpPair(t)
-			ms, _ := newSetup().startPair(t, near, far)
+			s := newSetup()
+			s.local.Raw, s.peer.Raw = 256<<10, 256<<10
+			ms, _ := s.startPair(t, near, far)
 			defer stopPair(ms)
 			for i := range 60 {
 				a, b := openPair(t, ms)
@@ -325,7 +330,7 @@ func TestReadWhileTheStreamEnds(t *testing.T) {
 				})
 				started := make(chan struct{})
 				all.Go(func() {
-					buf, at := make([]byte, 1777), 0
+					buf, at := make([]byte, 177_777), 0
 					for {
 						n, err := b.Read(buf)
 						for _, c := range buf[:n] {

@@ -76,6 +76,7 @@ type Dialogue struct {
 	popped       uint64      // bytes of them that went, ever
 	large        *outgoing   // large packets that wait, a ring; this is its last
 	lastMsg      *outgoing   // the last of the messages that wait in or behind the ring
+	dropped      []asmKey    // packets that waited when the dialogue ended, and will never be sent
 	credit       [packet.StreamClasses]outflow
 	claims       *claims        // packets that wait for credit; nil if none
 	handlers     uint64         // requests under way
@@ -253,11 +254,9 @@ func (d *Dialogue) Close() error {
 	m.mu.Lock()
 	first := d.state == dialogueOpen
 	if first {
-		d.state = dialogueClosed
-		d.fin, d.closing = true, true
+		d.end(net.ErrClosed)
+		d.closing = true
 		m.purge(d)
-		d.failWrite(net.ErrClosed)
-		d.rejectClaims()
 		m.sched.push(d, laneRaw)
 	}
 	m.mu.Unlock()
@@ -283,7 +282,6 @@ func (d *Dialogue) Reset(n packet.Notice) {
 		d.drop()
 		m.purge(d)
 		m.remove(d)
-		d.rejectClaims()
 	}
 	m.mu.Unlock()
 	d.endRead(io.EOF)
@@ -294,11 +292,12 @@ func (d *Dialogue) Reset(n packet.Notice) {
 }
 
 // end ends the sending side. What is ready stays so; the lender gets its bytes
-// back by itself. m.mu is held.
+// back by itself, and who waits for credit is told. m.mu is held.
 func (d *Dialogue) end(err error) {
 	d.state = dialogueClosed
 	d.fin = true
 	d.failWrite(err)
+	d.rejectClaims()
 }
 
 // drop forgets what was ready to be sent; what is lent, its writer takes back.
@@ -309,7 +308,9 @@ func (d *Dialogue) drop() {
 	for c := d.packets.Pop(); c != nil; c = d.packets.Pop() {
 		for b := c.Bytes(); len(b) > 0; {
 			h, _ := packet.ParseHeader(b, d.m.peer.MaxFrame) // which enqueue wrote
-			d.refund(h.Type, 0, 0)                           // a small one
+			f, _ := packet.ParseFragmentHeader(b[packet.HeaderLen:], h)
+			d.refund(h.Type, 0, 0) // a small one
+			d.dropped = append(d.dropped, asmKey{d, h.Type, f.Call})
 			b = b[packet.HeaderLen+h.Length:]
 		}
 		c.Free()
@@ -319,6 +320,7 @@ func (d *Dialogue) drop() {
 			if o.off == 0 {
 				d.refund(o.typ, o.call, o.size())
 			}
+			d.dropped = append(d.dropped, asmKey{d, o.typ, o.call})
 		}
 	}
 	d.lastMsg = nil

@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -178,21 +179,23 @@ func (d *Dialogue) sentAll(o *outgoing) {
 
 // Abandon takes back a large packet that nobody waits for any more: what was not
 // sent will not be, and its data is no longer used. It reports whether the peer
-// has seen nothing of it.
+// cannot have acted on it: also of one that the end of the dialogue has kept from
+// being sent.
 func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o := d.takeOut(typ, call)
-	if o == nil || m.cause != nil {
-		return false
-	}
-	if o.off == 0 {
+	switch {
+	case o == nil:
+		return slices.Contains(d.dropped, asmKey{d, typ, call})
+	case m.cause != nil:
+	case o.off == 0:
 		d.refund(typ, call, o.size())
-		return true
+	default:
+		d.enqueue(packet.TypeAbandon, call, nil, []byte{byte(typ)})
 	}
-	d.enqueue(packet.TypeAbandon, call, nil, []byte{byte(typ)})
-	return false
+	return true
 }
 
 // takeOut finds a packet in the ring, or behind one in it, and takes it out.

@@ -150,7 +150,6 @@ func (m *Mux) peerCloses(d *Dialogue) {
 		m.purge(d)
 		d.closing = true
 		m.sched.push(d, laneRaw)
-		d.rejectClaims()
 	}
 	if d.closeSent {
 		m.remove(d)
@@ -185,7 +184,6 @@ func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
 	d.drop()
 	m.purge(d)
 	m.remove(d)
-	d.rejectClaims()
 	m.mu.Unlock()
 	m.peerGone(d, first, err)
 	m.c.Kick()

@@ -32,7 +32,7 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 }
 
 func (m *Mux) fillConnection(b *conn.Batch) {
-	if m.rxDue {
+	if m.rxDue && m.cause == nil {
 		m.rxDue = false
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {
 			f := &m.rx[class]
@@ -82,7 +82,6 @@ func (u *upper) End(cause error, deliver bool) {
 			closed = append(closed, d)
 		}
 		d.end(io.ErrClosedPipe)
-		d.rejectClaims()
 		all = append(all, d)
 	}
 	clear(m.table)

@@ -48,7 +48,9 @@ const (
 	defaultStreams   = 1024
 	defaultBacklog   = 1024
 	defaultHandlers  = 4096
-	defaultBudget    = 256 << 20
+	// 256 MiB and a little: a quarter has the first windows of the streams of both
+	// sides and of the default one.
+	defaultBudget = parts * 4 * firstWindow * (defaultStreams + 1)
 
 	// firstWindow is what a stream may hold at first, of raw bytes and as much
 	// again of messages; leastWindow where there is not enough budget for that.
