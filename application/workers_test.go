@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// idle returns how many workers wait, and whether the timer runs.
+// state returns how many workers wait, and whether the timer runs.
 func (p *workers) state() (idle int, timer bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,6 +37,13 @@ func callMany(t *testing.T, client *End, block chan struct{}, n int) {
 	synctest.Wait()
 }
 
+// first returns the worker that is the first to be used.
+func (p *workers) first() *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle[len(p.idle)-1]
+}
+
 func TestWorkers(t *testing.T) {
 	for _, test := range []struct{ configured, max int }{{0, idleWorkers}, {3, 3}} {
 		cfg := endConfig()
@@ -56,14 +63,14 @@ func TestWorkers(t *testing.T) {
 			assert.Equal(t, test.max, idle, "of %d", many)
 
 			// One is kept busy; all others go. (A bubble does not end with any left.)
-			kept := server.workers.idle[test.max-1]
+			kept := server.workers.first()
 			for range 20 {
 				time.Sleep(idleTime / 2)
 				callMany(t, client, block, 1)
 			}
 			idle, _ = server.workers.state()
 			assert.Equal(t, 1, idle)
-			assert.Same(t, kept, server.workers.idle[0])
+			assert.Same(t, kept, server.workers.first(), "the one that is used")
 
 			time.Sleep(2*idleTime + time.Millisecond)
 			synctest.Wait()

@@ -286,7 +286,7 @@ func (u *fakeUpper) give(frames ...[]byte) {
 	u.ready = append(u.ready, frames...)
 }
 
-// state returns a copy of what is remembered.
+// seen returns a copy of what is remembered.
 func (u *fakeUpper) seen() (s struct {
 	got     []frame
 	readErr error

@@ -86,11 +86,10 @@ func TestViolationIsBoundedInTime(t *testing.T) {
 	})
 }
 
-// The upper layer's violations are dealt with in the same way.
-func TestViolationOfTheUpperLayer(t *testing.T) {
+// A violation on a connection that is closing already changes nothing.
+func TestViolationWhileClosing(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		// The reading goroutine is the upper layer's; here it is at rest.
-		go c.Close(io.EOF, packet.Notice{})
+		c.Close(io.EOF, packet.Notice{})
 		p.wantNotice(packet.TypeClose, 0, "an end")
 		err := c.Cause()
 		assert.Equal(t, io.EOF, err, "the first cause stays, whatever comes")

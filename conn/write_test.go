@@ -91,7 +91,7 @@ func TestKickAndPushDoNotBlock(t *testing.T) {
 	})
 }
 
-// fill makes frames ready until the socket and everything before it is full.
+// fillUp makes frames ready until the socket and everything before it is full.
 func (u *fakeUpper) fillUp(t *testing.T, c *Conn, frame []byte) (frames int) {
 	t.Helper()
 	for full := 0; full < 3; {

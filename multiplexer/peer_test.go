@@ -308,7 +308,7 @@ func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux,
 	})
 }
 
-// openOn opens a dialogue from one Mux to another, whose handler accepts.
+// openPair opens a dialogue from one Mux to another, whose handler accepts.
 func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
 	t.Helper()
 	near = ms[0].NewDialogue("", nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// readAll reads n bytes.
+// readBytes reads n bytes.
 func readBytes(t *testing.T, d *Dialogue, n int) {
 	t.Helper()
 	for buf := make([]byte, n); n > 0; {

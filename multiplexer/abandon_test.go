@@ -1,0 +1,136 @@
+package multiplexer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+func TestAbandon(t *testing.T) {
+	t.Run("before anything was sent", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			blockWriter(t, m)
+			handlers, large := m.tx[packet.ClassHandlers].avail, m.tx[packet.ClassLargeRequests].avail
+			for i := range uint64(5) {
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), false))
+			}
+			for i := range uint64(5) {
+				assert.True(t, d.Abandon(packet.TypeRequest, i), "the peer has seen nothing")
+				assert.False(t, d.Abandon(packet.TypeRequest, i), "it is gone")
+			}
+			m.mu.Lock()
+			assert.Equal(t, handlers, m.tx[packet.ClassHandlers].avail)
+			assert.Equal(t, large, m.tx[packet.ClassLargeRequests].avail)
+			assert.Zero(t, d.handlers, "requests under way")
+			m.mu.Unlock()
+			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, false), "others can be sent")
+			call, _ := p.wantPacket(packet.TypeRequest, 1, "a later one")
+			assert.EqualValues(t, 9, call)
+		})
+	})
+	t.Run("in the middle", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), false))
+			p.want(packet.TypeRequest, more, 1, "it begins")
+			assert.True(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer cannot act on a part")
+			for {
+				head, payload := p.next("what was in the batch, then the end of it")
+				if head.Type == packet.TypeAbandon {
+					assert.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 5, byte(packet.TypeRequest)}, payload)
+					break
+				}
+				assert.Equal(t, more|next, head.Flags)
+			}
+			p.wantIdle("nothing more of it")
+		})
+	})
+	t.Run("of messages in a row", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			blockWriter(t, m)
+			for i := range uint64(6) {
+				size := 100
+				if i%2 == 0 {
+					size = 50000
+				}
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, i, nil, make([]byte, size), false))
+			}
+			for _, i := range []uint64{0, 3, 5} {
+				d.Abandon(packet.TypeMessage, i)
+			}
+			require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 6, nil, nil, false))
+			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			for _, want := range []uint64{1, 2, 4, 6} {
+				call, _ := p.wantPacket(packet.TypeMessage, 1, "those that were not taken back")
+				assert.Equal(t, want, call)
+			}
+		})
+	})
+}
+
+// blockWriter has the writer wait for a peer that does not read.
+func blockWriter(t *testing.T, m *Mux) {
+	t.Helper()
+	_, err := m.Main().Write([]byte{1})
+	require.NoError(t, err)
+	synctest.Wait()
+}
+
+// Credit of the connection that was taken for what is never sent is not lost
+// with its stream.
+func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+	}{
+		{"the peer closes", func(p *peer, d *Dialogue) {
+			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "the peer closes")
+		}},
+		{"the peer resets", func(p *peer, d *Dialogue) {
+			p.writeNotice(packet.TypeReset, d.id, 1, "", "the peer resets")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := openFrom(t, m, p, 3)
+				before := m.tx
+				blockWriter(t, m)
+				for i, typ := range []packet.Type{packet.TypeRequest, packet.TypeResponse, packet.TypeMessage} {
+					require.NoError(t, d.Send(t.Context(), 0, typ, uint64(i), nil, make([]byte, 50000), false))
+				}
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, 7, nil, nil, false))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRegister, 8, nil, nil, false))
+				test.end(p, d)
+				synctest.Wait()
+				p.want(packet.TypeData, 0, 1, "what blocked the writer")
+				// What is sent all the same, the peer gives credit for.
+				var back [packet.Classes]uint64
+				for {
+					p.nc.SetReadDeadline(time.Now().Add(time.Second))
+					head, payload, err := p.read()
+					if err != nil {
+						break
+					}
+					if head.Type == packet.TypeRequest || head.Type == packet.TypeRegister {
+						back[packet.ClassHandlers]++
+					}
+					if size := len(payload) - 8; size > m.smallTx && head.Type.Fragmented() {
+						back[largeClassOf(head.Type)] += uint64(size)
+					}
+				}
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				for class := packet.ClassHandlers; class < packet.Classes; class++ {
+					assert.Equal(t, before[class].avail, m.tx[class].avail+back[class], class)
+				}
+			})
+		})
+	}
+}
