@@ -69,7 +69,7 @@ func TestContextDeadline(t *testing.T) {
 		c = newContext(3 * time.Second)
 		time.Sleep(3*time.Second - 1)
 		assert.NoError(t, c.Err())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.Nil(t, c.timer)
 		assert.Equal(t, context.DeadlineExceeded, c.Err())
 		<-c.Done()

@@ -1,6 +1,10 @@
 package options
 
-import "time"
+import (
+	"time"
+
+	"github.com/singchia/geminio/internal/merge"
+)
 
 // CallOptions are the options of Call and CallAsync.
 type CallOptions struct {
@@ -24,15 +28,4 @@ func (opt *CallOptions) SetTimeout(timeout time.Duration) {
 // MergeCallOptions combines opts into a new value, never nil: nil entries are
 // skipped, and of a field set more than once the last one counts. The entries
 // are not changed.
-func MergeCallOptions(opts ...*CallOptions) *CallOptions {
-	merged := &CallOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Timeout != nil {
-			merged.Timeout = opt.Timeout
-		}
-	}
-	return merged
-}
+func MergeCallOptions(opts ...*CallOptions) *CallOptions { return merge.Merge(opts...) }

@@ -1,5 +1,7 @@
 package options
 
+import "github.com/singchia/geminio/internal/merge"
+
 // HijackOptions are the options of Hijack. Without a pattern every call is
 // hijacked.
 type HijackOptions struct {
@@ -27,18 +29,4 @@ func (opt *HijackOptions) SetMatch(match bool, pattern string) {
 // MergeHijackOptions combines opts into a new value, never nil: nil entries are
 // skipped, and of a field set more than once the last one counts. The entries
 // are not changed.
-func MergeHijackOptions(opts ...*HijackOptions) *HijackOptions {
-	merged := &HijackOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Match != nil {
-			merged.Match = opt.Match
-		}
-		if opt.Pattern != nil {
-			merged.Pattern = opt.Pattern
-		}
-	}
-	return merged
-}
+func MergeHijackOptions(opts ...*HijackOptions) *HijackOptions { return merge.Merge(opts...) }

@@ -3,6 +3,8 @@ package options
 import (
 	"log/slog"
 	"time"
+
+	"github.com/singchia/geminio/internal/merge"
 )
 
 // Limits are what an End allows itself and its peer. The options of client and
@@ -78,30 +80,4 @@ func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
 
 // MergeLimits returns a value that has of each field the last one that is not
 // zero. Nil entries are skipped.
-func MergeLimits(limits ...*Limits) *Limits {
-	m := &Limits{}
-	for _, l := range limits {
-		if l == nil {
-			continue
-		}
-		override(&m.HandshakeTimeout, l.HandshakeTimeout)
-		override(&m.Heartbeat, l.Heartbeat)
-		override(&m.Linger, l.Linger)
-		override(&m.MaxMessageSize, l.MaxMessageSize)
-		override(&m.MaxStreams, l.MaxStreams)
-		override(&m.AcceptBacklog, l.AcceptBacklog)
-		override(&m.MaxHandlers, l.MaxHandlers)
-		override(&m.MaxHandlerBytes, l.MaxHandlerBytes)
-		override(&m.MemoryBudget, l.MemoryBudget)
-		override(&m.Logger, l.Logger)
-	}
-	return m
-}
-
-// override sets *dst unless v is zero.
-func override[T comparable](dst *T, v T) {
-	var zero T
-	if v != zero {
-		*dst = v
-	}
-}
+func MergeLimits(limits ...*Limits) *Limits { return merge.Merge(limits...) }

@@ -1,5 +1,7 @@
 package options
 
+import "github.com/singchia/geminio/internal/merge"
+
 // NewMessageOptions are the options of NewMessage.
 type NewMessageOptions struct {
 	// Custom is the metadata that travels beside the message's data; nil means
@@ -36,20 +38,5 @@ func (opt *NewMessageOptions) SetTopic(topic string) {
 // are skipped, and of a field set more than once the last one counts. The
 // entries are not changed; the result shares their byte slices.
 func MergeNewMessageOptions(opts ...*NewMessageOptions) *NewMessageOptions {
-	merged := &NewMessageOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Custom != nil {
-			merged.Custom = opt.Custom
-		}
-		if opt.Cnss != nil {
-			merged.Cnss = opt.Cnss
-		}
-		if opt.Topic != nil {
-			merged.Topic = opt.Topic
-		}
-	}
-	return merged
+	return merge.Merge(opts...)
 }

@@ -1,6 +1,10 @@
 package options
 
-import "time"
+import (
+	"time"
+
+	"github.com/singchia/geminio/internal/merge"
+)
 
 // PublishOptions are the options of Publish and PublishAsync.
 type PublishOptions struct {
@@ -24,15 +28,4 @@ func (opt *PublishOptions) SetTimeout(timeout time.Duration) {
 // MergePublishOptions combines opts into a new value, never nil: nil entries are
 // skipped, and of a field set more than once the last one counts. The entries
 // are not changed.
-func MergePublishOptions(opts ...*PublishOptions) *PublishOptions {
-	merged := &PublishOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Timeout != nil {
-			merged.Timeout = opt.Timeout
-		}
-	}
-	return merged
-}
+func MergePublishOptions(opts ...*PublishOptions) *PublishOptions { return merge.Merge(opts...) }

@@ -1,5 +1,7 @@
 package options
 
+import "github.com/singchia/geminio/internal/merge"
+
 // NewRequestOptions are the options of NewRequest.
 type NewRequestOptions struct {
 	// Custom is the metadata that travels beside the request's data; nil means
@@ -22,14 +24,5 @@ func (opt *NewRequestOptions) SetCustom(custom []byte) {
 // are skipped, and of a field set more than once the last one counts. The
 // entries are not changed; the result shares their byte slices.
 func MergeNewRequestOptions(opts ...*NewRequestOptions) *NewRequestOptions {
-	merged := &NewRequestOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Custom != nil {
-			merged.Custom = opt.Custom
-		}
-	}
-	return merged
+	return merge.Merge(opts...)
 }

@@ -1,5 +1,7 @@
 package options
 
+import "github.com/singchia/geminio/internal/merge"
+
 // OpenStreamOptions are the options of OpenStream.
 type OpenStreamOptions struct {
 	// Meta is the opener's description of the stream, seen on both sides; nil
@@ -30,17 +32,5 @@ func (opt *OpenStreamOptions) SetPeer(peer string) {
 // are skipped, and of a field set more than once the last one counts. The
 // entries are not changed; the result shares their byte slices.
 func MergeOpenStreamOptions(opts ...*OpenStreamOptions) *OpenStreamOptions {
-	merged := &OpenStreamOptions{}
-	for _, opt := range opts {
-		if opt == nil {
-			continue
-		}
-		if opt.Meta != nil {
-			merged.Meta = opt.Meta
-		}
-		if opt.Peer != nil {
-			merged.Peer = opt.Peer
-		}
-	}
-	return merged
+	return merge.Merge(opts...)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/merge"
 	"github.com/singchia/geminio/internal/setup"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -26,8 +27,8 @@ type EndOptions struct {
 	RemoteMethods     []string
 	RemoteMethodCheck bool
 	LocalMethods      []*geminio.MethodRPC
-	ReadBufferSize    int
-	WriteBufferSize   int
+	ReadBufferSize    int `merge:"positive"`
+	WriteBufferSize   int `merge:"positive"`
 	AcceptStreamFunc  func(geminio.Stream)
 	ClosedStreamFunc  func(geminio.Stream)
 
@@ -89,33 +90,7 @@ func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStrea
 // MergeEndOptions returns options that have of each field the last one that is
 // set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
 // changed.
-func MergeEndOptions(opts ...*EndOptions) *EndOptions {
-	m := NewEndOptions()
-	for _, o := range opts {
-		if o == nil {
-			continue
-		}
-		setup.Override(&m.Timer, o.Timer)
-		setup.Override(&m.TimerOwner, o.TimerOwner)
-		setup.Override(&m.PacketFactory, o.PacketFactory)
-		setup.Override(&m.Log, o.Log)
-		setup.Override(&m.Delegate, o.Delegate)
-		setup.Override(&m.ClientID, o.ClientID)
-		setup.OverrideSlice(&m.RemoteMethods, o.RemoteMethods)
-		setup.Override(&m.RemoteMethodCheck, o.RemoteMethodCheck)
-		setup.OverrideSlice(&m.LocalMethods, o.LocalMethods)
-		setup.OverrideSize(&m.ReadBufferSize, o.ReadBufferSize)
-		setup.OverrideSize(&m.WriteBufferSize, o.WriteBufferSize)
-		if o.AcceptStreamFunc != nil {
-			m.AcceptStreamFunc = o.AcceptStreamFunc
-		}
-		if o.ClosedStreamFunc != nil {
-			m.ClosedStreamFunc = o.ClosedStreamFunc
-		}
-		m.Limits = *options.MergeLimits(&m.Limits, &o.Limits)
-	}
-	return m
-}
+func MergeEndOptions(opts ...*EndOptions) *EndOptions { return merge.Merge(opts...) }
 
 // resolve makes the configurations of the layers.
 func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {

@@ -219,21 +219,3 @@ func TestDelegateReachesTheLayers(t *testing.T) {
 	assert.Nil(t, NotNil((*noted)(nil)), "a typed nil is none")
 	assert.Equal(t, n, NotNil(n))
 }
-
-func TestOverride(t *testing.T) {
-	n := 5
-	Override(&n, 0)
-	assert.Equal(t, 5, n)
-	Override(&n, -1)
-	assert.Equal(t, -1, n)
-	OverrideSize(&n, 0)
-	OverrideSize(&n, -7)
-	assert.Equal(t, -1, n)
-	OverrideSize(&n, 7)
-	assert.Equal(t, 7, n)
-	s := []int{1}
-	OverrideSlice(&s, nil)
-	assert.Equal(t, []int{1}, s)
-	OverrideSlice(&s, []int{})
-	assert.Empty(t, s)
-}

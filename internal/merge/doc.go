@@ -1,0 +1,2 @@
+// Package merge combines option structs.
+package merge
