@@ -15,7 +15,7 @@ func TestInboxKeepsOrder(t *testing.T) {
 	b := newInbox(false)
 	n := 0
 	for i := range 100 {
-		b.put(&message{id: uint64(i)}, []byte(fmt.Sprint("topic ", i/10)))
+		b.put(&message{id: uint64(i)}, fmt.Append(nil, "topic ", i/10))
 		if i%3 == 0 {
 			m, err := b.get(t.Context())
 			require.NoError(t, err)
