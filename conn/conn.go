@@ -25,6 +25,8 @@ type Upper interface {
 	// Beat is called for every heartbeat of the peer that is answered, by the
 	// reading goroutine.
 	Beat()
+	// Sweep is called at each heartbeat of this side.
+	Sweep()
 	// GoAway is called when the peer wants no new work, by the reading goroutine.
 	GoAway(packet.Notice)
 	// End is called once, when the connection stops being of use: on leaving
@@ -181,6 +183,7 @@ func (c *Conn) onBeat() {
 	}
 	c.mu.Unlock()
 	if ping {
+		c.upper.Sweep()
 		c.Kick()
 	}
 }

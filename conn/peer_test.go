@@ -319,6 +319,8 @@ func (u *fakeUpper) Fill(b *Batch) bool {
 
 func (u *fakeUpper) Idle() {}
 
+func (u *fakeUpper) Sweep() {}
+
 func (u *fakeUpper) Beat() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -67,6 +67,7 @@ type Dialogue struct {
 	closing      bool        // Close: FlagClose is to be sent when all else is
 	closeSent    bool        // and was
 	peerGone     bool        // the peer sends nothing more
+	overdue      bool        // closeSent already at the last heartbeat
 	writing      bool        // a Write is under way
 	counted      bool        // in Mux.incoming
 	raw          chunk.Queue // raw bytes that wait

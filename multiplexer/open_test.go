@@ -345,3 +345,35 @@ func TestAddressesAndIDs(t *testing.T) {
 	p.nc.Close()
 	<-m.c.Done()
 }
+
+// A peer that never answers a Close does not keep its stream's place for ever.
+func TestUnansweredCloseIsForgotten(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		m.mu.Lock()
+		before := m.windows
+		m.mu.Unlock()
+		d := openTo(t, m, p)
+		require.NoError(t, d.Close())
+		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, d.id, "closed")
+		go io.Copy(io.Discard, p.nc)
+		p.nc.SetReadDeadline(time.Time{})
+		start := time.Now()
+		gone := func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.table[d.id] == nil
+		}
+		for !gone() {
+			p.write(packet.AppendPing(nil, packet.TypePong, 0), "alive, but silent about the stream")
+			time.Sleep(time.Minute)
+		}
+		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
+		m.mu.Lock()
+		assert.Equal(t, before, m.windows, "what it took of the budget is free again")
+		assert.Zero(t, m.opened)
+		m.mu.Unlock()
+		p.writeData(d.id, 0, 100, "late")
+		synctest.Wait()
+		assert.NoError(t, m.c.Cause())
+	})
+}

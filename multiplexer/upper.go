@@ -59,6 +59,21 @@ func (u *upper) Idle() { (*Mux)(u).wakeLate() }
 // Beat implements conn.Upper.
 func (u *upper) Beat() { u.h.Beat() }
 
+// Sweep implements conn.Upper: dialogues whose peer has left our Close unanswered
+// for a whole heartbeat are taken out. What it may still send for them is ignored,
+// as it is for all that were open once.
+func (u *upper) Sweep() {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.table {
+		if d.closeSent && d.overdue {
+			m.remove(d)
+		}
+		d.overdue = d.closeSent
+	}
+}
+
 // GoAway implements conn.Upper.
 func (u *upper) GoAway(n packet.Notice) {
 	m := (*Mux)(u)
