@@ -161,6 +161,9 @@ func (a *Answer) Append(b []byte) []byte {
 // ParseAnswer parses the body of a packet of type t.
 func ParseAnswer(t Type, b []byte) (Answer, error) {
 	r := reader{b: b}
+	if len(b) > answerLen+MaxAnswer {
+		return Answer{}, tooLarge(t.String(), uint64(len(b)), answerLen+MaxAnswer)
+	}
 	a := Answer{Code: r.u32(), Text: string(r.rest())}
 	return a, r.err(t.String(), len(b))
 }
