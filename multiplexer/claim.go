@@ -240,7 +240,7 @@ func (d *Dialogue) fed() {
 // serve gives credit of a class of the connection to those who wait for it. m.mu
 // is held.
 func (m *Mux) serve(class packet.Class) {
-	if len(m.starving) == 0 {
+	if len(m.starving) == 0 || m.cause != nil {
 		return
 	}
 	for kind := range claimKinds {
@@ -291,10 +291,11 @@ func (d *Dialogue) serveKind(kind int) {
 }
 
 // rejectClaims settles the claims that cannot get their credit any more: all of a
-// dialogue that has ended, those of new work on a connection that drains. m.mu is
-// held.
+// dialogue that has ended, those of new work on a connection that drains. Others
+// may have waited behind them. m.mu is held.
 func (d *Dialogue) rejectClaims() {
 	for kind := range claimKinds {
+		rejected := false
 		for d.claims != nil && len(d.claims[kind]) > 0 {
 			err := d.ended(d.claims[kind][0].typ)
 			if err == nil {
@@ -304,6 +305,10 @@ func (d *Dialogue) rejectClaims() {
 				err = &geminio.InterruptedError{Cause: err}
 			}
 			d.settle(kind, err)
+			rejected = true
+		}
+		if rejected {
+			d.m.serve(classOf[kind])
 		}
 	}
 }

@@ -409,3 +409,28 @@ func TestSendAfterTheEnd(t *testing.T) {
 		assert.False(t, errors.As(io.EOF, &interrupted))
 	})
 }
+
+// Who waits only behind somebody else goes when that one's stream ends.
+func TestTheEndOfAStreamLetsOthersGo(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		first, second := openTo(t, m, p), openTo(t, m, p)
+		go io.Copy(io.Discard, p.nc)
+		p.nc.SetReadDeadline(time.Time{})
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 55000), false))
+		large := sendOn(first, t.Context(), packet.TypeResponse, 2, 50000)
+		assert.True(t, blocked(large), "there is not enough")
+		small := sendOn(second, t.Context(), packet.TypeResponse, 3, 4000)
+		assert.True(t, blocked(small), "there is enough, but somebody came first")
+		require.NoError(t, first.Close())
+		assert.ErrorIs(t, <-large, geminio.ErrNotExecuted)
+		synctest.Wait()
+		select {
+		case err := <-small:
+			assert.NoError(t, err)
+		default:
+			t.Error("nobody is in front any more")
+		}
+	})
+}
