@@ -57,7 +57,6 @@ type End struct {
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
 	unanswered atomic.Int64 // messages that came and have no answer yet
-	answering  atomic.Int64 // responses and answers that are being made ready to be sent
 	draining   atomic.Bool  // Shutdown waits for quiet
 
 	mu    sync.Mutex
@@ -177,9 +176,6 @@ func (e *End) Close() error {
 	return nil
 }
 
-// CloseWrite ends the raw bytes of the default stream; everything else goes on.
-func (e *End) CloseWrite() error { return e.Stream.CloseWrite() }
-
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
 // calls, messages and streams that are under way have ended, and closes the End.
 // When ctx is done before, it closes the End at once and returns ctx's error.
@@ -213,7 +209,7 @@ func (e *End) settle() {
 	if !e.draining.Load() {
 		return
 	}
-	if e.pending.empty() && e.serving.empty() && e.unanswered.Load() == 0 && e.answering.Load() == 0 && e.mux.Idle() {
+	if e.pending.empty() && e.serving.len() == 0 && e.unanswered.Load() == 0 && e.mux.Idle() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		select {

@@ -52,7 +52,8 @@ func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 func (m *message) Done() error { return m.answer(packet.Answer{}) }
 
 // Error tells the publisher that the message could not be dealt with, and why:
-// Publish returns the text, of which at most 1000 bytes travel. Otherwise it is like Done; a nil err is Done.
+// Publish returns the text, of which at most 1000 bytes travel. Otherwise it is
+// like Done; a nil err is Done.
 func (m *message) Error(err error) error {
 	if err == nil {
 		return m.Done()
@@ -68,8 +69,7 @@ func (m *message) answer(a packet.Answer) error {
 		return geminio.ErrAnswered
 	}
 	e := m.s.end
-	e.answering.Add(1) // Shutdown waits for the answer too
-	others := e.unanswered.Add(-1) > 0
+	others := e.unanswered.Load() > 1
 	var room [64]byte
 	var err error
 	if body := a.Append(room[:0]); others {
@@ -77,7 +77,7 @@ func (m *message) answer(a packet.Answer) error {
 	} else {
 		err = m.s.Send(context.Background(), 0, packet.TypeAck, m.call, body, nil, false)
 	}
-	e.answering.Add(-1)
+	e.unanswered.Add(-1) // not sooner: Shutdown waits for the answer too
 	e.settle()
 	return err
 }

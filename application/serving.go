@@ -44,18 +44,18 @@ func (t *servingTable) add(v *serving) bool {
 	return true
 }
 
-// remove removes v and tells whether there are others.
-func (t *servingTable) remove(v *serving) (others bool) {
+// remove removes v.
+func (t *servingTable) remove(v *serving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.all, v.call)
-	return len(t.all) > 0
 }
 
-func (t *servingTable) empty() bool {
+// len returns how many there are.
+func (t *servingTable) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.all) == 0
+	return len(t.all)
 }
 
 // cancel ends the context of the handler of a call that nobody waits for.
@@ -142,13 +142,12 @@ func (v *serving) run() {
 func (v *serving) done(code geminio.Code, err error) {
 	e := v.s.end
 	v.ctx.end(context.Canceled)
-	e.answering.Add(1) // Shutdown waits for the response too
-	others := e.serving.remove(v)
+	others := e.serving.len() > 1
 	if err != nil {
 		v.resp = response{err: err}
 	}
 	v.s.respond(v.call, &v.resp, code, others)
-	e.answering.Add(-1)
+	e.serving.remove(v) // not sooner: Shutdown waits for the response too
 	v.s.Release(packet.TypeRequest, v.size)
 	e.settle()
 }

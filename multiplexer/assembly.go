@@ -191,7 +191,7 @@ func (m *Mux) purge(d *Dialogue) {
 	for key, a := range m.asm {
 		if key.d == d {
 			delete(m.asm, key)
-			d.releaseLocked(a.typ, a.total, true)
+			d.releaseLocked(a.typ, a.total)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (d *Dialogue) admit(typ packet.Type, size int) bool {
 	if kind < 0 {
 		return true
 	}
-	if d.claims != nil && len(d.claims[kind]) > 0 || d.m.reserved(kind) {
+	if d.claims != nil && len(d.claims[kind]) > 0 || d.m.first(kind) != nil {
 		return false
 	}
 	return d.take(typ, size)
@@ -138,9 +138,18 @@ func fair(n, avail uint64, held *uint64) bool {
 	return n <= avail && (held == nil || *held == 0 || *held <= 3*(avail-n)+2)
 }
 
-// largeClass is the class from which a packet needs credit for its size, or 0.
+// largeClass is the class from which a packet of this side needs credit for its
+// size, or 0.
 func (m *Mux) largeClass(typ packet.Type, size int) packet.Class {
 	if size <= m.smallTx {
+		return 0
+	}
+	return largeClassOf(typ)
+}
+
+// peersLargeClass is the same for a packet of the peer.
+func (m *Mux) peersLargeClass(typ packet.Type, size int) packet.Class {
+	if size <= m.smallRx {
 		return 0
 	}
 	return largeClassOf(typ)
@@ -162,16 +171,14 @@ func usesHandler(typ packet.Type) bool {
 	return typ == packet.TypeRequest || typ == packet.TypeRegister
 }
 
-// reserved tells whether what there is of a class is kept for somebody who
-// waits: for a large packet, which smaller ones could overtake for ever. Who waits
-// because his own dialogue holds some already does not keep others waiting.
-func (m *Mux) reserved(kind int) bool {
-	return kind >= claimLargeRequest && kind != claimMessage && m.first(kind) != nil
-}
-
-// first returns the dialogue whose claim of that kind is the oldest, of those
-// that hold nothing of its class.
+// first returns for whom what there is of a class is kept: for the oldest of the
+// large packets that wait, which smaller ones could overtake for ever. Who waits
+// because his own dialogue holds some already does not keep others waiting. It
+// returns nil if it is kept for nobody.
 func (m *Mux) first(kind int) (first *Dialogue) {
+	if kind == claimRequest || kind == claimMessage {
+		return nil
+	}
 	for _, d := range m.starving {
 		if len(d.claims[kind]) == 0 {
 			continue
@@ -248,7 +255,7 @@ func (m *Mux) serve(class packet.Class) {
 		if classOf[kind] != class && (kind != claimLargeRequest || class != packet.ClassHandlers) {
 			continue
 		}
-		if m.reserved(kind) && !m.serveFirst(kind) {
+		if !m.serveFirst(kind) {
 			continue
 		}
 		for _, d := range slices.Clone(m.starving) {
@@ -257,8 +264,8 @@ func (m *Mux) serve(class packet.Class) {
 	}
 }
 
-// serveFirst serves those for whom the class is reserved. It reports whether
-// there are none left.
+// serveFirst serves those for whom the class is kept. It reports whether there are
+// none left.
 func (m *Mux) serveFirst(kind int) bool {
 	for d := m.first(kind); d != nil; d = m.first(kind) {
 		if c := d.claims[kind][0]; !d.take(c.typ, c.size) {
@@ -275,7 +282,7 @@ func (d *Dialogue) serve() {
 		if d.claims == nil {
 			return
 		}
-		if first := d.m.first(kind); !(d.m.reserved(kind) && first != d) {
+		if first := d.m.first(kind); first == nil || first == d {
 			d.serveKind(kind)
 		}
 	}

@@ -34,13 +34,13 @@ func (d *Dialogue) answered(call uint64) {
 // receive counts a packet that arrives against the peer's credit.
 func (d *Dialogue) receive(typ packet.Type, size int) error {
 	m := d.m
-	large := size > m.smallRx && largeClassOf(typ) != 0
-	if typ == packet.TypeMessage && !large {
+	large := m.peersLargeClass(typ, size)
+	if typ == packet.TypeMessage && large == 0 {
 		d.rmu.Lock()
 		defer d.rmu.Unlock()
 		return d.rx[packet.ClassMessages].receive(packet.ClassMessages, uint64(size+messageOverhead))
 	}
-	if !large && !usesHandler(typ) {
+	if large == 0 && !usesHandler(typ) {
 		return nil
 	}
 	m.mu.Lock()
@@ -50,9 +50,8 @@ func (d *Dialogue) receive(typ packet.Type, size int) error {
 			return err
 		}
 	}
-	if large {
-		class := largeClassOf(typ)
-		return m.rx[class].receive(class, uint64(size))
+	if large != 0 {
+		return m.rx[large].receive(large, uint64(size))
 	}
 	return nil
 }
@@ -62,12 +61,11 @@ func (d *Dialogue) receive(typ packet.Type, size int) error {
 // size is that of the body.
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
-	large := size > m.smallRx && largeClassOf(typ) != 0
-	if typ != packet.TypeMessage && !usesHandler(typ) && !large {
+	if typ != packet.TypeMessage && !usesHandler(typ) && m.peersLargeClass(typ, size) == 0 {
 		return
 	}
 	m.mu.Lock()
-	due := d.releaseLocked(typ, size, large)
+	due := d.releaseLocked(typ, size)
 	m.mu.Unlock()
 	if due {
 		m.c.Kick()
@@ -76,10 +74,11 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 
 // releaseLocked is Release with m.mu held. It reports whether there is something
 // to write.
-func (d *Dialogue) releaseLocked(typ packet.Type, size int, large bool) (due bool) {
+func (d *Dialogue) releaseLocked(typ packet.Type, size int) (due bool) {
 	m := d.m
+	large := m.peersLargeClass(typ, size)
 	switch {
-	case typ == packet.TypeMessage && !large:
+	case typ == packet.TypeMessage && large == 0:
 		return d.release(packet.ClassMessages, uint64(size+messageOverhead))
 	case typ == packet.TypeMessage && d.state == dialogueOpen:
 		m.rx[packet.ClassLargeMessages].release(uint64(size))
@@ -87,8 +86,8 @@ func (d *Dialogue) releaseLocked(typ packet.Type, size int, large bool) (due boo
 		m.signal(d, ctlLarge)
 		return true
 	}
-	if large {
-		m.rx[largeClassOf(typ)].release(uint64(size))
+	if large != 0 {
+		m.rx[large].release(uint64(size))
 		if typ == packet.TypeMessage {
 			m.orphaned += uint64(size)
 		}

@@ -30,11 +30,12 @@ func (o *outgoing) size() int { return len(o.head) + len(o.data) }
 
 // Send makes a packet ready, with head and data as its body. It waits for the
 // credit that the packet needs, at most until ctx is done or the timeout, if it
-// is not 0, is over, and returns the context's error then. Small bodies are copied; of large ones the data is used until they
-// are sent, so it must not change. With gather set, others who are about to send
-// are let go first. Its error is io.EOF when the dialogue or the connection has
-// ended (a *geminio.InterruptedError if that came while it waited), geminio.ErrGoingAway for new work on a connection that is draining, or
-// a *geminio.LimitError.
+// is not 0, is over, and returns the context's error then. Small bodies are
+// copied; of large ones the data is used until they are sent, so it must not
+// change. With gather set, others who are about to send are let go first. Its
+// error is io.EOF when the dialogue or the connection has ended (a
+// *geminio.InterruptedError if that came while it waited), geminio.ErrGoingAway
+// for new work on a connection that is draining, or a *geminio.LimitError.
 func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, gather bool) error {
 	m := d.m
 	size := len(head) + len(data)
