@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Program is one command: its flags, its log and where it writes. It belongs to
+// one goroutine; Log, once Main has set it, may be used by all.
+type Program struct {
+	Name   string
+	Flags  *flag.FlagSet
+	Log    *slog.Logger // set by Main, from the flag -v
+	Stdout io.Writer
+	Stderr io.Writer
+
+	usage string
+	level slog.Level
+}
+
+// New makes a program. The usage is what -h prints before the flags.
+func New(name, usage string) *Program {
+	p := &Program{Name: name, Stdout: os.Stdout, Stderr: os.Stderr, usage: usage}
+	p.Flags = flag.NewFlagSet(name, flag.ContinueOnError)
+	p.Flags.SetOutput(io.Discard) // Main prints the error
+	p.Flags.Usage = func() {}
+	p.Flags.TextVar(&p.level, "v", slog.LevelWarn, "log from `LEVEL` on: debug, info, warn or error")
+	return p
+}
+
+// UsageError is an error of the command line: Main then exits with 2.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// Main parses args, runs do, and returns the exit code: 0 when all went well, 1
+// when do failed, 2 when the command line makes no sense. The context of do ends
+// on SIGINT or SIGTERM; a second signal ends the process at once.
+func (p *Program) Main(args []string, do func(context.Context) error) int {
+	switch err := p.Flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(p.Stdout, p.usage+"\nFlags:\n")
+		p.Flags.SetOutput(p.Stdout)
+		p.Flags.PrintDefaults()
+		return 0
+	case err != nil:
+		return p.fail(&UsageError{err.Error()})
+	}
+	p.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: p.level}))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the next signal is no longer caught
+	if err := do(ctx); err != nil {
+		return p.fail(err)
+	}
+	return 0
+}
+
+func (p *Program) fail(err error) int {
+	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(p.Stderr, "%s -h explains the flags.\n", p.Name)
+		return 2
+	}
+	return 1
+}
