@@ -45,6 +45,12 @@ var (
 	ErrVersion = errors.New("wire version not supported")
 	// ErrHandshakeTimeout ends a connection whose handshake took too long.
 	ErrHandshakeTimeout = errors.New("handshake timeout")
+	// ErrReplaced ends a connection whose client id another connection has taken
+	// over.
+	ErrReplaced = errors.New("replaced by another connection of this client")
+	// ErrConnectionLost ends the streams of a connection that broke, at an End that
+	// reconnects by itself.
+	ErrConnectionLost = errors.New("connection lost")
 	// ErrAnswered is returned by Done and Error of a message that has its answer
 	// already.
 	ErrAnswered = errors.New("message already answered")
@@ -67,12 +73,13 @@ const (
 	CodeProtocol                // the rules of the wire were broken
 	CodeGoingAway               // the peer is shutting down
 	CodeClosed                  // the peer has closed the stream or End
+	CodeReplaced                // another connection has taken the client's id over
 )
 
 // RemoteError is an error that the other side reported: of a handler, of a
 // message's receiver, or the reason of its closing. Its text is the other
 // side's, unchanged. It matches context.Canceled, context.DeadlineExceeded,
-// ErrTooLarge, ErrTooMany, ErrProtocol, ErrVersion and ErrGoingAway where its
+// ErrTooLarge, ErrTooMany, ErrProtocol, ErrVersion, ErrGoingAway and ErrReplaced where its
 // code says so.
 type RemoteError struct {
 	Code Code
@@ -102,6 +109,8 @@ func (c Code) sentinel() error {
 		return ErrGoingAway
 	case CodeClosed:
 		return io.EOF
+	case CodeReplaced:
+		return ErrReplaced
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type EndOptions struct {
 
 	// Limits has further options, each with its setter.
 	options.Limits
+
+	// RetryOptions are for NewRetryEndWithDialer.
+	RetryOptions
 }
 
 // NewEndOptions returns options without anything set.

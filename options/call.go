@@ -12,6 +12,9 @@ type CallOptions struct {
 	// leaves it to the request's own timeout; zero or less means no limit
 	// beside the context.
 	Timeout *time.Duration
+	// Idempotent says whether the call may be carried out more than once. nil
+	// is false.
+	Idempotent *bool
 }
 
 // Call returns CallOptions with nothing set.
@@ -23,6 +26,14 @@ func Call() *CallOptions {
 // own timeout. Zero or less means no limit beside the context.
 func (opt *CallOptions) SetTimeout(timeout time.Duration) {
 	opt.Timeout = &timeout
+}
+
+// SetIdempotent says that carrying the call out twice does no harm. An End that
+// reconnects by itself then repeats a call that was under way when its connection
+// broke, instead of returning an error that matches geminio.ErrMaybeExecuted.
+// Other Ends ignore it.
+func (opt *CallOptions) SetIdempotent(idempotent bool) {
+	opt.Idempotent = &idempotent
 }
 
 // MergeCallOptions combines opts into a new value, never nil: nil entries are

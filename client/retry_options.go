@@ -1,0 +1,51 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// RetryOptions are the options of an End that reconnects by itself. EndOptions
+// embed them; the other constructors do not look at them. A field that is zero has
+// the default that is stated with its setter.
+type RetryOptions struct {
+	RetryMin        time.Duration
+	RetryMax        time.Duration
+	RetryFirst      context.Context
+	RetryFailed     func(error)
+	StopOnRefusal   bool
+	MaxWaiting      int
+	MaxWaitingBytes int
+}
+
+// SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random
+// time between 0 and a bound, which begins at min and doubles with every attempt
+// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s. The
+// bound begins at min again after a connection that has lived ten times min.
+func (o *RetryOptions) SetRetryBackoff(min, max time.Duration) { o.RetryMin, o.RetryMax = min, max }
+
+// SetRetryFirst has the constructor of a RetryEnd try again, like later on, until
+// it has a first connection or ctx ends. By default it tries once and returns the
+// error.
+func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
+
+// SetRetryFailedFunc has f told of each attempt of a RetryEnd to connect that has
+// failed, and why: a *geminio.RefusedError where the server does not want this
+// client (its credentials, its version), geminio.ErrReplaced where another
+// connection has taken the client's id over; anything else is the network's. f is
+// called between the attempts, one at a time; the next one waits for it. It must
+// not close the End.
+func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
+
+// SetStopOnRefusal has a RetryEnd give up, and close itself, when the server
+// refuses it, or when another connection has taken its id over. By default it goes
+// on trying, as with other failures.
+func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
+
+// SetMaxWaiting bounds what may wait while a RetryEnd has no connection: how many
+// operations, by default 4096, and how many bytes of requests and messages, by
+// default 64 MiB. What exceeds it is refused with a *geminio.LimitError, which is
+// a geminio.ErrTooMany or a geminio.ErrTooLarge.
+func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
+	o.MaxWaiting, o.MaxWaitingBytes = operations, bytes
+}
