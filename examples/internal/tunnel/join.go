@@ -1,0 +1,149 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Leg is one of the two connections that are joined. One goroutine reads it and
+// one writes; the other methods may be called by any.
+type Leg interface {
+	// Read returns io.EOF only if the other side has ended its direction well:
+	// then all of it has come. After any other error something may be missing.
+	io.Reader
+	io.Writer
+	// CloseWrite ends this side's direction well.
+	CloseWrite() error
+	// Close is for a connection of which both directions have ended well.
+	Close() error
+	// Abort breaks the connection: the other side gets an error.
+	Abort(why error)
+	// Broken is closed when the connection has broken, whether somebody reads or
+	// not, and Err is the reason then. It is nil if only reading shows that.
+	Broken() <-chan struct{}
+	Err() error
+}
+
+// drain is how long a connection that has broken may take to hand over what had
+// come before.
+const drain = 3 * time.Second
+
+// Join copies between a and b in both directions until both have ended, and closes
+// them. If one of them breaks, it hands over what had come from there before, breaks
+// the other too, and returns the reason. The end of ctx breaks both at once.
+func Join(ctx context.Context, a, b Leg) error {
+	j := &join{legs: [2]Leg{a, b}, broken: [2]<-chan struct{}{a.Broken(), b.Broken()}}
+	for i := range j.from {
+		from := make(chan outcome, 1)
+		j.from[i] = from
+		go func() { from <- j.pump(i) }()
+	}
+	return j.run(ctx)
+}
+
+// join is a Join under way. It belongs to the goroutine of run, but for legs.
+type join struct {
+	legs    [2]Leg
+	from    [2]<-chan outcome // how the direction that comes from a leg ended; nil once known
+	broken  [2]<-chan struct{}
+	dead    [2]bool          // the leg has broken
+	late    <-chan time.Time // it has had its time to hand over what had come
+	err     error            // the first reason
+	aborted bool
+}
+
+// outcome is how one direction ended: well, or because a leg broke.
+type outcome struct {
+	leg int // which
+	err error
+}
+
+func (j *join) run(ctx context.Context) error {
+	interrupt := ctx.Done()
+	for j.from[0] != nil || j.from[1] != nil {
+		select {
+		case o := <-j.from[0]:
+			j.from[0] = nil
+			j.note(o)
+		case o := <-j.from[1]:
+			j.from[1] = nil
+			j.note(o)
+		case <-j.broken[0]:
+			j.note(outcome{0, j.legs[0].Err()})
+		case <-j.broken[1]:
+			j.note(outcome{1, j.legs[1].Err()})
+		case <-j.late:
+			j.abort(nil)
+		case <-interrupt:
+			interrupt = nil
+			j.abort(context.Cause(ctx))
+		}
+		for i, dead := range j.dead {
+			if dead && j.from[i] == nil {
+				j.abort(nil)
+			}
+		}
+	}
+	if j.err != nil {
+		return j.err
+	}
+	j.legs[0].Close()
+	j.legs[1].Close()
+	return nil
+}
+
+// note takes what is known of a direction or of a leg.
+func (j *join) note(o outcome) {
+	if o.err == nil {
+		return
+	}
+	if j.err == nil {
+		j.err = o.err
+	}
+	j.dead[o.leg], j.broken[o.leg] = true, nil
+	if j.late == nil {
+		j.late = time.After(drain)
+	}
+}
+
+// abort breaks both legs, whereupon the directions end.
+func (j *join) abort(why error) {
+	if j.err == nil {
+		j.err = why
+	}
+	if !j.aborted {
+		j.aborted = true
+		j.legs[0].Abort(j.err)
+		j.legs[1].Abort(j.err)
+	}
+}
+
+// buffers are those of pump.
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// pump copies what comes from a leg to the other one.
+func (j *join) pump(i int) outcome {
+	src, dst, other := j.legs[i], j.legs[1-i], 1-i
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := src.Read(buf[:])
+		if n > 0 {
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return outcome{other, fmt.Errorf("write: %w", err)}
+			}
+		}
+		switch {
+		case err == io.EOF:
+			if err := dst.CloseWrite(); err != nil {
+				return outcome{other, fmt.Errorf("close: %w", err)}
+			}
+			return outcome{}
+		case err != nil:
+			return outcome{i, fmt.Errorf("read: %w", err)}
+		}
+	}
+}

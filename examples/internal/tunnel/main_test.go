@@ -1,0 +1,99 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ends makes a connection, and what cuts it.
+func ends(t *testing.T) (near, far geminio.End, cut func()) {
+	t.Helper()
+	a, b := tcpPair(t)
+	accepted := make(chan error, 1)
+	go func() {
+		var err error
+		far, err = server.NewEndWithConn(b)
+		accepted <- err
+	}()
+	near, err := client.NewEndWithConn(a)
+	require.NoError(t, err)
+	require.NoError(t, <-accepted)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far, func() { b.Close() }
+}
+
+// streamPair makes the two sides of a stream.
+func streamPair(t *testing.T) (near, far geminio.Stream, cut func()) {
+	t.Helper()
+	a, b, cut := ends(t)
+	near, err := a.OpenStream()
+	require.NoError(t, err)
+	far, err = b.AcceptStream()
+	require.NoError(t, err)
+	return near, far, cut
+}
+
+// tcpPair makes the two sides of a TCP connection.
+func tcpPair(t *testing.T) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	b, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a.(*net.TCPConn), b.(*net.TCPConn)
+}
+
+// path is a TCP connection that is carried over a stream to another one.
+type path struct {
+	client, target *net.TCPConn // the outer sides
+	near, far      geminio.Stream
+	cut            func()        // cuts the connection between them
+	joins          [2]chan error // what the two Joins returned
+}
+
+func newPath(t *testing.T, ctx context.Context) *path {
+	t.Helper()
+	p := &path{joins: [2]chan error{make(chan error, 1), make(chan error, 1)}}
+	var in, out *net.TCPConn
+	p.client, in = tcpPair(t)
+	out, p.target = tcpPair(t)
+	p.near, p.far, p.cut = streamPair(t)
+	go func() { p.joins[0] <- Join(ctx, TCP(in), Stream(p.near)) }()
+	go func() { p.joins[1] <- Join(ctx, Stream(p.far), TCP(out)) }()
+	return p
+}
+
+// send writes n random bytes and returns their sum.
+func send(t *testing.T, w io.Writer, n int, seed byte) [32]byte {
+	t.Helper()
+	sum := sha256.New()
+	_, err := io.CopyN(io.MultiWriter(w, sum), rand.NewChaCha8([32]byte{seed}), int64(n))
+	require.NoError(t, err)
+	return [32]byte(sum.Sum(nil))
+}
+
+// receive reads until the end, and returns the sum.
+func receive(t *testing.T, r io.Reader) [32]byte {
+	t.Helper()
+	sum := sha256.New()
+	_, err := io.Copy(sum, r)
+	require.NoError(t, err)
+	return [32]byte(sum.Sum(nil))
+}
