@@ -1,0 +1,30 @@
+// Command client publishes messages and learns what became of each.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/usage/internal/run"
+)
+
+func main() { run.Client("publishes three messages", publish) }
+
+func publish(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error {
+	end, err := client.NewEndWithDialer(dial, opt)
+	if err != nil {
+		return err
+	}
+	defer end.Close()
+	for _, text := range []string{"hello", "", "world"} {
+		err := end.Publish(ctx, end.NewMessage([]byte(text))) // waits for the answer
+		if _, refused := errors.AsType[*geminio.RemoteError](err); err != nil && !refused {
+			return err // the connection's
+		}
+		fmt.Printf("published %q: %v\n", text, err)
+	}
+	return nil
+}
