@@ -18,9 +18,18 @@ const headRoom = 192
 // context.DeadlineExceeded, and the handler's context ends too. An error of the
 // handler is a *geminio.RemoteError with its text, and comes with the response.
 func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
+	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
+		return nil, err
+	}
+	return s.DoCall(ctx, method, req, CallTimeout(req, opts))
+}
+
+// DoCall is Call for whoever has checked whom the request is for, and knows the
+// timeout (0: none): an End that reconnects calls it once for each attempt.
+func (s *Stream) DoCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	var room [headRoom]byte
-	var op operation
-	head, err := s.prepareCall(ctx, &op, room[:0], method, req, opts)
+	op := operation{timeout: timeout}
+	head, err := s.prepareCall(ctx, &op, room[:0], method, req)
 	if err != nil {
 		return nil, err
 	}
@@ -38,23 +47,16 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 // is room, or forgotten when the End is over. CallAsync waits for nothing but
 // the credit that the request needs.
 func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
-	var room [headRoom]byte
-	var op operation
-	head, err := s.prepareCall(ctx, &op, room[:0], method, req, opts)
-	if err != nil {
+	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
 	if ch == nil {
 		ch = make(chan *geminio.Call, 1)
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
-	_, err = s.start(ctx, &op, head, func(p *pending) {
-		if p.resp != nil {
-			s.nameResponse(p.resp, method, req.ID())
-			c.Response = p.resp
-		}
-		c.Error = p.err
-		hand(s.end, ch, c)
+	err := s.StartCall(ctx, method, req, CallTimeout(req, opts), func(resp geminio.Response, err error) {
+		c.Response, c.Error = resp, err
+		Hand(s.end.over, ch, c)
 	})
 	if err != nil {
 		return nil, err
@@ -62,8 +64,41 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	return c, nil
 }
 
-// hand sends v to ch: at once, or in a goroutine of its own where ch is full.
-func hand[T any](e *End, ch chan T, v T) {
+// StartCall is DoCall without the wait: done is told the outcome, and must not
+// block. It waits for nothing but the credit that the request needs. On an error
+// done is not called.
+func (s *Stream) StartCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
+	var room [headRoom]byte
+	op := operation{timeout: timeout}
+	head, err := s.prepareCall(ctx, &op, room[:0], method, req)
+	if err != nil {
+		return err
+	}
+	_, err = s.start(ctx, &op, head, func(p *pending) {
+		if p.resp == nil {
+			done(nil, p.err)
+			return
+		}
+		s.nameResponse(p.resp, method, req.ID())
+		done(p.resp, p.err)
+	})
+	return err
+}
+
+// CallTimeout returns the timeout of a call, 0 if there is none: that of the
+// options, else the request's.
+func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration {
+	if len(opts) > 0 {
+		if t := options.MergeCallOptions(opts...).Timeout; t != nil {
+			return max(*t, 0)
+		}
+	}
+	return max(req.Timeout(), 0)
+}
+
+// Hand sends v to ch: at once, or in a goroutine of its own, until over is closed,
+// where ch is full.
+func Hand[T any](over <-chan struct{}, ch chan T, v T) {
 	select {
 	case ch <- v:
 		return
@@ -72,32 +107,23 @@ func hand[T any](e *End, ch chan T, v T) {
 	go func() {
 		select {
 		case ch <- v:
-		case <-e.over:
+		case <-over:
 		}
 	}()
 }
 
-// prepareCall checks a call, makes its operation, and appends its head to room.
-func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request, opts []*options.CallOptions) (head []byte, err error) {
-	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
-		return nil, err
-	}
+// prepareCall checks a call, completes its operation, and appends its head to room.
+func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request) (head []byte, err error) {
 	if len(method) > packet.MaxName {
 		return nil, &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
 	}
 	if err := s.closed(); err != nil {
 		return nil, err
 	}
-	if s.end.cfg.CheckRemote && !s.methods().hasRemote(method) {
+	if s.end.cfg.CheckRemote && !s.methods().served.knows(method) {
 		return nil, geminio.ErrRemoteRPCUnregistered
 	}
 	op.typ = packet.TypeRequest
-	op.timeout = max(req.Timeout(), 0)
-	if len(opts) > 0 {
-		if t := options.MergeCallOptions(opts...).Timeout; t != nil {
-			op.timeout = max(*t, 0)
-		}
-	}
 	p := packet.Request{
 		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Custom: req.Custom(),
 	}

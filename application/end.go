@@ -5,9 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
@@ -27,6 +29,10 @@ type Hooks struct {
 	RemoteRegistration func(method string, clientID, streamID uint64)
 	AcceptStream       func(geminio.Stream)
 	ClosedStream       func(geminio.Stream)
+
+	// GoAway is told that the peer wants no new work, and when to come back. Unlike
+	// the others it is called by the reading goroutine, and must not block.
+	GoAway func(packet.Notice)
 }
 
 // Config is what an End has to know.
@@ -34,8 +40,11 @@ type Config struct {
 	Hooks          Hooks
 	IDs            packet.PacketFactory
 	Limits         multiplexer.Limits
-	LocalMethods   []*geminio.MethodRPC // of the default stream
+	Methods        *Methods             // of the default stream; nil makes new ones
+	LocalMethods   []*geminio.MethodRPC // to be registered among them
 	RemoteMethods  []string             // to wait for, on the default stream
+	Deliveries     *Deliveries          // of the peer's session, over all its connections; nil if it has none
+	RetryAfter     time.Duration        // what Shutdown tells the peer: come back in about so long; 0 says nothing
 	CheckRemote    bool                 // refuse calls of methods that the peer has not registered
 	MaxWorkersIdle int                  // goroutines kept for the next requests; 0 takes 64
 }
@@ -62,7 +71,6 @@ type End struct {
 	mu    sync.Mutex
 	live  int           // streams whose end is still to be told
 	cause error         // why the End ended; set once
-	away  packet.Notice // what the peer said on going away
 	quiet chan struct{} // closed when nothing is under way; nil if nobody waits
 	over  chan struct{} // closed with the end
 }
@@ -75,9 +83,12 @@ func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
 	e.workers.init(c.Clock(), cfg.MaxWorkersIdle)
+	if cfg.Methods != nil {
+		e.Stream.rpc = &methods{served: cfg.Methods}
+	}
 	for _, m := range cfg.LocalMethods {
 		if m != nil {
-			e.methods().set(m.Method, m.RPC)
+			e.methods().served.set(m.Method, m.RPC)
 		}
 	}
 	e.mux.Start()
@@ -88,15 +99,10 @@ func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	return e, nil
 }
 
-// introduce exchanges the methods of the constructor.
+// introduce tells the peer of the methods of the default stream, and waits for its.
 func (e *End) introduce(ctx context.Context) error {
-	for _, m := range e.cfg.LocalMethods {
-		if m == nil {
-			continue
-		}
-		if err := e.announce(ctx, m.Method); err != nil {
-			return e.constructError(err)
-		}
+	if err := e.announce(ctx, e.methods().served.all()); err != nil {
+		return e.constructError(err)
 	}
 	if len(e.cfg.RemoteMethods) == 0 {
 		return nil
@@ -116,7 +122,8 @@ func (e *End) constructError(err error) error {
 	return err
 }
 
-// OpenStream opens a stream and waits until the peer has accepted it. A refusal
+// OpenStream opens a stream and waits until the peer has accepted it, at most for
+// the timeout of the options; then it returns context.DeadlineExceeded. A refusal
 // is a *geminio.RefusedError; after the end it returns io.EOF, on an End that is
 // shutting down geminio.ErrGoingAway.
 func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
@@ -127,8 +134,18 @@ func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, er
 	}
 	d := e.mux.NewDialogue(peer, slices.Clone(opt.Meta))
 	s := e.newStream(d)
-	if err := e.mux.Open(d); err != nil {
+	bounded := opt.Timeout != nil && *opt.Timeout > 0
+	if bounded {
+		d.SetWriteDeadline(time.Now().Add(*opt.Timeout))
+	}
+	err := e.mux.Open(d)
+	switch {
+	case err == os.ErrDeadlineExceeded:
+		return nil, context.DeadlineExceeded
+	case err != nil:
 		return nil, err
+	case bounded:
+		d.SetWriteDeadline(time.Time{})
 	}
 	return s, nil
 }
@@ -176,15 +193,19 @@ func (e *End) Close() error {
 	return nil
 }
 
+// CloseWith is Close for a cause that the peer is told. It does not wait.
+func (e *End) CloseWith(cause error, n packet.Notice) { e.mux.Close(cause, n) }
+
+// Post has f called as one more callback of this End, unless it has ended.
+func (e *End) Post(f func()) { e.events.post(f) }
+
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
 // calls, messages and streams that are under way have ended, and closes the End.
 // When ctx is done before, it closes the End at once and returns ctx's error.
 func (e *End) Shutdown(ctx context.Context) error {
-	return e.shutdown(ctx, packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()})
-}
-
-func (e *End) shutdown(ctx context.Context, n packet.Notice) error {
-	e.mux.GoAway(n)
+	e.mux.GoAway(packet.Notice{
+		Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error(), Retry: e.cfg.RetryAfter,
+	})
 	e.draining.Store(true)
 	e.mu.Lock()
 	if e.quiet == nil {

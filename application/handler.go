@@ -139,9 +139,9 @@ func (h *handler) Beat() {
 
 // GoAway implements multiplexer.Handler.
 func (h *handler) GoAway(n packet.Notice) {
-	h.mu.Lock()
-	h.away = n
-	h.mu.Unlock()
+	if f := h.cfg.Hooks.GoAway; f != nil {
+		f(n)
+	}
 }
 
 // End implements multiplexer.Handler.

@@ -68,28 +68,61 @@ func (m *message) answer(a packet.Answer) error {
 	if m.answered.Swap(true) {
 		return geminio.ErrAnswered
 	}
-	e := m.s.end
-	others := e.unanswered.Load() > 1
+	d := m.deliveries()
+	if d == nil {
+		return m.s.sendAck(m.call, a)
+	}
+	carrier := d.answered(m, a)
+	if carrier != m.s {
+		m.s.acked()
+	}
+	carrier.sendAck(m.call, a) // if that fails, the answer waits for the next copy
+	return nil
+}
+
+// sendAck sends the answer to a message that came on this stream.
+func (s *Stream) sendAck(call uint64, a packet.Answer) error {
 	var room [64]byte
 	var err error
-	if body := a.Append(room[:0]); others {
-		err = m.s.Post(packet.TypeAck, m.call, body) // more answers are likely to follow
+	if body := a.Append(room[:0]); s.end.unanswered.Load() > 1 {
+		err = s.Post(packet.TypeAck, call, body) // more answers are likely to follow
 	} else {
-		err = m.s.Send(context.Background(), 0, packet.TypeAck, m.call, body, nil, false)
+		err = s.Send(context.Background(), 0, packet.TypeAck, call, body, nil, false)
 	}
-	e.unanswered.Add(-1) // not sooner: Shutdown waits for the answer too
-	e.settle()
+	s.acked() // not sooner: Shutdown waits for the answer too
 	return err
+}
+
+// postAck is sendAck for those who must not wait.
+func (s *Stream) postAck(call uint64, a packet.Answer) {
+	s.Post(packet.TypeAck, call, a.Append(nil))
+	s.acked()
+}
+
+// acked counts one more message as answered.
+func (s *Stream) acked() {
+	s.end.unanswered.Add(-1)
+	s.end.settle()
+}
+
+// deliveries returns what remembers the message, nil if nothing does.
+func (m *message) deliveries() *Deliveries {
+	if m.call&DeliveryBit == 0 || m.s != m.s.end.Stream {
+		return nil
+	}
+	return m.s.end.cfg.Deliveries
 }
 
 // NewMessage makes a message for this stream, to be delivered at least once
 // unless an option says otherwise. The data is not copied: it must not change
 // until Publish has returned.
 func (s *Stream) NewMessage(data []byte, opts ...*options.NewMessageOptions) geminio.Message {
-	m := &message{
-		id: s.end.cfg.IDs.NewPacketID(), clientID: s.ClientID(), streamID: s.StreamID(),
-		data: data, cnss: options.CnssAtLeastOnce,
-	}
+	return NewMessage(s.end.cfg.IDs.NewPacketID(), s.ClientID(), s.StreamID(), data, opts)
+}
+
+// NewMessage makes a message with the given ids.
+func NewMessage(id, clientID, streamID uint64, data []byte, opts []*options.NewMessageOptions) geminio.Message {
+	m := &message{id: id, clientID: clientID, streamID: streamID, data: data, cnss: options.CnssAtLeastOnce}
 	if len(opts) > 0 {
 		opt := options.MergeNewMessageOptions(opts...)
 		m.custom = opt.Custom
@@ -107,9 +140,19 @@ func (s *Stream) NewMessage(data []byte, opts ...*options.NewMessageOptions) gem
 // Error (a *geminio.RemoteError with its text), or when ctx or a timeout ends. A
 // message to be delivered at most once is only sent.
 func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
+	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
+		return err
+	}
+	return s.DoPublish(ctx, 0, msg, PublishTimeout(msg, opts))
+}
+
+// DoPublish is Publish for whoever has checked whom the message is for, and knows
+// the timeout (0: none). An End that reconnects calls it once for each attempt,
+// with the number of the delivery; 0 is for a message that is not sent again.
+func (s *Stream) DoPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
 	var room [headRoom]byte
-	var op operation
-	head, err := s.preparePublish(ctx, &op, room[:0], msg, opts)
+	op := operation{number: number, timeout: timeout}
+	head, err := s.preparePublish(ctx, &op, room[:0], msg)
 	if err != nil {
 		return err
 	}
@@ -124,31 +167,53 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 // is sent to ch when it is over. About ch, see CallAsync. It waits for nothing
 // but the credit that the message needs.
 func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
-	var room [headRoom]byte
-	var op operation
-	head, err := s.preparePublish(ctx, &op, room[:0], msg, opts)
-	if err != nil {
+	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return nil, err
 	}
 	if ch == nil {
 		ch = make(chan *geminio.Publish, 1)
 	}
 	p := &geminio.Publish{Message: msg, Done: ch}
-	if msg.Cnss() == options.CnssAtMostOnce {
-		if err := s.sendOnce(ctx, &op, head); err != nil {
-			return nil, err
-		}
-		hand(s.end, ch, p)
-		return p, nil
-	}
-	_, err = s.start(ctx, &op, head, func(w *pending) {
-		p.Error = w.err
-		hand(s.end, ch, p)
+	err := s.StartPublish(ctx, 0, msg, PublishTimeout(msg, opts), func(err error) {
+		p.Error = err
+		Hand(s.end.over, ch, p)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// StartPublish is DoPublish without the wait: done is told the outcome, and must
+// not block. It waits for nothing but the credit that the message needs. On an
+// error done is not called.
+func (s *Stream) StartPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
+	var room [headRoom]byte
+	op := operation{number: number, timeout: timeout}
+	head, err := s.preparePublish(ctx, &op, room[:0], msg)
+	if err != nil {
+		return err
+	}
+	if msg.Cnss() == options.CnssAtMostOnce {
+		if err := s.sendOnce(ctx, &op, head); err != nil {
+			return err
+		}
+		done(nil)
+		return nil
+	}
+	_, err = s.start(ctx, &op, head, func(p *pending) { done(p.err) })
+	return err
+}
+
+// PublishTimeout returns the timeout of a publication, 0 if there is none: that of
+// the options, else the message's.
+func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Duration {
+	if len(opts) > 0 {
+		if t := options.MergePublishOptions(opts...).Timeout; t != nil {
+			return max(*t, 0)
+		}
+	}
+	return max(msg.Timeout(), 0)
 }
 
 // sendOnce sends a message that nobody answers. A large one is copied, since its
@@ -163,10 +228,7 @@ func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error
 	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, false)
 }
 
-func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message, opts []*options.PublishOptions) (head []byte, err error) {
-	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
-		return nil, err
-	}
+func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message) (head []byte, err error) {
 	topic := msg.Topic()
 	if len(topic) > packet.MaxName {
 		return nil, &geminio.LimitError{What: "topic", Value: uint64(len(topic)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
@@ -179,12 +241,6 @@ func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte,
 		return nil, errors.New("publish: the message's cnss is neither at most once nor at least once")
 	}
 	op.typ = packet.TypeMessage
-	op.timeout = max(msg.Timeout(), 0)
-	if len(opts) > 0 {
-		if t := options.MergePublishOptions(opts...).Timeout; t != nil {
-			op.timeout = max(*t, 0)
-		}
-	}
 	p := packet.Message{
 		ID: msg.ID(), Timeout: remaining(ctx, op.timeout), Cnss: uint8(cnss),
 		Topic: stringBytes(topic), Custom: msg.Custom(),
@@ -206,6 +262,10 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 	m.custom, m.data = keep(p.Custom, p.Data, owned)
 	if m.cnss == options.CnssAtLeastOnce {
 		e.unanswered.Add(1)
+		if d := m.deliveries(); d != nil && d.seen(m) {
+			s.Release(packet.TypeMessage, m.size)
+			return nil
+		}
 	}
 	s.inbox().put(m, p.Topic)
 	return nil
@@ -215,12 +275,16 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 // Done or Error. When ctx ends before, it returns its error; when the stream has
 // ended and all that came was received, io.EOF.
 func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
-	m, err := s.inbox().get(ctx)
-	if err != nil {
-		return nil, err
+	for box := s.inbox(); ; {
+		m, err := box.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.Release(packet.TypeMessage, m.size)
+		if d := m.deliveries(); d == nil || d.handOut(m) {
+			return m, nil
+		}
 	}
-	s.Release(packet.TypeMessage, m.size)
-	return m, nil
 }
 
 // inbox has the messages that came and were not received. Credit bounds it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -20,16 +21,17 @@ const (
 	maxMethodName    = 1000 // bytes
 )
 
-// methods are the methods of a stream: those that are served here, and those
-// that the peer has told of.
-type methods struct {
+// Methods are what a stream serves: the methods registered on it, and the hijack.
+// An End that reconnects hands those of its default stream from one connection to
+// the next. They are safe for concurrent use.
+type Methods struct {
 	mu     sync.RWMutex
 	local  map[string]method
+	names  []string          // of local, in the order in which they came
 	hijack geminio.HijackRPC // nil: none
 	match  *regexp.Regexp    // nil: every method
 	want   bool              // whether those that match are hijacked, or the others
-	remote map[string]bool
-	news   chan struct{} // closed when remote grows; nil if nobody waits
+	known  map[string]bool   // methods that some peer has registered
 }
 
 type method struct {
@@ -37,24 +39,39 @@ type method struct {
 	rpc  geminio.RPC
 }
 
-func (m *methods) set(name string, rpc geminio.RPC) {
+// set registers a method, and reports whether it is new.
+func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.local == nil {
 		m.local = make(map[string]method)
 	}
+	if _, there := m.local[name]; !there {
+		m.names = append(m.names, name)
+		added = true
+	}
 	m.local[name] = method{name, rpc}
+	return added
 }
 
-// find returns who serves a method, and the name as a string: nobody, if both
-// are nil.
-func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
-	s.mu.Lock()
-	m := s.rpc
-	s.mu.Unlock()
-	if m == nil {
-		return string(name), nil, nil
-	}
+// remove takes a method back.
+func (m *Methods) remove(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.local, name)
+	m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == name })
+}
+
+// all returns the names of all methods, in the order in which they came.
+func (m *Methods) all() []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Clone(m.names)
+}
+
+// find returns who serves a method, and the name as a string: nobody, if both are
+// nil.
+func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.want) {
@@ -66,15 +83,50 @@ func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	return string(name), nil, nil
 }
 
-func (m *methods) hasRemote(name string) bool {
+// learn notes a method of a peer. Of all peers together it notes as many as one may
+// register.
+func (m *Methods) learn(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = make(map[string]bool)
+	}
+	if len(m.known) < maxRemoteMethods {
+		m.known[name] = true
+	}
+}
+
+func (m *Methods) knows(name string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.remote[name]
+	return m.known[name]
+}
+
+// methods are the methods of a stream: those that are served here, and those
+// that the peer has told of.
+type methods struct {
+	served *Methods
+
+	mu     sync.Mutex
+	remote map[string]bool
+	news   chan struct{} // closed when remote grows; nil if nobody waits
+}
+
+// find is Methods.find of the stream's methods.
+func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
+	s.mu.Lock()
+	m := s.rpc
+	s.mu.Unlock()
+	if m == nil {
+		return string(name), nil, nil
+	}
+	return m.served.find(name)
 }
 
 // addRemote notes a method that the peer has registered. It reports whether it
 // is new.
 func (m *methods) addRemote(name string) bool {
+	m.served.learn(name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.remote[name] {
@@ -134,14 +186,35 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	if err := s.closed(); err != nil {
 		return err
 	}
-	s.methods().set(method, rpc)
-	return s.announce(ctx, method)
+	served := s.methods().served
+	added := served.set(method, rpc)
+	_, err := s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
+	if _, refused := err.(*geminio.RemoteError); refused && added {
+		served.remove(method)
+	}
+	return err
 }
 
-// announce tells the peer of a method and waits until it has taken note.
-func (s *Stream) announce(ctx context.Context, method string) error {
-	_, err := s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
-	return err
+// announce tells the peer of methods, all at once, and waits until it has taken
+// note of them.
+func (s *Stream) announce(ctx context.Context, names []string) error {
+	op := operation{typ: packet.TypeRegister}
+	var told []*pending
+	var first error
+	for _, name := range names {
+		p, err := s.start(ctx, &op, stringBytes(name), nil)
+		if err != nil {
+			first = err
+			break
+		}
+		told = append(told, p)
+	}
+	for i, p := range told {
+		if _, err := s.wait(ctx, &op, p); err != nil && first == nil {
+			first = fmt.Errorf("registering %q: %w", names[i], err)
+		}
+	}
+	return first
 }
 
 // takeRegister takes note of a method of the peer.
@@ -172,6 +245,11 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 // last Hijack wins. It returns an error if the pattern is not a regular
 // expression.
 func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
+	return s.methods().served.Hijack(rpc, opts...)
+}
+
+// Hijack is Stream.Hijack for all streams that have these methods.
+func (m *Methods) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	opt := options.MergeHijackOptions(opts...)
 	var match *regexp.Regexp
 	want := true
@@ -183,7 +261,6 @@ func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) e
 		match = re
 		want = opt.Match == nil || *opt.Match
 	}
-	m := s.methods()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hijack, m.match, m.want = rpc, match, want

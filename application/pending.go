@@ -45,8 +45,8 @@ type pendingTable struct {
 const maxFree = 128
 
 // begin makes an entry, or returns nil after the end. It tells whether there are
-// others.
-func (t *pendingTable) begin(s *Stream, typ packet.Type, async func(*pending)) (p *pending, others bool) {
+// others. A number of 0 is for the table to choose.
+func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async func(*pending)) (p *pending, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over {
@@ -60,8 +60,13 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, async func(*pending)) (
 	if t.wait == nil {
 		t.wait = make(map[uint64]*pending)
 	}
-	t.last++
-	p.call, p.typ, p.s, p.async = t.last, typ, s, async
+	if number == 0 {
+		t.last++
+		number = t.last
+	} else if t.wait[number] != nil {
+		panic("BUG: a delivery is under way twice on one connection")
+	}
+	p.call, p.typ, p.s, p.async = number, typ, s, async
 	t.wait[p.call] = p
 	return p, len(t.wait) > 1
 }
@@ -144,6 +149,7 @@ func (p *pending) complete(resp *response, err error) {
 // again at once, and of the other only when all is over.
 type operation struct {
 	typ     packet.Type
+	number  uint64 // of a delivery; 0: the next one
 	data    []byte
 	timeout time.Duration // 0: none
 }
@@ -155,7 +161,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p, others := e.pending.begin(s, op.typ, async)
+	p, others := e.pending.begin(s, op.typ, op.number, async)
 	if p == nil {
 		return nil, io.EOF
 	}

@@ -55,9 +55,12 @@ func (r *response) SetStreamID(streamID uint64) { r.streamID = streamID }
 // NewRequest makes a request for this stream. The data is not copied: it must
 // not change until the call is over.
 func (s *Stream) NewRequest(data []byte, opts ...*options.NewRequestOptions) geminio.Request {
-	r := &request{
-		id: s.end.cfg.IDs.NewPacketID(), clientID: s.ClientID(), streamID: s.StreamID(), data: data,
-	}
+	return NewRequest(s.end.cfg.IDs.NewPacketID(), s.ClientID(), s.StreamID(), data, opts)
+}
+
+// NewRequest makes a request with the given ids.
+func NewRequest(id, clientID, streamID uint64, data []byte, opts []*options.NewRequestOptions) geminio.Request {
+	r := &request{id: id, clientID: clientID, streamID: streamID, data: data}
 	if len(opts) > 0 {
 		r.custom = options.MergeNewRequestOptions(opts...).Custom
 	}

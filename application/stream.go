@@ -68,7 +68,7 @@ func (s *Stream) methods() *methods {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rpc == nil {
-		s.rpc = &methods{}
+		s.rpc = &methods{served: &Methods{}}
 	}
 	return s.rpc
 }

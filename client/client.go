@@ -2,7 +2,7 @@ package client
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net"
 
 	"github.com/singchia/geminio"
@@ -37,14 +37,20 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := dialer()
+	nc, err := dial(dialer)
 	if err != nil {
 		return nil, err
 	}
-	if nc == nil {
-		return nil, fmt.Errorf("client: the dialer returned neither a connection nor an error")
-	}
 	return newEnd(nc, cc, ac)
+}
+
+// dial calls the dialer.
+func dial(dialer Dialer) (net.Conn, error) {
+	nc, err := dialer()
+	if err == nil && nc == nil {
+		err = errors.New("client: the dialer returned neither a connection nor an error")
+	}
+	return nc, err
 }
 
 // NewEndWithConn returns an End over nc, which belongs to the End from now on,

@@ -1,8 +1,17 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"time"
+)
+
+const (
+	defaultRetryMin        = 100 * time.Millisecond
+	defaultRetryMax        = 30 * time.Second
+	defaultMaxWaiting      = 4096
+	defaultMaxWaitingBytes = 64 << 20
 )
 
 // RetryOptions are the options of an End that reconnects by itself. EndOptions
@@ -48,4 +57,17 @@ func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
 // a geminio.ErrTooMany or a geminio.ErrTooLarge.
 func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 	o.MaxWaiting, o.MaxWaitingBytes = operations, bytes
+}
+
+// resolve puts defaults where nothing is set.
+func (o *RetryOptions) resolve() error {
+	if o.RetryMin < 0 || o.RetryMax < 0 || o.MaxWaiting < 0 || o.MaxWaitingBytes < 0 {
+		return fmt.Errorf("options: one of RetryMin %v, RetryMax %v, MaxWaiting %d, MaxWaitingBytes %d is negative",
+			o.RetryMin, o.RetryMax, o.MaxWaiting, o.MaxWaitingBytes)
+	}
+	o.RetryMin = cmp.Or(o.RetryMin, defaultRetryMin)
+	o.RetryMax = max(cmp.Or(o.RetryMax, defaultRetryMax), o.RetryMin)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, defaultMaxWaiting)
+	o.MaxWaitingBytes = cmp.Or(o.MaxWaitingBytes, defaultMaxWaitingBytes)
+	return nil
 }

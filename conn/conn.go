@@ -134,6 +134,15 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 // Peer returns what the peer offered in the handshake.
 func (c *Conn) Peer() packet.Wire2 { return c.peer }
 
+// Session returns what tells the connections of one client that reconnects from
+// those of others; nil if the client does not.
+func (c *Conn) Session() []byte {
+	if c.side == geminio.InitiatorSide {
+		return c.cfg.Wire2.Session
+	}
+	return c.peer.Session
+}
+
 // Local returns what this side offered in the handshake.
 func (c *Conn) Local() packet.Wire2 { return c.cfg.Wire2 }
 

@@ -72,7 +72,7 @@ func (c *Conn) greet() (online bool, err error) {
 	case err != nil:
 		return false, err
 	case ack.Refused:
-		return false, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error}
+		return false, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error, RetryAfter: ack.Retry}
 	case ack.Wire2 == nil:
 		return false, fmt.Errorf("%w: the server speaks wire 1 only, this client wire 2", geminio.ErrVersion)
 	case ack.ClientID == 0:
@@ -121,10 +121,14 @@ func (c *Conn) welcome() (online bool, err error) {
 
 // refuse tells the client why it may not come in, and returns that reason.
 func (c *Conn) refuse(hello packet.Conn, code geminio.Code, why error) error {
-	text := why.Error()
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{
-		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(text, packet.MaxText),
-	})
+	no := packet.ConnAck{
+		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(why.Error(), packet.MaxText),
+	}
+	var own *geminio.RefusedError
+	if errors.As(why, &own) { // it may say more than a text
+		no.Code, no.Retry = uint32(own.Code), own.RetryAfter
+	}
+	ack, err := packet.AppendConnAck(nil, no)
 	if err == nil {
 		_, err = c.nc.Write(ack)
 	}

@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"io"
+	"net"
 	"sync"
 
 	"github.com/singchia/geminio"
@@ -38,12 +39,17 @@ type Handler interface {
 	End(cause error)
 }
 
-// Limits are a Mux's. All must be set.
+// Limits are a Mux's. All numbers must be set.
 type Limits struct {
 	Backlog   int    // dialogues that the peer opened and nobody has accepted
 	MaxWindow uint64 // the largest window that a dialogue may grow to, bytes
 	Windows   uint64 // the sum of all windows, bytes
 	SendQueue int    // raw bytes of a dialogue that wait to be written
+
+	// Lost has reading and writing of what was open when the connection broke end
+	// with an error that matches geminio.ErrConnectionLost, after what had come,
+	// instead of io.EOF and io.ErrClosedPipe.
+	Lost bool
 }
 
 // DefaultID is the id of the dialogue that exists from the start.
@@ -207,8 +213,9 @@ func (m *Mux) Accept() (*Dialogue, error) {
 	return d, nil
 }
 
-// Open opens d, which NewDialogue has made, and waits for the peer's answer. A
-// refusal is a *geminio.RefusedError.
+// Open opens d, which NewDialogue has made, and waits for the peer's answer, at
+// most until d's write deadline; then it returns os.ErrDeadlineExceeded. A refusal
+// is a *geminio.RefusedError.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
 	switch size := (packet.Open{Peer: d.peer, Meta: d.meta}).Size(); {
@@ -239,10 +246,13 @@ func (m *Mux) Open(d *Dialogue) error {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for d.state == dialogueOpening {
+	for d.state == dialogueOpening && d.wdeadline.err() == nil {
 		d.waitWrite()
 	}
 	switch {
+	case d.state == dialogueOpening:
+		d.takeBackOpen()
+		return d.wdeadline.err()
 	case d.accepted:
 		return nil
 	case m.cause != nil:
@@ -250,6 +260,15 @@ func (m *Mux) Open(d *Dialogue) error {
 	default:
 		return d.werr
 	}
+}
+
+// takeBackOpen ends a dialogue that the peer has not answered. m.mu is held.
+func (d *Dialogue) takeBackOpen() {
+	d.notice = &packet.Notice{Code: uint32(geminio.CodeCanceled)}
+	d.end(net.ErrClosed)
+	d.m.signal(d, ctlReset)
+	d.m.remove(d)
+	d.m.c.Kick()
 }
 
 // chargeWindows takes the first windows of one more dialogue from the budget.

@@ -1,8 +1,10 @@
 package multiplexer
 
 import (
+	"fmt"
 	"io"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
@@ -88,6 +90,11 @@ func (u *upper) GoAway(n packet.Notice) {
 // woken. What was made ready before is still written if the connection lingers.
 func (u *upper) End(cause error, deliver bool) {
 	m := (*Mux)(u)
+	rerr, werr := error(io.EOF), io.ErrClosedPipe
+	if m.lim.Lost && cause != io.EOF {
+		rerr = fmt.Errorf("%w: %w", geminio.ErrConnectionLost, cause)
+		werr = rerr
+	}
 	m.mu.Lock()
 	m.cause = cause
 	all := make([]*Dialogue, 0, len(m.table))
@@ -96,7 +103,7 @@ func (u *upper) End(cause error, deliver bool) {
 		if d != m.main && d.accepted && d.state != dialogueClosed {
 			closed = append(closed, d)
 		}
-		d.end(io.ErrClosedPipe)
+		d.end(werr)
 		all = append(all, d)
 	}
 	clear(m.table)
@@ -111,7 +118,7 @@ func (u *upper) End(cause error, deliver bool) {
 	}
 	m.mu.Unlock()
 	for _, d := range all {
-		d.endRead(io.EOF)
+		d.endRead(rerr)
 	}
 	for _, d := range closed {
 		m.h.Closed(d, cause)

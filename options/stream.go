@@ -1,6 +1,10 @@
 package options
 
-import "github.com/singchia/geminio/internal/merge"
+import (
+	"time"
+
+	"github.com/singchia/geminio/internal/merge"
+)
 
 // OpenStreamOptions are the options of OpenStream.
 type OpenStreamOptions struct {
@@ -10,6 +14,9 @@ type OpenStreamOptions struct {
 	// Peer names what the stream is meant to reach, seen on both sides; nil
 	// means no name.
 	Peer *string
+	// Timeout is the longest time that opening may take, counted from OpenStream.
+	// nil, zero and less mean no limit.
+	Timeout *time.Duration
 }
 
 // OpenStream returns OpenStreamOptions with nothing set.
@@ -26,6 +33,13 @@ func (opt *OpenStreamOptions) SetMeta(meta []byte) {
 // SetPeer sets what Peer returns on both sides of the stream.
 func (opt *OpenStreamOptions) SetPeer(peer string) {
 	opt.Peer = &peer
+}
+
+// SetTimeout bounds the time that OpenStream may take, the wait of an End that
+// reconnects for a connection included: it returns context.DeadlineExceeded then.
+// Zero or less means no limit, which is the default.
+func (opt *OpenStreamOptions) SetTimeout(timeout time.Duration) {
+	opt.Timeout = &timeout
 }
 
 // MergeOpenStreamOptions combines opts into a new value, never nil: nil entries

@@ -113,11 +113,15 @@ const noticeLen = 8
 // AppendNotice appends a frame of type t with n as its payload.
 func AppendNotice(b []byte, t Type, stream uint64, n Notice) []byte {
 	text := CutText(n.Text, MaxText)
-	ms := min(max(n.Retry.Milliseconds(), 0), 1<<32-1)
 	b = AppendHeader(b, Header{Type: t, Stream: stream, Length: uint32(noticeLen + len(text))})
 	b = binary.BigEndian.AppendUint32(b, n.Code)
-	b = binary.BigEndian.AppendUint32(b, uint32(ms))
+	b = binary.BigEndian.AppendUint32(b, milliseconds(n.Retry))
 	return append(b, text...)
+}
+
+// milliseconds is how a duration travels: what is too long is cut.
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1))
 }
 
 // CutText returns at most limit bytes of text, without half a character.

@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"encoding/json"
+	"time"
 )
 
 // MaxDecodablePacketLen bounds the body of a handshake packet, in bytes.
@@ -46,15 +47,23 @@ type Wire2 struct {
 	// Requests is the credit of ClassLargeRequests where that is not Large; 0 if it
 	// is.
 	Requests uint32 `json:"requests,omitempty"`
+	// Session is the client's alone: it tells the connections of one client that
+	// reconnects from those of others, so that messages sent again are recognized.
+	Session []byte `json:"session,omitempty"`
 	// Features names what else the side can do. None is defined yet.
 	Features []string `json:"features,omitempty"`
 }
+
+// MaxSession is the length of the longest Wire2.Session, in bytes.
+const MaxSession = 32
 
 // check tells whether the values can be worked with.
 func (w *Wire2) check(what string) error {
 	switch {
 	case w.MaxFrame < MinMaxFrame:
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
+	case len(w.Session) > MaxSession:
+		return malformed(what, "session of %d bytes, at most %d", len(w.Session), MaxSession)
 	case w.Messages < 1<<10 || w.Raw == 0 || w.Handlers == 0:
 		return malformed(what, "first credit too small: raw %d, messages %d, handlers %d", w.Raw, w.Messages, w.Handlers)
 	}
@@ -104,14 +113,16 @@ type ConnAck struct {
 	PacketID uint64 // that of the Conn
 	ClientID uint64 // the id that the client got
 	Refused  bool
-	Code     uint32 // why it was refused
-	Error    string // why, in words
-	Wire2    *Wire2 // nil: the server speaks wire v1 alone
+	Code     uint32        // why it was refused
+	Error    string        // why, in words
+	Retry    time.Duration // of a refusal: come back in about so long; whole milliseconds; 0 says nothing
+	Wire2    *Wire2        // nil: the server speaks wire v1 alone
 }
 
 type connAckJSON struct {
 	Error string `json:"error,omitempty"`
 	Code  uint32 `json:"code,omitempty"`
+	Retry uint32 `json:"retry,omitempty"` // milliseconds
 	Wire2 *Wire2 `json:"wire2,omitempty"`
 }
 
@@ -137,7 +148,7 @@ func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 		fixed = append(fixed, 0)
 	}
 	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
-	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, a.Wire2})
+	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, milliseconds(a.Retry), a.Wire2})
 }
 
 func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) ([]byte, error) {
@@ -208,6 +219,7 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 		return a, malformed("connack", "%v", err)
 	}
 	a.Error, a.Code, a.Wire2 = v.Error, v.Code, v.Wire2
+	a.Retry = time.Duration(v.Retry) * time.Millisecond
 	a.Refused = refused != 0 || a.Error != ""
 	if a.Wire2 != nil && !a.Refused {
 		return a, a.Wire2.check("connack")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,8 @@ func TestConnAck(t *testing.T) {
 		{"wire 2", ConnAck{PacketID: 7, ClientID: math.MaxUint64, Wire2: offer()}, `{"wire2":` + offerJSON + `}`},
 		{"refused", ConnAck{PacketID: 7, Refused: true, Code: 8, Error: "wire <2> only"},
 			`{"error":"wire \u003c2\u003e only","code":8}`},
+		{"refused for now", ConnAck{Refused: true, Code: 6, Error: "full", Retry: 1500 * time.Millisecond},
+			`{"error":"full","code":6,"retry":1500}`},
 		{"refused without a word", ConnAck{Refused: true}, `{}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

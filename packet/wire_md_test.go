@@ -157,6 +157,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		if a.Refused {
 			d.add("error", a.Error)
 			d.add("code", a.Code)
+			if a.Retry != 0 {
+				d.add("retry", a.Retry.Milliseconds())
+			}
 		}
 		w = a.Wire2
 		again, err = AppendConnAck(nil, a)
@@ -170,6 +173,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("messages", w.Messages)
 		d.add("handlers", w.Handlers)
 		d.add("large", w.Large)
+		if w.Session != nil {
+			d.add("session", w.Session)
+		}
 		require.Empty(t, w.Features)
 	}
 	return again
@@ -498,6 +504,7 @@ func TestWireMDTables(t *testing.T) {
 		geminio.CodeDeadline: "Deadline", geminio.CodeNoMethod: "NoMethod", geminio.CodePanic: "Panic",
 		geminio.CodeLimit: "Limit", geminio.CodeTooLarge: "TooLarge", geminio.CodeVersion: "Version",
 		geminio.CodeProtocol: "Protocol", geminio.CodeGoingAway: "GoingAway", geminio.CodeClosed: "Closed",
+		geminio.CodeReplaced: "Replaced",
 	} {
 		want = append(want, fmt.Sprintf("%d | %s", code, name))
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -8,7 +9,10 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/packet"
 )
 
 // maxPending bounds the connections that shake hands or wait for AcceptEnd.
@@ -53,6 +57,9 @@ type listener struct {
 	done chan struct{} // closed on Close
 	wg   sync.WaitGroup
 
+	ids      identities
+	sessions sessions
+
 	mu      sync.Mutex
 	changed *sync.Cond                            // on mu
 	ready   []*ServerEnd                          // to be handed out
@@ -68,6 +75,7 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 		ends:    make(map[delegate.ConnDescriber]*ServerEnd),
 	}
 	l.changed = sync.NewCond(&l.mu)
+	l.sessions.keep = cmp.Or(l.opt.SessionKeep, defaultSessionKeep)
 	if _, _, err := l.opt.resolve(); err != nil {
 		nl.Close()
 		return nil, err
@@ -147,6 +155,32 @@ func (l *listener) handshake(nc net.Conn) (*ServerEnd, error) {
 		nc.Close()
 		return nil, err // never: resolve has succeeded before
 	}
+	h := newHolder(func() { nc.Close() })
+	admit := cc.Admit
+	cc.Admit = func(wanted uint64, meta []byte) (uint64, error) {
+		clientID, err := admit(wanted, meta)
+		if err != nil {
+			return 0, err
+		}
+		return clientID, l.ids.claim(h, clientID, l.opt.duplicates(clientID), cc.HandshakeTimeout, l.done)
+	}
+	e, err := l.establish(nc, h, cc, ac)
+	if err != nil {
+		cc.Log.Info("no End for a client", "remote", nc.RemoteAddr(), "err", err)
+	}
+	return e, err
+}
+
+func (l *listener) establish(nc net.Conn, h *holder, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
+	c, err := conn.Server(nc, cc)
+	if err != nil {
+		l.ids.release(h)
+		return nil, err
+	}
+	s := l.sessions.attach(c.ClientID(), c.Session())
+	if s != nil {
+		ac.Deliveries = &s.deliveries
+	}
 	told := ac.Hooks.Offline
 	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
 		l.mu.Lock()
@@ -155,10 +189,16 @@ func (l *listener) handshake(nc net.Conn) (*ServerEnd, error) {
 		if told != nil {
 			told(c)
 		}
+		l.sessions.detach(s)
+		l.ids.release(h)
 	}
-	e, err := newEnd(nc, cc, ac)
-	if err != nil {
-		cc.Log.Info("no End for a client", "remote", nc.RemoteAddr(), "err", err)
+	e, err := newEnd(c, cc, ac)
+	if err == nil {
+		l.ids.evictBy(h, func() {
+			e.CloseWith(geminio.ErrReplaced, packet.Notice{
+				Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
+			})
+		})
 	}
 	return e, err
 }

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/jumboframes/armorigo/log"
 	"github.com/singchia/go-timer/v2"
 
@@ -31,6 +34,10 @@ type EndOptions struct {
 	WriteBufferSize   int `merge:"positive"`
 	AcceptStreamFunc  func(geminio.Stream)
 	ClosedStreamFunc  func(geminio.Stream)
+
+	DuplicateID DuplicatePolicy
+	SessionKeep time.Duration
+	RetryAfter  time.Duration
 
 	// Limits has further options, each with its setter.
 	options.Limits
@@ -87,6 +94,22 @@ func (o *EndOptions) SetAcceptStreamFunc(f func(geminio.Stream)) { o.AcceptStrea
 // whoever opened it.
 func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStreamFunc = f }
 
+// SetDuplicateID sets what a Listener does with a client that comes with the id of
+// another whose connection stands. By default the new one replaces it. The id that
+// SetClientID gives to all clients may be theirs at the same time in any case.
+func (o *EndOptions) SetDuplicateID(p DuplicatePolicy) { o.DuplicateID = p }
+
+// SetSessionKeep sets how long a Listener remembers, after its connection has ended,
+// what a client that reconnects has delivered, so that a message that is sent again
+// is not handed out again: by default, and for 0, ten minutes. Of each such client
+// the last 8192 messages are remembered.
+func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
+
+// SetRetryAfter sets what Shutdown tells clients: to come back in about so long.
+// Those that reconnect by themselves wait for at least as long, and at most twice. By
+// default, and for 0, they are told nothing.
+func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
+
 // MergeEndOptions returns options that have of each field the last one that is
 // set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
 // changed.
@@ -103,7 +126,12 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if o.SessionKeep < 0 || o.RetryAfter < 0 || o.DuplicateID < DuplicateReplaces || o.DuplicateID > DuplicateAllowed {
+		return nil, nil, fmt.Errorf("options: SessionKeep of %v or RetryAfter of %v is negative, or DuplicateID of %d unknown",
+			o.SessionKeep, o.RetryAfter, o.DuplicateID)
+	}
 	cc.Admit = o.admit
+	ac.RetryAfter = o.RetryAfter
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
 	if o.Delegate != nil {
 		ac.Hooks.Heartbeat = func(c delegate.ConnDescriber) {
@@ -131,4 +159,12 @@ func (o *EndOptions) admit(wanted uint64, meta []byte) (uint64, error) {
 		return wanted, nil
 	}
 	return id.DefaultIncIDCounter.GetID(), nil
+}
+
+// duplicates is what becomes of a second client with that id.
+func (o *EndOptions) duplicates(clientID uint64) DuplicatePolicy {
+	if o.ClientID != nil && *o.ClientID == clientID {
+		return DuplicateAllowed
+	}
+	return o.DuplicateID
 }

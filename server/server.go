@@ -21,7 +21,9 @@ var _ geminio.End = (*ServerEnd)(nil)
 // belongs to the End from now on, also if an error is returned: then it is
 // closed. Within the handshake's timeout the client must have done its part and
 // registered the methods of SetWaitRemoteRPCs. The error matches
-// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error.
+// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error. What a
+// Listener knows of all its clients, an End by itself does not: it replaces no former
+// connection of the client, and takes a message that is sent again for a new one.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
@@ -29,18 +31,19 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		nc.Close()
 		return nil, err
 	}
-	e, err := newEnd(nc, cc, ac)
+	c, err := conn.Server(nc, cc)
+	if err != nil {
+		return nil, err
+	}
+	e, err := newEnd(c, cc, ac)
 	if err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
-	c, err := conn.Server(nc, cc)
-	if err != nil {
-		return nil, err
-	}
+// newEnd makes an End over a connection whose handshake is done.
+func newEnd(c *conn.Conn, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
 	ctx := context.Background()
 	if len(ac.RemoteMethods) > 0 {
 		var cancel context.CancelFunc

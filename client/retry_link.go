@@ -1,0 +1,261 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/packet"
+)
+
+// link is one connection of a RetryEnd.
+type link struct {
+	e     *application.End
+	start time.Time
+	away  atomic.Bool   // the peer wants no new work
+	retry atomic.Int64  // and wants to be left alone for about so long
+	told  chan struct{} // closed when the user has been told of its end
+
+	// Guarded by RetryEnd.mu.
+	kept bool // its end begins the making of the next
+	gone bool // told is closed
+}
+
+// works tells whether new work can begin on l.
+func (l *link) works() bool { return !l.away.Load() && !l.over() }
+
+// over tells whether l has ended.
+func (l *link) over() bool {
+	select {
+	case <-l.e.Over():
+		return true
+	default:
+		return false
+	}
+}
+
+// maxFormer bounds how many client ids are remembered, for a server that gives a
+// new one each time.
+const maxFormer = 1024
+
+// connect makes a connection, shakes hands and exchanges methods.
+func (r *RetryEnd) connect() (*link, error) {
+	nc, err := r.dial()
+	if err != nil {
+		return nil, err
+	}
+	cc, ac, err := r.opt.resolve()
+	if err != nil {
+		nc.Close()
+		return nil, err // never: resolve has succeeded before
+	}
+	l := &link{start: time.Now(), told: make(chan struct{})}
+	r.configure(l, cc, ac)
+	stop := context.AfterFunc(r.ctx, func() { nc.Close() })
+	c, err := conn.Client(nc, cc)
+	stop()
+	if err != nil {
+		return nil, err
+	}
+	if l.e, err = application.New(r.ctx, c, ac); err != nil {
+		select { // ConnOffline comes before the next ConnOnline
+		case <-l.told:
+		case <-r.ctx.Done():
+		}
+		return nil, err
+	}
+	r.rename(c.ClientID())
+	return l, nil
+}
+
+// configure adds to the configurations what is the RetryEnd's.
+func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) {
+	if id := r.clientID.Load(); id != 0 {
+		cc.ClientID = id
+	}
+	cc.Wire2.Session = r.session
+	ac.Methods = r.methods
+	ac.Limits.Lost = true
+	ac.Hooks.GoAway = func(n packet.Notice) {
+		l.retry.Store(int64(n.Retry))
+		l.away.Store(true)
+	}
+	tell := ac.Hooks.Offline
+	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
+		if tell != nil {
+			tell(c)
+		}
+		r.mu.Lock()
+		l.gone = true
+		next := l.kept
+		r.mu.Unlock()
+		close(l.told)
+		if next {
+			go r.reconnect(l)
+		}
+	}
+}
+
+// dial calls the dialer, and does not wait for it beyond Close.
+func (r *RetryEnd) dial() (net.Conn, error) {
+	type result struct {
+		nc  net.Conn
+		err error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		nc, err := dial(r.dialer)
+		ch <- result{nc, err}
+	}()
+	select {
+	case d := <-ch:
+		return d.nc, d.err
+	case <-r.ctx.Done():
+		go func() {
+			if d := <-ch; d.err == nil {
+				d.nc.Close()
+			}
+		}()
+		return nil, net.ErrClosed
+	}
+}
+
+// rename notes the client id of a new connection.
+func (r *RetryEnd) rename(clientID uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.clientID.Swap(clientID)
+	if old == 0 || old == clientID || slices.Contains(r.former, old) {
+		return
+	}
+	if len(r.former) >= maxFormer {
+		r.former = slices.Delete(r.former, 0, 1)
+	}
+	r.former = append(r.former, old)
+}
+
+// keep lets everything go on over l. It reports false if l's end has been told
+// already, or the RetryEnd has ended: then nothing else will care for l.
+func (r *RetryEnd) keep(l *link) bool {
+	r.mu.Lock()
+	prev := r.cur.Load()
+	r.rx.follow(prev, l)
+	r.rd.follow(prev, l)
+	r.wr.follow(prev, l)
+	if !r.rd.deadline.IsZero() {
+		l.e.SetReadDeadline(r.rd.deadline)
+	}
+	if !r.wr.deadline.IsZero() {
+		l.e.SetWriteDeadline(r.wr.deadline)
+	}
+	l.kept = !l.gone
+	r.connections++
+	r.cur.Store(l)
+	close(r.news)
+	r.news = make(chan struct{})
+	ended := r.cause != nil
+	kept := l.kept
+	r.mu.Unlock()
+	if ended {
+		l.e.Close() // Close may have seen the one before
+		return false
+	}
+	r.calls.kick()
+	r.outbox.kick()
+	return kept
+}
+
+// reconnect makes the connection after lost. It runs in a goroutine of its own.
+func (r *RetryEnd) reconnect(lost *link) {
+	r.lost(lost)
+	for r.pause() {
+		l, err := r.connect()
+		if err != nil {
+			r.failed(err)
+			continue
+		}
+		if d := r.opt.Delegate; d != nil {
+			l.e.Post(func() { d.EndReOnline(r) })
+		}
+		if r.keep(l) {
+			return
+		}
+		r.lost(l)
+	}
+}
+
+// lived is how many times the shortest back-off a connection must live to count as
+// a success.
+const lived = 10
+
+// lost looks at a connection that has ended.
+func (r *RetryEnd) lost(l *link) {
+	if time.Since(l.start) >= lived*r.opt.RetryMin {
+		r.fails = 0
+	}
+	if l.away.Load() {
+		r.hint = time.Duration(l.retry.Load())
+	}
+	if errors.Is(l.e.Cause(), geminio.ErrReplaced) {
+		r.fails = replaced
+		r.failed(l.e.Cause())
+	}
+}
+
+// replaced is for how many failures it counts when another connection has taken the
+// client's id over: two clients with one id must not chase each other.
+const replaced = 64
+
+// failed tells the user of an attempt that failed, and notes what follows from it.
+func (r *RetryEnd) failed(err error) {
+	if r.over() {
+		return
+	}
+	if f := r.opt.RetryFailed; f != nil {
+		f(err)
+	}
+	var refused *geminio.RefusedError
+	isRefusal := errors.As(err, &refused)
+	if isRefusal {
+		r.hint = refused.RetryAfter
+	}
+	if r.opt.StopOnRefusal && (isRefusal || errors.Is(err, geminio.ErrReplaced)) {
+		r.end(err)
+	}
+}
+
+// pause waits before the next attempt. It reports false if the RetryEnd has ended.
+func (r *RetryEnd) pause() bool {
+	wait := time.NewTimer(r.backoff())
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return !r.over()
+	case <-r.ctx.Done():
+		return false
+	}
+}
+
+// backoff returns how long to wait: with full jitter, and not less than the server
+// has asked for.
+func (r *RetryEnd) backoff() time.Duration {
+	bound := r.opt.RetryMax
+	if shift := r.opt.RetryMin << min(r.fails, 32); r.fails <= 32 && shift>>min(r.fails, 32) == r.opt.RetryMin {
+		bound = min(bound, shift)
+	}
+	r.fails++
+	wait := rand.N(bound)
+	if r.hint > 0 {
+		wait = max(wait, r.hint+rand.N(r.hint))
+		r.hint = 0
+	}
+	return wait
+}

@@ -1,0 +1,136 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// rawSide is one direction of the raw bytes of a RetryEnd. RetryEnd.mu guards it.
+type rawSide struct {
+	cursor
+	used     bool // bytes were moved over the connection where the cursor is
+	deadline time.Time
+	changed  chan struct{} // closed, and made anew, when the deadline is set
+}
+
+// Read reads what comes, over one connection after the other. When a connection is
+// lost over which bytes were read, it returns an error that matches
+// geminio.ErrConnectionLost, or io.EOF if the server has closed it, once, after what
+// had come, and goes on with the next one then. After Close it returns io.EOF.
+func (r *RetryEnd) Read(p []byte) (int, error) {
+	for {
+		l, err := r.side(&r.rd)
+		if err != nil {
+			return 0, err
+		}
+		n, err := l.e.Read(p)
+		if again, err := r.moved(&r.rd, l, n, err); !again {
+			return n, err
+		}
+	}
+}
+
+// Write sends p over the connection that there is, or waits for one, within the
+// deadline. When a connection was lost over which bytes were written, of which some
+// may not have arrived, it returns an error that matches geminio.ErrConnectionLost,
+// once, and goes on with the next one then. After Close it returns net.ErrClosed.
+func (r *RetryEnd) Write(p []byte) (int, error) {
+	for {
+		l, err := r.side(&r.wr)
+		if err == io.EOF {
+			err = net.ErrClosed
+		}
+		if err != nil {
+			return 0, err
+		}
+		n, err := l.e.Write(p)
+		if again, err := r.moved(&r.wr, l, n, err); !again {
+			return n, err
+		}
+	}
+}
+
+// side returns the connection where the bytes of a direction are, and waits for one
+// where there is none.
+func (r *RetryEnd) side(s *rawSide) (*link, error) {
+	for {
+		r.mu.Lock()
+		l, news, deadline, changed := s.at, r.news, s.deadline, s.changed
+		r.mu.Unlock()
+		if l != nil {
+			return l, nil
+		}
+		var late <-chan time.Time
+		stop := func() bool { return false }
+		if !deadline.IsZero() {
+			timer := time.NewTimer(time.Until(deadline))
+			late, stop = timer.C, timer.Stop
+		}
+		select {
+		case <-news:
+		case <-changed:
+		case <-late:
+			return nil, os.ErrDeadlineExceeded
+		case <-r.done:
+			return nil, io.EOF
+		}
+		stop()
+	}
+}
+
+// moved takes the outcome of a Read or Write on l. It tells whether to go on with
+// the next connection, and if not, the error to return.
+func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (again bool, _ error) {
+	lost := err != nil && l.over() && !errors.Is(err, os.ErrDeadlineExceeded)
+	r.mu.Lock()
+	here := s.at == l
+	if here && n > 0 {
+		s.used = true
+	}
+	used := here && s.used
+	if here && lost {
+		s.used = false
+	}
+	r.mu.Unlock()
+	if !lost {
+		return false, err
+	}
+	r.pass(&s.cursor, l)
+	return !used && n == 0, err
+}
+
+// SetDeadline sets both deadlines.
+func (r *RetryEnd) SetDeadline(t time.Time) error {
+	r.SetReadDeadline(t)
+	return r.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of Read, also of one that waits already and on
+// the connections to come. A zero t removes it.
+func (r *RetryEnd) SetReadDeadline(t time.Time) error {
+	return r.setDeadline(&r.rd, t, func(l *link) { l.e.SetReadDeadline(t) })
+}
+
+// SetWriteDeadline sets the deadline of Write, also of one that waits already and on
+// the connections to come. A zero t removes it.
+func (r *RetryEnd) SetWriteDeadline(t time.Time) error {
+	return r.setDeadline(&r.wr, t, func(l *link) { l.e.SetWriteDeadline(t) })
+}
+
+func (r *RetryEnd) setDeadline(s *rawSide, t time.Time, set func(*link)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.deadline = t
+	close(s.changed)
+	s.changed = make(chan struct{})
+	if l := r.cur.Load(); l != nil {
+		set(l)
+	}
+	if l := s.at; l != nil && l != r.cur.Load() {
+		set(l)
+	}
+	return nil
+}

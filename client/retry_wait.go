@@ -1,0 +1,165 @@
+package client
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// working returns the connection that takes new work, nil if there is none.
+func (r *RetryEnd) working() *link {
+	if l := r.cur.Load(); l != nil && l.works() {
+		return l
+	}
+	return nil
+}
+
+// admit returns why nothing new may begin, if so.
+func (r *RetryEnd) admit() error {
+	switch {
+	case r.over():
+		return io.EOF
+	case r.draining.Load():
+		return geminio.ErrGoingAway
+	}
+	return nil
+}
+
+// await returns the connection that takes new work, and waits for one where there
+// is none: as an operation that holds so many bytes, until ctx ends or until, if it
+// is not zero, comes. With sent set the peer may have acted on the operation
+// already.
+func (r *RetryEnd) await(ctx context.Context, until time.Time, size int, sent bool) (*link, error) {
+	if l := r.working(); l != nil {
+		return l, nil
+	}
+	if err := r.wait(size, sent); err != nil {
+		return nil, err
+	}
+	defer r.waited(size)
+	var late <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		late = timer.C
+	}
+	for {
+		r.mu.Lock()
+		news := r.news
+		r.mu.Unlock()
+		if l := r.working(); l != nil {
+			return l, nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-late:
+			return nil, context.DeadlineExceeded
+		case <-r.done:
+			return nil, r.interrupted(sent)
+		}
+	}
+}
+
+// interrupted is what something gets that was under way when the End ended.
+func (r *RetryEnd) interrupted(sent bool) error {
+	return &geminio.InterruptedError{MaybeExecuted: sent, Cause: r.Cause()}
+}
+
+// wait counts an operation that is to wait. What was under way already, when the
+// connection was lost, is let in whatever the limits.
+func (r *RetryEnd) wait(size int, underWay bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !underWay {
+		if r.waiting >= r.opt.MaxWaiting {
+			return &geminio.LimitError{
+				What: "operations that wait for a connection", Value: uint64(r.waiting) + 1, Limit: uint64(r.opt.MaxWaiting), Err: geminio.ErrTooMany,
+			}
+		}
+		if r.waitingBytes+size > r.opt.MaxWaitingBytes {
+			return &geminio.LimitError{
+				What: "bytes that wait for a connection", Value: uint64(r.waitingBytes + size), Limit: uint64(r.opt.MaxWaitingBytes), Err: geminio.ErrTooLarge,
+			}
+		}
+	}
+	r.waiting++
+	r.waitingBytes += size
+	return nil
+}
+
+// waited uncounts it.
+func (r *RetryEnd) waited(size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting--
+	r.waitingBytes -= size
+	if r.waiting == 0 && r.drained != nil {
+		select {
+		case <-r.drained:
+		default:
+			close(r.drained)
+		}
+	}
+}
+
+// again tells whether an operation that has ended with err on l is to be tried on
+// the next connection: if it was not carried out, or if it may be repeated.
+func (r *RetryEnd) again(l *link, err error, repeat bool) bool {
+	if err == nil || r.over() {
+		return false
+	}
+	switch err := err.(type) {
+	case *geminio.InterruptedError:
+		return !err.MaybeExecuted || repeat
+	case *geminio.RefusedError:
+		if err.Code == geminio.CodeGoingAway {
+			l.away.Store(true)
+			return true
+		}
+	default:
+		switch err {
+		case io.EOF:
+			// The connection is at its end, or the server has closed its default
+			// stream, without which it is of no use.
+			l.e.CloseWith(io.EOF, packet.Notice{})
+			<-l.e.Over()
+			return true
+		case geminio.ErrGoingAway:
+			l.away.Store(true)
+			return true
+		}
+	}
+	return false
+}
+
+// maybe tells whether the peer may have acted on an operation that ended with err.
+func maybe(err error) bool {
+	interrupted, ok := err.(*geminio.InterruptedError)
+	return ok && interrupted.MaybeExecuted
+}
+
+// until returns when a timeout that begins now is over: zero if there is none.
+func until(timeout time.Duration) time.Time {
+	if timeout <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(timeout)
+}
+
+// left returns what is left of a timeout: 0 if there is none, and
+// context.DeadlineExceeded if nothing is.
+func left(until time.Time) (time.Duration, error) {
+	if until.IsZero() {
+		return 0, nil
+	}
+	d := time.Until(until)
+	if d <= 0 {
+		return 0, context.DeadlineExceeded
+	}
+	return d, nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/tunnel"
+	"github.com/singchia/geminio/options"
+)
+
+// upstream is where the connections of a hop come from: TCP, or the previous hop.
+type upstream interface {
+	// serve gives every connection to carry, with the address of the TCP client
+	// that it began with, until shutdown.
+	serve(carry func(leg tunnel.Leg, from string)) error
+	// shutdown lets no new connection begin. It waits until the previous hop has
+	// no open streams, and no longer than ctx.
+	shutdown(ctx context.Context)
+}
+
+// downstream is where they go: to TCP, or to the next hop.
+type downstream interface {
+	// open makes the other half of a connection, and waits for the next hop until
+	// ctx ends.
+	open(ctx context.Context, from string) (tunnel.Leg, error)
+	close()
+}
+
+// run is the hop's life, which ends with ctx.
+func (c *command) run(ctx context.Context) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	down, err := c.downstream(ctx)
+	if err != nil {
+		return unlessStopped(ctx, err)
+	}
+	defer down.close()
+	up, err := c.upstream(ctx)
+	if err != nil {
+		return unlessStopped(ctx, err)
+	}
+
+	carrier := tunnel.NewCarrier(c.Log, c.wait)
+	served := make(chan error, 1)
+	go func() {
+		served <- up.serve(func(leg tunnel.Leg, from string) {
+			carrier.Carry(leg, func(ctx context.Context) (tunnel.Leg, error) { return down.open(ctx, from) }, "from", from)
+		})
+	}()
+	select {
+	case err = <-served:
+		served <- nil // below nobody need wait for it
+	case <-ctx.Done():
+		fmt.Fprintf(c.Stdout, "%s stops\n", c.role)
+	}
+	grace, cancel := context.WithTimeout(context.Background(), c.grace)
+	defer cancel()
+	up.shutdown(grace)
+	<-served
+	carrier.Stop(grace)
+	return err
+}
+
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// dialHop returns an End that is connected with the hop at addr again and again.
+func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End, error) {
+	opt := client.NewEndOptions()
+	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
+	opt.SetRetryFirst(ctx)
+	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
+	opt.SetRetryFailedFunc(func(err error) { c.Log.Warn("no connection with the "+which, "addr", addr, "err", err) })
+	fmt.Fprintf(c.Stdout, "%s connects with the %s at %s\n", c.role, which, addr)
+	end, err := client.NewRetryEndWithDialer(c.dialer(ctx, addr), opt)
+	if err != nil {
+		return nil, fmt.Errorf("connecting with the %s at %s: %w", which, addr, err)
+	}
+	fmt.Fprintf(c.Stdout, "%s is connected with the %s at %s\n", c.role, which, addr)
+	return end, nil
+}
+
+// withOrigin has the address of a TCP client travel as a stream's meta.
+func withOrigin(from string) *options.OpenStreamOptions {
+	opt := options.OpenStream()
+	opt.SetMeta([]byte(from))
+	return opt
+}
+
+// shutdowner is an End or a Listener that can wait for what is under way.
+type shutdowner interface{ Shutdown(context.Context) error }
+
+// shutdown shuts an End or a Listener down.
+func (c *command) shutdown(ctx context.Context, what any) {
+	if err := what.(shutdowner).Shutdown(ctx); err != nil && ctx.Err() == nil {
+		c.Log.Warn("shutting down", "err", err)
+	}
+}

@@ -1,0 +1,144 @@
+// Command relay carries TCP connections through a chain of hops. Between two hops
+// there is one geminio connection, and every TCP connection is a stream on it.
+//
+// Start reading in hop.go, which is what every hop does; upstream.go and
+// downstream.go are the two sides of a hop, each in its variants. This file has the
+// roles and the flags.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/singchia/geminio/examples/internal/cli"
+)
+
+const usage = `relay carries TCP connections through a chain of hops.
+
+  relay in        -listen ADDR -next ADDR
+        accepts TCP, dials the next hop
+  relay relay_in  -listen ADDR -next ADDR
+        accepts the previous hop, dials the next one
+  relay relay_out -listen ADDR -listen-next ADDR
+        accepts the previous hop and the next one, which joins
+  relay out       -listen ADDR -target ADDR
+        accepts the previous hop, dials TCP to the target
+
+All but in may have -join ADDR in place of -listen: they dial the previous hop, which
+is a relay_out then. Hops may be started, stopped and restarted in any order.
+
+A hop stops on SIGINT or SIGTERM: it takes no new connections, gives those it has
+the time of -grace, and breaks what is left. A second signal ends it at once. The
+exit code is 0 when all went well, 1 when something failed, 2 when the command line
+makes no sense.
+
+relay ROLE -h explains the flags.
+`
+
+// The roles.
+const (
+	roleIn       = "in"
+	roleRelayIn  = "relay_in"
+	roleRelayOut = "relay_out"
+	roleOut      = "out"
+)
+
+func main() {
+	role := ""
+	if len(os.Args) > 1 {
+		role = os.Args[1]
+	}
+	switch role {
+	case roleIn, roleRelayIn, roleRelayOut, roleOut:
+		c := newCommand(role)
+		os.Exit(c.Main(os.Args[2:], c.run))
+	case "-h", "-help", "--help":
+		fmt.Print(usage)
+	default:
+		fmt.Fprintf(os.Stderr, "relay: there is no role %q\nrelay -h explains the roles.\n", role)
+		os.Exit(2)
+	}
+}
+
+// command is a hop with its flags.
+type command struct {
+	*cli.Program
+	role                     string
+	listen, join             string
+	next, listenNext, target string
+	grace, wait, heartbeat   time.Duration
+	listenTLS                *cli.ServerTLS
+	dialTLS                  *cli.ClientTLS
+}
+
+func newCommand(role string) *command {
+	c := &command{role: role, listenTLS: new(cli.ServerTLS)}
+	c.Program = cli.New("relay "+role, fmt.Sprintf("relay %s is one hop of a chain. relay -h explains all roles.\n", role))
+	f := c.Flags
+	if role == roleIn {
+		f.StringVar(&c.listen, "listen", "", "accept TCP at `ADDR`")
+	} else {
+		f.StringVar(&c.listen, "listen", "", "accept the previous hop at `ADDR`")
+		f.StringVar(&c.join, "join", "", "dial the previous hop, a relay_out, at `ADDR`")
+		c.listenTLS = cli.ServerTLSFlags(f)
+	}
+	switch role {
+	case roleIn, roleRelayIn:
+		f.StringVar(&c.next, "next", "", "dial the next hop at `ADDR`")
+	case roleRelayOut:
+		f.StringVar(&c.listenNext, "listen-next", "", "accept the next hop, which joins, at `ADDR`")
+	case roleOut:
+		f.StringVar(&c.target, "target", "", "dial TCP to `ADDR`")
+	}
+	f.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
+	f.DurationVar(&c.wait, "wait", 10*time.Second, "let a connection wait for the next hop, or the target, for `TIME`")
+	f.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other hops every `TIME` whether they are there; one that is silent for twice that is lost")
+
+	// Both sides of a hop have TLS flags; those of the dialling side get a prefix.
+	dial := flag.NewFlagSet("", flag.ContinueOnError)
+	c.dialTLS = cli.ClientTLSFlags(dial)
+	dial.VisitAll(func(d *flag.Flag) { f.Var(d.Value, "dial-"+d.Name, d.Usage) })
+	return c
+}
+
+// check refuses command lines that make no sense.
+func (c *command) check() error {
+	switch {
+	case c.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", c.Flags.Arg(0))
+	case c.role == roleIn && c.listen == "":
+		return cli.Usagef("-listen is missing")
+	case (c.listen == "") == (c.join == ""):
+		return cli.Usagef("either -listen or -join, please")
+	case c.next+c.listenNext+c.target == "":
+		return cli.Usagef("-%s is missing", map[string]string{
+			roleIn: "next", roleRelayIn: "next", roleRelayOut: "listen-next", roleOut: "target",
+		}[c.role])
+	case c.grace < 0 || c.wait <= 0 || c.heartbeat <= 0:
+		return cli.Usagef("-grace, -wait and -heartbeat are times")
+	}
+	if _, err := c.dialTLS.Config(); err != nil {
+		return fmt.Errorf("of the flags -dial-...: %w", err)
+	}
+	return nil
+}
+
+// dialTimeout bounds an attempt to dial a hop.
+const dialTimeout = 10 * time.Second
+
+// dialer dials a hop, until ctx ends.
+func (c *command) dialer(ctx context.Context, addr string) func() (net.Conn, error) {
+	return func() (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		dial, err := c.dialTLS.Dialer(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		return dial()
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/tunnel"
+	"github.com/singchia/geminio/server"
+)
+
+func (c *command) upstream(ctx context.Context) (upstream, error) {
+	switch {
+	case c.role == roleIn:
+		l, err := net.Listen("tcp", c.listen)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(c.Stdout, "in listens on %s\n", l.Addr())
+		return tcpClients{l}, nil
+	case c.join != "":
+		end, err := c.dialHop(ctx, "previous hop", c.join)
+		if err != nil {
+			return nil, err
+		}
+		return &joinedHop{c, end}, nil
+	default:
+		l, err := c.listenHop(c.listen)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(c.Stdout, "%s listens on %s\n", c.role, l.Addr())
+		return &previousHops{c: c, l: l}, nil
+	}
+}
+
+// listenHop accepts hops at addr.
+func (c *command) listenHop(addr string) (server.Listener, error) {
+	l, err := c.listenTLS.Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	opt := server.NewEndOptions()
+	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
+	return server.NewListener(l, opt)
+}
+
+// tcpClients are the TCP connections that in accepts.
+type tcpClients struct{ net.Listener }
+
+func (t tcpClients) serve(carry func(tunnel.Leg, string)) error {
+	return tunnel.Accept(t, func(conn *net.TCPConn) { carry(tunnel.TCP(conn), conn.RemoteAddr().String()) })
+}
+
+func (t tcpClients) shutdown(context.Context) { t.Close() }
+
+// previousHops are the Ends of previous hops that dial, of which there may be many.
+type previousHops struct {
+	c *command
+	l server.Listener
+}
+
+func (p *previousHops) serve(carry func(tunnel.Leg, string)) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		end, err := p.l.AcceptEnd()
+		if err != nil {
+			return tunnel.UnlessClosed(err)
+		}
+		wg.Go(func() { streams(end, carry) })
+	}
+}
+
+func (p *previousHops) shutdown(ctx context.Context) { p.c.shutdown(ctx, p.l) }
+
+// joinedHop is a previous hop that this one dials.
+type joinedHop struct {
+	c   *command
+	end geminio.End
+}
+
+func (j *joinedHop) serve(carry func(tunnel.Leg, string)) error {
+	streams(j.end, carry)
+	return nil
+}
+
+func (j *joinedHop) shutdown(ctx context.Context) { j.c.shutdown(ctx, j.end) }
+
+func streams(end geminio.End, carry func(tunnel.Leg, string)) {
+	tunnel.Streams(end, func(s geminio.Stream) { carry(tunnel.Stream(s), string(s.Meta())) })
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// DuplicatePolicy says what happens when a client comes with an id that another
+// connection of the same Listener has.
+type DuplicatePolicy int
+
+const (
+	// DuplicateReplaces ends the connection that has the id, with
+	// geminio.ErrReplaced at its client, in favour of the new one: of a client that
+	// comes back, the old connection is most likely dead.
+	DuplicateReplaces DuplicatePolicy = iota
+	// DuplicateRefused refuses the new connection for as long as the other stands.
+	DuplicateRefused
+	// DuplicateAllowed lets several connections have the same id.
+	DuplicateAllowed
+)
+
+// errTaken refuses a client under DuplicateRefused.
+var errTaken = errors.New("the client id is in use by another connection")
+
+// errStillEnding refuses a client whose former connection does not come to its end.
+var errStillEnding = errors.New("the former connection of this client is still ending")
+
+// identities knows which connection has which client id. Its methods are safe for
+// concurrent use.
+type identities struct {
+	mu   sync.Mutex
+	held map[uint64]*holder
+}
+
+// holder is a connection that has an id, or is about to get it.
+type holder struct {
+	gone chan struct{} // closed when its end was told
+	once sync.Once
+
+	// Guarded by identities.mu.
+	id    uint64 // 0: none
+	evict func() // ends it; must not block
+}
+
+func newHolder(evict func()) *holder { return &holder{gone: make(chan struct{}), evict: evict} }
+
+// claim gets h an id. Under DuplicateReplaces it ends who has it, and waits until
+// that one's end was told, at most for so long and until stop is closed: so that whoever follows clients by
+// their ids sees the old one go before the new one comes.
+func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patience time.Duration, stop <-chan struct{}) error {
+	if policy == DuplicateAllowed {
+		return nil
+	}
+	var late <-chan time.Time
+	for {
+		other, evict := t.try(h, id)
+		switch {
+		case other == nil:
+			return nil
+		case policy == DuplicateRefused:
+			return errTaken
+		}
+		evict()
+		if late == nil {
+			timer := time.NewTimer(patience)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-other.gone:
+		case <-late:
+			return errStillEnding
+		case <-stop:
+			return net.ErrClosed
+		}
+	}
+}
+
+// try gets h the id, or returns who has it.
+func (t *identities) try(h *holder, id uint64) (other *holder, evict func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.held[id]; other != nil {
+		return other, other.evict
+	}
+	if t.held == nil {
+		t.held = make(map[uint64]*holder)
+	}
+	t.held[id] = h
+	h.id = id
+	return nil, nil
+}
+
+// evictBy sets how h is ended from now on.
+func (t *identities) evictBy(h *holder, evict func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h.evict = evict
+}
+
+// release is called when h's end was told, or when it failed.
+func (t *identities) release(h *holder) {
+	h.once.Do(func() {
+		t.mu.Lock()
+		if h.id != 0 && t.held[h.id] == h {
+			delete(t.held, h.id)
+		}
+		t.mu.Unlock()
+		close(h.gone)
+	})
+}

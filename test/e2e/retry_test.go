@@ -1,0 +1,290 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// line is a way to a server that can be cut and closed: cut breaks the connections
+// that go over it, and while it is closed there are no new ones.
+type line struct {
+	address string
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	closed bool
+	dials  int
+}
+
+var errLineClosed = errors.New("the line is closed")
+
+// dial is a client.Dialer.
+func (l *line) dial() (net.Conn, error) {
+	l.mu.Lock()
+	closed := l.closed
+	l.dials++
+	l.mu.Unlock()
+	if closed {
+		return nil, errLineClosed
+	}
+	nc, err := net.Dial("tcp", l.address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		nc.Close()
+		return nil, errLineClosed
+	}
+	l.conns = append(l.conns, nc)
+	return nc, nil
+}
+
+// cut breaks all connections; with close set there are no new ones for now.
+func (l *line) cut(close bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = close
+	for _, nc := range l.conns {
+		if t, ok := nc.(*net.TCPConn); ok {
+			t.SetLinger(0)
+		}
+		nc.Close()
+	}
+	l.conns = nil
+}
+
+func (l *line) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = false
+}
+
+// house is a server: it runs serve for each End.
+type house struct {
+	l    server.Listener
+	line *line
+
+	mu   sync.Mutex
+	ends []geminio.End
+	wg   sync.WaitGroup
+}
+
+func newHouse(t testing.TB, serve func(geminio.End), opts ...*server.EndOptions) *house {
+	l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
+	require.NoError(t, err)
+	h := &house{l: l, line: &line{address: l.Addr().String()}}
+	h.wg.Go(func() {
+		for {
+			end, err := l.AcceptEnd()
+			if err != nil {
+				return
+			}
+			h.mu.Lock()
+			h.ends = append(h.ends, end)
+			h.mu.Unlock()
+			if serve != nil {
+				h.wg.Go(func() { serve(end) })
+			}
+		}
+	})
+	t.Cleanup(h.close)
+	return h
+}
+
+func (h *house) close() {
+	h.l.Close()
+	h.mu.Lock()
+	ends := h.ends
+	h.mu.Unlock()
+	for _, e := range ends {
+		e.Close()
+	}
+	h.wg.Wait()
+}
+
+// last returns the End of the last client.
+func (h *house) last() geminio.End {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ends[len(h.ends)-1]
+}
+
+// quick are options of a RetryEnd that loses no time.
+func quick() *client.EndOptions {
+	opt := client.NewEndOptions()
+	opt.SetRetryBackoff(time.Millisecond, 20*time.Millisecond)
+	return opt
+}
+
+// newRetry makes a RetryEnd to h.
+func newRetry(t testing.TB, h *house, opts ...*client.EndOptions) *client.RetryEnd {
+	end, err := client.NewRetryEndWithDialer(h.line.dial, append([]*client.EndOptions{quick()}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { end.Close() })
+	return end.(*client.RetryEnd)
+}
+
+// diary is a delegate, of either side, that notes what it is told.
+type diary struct {
+	*delegate.UnimplementedDelegate
+
+	mu    sync.Mutex
+	notes []string
+	news  chan struct{}
+}
+
+func newDiary() *diary { return &diary{news: make(chan struct{})} }
+
+func (d *diary) note(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notes = append(d.notes, fmt.Sprintf(format, args...))
+	close(d.news)
+	d.news = make(chan struct{})
+}
+
+func (d *diary) ConnOnline(delegate.ConnDescriber) error  { d.note("online"); return nil }
+func (d *diary) ConnOffline(delegate.ConnDescriber) error { d.note("offline"); return nil }
+func (d *diary) EndReOnline(delegate.ClientDescriber)     { d.note("again") }
+
+// wait waits until there are n notes, and returns them.
+func (d *diary) wait(t testing.TB, n int) []string {
+	t.Helper()
+	timer := time.NewTimer(forever)
+	defer timer.Stop()
+	for {
+		d.mu.Lock()
+		notes, news := d.notes, d.news
+		d.mu.Unlock()
+		if len(notes) >= n {
+			return notes
+		}
+		select {
+		case <-news:
+		case <-timer.C:
+			t.Fatalf("only %q was told", notes)
+		}
+	}
+}
+
+func TestRetryFirstErrorIsReturned(t *testing.T) {
+	_, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return nil, errLineClosed })
+	assert.Equal(t, errLineClosed, err)
+}
+
+// Everything that an End is goes on over a cut.
+func TestRetryGoesOn(t *testing.T) {
+	received := make(chan string, 10)
+	h := newHouse(t, func(end geminio.End) {
+		end.Register(context.Background(), "echo", echo)
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			received <- string(m.Data())
+			m.Done()
+		}
+	})
+	d := newDiary()
+	opt := client.NewEndOptions()
+	opt.SetDelegate(d)
+	opt.SetWaitRemoteRPCs("echo")
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "first", RPC: echo})
+	end := newRetry(t, h, opt)
+	ctx := deadline(t)
+	require.NoError(t, end.Register(ctx, "later", echo))
+	require.NoError(t, end.Hijack(echoHijack, hijackMatching("^any")))
+	id := end.ClientID()
+	req, msg := end.NewRequest([]byte("before")), end.NewMessage([]byte("before"))
+
+	for round := range 5 {
+		h.line.cut(false)
+		d.wait(t, 1+3*(round+1))
+		assert.Equal(t, id, end.ClientID())
+
+		resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("hello")))
+		require.NoError(t, err)
+		assert.Equal(t, "hello", string(resp.Data()))
+
+		peer := h.last()
+		assert.Equal(t, id, peer.ClientID())
+		for _, method := range []string{"first", "later", "anything"} {
+			resp, err := peer.Call(ctx, method, peer.NewRequest([]byte(method)))
+			require.NoError(t, err, method)
+			assert.Equal(t, method, string(resp.Data()))
+		}
+
+		require.NoError(t, end.Publish(ctx, end.NewMessage([]byte("message"))))
+		assert.Equal(t, "message", await(t, forever, "receive", received))
+
+		s, err := end.OpenStream()
+		require.NoError(t, err)
+		other, err := peer.AcceptStream()
+		require.NoError(t, err)
+		_, err = io.WriteString(s, "x")
+		require.NoError(t, err)
+		_, err = io.ReadFull(other, make([]byte, 1))
+		require.NoError(t, err)
+
+		_, err = peer.OpenStream()
+		require.NoError(t, err)
+		_, err = end.AcceptStream()
+		require.NoError(t, err)
+		assert.Len(t, end.ListStreams(), 3)
+	}
+	resp, err := end.Call(ctx, "echo", req)
+	require.NoError(t, err)
+	assert.Equal(t, "before", string(resp.Data()))
+	require.NoError(t, end.Publish(ctx, msg))
+	assert.Equal(t, "before", await(t, forever, "receive", received))
+
+	require.NoError(t, end.Close())
+	_, err = end.Call(ctx, "echo", end.NewRequest(nil))
+	assert.Equal(t, io.EOF, err)
+	assert.Equal(t, io.EOF, end.Publish(ctx, end.NewMessage(nil)))
+	assert.Equal(t, io.EOF, end.Register(ctx, "m", echo))
+	_, err = end.OpenStream()
+	assert.Equal(t, io.EOF, err)
+	_, err = end.Receive(ctx)
+	assert.Equal(t, io.EOF, err)
+	_, err = end.AcceptStream()
+	assert.Equal(t, io.EOF, err)
+	_, err = end.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	_, err = end.Write(make([]byte, 1))
+	assert.ErrorIs(t, err, net.ErrClosed)
+	notes := d.wait(t, 1+3*5+1)
+	want := []string{"online"}
+	for range 5 {
+		want = append(want, "offline", "online", "again")
+	}
+	assert.Equal(t, append(want, "offline"), notes)
+}
+
+func echoHijack(_ context.Context, _ string, req geminio.Request, resp geminio.Response) {
+	resp.SetData(req.Data())
+}
+
+func hijackMatching(pattern string) *options.HijackOptions {
+	opt := options.Hijack()
+	opt.SetMatch(true, pattern)
+	return opt
+}
