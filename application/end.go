@@ -30,14 +30,17 @@ type Hooks struct {
 	AcceptStream       func(geminio.Stream)
 	ClosedStream       func(geminio.Stream)
 
-	// GoAway is told that the peer wants no new work, and when to come back. Unlike
-	// the others it is called by the reading goroutine, and must not block.
+	// GoAway is told that the peer wants no new work, and when to come back, and
+	// Over that the End has ended, after all who wait were told. Unlike the others
+	// they are called at once, by any goroutine, and must not block.
 	GoAway func(packet.Notice)
+	Over   func()
 }
 
 // Config is what an End has to know.
 type Config struct {
 	Hooks          Hooks
+	Events         *Events // in which the hooks are called; nil makes new ones
 	IDs            packet.PacketFactory
 	Limits         multiplexer.Limits
 	Methods        *Methods             // of the default stream; nil makes new ones
@@ -80,6 +83,9 @@ type End struct {
 // connection is closed.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	e := &End{cfg: cfg, c: c, log: c.Log(), over: make(chan struct{})}
+	if e.events.all = cfg.Events; e.events.all == nil {
+		e.events.all = &Events{}
+	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
 	e.workers.init(c.Clock(), cfg.MaxWorkersIdle)
@@ -195,9 +201,6 @@ func (e *End) Close() error {
 
 // CloseWith is Close for a cause that the peer is told. It does not wait.
 func (e *End) CloseWith(cause error, n packet.Notice) { e.mux.Close(cause, n) }
-
-// Post has f called as one more callback of this End, unless it has ended.
-func (e *End) Post(f func()) { e.events.post(f) }
 
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
 // calls, messages and streams that are under way have ended, and closes the End.

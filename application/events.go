@@ -2,14 +2,49 @@ package application
 
 import "sync"
 
-// events runs the user's callbacks of one End, one after the other and in the
-// order in which they were posted, on a goroutine that exists only while there
-// are any.
-type events struct {
+// Events runs callbacks of the user, one after the other and in the order in which
+// they were posted, on a goroutine that exists only while there are any. An End has
+// one of its own; Ends that are the connections of one that reconnects share one.
+// Its methods are safe for concurrent use.
+type Events struct {
 	mu      sync.Mutex
 	queue   []func()
 	running bool
-	closed  bool
+}
+
+// Post has f called. It does not wait.
+func (v *Events) Post(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.queue = append(v.queue, f)
+	if !v.running {
+		v.running = true
+		go v.run()
+	}
+}
+
+func (v *Events) run() {
+	for {
+		v.mu.Lock()
+		if len(v.queue) == 0 {
+			v.running = false
+			v.mu.Unlock()
+			return
+		}
+		f := v.queue[0]
+		v.queue[0] = nil
+		v.queue = v.queue[1:]
+		v.mu.Unlock()
+		f()
+	}
+}
+
+// events are those of one End, which come to an end.
+type events struct {
+	all *Events // set before the first
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // post has f called, unless last was.
@@ -25,25 +60,5 @@ func (v *events) add(f func(), last bool) {
 		return
 	}
 	v.closed = last
-	v.queue = append(v.queue, f)
-	if !v.running {
-		v.running = true
-		go v.run()
-	}
-}
-
-func (v *events) run() {
-	for {
-		v.mu.Lock()
-		if len(v.queue) == 0 {
-			v.running = false
-			v.mu.Unlock()
-			return
-		}
-		f := v.queue[0]
-		v.queue[0] = nil
-		v.queue = v.queue[1:]
-		v.mu.Unlock()
-		f()
-	}
+	v.all.Post(f)
 }

@@ -10,7 +10,7 @@ import (
 
 func TestEventsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var v events
+		v := events{all: &Events{}}
 		var got []int
 		for i := range 1000 {
 			v.post(func() { got = append(got, i) }) // one at a time: no lock
@@ -20,7 +20,7 @@ func TestEventsKeepTheirOrder(t *testing.T) {
 		for i := range got {
 			assert.Equal(t, i, got[i])
 		}
-		assert.False(t, v.running, "no goroutine is left")
+		assert.False(t, v.all.running, "no goroutine is left")
 		v.post(func() { got = nil })
 		synctest.Wait()
 		assert.Nil(t, got, "and comes back")
@@ -29,7 +29,7 @@ func TestEventsKeepTheirOrder(t *testing.T) {
 
 func TestEventsRunOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var v events
+		v := events{all: &Events{}}
 		block, running := make(chan struct{}), 0
 		var all sync.WaitGroup
 		for range 10 {
@@ -53,7 +53,7 @@ func TestEventsRunOneAtATime(t *testing.T) {
 
 func TestTheLastEventIsTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var v events
+		v := events{all: &Events{}}
 		var got []string
 		v.post(func() {
 			got = append(got, "first")

@@ -159,6 +159,9 @@ func (h *handler) End(cause error) {
 	if last {
 		e.offline()
 	}
+	if f := e.cfg.Hooks.Over; f != nil {
+		f()
+	}
 }
 
 // Packet implements multiplexer.Handler.

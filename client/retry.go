@@ -50,8 +50,9 @@ type RetryEnd struct {
 	sent     atomic.Uint64        // counts deliveries
 	draining atomic.Bool          // Shutdown: nothing new is let in
 
-	calls  lane // asynchronous calls that wait
-	outbox lane // publications that wait
+	events application.Events // callbacks
+	calls  lane               // asynchronous calls that wait
+	outbox lane               // publications that wait
 
 	// The connecting goroutine's, of which there is one at a time.
 	fails int           // attempts since a connection that lived

@@ -20,13 +20,15 @@ import (
 type link struct {
 	e     *application.End
 	start time.Time
-	away  atomic.Bool   // the peer wants no new work
-	retry atomic.Int64  // and wants to be left alone for about so long
-	told  chan struct{} // closed when the user has been told of its end
+	away  atomic.Bool  // the peer wants no new work
+	retry atomic.Int64 // and wants to be left alone for about so long
 
 	// Guarded by RetryEnd.mu.
 	kept bool // its end begins the making of the next
-	gone bool // told is closed
+	gone bool // it has ended
+
+	// The callbacks'.
+	refused error // what ConnOnline has said
 }
 
 // works tells whether new work can begin on l.
@@ -57,27 +59,31 @@ func (r *RetryEnd) connect() (*link, error) {
 		nc.Close()
 		return nil, err // never: resolve has succeeded before
 	}
-	l := &link{start: time.Now(), told: make(chan struct{})}
-	r.configure(l, cc, ac)
+	l := &link{start: time.Now()}
+	online := r.configure(l, nc, cc, ac)
 	stop := context.AfterFunc(r.ctx, func() { nc.Close() })
 	c, err := conn.Client(nc, cc)
 	stop()
 	if err != nil {
 		return nil, err
 	}
+	online(c)
 	if l.e, err = application.New(r.ctx, c, ac); err != nil {
-		select { // ConnOffline comes before the next ConnOnline
-		case <-l.told:
-		case <-r.ctx.Done():
-		}
 		return nil, err
 	}
 	r.rename(c.ClientID())
 	return l, nil
 }
 
-// configure adds to the configurations what is the RetryEnd's.
-func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) {
+// configure adds to the configurations what is the RetryEnd's. The function that it
+// returns is to be called when the handshake is done.
+//
+// All connections have one queue of callbacks, so that those of one come before
+// those of the next, and nothing here waits for them: they may themselves wait for
+// the next connection. So it is that, but for the first connection, ConnOnline is
+// called from there and not by the handshake.
+func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
+	ac.Events = &r.events
 	if id := r.clientID.Load(); id != 0 {
 		cc.ClientID = id
 	}
@@ -88,19 +94,32 @@ func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) {
 		l.retry.Store(int64(n.Retry))
 		l.away.Store(true)
 	}
-	tell := ac.Hooks.Offline
-	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
-		if tell != nil {
-			tell(c)
-		}
+	ac.Hooks.Over = func() {
 		r.mu.Lock()
 		l.gone = true
 		next := l.kept
 		r.mu.Unlock()
-		close(l.told)
 		if next {
 			go r.reconnect(l)
 		}
+	}
+	tell := cc.Online
+	if tell == nil || r.cur.Load() == nil {
+		return func(*conn.Conn) {}
+	}
+	cc.Online = nil
+	offline := ac.Hooks.Offline
+	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
+		if l.refused == nil {
+			offline(c)
+		}
+	}
+	return func(c *conn.Conn) {
+		r.events.Post(func() {
+			if l.refused = tell(c); l.refused != nil {
+				nc.Close()
+			}
+		})
 	}
 }
 
@@ -142,8 +161,8 @@ func (r *RetryEnd) rename(clientID uint64) {
 	r.former = append(r.former, old)
 }
 
-// keep lets everything go on over l. It reports false if l's end has been told
-// already, or the RetryEnd has ended: then nothing else will care for l.
+// keep lets everything go on over l. It reports false if l has ended already, or the
+// RetryEnd has: then nothing else will care for l.
 func (r *RetryEnd) keep(l *link) bool {
 	r.mu.Lock()
 	prev := r.cur.Load()
@@ -183,7 +202,7 @@ func (r *RetryEnd) reconnect(lost *link) {
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
-			l.e.Post(func() { d.EndReOnline(r) })
+			r.events.Post(func() { d.EndReOnline(r) })
 		}
 		if r.keep(l) {
 			return

@@ -1,0 +1,378 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+)
+
+// cuts is how many times TestThousandCuts breaks the connection.
+const cuts = 1000
+
+// TestThousandCuts has a proxy break the connection a thousand times while calls,
+// messages of both kinds, registrations and streams run. Every message that was
+// acked was handed out exactly once; one sent at most once, at most once; a call that
+// is not marked as idempotent was carried out at most once, and once if it succeeded;
+// nothing hangs; the server could call every method before EndReOnline; streams
+// deliver a beginning of what was written, or all. TestMain sees that no goroutine
+// stays.
+func TestThousandCuts(t *testing.T) {
+	seed := rand.Uint64()
+	if s := os.Getenv("SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+
+	s := &cutServer{
+		t: t, handedOut: make(map[uint64]int), called: make(map[uint64]int), idempotent: make(map[uint64]int),
+	}
+	h := newHouse(t, s.serve)
+	p := newProxy(t, h.line.address)
+	online := make(chan struct{}, 1)
+	c := &cutClient{t: t, online: online, stop: make(chan struct{})}
+	opt := client.NewEndOptions()
+	opt.SetDelegate(c)
+	opt.SetWaitRemoteRPCs("once", "again", "methods")
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: echo})
+	end, err := client.NewRetryEndWithDialer(p.dial, quick(), opt)
+	require.NoError(t, err)
+	defer end.Close()
+	c.end = end.(*client.RetryEnd)
+	require.NoError(t, end.Hijack(echoHijack, hijackMatching("^hijacked$")))
+	online <- struct{}{} // the first
+
+	var wg sync.WaitGroup
+	for i, work := range []func(uint64){
+		c.callOnce, c.callOnce, c.callIdempotent, c.callAsync,
+		c.publish, c.publish, c.publishAsync, c.publishAtMostOnce,
+		c.register, c.stream, c.stream,
+	} {
+		wg.Go(func() { work(uint64(i)) })
+	}
+	p.cutAtRandom(t, r, cuts, 8*time.Millisecond, online)
+	await(t, forever, "the last reconnect", online)
+	close(c.stop)
+	within(t, forever, "end of all work", wg.Wait)
+
+	// What was sent at most once before this has been handed out before it.
+	require.NoError(t, end.Publish(deadline(t), end.NewMessage(number(1<<40))))
+	stats := c.end.Stats()
+	assert.Zero(t, stats.Waiting)
+	assert.Zero(t, stats.WaitingBytes)
+	assert.GreaterOrEqual(t, stats.Connections, uint64(cuts+1))
+	assert.Equal(t, int64(stats.Connections-1), c.again.Load(), "EndReOnline comes once for each new connection")
+	require.NoError(t, end.Close())
+	h.close()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range c.acked.all() {
+		assert.Equal(t, 1, s.handedOut[id], "message %x was acked, and handed out so often", id)
+	}
+	for id, n := range s.handedOut {
+		assert.Equal(t, 1, n, "message %x was handed out so often", id)
+	}
+	for _, id := range c.answered.all() {
+		assert.Equal(t, 1, s.called[id], "call %x succeeded, and was carried out so often", id)
+	}
+	for _, id := range c.unseen.all() {
+		assert.Zero(t, s.called[id], "call %x failed as not executed", id)
+	}
+	for id, n := range s.called {
+		assert.Equal(t, 1, n, "call %x was carried out so often", id)
+	}
+	for _, id := range c.repeated.all() {
+		assert.GreaterOrEqual(t, s.idempotent[id], 1, "call %x succeeded", id)
+	}
+	t.Logf("%d connections; %d messages acked; calls: %d succeeded, %d perhaps executed, %d not; %d idempotent; %d registrations; %d streams whole, %d lost",
+		stats.Connections, c.acked.len(), c.answered.len(), c.maybe.Load(), c.unseen.len(), c.repeated.len(),
+		c.registered.Load(), c.whole.Load(), c.lost.Load())
+	for what, n := range map[string]int{"acked": c.acked.len(), "answered": c.answered.len(), "idempotent": c.repeated.len(),
+		"registered": int(c.registered.Load()), "streams": int(c.whole.Load()), "lost streams": int(c.lost.Load())} {
+		assert.NotZero(t, n, what)
+	}
+}
+
+// ids is a set that grows.
+type ids struct {
+	mu  sync.Mutex
+	ids []uint64
+}
+
+func (s *ids) add(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids = append(s.ids, id)
+}
+
+func (s *ids) all() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ids
+}
+
+func (s *ids) len() int { return len(s.all()) }
+
+func number(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
+
+// cutServer counts what it is given.
+type cutServer struct {
+	t *testing.T
+
+	mu                            sync.Mutex
+	handedOut, called, idempotent map[uint64]int
+}
+
+func (s *cutServer) count(m map[uint64]int) geminio.RPC {
+	return func(_ context.Context, req geminio.Request, resp geminio.Response) {
+		s.mu.Lock()
+		m[binary.BigEndian.Uint64(req.Data())]++
+		s.mu.Unlock()
+		resp.SetData(req.Data())
+	}
+}
+
+func (s *cutServer) serve(end geminio.End) {
+	ctx := context.Background()
+	end.Register(ctx, "once", s.count(s.called))
+	end.Register(ctx, "again", s.count(s.idempotent))
+	// Calls back all methods that it is told of; the client calls it in EndReOnline.
+	end.Register(ctx, "methods", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+		for method := range bytes.SplitSeq(req.Data(), []byte(" ")) {
+			if _, err := end.Call(ctx, string(method), end.NewRequest(nil)); err != nil {
+				resp.SetError(fmt.Errorf("%s: %w", method, err))
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for {
+			stream, err := end.AcceptStream()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				io.Copy(stream, stream)
+				stream.Close()
+			})
+		}
+	})
+	for {
+		m, err := end.Receive(ctx)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.handedOut[binary.BigEndian.Uint64(m.Data())]++
+		s.mu.Unlock()
+		if m.ID()%7 == 0 {
+			wg.Go(func() { m.Done() }) // later, and in another order
+		} else {
+			m.Done()
+		}
+	}
+}
+
+// cutClient works until stop is closed.
+type cutClient struct {
+	*delegate.UnimplementedDelegate
+	t      *testing.T
+	end    *client.RetryEnd
+	online chan struct{}
+	stop   chan struct{}
+	again  atomic.Int64
+
+	acked, answered, unseen, repeated ids
+	maybe                             atomic.Int64
+	registered, whole, lost           atomic.Int64
+}
+
+// EndReOnline has the server call all methods.
+func (c *cutClient) EndReOnline(client delegate.ClientDescriber) {
+	c.again.Add(1)
+	end := client.(geminio.End)
+	go func() { c.online <- struct{}{} }()
+	_, err := end.Call(context.Background(), "methods", end.NewRequest([]byte("local hijacked")))
+	var failed *geminio.RemoteError
+	if errors.As(err, &failed) && failed.Code == geminio.CodeNoMethod {
+		c.t.Error(err)
+	}
+}
+
+func (c *cutClient) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// each runs do with numbers of worker's own.
+func (c *cutClient) each(worker uint64, do func(id uint64)) {
+	for id := worker << 32; !c.stopped(); id++ {
+		do(id)
+	}
+}
+
+func (c *cutClient) callOnce(worker uint64) {
+	c.each(worker, func(id uint64) {
+		resp, err := c.end.Call(context.Background(), "once", c.end.NewRequest(number(id)))
+		c.called(id, resp, err)
+	})
+}
+
+func (c *cutClient) called(id uint64, resp geminio.Response, err error) {
+	switch {
+	case err == nil:
+		assert.Equal(c.t, number(id), resp.Data())
+		c.answered.add(id)
+	case errors.Is(err, geminio.ErrMaybeExecuted):
+		c.maybe.Add(1)
+	case errors.Is(err, geminio.ErrNotExecuted):
+		c.unseen.add(id)
+	default:
+		assert.NoError(c.t, err)
+	}
+}
+
+func (c *cutClient) callIdempotent(worker uint64) {
+	opt := options.Call()
+	opt.SetIdempotent(true)
+	c.each(worker, func(id uint64) {
+		_, err := c.end.Call(context.Background(), "again", c.end.NewRequest(number(id)), opt)
+		if assert.NoError(c.t, err) {
+			c.repeated.add(id)
+		}
+	})
+}
+
+// inFlight is how many asynchronous operations a worker has.
+const inFlight = 16
+
+func (c *cutClient) callAsync(worker uint64) {
+	done := make(chan *geminio.Call, inFlight)
+	free := inFlight
+	take := func() {
+		call := await(c.t, forever, "call", done)
+		free++
+		c.called(binary.BigEndian.Uint64(call.Request.Data()), call.Response, call.Error)
+	}
+	c.each(worker, func(id uint64) {
+		if free == 0 {
+			take()
+		}
+		_, err := c.end.CallAsync(context.Background(), "once", c.end.NewRequest(number(id)), done)
+		if assert.NoError(c.t, err) {
+			free--
+		}
+	})
+	for free < inFlight {
+		take()
+	}
+}
+
+func (c *cutClient) publish(worker uint64) {
+	c.each(worker, func(id uint64) {
+		if assert.NoError(c.t, c.end.Publish(context.Background(), c.end.NewMessage(number(id)))) {
+			c.acked.add(id)
+		}
+	})
+}
+
+func (c *cutClient) publishAsync(worker uint64) {
+	done := make(chan *geminio.Publish, inFlight)
+	free := inFlight
+	take := func() {
+		p := await(c.t, forever, "publish", done)
+		free++
+		if assert.NoError(c.t, p.Error) {
+			c.acked.add(binary.BigEndian.Uint64(p.Message.Data()))
+		}
+	}
+	c.each(worker, func(id uint64) {
+		if free == 0 {
+			take()
+		}
+		_, err := c.end.PublishAsync(context.Background(), c.end.NewMessage(number(id)), done)
+		if assert.NoError(c.t, err) {
+			free--
+		}
+	})
+	for free < inFlight {
+		take()
+	}
+}
+
+func (c *cutClient) publishAtMostOnce(worker uint64) {
+	c.each(worker, func(id uint64) {
+		opt := options.NewMessage()
+		opt.SetCnss(options.CnssAtMostOnce)
+		assert.NoError(c.t, c.end.Publish(context.Background(), c.end.NewMessage(number(id), opt)))
+		time.Sleep(100 * time.Microsecond) // leave some room for the others
+	})
+}
+
+func (c *cutClient) register(worker uint64) {
+	c.each(worker, func(id uint64) {
+		if assert.NoError(c.t, c.end.Register(context.Background(), fmt.Sprintf("m%d", id%8), echo)) {
+			c.registered.Add(1)
+		}
+		time.Sleep(time.Millisecond)
+	})
+}
+
+// stream writes to a stream that sends everything back, and compares.
+func (c *cutClient) stream(worker uint64) {
+	c.each(worker, func(id uint64) {
+		stream, err := c.end.OpenStream()
+		if !assert.NoError(c.t, err) {
+			return
+		}
+		defer stream.Close()
+		data := bytesOf(100<<10, id)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := stream.Write(data); err != nil {
+				assert.ErrorIs(c.t, err, geminio.ErrConnectionLost)
+			}
+			stream.(interface{ CloseWrite() error }).CloseWrite()
+		})
+		got, err := io.ReadAll(stream)
+		wg.Wait()
+		switch {
+		case err == nil && bytes.Equal(got, data):
+			c.whole.Add(1)
+		case err == nil:
+			c.t.Errorf("stream: %d of %d bytes, and no error", len(got), len(data))
+		default:
+			assert.ErrorIs(c.t, err, geminio.ErrConnectionLost)
+			assert.True(c.t, bytes.HasPrefix(data, got))
+			c.lost.Add(1)
+		}
+	})
+}
+
+var _ delegate.ClientDelegate = (*cutClient)(nil)
