@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/singchia/geminio/examples/internal/cli"
@@ -101,7 +102,9 @@ func newCommand(role string) *command {
 	// Both sides of a hop have TLS flags; those of the dialling side get a prefix.
 	dial := flag.NewFlagSet("", flag.ContinueOnError)
 	c.dialTLS = cli.ClientTLSFlags(dial)
-	dial.VisitAll(func(d *flag.Flag) { f.Var(d.Value, "dial-"+d.Name, d.Usage) })
+	dial.VisitAll(func(d *flag.Flag) {
+		f.Var(d.Value, "dial-"+d.Name, strings.ReplaceAll(d.Usage, " -", " -dial-"))
+	})
 	return c
 }
 

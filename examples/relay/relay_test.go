@@ -1,0 +1,222 @@
+package main
+
+// Tests of the program as its users run it: built, and a process for each hop.
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/examples/internal/proc"
+)
+
+func TestBothDirections(t *testing.T) {
+	for shape := range shapes {
+		t.Run(shape, func(t *testing.T) {
+			c := startChain(t, shape)
+			client, target := c.pair()
+			var wg sync.WaitGroup
+			var sent, got, sentBack, gotBack [32]byte
+			wg.Go(func() { sent = send(t, client, 8<<20+1, 1) })
+			wg.Go(func() { got, _ = receive(t, target) })
+			wg.Go(func() { sentBack = send(t, target, 5<<20+3, 2) })
+			wg.Go(func() { gotBack, _ = receive(t, client) })
+			wg.Wait()
+			assert.Equal(t, sent, got)
+			assert.Equal(t, sentBack, gotBack)
+			for _, h := range c.hops {
+				h.Signal(syscall.SIGTERM)
+				assert.Zero(t, h.Wait())
+				assert.NotContains(t, h.Output(), "WARN")
+			}
+		})
+	}
+}
+
+// Either side ends its direction, and the other one goes on.
+func TestHalfClose(t *testing.T) {
+	for shape := range shapes {
+		t.Run(shape, func(t *testing.T) {
+			c := startChain(t, shape)
+			for range 2 {
+				client, target := c.pair()
+				require.NoError(t, client.CloseWrite())
+				_, n := receive(t, target)
+				assert.Zero(t, n)
+				exchange(t, target, client)
+				exchange(t, target, client)
+				require.NoError(t, target.CloseWrite())
+				_, n = receive(t, client)
+				assert.Zero(t, n)
+
+				client, target = c.pair()
+				require.NoError(t, target.CloseWrite())
+				_, n = receive(t, client)
+				assert.Zero(t, n)
+				exchange(t, client, target)
+				exchange(t, client, target)
+				require.NoError(t, client.CloseWrite())
+				_, n = receive(t, target)
+				assert.Zero(t, n)
+			}
+		})
+	}
+}
+
+func TestReset(t *testing.T) {
+	c := startChain(t, "in, relay_in, relay_in, out")
+	for _, reverse := range []bool{false, true} {
+		breaks, other := c.pair()
+		if reverse {
+			breaks, other = other, breaks
+		}
+		_, err := io.WriteString(breaks, "last words")
+		require.NoError(t, err)
+		words := make([]byte, 10)
+		_, err = io.ReadFull(other, words)
+		require.NoError(t, err)
+		require.NoError(t, breaks.SetLinger(0))
+		require.NoError(t, breaks.Close())
+		rest, err := io.ReadAll(other)
+		assert.Empty(t, rest)
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+	}
+	c.pair() // other connections are not concerned
+}
+
+func TestManyConnections(t *testing.T) {
+	const connections, size, answer = 200, 100_000, 60_000
+	for _, shape := range []string{"in, out", "in, relay_out, relay_in, out"} {
+		t.Run(shape, func(t *testing.T) {
+			c := startChain(t, shape)
+			c.answerSums(answer)
+			var wg sync.WaitGroup
+			for i := range connections {
+				wg.Go(func() { assert.NoError(t, c.ask(size+i, answer, i)) })
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// A target that does not read holds its client back, and nobody else.
+func TestBackpressure(t *testing.T) {
+	const most = 256 << 20
+	c := startChain(t, "in, relay_in, relay_in, out")
+	client, target := c.pair()
+	var written int
+	var err error
+	for chunk := make([]byte, 1<<20); err == nil && written < most; {
+		client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		var n int
+		n, err = client.Write(chunk)
+		written += n
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the chain has swallowed %d bytes", written)
+
+	exchange(t, target, client) // the other direction
+	c.pair()                    // other connections
+	client.CloseWrite()
+	_, n := receive(t, target)
+	assert.EqualValues(t, written, n)
+}
+
+func TestTargetRefuses(t *testing.T) {
+	c := startChain(t, "in, relay_in, relay_in, out")
+	c.target.Close()
+	_, err := io.ReadAll(c.dial())
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	c.hops[0].Expect(`level=WARN .*` + c.target.Addr().String() + `: connect: connection refused`)
+}
+
+func TestNobodyHasJoined(t *testing.T) {
+	relay := startHop(t, roleRelayOut, "-wait", "50ms")
+	in := startHop(t, roleIn, "-next", relay.addr)
+	conn, err := net.Dial("tcp", in.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.ReadAll(conn)
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	in.Expect("no next hop has joined")
+}
+
+// If several next hops have joined they take turns.
+func TestSeveralJoin(t *testing.T) {
+	c := startChain(t, "in, relay_out, out", "-v", "info")
+	second := listen(t)
+	other := startHop(t, roleOut, "-join", c.hops[1].nextAddr, "-target", second.Addr().String())
+	c.hops[1].Expect(`(?s)has joined.*has joined`)
+	accepted := make(chan string, 2)
+	for name, l := range map[string]*net.TCPListener{"first": c.target, "second": second} {
+		go func() {
+			if conn, err := l.Accept(); err == nil {
+				accepted <- name
+				conn.Close()
+			}
+		}()
+	}
+	for range 2 {
+		receive(t, c.dial()) // nothing, and the end
+	}
+	assert.ElementsMatch(t, []string{"first", "second"}, []string{<-accepted, <-accepted})
+
+	other.Kill()
+	c.hops[1].Expect(`has left`)
+	c.pair()
+	c.pair()
+}
+
+// Both sides of a connection between hops show a certificate.
+func TestTLS(t *testing.T) {
+	cert, key := proc.Certificate(t)
+	c := startChainWith(t, "in, relay_out, relay_in, out", func(role string) []string {
+		flags := []string{"-dial-ca", cert, "-dial-cert", cert, "-dial-key", key}
+		if role != roleIn {
+			flags = append(flags, "-cert", cert, "-key", key, "-client-ca", cert)
+		}
+		return flags
+	})
+	c.answerSums(100_000)
+	assert.NoError(t, c.ask(1<<20, 100_000, 1))
+
+	for _, flags := range [][]string{{"-dial-ca", cert}, {"-dial-tls", "-dial-cert", cert, "-dial-key", key}} {
+		h := proc.Start(t, binary, append([]string{roleIn, "-listen", "127.0.0.1:0", "-next", c.hops[1].addr}, flags...)...)
+		h.Expect("no connection with the next hop.*certificate")
+		h.Signal(syscall.SIGTERM)
+		assert.Zero(t, h.Wait())
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 2, "no role"},
+		{[]string{"nonsense"}, 2, `no role "nonsense"`},
+		{[]string{"-h"}, 0, "relay relay_out -listen ADDR -listen-next ADDR"},
+		{[]string{"out", "-h"}, 0, "-target ADDR"},
+		{[]string{"in", "-next", "x:1"}, 2, "-listen is missing"},
+		{[]string{"in", "-listen", "x:1"}, 2, "-next is missing"},
+		{[]string{"relay_out", "-listen", "x:1"}, 2, "-listen-next is missing"},
+		{[]string{"out", "-listen", "x:1", "-join", "x:1", "-target", "x:1"}, 2, "either -listen or -join"},
+		{[]string{"out", "-target", "x:1"}, 2, "either -listen or -join"},
+		{[]string{"out", "-listen", "x:1", "-target", "x:1", "more"}, 2, `"more"`},
+		{[]string{"in", "-listen", "x:1", "-next", "x:1", "-wait", "0s"}, 2, "-wait"},
+		{[]string{"in", "-listen", "x:1", "-next", "x:1", "-dial-cert", "a"}, 2, "-dial-..."},
+		{[]string{"out", "-listen", "127.0.0.1:0", "-cert", "nothing", "-key", "nothing", "-target", "x:1"}, 2, "nothing"},
+		{[]string{"out", "-listen", "256.0.0.1:0", "-target", "x:1"}, 1, "256.0.0.1"},
+	} {
+		code, out := proc.Run(t, binary, test.args...)
+		assert.Equal(t, test.code, code, "%q: %s", test.args, out)
+		assert.Contains(t, out, test.want, "%q", test.args)
+	}
+}
