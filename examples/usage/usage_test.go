@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	for _, kind := range kinds {
 		dirs = append(dirs, kind.name+"/server", kind.name+"/client")
 	}
-	built, cleanup, err := proc.Build(dirs)
+	built, cleanup, err := proc.Build(dirs, proc.RaceFlags()...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

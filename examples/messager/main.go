@@ -1,0 +1,50 @@
+// Command messager carries lines or files as messages of which each is
+// acknowledged: the receiver answers a message when it has written it, and the
+// sender publishes it again, over as many connections as it takes, until it has the
+// answer.
+//
+// Start reading in send.go and receive.go, which are the two sides. This file has
+// the command line.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+const usage = `messager sends lines or files as messages, each of which is acknowledged.
+
+  messager receive [FLAGS]             write what comes to stdout or a file
+  messager send [FLAGS] [FILE...]      send the lines of stdin or of files
+
+messager receive -h and messager send -h explain the flags. The exit code is 0 when
+all went well, 1 when something failed, 2 when the command line makes no sense.
+`
+
+// address is where the receiver listens and the sender connects by default.
+const address = "127.0.0.1:1209"
+
+// grace is how long a side that was told to stop waits for what is under way.
+const grace = 5 * time.Second
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run does what args say and returns the exit code.
+func run(args []string) int {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "receive":
+		return receiveMain(args[1:])
+	case "send":
+		return sendMain(args[1:])
+	case "-h", "-help", "--help", "help":
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "messager: there is no command %q\n%s", args[0], usage)
+	return 2
+}

@@ -1,0 +1,215 @@
+package main
+
+// Tests of the program as its users run it: built, and as processes.
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/singchia/geminio/examples/internal/proc"
+)
+
+// binary is the program.
+var binary string
+
+func TestMain(m *testing.M) {
+	built, cleanup, err := proc.Build([]string{"."}, proc.RaceFlags()...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = built[0]
+	code := m.Run()
+	cleanup()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// lines makes the lines from the first number to the last.
+func lines(first, last int) string {
+	var b strings.Builder
+	for i := first; i <= last; i++ {
+		fmt.Fprintf(&b, "line %d of the file\n", i)
+	}
+	return b.String()
+}
+
+// receive starts a receiver and returns its address.
+func receive(t *testing.T, flags ...string) (*proc.Process, string) {
+	t.Helper()
+	r := proc.Start(t, binary, append([]string{"receive", "-listen", "127.0.0.1:0"}, flags...)...)
+	return r, r.Expect(`listening on (\S+)\n`)[1]
+}
+
+// stop ends a receiver with a signal.
+func stop(t *testing.T, r *proc.Process) {
+	t.Helper()
+	r.Signal(syscall.SIGTERM)
+	assert.Zero(t, r.Wait(), "the receiver's exit code")
+}
+
+// content returns a file's content, "" if there is none yet.
+func content(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// grown waits until a file has so many lines.
+func grown(t *testing.T, file string, count int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Count(content(t, file), "\n") >= count },
+		proc.Forever, 10*time.Millisecond, "%s has not got %d lines", file, count)
+}
+
+// same fails the test if two texts differ, and prints where.
+func same(t *testing.T, want, got string) {
+	t.Helper()
+	if want == got {
+		return
+	}
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(w), len(g)) {
+		if w[i] != g[i] {
+			t.Fatalf("%d lines instead of %d; line %d is %q instead of %q", len(g)-1, len(w)-1, i+1, g[i], w[i])
+		}
+	}
+	t.Fatalf("%d lines instead of %d", len(g)-1, len(w)-1)
+}
+
+// modes are the ways of publishing: one after the other, and many in flight.
+var modes = []string{"0", "256"}
+
+func TestLines(t *testing.T) {
+	const count = 20_000
+	text := lines(1, count)
+	file := filepath.Join(t.TempDir(), "in")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	for _, async := range append(modes, "1") {
+		t.Run("async "+async, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			r, addr := receive(t, "-o", out)
+			code, said := proc.Run(t, binary, "send", "-connect", addr, "-async", async, file)
+			assert.Zero(t, code, said)
+			assert.Regexp(t, fmt.Sprintf(`\Aacknowledged %d messages, .* messages/s, .*/s\n\z`, count), said)
+			same(t, text, content(t, out)) // acknowledged means written
+			stop(t, r)
+			assert.Regexp(t, fmt.Sprintf(`(?m)^received %d messages, `, count), r.Output())
+		})
+	}
+}
+
+// Without files the sender reads stdin, and without -o the receiver writes stdout; a
+// line is there when it is typed.
+func TestStdinStdout(t *testing.T) {
+	r, addr := receive(t)
+	s := proc.Start(t, binary, "send", "-connect", addr)
+	s.Type("one\n")
+	r.Expect(`(?m)^one$`)
+	s.Type("\ntwo without an end")
+	s.CloseInput()
+	assert.Zero(t, s.Wait())
+	r.Expect(`one\n\ntwo without an end`)
+	s.Expect(`acknowledged 3 messages, 23 bytes`)
+	stop(t, r)
+}
+
+// Files arrive byte by byte as they are, whatever the pieces.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	a, b, out := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "out")
+	long := bytes.Repeat([]byte("no line ends here. "), 200_000)
+	require.NoError(t, os.WriteFile(a, long, 0o600))
+	require.NoError(t, os.WriteFile(b, []byte(lines(1, 10)), 0o600))
+	want := string(long) + lines(1, 10)
+	for _, flags := range [][]string{{}, {"-chunk", "4096", "-async", "16"}, {"-chunk", "8000000", "-async", "16"}} {
+		t.Run(fmt.Sprint(flags), func(t *testing.T) {
+			os.Remove(out)
+			r, addr := receive(t, "-o", out, "-sync")
+			code, said := proc.Run(t, binary, append(append([]string{"send", "-connect", addr}, flags...), a, b)...)
+			assert.Zero(t, code, said)
+			same(t, want, content(t, out))
+			stop(t, r)
+		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	cert, key := proc.Certificate(t)
+	out := filepath.Join(t.TempDir(), "out")
+	r, addr := receive(t, "-o", out, "-cert", cert, "-key", key)
+	s := proc.Start(t, binary, "send", "-connect", addr, "-ca", cert, "-async", "64")
+	s.Type(lines(1, 1000))
+	s.CloseInput()
+	assert.Zero(t, s.Wait())
+	same(t, lines(1, 1000), content(t, out))
+
+	code, said := proc.Run(t, binary, "send", "-connect", addr)
+	assert.Equal(t, 1, code, "without TLS: %s", said)
+	code, said = proc.Run(t, binary, "send", "-connect", addr, "-tls")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "certificate")
+	stop(t, r)
+}
+
+func TestNoReceiver(t *testing.T) {
+	r, addr := receive(t)
+	r.Kill()
+	code, said := proc.Run(t, binary, "send", "-connect", addr)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "connection refused")
+
+	// With -wait it waits for one that comes.
+	p := newProxy(t, "")
+	s := proc.Start(t, binary, "send", "-connect", p.addr, "-wait", "-v", "info")
+	s.Type("patient\n")
+	s.Expect("not connected")
+	r, addr = receive(t)
+	p.setTarget(addr)
+	r.Expect(`(?m)^patient$`)
+	s.CloseInput()
+	assert.Zero(t, s.Wait())
+	stop(t, r)
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		text string
+	}{
+		{"-h", 0, "messager send"},
+		{"send -h", 0, "-async"},
+		{"receive -h", 0, "-cert"},
+		{"", 2, "messager send"},
+		{"fetch", 2, `no command "fetch"`},
+		{"send -async -1", 2, "-async is from 0"},
+		{"send -chunk 1000000000", 2, "-chunk is from 0"},
+		{"send -insecure -ca x", 2, "contradict"},
+		{"receive -sync", 2, "-sync goes with -o"},
+		{"receive something", 2, `what is "something"?`},
+		{"send /does/not/exist", 1, "no such file"},
+	} {
+		code, said := proc.Run(t, binary, strings.Fields(c.args)...)
+		assert.Equal(t, c.code, code, "messager %s: %s", c.args, said)
+		assert.Contains(t, said, c.text, "messager %s", c.args)
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+// The receiving side: it writes each message and acknowledges it then.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/server"
+)
+
+const receiveUsage = `messager receive writes the messages of all senders, and acknowledges each when it is
+written. What it has to say besides goes to stderr.
+
+  messager receive [FLAGS]
+
+On SIGINT or SIGTERM it answers what has come, and ends; a second signal ends it at
+once.
+`
+
+// receiver is one run of messager receive.
+type receiver struct {
+	*cli.Program
+	listen, output string
+	sync           bool
+	tls            *cli.ServerTLS
+
+	mu       sync.Mutex // messages are written one at a time
+	out      io.Writer
+	torn     error // after a write that failed half-way
+	messages int
+	bytes    int64
+}
+
+func receiveMain(args []string) int {
+	r := &receiver{Program: cli.New("messager receive", receiveUsage)}
+	r.Flags.StringVar(&r.listen, "listen", address, "listen on `ADDR` (host:port)")
+	r.Flags.StringVar(&r.output, "o", "", "append to `FILE` instead of writing to stdout")
+	r.Flags.BoolVar(&r.sync, "sync", false, "with -o, have each message on the disk before it is acknowledged")
+	r.tls = cli.ServerTLSFlags(r.Flags)
+	return r.Main(args, r.run)
+}
+
+// run receives until ctx ends.
+func (r *receiver) run(ctx context.Context) error {
+	switch {
+	case r.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", r.Flags.Arg(0))
+	case r.sync && r.output == "":
+		return cli.Usagef("-sync goes with -o")
+	}
+	closeOutput, err := r.open()
+	if err != nil {
+		return err
+	}
+	nl, err := r.tls.Listen(r.listen)
+	if err != nil {
+		return errors.Join(err, closeOutput())
+	}
+	opt := server.NewEndOptions()
+	opt.SetLogger(r.Log)
+	l, err := server.NewListener(nl, opt)
+	if err != nil {
+		return errors.Join(err, closeOutput())
+	}
+	fmt.Fprintf(r.Stderr, "listening on %s\n", l.Addr())
+	err = r.serve(ctx, l)
+	fmt.Fprintf(r.Stderr, "received %d messages, %s\n", r.messages, size(r.bytes))
+	return errors.Join(err, closeOutput())
+}
+
+// open opens the output, and returns what closes it.
+func (r *receiver) open() (func() error, error) {
+	if r.output == "" {
+		r.out = r.Stdout
+		return func() error { return nil }, nil
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if r.sync {
+		flags |= os.O_SYNC
+	}
+	file, err := os.OpenFile(r.output, flags, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	r.out = file
+	return file.Close, nil
+}
+
+// serve receives from every sender that connects, until ctx ends. Then what has come
+// is answered, and the connections are closed: the senders know that they are to come
+// back later.
+func (r *receiver) serve(ctx context.Context, l server.Listener) error {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var senders sync.WaitGroup
+	var err error
+	for {
+		end, acceptErr := l.AcceptEnd()
+		if acceptErr != nil {
+			if ctx.Err() == nil || !errors.Is(acceptErr, net.ErrClosed) {
+				err = acceptErr
+			}
+			break
+		}
+		senders.Go(func() { r.receive(end) })
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+		err = errors.Join(err, fmt.Errorf("senders were cut off after %v", grace))
+	}
+	senders.Wait()
+	return err
+}
+
+// receive writes the messages of one sender until its connection ends.
+func (r *receiver) receive(end geminio.End) {
+	defer end.Close()
+	log := r.Log.With("sender", end.ClientID(), "remote", end.RemoteAddr())
+	log.Info("sender connected")
+	for {
+		msg, err := end.Receive(context.Background())
+		if err != nil {
+			log.Info("sender gone", "why", err)
+			return
+		}
+		if err = r.write(msg.Data()); err != nil {
+			log.Error("a message was not written", "err", err)
+			err = msg.Error(err) // the sender learns why
+		} else {
+			// Not before it is written: after Done the sender forgets it. Where the
+			// connection is gone meanwhile, the message comes again with the next
+			// one, and the listener, which remembers it, answers by itself.
+			err = msg.Done()
+		}
+		if err != nil {
+			log.Debug("the answer is not sent", "err", err)
+		}
+	}
+}
+
+// write writes one message. After one that was written in part, nothing more is.
+func (r *receiver) write(data []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.torn != nil {
+		return r.torn
+	}
+	n, err := r.out.Write(data)
+	if err != nil {
+		if n > 0 {
+			r.torn = fmt.Errorf("after a message of which %d of %d bytes were written: %w", n, len(data), err)
+		}
+		return err
+	}
+	r.messages++
+	r.bytes += int64(n)
+	return nil
+}
+
+// size makes a number of bytes readable.
+func size(n int64) string {
+	const kib, mib = 1 << 10, 1 << 20
+	switch {
+	case n < kib:
+		return fmt.Sprintf("%d bytes", n)
+	case n < mib:
+		return fmt.Sprintf("%.1f KiB", float64(n)/kib)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/mib)
+}

@@ -1,0 +1,238 @@
+package main
+
+// The sending side: it publishes messages until they are acknowledged, whatever
+// becomes of the connection meanwhile.
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/cli"
+)
+
+const sendUsage = `messager send publishes each line of stdin, or of files, as a message and waits until
+the receiver has acknowledged it. If the connection is lost it makes another one, and
+publishes again what was not acknowledged.
+
+  messager send [FLAGS] [FILE...]
+
+A FILE - is stdin. A line longer than 1 MiB is several messages. On SIGINT or SIGTERM
+it takes no more lines, waits a little for the answers, and says what was
+acknowledged; a second signal ends it at once.
+`
+
+const (
+	retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
+	maxInFlight        = 1 << 16  // messages
+	maxInFlightBytes   = 32 << 20 // unless it is a single one
+	maxChunk           = 16 << 20 // well below the limit of the library
+)
+
+// errInterrupted is why not all was sent when a signal came.
+var errInterrupted = errors.New("interrupted before all was sent")
+
+// sender is one run of messager send. It belongs to one goroutine.
+type sender struct {
+	*cli.Program
+	connect string
+	async   int
+	wait    bool
+	in      input
+	tls     *cli.ClientTLS
+
+	end      geminio.End
+	over     atomic.Bool // the End is closed on purpose
+	bar      *progress
+	inFlight int
+	pending  int // bytes in flight
+	messages int // acknowledged
+	bytes    int64
+	err      error // the first of a message
+}
+
+func sendMain(args []string) int {
+	s := &sender{Program: cli.New("messager send", sendUsage)}
+	s.Flags.StringVar(&s.connect, "connect", address, "connect to the receiver at `ADDR` (host:port)")
+	s.Flags.IntVar(&s.async, "async", 0, "publish asynchronously, with up to `N` messages in flight; 0: one after the other")
+	s.Flags.IntVar(&s.in.chunk, "chunk", 0, "send pieces of `N` bytes instead of lines")
+	s.Flags.BoolVar(&s.wait, "wait", false, "wait for a receiver that is not there yet, instead of failing")
+	s.tls = cli.ClientTLSFlags(s.Flags)
+	return s.Main(args, s.run)
+}
+
+// run sends all there is, until ctx ends.
+func (s *sender) run(ctx context.Context) error {
+	switch {
+	case s.async < 0 || s.async > maxInFlight:
+		return cli.Usagef("-async is from 0 to %d", maxInFlight)
+	case s.in.chunk < 0 || s.in.chunk > maxChunk:
+		return cli.Usagef("-chunk is from 0 to %d", maxChunk)
+	}
+	if s.in.files = s.Flags.Args(); len(s.in.files) == 0 {
+		s.in.files = []string{"-"}
+	}
+	for _, name := range s.in.files { // before anything is sent
+		if _, err := os.Stat(name); err != nil && name != "-" {
+			return err
+		}
+	}
+	if err := s.dial(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		s.over.Store(true)
+		s.end.Close()
+	}()
+
+	s.bar = newProgress(s.Stderr, s.in.total())
+	start := time.Now()
+	err := s.publish(ctx)
+	s.bar.end()
+	s.report(time.Since(start))
+	return err
+}
+
+// dial makes the End.
+func (s *sender) dial(ctx context.Context) error {
+	// Not with ctx: an End that reconnects must be able to while the last answers
+	// are waited for.
+	dialer, err := s.tls.Dialer(context.WithoutCancel(ctx), s.connect)
+	if err != nil {
+		return err
+	}
+	opt := client.NewEndOptions()
+	opt.SetLogger(s.Log)
+	opt.SetDelegate(&teller{s: s})
+	opt.SetRetryBackoff(retryMin, retryMax)
+	opt.SetRetryFailedFunc(func(err error) { s.Log.Info("not connected", "err", err) })
+	opt.SetMaxWaiting(maxInFlight, maxInFlightBytes+maxChunk)
+	if s.wait {
+		opt.SetRetryFirst(ctx)
+	}
+	s.end, err = client.NewRetryEndWithDialer(dialer, opt)
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", s.connect, err)
+	}
+	return nil
+}
+
+// teller tells what becomes of the connection.
+type teller struct {
+	*delegate.UnimplementedDelegate
+	s *sender
+}
+
+// ConnOffline implements delegate.ClientDelegate.
+func (t *teller) ConnOffline(delegate.ConnDescriber) error {
+	if !t.s.over.Load() {
+		t.s.Log.Warn("the connection is lost: making another")
+	}
+	return nil
+}
+
+// EndReOnline implements delegate.ClientDelegate.
+func (t *teller) EndReOnline(delegate.ClientDescriber) {
+	t.s.Log.Warn("connected again: what was not acknowledged is published again")
+}
+
+// publish publishes what the input has, and waits for the answers. It stops at the
+// first message that the receiver refuses, and when ctx ends; then it waits for the
+// answers of those in flight, but not for ever.
+func (s *sender) publish(ctx context.Context) error {
+	published, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+
+	// Reading may wait for somebody who types: it must not keep a signal waiting.
+	data, read := make(chan []byte), make(chan error, 1)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		read <- s.in.each(func(b []byte) bool {
+			select {
+			case data <- b:
+				return true
+			case <-stop:
+				return false
+			}
+		})
+	}()
+
+	acks := make(chan *geminio.Publish, max(s.async, 1)) // room for all in flight
+	var err error
+	for more := true; more && s.err == nil; {
+		select {
+		case b := <-data:
+			s.one(published, b, acks)
+		case p := <-acks:
+			s.answered(p)
+		case err = <-read:
+			more = false
+		case <-ctx.Done():
+			err, more = errInterrupted, false
+		}
+	}
+	for s.inFlight > 0 {
+		s.answered(<-acks)
+	}
+	return cmp.Or(s.err, err)
+}
+
+// one publishes one message.
+func (s *sender) one(ctx context.Context, data []byte, acks chan *geminio.Publish) {
+	msg := s.end.NewMessage(data)
+	if s.async == 0 {
+		s.count(msg, s.end.Publish(ctx, msg))
+		return
+	}
+	for s.inFlight >= s.async || s.inFlight > 0 && s.pending+len(data) > maxInFlightBytes {
+		s.answered(<-acks)
+	}
+	if _, err := s.end.PublishAsync(ctx, msg, acks); err != nil {
+		s.count(msg, err)
+		return
+	}
+	s.inFlight++
+	s.pending += len(data)
+}
+
+// answered takes the answer to an asynchronous message.
+func (s *sender) answered(p *geminio.Publish) {
+	s.inFlight--
+	s.pending -= len(p.Message.Data())
+	s.count(p.Message, p.Error)
+}
+
+// count takes what became of a message.
+func (s *sender) count(msg geminio.Message, err error) {
+	switch {
+	case err == nil:
+	case s.err != nil:
+		return
+	case errors.Is(err, context.Canceled):
+		s.err = errInterrupted
+		return
+	default:
+		s.err = fmt.Errorf("not acknowledged: %w", err)
+		return
+	}
+	s.messages++
+	s.bytes += int64(len(msg.Data()))
+	s.bar.acked(len(msg.Data()), s.messages)
+}
+
+// report says what was acknowledged.
+func (s *sender) report(took time.Duration) {
+	seconds := max(took, time.Microsecond).Seconds()
+	fmt.Fprintf(s.Stdout, "acknowledged %d messages, %s, in %v: %.0f messages/s, %s/s\n",
+		s.messages, size(s.bytes), took.Round(time.Microsecond),
+		float64(s.messages)/seconds, size(int64(float64(s.bytes)/seconds)))
+}
