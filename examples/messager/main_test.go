@@ -89,7 +89,7 @@ func same(t *testing.T, want, got string) {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for i := range min(len(w), len(g)) {
 		if w[i] != g[i] {
-			t.Fatalf("%d lines instead of %d; line %d is %q instead of %q", len(g)-1, len(w)-1, i+1, g[i], w[i])
+			t.Fatalf("%d lines instead of %d; line %d is %.80q instead of %.80q", len(g)-1, len(w)-1, i+1, g[i], w[i])
 		}
 	}
 	t.Fatalf("%d lines instead of %d", len(g)-1, len(w)-1)
@@ -178,12 +178,12 @@ func TestNoReceiver(t *testing.T) {
 	assert.Contains(t, said, "connection refused")
 
 	// With -wait it waits for one that comes.
-	p := newProxy(t, "")
-	s := proc.Start(t, binary, "send", "-connect", p.addr, "-wait", "-v", "info")
+	p := proc.NewProxy(t, "")
+	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-wait", "-v", "info")
 	s.Type("patient\n")
 	s.Expect("not connected")
 	r, addr = receive(t)
-	p.setTarget(addr)
+	p.SetTarget(addr)
 	r.Expect(`(?m)^patient$`)
 	s.CloseInput()
 	assert.Zero(t, s.Wait())

@@ -44,8 +44,8 @@ func TestReceiverKilled(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := newProxy(t, addr)
-			s := proc.Start(t, binary, "send", "-connect", p.addr, "-async", async)
+			p := proc.NewProxy(t, addr)
+			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			s.Type(lines(1, half))
 			grown(t, out, half/10)
 			r.Kill()
@@ -53,7 +53,7 @@ func TestReceiverKilled(t *testing.T) {
 			before := strings.Count(content(t, out), "\n")
 
 			r, addr = receive(t, "-o", out)
-			p.setTarget(addr)
+			p.SetTarget(addr)
 			s.Expect("connected again")
 			s.Type(lines(half+1, count))
 			s.CloseInput()
@@ -75,14 +75,14 @@ func TestReceiverStopped(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := newProxy(t, addr)
-			s := proc.Start(t, binary, "send", "-connect", p.addr, "-async", async)
+			p := proc.NewProxy(t, addr)
+			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			s.Type(lines(1, half))
 			grown(t, out, half/10)
 			stop(t, r)
 			s.Expect("the connection is lost")
 			r, addr = receive(t, "-o", out)
-			p.setTarget(addr)
+			p.SetTarget(addr)
 			s.Type(lines(half+1, count))
 			s.CloseInput()
 			assert.Zero(t, s.Wait())
@@ -103,12 +103,12 @@ func TestConnectionCut(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := newProxy(t, addr)
-			s := proc.Start(t, binary, "send", "-connect", p.addr, "-async", async)
+			p := proc.NewProxy(t, addr)
+			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			for i := range parts {
 				s.Type(lines(i*part+1, (i+1)*part))
 				grown(t, out, i*part+part/2)
-				require.Equal(t, 1, p.cut(), "connections")
+				require.Equal(t, 1, p.Cut(), "connections")
 			}
 			s.CloseInput()
 			assert.Zero(t, s.Wait())
