@@ -78,10 +78,14 @@ type End struct {
 	over  chan struct{} // closed with the end
 }
 
-// New makes an End over c, on which the handshake is done, registers the local
-// methods and waits for the remote ones, at most until ctx ends. On an error the
-// connection is closed.
+// New is Start and Introduce.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
+	e := Start(c, cfg)
+	return e, e.Introduce(ctx)
+}
+
+// Start makes an End over c, on which the handshake is done.
+func Start(c *conn.Conn, cfg *Config) *End {
 	e := &End{cfg: cfg, c: c, log: c.Log(), over: make(chan struct{})}
 	if e.events.all = cfg.Events; e.events.all == nil {
 		e.events.all = &Events{}
@@ -98,11 +102,17 @@ func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 		}
 	}
 	e.mux.Start()
-	if err := e.introduce(ctx); err != nil {
+	return e
+}
+
+// Introduce registers the local methods and waits for the remote ones, at most until
+// ctx ends. On an error it closes the End.
+func (e *End) Introduce(ctx context.Context) error {
+	err := e.introduce(ctx)
+	if err != nil {
 		e.Close()
-		return nil, err
 	}
-	return e, nil
+	return err
 }
 
 // introduce tells the peer of the methods of the default stream, and waits for its.

@@ -44,6 +44,10 @@ func (l *link) over() bool {
 	}
 }
 
+// ending tells whether l has ended or is about to: its readers and writers are told
+// before that.
+func (l *link) ending() bool { return l.e.Conn().State() >= conn.Closing }
+
 // maxFormer bounds how many client ids are remembered, for a server that gives a
 // new one each time.
 const maxFormer = 1024
@@ -175,12 +179,12 @@ func (r *RetryEnd) keep(l *link) bool {
 	if !r.wr.deadline.IsZero() {
 		l.e.SetWriteDeadline(r.wr.deadline)
 	}
-	l.kept = !l.gone
+	ended := r.cause != nil
+	l.kept = !l.gone && !ended
 	r.connections++
 	r.cur.Store(l)
 	close(r.news)
 	r.news = make(chan struct{})
-	ended := r.cause != nil
 	kept := l.kept
 	r.mu.Unlock()
 	if ended {

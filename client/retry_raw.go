@@ -84,7 +84,7 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 // moved takes the outcome of a Read or Write on l. It tells whether to go on with
 // the next connection, and if not, the error to return.
 func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (again bool, _ error) {
-	lost := err != nil && l.over() && !errors.Is(err, os.ErrDeadlineExceeded)
+	lost := err != nil && l.ending() && !errors.Is(err, os.ErrDeadlineExceeded)
 	r.mu.Lock()
 	here := s.at == l
 	if here && n > 0 {

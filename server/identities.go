@@ -41,11 +41,12 @@ type holder struct {
 	once sync.Once
 
 	// Guarded by identities.mu.
-	id    uint64 // 0: none
-	evict func() // ends it; must not block
+	id      uint64 // 0: none
+	evict   func() // ends it; must not block. nil before it has begun
+	evicted bool   // it is to end as soon as it has begun
 }
 
-func newHolder(evict func()) *holder { return &holder{gone: make(chan struct{}), evict: evict} }
+func newHolder() *holder { return &holder{gone: make(chan struct{})} }
 
 // claim gets h an id. Under DuplicateReplaces it ends who has it, and waits until
 // that one's end was told, at most for so long and until stop is closed: so that whoever follows clients by
@@ -56,14 +57,14 @@ func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patienc
 	}
 	var late <-chan time.Time
 	for {
-		other, evict := t.try(h, id)
+		other := t.try(h, id)
 		switch {
 		case other == nil:
 			return nil
 		case policy == DuplicateRefused:
 			return errTaken
 		}
-		evict()
+		t.end(other)
 		if late == nil {
 			timer := time.NewTimer(patience)
 			defer timer.Stop()
@@ -80,25 +81,40 @@ func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patienc
 }
 
 // try gets h the id, or returns who has it.
-func (t *identities) try(h *holder, id uint64) (other *holder, evict func()) {
+func (t *identities) try(h *holder, id uint64) (other *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if other := t.held[id]; other != nil {
-		return other, other.evict
+		return other
 	}
 	if t.held == nil {
 		t.held = make(map[uint64]*holder)
 	}
 	t.held[id] = h
 	h.id = id
-	return nil, nil
+	return nil
 }
 
-// evictBy sets how h is ended from now on.
+// end ends h, now or as soon as it has begun.
+func (t *identities) end(h *holder) {
+	t.mu.Lock()
+	h.evicted = true
+	evict := h.evict
+	t.mu.Unlock()
+	if evict != nil {
+		evict()
+	}
+}
+
+// evictBy is called when h has begun, with how it is ended.
 func (t *identities) evictBy(h *holder, evict func()) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	h.evict = evict
+	now := h.evicted
+	t.mu.Unlock()
+	if now {
+		evict()
+	}
 }
 
 // release is called when h's end was told, or when it failed.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -64,6 +65,8 @@ type listener struct {
 	changed *sync.Cond                            // on mu
 	ready   []*ServerEnd                          // to be handed out
 	pending map[net.Conn]struct{}                 // shaking hands
+	begun   map[net.Conn]struct{}                 // hands are shaken, methods are exchanged
+	drain   context.Context                       // Shutdown's; nil as long as it was not called
 	ends    map[delegate.ConnDescriber]*ServerEnd // all that have not ended
 	err     error                                 // why no more will come; set once
 }
@@ -71,8 +74,8 @@ type listener struct {
 func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 	l := &listener{
 		nl: nl, opt: MergeEndOptions(opts...), done: make(chan struct{}),
-		pending: make(map[net.Conn]struct{}),
-		ends:    make(map[delegate.ConnDescriber]*ServerEnd),
+		pending: make(map[net.Conn]struct{}), begun: make(map[net.Conn]struct{}),
+		ends: make(map[delegate.ConnDescriber]*ServerEnd),
 	}
 	l.changed = sync.NewCond(&l.mu)
 	l.sessions.keep = cmp.Or(l.opt.SessionKeep, defaultSessionKeep)
@@ -117,7 +120,7 @@ func (l *listener) accept() {
 func (l *listener) admit(nc net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.pending)+len(l.ready) >= maxPending && l.err == nil {
+	for len(l.pending)+len(l.begun)+len(l.ready) >= maxPending && l.err == nil {
 		l.changed.Wait()
 	}
 	if l.err != nil {
@@ -133,8 +136,9 @@ func (l *listener) welcome(nc net.Conn) {
 	e, err := l.handshake(nc)
 	l.mu.Lock()
 	delete(l.pending, nc)
+	delete(l.begun, nc)
 	l.changed.Broadcast()
-	closed := l.err != nil
+	closed, drain := l.err != nil, l.drain
 	if err == nil && !closed {
 		l.ready = append(l.ready, e)
 		select {
@@ -144,7 +148,11 @@ func (l *listener) welcome(nc net.Conn) {
 		}
 	}
 	l.mu.Unlock()
-	if err == nil && closed {
+	switch {
+	case err != nil || !closed:
+	case drain != nil:
+		e.Shutdown(drain)
+	default:
 		e.Close()
 	}
 }
@@ -155,7 +163,7 @@ func (l *listener) handshake(nc net.Conn) (*ServerEnd, error) {
 		nc.Close()
 		return nil, err // never: resolve has succeeded before
 	}
-	h := newHolder(func() { nc.Close() })
+	h := newHolder()
 	admit := cc.Admit
 	cc.Admit = func(wanted uint64, meta []byte) (uint64, error) {
 		clientID, err := admit(wanted, meta)
@@ -177,6 +185,14 @@ func (l *listener) establish(nc net.Conn, h *holder, cc *conn.Config, ac *applic
 		l.ids.release(h)
 		return nil, err
 	}
+	l.mu.Lock()
+	delete(l.pending, nc)
+	l.begun[nc] = struct{}{}
+	cut := l.err != nil && l.drain == nil
+	l.mu.Unlock()
+	if cut {
+		nc.Close()
+	}
 	s := l.sessions.attach(c.ClientID(), c.Session())
 	if s != nil {
 		ac.Deliveries = &s.deliveries
@@ -192,15 +208,16 @@ func (l *listener) establish(nc net.Conn, h *holder, cc *conn.Config, ac *applic
 		l.sessions.detach(s)
 		l.ids.release(h)
 	}
-	e, err := newEnd(c, cc, ac)
-	if err == nil {
-		l.ids.evictBy(h, func() {
-			e.CloseWith(geminio.ErrReplaced, packet.Notice{
-				Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
-			})
+	e := &ServerEnd{application.Start(c, ac)}
+	l.ids.evictBy(h, func() {
+		e.CloseWith(geminio.ErrReplaced, packet.Notice{
+			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
 		})
+	})
+	if err := e.introduce(cc, ac); err != nil {
+		return nil, err
 	}
-	return e, err
+	return e, nil
 }
 
 // AcceptEnd implements Listener.
@@ -249,6 +266,9 @@ func (l *listener) stop(why error) error {
 	l.err = why
 	ready, pending := l.ready, l.pending
 	l.ready, l.pending = nil, make(map[net.Conn]struct{})
+	if l.drain == nil { // else they come to their end by themselves
+		maps.Copy(pending, l.begun)
+	}
 	l.changed.Broadcast()
 	l.mu.Unlock()
 	close(l.done)
@@ -272,19 +292,29 @@ func (l *listener) stop(why error) error {
 // done before, they are closed at once and ctx's error is returned.
 func (l *listener) Shutdown(ctx context.Context) error {
 	l.mu.Lock()
+	l.drain = ctx
 	ends := make([]*ServerEnd, 0, len(l.ends))
 	for _, e := range l.ends {
 		ends = append(ends, e)
 	}
 	l.ready = nil // they are among the ends; Close would not wait for their work
 	l.mu.Unlock()
-	l.Close()
+	l.stop(net.ErrClosed)
+	cut := context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for nc := range l.begun {
+			nc.Close()
+		}
+	})
+	defer cut()
 	var wg sync.WaitGroup
 	errs := make([]error, len(ends))
 	for i, e := range ends {
 		wg.Go(func() { errs[i] = e.Shutdown(ctx) })
 	}
 	wg.Wait()
+	l.wg.Wait() // for those that had just begun
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -35,24 +35,23 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := newEnd(c, cc, ac)
-	if err != nil {
+	e := &ServerEnd{application.Start(c, ac)}
+	if err := e.introduce(cc, ac); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// newEnd makes an End over a connection whose handshake is done.
-func newEnd(c *conn.Conn, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
+// introduce exchanges the methods of both sides.
+func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
 	if len(ac.RemoteMethods) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
 	}
-	e, err := application.New(ctx, c, ac)
-	if err != nil {
-		return nil, fmt.Errorf("client %d: %w", c.ClientID(), err)
+	if err := e.Introduce(ctx); err != nil {
+		return fmt.Errorf("client %d: %w", e.ClientID(), err)
 	}
-	return &ServerEnd{e}, nil
+	return nil
 }

@@ -36,13 +36,13 @@ var errLineClosed = errors.New("the line is closed")
 // dial is a client.Dialer.
 func (l *line) dial() (net.Conn, error) {
 	l.mu.Lock()
-	closed := l.closed
+	closed, address := l.closed, l.address
 	l.dials++
 	l.mu.Unlock()
 	if closed {
 		return nil, errLineClosed
 	}
-	nc, err := net.Dial("tcp", l.address)
+	nc, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}

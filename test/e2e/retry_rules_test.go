@@ -1,0 +1,830 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// answering is a house that registers echo and answers all messages.
+func answering(t testing.TB, opts ...*server.EndOptions) *house {
+	return newHouse(t, func(end geminio.End) {
+		end.Register(context.Background(), "echo", echo)
+		answerAll(end)
+	}, opts...)
+}
+
+// waitingFor waits until that many operations wait for a connection.
+func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
+	t.Helper()
+	for begin := time.Now(); end.Stats().Waiting != n; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > forever {
+			t.Fatalf("%d operations wait, not %d", end.Stats().Waiting, n)
+		}
+	}
+}
+
+// offlineNow waits until end has noticed that its connection is lost.
+func offlineNow(t testing.TB, end *client.RetryEnd) {
+	t.Helper()
+	for begin := time.Now(); end.Stats().Connected; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > forever {
+			t.Fatal("still connected")
+		}
+	}
+}
+
+// operations are what can wait for a connection.
+var operations = []struct {
+	name string
+	do   func(context.Context, *client.RetryEnd) error
+}{
+	{"Call", func(ctx context.Context, end *client.RetryEnd) error {
+		_, err := end.Call(ctx, "echo", end.NewRequest([]byte("1234567890")))
+		return err
+	}},
+	{"CallAsync", func(ctx context.Context, end *client.RetryEnd) error {
+		c, err := end.CallAsync(ctx, "echo", end.NewRequest([]byte("1234567890")), nil)
+		if err != nil {
+			return err
+		}
+		return (<-c.Done).Error
+	}},
+	{"Publish", func(ctx context.Context, end *client.RetryEnd) error {
+		return end.Publish(ctx, end.NewMessage([]byte("1234567890")))
+	}},
+	{"Publish at most once", func(ctx context.Context, end *client.RetryEnd) error {
+		return end.Publish(ctx, onceMessage(end, 10))
+	}},
+	{"PublishAsync", func(ctx context.Context, end *client.RetryEnd) error {
+		p, err := end.PublishAsync(ctx, end.NewMessage([]byte("1234567890")), nil)
+		if err != nil {
+			return err
+		}
+		return (<-p.Done).Error
+	}},
+	{"Register", func(ctx context.Context, end *client.RetryEnd) error { return end.Register(ctx, "m", echo) }},
+	{"OpenStream", func(ctx context.Context, end *client.RetryEnd) error {
+		opt := options.OpenStream()
+		if at, ok := ctx.Deadline(); ok {
+			opt.SetTimeout(time.Until(at))
+		}
+		_, err := end.OpenStream(opt)
+		return err
+	}},
+}
+
+func TestRetryOperationsWait(t *testing.T) {
+	for _, op := range operations {
+		t.Run(op.name, func(t *testing.T) {
+			h := answering(t)
+			opt := client.NewEndOptions()
+			opt.SetWaitRemoteRPCs("echo")
+			end := newRetry(t, h, opt)
+			h.line.cut(true)
+			offlineNow(t, end)
+
+			// ... within their context,
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			defer cancel()
+			assert.ErrorIs(t, op.do(ctx, end), context.DeadlineExceeded)
+			waitingFor(t, end, 0)
+
+			// ... and until there is a connection,
+			done := start(func() error { return op.do(context.Background(), end) })
+			waitingFor(t, end, 1)
+			h.line.open()
+			assert.NoError(t, await(t, forever, op.name, done))
+			waitingFor(t, end, 0)
+
+			// ... or the end.
+			h.line.cut(true)
+			offlineNow(t, end)
+			done = start(func() error { return op.do(context.Background(), end) })
+			waitingFor(t, end, 1)
+			require.NoError(t, end.Close())
+			err := await(t, forever, op.name, done)
+			assert.ErrorIs(t, err, geminio.ErrNotExecuted)
+			assert.ErrorIs(t, err, io.EOF)
+			assert.Equal(t, io.EOF, op.do(context.Background(), end))
+			stats := end.Stats()
+			assert.Zero(t, stats.Waiting)
+			assert.Zero(t, stats.WaitingBytes)
+		})
+	}
+}
+
+func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
+	h := answering(t)
+	end := newRetry(t, h)
+	h.line.cut(true)
+	offlineNow(t, end)
+	call, publish := options.Call(), options.Publish()
+	call.SetTimeout(10 * time.Millisecond)
+	publish.SetTimeout(10 * time.Millisecond)
+	_, err := end.Call(context.Background(), "echo", end.NewRequest(nil), call)
+	assert.Equal(t, context.DeadlineExceeded, err)
+	assert.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage(nil), publish))
+	c, err := end.CallAsync(context.Background(), "echo", end.NewRequest(nil), nil, call)
+	require.NoError(t, err)
+	assert.Equal(t, context.DeadlineExceeded, await(t, forever, "call", c.Done).Error)
+}
+
+func TestRetryWaitingIsBounded(t *testing.T) {
+	for _, op := range operations {
+		t.Run(op.name, func(t *testing.T) {
+			h := answering(t)
+			opt := client.NewEndOptions()
+			opt.SetMaxWaiting(3, 1000)
+			opt.SetWaitRemoteRPCs("echo")
+			end := newRetry(t, h, opt)
+			h.line.cut(true)
+			offlineNow(t, end)
+			var all []<-chan error
+			for range 3 {
+				all = append(all, start(func() error { return op.do(context.Background(), end) }))
+			}
+			waitingFor(t, end, 3)
+			err := op.do(context.Background(), end)
+			assert.ErrorIs(t, err, geminio.ErrTooMany)
+			var limit *geminio.LimitError
+			require.ErrorAs(t, err, &limit)
+			assert.EqualValues(t, 4, limit.Value)
+			assert.EqualValues(t, 3, limit.Limit)
+			h.line.open()
+			for _, done := range all {
+				assert.NoError(t, await(t, forever, op.name, done))
+			}
+		})
+	}
+	t.Run("bytes", func(t *testing.T) {
+		h := answering(t)
+		opt := client.NewEndOptions()
+		opt.SetMaxWaiting(0, 1000)
+		end := newRetry(t, h, opt)
+		h.line.cut(true)
+		offlineNow(t, end)
+		done := start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
+		waitingFor(t, end, 1)
+		assert.Equal(t, 600, end.Stats().WaitingBytes)
+		err := end.Publish(context.Background(), end.NewMessage(make([]byte, 401)))
+		assert.ErrorIs(t, err, geminio.ErrTooLarge)
+		assert.ErrorContains(t, err, "1001 exceeds 1000")
+		h.line.open()
+		assert.NoError(t, await(t, forever, "publish", done))
+	})
+}
+
+// What is published by one goroutine arrives in its order, over a reconnect too.
+func TestRetryOrderOfMessages(t *testing.T) {
+	const messages = 3000
+	got := make(chan string, messages)
+	h := newHouse(t, func(end geminio.End) {
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			got <- string(m.Data())
+			m.Done()
+		}
+	})
+	end := newRetry(t, h)
+	done := make(chan *geminio.Publish, messages)
+	for i := range messages {
+		switch {
+		case i%500 == 100:
+			h.line.cut(true)
+		case i%500 == 250:
+			h.line.open()
+		}
+		_, err := end.PublishAsync(context.Background(), end.NewMessage(fmt.Appendf(nil, "%04d", i)), done)
+		require.NoError(t, err)
+	}
+	for range messages {
+		require.NoError(t, await(t, forever, "publish", done).Error)
+	}
+	require.Len(t, got, messages)
+	// Two Receive loops may run for a moment, that of the lost connection and that of
+	// the next: what they hand to got may change places there. Within one, it may not.
+	last := ""
+	swaps := 0
+	for range messages {
+		s := <-got
+		if s < last {
+			swaps++
+		}
+		last = s
+	}
+	assert.LessOrEqual(t, swaps, 2*messages/500)
+}
+
+// Faults, row 17: a call that was under way when the connection broke is carried out
+// at most once, and its error says that it may have been; marked as idempotent it is
+// made again.
+func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
+	var calls atomic.Int64
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	opt := server.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "count", RPC: func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+		resp.SetData(fmt.Append(nil, calls.Add(1)))
+		entered <- struct{}{}
+		<-leave
+	}})
+	h := newHouse(t, nil, opt)
+	defer close(leave)
+	end := newRetry(t, h)
+
+	do := func(opts ...*options.CallOptions) func() error {
+		return func() error {
+			_, err := end.Call(context.Background(), "count", end.NewRequest(nil), opts...)
+			return err
+		}
+	}
+	doAsync := func(opts ...*options.CallOptions) func() error {
+		return func() error {
+			c, err := end.CallAsync(context.Background(), "count", end.NewRequest(nil), nil, opts...)
+			if err != nil {
+				return err
+			}
+			return (<-c.Done).Error
+		}
+	}
+	for _, call := range []func(...*options.CallOptions) func() error{do, doAsync} {
+		before := calls.Load()
+		done := start(call())
+		await(t, forever, "handler", entered)
+		h.line.cut(false)
+		err := await(t, forever, "call", done)
+		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+		assert.NotErrorIs(t, err, geminio.ErrNotExecuted)
+		assert.Equal(t, before+1, calls.Load())
+
+		opt := options.Call()
+		opt.SetIdempotent(true)
+		done = start(call(opt))
+		await(t, forever, "handler", entered)
+		h.line.cut(false)
+		await(t, forever, "handler of the repeated call", entered)
+		assert.Equal(t, before+3, calls.Load())
+		leave <- struct{}{} // one of the two that belong to dead connections,
+		leave <- struct{}{}
+		leave <- struct{}{} // and the one that is waited for
+		assert.NoError(t, await(t, forever, "call", done))
+	}
+}
+
+// Faults, row 28: a message whose ack was lost is sent again and not handed out
+// again; its answer is the first one, and is nobody else's.
+func TestLostAckMeansNoSecondDelivery(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	h := newHouse(t, func(end geminio.End) {
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			messages <- m
+		}
+	})
+	end := newRetry(t, h)
+	publish := func(text string) <-chan error {
+		return start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
+	}
+	for _, answer := range []error{nil, errors.New("no good")} {
+		// Answered when the connection was gone already.
+		done := publish("first")
+		m := await(t, forever, "message", messages)
+		h.line.cut(true)
+		offlineNow(t, end)
+		require.Equal(t, "first", string(m.Data()))
+		require.NoError(t, m.Error(answer))
+		assert.Equal(t, geminio.ErrAnswered, m.Done())
+		h.line.open()
+		err := await(t, forever, "publish", done)
+		if answer == nil {
+			assert.NoError(t, err)
+		} else {
+			assert.EqualError(t, err, answer.Error())
+		}
+
+		// Answered when it had been sent again.
+		done = publish("second")
+		m = await(t, forever, "message", messages)
+		h.line.cut(true)
+		offlineNow(t, end)
+		h.line.open()
+		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // behind the copy
+		behind := await(t, forever, "message", messages)
+		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "%q was handed out twice", behind.Data())
+		other := publish("third")
+		m3 := await(t, forever, "message", messages)
+		require.Equal(t, "third", string(m3.Data()))
+		require.NoError(t, m.Error(answer))
+		if err := await(t, forever, "publish", done); answer != nil {
+			assert.EqualError(t, err, answer.Error())
+		}
+		select {
+		case err := <-other:
+			t.Fatalf("the answer to another message was taken: %v", err)
+		default:
+		}
+		require.NoError(t, m3.Done())
+		assert.NoError(t, await(t, forever, "publish", other))
+	}
+	assert.Empty(t, messages)
+}
+
+// named follows clients by their ids, as a server's user would.
+type named struct {
+	*diary
+	mu     sync.Mutex
+	online map[uint64]delegate.ConnDescriber
+}
+
+func (n *named) ConnOnline(c delegate.ConnDescriber) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.online[c.ClientID()] != nil {
+		n.note("online twice")
+		return errors.New("online twice")
+	}
+	n.online[c.ClientID()] = c
+	n.note("online")
+	return nil
+}
+
+func (n *named) ConnOffline(c delegate.ConnDescriber) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.online[c.ClientID()] == c {
+		delete(n.online, c.ClientID())
+	} else {
+		n.note("offline of another")
+	}
+	n.note("offline")
+	return nil
+}
+
+func (n *named) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
+
+var _ delegate.ServerDelegate = (*named)(nil)
+
+// Faults, row 14: the same identity returns while its old connection still stands.
+// The new one wins: the old is told to go first, and learns why; its late end
+// disturbs nothing.
+func TestSameIdentityReplaces(t *testing.T) {
+	n := &named{diary: newDiary(), online: make(map[uint64]delegate.ConnDescriber)}
+	opt := server.NewEndOptions()
+	opt.SetDelegate(n)
+	h := newHouse(t, nil, opt)
+	copt := client.NewEndOptions()
+	copt.SetClientID(77)
+	one, err := client.NewEnd("tcp", h.line.address, copt)
+	require.NoError(t, err)
+	defer one.Close()
+	two, err := client.NewEnd("tcp", h.line.address, copt)
+	require.NoError(t, err)
+	defer two.Close()
+	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
+	_, err = one.Receive(deadline(t))
+	assert.Equal(t, io.EOF, err)
+	assert.ErrorIs(t, one.(interface{ Cause() error }).Cause(), geminio.ErrReplaced)
+	require.NoError(t, two.Register(deadline(t), "m", echo), "the new one works")
+	n.mu.Lock()
+	assert.NotNil(t, n.online[77])
+	n.mu.Unlock()
+}
+
+// The old connection hangs: nothing is heard of it any more, and it does not end by
+// itself.
+func TestSameIdentityReplacesWhoHangs(t *testing.T) {
+	n := &named{diary: newDiary(), online: make(map[uint64]delegate.ConnDescriber)}
+	opt := server.NewEndOptions()
+	opt.SetDelegate(n)
+	h := newHouse(t, nil, opt)
+	copt := client.NewEndOptions()
+	copt.SetClientID(77)
+	cc, err := net.Dial("tcp", h.line.address)
+	require.NoError(t, err)
+	stalled := &stallConn{Conn: cc}
+	one, err := client.NewEndWithConn(stalled, copt)
+	require.NoError(t, err)
+	defer one.Close()
+	stalled.stall.Store(true)
+	within(t, forever, "replace", func() {
+		two, err := client.NewEnd("tcp", h.line.address, copt)
+		if assert.NoError(t, err) {
+			two.Close()
+		}
+	})
+	assert.Equal(t, []string{"online", "offline", "online", "offline"}, n.wait(t, 4))
+}
+
+// stallConn swallows what is written while stall is set.
+type stallConn struct {
+	net.Conn
+	stall atomic.Bool
+}
+
+func (c *stallConn) Write(p []byte) (int, error) {
+	if c.stall.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func TestSameIdentityIsRefused(t *testing.T) {
+	opt := server.NewEndOptions()
+	opt.SetDuplicateID(server.DuplicateRefused)
+	h := newHouse(t, nil, opt)
+	copt := client.NewEndOptions()
+	copt.SetClientID(77)
+	one, err := client.NewEnd("tcp", h.line.address, copt)
+	require.NoError(t, err)
+	_, err = client.NewEnd("tcp", h.line.address, copt)
+	var refused *geminio.RefusedError
+	require.ErrorAs(t, err, &refused)
+	assert.ErrorContains(t, err, "in use by another connection")
+	require.NoError(t, one.Register(deadline(t), "m", echo), "the old one goes on")
+
+	// One that reconnects gets it when the other has gone.
+	told := make(chan error, 100)
+	copt.SetRetryFirst(deadline(t))
+	copt.SetRetryFailedFunc(func(err error) { told <- err })
+	done := start(func() error {
+		end, err := client.NewRetryEndWithDialer(h.line.dial, quick(), copt)
+		if err == nil {
+			assert.EqualValues(t, 77, end.ClientID())
+			end.Close()
+		}
+		return err
+	})
+	assert.ErrorAs(t, await(t, forever, "refusal", told), &refused)
+	require.NoError(t, one.Close())
+	assert.NoError(t, await(t, forever, "connect", done))
+}
+
+func TestSameIdentityIsAllowed(t *testing.T) {
+	for name, opt := range map[string]*server.EndOptions{
+		"by policy":      {DuplicateID: server.DuplicateAllowed},
+		"by SetClientID": {ClientID: new(uint64)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if opt.ClientID != nil {
+				*opt.ClientID = 77
+			}
+			h := newHouse(t, nil, opt)
+			copt := client.NewEndOptions()
+			copt.SetClientID(77)
+			for range 2 {
+				end, err := client.NewEnd("tcp", h.line.address, copt)
+				require.NoError(t, err)
+				defer end.Close()
+				defer func() { assert.NoError(t, end.Register(context.Background(), "m", echo), "all go on") }()
+			}
+		})
+	}
+}
+
+// Two that reconnect with one id do not chase each other: who was replaced waits long.
+func TestReplacedIsTold(t *testing.T) {
+	h := newHouse(t, nil)
+	told := make(chan error, 10)
+	opt := client.NewEndOptions()
+	opt.SetClientID(5)
+	opt.SetRetryFailedFunc(func(err error) { told <- err })
+	opt.SetStopOnRefusal()
+	one := newRetry(t, h, opt)
+	other := client.NewEndOptions()
+	other.SetClientID(5)
+	two := newRetry(t, h, other)
+	assert.ErrorIs(t, await(t, forever, "cause", told), geminio.ErrReplaced)
+	await(t, forever, "end", one.Done())
+	assert.ErrorIs(t, one.Cause(), geminio.ErrReplaced)
+	_, err := one.Call(context.Background(), "m", one.NewRequest(nil))
+	assert.Equal(t, io.EOF, err)
+	require.NoError(t, two.Register(deadline(t), "m", echo))
+}
+
+// bouncer refuses clients as long as it is told to.
+type bouncer struct {
+	*delegate.UnimplementedDelegate
+	refuse atomic.Bool
+}
+
+func (b *bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
+	if b.refuse.Load() {
+		return 0, &geminio.RefusedError{Code: geminio.CodeLimit, Text: "no room", RetryAfter: time.Millisecond}
+	}
+	return wanted, nil
+}
+
+func TestRetryAfterRefusal(t *testing.T) {
+	b := &bouncer{}
+	sopt := server.NewEndOptions()
+	sopt.SetDelegate(b)
+	h := newHouse(t, nil, sopt)
+	told := make(chan error, 1000)
+	opt := client.NewEndOptions()
+	opt.SetRetryFailedFunc(func(err error) {
+		select {
+		case told <- err:
+		default:
+		}
+	})
+	end := newRetry(t, h, opt)
+	b.refuse.Store(true)
+	h.line.cut(false)
+	for range 3 {
+		var refused *geminio.RefusedError
+		require.ErrorAs(t, await(t, forever, "refusal", told), &refused)
+		assert.Equal(t, "no room", refused.Text)
+		assert.Equal(t, time.Millisecond, refused.RetryAfter)
+		assert.ErrorIs(t, refused, geminio.ErrTooMany)
+	}
+	b.refuse.Store(false)
+	require.NoError(t, end.Register(deadline(t), "m", echo))
+
+	stopping := client.NewEndOptions()
+	stopping.SetStopOnRefusal()
+	end = newRetry(t, h, stopping)
+	done := start(func() error { h.line.cut(true); return nil })
+	<-done
+	waits := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	waitingFor(t, end, 1)
+	b.refuse.Store(true)
+	h.line.open()
+	err := await(t, forever, "publish", waits)
+	assert.ErrorIs(t, err, geminio.ErrTooMany, "the cause is the refusal")
+	await(t, forever, "end", end.Done())
+	var refused *geminio.RefusedError
+	assert.ErrorAs(t, end.Cause(), &refused)
+	assert.Equal(t, io.EOF, end.Publish(context.Background(), end.NewMessage(nil)))
+}
+
+func TestRetryFirst(t *testing.T) {
+	h := newHouse(t, nil)
+	h.line.cut(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	opt := quick()
+	opt.SetRetryFirst(ctx)
+	connect := func() error {
+		end, err := client.NewRetryEndWithDialer(h.line.dial, opt)
+		if err == nil {
+			end.Close()
+		}
+		return err
+	}
+	done := start(connect)
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		h.line.mu.Lock()
+		dials := h.line.dials
+		h.line.mu.Unlock()
+		if dials > 3 {
+			break
+		}
+		require.Less(t, time.Since(begin), forever)
+	}
+	h.line.open()
+	assert.NoError(t, await(t, forever, "connect", done))
+
+	h.line.cut(true)
+	done = start(connect)
+	cancel()
+	err := await(t, forever, "connect", done)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// Raw bytes of a RetryEnd: what a lost connection has carried is told of once, in
+// each direction.
+func TestRetryRawBytes(t *testing.T) {
+	ends := make(chan geminio.End, 10)
+	h := newHouse(t, func(end geminio.End) { ends <- end })
+	end := newRetry(t, h)
+	peer := await(t, forever, "accept", ends)
+	buf := make([]byte, 10)
+
+	_, err := io.WriteString(end, "over one")
+	require.NoError(t, err)
+	n, err := peer.Read(buf)
+	require.NoError(t, err)
+	assert.Equal(t, "over one", string(buf[:n]))
+
+	h.line.cut(false)
+	peer = await(t, forever, "accept", ends)
+	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
+		require.Less(t, time.Since(begin), forever)
+	}
+	_, err = io.WriteString(end, "lost")
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+	_, err = io.WriteString(end, "over two")
+	require.NoError(t, err)
+	n, err = peer.Read(buf)
+	require.NoError(t, err)
+	assert.Equal(t, "over two", string(buf[:n]))
+	_, err = io.WriteString(peer, "back")
+	require.NoError(t, err)
+	n, err = end.Read(buf) // nothing was ever read: nothing is lost
+	require.NoError(t, err)
+	assert.Equal(t, "back", string(buf[:n]))
+
+	h.line.cut(true)
+	_, err = end.Read(buf)
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+	require.NoError(t, end.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+	_, err = end.Read(buf)
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, end.SetReadDeadline(time.Time{}))
+	read := start(func() error { _, err := end.Read(buf); return err })
+	h.line.open()
+	peer = await(t, forever, "accept", ends)
+	_, err = io.WriteString(peer, "x")
+	require.NoError(t, err)
+	assert.NoError(t, await(t, forever, "read", read))
+
+	// The deadline is that of all connections.
+	require.NoError(t, end.SetReadDeadline(time.Now().Add(-time.Second)))
+	h.line.cut(false)
+	await(t, forever, "accept", ends)
+	_, err = end.Read(buf)
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+// What had come before the connection was lost is received after it.
+func TestRetryReceivesWhatHadCome(t *testing.T) {
+	h := newHouse(t, nil)
+	end := newRetry(t, h)
+	require.NoError(t, end.Register(deadline(t), "ready", echo))
+	peer := h.last()
+	for i := range 3 {
+		require.NoError(t, peer.Publish(context.Background(), onceMessage(peer, i)))
+	}
+	_, err := peer.Call(deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
+	require.NoError(t, err)
+	h.line.cut(false)
+	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
+		require.Less(t, time.Since(begin), forever)
+	}
+	for i := range 3 {
+		m, err := end.Receive(deadline(t))
+		require.NoError(t, err)
+		assert.Len(t, m.Data(), i)
+	}
+}
+
+// A server that shuts down says when to come back; calls under way end well.
+func TestRetryObeysTheHintOfShutdown(t *testing.T) {
+	const after = 300 * time.Millisecond
+	entered, leave := make(chan struct{}), make(chan struct{})
+	sopt := server.NewEndOptions()
+	sopt.SetRetryAfter(after)
+	sopt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "slow", RPC: func(context.Context, geminio.Request, geminio.Response) {
+		close(entered)
+		<-leave
+	}})
+	h := newHouse(t, nil, sopt)
+	end := newRetry(t, h)
+	slow := start(func() error {
+		_, err := end.Call(context.Background(), "slow", end.NewRequest(nil))
+		return err
+	})
+	await(t, forever, "handler", entered)
+	down := start(func() error { return h.l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()) })
+	offlineNow(t, end)
+
+	// What is new waits for the next server.
+	next := answering(t)
+	h.line.mu.Lock()
+	h.line.address = next.line.address
+	h.line.mu.Unlock()
+	published := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	waitingFor(t, end, 1)
+	close(leave)
+	assert.NoError(t, await(t, forever, "the call under way", slow))
+	assert.NoError(t, await(t, forever, "shutdown", down))
+	begin := time.Now()
+	assert.NoError(t, await(t, forever, "publish", published))
+	assert.GreaterOrEqual(t, time.Since(begin), after*9/10)
+}
+
+// A client's Shutdown waits for what waits.
+func TestRetryShutdown(t *testing.T) {
+	h := answering(t)
+	end := newRetry(t, h)
+	h.line.cut(true)
+	offlineNow(t, end)
+	published := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	waitingFor(t, end, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	two := newRetry(t, answering(t))
+	two.Shutdown(context.Background())
+	await(t, forever, "end", two.Done())
+
+	down := start(func() error { return end.Shutdown(context.Background()) })
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		err := end.Publish(ctx, end.NewMessage(nil))
+		if errors.Is(err, geminio.ErrGoingAway) {
+			break
+		}
+		require.Less(t, time.Since(begin), forever)
+	}
+	h.line.open()
+	assert.NoError(t, await(t, forever, "publish", published))
+	assert.NoError(t, await(t, forever, "shutdown", down))
+	assert.Equal(t, io.EOF, end.Cause())
+}
+
+// A message for another client or stream is refused, one made before the server gave
+// a new id is good.
+func TestRetryMismatch(t *testing.T) {
+	var ids atomic.Uint64
+	n := &renamer{ids: &ids}
+	opt := server.NewEndOptions()
+	opt.SetDelegate(n)
+	h := answering(t, opt)
+	end := newRetry(t, h)
+	first := end.ClientID()
+	old := end.NewMessage([]byte("old"))
+	h.line.cut(false)
+	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
+		require.Less(t, time.Since(begin), forever)
+	}
+	assert.NotEqual(t, first, end.ClientID())
+	assert.NoError(t, end.Publish(deadline(t), old))
+	m := end.NewMessage(nil)
+	m.SetClientID(12345)
+	assert.Equal(t, geminio.ErrMismatchClientID, end.Publish(deadline(t), m))
+	m = end.NewMessage(nil)
+	m.SetStreamID(7)
+	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(deadline(t), m))
+}
+
+// renamer gives every connection an id of its own.
+type renamer struct {
+	*delegate.UnimplementedDelegate
+	ids *atomic.Uint64
+}
+
+func (n *renamer) GetClientID(uint64, []byte) (uint64, error) { return n.ids.Add(1), nil }
+
+// Callbacks of a lost connection may use the End, which is not there again yet.
+func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
+	h := answering(t)
+	r := &reopener{reopened: make(chan error, 10)}
+	opt := client.NewEndOptions()
+	opt.SetDelegate(r)
+	end := newRetry(t, h, opt)
+	r.end.Store(&end)
+	_, err := end.OpenStream()
+	require.NoError(t, err)
+	for range 3 {
+		h.line.cut(false)
+		assert.NoError(t, await(t, forever, "open the stream again", r.reopened))
+	}
+}
+
+// reopener opens a stream again when it is lost.
+type reopener struct {
+	*delegate.UnimplementedDelegate
+	end      atomic.Pointer[*client.RetryEnd]
+	reopened chan error
+}
+
+func (r *reopener) DialogueOffline(delegate.DialogueDescriber) error {
+	if (*r.end.Load()).Cause() != nil {
+		return nil
+	}
+	_, err := (*r.end.Load()).OpenStream()
+	r.reopened <- err
+	return nil
+}
+
+func TestRetryOptionsAreChecked(t *testing.T) {
+	for _, opt := range []*client.EndOptions{
+		{RetryOptions: client.RetryOptions{RetryMin: -1}}, {RetryOptions: client.RetryOptions{RetryMax: -1}},
+		{RetryOptions: client.RetryOptions{MaxWaiting: -1}}, {RetryOptions: client.RetryOptions{MaxWaitingBytes: -1}},
+	} {
+		_, err := client.NewRetryEndWithDialer(nil, opt)
+		require.Error(t, err)
+		assert.True(t, strings.HasPrefix(err.Error(), "options: "))
+	}
+}
