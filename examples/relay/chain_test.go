@@ -22,7 +22,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	binaries, cleanup, err := proc.Build([]string{"."})
+	binaries, cleanup, err := proc.Build([]string{"."}, proc.RaceFlags()...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

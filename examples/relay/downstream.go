@@ -92,8 +92,4 @@ func (n *nextHops) open(ctx context.Context, from string) (tunnel.Leg, error) {
 	return leg, err
 }
 
-func (n *nextHops) close() {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	n.c.shutdown(now, n.l) // closes the Ends, and delivers what was written
-}
+func (n *nextHops) close() { tunnel.CloseEnds(n.l) }

@@ -79,7 +79,7 @@ func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End,
 	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
 	opt.SetRetryFailedFunc(func(err error) { c.Log.Warn("no connection with the "+which, "addr", addr, "err", err) })
 	fmt.Fprintf(c.Stdout, "%s connects with the %s at %s\n", c.role, which, addr)
-	end, err := client.NewRetryEndWithDialer(c.dialer(ctx, addr), opt)
+	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, c.dialTLS, addr), opt)
 	if err != nil {
 		return nil, fmt.Errorf("connecting with the %s at %s: %w", which, addr, err)
 	}
@@ -92,14 +92,4 @@ func withOrigin(from string) *options.OpenStreamOptions {
 	opt := options.OpenStream()
 	opt.SetMeta([]byte(from))
 	return opt
-}
-
-// shutdowner is an End or a Listener that can wait for what is under way.
-type shutdowner interface{ Shutdown(context.Context) error }
-
-// shutdown shuts an End or a Listener down.
-func (c *command) shutdown(ctx context.Context, what any) {
-	if err := what.(shutdowner).Shutdown(ctx); err != nil && ctx.Err() == nil {
-		c.Log.Warn("shutting down", "err", err)
-	}
 }

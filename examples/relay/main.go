@@ -7,10 +7,8 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -128,20 +126,4 @@ func (c *command) check() error {
 		return fmt.Errorf("of the flags -dial-...: %w", err)
 	}
 	return nil
-}
-
-// dialTimeout bounds an attempt to dial a hop.
-const dialTimeout = 10 * time.Second
-
-// dialer dials a hop, until ctx ends.
-func (c *command) dialer(ctx context.Context, addr string) func() (net.Conn, error) {
-	return func() (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		dial, err := c.dialTLS.Dialer(ctx, addr)
-		if err != nil {
-			return nil, err
-		}
-		return dial()
-	}
 }

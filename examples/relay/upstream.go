@@ -25,14 +25,14 @@ func (c *command) upstream(ctx context.Context) (upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &joinedHop{c, end}, nil
+		return joinedHop{end}, nil
 	default:
 		l, err := c.listenHop(c.listen)
 		if err != nil {
 			return nil, err
 		}
 		fmt.Fprintf(c.Stdout, "%s listens on %s\n", c.role, l.Addr())
-		return &previousHops{c: c, l: l}, nil
+		return previousHops{l}, nil
 	}
 }
 
@@ -57,12 +57,9 @@ func (t tcpClients) serve(carry func(tunnel.Leg, string)) error {
 func (t tcpClients) shutdown(context.Context) { t.Close() }
 
 // previousHops are the Ends of previous hops that dial, of which there may be many.
-type previousHops struct {
-	c *command
-	l server.Listener
-}
+type previousHops struct{ l server.Listener }
 
-func (p *previousHops) serve(carry func(tunnel.Leg, string)) error {
+func (p previousHops) serve(carry func(tunnel.Leg, string)) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -74,20 +71,17 @@ func (p *previousHops) serve(carry func(tunnel.Leg, string)) error {
 	}
 }
 
-func (p *previousHops) shutdown(ctx context.Context) { p.c.shutdown(ctx, p.l) }
+func (p previousHops) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, p.l) }
 
 // joinedHop is a previous hop that this one dials.
-type joinedHop struct {
-	c   *command
-	end geminio.End
-}
+type joinedHop struct{ end geminio.End }
 
-func (j *joinedHop) serve(carry func(tunnel.Leg, string)) error {
+func (j joinedHop) serve(carry func(tunnel.Leg, string)) error {
 	streams(j.end, carry)
 	return nil
 }
 
-func (j *joinedHop) shutdown(ctx context.Context) { j.c.shutdown(ctx, j.end) }
+func (j joinedHop) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, j.end) }
 
 func streams(end geminio.End, carry func(tunnel.Leg, string)) {
 	tunnel.Streams(end, func(s geminio.Stream) { carry(tunnel.Stream(s), string(s.Meta())) })

@@ -1,13 +1,17 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
 )
 
 // maxStreams is how many connections may be open at a time between two Ends.
@@ -33,6 +37,37 @@ func Streams(end geminio.End, do func(geminio.Stream)) {
 		}
 		do(s)
 	}
+}
+
+// dialTimeout bounds an attempt to dial.
+const dialTimeout = 10 * time.Second
+
+// Dialer returns what dials an address for an End, until ctx ends. Certificates are
+// read each time, so that they may be renewed.
+func Dialer(ctx context.Context, tls *cli.ClientTLS, addr string) client.Dialer {
+	return func() (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		dial, err := tls.Dialer(ctx, addr)
+		if err != nil {
+			return nil, err
+		}
+		return dial()
+	}
+}
+
+// Shutdown has an End or a Listener take no new streams, waits until those there are
+// have ended, and closes it, at the end of ctx in any case.
+func Shutdown(ctx context.Context, endOrListener any) {
+	endOrListener.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+}
+
+// CloseEnds closes a Listener and all its Ends at once, and delivers what was
+// written.
+func CloseEnds(l server.Listener) {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	Shutdown(now, l)
 }
 
 // How long an End that reconnects waits between its attempts, at least and at most.

@@ -13,33 +13,19 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// retryPause is between two attempts to open a stream on an End that reconnects.
-const retryPause = 20 * time.Millisecond
-
-// Open opens a stream on an End that reconnects by itself: it waits for the next
-// connection if need be, until ctx ends.
+// Open opens a stream on an End, or gives up with ctx. An End that reconnects waits
+// for its next connection if need be.
 func Open(ctx context.Context, end geminio.End, opt *options.OpenStreamOptions) (Leg, error) {
-	for {
-		leg, err := open(ctx, end, opt)
-		if !errors.Is(err, geminio.ErrConnectionLost) && !errors.Is(err, geminio.ErrGoingAway) {
-			return leg, err
-		}
-		select {
-		case <-time.After(retryPause):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
-
-// open opens a stream, or gives up with ctx, which OpenStream knows nothing of.
-func open(ctx context.Context, end geminio.End, opt *options.OpenStreamOptions) (Leg, error) {
 	type result struct {
 		stream geminio.Stream
 		err    error
 	}
+	if deadline, ok := ctx.Deadline(); ok {
+		opt = options.MergeOpenStreamOptions(opt)
+		opt.SetTimeout(max(time.Until(deadline), time.Nanosecond))
+	}
 	opened := make(chan result, 1)
-	go func() {
+	go func() { // ctx may end sooner than at its deadline
 		s, err := end.OpenStream(opt)
 		opened <- result{s, err}
 	}()
@@ -125,7 +111,7 @@ func (p *Pool) Open(ctx context.Context, name string, opt *options.OpenStreamOpt
 		if end == nil {
 			return nil, ErrNobody
 		}
-		leg, err := open(ctx, end, opt)
+		leg, err := Open(ctx, end, opt)
 		if err != io.EOF && !errors.Is(err, geminio.ErrGoingAway) {
 			return leg, err
 		}

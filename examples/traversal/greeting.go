@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
+)
+
+// greeting is what a node says of itself. It travels as the meta of its End, in the
+// handshake.
+type greeting struct {
+	Node     string   `json:"node"`
+	Token    string   `json:"token"`
+	Services []string `json:"services"`
+}
+
+// validName is what the names of nodes and services look like.
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// encode makes the meta of the greeting.
+func (g greeting) encode() []byte {
+	meta, err := json.Marshal(g)
+	if err != nil {
+		panic(err) // strings always can be
+	}
+	return meta
+}
+
+// decodeGreeting reads a meta.
+func decodeGreeting(meta []byte) (greeting, error) {
+	var g greeting
+	if err := json.Unmarshal(meta, &g); err != nil {
+		return g, errors.New("this is no traversal node")
+	}
+	if !validName.MatchString(g.Node) {
+		return g, fmt.Errorf("bad node name %q", g.Node)
+	}
+	return g, nil
+}
+
+// codeStranger is the code with which the server refuses a node for good. Other
+// refusals pass: of a server that is shutting down, for example.
+const codeStranger geminio.Code = 1001
+
+func stranger(text string) error { return &geminio.RefusedError{Code: codeStranger, Text: text} }
+
+// doorman decides about nodes that want to come in. The error that it returns
+// reaches the node.
+type doorman struct {
+	*delegate.UnimplementedDelegate
+	token [sha256.Size]byte // its sum
+	log   *slog.Logger
+}
+
+func newDoorman(token string, log *slog.Logger) *doorman {
+	return &doorman{token: sha256.Sum256([]byte(token)), log: log}
+}
+
+// GetClientID lets in who knows the token. All Ends of a node get the same id, which
+// is made of its name: so the library ends the old connection when a new one comes.
+func (d *doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
+	g, err := decodeGreeting(meta)
+	if err != nil {
+		d.log.Warn("not let in", "err", err)
+		return 0, stranger(err.Error())
+	}
+	// Sums have the same length, and comparing takes the same time, whatever comes.
+	sum := sha256.Sum256([]byte(g.Token))
+	if subtle.ConstantTimeCompare(sum[:], d.token[:]) != 1 {
+		d.log.Warn("not let in", "node", g.Node, "err", "wrong token")
+		return 0, stranger("wrong token")
+	}
+	name := sha256.Sum256([]byte(g.Node))
+	return max(1, binary.BigEndian.Uint64(name[:])), nil
+}

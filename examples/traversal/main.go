@@ -1,0 +1,98 @@
+// Command traversal makes services reachable whose machines cannot be dialled: a
+// node inside dials the server outside, and the server opens a stream to the node
+// for every TCP connection that it accepts.
+//
+// Start reading in server.go and node.go, which are the two sides; greeting.go is
+// what they say to each other in the handshake. This file has the flags.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/singchia/geminio/examples/internal/cli"
+)
+
+const usage = `traversal makes services reachable whose machines cannot be dialled.
+
+  traversal server -listen ADDR -token-file FILE -map ADDR=NODE/SERVICE ...
+        accepts nodes at -listen; carries TCP connections that it accepts at the
+        ADDR of a -map to that service of that node
+  traversal node   -connect ADDR -token-file FILE -name NODE -service SERVICE=ADDR ...
+        dials the server; dials TCP to the ADDR of a -service when it is asked to
+
+Both know the token, which is the first line of FILE. Both may be started, stopped
+and restarted in any order.
+
+They stop on SIGINT or SIGTERM: no new connections are taken, those there are have
+the time of -grace, what is left then is broken. A second signal ends the program at
+once. The exit code is 0 when all went well, 1 when something failed or the server
+does not let the node in, 2 when the command line makes no sense.
+
+traversal server -h and traversal node -h explain the flags.
+`
+
+func main() {
+	role := ""
+	if len(os.Args) > 1 {
+		role = os.Args[1]
+	}
+	switch role {
+	case "server":
+		s := newServer()
+		os.Exit(s.Main(os.Args[2:], s.run))
+	case "node":
+		n := newNode()
+		os.Exit(n.Main(os.Args[2:], n.run))
+	case "-h", "-help", "--help":
+		fmt.Print(usage)
+	default:
+		fmt.Fprintf(os.Stderr, "traversal: there is no %q, only server and node\ntraversal -h explains them.\n", role)
+		os.Exit(2)
+	}
+}
+
+// common is what both sides have.
+type common struct {
+	*cli.Program
+	tokenFile        string
+	grace, heartbeat time.Duration
+}
+
+func newCommon(role string) *common {
+	c := &common{Program: cli.New("traversal "+role, fmt.Sprintf("traversal %s is one side. traversal -h explains both.\n", role))}
+	c.Flags.StringVar(&c.tokenFile, "token-file", "", "the first line of `FILE` is the token that server and nodes share")
+	c.Flags.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
+	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other side every `TIME` whether it is there; if it is silent for twice that it is lost")
+	return c
+}
+
+// check refuses command lines that make no sense.
+func (c *common) check() error {
+	switch {
+	case c.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", c.Flags.Arg(0))
+	case c.tokenFile == "":
+		return cli.Usagef("-token-file is missing")
+	case c.grace < 0 || c.heartbeat <= 0:
+		return cli.Usagef("-grace and -heartbeat are times")
+	}
+	return nil
+}
+
+// token reads the token.
+func (c *common) token() (string, error) {
+	text, err := os.ReadFile(c.tokenFile)
+	if err != nil {
+		return "", cli.Usagef("-token-file: %v", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	token := strings.TrimSpace(string(line))
+	if token == "" {
+		return "", cli.Usagef("-token-file: the first line of %s is empty", c.tokenFile)
+	}
+	return token, nil
+}

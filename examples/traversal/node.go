@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/tunnel"
+)
+
+// nodeSide is the side that dials, and has the services.
+type nodeSide struct {
+	*common
+	connect, name string
+	services      map[string]string // their addresses, by name
+	wait          time.Duration
+	tls           *cli.ClientTLS
+}
+
+func newNode() *nodeSide {
+	n := &nodeSide{common: newCommon("node"), services: make(map[string]string)}
+	n.Flags.StringVar(&n.connect, "connect", "", "dial the server at `ADDR`")
+	n.Flags.StringVar(&n.name, "name", "", "be the node `NAME`")
+	n.Flags.Func("service", "offer the TCP address as a service: `SERVICE=ADDR`; may be repeated", n.addService)
+	n.Flags.DurationVar(&n.wait, "wait", 10*time.Second, "wait for a service to accept a connection for `TIME`")
+	n.tls = cli.ClientTLSFlags(n.Flags)
+	return n
+}
+
+func (n *nodeSide) addService(text string) error {
+	name, addr, ok := strings.Cut(text, "=")
+	if !ok || addr == "" || !validName.MatchString(name) {
+		return errors.New("SERVICE=ADDR, please")
+	}
+	if _, twice := n.services[name]; twice {
+		return fmt.Errorf("there are two services %q", name)
+	}
+	n.services[name] = addr
+	return nil
+}
+
+// run serves until ctx ends, or until the server does not want this node.
+func (n *nodeSide) run(ctx context.Context) error {
+	switch err := n.check(); {
+	case err != nil:
+		return err
+	case n.connect == "":
+		return cli.Usagef("-connect is missing")
+	case !validName.MatchString(n.name):
+		return cli.Usagef("-name is missing, or has more than letters, digits, dots, - and _")
+	case len(n.services) == 0:
+		return cli.Usagef("-service is missing")
+	case n.wait <= 0:
+		return cli.Usagef("-wait is a time")
+	}
+	if _, err := n.tls.Config(); err != nil {
+		return err
+	}
+	token, err := n.token()
+	if err != nil {
+		return err
+	}
+
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	opt := client.NewEndOptions()
+	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)
+	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
+	opt.SetDelegate(rejoiner{n: n})
+	opt.SetRetryFirst(ctx)
+	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
+	opt.SetRetryFailedFunc(func(err error) {
+		if unwanted := unwanted(err); unwanted != nil {
+			giveUp(unwanted)
+			return
+		}
+		n.Log.Warn("no connection with the server", "addr", n.connect, "err", err)
+	})
+	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, n.tls, n.connect), opt)
+	if ctx.Err() != nil && err != nil {
+		return reason(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("connecting with %s: %w", n.connect, err)
+	}
+	fmt.Fprintf(n.Stdout, "%s is connected with %s\n", n.name, n.connect)
+	return n.serve(ctx, end)
+}
+
+// serve carries the streams of the server to the services.
+func (n *nodeSide) serve(ctx context.Context, end geminio.End) error {
+	carrier := tunnel.NewCarrier(n.Log, n.wait)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		tunnel.Streams(end, func(s geminio.Stream) { n.carry(carrier, s) })
+	}()
+	<-ctx.Done()
+	fmt.Fprintln(n.Stdout, "stopping")
+	grace, cancel := context.WithTimeout(context.Background(), n.grace)
+	defer cancel()
+	tunnel.Shutdown(grace, end)
+	<-served
+	carrier.Stop(grace)
+	return reason(ctx)
+}
+
+// carry carries a stream to the service that it is meant for.
+func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
+	service := s.Peer()
+	carrier.Carry(tunnel.Stream(s), func(ctx context.Context) (tunnel.Leg, error) {
+		addr, ok := n.services[service]
+		if !ok {
+			return nil, fmt.Errorf("%s has no service %q", n.name, service)
+		}
+		return tunnel.DialTCP(ctx, addr)
+	}, "service", service, "from", string(s.Meta()))
+}
+
+// reason is why the node ends: nil if it was told to.
+func reason(ctx context.Context) error {
+	if unwanted := (*unwantedError)(nil); errors.As(context.Cause(ctx), &unwanted) {
+		return unwanted
+	}
+	return nil
+}
+
+// unwantedError says that the server does not want this node: it is of no use to
+// try again.
+type unwantedError struct{ text string }
+
+func (e *unwantedError) Error() string { return e.text }
+
+// unwanted tells whether an attempt to connect has failed for good.
+func unwanted(err error) *unwantedError {
+	var refused *geminio.RefusedError
+	switch {
+	case errors.Is(err, geminio.ErrReplaced):
+		return &unwantedError{"another node of this name has connected with the server"}
+	case errors.As(err, &refused) && refused.Code == codeStranger:
+		return &unwantedError{"the server does not let this node in: " + refused.Text}
+	}
+	return nil
+}
+
+// rejoiner says when the node is back.
+type rejoiner struct {
+	*delegate.UnimplementedDelegate
+	n *nodeSide
+}
+
+// EndReOnline implements delegate.ClientDelegate.
+func (r rejoiner) EndReOnline(delegate.ClientDescriber) {
+	fmt.Fprintf(r.n.Stdout, "%s is connected again with %s\n", r.n.name, r.n.connect)
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/tunnel"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// serverSide is the side that can be dialled.
+type serverSide struct {
+	*common
+	listen string
+	maps   []mapping
+	wait   time.Duration
+	tls    *cli.ServerTLS
+
+	nodes   tunnel.Pool // the Ends of the nodes, by name
+	carrier *tunnel.Carrier
+}
+
+// mapping is one flag -map.
+type mapping struct{ addr, node, service string }
+
+func newServer() *serverSide {
+	s := &serverSide{common: newCommon("server")}
+	s.Flags.StringVar(&s.listen, "listen", "", "accept nodes at `ADDR`")
+	s.Flags.Func("map", "carry TCP connections that come to ADDR to a node's service: `ADDR=NODE/SERVICE`; may be repeated", s.addMap)
+	s.Flags.DurationVar(&s.wait, "wait", 10*time.Second, "let a connection wait for its node for `TIME`")
+	s.tls = cli.ServerTLSFlags(s.Flags)
+	return s
+}
+
+func (s *serverSide) addMap(text string) error {
+	addr, goal, ok := strings.Cut(text, "=")
+	node, service, ok2 := strings.Cut(goal, "/")
+	if !ok || !ok2 || addr == "" || !validName.MatchString(node) || !validName.MatchString(service) {
+		return errors.New("ADDR=NODE/SERVICE, please")
+	}
+	s.maps = append(s.maps, mapping{addr, node, service})
+	return nil
+}
+
+// run serves until ctx ends.
+func (s *serverSide) run(ctx context.Context) error {
+	switch err := s.check(); {
+	case err != nil:
+		return err
+	case s.listen == "":
+		return cli.Usagef("-listen is missing")
+	case len(s.maps) == 0:
+		return cli.Usagef("-map is missing")
+	case s.wait <= 0:
+		return cli.Usagef("-wait is a time")
+	}
+	token, err := s.token()
+	if err != nil {
+		return err
+	}
+	door, err := s.tls.Listen(s.listen)
+	if err != nil {
+		return err
+	}
+	opt := server.NewEndOptions()
+	opt.Limits = tunnel.Limits(s.heartbeat, s.Log)
+	opt.SetDelegate(newDoorman(token, s.Log))
+	nodes, err := server.NewListener(door, opt)
+	if err != nil {
+		return err
+	}
+	defer nodes.Close()
+
+	s.carrier = tunnel.NewCarrier(s.Log, s.wait)
+	var public []net.Listener
+	closePublic := func() {
+		for _, l := range public {
+			l.Close()
+		}
+	}
+	for _, m := range s.maps {
+		l, err := net.Listen("tcp", m.addr)
+		if err != nil {
+			closePublic()
+			return err
+		}
+		public = append(public, l)
+	}
+	fmt.Fprintf(s.Stdout, "accepting nodes at %s\n", nodes.Addr())
+	failed := make(chan error, 1+len(public))
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- s.acceptNodes(nodes) })
+	for i, l := range public {
+		m := s.maps[i]
+		fmt.Fprintf(s.Stdout, "%s is %s/%s\n", l.Addr(), m.node, m.service)
+		serving.Go(func() { failed <- tunnel.Accept(l, func(c *net.TCPConn) { s.carry(c, m) }) })
+	}
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		fmt.Fprintln(s.Stdout, "stopping")
+	}
+	grace, cancel := context.WithTimeout(context.Background(), s.grace)
+	defer cancel()
+	closePublic()
+	nodes.Close() // those that are connected stay
+	serving.Wait()
+	s.carrier.Stop(grace)
+	tunnel.CloseEnds(nodes)
+	return err
+}
+
+// acceptNodes accepts nodes until the listener is closed.
+func (s *serverSide) acceptNodes(l server.Listener) error {
+	for {
+		end, err := l.AcceptEnd()
+		if err != nil {
+			return tunnel.UnlessClosed(err)
+		}
+		go s.keep(end)
+	}
+}
+
+// keep has a node among the nodes for as long as it is connected.
+func (s *serverSide) keep(end geminio.End) {
+	g, err := decodeGreeting(end.Meta())
+	if err != nil { // the doorman has seen to that
+		end.Close()
+		return
+	}
+	s.nodes.Replace(g.Node, end)
+	fmt.Fprintf(s.Stdout, "%s is connected from %s, with %s\n", g.Node, end.RemoteAddr(), strings.Join(g.Services, ", "))
+	tunnel.Streams(end, func(stream geminio.Stream) {
+		tunnel.Stream(stream).Abort(errors.New("nodes do not open streams"))
+	})
+	s.nodes.Remove(g.Node, end)
+	fmt.Fprintf(s.Stdout, "%s is gone\n", g.Node)
+}
+
+// carry carries a connection to its node.
+func (s *serverSide) carry(c *net.TCPConn, m mapping) {
+	from := c.RemoteAddr().String()
+	opt := options.OpenStream()
+	opt.SetPeer(m.service)
+	opt.SetMeta([]byte(from)) // for the node's log
+	s.carrier.Carry(tunnel.TCP(c), func(ctx context.Context) (tunnel.Leg, error) {
+		leg, err := s.nodes.Open(ctx, m.node, opt)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.node, err)
+		}
+		return leg, nil
+	}, "node", m.node, "service", m.service, "from", from)
+}
