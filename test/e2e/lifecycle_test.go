@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
@@ -420,6 +421,53 @@ func TestTooManyStreams(t *testing.T) {
 				_, err = p.client.OpenStream()
 			}
 			require.NoError(t, err)
+		})
+	}
+}
+
+// slowDoor decides about streams when it is told to.
+type slowDoor struct {
+	*delegate.UnimplementedDelegate
+	asked, open chan struct{}
+	offline     chan struct{}
+}
+
+func (d *slowDoor) DialogueOnline(delegate.DialogueDescriber) error {
+	d.asked <- struct{}{}
+	<-d.open
+	return nil
+}
+
+func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
+	d.offline <- struct{}{}
+	return nil
+}
+
+// OpenStream gives up after its timeout; what the peer makes of the stream later
+// disturbs nobody.
+func TestOpenStreamTimeout(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			door := &slowDoor{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
+			so := server.NewEndOptions()
+			so.SetDelegate(door)
+			p := newPair(t, network, nil, so)
+			opt := options.OpenStream()
+			opt.SetTimeout(20 * time.Millisecond)
+			_, err := p.client.OpenStream(opt)
+			assert.Equal(t, context.DeadlineExceeded, err)
+			await(t, forever, "ask", door.asked)
+			assert.Len(t, p.client.ListStreams(), 1)
+			door.open <- struct{}{}
+			await(t, forever, "the acceptor is told of the end", door.offline)
+
+			door.open <- struct{}{}
+			opt.SetTimeout(time.Hour)
+			s, err := p.client.OpenStream(opt)
+			require.NoError(t, err)
+			await(t, forever, "ask", door.asked)
+			require.NoError(t, s.Close())
+			await(t, forever, "close", door.offline)
 		})
 	}
 }

@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+)
+
+// memory is a network without a kernel: a listener whose connections are pipes. It
+// notes when it was dialled.
+type memory struct {
+	mu    sync.Mutex
+	l     *memoryListener // nil: nobody listens
+	dials []time.Time
+	conns []net.Conn // the servers' sides
+}
+
+var errNobody = errors.New("nobody listens")
+
+func (m *memory) dial() (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dials = append(m.dials, time.Now())
+	if m.l == nil {
+		return nil, errNobody
+	}
+	near, far := net.Pipe()
+	select {
+	case m.l.conns <- far:
+		m.conns = append(m.conns, far)
+		return near, nil
+	case <-m.l.closed:
+		return nil, errNobody
+	}
+}
+
+func (m *memory) listen() *memoryListener {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.l = &memoryListener{conns: make(chan net.Conn, 1<<16), closed: make(chan struct{})}
+	return m.l
+}
+
+// crash ends all connections, without a word; nobody listens then.
+func (m *memory) crash() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.l = nil
+	for _, nc := range m.conns {
+		nc.Close()
+	}
+	m.conns = nil
+}
+
+// taken returns the times of all dials since the last call.
+func (m *memory) taken() []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dials := m.dials
+	m.dials = nil
+	return dials
+}
+
+type memoryListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memoryListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
+
+type memoryAddr struct{}
+
+func (memoryAddr) Network() string { return "memory" }
+func (memoryAddr) String() string  { return "memory" }
+
+// storm is how many clients lose their server at once: under the race detector, which
+// makes it a minute's work, fewer.
+var storm = 10_000
+
+func init() {
+	if raceEnabled {
+		storm = 1000
+	}
+}
+
+// Faults, row 16: ten thousand clients lose their server at once and come back
+// spread over time: after a shutdown with a hint, not before the time that it says,
+// and spread over as much again; after a crash, over the range that the back-off has
+// reached, with so few attempts in vain as it allows.
+func TestReconnectStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		const hint = 10 * time.Second
+		sopt := server.NewEndOptions()
+		sopt.SetRetryAfter(hint)
+		open := func() server.Listener {
+			l, err := server.NewListener(m.listen(), sopt)
+			require.NoError(t, err)
+			go func() {
+				for {
+					if _, err := l.AcceptEnd(); err != nil {
+						return
+					}
+				}
+			}()
+			return l
+		}
+		l := open()
+		ends := make([]*client.RetryEnd, storm)
+		for i := range ends {
+			end, err := client.NewRetryEndWithDialer(m.dial)
+			require.NoError(t, err)
+			ends[i] = end.(*client.RetryEnd)
+		}
+		time.Sleep(time.Minute)
+		assert.Len(t, m.taken(), storm)
+
+		// A shutdown, with a hint.
+		begin := time.Now()
+		require.NoError(t, l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()))
+		l = open()
+		time.Sleep(2 * time.Minute)
+		dials := m.taken()
+		assert.Len(t, dials, storm, "each dials once")
+		spread(t, "after the hint", dials, begin.Add(hint), begin.Add(2*hint))
+		connected(t, ends)
+
+		// A crash: everybody notices at once, and for a minute nobody listens.
+		l.Close()
+		m.crash()
+		time.Sleep(time.Minute)
+		// The bounds of full jitter double from 100 ms on: the waits of the first nine
+		// attempts are half a minute together, on average, those that follow a quarter
+		// of a minute each.
+		vain := m.taken()
+		assert.Less(t, len(vain), 14*storm)
+		assert.Greater(t, len(vain), 6*storm)
+		begin = time.Now()
+		l = open()
+		time.Sleep(time.Minute)
+		dials = m.taken()
+		assert.Len(t, dials, storm, "each comes back with its next attempt")
+		late := begin
+		for _, at := range dials {
+			if at.After(late) {
+				late = at
+			}
+		}
+		assert.LessOrEqual(t, late.Sub(begin), 30*time.Second)
+		assert.GreaterOrEqual(t, late.Sub(begin), 20*time.Second, "not all at once")
+		connected(t, ends)
+
+		// At rest each has the goroutine of its connection, as has the server.
+		synctest.Wait()
+		assert.Less(t, runtime.NumGoroutine(), 2*storm+100)
+		for _, end := range ends {
+			go end.Close()
+		}
+		l.Close()
+		time.Sleep(time.Minute)
+	})
+}
+
+// spread fails the test unless the times are spread evenly from first to last.
+func spread(t *testing.T, what string, times []time.Time, first, last time.Time) {
+	t.Helper()
+	const parts = 20
+	var histogram [parts]int
+	for _, at := range times {
+		part := int(int64(parts) * int64(at.Sub(first)) / int64(last.Sub(first)))
+		if !assert.False(t, at.Before(first) || part >= parts, "%s: at %v, not between %v and %v", what, at, first, last) {
+			return
+		}
+		histogram[part]++
+	}
+	for _, n := range histogram {
+		assert.InDelta(t, len(times)/parts, n, 6*math.Sqrt(float64(len(times)/parts)), "%s: %v", what, histogram)
+	}
+}
+
+func connected(t *testing.T, ends []*client.RetryEnd) {
+	t.Helper()
+	for _, end := range ends {
+		if !assert.True(t, end.Stats().Connected) {
+			return
+		}
+	}
+}
