@@ -1,7 +1,9 @@
 package application
 
 import (
+	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/singchia/geminio/packet"
 )
@@ -26,6 +28,8 @@ const (
 type Deliveries struct {
 	mu    sync.Mutex
 	slots []delivery // by number, modulo their length, which is a power of two
+	texts int        // bytes of the texts of their answers
+	conns uint64     // how many connections there were
 }
 
 // delivery is what is known of one number.
@@ -33,7 +37,34 @@ type delivery struct {
 	number   uint64 // 0: none
 	answered bool
 	answer   packet.Answer
-	carrier  *Stream // where its last copy came: there the answer goes. nil once answered
+	route    *route // nil once answered
+}
+
+// route is where the answer to a message goes that was handed out: the last
+// connection that a copy came with. The message has it too, and so finds its way also if its number is
+// forgotten. Deliveries.mu guards it.
+type route struct {
+	carrier *Stream // counts the message as unanswered. nil: that of the message itself
+}
+
+// connect returns the number of one more connection.
+func (d *Deliveries) connect() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conns++
+	return d.conns
+}
+
+// find returns what is known of a number, nil if nothing is. d.mu is held.
+func (d *Deliveries) find(number uint64) *delivery {
+	if len(d.slots) == 0 {
+		return nil
+	}
+	s := &d.slots[number%uint64(len(d.slots))]
+	if s.number != number {
+		return nil
+	}
+	return s
 }
 
 // slot returns the place for a number, nil if it is further back than what is
@@ -48,6 +79,7 @@ func (d *Deliveries) slot(number uint64) *delivery {
 			case s.number > number && (n == deliveryWindow || s.number-number >= deliveryWindow):
 				return nil
 			case s.number == 0 || n == deliveryWindow || number > s.number && number-s.number >= deliveryWindow:
+				d.texts -= len(s.answer.Text)
 				*s = delivery{}
 				return s
 			}
@@ -77,7 +109,8 @@ func (d *Deliveries) handOut(m *message) bool {
 		return true
 	}
 	if s.number == 0 {
-		s.number, s.carrier = m.call, m.s
+		m.route = &route{m.s}
+		s.number, s.route = m.call, m.route
 		d.mu.Unlock()
 		return true
 	}
@@ -89,8 +122,8 @@ func (d *Deliveries) handOut(m *message) bool {
 // handed out. Then its answer is that of the first copy.
 func (d *Deliveries) seen(m *message) bool {
 	d.mu.Lock()
-	s := d.slot(m.call)
-	if s == nil || s.number == 0 {
+	s := d.find(m.call)
+	if s == nil {
 		d.mu.Unlock()
 		return false
 	}
@@ -98,15 +131,25 @@ func (d *Deliveries) seen(m *message) bool {
 	return true
 }
 
-// follow has m carry the answer back, which may be there already. It unlocks d.mu.
+// follow has the stream of m carry the answer back, which may be there already. A
+// copy that was received from an older connection, after its end, changes nothing. It
+// unlocks d.mu.
 func (d *Deliveries) follow(s *delivery, m *message) {
-	answered, answer := s.answered, s.answer
-	if !answered {
-		s.carrier = m.s
+	if s.answered {
+		answer := s.answer
+		d.mu.Unlock()
+		m.s.postAck(m.call, answer)
+		return
+	}
+	other := s.route.carrier
+	if other == nil || other.end.nth <= m.s.end.nth {
+		s.route.carrier = m.s
+	} else {
+		other = m.s
 	}
 	d.mu.Unlock()
-	if answered {
-		m.s.postAck(m.call, answer)
+	if other != nil {
+		other.acked() // it is the carrier that counts the message
 	}
 }
 
@@ -114,18 +157,31 @@ func (d *Deliveries) follow(s *delivery, m *message) {
 func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := d.slot(m.call)
-	if s == nil || s.number == 0 || s.answered {
-		return m.s // forgotten by now
+	carrier = m.s
+	if m.route == nil {
+		return carrier // it was too far back
 	}
-	carrier = s.carrier
-	s.answered, s.answer, s.carrier = true, a, nil
+	if m.route.carrier != nil {
+		carrier = m.route.carrier
+	}
+	if s := d.find(m.call); s != nil && s.route == m.route {
+		// Only what travels is kept, and not what it may be a part of.
+		a.Text = strings.Clone(packet.CutText(a.Text, packet.MaxAnswer))
+		d.texts += len(a.Text)
+		s.answered, s.answer, s.route = true, a, nil
+	}
 	return carrier
 }
 
-// Size returns for how many deliveries there is memory as yet.
-func (d *Deliveries) Size() int {
+// Rest is called when the session has no connection, and returns how many bytes the
+// memory of its deliveries takes: of the connections it keeps nothing.
+func (d *Deliveries) Rest() (size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.slots)
+	for i := range d.slots {
+		if r := d.slots[i].route; r != nil {
+			r.carrier = nil
+		}
+	}
+	return len(d.slots)*int(unsafe.Sizeof(delivery{})) + d.texts
 }

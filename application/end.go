@@ -61,6 +61,7 @@ type End struct {
 	c   *conn.Conn
 	mux *multiplexer.Mux
 	log *slog.Logger
+	nth uint64 // which of the connections of Config.Deliveries it is
 
 	events  events
 	pending pendingTable
@@ -89,6 +90,9 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	e := &End{cfg: cfg, c: c, log: c.Log(), over: make(chan struct{})}
 	if e.events.all = cfg.Events; e.events.all == nil {
 		e.events.all = &Events{}
+	}
+	if cfg.Deliveries != nil {
+		e.nth = cfg.Deliveries.connect()
 	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())

@@ -27,6 +27,7 @@ type message struct {
 	call     uint64
 	size     int
 	answered atomic.Bool
+	route    *route // of one that is remembered; Deliveries.mu guards it
 }
 
 var _ geminio.Message = (*message)(nil)
@@ -72,11 +73,7 @@ func (m *message) answer(a packet.Answer) error {
 	if d == nil {
 		return m.s.sendAck(m.call, a)
 	}
-	carrier := d.answered(m, a)
-	if carrier != m.s {
-		m.s.acked()
-	}
-	carrier.sendAck(m.call, a) // if that fails, the answer waits for the next copy
+	d.answered(m, a).sendAck(m.call, a) // if that fails, the answer waits for the next copy
 	return nil
 }
 
@@ -107,7 +104,7 @@ func (s *Stream) acked() {
 
 // deliveries returns what remembers the message, nil if nothing does.
 func (m *message) deliveries() *Deliveries {
-	if m.call&DeliveryBit == 0 || m.s != m.s.end.Stream {
+	if m.call&DeliveryBit == 0 || m.cnss != options.CnssAtLeastOnce || m.s != m.s.end.Stream {
 		return nil
 	}
 	return m.s.end.cfg.Deliveries

@@ -133,15 +133,21 @@ func (p *pending) complete(resp *response, err error) {
 	if p.async == nil {
 		p.done <- struct{}{}
 	} else {
-		if p.timer != nil {
-			p.timer.Stop()
-		}
-		if p.unwatch != nil {
-			p.unwatch()
-		}
+		p.disarm()
 		p.async(p)
 	}
 	e.settle()
+}
+
+// disarm has neither the context nor the timeout end p any more, which was taken
+// out.
+func (p *pending) disarm() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 }
 
 // operation is what a user asks for: to send something and to wait for the
@@ -178,6 +184,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	e.settle()
 	switch {
 	case taken != nil:
+		taken.disarm()
 		return nil, err
 	case async != nil:
 		return p, nil // the end, or the time-out, has called it

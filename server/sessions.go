@@ -11,9 +11,11 @@ import (
 const (
 	// defaultSessionKeep is how long a session is remembered without a connection.
 	defaultSessionKeep = 10 * time.Minute
-	// maxSessionSlots bounds what is remembered of all sessions without a
-	// connection: deliveries, of about 50 bytes each.
-	maxSessionSlots = 1 << 19
+	// maxSessionBytes bounds what is remembered of all sessions without a connection.
+	maxSessionBytes = 32 << 20
+	// sessionOverhead is about what one costs beside its deliveries. Also one without
+	// any counts: there may be a message that was not handed out yet.
+	sessionOverhead = 512
 )
 
 // sessions remembers what the clients that reconnect have delivered, over their
@@ -26,7 +28,7 @@ type sessions struct {
 	mu    sync.Mutex
 	all   map[sessionKey]*session
 	idle  list.List // of those without a connection, the oldest first
-	slots int       // what those remember
+	bytes int       // what those take
 }
 
 type sessionKey struct {
@@ -43,7 +45,7 @@ type session struct {
 	conns int
 	place *list.Element // in sessions.idle
 	since time.Time     // without a connection
-	slots int           // of sessions.slots
+	bytes int           // of sessions.bytes
 }
 
 // attach returns the session of a client that has connected; nil if it names none.
@@ -78,9 +80,9 @@ func (t *sessions) detach(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s.conns--; s.conns == 0 {
-		s.since, s.slots = time.Now(), s.deliveries.Size()
+		s.since, s.bytes = time.Now(), s.deliveries.Rest()+sessionOverhead
 		s.place = t.idle.PushBack(s)
-		t.slots += s.slots
+		t.bytes += s.bytes
 	}
 	t.forget()
 }
@@ -88,7 +90,7 @@ func (t *sessions) detach(s *session) {
 // wake takes s out of those without a connection. t.mu is held.
 func (t *sessions) wake(s *session) {
 	t.idle.Remove(s.place)
-	t.slots -= s.slots
+	t.bytes -= s.bytes
 	s.place = nil
 }
 
@@ -96,7 +98,7 @@ func (t *sessions) wake(s *session) {
 func (t *sessions) forget() {
 	for e := t.idle.Front(); e != nil; e = t.idle.Front() {
 		s := e.Value.(*session)
-		if t.slots <= maxSessionSlots && time.Since(s.since) < t.keep {
+		if t.bytes <= maxSessionBytes && time.Since(s.since) < t.keep {
 			return
 		}
 		t.wake(s)

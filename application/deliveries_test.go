@@ -1,0 +1,461 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// wire is one connection of a session: who publishes on it, and who receives.
+type wire struct {
+	t        *testing.T
+	pipe     net.Conn
+	from, to *End
+}
+
+// newWire makes a connection of a session, which is closed in the end.
+func newWire(t *testing.T, d *Deliveries) *wire {
+	t.Helper()
+	near, far := net.Pipe()
+	c, s := shake(t, near, far)
+	from, err := New(context.Background(), c, endConfig())
+	require.NoError(t, err)
+	cfg := endConfig()
+	cfg.Deliveries = d
+	to, err := New(context.Background(), s, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		from.Close()
+		to.Close()
+	})
+	return &wire{t, near, from, to}
+}
+
+// cut breaks the connection.
+func (w *wire) cut() {
+	w.pipe.Close()
+	synctest.Wait()
+}
+
+// publish sends a message, and returns where its outcome arrives.
+func (w *wire) publish(ctx context.Context, number uint64) <-chan error {
+	w.t.Helper()
+	outcome := make(chan error, 1)
+	msg := w.from.NewMessage(fmt.Appendf(nil, "%d", number))
+	require.NoError(w.t, w.from.StartPublish(ctx, number|DeliveryBit, msg, 0, func(err error) { outcome <- err }))
+	synctest.Wait()
+	return outcome
+}
+
+// receive returns the message that waits to be handed out.
+func (w *wire) receive(number uint64) geminio.Message {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	m, err := w.to.Receive(ctx)
+	require.NoError(w.t, err, "message %d is not handed out", number)
+	require.Equal(w.t, fmt.Sprint(number), string(m.Data()))
+	return m
+}
+
+// empty requires that nothing waits to be handed out.
+func (w *wire) empty() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	m, err := w.to.Receive(ctx)
+	if err == nil {
+		w.t.Fatalf("message %s is handed out again", m.Data())
+	}
+}
+
+// unanswered requires that so many messages have no answer.
+func (w *wire) unanswered(n int) {
+	w.t.Helper()
+	synctest.Wait()
+	require.EqualValues(w.t, n, w.to.unanswered.Load(), "messages without an answer")
+}
+
+// outcome requires that a publication has ended, and with that text (none: nil).
+func outcome(t *testing.T, ch <-chan error, text string) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-ch:
+		if text == "" {
+			require.NoError(t, err)
+			return
+		}
+		require.EqualError(t, err, text)
+	default:
+		t.Fatal("the publication has no outcome")
+	}
+}
+
+// pendingStill requires that it has not ended.
+func pendingStill(t *testing.T, ch <-chan error) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-ch:
+		t.Fatalf("the publication has ended: %v", err)
+	default:
+	}
+}
+
+// answer answers a message, with an error if there is a text.
+func answer(t *testing.T, m geminio.Message, text string) {
+	t.Helper()
+	var err error
+	if text != "" {
+		err = errors.New(text)
+	}
+	require.NoError(t, m.Error(err))
+}
+
+// What happens to the copies of one message, whenever they come.
+func TestDeliveriesCopies(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, d *Deliveries, text string)
+	}{
+		{"before the hand-out", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			one.cut()
+			two := newWire(t, d)
+			second := two.publish(ctx, 1)
+			m := one.receive(1) // what came before the end is still handed out
+			two.empty()
+			pendingStill(t, second)
+			answer(t, m, text)
+			outcome(t, second, text)
+			two.unanswered(0)
+		}},
+		{"before the hand-out, and received first", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			one.cut()
+			two := newWire(t, d)
+			second := two.publish(ctx, 1)
+			m := two.receive(1)
+			one.empty()
+			pendingStill(t, second)
+			answer(t, m, text)
+			outcome(t, second, text)
+			one.unanswered(0)
+			two.unanswered(0)
+		}},
+		{"before the answer", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			m := one.receive(1)
+			one.cut()
+			two := newWire(t, d)
+			second := two.publish(ctx, 1)
+			two.empty()
+			pendingStill(t, second)
+			one.unanswered(0)
+			two.unanswered(1)
+			answer(t, m, text)
+			outcome(t, second, text)
+			two.unanswered(0)
+			one.unanswered(0)
+		}},
+		{"before the answer, twice", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			m := one.receive(1)
+			one.cut()
+			two := newWire(t, d)
+			two.publish(ctx, 1)
+			two.cut()
+			three := newWire(t, d)
+			third := three.publish(ctx, 1)
+			answer(t, m, text)
+			outcome(t, third, text)
+			for _, w := range []*wire{one, two, three} {
+				w.empty()
+				w.unanswered(0)
+			}
+		}},
+		{"after the answer", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			first := one.publish(ctx, 1)
+			answer(t, one.receive(1), text)
+			outcome(t, first, text)
+			one.cut()
+			two := newWire(t, d)
+			outcome(t, two.publish(ctx, 1), text)
+			two.empty()
+			two.unanswered(0)
+		}},
+		{"answered without a connection", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			m := one.receive(1)
+			one.cut()
+			d.Rest()
+			answer(t, m, text)
+			assert.ErrorIs(t, m.Done(), geminio.ErrAnswered)
+			two := newWire(t, d)
+			outcome(t, two.publish(ctx, 1), text)
+			two.empty()
+		}},
+		{"answered after a time without a connection", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			m := one.receive(1)
+			one.cut()
+			d.Rest()
+			two := newWire(t, d)
+			second := two.publish(ctx, 1)
+			two.empty()
+			answer(t, m, text)
+			outcome(t, second, text)
+			two.unanswered(0)
+		}},
+		{"of a number that was forgotten meanwhile", func(t *testing.T, d *Deliveries, text string) {
+			one := newWire(t, d)
+			one.publish(ctx, 1)
+			m := one.receive(1)
+			one.cut()
+			two := newWire(t, d)
+			second := two.publish(ctx, 1)
+			two.empty()
+			newer := two.publish(ctx, 1+deliveryWindow) // takes the place of 1
+			answer(t, two.receive(1+deliveryWindow), "")
+			outcome(t, newer, "")
+			answer(t, m, text)
+			outcome(t, second, text)
+			one.unanswered(0)
+			two.unanswered(0)
+		}},
+		{"on the same connection", func(t *testing.T, d *Deliveries, text string) {
+			w := newWire(t, d)
+			given, giveUp := context.WithCancel(ctx)
+			first := w.publish(given, 1)
+			m := w.receive(1)
+			giveUp()
+			outcome(t, first, context.Canceled.Error())
+			again := w.publish(ctx, 1)
+			w.empty()
+			w.unanswered(1)
+			answer(t, m, text)
+			outcome(t, again, text)
+			w.unanswered(0)
+		}},
+		{"on two connections in turn", func(t *testing.T, d *Deliveries, text string) {
+			one, two := newWire(t, d), newWire(t, d)
+			given, giveUp := context.WithCancel(ctx)
+			one.publish(given, 1)
+			m := one.receive(1)
+			second := two.publish(ctx, 1)
+			giveUp()
+			synctest.Wait()
+			one.publish(ctx, 1) // the newer one carries the answer
+			one.empty()
+			two.empty()
+			answer(t, m, text)
+			outcome(t, second, text)
+			one.unanswered(0)
+			two.unanswered(0)
+		}},
+	} {
+		for _, text := range []string{"", "no room"} {
+			t.Run(fmt.Sprintf("%s/%q", c.name, text), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { c.do(t, new(Deliveries), text) })
+			})
+		}
+	}
+}
+
+// Without a session, or without the bit, every copy is a message of its own.
+func TestDeliveriesAreOfSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, nil)
+		for range 2 {
+			published := w.publish(t.Context(), 1)
+			answer(t, w.receive(1), "")
+			outcome(t, published, "")
+		}
+		w.unanswered(0)
+	})
+}
+
+// A peer that sends the number of a delivery with what is not one confuses nobody.
+func TestDeliveriesAtMostOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire(t, new(Deliveries))
+		w.publish(t.Context(), 1)
+		w.receive(1).Done()
+		w.unanswered(0)
+		p := packet.Message{Cnss: uint8(options.CnssAtMostOnce)}
+		for range 2 {
+			require.NoError(t, w.from.Send(t.Context(), 0, packet.TypeMessage, 1|DeliveryBit, p.Append(nil), []byte("1"), false))
+			w.receive(1).Done()
+		}
+		w.unanswered(0)
+	})
+}
+
+// What is remembered of answers is what travels, however long their texts were.
+func TestDeliveriesLongTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(Deliveries)
+		w := newWire(t, d)
+		ctx := t.Context()
+		long := strings.Repeat("x", 1<<20)
+		first := w.publish(ctx, 1)
+		answer(t, w.receive(1), long)
+		err := <-first
+		require.Error(t, err)
+		synctest.Wait()
+		w.cut()
+		two := newWire(t, d)
+		outcome(t, two.publish(ctx, 1), err.Error())
+		assert.Less(t, d.Rest(), 64<<10, "bytes remembered")
+		assert.Equal(t, len(d.find(1|DeliveryBit).answer.Text), d.texts)
+
+		two.publish(ctx, 1+deliveryWindow)
+		answer(t, two.receive(1+deliveryWindow), "")
+		assert.Zero(t, d.texts, "bytes of texts, after the only one was forgotten")
+	})
+}
+
+// The window grows as numbers need it, and not beyond its size.
+func TestDeliveriesGrowth(t *testing.T) {
+	const least, window = leastDeliveries, deliveryWindow
+	for _, c := range []struct {
+		name    string
+		numbers []uint64
+		size    int
+		known   []uint64
+		unknown []uint64
+	}{
+		{"none", nil, 0, nil, []uint64{1, math.MaxInt64}},
+		{"one", []uint64{1}, least, []uint64{1}, []uint64{2, 1 + least, 1 + window}},
+		{"as many as fit", span(1, least), least, span(1, least), []uint64{least + 1}},
+		{"one more", span(1, least+1), 2 * least, span(1, least+1), []uint64{least + 2}},
+		{"backwards", []uint64{least + 1, 1}, 2 * least, []uint64{least + 1, 1}, []uint64{2}},
+		{"the whole window", span(1, window), window, span(1, window), []uint64{window + 1}},
+		{"more than the window", span(1, 2*window), window, span(window+1, window), []uint64{1, window, 2*window + 1}},
+		{"both ends of the window", []uint64{1, window}, least, []uint64{1, window}, nil},
+		{"half the window apart", []uint64{1, 1 + window/2}, window, []uint64{1, 1 + window/2}, nil},
+		{"almost the window apart", []uint64{1, 1 + window - least}, 2 * least, []uint64{1, 1 + window - least}, nil},
+		{"a jump by the window", []uint64{1, 1 + window}, least, []uint64{1 + window}, []uint64{1}},
+		{"a jump as far as it goes", []uint64{1, math.MaxInt64}, least, []uint64{1, math.MaxInt64}, nil},
+		{"and back", []uint64{math.MaxInt64, math.MaxInt64 - least*window}, least, []uint64{math.MaxInt64}, []uint64{math.MaxInt64 - least*window}},
+		{"far apart, each in a place of its own", []uint64{1, 2 + 1<<40, 3 + 1<<50}, least, []uint64{1, 2 + 1<<40, 3 + 1<<50}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := new(Deliveries)
+			for _, n := range c.numbers {
+				require.True(t, d.handOut(&message{call: n | DeliveryBit}), "%d", n)
+			}
+			assert.Equal(t, c.size, len(d.slots), "slots")
+			for _, n := range c.known {
+				assert.NotNil(t, d.find(n|DeliveryBit), "%d is forgotten", n)
+			}
+			for _, n := range c.unknown {
+				assert.Nil(t, d.find(n|DeliveryBit), "%d is known", n)
+			}
+		})
+	}
+}
+
+// span returns n numbers from first on.
+func span(first, n uint64) []uint64 {
+	all := make([]uint64, n)
+	for i := range all {
+		all[i] = first + uint64(i)
+	}
+	return all
+}
+
+// Whatever the numbers: what is not further back than the window was handed out once
+// and has its answer.
+func TestDeliveriesModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	synctest.Test(t, func(t *testing.T) {
+		d := new(Deliveries)
+		w := newWire(t, nil)
+		type entry struct {
+			m        *message
+			answered bool
+			text     string
+		}
+		known := make(map[uint64]*entry) // handed out
+		last := uint64(0)                // the highest handed out
+		var recent []*entry
+		for step := range 200_000 {
+			n := last + 1
+			switch k := rnd.IntN(1000); {
+			case k < 300 && last > 0:
+				n = last - min(rnd.Uint64N(64), last-1)
+			case k < 500 && last > 0:
+				n = last - min(rnd.Uint64N(2*deliveryWindow), last-1)
+			case k < 510:
+				n = last + rnd.Uint64N(200) + 1
+			case k == 510:
+				n = last + rnd.Uint64N(3*deliveryWindow) + 1
+			case k == 511 && step%7 == 0:
+				n = last + rnd.Uint64N(1<<30) + 1
+			}
+			e, within := known[n], n+deliveryWindow > last
+			m := &message{call: n | DeliveryBit, s: w.to.Stream}
+			if rnd.IntN(2) == 0 {
+				if seen := d.seen(m); within && seen != (e != nil) {
+					t.Fatalf("step %d: of %d, after %d, seen is %v", step, n, last, seen)
+				}
+			}
+			out := d.handOut(m)
+			if within && out != (e == nil) {
+				t.Fatalf("step %d: of %d, after %d, hand out is %v", step, n, last, out)
+			}
+			if out && within {
+				e = &entry{m: m}
+				known[n] = e
+				recent = append(recent, e)
+				last = max(last, n)
+			}
+			if len(recent) > 0 && rnd.IntN(3) > 0 {
+				i := rnd.IntN(len(recent))
+				e := recent[i]
+				recent[i] = recent[len(recent)-1]
+				recent = recent[:len(recent)-1]
+				e.answered, e.text = true, strings.Repeat("y", rnd.IntN(9))
+				d.answered(e.m, packet.Answer{Code: 1, Text: e.text})
+			}
+			if e != nil && within {
+				got := d.find(n | DeliveryBit)
+				if got == nil || got.answered != e.answered || got.answer.Text != e.text || (got.route == nil) != e.answered {
+					t.Fatalf("step %d: of %d, after %d, known is %+v, not %+v", step, n, last, got, e)
+				}
+			}
+		}
+		texts := 0
+		for _, s := range d.slots {
+			texts += len(s.answer.Text)
+		}
+		assert.Equal(t, texts, d.texts, "bytes of texts")
+		assert.LessOrEqual(t, len(d.slots), deliveryWindow)
+	})
+}
