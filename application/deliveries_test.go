@@ -223,6 +223,7 @@ func TestDeliveriesCopies(t *testing.T) {
 			m := one.receive(1)
 			one.cut()
 			d.Rest()
+			require.Nil(t, d.find(1|DeliveryBit).route.carrier, "a connection that is kept")
 			two := newWire(t, d)
 			second := two.publish(ctx, 1)
 			two.empty()
