@@ -19,6 +19,9 @@ type watched struct {
 	watchers atomic.Int64
 }
 
+// Value hides that the context within could be watched past AfterFunc.
+func (w *watched) Value(any) any { return nil }
+
 // AfterFunc is what context.AfterFunc uses.
 func (w *watched) AfterFunc(f func()) func() bool {
 	w.watchers.Add(1)
