@@ -34,7 +34,7 @@ func TestBothDirections(t *testing.T) {
 			for _, h := range c.hops {
 				h.Signal(syscall.SIGTERM)
 				assert.Zero(t, h.Wait())
-				assert.NotContains(t, h.Output(), "WARN")
+				assert.NotContains(t, h.Output(), "msg=broken")
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -96,6 +97,26 @@ func TestJoinReset(t *testing.T) {
 	assert.ErrorAs(t, err, &abort)
 	assert.ErrorContains(t, err, "connection reset by peer")
 	assert.ErrorIs(t, <-p.joins[1], syscall.ECONNRESET)
+}
+
+// A hop that learns of an end hands over what came before it, to a reader that has
+// not read yet.
+func TestJoinHandsOver(t *testing.T) {
+	nearA, farA, _ := streamPair(t)
+	nearB, farB, _ := streamPair(t)
+	from, middle, to := Stream(nearA), Stream(farA), Stream(farB)
+	joined := make(chan error, 1)
+	go func() { joined <- Join(t.Context(), middle, Stream(nearB)) }()
+
+	sent := send(t, from, 24<<10, 1) // more than one window, less than two
+	from.Abort(errors.New("that was all"))
+	<-middle.Broken()
+	sum := sha256.New()
+	n, err := io.Copy(sum, to)
+	assert.EqualValues(t, 24<<10, n)
+	assert.Equal(t, sent, [32]byte(sum.Sum(nil)))
+	assert.ErrorContains(t, err, "that was all")
+	assert.ErrorContains(t, <-joined, "that was all")
 }
 
 // A side that takes nothing does not hold a broken connection for ever.
