@@ -78,6 +78,9 @@ func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End,
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
 	opt.SetRetryFailedFunc(func(err error) { c.Log.Warn("no connection with the "+which, "addr", addr, "err", err) })
+	opt.SetDelegate(tunnel.Reconnected(func() {
+		fmt.Fprintf(c.Stdout, "%s is connected again with the %s at %s\n", c.role, which, addr)
+	}))
 	fmt.Fprintf(c.Stdout, "%s connects with the %s at %s\n", c.role, which, addr)
 	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, c.dialTLS, addr), opt)
 	if err != nil {

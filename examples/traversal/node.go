@@ -11,7 +11,6 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
-	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/tunnel"
 )
@@ -74,7 +73,9 @@ func (n *nodeSide) run(ctx context.Context) error {
 	opt := client.NewEndOptions()
 	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)
 	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
-	opt.SetDelegate(rejoiner{n: n})
+	opt.SetDelegate(tunnel.Reconnected(func() {
+		fmt.Fprintf(n.Stdout, "%s is connected again with %s\n", n.name, n.connect)
+	}))
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
 	opt.SetRetryFailedFunc(func(err error) {
@@ -149,15 +150,4 @@ func unwanted(err error) *unwantedError {
 		return &unwantedError{"the server does not let this node in: " + refused.Text}
 	}
 	return nil
-}
-
-// rejoiner says when the node is back.
-type rejoiner struct {
-	*delegate.UnimplementedDelegate
-	n *nodeSide
-}
-
-// EndReOnline implements delegate.ClientDelegate.
-func (r rejoiner) EndReOnline(delegate.ClientDescriber) {
-	fmt.Fprintf(r.n.Stdout, "%s is connected again with %s\n", r.n.name, r.n.connect)
 }

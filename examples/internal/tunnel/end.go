@@ -9,6 +9,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
@@ -55,6 +56,18 @@ func Dialer(ctx context.Context, tls *cli.ClientTLS, addr string) client.Dialer 
 		return dial()
 	}
 }
+
+// Reconnected is a delegate that calls f whenever an End has a new connection in
+// the place of one it has lost.
+func Reconnected(f func()) delegate.ClientDelegate { return reconnected{f: f} }
+
+type reconnected struct {
+	*delegate.UnimplementedDelegate
+	f func()
+}
+
+// EndReOnline implements delegate.ClientDelegate.
+func (r reconnected) EndReOnline(delegate.ClientDescriber) { r.f() }
 
 // Shutdown has an End or a Listener take no new streams, waits until those there are
 // have ended, and closes it, at the end of ctx in any case.
