@@ -3,7 +3,6 @@ package client
 import (
 	"container/heap"
 	"context"
-	"io"
 	"sync"
 	"time"
 
@@ -20,6 +19,7 @@ type lane struct {
 	parked  jobs
 	running bool // they are being begun
 	over    bool
+	changed chan struct{} // closed when fewer are; nil if nobody waits for that
 }
 
 // job is an operation of a lane. Until it has its outcome it is either parked or
@@ -43,28 +43,69 @@ type job struct {
 	unwatch func() bool
 }
 
-// idle tells whether nothing waits, nor is being begun.
-func (v *lane) idle() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.parked) == 0 && !v.running
+// turn returns the connection on which something may begin at once, or nil if it is
+// to be parked because there is none. Where there is one, what is parked goes first:
+// turn waits for that, as for the credit that it waits for itself, at most until ctx
+// ends or until, if it is not zero, comes.
+func (v *lane) turn(ctx context.Context, until time.Time) (*link, error) {
+	var late <-chan time.Time
+	for {
+		l := v.r.working()
+		if l == nil {
+			return nil, nil
+		}
+		v.mu.Lock()
+		idle := len(v.parked) == 0 && !v.running
+		if !idle && v.changed == nil {
+			v.changed = make(chan struct{})
+		}
+		changed := v.changed
+		v.mu.Unlock()
+		if idle {
+			return l, nil
+		}
+		if late == nil && !until.IsZero() {
+			timer := time.NewTimer(time.Until(until))
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-changed:
+		case <-l.e.Over():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-late:
+			return nil, context.DeadlineExceeded
+		}
+	}
 }
 
-// start begins a job at once if nothing of the lane waits and there is a
-// connection; else it lets it wait. An error means that it was not begun, nor will
-// be.
-func (v *lane) start(j *job) error {
-	if l := v.r.working(); l != nil && v.idle() {
-		timeout, err := left(j.until)
-		if err == nil {
-			err = j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
-		}
-		if !v.r.again(l, err, j.repeat) {
-			return err
-		}
-		return v.park(j, true, maybe(err))
+// fewer wakes who waits for his turn. v.mu is held.
+func (v *lane) fewer() {
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
 	}
-	return v.park(j, false, false)
+}
+
+// start begins a job, when it is its turn, if there is a connection; else it lets it
+// wait for one. An error means that it was not begun, nor will be.
+func (v *lane) start(j *job) error {
+	l, err := v.turn(j.ctx, j.until)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		return v.park(j, false, false)
+	}
+	timeout, err := left(j.until)
+	if err == nil {
+		err = j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
+	}
+	if !v.r.again(l, err, j.repeat) {
+		return err
+	}
+	return v.park(j, true, maybe(err))
 }
 
 // park lets a job wait, which was under way already, or was not, and on which the
@@ -112,6 +153,7 @@ func (v *lane) giveUp(j *job, err error) {
 	if waits {
 		heap.Remove(&v.parked, j.index)
 		j.disarm()
+		v.fewer()
 	}
 	v.mu.Unlock()
 	if waits {
@@ -137,6 +179,7 @@ func (v *lane) run() {
 		l := v.r.working()
 		if l == nil || len(v.parked) == 0 {
 			v.running = false
+			v.fewer()
 			v.mu.Unlock()
 			return
 		}
@@ -165,13 +208,10 @@ func (j *job) ended(l *link, resp geminio.Response, err error) {
 		}
 		resp = nil
 	}
-	if _, cut := err.(*geminio.InterruptedError); cut || err == io.EOF || err == geminio.ErrGoingAway {
-		v.mu.Lock()
-		sent := j.sent || maybe(err)
-		v.mu.Unlock()
-		err = v.r.interrupted(sent)
-	}
-	j.done(resp, err)
+	v.mu.Lock()
+	sent := j.sent
+	v.mu.Unlock()
+	j.done(resp, v.r.atEnd(err, sent))
 }
 
 // end ends all that waits.
@@ -184,6 +224,7 @@ func (v *lane) end() {
 		j.index = -1
 		j.disarm()
 	}
+	v.fewer()
 	v.mu.Unlock()
 	for _, j := range all {
 		v.r.waited(j.size)

@@ -30,8 +30,12 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 		return err
 	}
 	d := r.delivery(ctx, msg, opts)
+	l, err := r.outbox.turn(ctx, d.until)
+	if err != nil {
+		return err
+	}
 	underWay, sent := false, false
-	if l := r.working(); l != nil && r.outbox.idle() {
+	if l != nil {
 		timeout, err := left(d.until)
 		if err == nil {
 			err = l.e.DoPublish(ctx, d.number, msg, timeout)

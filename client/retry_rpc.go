@@ -29,8 +29,8 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 		return nil, err
 	}
 	until, repeat, sent := until(application.CallTimeout(req, opts)), idempotent(opts), false
-	for {
-		l, err := r.await(ctx, until, len(req.Data())+len(req.Custom()), sent)
+	for underWay := false; ; underWay = true {
+		l, err := r.await(ctx, until, len(req.Data())+len(req.Custom()), underWay, sent)
 		if err != nil {
 			return nil, err
 		}
@@ -40,6 +40,9 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 		}
 		resp, err := l.e.DoCall(ctx, method, req, timeout)
 		if !r.again(l, err, repeat) {
+			if sent {
+				err = r.atEnd(err, sent)
+			}
 			return resp, err
 		}
 		sent = sent || maybe(err)
@@ -93,7 +96,7 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 		return err
 	}
 	for sent := false; ; sent = true {
-		l, err := r.await(ctx, time.Time{}, 0, sent)
+		l, err := r.await(ctx, time.Time{}, 0, sent, sent)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Strea
 		late = until(*opt.Timeout)
 	}
 	for sent := false; ; sent = true {
-		l, err := r.await(context.Background(), late, len(opt.Meta), sent)
+		l, err := r.await(context.Background(), late, len(opt.Meta), sent, sent)
 		if err != nil {
 			return nil, err
 		}

@@ -30,13 +30,13 @@ func (r *RetryEnd) admit() error {
 
 // await returns the connection that takes new work, and waits for one where there
 // is none: as an operation that holds so many bytes, until ctx ends or until, if it
-// is not zero, comes. With sent set the peer may have acted on the operation
-// already.
-func (r *RetryEnd) await(ctx context.Context, until time.Time, size int, sent bool) (*link, error) {
+// is not zero, comes. With underWay set the operation was so already, and with sent
+// the peer may have acted on it.
+func (r *RetryEnd) await(ctx context.Context, until time.Time, size int, underWay, sent bool) (*link, error) {
 	if l := r.working(); l != nil {
 		return l, nil
 	}
-	if err := r.wait(size, sent); err != nil {
+	if err := r.wait(size, underWay); err != nil {
 		return nil, err
 	}
 	defer r.waited(size)
@@ -68,6 +68,16 @@ func (r *RetryEnd) await(ctx context.Context, until time.Time, size int, sent bo
 // interrupted is what something gets that was under way when the End ended.
 func (r *RetryEnd) interrupted(sent bool) error {
 	return &geminio.InterruptedError{MaybeExecuted: sent, Cause: r.Cause()}
+}
+
+// atEnd returns what err, with which an attempt has ended, is for its operation, on
+// which the peer may have acted in an earlier one: after the end of the RetryEnd, that.
+func (r *RetryEnd) atEnd(err error, sent bool) error {
+	_, cut := err.(*geminio.InterruptedError)
+	if (cut || err == io.EOF || err == geminio.ErrGoingAway) && r.over() {
+		return r.interrupted(sent || maybe(err))
+	}
+	return err
 }
 
 // wait counts an operation that is to wait. What was under way already, when the

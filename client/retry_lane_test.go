@@ -1,0 +1,307 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+)
+
+// probe is a job that notes what becomes of it.
+type probe struct {
+	job
+	begun    int
+	outcomes []error
+}
+
+func (l *lab) probe(order uint64) *probe {
+	p := &probe{}
+	p.job = job{
+		lane: &l.end.calls, order: order, size: 10, ctx: context.Background(), index: -1,
+		begin: func(_ *link, _ time.Duration, done func(geminio.Response, error)) error {
+			p.begun++
+			done(nil, nil)
+			return nil
+		},
+		done: func(_ geminio.Response, err error) { p.outcomes = append(p.outcomes, err) },
+	}
+	return p
+}
+
+// outcome requires that p has one outcome, and returns it.
+func (p *probe) outcome(t *testing.T) error {
+	t.Helper()
+	synctest.Wait()
+	require.Len(t, p.outcomes, 1, "outcomes of job %d", p.order)
+	return p.outcomes[0]
+}
+
+func TestLaneBeginsInOrder(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		var begun []uint64
+		for _, order := range []uint64{7, 3, 9, 1, 8, 2, 6, 5, 4} {
+			p := l.probe(order)
+			begin := p.begin
+			p.begin = func(at *link, timeout time.Duration, done func(geminio.Response, error)) error {
+				begun = append(begun, order)
+				return begin(at, timeout, done)
+			}
+			require.NoError(t, l.end.calls.start(&p.job))
+			defer func() { assert.NoError(t, p.outcome(t)) }()
+		}
+		l.waiting(9)
+		assert.Equal(t, 90, l.end.Stats().WaitingBytes)
+		l.mend()
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, begun)
+		l.waiting(0)
+	})
+}
+
+// A job that cannot begin on a connection waits for the next, in its place.
+func TestLaneTriesAgain(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		lost := &geminio.InterruptedError{Cause: io.ErrUnexpectedEOF}
+		maybe := &geminio.InterruptedError{MaybeExecuted: true, Cause: io.ErrUnexpectedEOF}
+		final := errors.New("for good")
+		type attempts struct {
+			p    *probe
+			errs []error
+		}
+		var all []attempts
+		var begun []string
+		for _, errs := range [][]error{
+			{lost, nil}, {nil}, {geminio.ErrGoingAway, nil}, {nil}, {io.EOF, lost, nil}, {final}, {maybe},
+		} {
+			p := l.probe(uint64(len(all)))
+			all = append(all, attempts{p, errs})
+			p.begin = func(at *link, _ time.Duration, done func(geminio.Response, error)) error {
+				err := errs[p.begun]
+				p.begun++
+				begun = append(begun, fmt.Sprint(p.order, " ", err))
+				switch err {
+				case error(lost), error(maybe):
+					at.e.CloseWith(io.ErrUnexpectedEOF, packet.Notice{})
+					done(nil, err)
+					return nil
+				case geminio.ErrGoingAway:
+					go at.e.Close()
+				case nil:
+					done(nil, nil)
+				}
+				return err
+			}
+			require.NoError(t, l.end.calls.start(&p.job))
+		}
+		l.mend()
+		time.Sleep(time.Minute)
+		l.waiting(0)
+		for _, a := range all {
+			assert.Equal(t, len(a.errs), a.p.begun, "attempts of %d", a.p.order)
+			assert.Equal(t, a.errs[len(a.errs)-1], a.p.outcome(t), "outcome of %d", a.p.order)
+		}
+		assert.Equal(t, []string{
+			"0 " + lost.Error(), "0 <nil>", "1 <nil>", "2 shutting down", "2 <nil>", "3 <nil>",
+			"4 EOF", "4 " + lost.Error(), "4 <nil>", "5 for good", "6 " + maybe.Error(),
+		}, begun)
+	})
+}
+
+func TestLaneGivesUp(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		stopped, byContext, byTime, both, stays := l.probe(1), l.probe(2), l.probe(3), l.probe(4), l.probe(5)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		cause, stop := context.WithCancelCause(context.Background())
+		stopped.ctx, byContext.ctx, both.ctx = cause, ctx, ctx
+		byTime.until, both.until = time.Now().Add(time.Minute), time.Now().Add(time.Minute)
+		stays.until = time.Now().Add(time.Hour)
+		for _, p := range []*probe{stays, both, byTime, byContext, stopped} {
+			require.NoError(t, l.end.calls.start(&p.job))
+		}
+		stop(io.ErrNoProgress)
+		assert.Equal(t, context.Canceled, stopped.outcome(t))
+		l.waiting(4)
+		time.Sleep(time.Minute - 1)
+		l.waiting(4)
+		time.Sleep(1)
+		assert.Equal(t, context.DeadlineExceeded, byTime.outcome(t))
+		assert.Equal(t, context.DeadlineExceeded, both.outcome(t))
+		cancel()
+		assert.Equal(t, context.Canceled, byContext.outcome(t))
+		assert.Equal(t, context.DeadlineExceeded, both.outcome(t), "once")
+		l.waiting(1)
+		l.mend()
+		assert.NoError(t, stays.outcome(t))
+		time.Sleep(2 * time.Hour)
+		for _, p := range []*probe{stopped, byContext, byTime, both, stays} {
+			p.outcome(t)
+			assert.Equal(t, p == stays, p.begun == 1, "job %d was begun %d times", p.order, p.begun)
+		}
+		l.waiting(0)
+	})
+}
+
+// After Close everything that waits is told, and whether the peer may have acted.
+func TestLaneEnds(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		waits, sent := l.probe(1), l.probe(2)
+		require.NoError(t, l.end.calls.park(&waits.job, false, false))
+		require.NoError(t, l.end.calls.park(&sent.job, true, true))
+		l.waiting(2)
+		l.end.Close()
+		for p, want := range map[*probe]error{waits: geminio.ErrNotExecuted, sent: geminio.ErrMaybeExecuted} {
+			assert.ErrorIs(t, p.outcome(t), want)
+			assert.ErrorIs(t, p.outcome(t), io.EOF)
+			assert.Zero(t, p.begun)
+		}
+		l.waiting(0)
+
+		late := l.probe(3)
+		err := l.end.calls.park(&late.job, true, true)
+		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+		assert.ErrorIs(t, err, io.EOF)
+		assert.Empty(t, late.outcomes, "it was told with the error")
+		l.waiting(0)
+	})
+}
+
+func TestLaneLimits(t *testing.T) {
+	opt := NewEndOptions()
+	opt.SetMaxWaiting(3, 35)
+	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+		l.cut()
+		var limit *geminio.LimitError
+		require.NoError(t, l.end.calls.start(&l.probe(1).job))
+		big := l.probe(2)
+		big.size = 26
+		err := l.end.calls.start(&big.job)
+		require.ErrorAs(t, err, &limit)
+		assert.ErrorIs(t, err, geminio.ErrTooLarge)
+		assert.EqualValues(t, 36, limit.Value)
+		assert.EqualValues(t, 35, limit.Limit)
+		assert.Empty(t, big.outcomes)
+		l.waiting(1)
+
+		require.NoError(t, l.end.outbox.start(&l.probe(3).job), "the limits are of all together")
+		require.NoError(t, l.end.calls.start(&l.probe(4).job))
+		small := l.probe(5)
+		small.size = 0
+		err = l.end.calls.start(&small.job)
+		require.ErrorAs(t, err, &limit)
+		assert.ErrorIs(t, err, geminio.ErrTooMany)
+		assert.EqualValues(t, 4, limit.Value)
+		assert.EqualValues(t, 3, limit.Limit)
+		l.waiting(3)
+
+		big.size = 1 << 30
+		require.NoError(t, l.end.calls.park(&big.job, true, false), "what was under way is let in")
+		l.waiting(4)
+		l.mend()
+		l.waiting(0)
+		assert.NoError(t, big.outcome(t))
+	})
+}
+
+// An asynchronous call that was cut off says why, and is not the end of everything.
+func TestAsyncCallIsCutOff(t *testing.T) {
+	inLab(t, serving("hang", hang), nil, func(t *testing.T, l *lab) {
+		c, err := l.end.CallAsync(context.Background(), "hang", l.end.NewRequest(nil), nil)
+		require.NoError(t, err)
+		synctest.Wait()
+		l.cut()
+		synctest.Wait()
+		select {
+		case <-c.Done:
+		default:
+			t.Fatal("the call has not ended")
+		}
+		var interrupted *geminio.InterruptedError
+		require.ErrorAs(t, c.Error, &interrupted)
+		assert.True(t, interrupted.MaybeExecuted)
+		require.Error(t, interrupted.Cause)
+		assert.NotErrorIs(t, c.Error, io.EOF, "that would be the End's")
+	})
+}
+
+// A call that the peer may have seen once stays so, however its repetitions end.
+func TestRepeatedCallsEndTruthfully(t *testing.T) {
+	inLab(t, serving("hang", hang), nil, func(t *testing.T, l *lab) {
+		ctx := context.Background()
+		idempotent := options.Call()
+		idempotent.SetIdempotent(true)
+		var all []<-chan error
+		for i := range 20 {
+			if i%2 == 0 {
+				all = append(all, in(func() error {
+					_, err := l.end.Call(ctx, "hang", l.end.NewRequest(nil), idempotent)
+					return err
+				}))
+				continue
+			}
+			c, err := l.end.CallAsync(ctx, "hang", l.end.NewRequest(nil), nil, idempotent)
+			require.NoError(t, err)
+			all = append(all, in(func() error { return (<-c.Done).Error }))
+		}
+		l.sopt = serving("hang", hang)
+		l.sopt.SetMaxHandlers(2) // so most of them wait for credit then
+		l.cut()
+		l.mend()
+		l.end.Close()
+		for i, ch := range all {
+			err := ended(t, ch)
+			assert.ErrorIs(t, err, geminio.ErrMaybeExecuted, "call %d", i)
+			assert.ErrorIs(t, err, io.EOF, "call %d", i)
+		}
+		l.waiting(0)
+	})
+}
+
+// Who publishes faster than the server takes it is slowed down, with a connection
+// that is not the first as well.
+func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
+	opt := NewEndOptions()
+	opt.SetMaxWaiting(100, 1<<20)
+	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+		ctx := context.Background()
+		l.cut()
+		data := make([]byte, 1000)
+		for range 100 {
+			_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
+			require.NoError(t, err)
+		}
+		l.waiting(100)
+		_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
+		require.ErrorIs(t, err, geminio.ErrTooMany)
+		l.mend() // nobody receives
+		published := in(func() error {
+			for i := range 500 {
+				if _, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil); err != nil {
+					return fmt.Errorf("message %d: %w", i, err)
+				}
+			}
+			return nil
+		})
+		goesOn(t, published)
+		for range 600 {
+			m, err := l.server().Receive(ctx)
+			require.NoError(t, err)
+			require.NoError(t, m.Done())
+		}
+		require.NoError(t, ended(t, published))
+		l.waiting(0)
+	})
+}

@@ -1,0 +1,109 @@
+package client
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRetryOptionsResolve(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		set, want RetryOptions
+	}{
+		{"nothing", RetryOptions{}, RetryOptions{
+			RetryMin: 100 * time.Millisecond, RetryMax: 30 * time.Second, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+		}},
+		{"all", RetryOptions{RetryMin: 1, RetryMax: 2, MaxWaiting: 3, MaxWaitingBytes: 4}, RetryOptions{
+			RetryMin: 1, RetryMax: 2, MaxWaiting: 3, MaxWaitingBytes: 4,
+		}},
+		{"a least back-off above the largest", RetryOptions{RetryMin: time.Minute, RetryMax: time.Second}, RetryOptions{
+			RetryMin: time.Minute, RetryMax: time.Minute, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+		}},
+		{"a least back-off above the largest by default", RetryOptions{RetryMin: time.Hour}, RetryOptions{
+			RetryMin: time.Hour, RetryMax: time.Hour, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.NoError(t, c.set.resolve())
+			assert.Equal(t, c.want, c.set)
+		})
+	}
+	for _, bad := range []RetryOptions{{RetryMin: -1}, {RetryMax: -1}, {MaxWaiting: -1}, {MaxWaitingBytes: -1}} {
+		assert.ErrorContains(t, bad.resolve(), "negative", "%+v", bad)
+	}
+}
+
+// The back-off is spread over all of its bound, which doubles up to the largest and
+// never overflows.
+func TestBackoff(t *testing.T) {
+	const most = time.Duration(math.MaxInt64)
+	for _, c := range []struct {
+		min, max time.Duration
+		fails    int
+		bound    time.Duration
+	}{
+		{time.Second, time.Minute, 0, time.Second},
+		{time.Second, time.Minute, 1, 2 * time.Second},
+		{time.Second, time.Minute, 5, 32 * time.Second},
+		{time.Second, time.Minute, 6, time.Minute},
+		{time.Second, time.Minute, 31, time.Minute},
+		{time.Second, time.Minute, 32, time.Minute},
+		{time.Second, time.Minute, 33, time.Minute},
+		{time.Second, time.Minute, replaced, time.Minute},
+		{time.Second, time.Minute, math.MaxInt32, time.Minute},
+		{time.Second, time.Second, 3, time.Second},
+		{time.Second, most, 30, time.Second << 30},
+		{time.Second, most, 33, most},
+		{time.Second, most, 34, most},
+		{most, most, 0, most},
+		{most, most, 1, most},
+		{most/2 + 1, most, 1, most},
+		{most / 2, most, 1, most - 1},
+		{most / 2, most, 2, most},
+		{1, most, 32, 1 << 32},
+		{1 << 31, most, 32, most}, // exactly the bit of the sign
+		{1 << 30, most, 32, 1 << 62},
+	} {
+		t.Run(fmt.Sprintf("%d to %d after %d", c.min, c.max, c.fails), func(t *testing.T) {
+			r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: c.min, RetryMax: c.max}}}
+			least, longest := most, time.Duration(0)
+			for range 2000 {
+				r.fails = c.fails
+				wait := r.backoff()
+				require.Equal(t, c.fails+1, r.fails)
+				least, longest = min(least, wait), max(longest, wait)
+			}
+			assert.GreaterOrEqual(t, least, time.Duration(0))
+			assert.Less(t, longest, c.bound)
+			if c.bound > 100 {
+				assert.Greater(t, longest, c.bound/10*9, "2000 tries")
+				assert.Less(t, least, c.bound/10)
+			}
+		})
+	}
+}
+
+// What the server asks for is obeyed once, and spread over as much again.
+func TestBackoffObeysTheHint(t *testing.T) {
+	r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: time.Second, RetryMax: time.Second}}}
+	least, longest := time.Duration(math.MaxInt64), time.Duration(0)
+	for range 2000 {
+		r.hint = time.Minute
+		wait := r.backoff()
+		least, longest = min(least, wait), max(longest, wait)
+		require.Zero(t, r.hint)
+	}
+	assert.GreaterOrEqual(t, least, time.Minute)
+	assert.Less(t, least, 63*time.Second)
+	assert.Less(t, longest, 2*time.Minute)
+	assert.Greater(t, longest, 117*time.Second)
+	assert.Less(t, r.backoff(), time.Second, "the next")
+
+	r.hint, r.opt.RetryMin, r.opt.RetryMax = time.Second, time.Hour, time.Hour
+	assert.GreaterOrEqual(t, r.backoff(), time.Second)
+}
