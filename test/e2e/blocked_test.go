@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // Whatever waits returns when its stream, its End, the other End or the
@@ -26,7 +27,7 @@ import (
 
 // blocked is a fixture with operations that block on the client's side.
 type blocked struct {
-	*pair
+	*rig.Pair
 	stream, peer geminio.Stream // of the client and of the server
 	refused      chan struct{}  // closed to let the server's delegate answer
 	release      func()
@@ -58,11 +59,11 @@ func newBlocked(t *testing.T, network string) *blocked {
 	co := client.NewEndOptions()
 	co.SetLinger(time.Second)
 	so.SetLinger(time.Second)
-	f.pair = newPair(t, network, co, so)
+	f.Pair = rig.NewPair(t, network, co, so)
 	t.Cleanup(f.release)
-	f.stream, f.peer = openStream(t, f.client, f.server)
-	for _, s := range []geminio.Stream{f.peer, f.server} {
-		require.NoError(t, s.Register(deadline(t), "hang", func(ctx context.Context, req geminio.Request, _ geminio.Response) {
+	f.stream, f.peer = rig.OpenStream(t, f.Client, f.Server)
+	for _, s := range []geminio.Stream{f.peer, f.Server} {
+		require.NoError(t, s.Register(rig.Deadline(t), "hang", func(ctx context.Context, req geminio.Request, _ geminio.Response) {
 			f.entered <- string(req.Data())
 			<-ctx.Done()
 		}))
@@ -73,11 +74,11 @@ func newBlocked(t *testing.T, network string) *blocked {
 // call starts a call that its handler does not answer, and returns when the
 // handler runs.
 func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error {
-	done := start(func() error {
+	done := rig.Start(func() error {
 		_, err := s.Call(context.Background(), "hang", s.NewRequest([]byte(name)))
 		return err
 	})
-	await(t, forever, "the handler runs", f.entered)
+	rig.Await(t, rig.Forever, "the handler runs", f.entered)
 	return done
 }
 
@@ -85,7 +86,7 @@ func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error
 func (f *blocked) useHandlersUp(t *testing.T, s geminio.Stream) {
 	for range handlerLimit * 3 / 4 {
 		go s.Call(context.Background(), "hang", s.NewRequest(nil))
-		await(t, forever, "the handler runs", f.entered)
+		rig.Await(t, rig.Forever, "the handler runs", f.entered)
 	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -149,13 +150,13 @@ type blocker struct {
 func on(name string, w want, begin func(t *testing.T, f *blocked, s geminio.Stream) <-chan error) []blocker {
 	return []blocker{
 		{name + " on a stream", true, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.stream) }},
-		{name + " on the End", false, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.client) }},
+		{name + " on the End", false, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.Client) }},
 	}
 }
 
 func (f *blocked) other(s geminio.Stream) geminio.Stream {
-	if s == geminio.Stream(f.client) {
-		return f.server
+	if s == geminio.Stream(f.Client) {
+		return f.Server
 	}
 	return f.peer
 }
@@ -163,32 +164,32 @@ func (f *blocked) other(s geminio.Stream) geminio.Stream {
 var blockers = func() []blocker {
 	all := []blocker{
 		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
-			return start(func() error { _, err := f.client.AcceptStream(); return err })
+			return rig.Start(func() error { _, err := f.Client.AcceptStream(); return err })
 		}},
 		{"Accept", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
-			return start(func() error { _, err := f.client.Accept(); return err })
+			return rig.Start(func() error { _, err := f.Client.Accept(); return err })
 		}},
 		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
 			opt := options.OpenStream()
 			opt.SetMeta([]byte("slow"))
-			return start(func() error { _, err := f.client.OpenStream(opt); return err })
+			return rig.Start(func() error { _, err := f.Client.OpenStream(opt); return err })
 		}},
 		{"Shutdown", false, wantNil, func(t *testing.T, f *blocked) <-chan error {
-			f.call(t, f.client, "")
-			return start(func() error {
-				return f.client.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+			f.call(t, f.Client, "")
+			return rig.Start(func() error {
+				return f.Client.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
 			})
 		}},
 	}
 	for _, some := range [][]blocker{
 		on("Read", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return start(func() error { _, err := s.Read(make([]byte, 1)); return err })
+			return rig.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
 		}),
 		on("Write", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
+			return rig.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
 		}),
 		on("many small Writes", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return start(func() error {
+			return rig.Start(func() error {
 				for {
 					if _, err := s.Write(make([]byte, 100)); err != nil {
 						return err
@@ -197,14 +198,14 @@ var blockers = func() []blocker {
 			})
 		}),
 		on("Receive", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return start(func() error { _, err := s.Receive(context.Background()); return err })
+			return rig.Start(func() error { _, err := s.Receive(context.Background()); return err })
 		}),
 		on("Call", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			return f.call(t, s, "")
 		}),
 		on("Call without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return start(func() error {
+			return rig.Start(func() error {
 				_, err := s.Call(context.Background(), "hang", s.NewRequest(nil))
 				return err
 			})
@@ -212,12 +213,12 @@ var blockers = func() []blocker {
 		on("CallAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 			require.NoError(t, err)
-			await(t, forever, "the handler runs", f.entered)
-			return start(func() error { return (<-c.Done).Error })
+			rig.Await(t, rig.Forever, "the handler runs", f.entered)
+			return rig.Start(func() error { return (<-c.Done).Error })
 		}),
 		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return start(func() error {
+			return rig.Start(func() error {
 				c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 				if err != nil {
 					return err
@@ -227,28 +228,28 @@ var blockers = func() []blocker {
 		}),
 		on("Register without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return start(func() error { return s.Register(context.Background(), "new", echo) })
+			return rig.Start(func() error { return s.Register(context.Background(), "new", rig.Echo) })
 		}),
 		on("Publish", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
-			done := start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
-			_, err := f.other(s).Receive(deadline(t))
+			done := rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
+			_, err := f.other(s).Receive(rig.Deadline(t))
 			require.NoError(t, err)
 			return done
 		}),
 		on("PublishAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			p, err := s.PublishAsync(context.Background(), s.NewMessage(nil), nil)
 			require.NoError(t, err)
-			_, err = f.other(s).Receive(deadline(t))
+			_, err = f.other(s).Receive(rig.Deadline(t))
 			require.NoError(t, err)
-			return start(func() error { return (<-p.Done).Error })
+			return rig.Start(func() error { return (<-p.Done).Error })
 		}),
 		on("Publish without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
+			return rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
 		}),
 		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return start(func() error {
+			return rig.Start(func() error {
 				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, 1<<10)), nil)
 				if err != nil {
 					return err
@@ -258,11 +259,11 @@ var blockers = func() []blocker {
 		}),
 		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 8<<20)
-			return start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
+			return rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
 		}),
 		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
+			return rig.Start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
 		}),
 	} {
 		all = append(all, some...)
@@ -300,10 +301,10 @@ var endings = []struct {
 	byPeer bool // the peer ends it
 	end    func(f *blocked)
 }{
-	{"the local End closes", false, false, func(f *blocked) { f.client.Close() }},
-	{"the remote End closes", false, false, func(f *blocked) { f.server.Close() }},
-	{"the transport breaks here", false, false, func(f *blocked) { f.clientConn.Close() }},
-	{"the transport breaks there", false, false, func(f *blocked) { f.srvConn.Close() }},
+	{"the local End closes", false, false, func(f *blocked) { f.Client.Close() }},
+	{"the remote End closes", false, false, func(f *blocked) { f.Server.Close() }},
+	{"the transport breaks here", false, false, func(f *blocked) { f.ClientConn.Close() }},
+	{"the transport breaks there", false, false, func(f *blocked) { f.ServerConn.Close() }},
 	{"the stream is closed here", true, false, func(f *blocked) { f.stream.Close() }},
 	{"the stream is closed there", true, true, func(f *blocked) { f.peer.Close() }},
 }
@@ -327,7 +328,7 @@ func TestBlockedReturns(t *testing.T) {
 					default:
 					}
 					go e.end(f)
-					err := await(t, time.Second, "return", done)
+					err := rig.Await(t, time.Second, "return", done)
 					require.NoError(t, b.want.check(err, false, e.byPeer))
 				})
 			})
@@ -343,7 +344,7 @@ func TestBlockedReturnsTCP(t *testing.T) {
 			all := testBlockedTCP(t, e.stream, e.byPeer, e.end)
 			for _, f := range all {
 				f.release()
-				f.close()
+				f.Close()
 			}
 			goleak.VerifyNone(t, before)
 		})

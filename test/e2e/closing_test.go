@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // halfCloser is what streams and Ends offer beside net.Conn.
@@ -23,18 +24,18 @@ type halfCloser interface {
 func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
 	for _, network := range []string{"tcp", "pipe"} {
 		t.Run(network+"/opened by the client", func(t *testing.T) {
-			p := newPair(t, network, nil, nil)
-			a, b := openStream(t, p.client, p.server)
+			p := rig.NewPair(t, network, nil, nil)
+			a, b := rig.OpenStream(t, p.Client, p.Server)
 			test(t, a.(halfCloser), b.(halfCloser))
 		})
 		t.Run(network+"/opened by the server", func(t *testing.T) {
-			p := newPair(t, network, nil, nil)
-			a, b := openStream(t, p.server, p.client)
+			p := rig.NewPair(t, network, nil, nil)
+			a, b := rig.OpenStream(t, p.Server, p.Client)
 			test(t, b.(halfCloser), a.(halfCloser))
 		})
 		t.Run(network+"/Ends", func(t *testing.T) {
-			p := newPair(t, network, nil, nil)
-			test(t, p.client.(halfCloser), p.server.(halfCloser))
+			p := rig.NewPair(t, network, nil, nil)
+			test(t, p.Client.(halfCloser), p.Server.(halfCloser))
 		})
 	}
 }
@@ -54,9 +55,9 @@ func TestHalfCloseBothWays(t *testing.T) {
 		require.NoError(t, a.CloseWrite(), "again")
 
 		// The other direction goes on, and the stream's calls and messages too.
-		require.NoError(t, b.(geminio.RPCer).Register(deadline(t), "echo", echo))
+		require.NoError(t, b.(geminio.RPCer).Register(rig.Deadline(t), "echo", rig.Echo))
 		rpc := a.(geminio.RPCer)
-		resp, err := rpc.Call(deadline(t), "echo", rpc.NewRequest([]byte("hello")))
+		resp, err := rpc.Call(rig.Deadline(t), "echo", rpc.NewRequest([]byte("hello")))
 		require.NoError(t, err)
 		require.Equal(t, "hello", string(resp.Data()))
 
@@ -74,7 +75,7 @@ func TestHalfCloseBothWays(t *testing.T) {
 
 func TestCloseReadReleasesWriter(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		written := start(func() error {
+		written := rig.Start(func() error {
 			_, err := a.Write(make([]byte, 64<<20))
 			return err
 		})
@@ -82,7 +83,7 @@ func TestCloseReadReleasesWriter(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, b.CloseRead())
 
-		err = await(t, time.Second, "the writer returns", written)
+		err = rig.Await(t, time.Second, "the writer returns", written)
 		var stopped *geminio.StreamError
 		require.ErrorAs(t, err, &stopped)
 		require.True(t, stopped.Remote)
@@ -120,7 +121,7 @@ func TestCloseReadBehindTheEnd(t *testing.T) {
 // what that had written arrives all the same.
 func TestCloseWithUnreadData(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		written := start(func() error {
+		written := rig.Start(func() error {
 			_, err := a.Write(make([]byte, 64<<20))
 			return err
 		})
@@ -130,7 +131,7 @@ func TestCloseWithUnreadData(t *testing.T) {
 			func() error { return push(b, large()[:1<<20], 0) },
 			func() error { return expect(a, large()[:1<<20], 10<<10) },
 		))
-		require.Error(t, await(t, time.Second, "the writer returns", written))
+		require.Error(t, rig.Await(t, time.Second, "the writer returns", written))
 		require.NoError(t, a.Close())
 	})
 }
@@ -157,7 +158,7 @@ func TestReadAndWriteAfterClose(t *testing.T) {
 func TestBothClose(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
 		forever := func(c net.Conn) <-chan error {
-			return start(func() error {
+			return rig.Start(func() error {
 				for {
 					if _, err := c.Write(make([]byte, 10_000)); err != nil {
 						return err
@@ -170,18 +171,18 @@ func TestBothClose(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(b, make([]byte, 50_000))
 		require.NoError(t, err)
-		within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
-		require.Error(t, await(t, time.Second, "a's writer", wa))
-		require.Error(t, await(t, time.Second, "b's writer", wb))
+		rig.Within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
+		require.Error(t, rig.Await(t, time.Second, "a's writer", wa))
+		require.Error(t, rig.Await(t, time.Second, "b's writer", wb))
 	})
 }
 
 // TestStreamsDoNotPile opens and closes many more streams than may be open at a
 // time, closed by either side or both.
 func TestStreamsDoNotPile(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	for i := range 5000 {
-		s, peer := openStream(t, p.client, p.server)
+		s, peer := rig.OpenStream(t, p.Client, p.Server)
 		first, second := s, peer
 		if i%2 == 1 {
 			first, second = peer, s
@@ -194,5 +195,5 @@ func TestStreamsDoNotPile(t *testing.T) {
 		}
 		require.NoError(t, second.Close())
 	}
-	require.Len(t, p.client.ListStreams(), 1)
+	require.Len(t, p.Client.ListStreams(), 1)
 }

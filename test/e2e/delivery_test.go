@@ -15,13 +15,14 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // What was written before Close arrives, whole and in order, however slowly the
 // other side reads; then comes io.EOF.
 
 // large is the data of the large deliveries.
-var large = sync.OnceValue(func() []byte { return bytesOf(64<<20, 1) })
+var large = sync.OnceValue(func() []byte { return rig.BytesOf(64<<20, 1) })
 
 // push writes data in pieces of the given size, or at once if it is 0, and
 // closes.
@@ -84,15 +85,15 @@ func all(funcs ...func() error) error {
 }
 
 func TestCloseDeliversToSlowReaders(t *testing.T) {
-	for _, network := range networks {
+	for _, network := range rig.Networks {
 		t.Run(network, func(t *testing.T) {
-			p := newPair(t, network, nil, nil)
+			p := rig.NewPair(t, network, nil, nil)
 			data := large()
 			if network != "tcp" {
 				data = data[:16<<20]
 			}
-			a1, a2 := openStream(t, p.client, p.server)
-			b1, b2 := openStream(t, p.server, p.client)
+			a1, a2 := rig.OpenStream(t, p.Client, p.Server)
+			b1, b2 := rig.OpenStream(t, p.Server, p.Client)
 			require.NoError(t, all(
 				func() error { return push(a1, data, 0) },
 				func() error { return expect(a2, data, 8<<10) },
@@ -104,11 +105,11 @@ func TestCloseDeliversToSlowReaders(t *testing.T) {
 }
 
 func TestCloseOfEndDelivers(t *testing.T) {
-	for _, network := range networks {
+	for _, network := range rig.Networks {
 		for _, byServer := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/by server %v", network, byServer), func(t *testing.T) {
-				p := newPair(t, network, nil, nil)
-				from, to := p.client, p.server
+				p := rig.NewPair(t, network, nil, nil)
+				from, to := p.Client, p.Server
 				if byServer {
 					from, to = to, from
 				}
@@ -128,32 +129,32 @@ func TestCloseOfEndDelivers(t *testing.T) {
 // TestCloseOfEndDeliversAllStreams has several streams full when the End closes,
 // and nobody who reads before it has.
 func TestCloseOfEndDeliversAllStreams(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	const streams, size = 100, 16 << 10 // the first window
 	accepted := make([]geminio.Stream, streams)
 	for i := range streams {
-		s, peer := openStream(t, p.client, p.server)
-		_, err := s.Write(bytesOf(size, uint64(i)))
+		s, peer := rig.OpenStream(t, p.Client, p.Server)
+		_, err := s.Write(rig.BytesOf(size, uint64(i)))
 		require.NoError(t, err)
 		accepted[i] = peer
 	}
-	require.NoError(t, p.client.Close())
+	require.NoError(t, p.Client.Close())
 	for i, s := range accepted {
-		require.NoError(t, expect(s, bytesOf(size, uint64(i)), 5000))
+		require.NoError(t, expect(s, rig.BytesOf(size, uint64(i)), 5000))
 	}
 }
 
 func TestManyStreamsDeliver(t *testing.T) {
 	const streams = 1000
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	size := func(i uint64) int { return 16<<10 + int(i*31%7)*(16<<10) } // 64 KiB on average
 	var work []func() error
 	for i := range streams {
-		from, to := p.client, p.server
+		from, to := p.Client, p.Server
 		if i%2 == 1 {
 			from, to = to, from
 		}
-		s, peer := openStream(t, from, to)
+		s, peer := rig.OpenStream(t, from, to)
 		id := s.StreamID()
 		require.Equal(t, id, peer.StreamID())
 		data := large()[int(id)*1000:][:size(id)]
@@ -170,15 +171,15 @@ func TestLastByte(t *testing.T) {
 	sizes := []int{1, 2, 100, 1 << 10, 8<<10 - 1, 8 << 10, 16 << 10, 16<<10 + 1, 64 << 10, 100_000, 300_000, 1 << 20}
 	for _, network := range []string{"tcp", "pipe"} {
 		t.Run(network, func(t *testing.T) {
-			p := newPair(t, network, nil, nil)
+			p := rig.NewPair(t, network, nil, nil)
 			for i := range 2000 {
 				data := large()[i*100:][:sizes[i%len(sizes)]]
-				from, to := p.client, p.server
+				from, to := p.Client, p.Server
 				if i%2 == 1 {
 					from, to = to, from
 				}
-				s, peer := openStream(t, from, to)
-				written := start(func() error { return push(s, data, 0) })
+				s, peer := rig.OpenStream(t, from, to)
+				written := rig.Start(func() error { return push(s, data, 0) })
 				require.NoError(t, expect(peer, data, 1+i*20))
 				require.NoError(t, <-written)
 				require.NoError(t, peer.Close())
@@ -191,25 +192,25 @@ func TestLastByte(t *testing.T) {
 func TestLastByteOfEnd(t *testing.T) {
 	for i := range 60 {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
-		p := newPair(t, networks[i%len(networks)], co, so)
-		from, to := p.client, p.server
+		p := rig.NewPair(t, rig.Networks[i%len(rig.Networks)], co, so)
+		from, to := p.Client, p.Server
 		if i%3 == 1 {
 			from, to = to, from
 		}
 		data := large()[i*100:][:1+i*i*200]
-		written := start(func() error { return push(from, data, 0) })
+		written := rig.Start(func() error { return push(from, data, 0) })
 		require.NoError(t, expect(to, data, 1+i*500))
 		require.NoError(t, <-written)
-		p.close()
+		p.Close()
 	}
 }
 
 // TestCloseWithConcurrentWrites closes while others write: each Write that
 // succeeded has arrived.
 func TestCloseWithConcurrentWrites(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	for round := range 100 {
-		s, peer := openStream(t, p.client, p.server)
+		s, peer := rig.OpenStream(t, p.Client, p.Server)
 		const writers = 4
 		counts := make([]int, writers)
 		var wg sync.WaitGroup
@@ -253,10 +254,10 @@ func TestSmallestWindows(t *testing.T) {
 	so.SetMaxMessageSize(1 << 20)
 	co.SetMemoryBudget(17 << 20)
 	so.SetMemoryBudget(17 << 20)
-	p := newPair(t, "tcp", co, so)
+	p := rig.NewPair(t, "tcp", co, so)
 	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, 4 << 20} {
 		for _, piece := range []int{0, 100, 3000} {
-			s, peer := openStream(t, p.client, p.server)
+			s, peer := rig.OpenStream(t, p.Client, p.Server)
 			data := large()[:size]
 			require.NoError(t, all(
 				func() error { return push(s, data, piece) },
@@ -270,14 +271,14 @@ func TestSmallestWindows(t *testing.T) {
 // opens as many others as a side may.
 func TestGrownWindowsLeaveRoom(t *testing.T) {
 	const grown, others = 100, 900
-	p := newPair(t, "pipe", nil, nil)
+	p := rig.NewPair(t, "pipe", nil, nil)
 	var work []func() error
 	for i := range grown {
-		from, to := p.client, p.server
+		from, to := p.Client, p.Server
 		if i%2 == 1 {
 			from, to = to, from
 		}
-		a, b := openStream(t, from, to)
+		a, b := rig.OpenStream(t, from, to)
 		move := func(w io.Writer, r io.Reader) {
 			work = append(work,
 				func() error { _, err := w.Write(large()[:2<<20]); return err },
@@ -289,6 +290,6 @@ func TestGrownWindowsLeaveRoom(t *testing.T) {
 	}
 	require.NoError(t, all(work...))
 	for range others {
-		openStream(t, p.client, p.server)
+		rig.OpenStream(t, p.Client, p.Server)
 	}
 }

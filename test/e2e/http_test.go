@@ -25,6 +25,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // An End is a net.Listener and its streams are connections: net/http, crypto/tls
@@ -43,7 +44,7 @@ func dialer(e geminio.End, opened *atomic.Int64) func(context.Context, string, s
 // serve serves handler on l until the test is over.
 func serve(t *testing.T, l net.Listener, handler http.Handler) *http.Server {
 	s := &http.Server{Handler: handler}
-	done := start(func() error { return s.Serve(l) })
+	done := rig.Start(func() error { return s.Serve(l) })
 	t.Cleanup(func() {
 		s.Close()
 		if err := <-done; err != http.ErrServerClosed && err != io.EOF {
@@ -82,11 +83,11 @@ func post(c *http.Client, url string, body []byte) error {
 }
 
 func TestHTTP(t *testing.T) {
-	for _, network := range networks {
+	for _, network := range rig.Networks {
 		for _, byServer := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/served by server %v", network, byServer), func(t *testing.T) {
-				p := newPair(t, network, nil, nil)
-				dials, serves := p.client, p.server
+				p := rig.NewPair(t, network, nil, nil)
+				dials, serves := p.Client, p.Server
 				if !byServer {
 					dials, serves = serves, dials
 				}
@@ -115,45 +116,45 @@ func TestHTTP(t *testing.T) {
 // TestHTTPServerShutdown shuts the HTTP server down: the listener that it closes
 // is the End.
 func TestHTTPServerShutdown(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	s := &http.Server{Handler: http.HandlerFunc(hashing)}
-	served := start(func() error { return s.Serve(p.server) })
-	transport := &http.Transport{DialContext: dialer(p.client, nil)}
+	served := rig.Start(func() error { return s.Serve(p.Server) })
+	transport := &http.Transport{DialContext: dialer(p.Client, nil)}
 	defer transport.CloseIdleConnections()
 	c := &http.Client{Transport: transport}
 	require.NoError(t, post(c, "http://any/", []byte("hello")))
 
-	within(t, 5*time.Second, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
-	require.Equal(t, http.ErrServerClosed, await(t, time.Second, "Serve returns", served))
-	_, err := p.client.AcceptStream()
+	rig.Within(t, 5*time.Second, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
+	require.Equal(t, http.ErrServerClosed, rig.Await(t, time.Second, "Serve returns", served))
+	_, err := p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
 	require.Error(t, post(c, "http://any/", nil))
 }
 
 // TestHTTPRequestUnderWay closes the connection in the middle of a request.
 func TestHTTPRequestUnderWay(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	entered := make(chan struct{})
-	serve(t, p.server, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serve(t, p.Server, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
 		close(entered)
 		<-r.Context().Done()
 	}))
-	transport := &http.Transport{DialContext: dialer(p.client, nil)}
+	transport := &http.Transport{DialContext: dialer(p.Client, nil)}
 	defer transport.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: transport}).Get("http://any/")
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	await(t, forever, "the handler runs", entered)
-	body := start(func() error { _, err := io.ReadAll(resp.Body); return err })
-	p.server.Close()
-	require.Error(t, await(t, time.Second, "the body ends", body))
+	rig.Await(t, rig.Forever, "the handler runs", entered)
+	body := rig.Start(func() error { _, err := io.ReadAll(resp.Body); return err })
+	p.Server.Close()
+	require.Error(t, rig.Await(t, time.Second, "the body ends", body))
 }
 
 func TestTLSOverStream(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		c, s := tls.Client(a, clientTLS()), tls.Server(b, serverTLS())
+		c, s := tls.Client(a, rig.ClientTLS()), tls.Server(b, rig.ServerTLS())
 		data := large()[:2<<20]
 		require.NoError(t, all(
 			func() error { return push(c, data, 50_000) },
@@ -171,12 +172,12 @@ func TestTLSOverStream(t *testing.T) {
 }
 
 func TestEndsOverTLS(t *testing.T) {
-	nl, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS())
+	nl, err := tls.Listen("tcp", "127.0.0.1:0", rig.ServerTLS())
 	require.NoError(t, err)
 	l, err := server.NewListener(nl)
 	require.NoError(t, err)
 	defer l.Close()
-	dial := func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), clientTLS()) }
+	dial := func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), rig.ClientTLS()) }
 	c, err := client.NewEndWithDialer(dial)
 	require.NoError(t, err)
 	defer c.Close()
@@ -184,13 +185,13 @@ func TestEndsOverTLS(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 
-	require.NoError(t, s.Register(deadline(t), "echo", echo))
+	require.NoError(t, s.Register(rig.Deadline(t), "echo", rig.Echo))
 	for _, n := range []int{0, 100, 1 << 20} {
-		resp, err := c.Call(deadline(t), "echo", c.NewRequest(large()[:n]))
+		resp, err := c.Call(rig.Deadline(t), "echo", c.NewRequest(large()[:n]))
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(large()[:n], resp.Data()))
 	}
-	a, b := openStream(t, s, c)
+	a, b := rig.OpenStream(t, s, c)
 	require.NoError(t, all(
 		func() error { return push(a, large()[:8<<20], 0) },
 		func() error { return expect(b, large()[:8<<20], 50<<10) },
@@ -205,10 +206,10 @@ func TestReverseProxyUpgrade(t *testing.T) {
 	closed := make(chan struct{}, 100)
 	so := server.NewEndOptions()
 	so.SetClosedStreamFunc(func(geminio.Stream) { closed <- struct{}{} })
-	p := newPair(t, "tcp", nil, so)
+	p := rig.NewPair(t, "tcp", nil, so)
 	// The backend, behind the client's End: it answers the request's bytes in
 	// upper case, and when they end says goodbye and closes.
-	serve(t, p.client, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serve(t, p.Client, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "shout" {
 			hashing(w, r)
 			return
@@ -229,7 +230,7 @@ func TestReverseProxyUpgrade(t *testing.T) {
 		}
 	}))
 	var opened atomic.Int64
-	transport := &http.Transport{DialContext: dialer(p.server, &opened)}
+	transport := &http.Transport{DialContext: dialer(p.Server, &opened)}
 	defer transport.CloseIdleConnections()
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "backend"}) },
@@ -261,9 +262,9 @@ func TestReverseProxyUpgrade(t *testing.T) {
 	// When the upgraded connections are over, so are their streams.
 	transport.CloseIdleConnections()
 	for range opened.Load() {
-		await(t, 5*time.Second, "a stream ends", closed)
+		rig.Await(t, 5*time.Second, "a stream ends", closed)
 	}
-	require.Len(t, p.server.ListStreams(), 1)
+	require.Len(t, p.Server.ListStreams(), 1)
 }
 
 // upgradeHalfCloses tells whether this ReverseProxy hands on that one direction

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 const (
@@ -42,13 +43,13 @@ type work struct {
 	big               bool // large calls and messages are part of it
 }
 
-func newWork(t *testing.T, p *pair) *work {
-	require.NoError(t, p.server.Register(deadline(t), "echo", echo))
-	w := &work{caller: p.client, data: large()[:4<<20]}
+func newWork(t *testing.T, p *rig.Pair) *work {
+	require.NoError(t, p.Server.Register(rig.Deadline(t), "echo", rig.Echo))
+	w := &work{caller: p.Client, data: large()[:4<<20]}
 	var receiver, sink geminio.Stream
-	w.publisher, receiver = openStream(t, p.client, p.server)
-	w.bulk, sink = openStream(t, p.client, p.server)
-	go answerAll(receiver)
+	w.publisher, receiver = rig.OpenStream(t, p.Client, p.Server)
+	w.bulk, sink = rig.OpenStream(t, p.Client, p.Server)
+	go rig.AnswerAll(receiver)
 	go func() {
 		for {
 			if _, err := io.CopyN(io.Discard, sink, int64(len(w.data))); err != nil {
@@ -137,19 +138,19 @@ var stuckKinds = []struct {
 	name string
 	// begin makes it so. It returns when all is stuck that is to be, but for what
 	// it has started by spin.
-	begin func(t *testing.T, p *pair, spin func(func()))
+	begin func(t *testing.T, p *rig.Pair, spin func(func()))
 }{
-	{"streams that nobody reads", func(t *testing.T, p *pair, spin func(func())) {
+	{"streams that nobody reads", func(t *testing.T, p *rig.Pair, spin func(func())) {
 		data := large() // the writer's own, which is no part of the budget
 		for range 4 {
-			s, _ := openStream(t, p.client, p.server)
+			s, _ := rig.OpenStream(t, p.Client, p.Server)
 			spin(func() { s.Write(data) })
 		}
 	}},
-	{"messages that nobody receives", func(t *testing.T, p *pair, spin func(func())) {
+	{"messages that nobody receives", func(t *testing.T, p *rig.Pair, spin func(func())) {
 		data := large()[:budget/32]
 		for _, size := range []int{100, len(data)} {
-			for _, s := range []geminio.Stream{first(openStream(t, p.client, p.server)), p.client} {
+			for _, s := range []geminio.Stream{first(rig.OpenStream(t, p.Client, p.Server)), p.Client} {
 				spin(func() {
 					for s.Publish(context.Background(), onceMessage(s, size)) == nil {
 					}
@@ -164,19 +165,19 @@ var stuckKinds = []struct {
 			}
 		}
 	}},
-	{"handlers that hang", func(t *testing.T, p *pair, spin func(func())) {
+	{"handlers that hang", func(t *testing.T, p *rig.Pair, spin func(func())) {
 		data := large()[:budget/32]
 		for _, size := range []int{0, len(data)} {
-			s, peer := openStream(t, p.client, p.server)
-			require.NoError(t, peer.Register(deadline(t), "hang", hang))
+			s, peer := rig.OpenStream(t, p.Client, p.Server)
+			require.NoError(t, peer.Register(rig.Deadline(t), "hang", rig.Hang))
 			for range 500 {
 				spin(func() { s.Call(context.Background(), "hang", s.NewRequest(data[:size])) })
 			}
 		}
 	}},
-	{"streams that nobody accepts", func(t *testing.T, p *pair, spin func(func())) {
+	{"streams that nobody accepts", func(t *testing.T, p *rig.Pair, spin func(func())) {
 		for {
-			s, err := p.client.OpenStream()
+			s, err := p.Client.OpenStream()
 			if err != nil {
 				require.ErrorIs(t, err, geminio.ErrTooMany)
 				return
@@ -209,7 +210,7 @@ func testIsolation(t *testing.T, only string, big bool) {
 	co.SetMaxMessageSize(budget / 16)
 	so.SetMaxMessageSize(budget / 16)
 	so.SetAcceptBacklog(200)
-	p := newPair(t, "tcp", co, so)
+	p := rig.NewPair(t, "tcp", co, so)
 	w := newWork(t, p)
 	w.big = big
 	w.round(t)
@@ -239,6 +240,6 @@ func testIsolation(t *testing.T, only string, big bool) {
 	if grown > budget {
 		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget)
 	}
-	p.close()
-	within(t, time.Second, "what was stuck returns", stuck.Wait)
+	p.Close()
+	rig.Within(t, time.Second, "what was stuck returns", stuck.Wait)
 }

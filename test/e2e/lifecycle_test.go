@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // recorder is a delegate that writes down what it is told, in order.
@@ -98,47 +99,47 @@ func (r *recorder) Heartbeat(delegate.ConnDescriber) error {
 }
 
 func TestNames(t *testing.T) {
-	for _, network := range networks {
+	for _, network := range rig.Networks {
 		t.Run(network, func(t *testing.T) {
 			co := client.NewEndOptions()
 			co.SetMeta([]byte("client's"))
-			p := newPair(t, network, co, nil)
-			require.NotZero(t, p.client.ClientID())
-			require.Equal(t, p.client.ClientID(), p.server.ClientID())
-			require.EqualValues(t, 1, p.client.StreamID())
-			require.EqualValues(t, 1, p.server.StreamID())
-			require.Equal(t, "client's", string(p.client.Meta()))
-			require.Equal(t, "client's", string(p.server.Meta()))
-			require.Equal(t, geminio.InitiatorSide, p.client.Side())
-			require.Equal(t, geminio.RecipientSide, p.server.Side())
-			require.Equal(t, p.client.LocalAddr(), p.client.Addr())
-			require.Equal(t, p.clientConn.LocalAddr(), p.client.LocalAddr())
-			require.Equal(t, p.srvConn.RemoteAddr(), p.server.RemoteAddr())
+			p := rig.NewPair(t, network, co, nil)
+			require.NotZero(t, p.Client.ClientID())
+			require.Equal(t, p.Client.ClientID(), p.Server.ClientID())
+			require.EqualValues(t, 1, p.Client.StreamID())
+			require.EqualValues(t, 1, p.Server.StreamID())
+			require.Equal(t, "client's", string(p.Client.Meta()))
+			require.Equal(t, "client's", string(p.Server.Meta()))
+			require.Equal(t, geminio.InitiatorSide, p.Client.Side())
+			require.Equal(t, geminio.RecipientSide, p.Server.Side())
+			require.Equal(t, p.Client.LocalAddr(), p.Client.Addr())
+			require.Equal(t, p.ClientConn.LocalAddr(), p.Client.LocalAddr())
+			require.Equal(t, p.ServerConn.RemoteAddr(), p.Server.RemoteAddr())
 
 			ids := map[uint64]bool{0: true, 1: true}
 			for i := range 10 {
-				from, to := p.client, p.server
+				from, to := p.Client, p.Server
 				if i%2 == 1 {
 					from, to = to, from
 				}
 				opt := options.OpenStream()
 				opt.SetMeta([]byte("stream's"))
 				opt.SetPeer("somebody")
-				a, b := openStream(t, from, to, nil, opt)
+				a, b := rig.OpenStream(t, from, to, nil, opt)
 				require.Equal(t, a.StreamID(), b.StreamID())
 				require.False(t, ids[a.StreamID()], "id %d is new", a.StreamID())
 				ids[a.StreamID()] = true
 				for _, s := range []geminio.Stream{a, b} {
-					require.Equal(t, p.client.ClientID(), s.ClientID())
+					require.Equal(t, p.Client.ClientID(), s.ClientID())
 					require.Equal(t, "stream's", string(s.Meta()))
 					require.Equal(t, "somebody", s.Peer())
 				}
 				require.Equal(t, geminio.InitiatorSide, a.Side())
 				require.Equal(t, geminio.RecipientSide, b.Side())
-				require.Len(t, p.client.ListStreams(), i+2)
-				require.Len(t, p.server.ListStreams(), i+2)
+				require.Len(t, p.Client.ListStreams(), i+2)
+				require.Len(t, p.Server.ListStreams(), i+2)
 			}
-			require.Contains(t, p.client.ListStreams(), geminio.Stream(p.client))
+			require.Contains(t, p.Client.ListStreams(), geminio.Stream(p.Client))
 		})
 	}
 }
@@ -158,23 +159,23 @@ func TestDelegateOrder(t *testing.T) {
 			so.SetDelegate(sd)
 			var closedFunc atomic.Int32
 			so.SetClosedStreamFunc(func(geminio.Stream) { closedFunc.Add(1) })
-			p := newPair(t, "tcp", co, so)
-			require.EqualValues(t, 7, p.client.ClientID())
-			require.EqualValues(t, 7, p.server.ClientID())
+			p := rig.NewPair(t, "tcp", co, so)
+			require.EqualValues(t, 7, p.Client.ClientID())
+			require.EqualValues(t, 7, p.Server.ClientID())
 			require.EqualValues(t, 7, sd.wanted)
 			require.Equal(t, "meta", sd.meta)
 
 			opt := options.OpenStream()
 			opt.SetMeta([]byte("m"))
-			a, _ := openStream(t, p.client, p.server, opt)
-			b, _ := openStream(t, p.server, p.client)
-			mustRegister(t, p.client, "m", echo)
-			mustRegister(t, b, "n", echo)
-			await(t, forever, "RemoteRegistration", sd.register)
-			await(t, forever, "RemoteRegistration", cd.register)
-			go e.end(&blocked{pair: p})
-			await(t, time.Second, "the client's ConnOffline", cd.offline)
-			await(t, time.Second, "the server's ConnOffline", sd.offline)
+			a, _ := rig.OpenStream(t, p.Client, p.Server, opt)
+			b, _ := rig.OpenStream(t, p.Server, p.Client)
+			mustRegister(t, p.Client, "m", rig.Echo)
+			mustRegister(t, b, "n", rig.Echo)
+			rig.Await(t, rig.Forever, "RemoteRegistration", sd.register)
+			rig.Await(t, rig.Forever, "RemoteRegistration", cd.register)
+			go e.end(&blocked{Pair: p})
+			rig.Await(t, time.Second, "the client's ConnOffline", cd.offline)
+			rig.Await(t, time.Second, "the server's ConnOffline", sd.offline)
 
 			check := func(told []string, side, other string, method string) {
 				t.Helper()
@@ -206,12 +207,12 @@ func TestHeartbeats(t *testing.T) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	so.SetDelegate(sd)
 	co.SetHeartbeat(20 * time.Millisecond)
-	p := newPair(t, "tcp", co, so)
+	p := rig.NewPair(t, "tcp", co, so)
 	for range 3 {
-		await(t, forever, "a heartbeat", sd.beat)
+		rig.Await(t, rig.Forever, "a heartbeat", sd.beat)
 	}
-	mustRegister(t, p.server, "echo", echo)
-	mustCall(t, p.client, "echo", "alive")
+	mustRegister(t, p.Server, "echo", rig.Echo)
+	mustCall(t, p.Client, "echo", "alive")
 }
 
 func TestRefusals(t *testing.T) {
@@ -246,7 +247,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("a network error is none", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		hungUp := start(func() error {
+		hungUp := rig.Start(func() error {
 			nc, err := l.Accept()
 			if err != nil {
 				return err
@@ -268,15 +269,15 @@ func TestRefusals(t *testing.T) {
 		sd.refuseDialogue = no
 		so := server.NewEndOptions()
 		so.SetDelegate(sd)
-		p := newPair(t, "tcp", nil, so)
-		_, err := p.client.OpenStream()
+		p := rig.NewPair(t, "tcp", nil, so)
+		_, err := p.Client.OpenStream()
 		require.EqualError(t, err, no.Error())
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, err, &refused)
-		require.Len(t, p.client.ListStreams(), 1)
-		require.Len(t, p.server.ListStreams(), 1)
-		mustRegister(t, p.server, "echo", echo)
-		mustCall(t, p.client, "echo", "lives on")
+		require.Len(t, p.Client.ListStreams(), 1)
+		require.Len(t, p.Server.ListStreams(), 1)
+		mustRegister(t, p.Server, "echo", rig.Echo)
+		mustCall(t, p.Client, "echo", "lives on")
 	})
 	t.Run("by the client's own ConnOnline", func(t *testing.T) {
 		cd := newRecorder()
@@ -323,11 +324,11 @@ func TestClientID(t *testing.T) {
 				c.delegate.offline = make(chan struct{})
 				so.SetDelegate(c.delegate)
 			}
-			p := newPair(t, "tcp", co, so)
-			require.Equal(t, p.client.ClientID(), p.server.ClientID())
-			require.NotZero(t, p.client.ClientID())
+			p := rig.NewPair(t, "tcp", co, so)
+			require.Equal(t, p.Client.ClientID(), p.Server.ClientID())
+			require.NotZero(t, p.Client.ClientID())
 			if c.want != 0 {
-				require.Equal(t, c.want, p.client.ClientID())
+				require.Equal(t, c.want, p.Client.ClientID())
 			}
 		})
 	}
@@ -336,45 +337,45 @@ func TestClientID(t *testing.T) {
 // TestStreamFuncs calls back into the End from the functions that are told of
 // streams.
 func TestStreamFuncs(t *testing.T) {
-	var p *pair
+	var p *rig.Pair
 	made := make(chan struct{})
 	closed := make(chan uint64, 10)
 	failed := make(chan error, 10)
 	so := server.NewEndOptions()
 	so.SetAcceptStreamFunc(func(s geminio.Stream) {
 		<-made
-		err := s.Register(context.Background(), "echo", echo)
+		err := s.Register(context.Background(), "echo", rig.Echo)
 		if err == nil {
-			_, err = p.server.Call(context.Background(), "client's", p.server.NewRequest(nil))
+			_, err = p.Server.Call(context.Background(), "client's", p.Server.NewRequest(nil))
 		}
 		if err == nil {
 			var back geminio.Stream
-			if back, err = p.server.OpenStream(); err == nil {
+			if back, err = p.Server.OpenStream(); err == nil {
 				err = back.Close()
 			}
 		}
 		failed <- err
 	})
 	so.SetClosedStreamFunc(func(s geminio.Stream) {
-		if _, err := p.server.Call(context.Background(), "client's", p.server.NewRequest(nil)); err != nil && err != io.EOF {
+		if _, err := p.Server.Call(context.Background(), "client's", p.Server.NewRequest(nil)); err != nil && err != io.EOF {
 			failed <- err
 		}
 		closed <- s.StreamID()
 	})
 	co := client.NewEndOptions()
-	co.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "client's", RPC: echo})
-	p = newPair(t, "tcp", co, so)
+	co.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "client's", RPC: rig.Echo})
+	p = rig.NewPair(t, "tcp", co, so)
 	close(made)
 	for range 3 {
-		s, err := p.client.OpenStream()
+		s, err := p.Client.OpenStream()
 		require.NoError(t, err)
-		require.NoError(t, await(t, forever, "AcceptStreamFunc", failed))
+		require.NoError(t, rig.Await(t, rig.Forever, "AcceptStreamFunc", failed))
 		mustCall(t, s, "echo", "")
-		back, err := p.client.AcceptStream()
+		back, err := p.Client.AcceptStream()
 		require.NoError(t, err)
-		require.Equal(t, back.StreamID(), await(t, forever, "ClosedStreamFunc", closed))
+		require.Equal(t, back.StreamID(), rig.Await(t, rig.Forever, "ClosedStreamFunc", closed))
 		require.NoError(t, s.Close())
-		require.Equal(t, s.StreamID(), await(t, forever, "ClosedStreamFunc", closed))
+		require.Equal(t, s.StreamID(), rig.Await(t, rig.Forever, "ClosedStreamFunc", closed))
 	}
 	require.Empty(t, failed)
 }
@@ -390,21 +391,21 @@ func TestTooManyStreams(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			so := server.NewEndOptions()
 			c.set(so)
-			p := newPair(t, "tcp", nil, so)
+			p := rig.NewPair(t, "tcp", nil, so)
 			var open []geminio.Stream
 			for range 5 {
-				s, err := p.client.OpenStream()
+				s, err := p.Client.OpenStream()
 				require.NoError(t, err)
 				open = append(open, s)
 			}
-			_, err := p.client.OpenStream()
+			_, err := p.Client.OpenStream()
 			var refused *geminio.RefusedError
 			require.ErrorAs(t, err, &refused)
 			require.ErrorIs(t, err, geminio.ErrTooMany)
 			require.Equal(t, geminio.CodeLimit, refused.Code)
 
 			// Room is made by accepting, or closing.
-			accepted, err := p.server.AcceptStream()
+			accepted, err := p.Server.AcceptStream()
 			require.NoError(t, err)
 			require.Equal(t, open[0].StreamID(), accepted.StreamID())
 			if c.name == "streams" {
@@ -412,13 +413,13 @@ func TestTooManyStreams(t *testing.T) {
 				_, err = accepted.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
 				// Its place is free when its end was told, which is soon after.
-				within(t, time.Second, "there is room", func() {
+				rig.Within(t, time.Second, "there is room", func() {
 					for errors.As(err, &refused) || err == io.EOF {
-						_, err = p.client.OpenStream()
+						_, err = p.Client.OpenStream()
 					}
 				})
 			} else {
-				_, err = p.client.OpenStream()
+				_, err = p.Client.OpenStream()
 			}
 			require.NoError(t, err)
 		})
@@ -446,28 +447,28 @@ func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
 // OpenStream gives up after its timeout; what the peer makes of the stream later
 // disturbs nobody.
 func TestOpenStreamTimeout(t *testing.T) {
-	for _, network := range networks {
+	for _, network := range rig.Networks {
 		t.Run(network, func(t *testing.T) {
 			door := &slowDoor{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
 			so := server.NewEndOptions()
 			so.SetDelegate(door)
-			p := newPair(t, network, nil, so)
+			p := rig.NewPair(t, network, nil, so)
 			opt := options.OpenStream()
 			opt.SetTimeout(20 * time.Millisecond)
-			_, err := p.client.OpenStream(opt)
+			_, err := p.Client.OpenStream(opt)
 			assert.Equal(t, context.DeadlineExceeded, err)
-			await(t, forever, "ask", door.asked)
-			assert.Len(t, p.client.ListStreams(), 1)
+			rig.Await(t, rig.Forever, "ask", door.asked)
+			assert.Len(t, p.Client.ListStreams(), 1)
 			door.open <- struct{}{}
-			await(t, forever, "the acceptor is told of the end", door.offline)
+			rig.Await(t, rig.Forever, "the acceptor is told of the end", door.offline)
 
 			door.open <- struct{}{}
 			opt.SetTimeout(time.Hour)
-			s, err := p.client.OpenStream(opt)
+			s, err := p.Client.OpenStream(opt)
 			require.NoError(t, err)
-			await(t, forever, "ask", door.asked)
+			rig.Await(t, rig.Forever, "ask", door.asked)
 			require.NoError(t, s.Close())
-			await(t, forever, "close", door.offline)
+			rig.Await(t, rig.Forever, "close", door.offline)
 		})
 	}
 }

@@ -14,17 +14,18 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // publish publishes data and returns where the outcome will be.
 func publish(s geminio.Messager, msg geminio.Message, opts ...*options.PublishOptions) <-chan error {
-	return start(func() error { return s.Publish(context.Background(), msg, opts...) })
+	return rig.Start(func() error { return s.Publish(context.Background(), msg, opts...) })
 }
 
 // receive receives the next message.
 func receive(t *testing.T, s geminio.Messager) geminio.Message {
 	t.Helper()
-	m, err := s.Receive(deadline(t))
+	m, err := s.Receive(rig.Deadline(t))
 	require.NoError(t, err)
 	return m
 }
@@ -53,23 +54,23 @@ func TestPublish(t *testing.T) {
 		default:
 		}
 		require.NoError(t, m.Done())
-		require.NoError(t, await(t, forever, "Publish", done))
+		require.NoError(t, rig.Await(t, rig.Forever, "Publish", done))
 		require.Equal(t, geminio.ErrAnswered, m.Done())
 		require.Equal(t, geminio.ErrAnswered, m.Error(errors.New("too late")))
 
 		msg = from.NewMessage(nil, opt)
 		msg.SetTopic("second")
 		msg.SetCustom([]byte("changed"))
-		msg.SetTimeout(forever)
+		msg.SetTimeout(rig.Forever)
 		done = publish(from, msg)
 		m = receive(t, to)
 		require.Empty(t, m.Data())
 		require.Equal(t, "second", m.Topic())
 		require.Equal(t, "changed", string(m.Custom()))
-		require.Greater(t, m.Timeout(), forever/2)
+		require.Greater(t, m.Timeout(), rig.Forever/2)
 		text := "no such account: 世界"
 		require.NoError(t, m.Error(errors.New(text)))
-		err := await(t, forever, "Publish", done)
+		err := rig.Await(t, rig.Forever, "Publish", done)
 		require.EqualError(t, err, text)
 		var remote *geminio.RemoteError
 		require.ErrorAs(t, err, &remote)
@@ -77,7 +78,7 @@ func TestPublish(t *testing.T) {
 
 		done = publish(from, from.NewMessage(nil))
 		require.NoError(t, receive(t, to).Error(nil))
-		require.NoError(t, await(t, forever, "Publish", done), "Error(nil) is Done")
+		require.NoError(t, rig.Await(t, rig.Forever, "Publish", done), "Error(nil) is Done")
 	})
 }
 
@@ -88,7 +89,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 			opt := options.NewMessage()
 			opt.SetCnss(options.CnssAtMostOnce)
 			opt.SetTopic("topic")
-			within(t, time.Second, "Publish", func() {
+			rig.Within(t, time.Second, "Publish", func() {
 				require.NoError(t, from.Publish(context.Background(), from.NewMessage(data, opt)))
 			})
 			clear(data) // it is the publisher's again
@@ -101,7 +102,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 		}
 		p, err := from.PublishAsync(context.Background(), onceMessage(from, 5), nil)
 		require.NoError(t, err)
-		require.Same(t, p, await(t, forever, "the publish", p.Done))
+		require.Same(t, p, rig.Await(t, rig.Forever, "the publish", p.Done))
 		require.NoError(t, p.Error)
 		receive(t, to)
 	})
@@ -127,7 +128,7 @@ func TestPublishAsync(t *testing.T) {
 		}
 		seen := make(map[byte]bool)
 		for range 20 {
-			p := await(t, forever, "a publish", given)
+			p := rig.Await(t, rig.Forever, "a publish", given)
 			n := p.Message.Data()[0]
 			seen[n] = true
 			if n%2 == 0 {
@@ -143,7 +144,7 @@ func TestPublishAsync(t *testing.T) {
 		require.NoError(t, err)
 		m := receive(t, to)
 		cancel()
-		require.Equal(t, context.Canceled, await(t, time.Second, "the publish", p.Done).Error)
+		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the publish", p.Done).Error)
 		require.NoError(t, m.Done(), "nobody waits for it, but that is not the receiver's fault")
 	})
 }
@@ -153,7 +154,7 @@ func TestMessageOrder(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 		const messages = 600
 		sizes := []int{8, 100_000, 20, 5000, 1 << 20, 8, 8190, 8200, 70_000, 8}
-		sent := start(func() error {
+		sent := rig.Start(func() error {
 			outcomes := make(chan *geminio.Publish, messages)
 			asked := 0
 			for i := range messages {
@@ -181,13 +182,13 @@ func TestMessageOrder(t *testing.T) {
 			require.EqualValues(t, i, binary.BigEndian.Uint64(m.Data()))
 			require.NoError(t, m.Done())
 		}
-		require.NoError(t, await(t, forever, "all outcomes", sent))
+		require.NoError(t, rig.Await(t, rig.Forever, "all outcomes", sent))
 	})
 }
 
 func TestPublishTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, "pipe", nil, nil)
+		p := rig.NewPair(t, "pipe", nil, nil)
 		opt := options.Publish()
 		opt.SetTimeout(3 * time.Second)
 		for _, c := range []struct {
@@ -196,25 +197,25 @@ func TestPublishTimeout(t *testing.T) {
 			publish func() error
 		}{
 			{"of options", 3 * time.Second, func() error {
-				return p.client.Publish(context.Background(), p.client.NewMessage(nil), opt)
+				return p.Client.Publish(context.Background(), p.Client.NewMessage(nil), opt)
 			}},
 			{"of the message", 2 * time.Second, func() error {
-				m := p.client.NewMessage(nil)
+				m := p.Client.NewMessage(nil)
 				m.SetTimeout(2 * time.Second)
-				return p.client.Publish(context.Background(), m)
+				return p.Client.Publish(context.Background(), m)
 			}},
 			{"of both", 3 * time.Second, func() error {
-				m := p.client.NewMessage(nil)
+				m := p.Client.NewMessage(nil)
 				m.SetTimeout(2 * time.Second)
-				return p.client.Publish(context.Background(), m, nil, opt)
+				return p.Client.Publish(context.Background(), m, nil, opt)
 			}},
 			{"of the context", time.Second, func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				return p.client.Publish(ctx, p.client.NewMessage(nil), opt)
+				return p.Client.Publish(ctx, p.Client.NewMessage(nil), opt)
 			}},
 			{"of an asynchronous one", 3 * time.Second, func() error {
-				a, err := p.client.PublishAsync(context.Background(), p.client.NewMessage(nil), nil, opt)
+				a, err := p.Client.PublishAsync(context.Background(), p.Client.NewMessage(nil), nil, opt)
 				require.NoError(t, err)
 				return (<-a.Done).Error
 			}},
@@ -222,7 +223,7 @@ func TestPublishTimeout(t *testing.T) {
 			at := time.Now()
 			require.Equal(t, context.DeadlineExceeded, c.publish(), c.name)
 			require.Equal(t, c.want, time.Since(at), c.name)
-			require.NoError(t, receive(t, p.server).Done(), c.name)
+			require.NoError(t, receive(t, p.Server).Done(), c.name)
 		}
 	})
 }
@@ -230,9 +231,9 @@ func TestPublishTimeout(t *testing.T) {
 func TestReceiveContext(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 		ctx, cancel := context.WithCancel(t.Context())
-		done := start(func() error { _, err := to.Receive(ctx); return err })
+		done := rig.Start(func() error { _, err := to.Receive(ctx); return err })
 		cancel()
-		require.Equal(t, context.Canceled, await(t, time.Second, "Receive", done))
+		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "Receive", done))
 		require.NoError(t, from.Publish(t.Context(), onceMessage(from, 3)))
 		require.Len(t, receive(t, to).Data(), 3)
 	})
@@ -248,16 +249,16 @@ func TestSlowReceiver(t *testing.T) {
 			for range waiting + 1 {
 				require.Len(t, receive(t, to).Data(), size)
 			}
-			require.NoError(t, await(t, time.Second, "the publisher returns", done))
+			require.NoError(t, rig.Await(t, time.Second, "the publisher returns", done))
 		})
 	}
 }
 
 // TestReceiveAfterClose gets what had arrived, and then io.EOF.
 func TestReceiveAfterClose(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	for _, closeEnd := range []bool{false, true} {
-		a, b := openStream(t, p.client, p.server)
+		a, b := rig.OpenStream(t, p.Client, p.Server)
 		sizes := []int{10, 50_000, 10, 9000}
 		for _, n := range sizes {
 			require.NoError(t, a.Publish(t.Context(), onceMessage(a, n)))
@@ -265,11 +266,11 @@ func TestReceiveAfterClose(t *testing.T) {
 		unanswered, err := a.PublishAsync(t.Context(), a.NewMessage(nil), nil)
 		require.NoError(t, err)
 		if closeEnd {
-			require.NoError(t, p.client.Close())
+			require.NoError(t, p.Client.Close())
 		} else {
 			require.NoError(t, a.Close())
 		}
-		outcome := await(t, time.Second, "the outcome", unanswered.Done).Error
+		outcome := rig.Await(t, time.Second, "the outcome", unanswered.Done).Error
 		_, err = io.ReadAll(b) // until the end has come
 		require.NoError(t, err)
 		for _, n := range sizes {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/nettest"
+
+	"github.com/singchia/geminio/test/rig"
 )
 
 // Streams and Ends are connections like any other: they pass the suite that
@@ -14,32 +16,32 @@ func TestNetConn(t *testing.T) {
 	for _, network := range []string{"tcp", "pipe"} {
 		for _, c := range []struct {
 			name string
-			pipe func(*pair) (a, b net.Conn, err error)
+			pipe func(*rig.Pair) (a, b net.Conn, err error)
 		}{
-			{"stream opened by the client", func(p *pair) (net.Conn, net.Conn, error) {
-				return conns(streamPair(p.client, p.server))
+			{"stream opened by the client", func(p *rig.Pair) (net.Conn, net.Conn, error) {
+				return conns(rig.StreamPair(p.Client, p.Server))
 			}},
-			{"stream opened by the server", func(p *pair) (net.Conn, net.Conn, error) {
-				return conns(streamPair(p.server, p.client))
+			{"stream opened by the server", func(p *rig.Pair) (net.Conn, net.Conn, error) {
+				return conns(rig.StreamPair(p.Server, p.Client))
 			}},
-			{"Ends", func(p *pair) (net.Conn, net.Conn, error) { return p.client, p.server, nil }},
+			{"Ends", func(p *rig.Pair) (net.Conn, net.Conn, error) { return p.Client, p.Server, nil }},
 		} {
 			t.Run(network+"/"+c.name, func(t *testing.T) {
 				nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
-					cc, sc, err := rawPair(network)
+					cc, sc, err := rig.RawPair(network)
 					if err != nil {
 						return nil, nil, nil, err
 					}
-					p, err := joinPair(cc, sc, nil, nil)
+					p, err := rig.JoinPair(cc, sc, nil, nil)
 					if err != nil {
 						return nil, nil, nil, err
 					}
 					a, b, err = c.pipe(p)
 					if err != nil {
-						p.close()
+						p.Close()
 						return nil, nil, nil, err
 					}
-					return a, b, p.close, nil
+					return a, b, p.Close, nil
 				})
 			})
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/rig"
 )
 
 // proxy passes TCP connections on to a server, and can break them at any byte.
@@ -94,7 +96,7 @@ func (p *proxy) cut(r *rand.Rand) {
 // the one before has been followed by a new connection.
 func (p *proxy) cutAtRandom(t testing.TB, r *rand.Rand, n int, pause time.Duration, online <-chan struct{}) {
 	for range n {
-		await(t, forever, "reconnect", online)
+		rig.Await(t, rig.Forever, "reconnect", online)
 		if d := time.Duration(r.Int64N(int64(pause))); d > pause/8 { // sometimes at once
 			time.Sleep(d) // not a hope: the moment is what is random
 		}

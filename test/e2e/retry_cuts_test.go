@@ -23,6 +23,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // cuts is how many times TestThousandCuts breaks the connection.
@@ -57,7 +58,7 @@ func TestThousandCuts(t *testing.T) {
 	opt := client.NewEndOptions()
 	opt.SetDelegate(c)
 	opt.SetWaitRemoteRPCs("once", "again", "methods")
-	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: echo}, &geminio.MethodRPC{Method: "hijacked", RPC: echo})
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: rig.Echo}, &geminio.MethodRPC{Method: "hijacked", RPC: rig.Echo})
 	end, err := client.NewRetryEndWithDialer(p.dial, quick(), opt)
 	require.NoError(t, err)
 	defer end.Close()
@@ -73,12 +74,12 @@ func TestThousandCuts(t *testing.T) {
 		wg.Go(func() { work(uint64(i)) })
 	}
 	p.cutAtRandom(t, r, cuts, 8*time.Millisecond, online)
-	await(t, forever, "the last reconnect", online)
+	rig.Await(t, rig.Forever, "the last reconnect", online)
 	close(c.stop)
-	within(t, forever, "end of all work", wg.Wait)
+	rig.Within(t, rig.Forever, "end of all work", wg.Wait)
 
 	// What was sent at most once before this has been handed out before it.
-	require.NoError(t, end.Publish(deadline(t), end.NewMessage(number(1<<40))))
+	require.NoError(t, end.Publish(rig.Deadline(t), end.NewMessage(number(1<<40))))
 	stats := c.end.Stats()
 	assert.Zero(t, stats.Waiting)
 	assert.Zero(t, stats.WaitingBytes)
@@ -289,7 +290,7 @@ func (c *cutClient) callAsync(worker uint64) {
 	done := make(chan *geminio.Call, inFlight)
 	free := inFlight
 	take := func() {
-		call := await(c.t, forever, "call", done)
+		call := rig.Await(c.t, rig.Forever, "call", done)
 		free++
 		c.called(binary.BigEndian.Uint64(call.Request.Data()), call.Response, call.Error)
 	}
@@ -319,7 +320,7 @@ func (c *cutClient) publishAsync(worker uint64) {
 	done := make(chan *geminio.Publish, inFlight)
 	free := inFlight
 	take := func() {
-		p := await(c.t, forever, "publish", done)
+		p := rig.Await(c.t, rig.Forever, "publish", done)
 		free++
 		if assert.NoError(c.t, p.Error) {
 			c.acked.add(binary.BigEndian.Uint64(p.Message.Data()))
@@ -350,7 +351,7 @@ func (c *cutClient) publishAtMostOnce(worker uint64) {
 
 func (c *cutClient) register(worker uint64) {
 	c.each(worker, func(id uint64) {
-		if assert.NoError(c.t, c.end.Register(context.Background(), fmt.Sprintf("m%d", id%8), echo)) {
+		if assert.NoError(c.t, c.end.Register(context.Background(), fmt.Sprintf("m%d", id%8), rig.Echo)) {
 			c.registered.Add(1)
 		}
 		time.Sleep(time.Millisecond)
@@ -365,7 +366,7 @@ func (c *cutClient) stream(worker uint64) {
 			return
 		}
 		defer stream.Close()
-		data := bytesOf(100<<10, id)
+		data := rig.BytesOf(100<<10, id)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := stream.Write(data); err != nil {

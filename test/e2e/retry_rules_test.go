@@ -21,13 +21,14 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // answering is a house that registers echo and answers all messages.
 func answering(t testing.TB, opts ...*server.EndOptions) *house {
 	return newHouse(t, func(end geminio.End) {
-		end.Register(context.Background(), "echo", echo)
-		answerAll(end)
+		end.Register(context.Background(), "echo", rig.Echo)
+		rig.AnswerAll(end)
 	}, opts...)
 }
 
@@ -35,7 +36,7 @@ func answering(t testing.TB, opts ...*server.EndOptions) *house {
 func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Waiting != n; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > forever {
+		if time.Since(begin) > rig.Forever {
 			t.Fatalf("%d operations wait, not %d", end.Stats().Waiting, n)
 		}
 	}
@@ -45,7 +46,7 @@ func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
 func offlineNow(t testing.TB, end *client.RetryEnd) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Connected; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > forever {
+		if time.Since(begin) > rig.Forever {
 			t.Fatal("still connected")
 		}
 	}
@@ -80,7 +81,7 @@ var operations = []struct {
 		}
 		return (<-p.Done).Error
 	}},
-	{"Register", func(ctx context.Context, end *client.RetryEnd) error { return end.Register(ctx, "m", echo) }},
+	{"Register", func(ctx context.Context, end *client.RetryEnd) error { return end.Register(ctx, "m", rig.Echo) }},
 	{"OpenStream", func(ctx context.Context, end *client.RetryEnd) error {
 		opt := options.OpenStream()
 		if at, ok := ctx.Deadline(); ok {
@@ -108,19 +109,19 @@ func TestRetryOperationsWait(t *testing.T) {
 			waitingFor(t, end, 0)
 
 			// ... and until there is a connection,
-			done := start(func() error { return op.do(context.Background(), end) })
+			done := rig.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
 			h.line.open()
-			assert.NoError(t, await(t, forever, op.name, done))
+			assert.NoError(t, rig.Await(t, rig.Forever, op.name, done))
 			waitingFor(t, end, 0)
 
 			// ... or the end.
 			h.line.cut(true)
 			offlineNow(t, end)
-			done = start(func() error { return op.do(context.Background(), end) })
+			done = rig.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
 			require.NoError(t, end.Close())
-			err := await(t, forever, op.name, done)
+			err := rig.Await(t, rig.Forever, op.name, done)
 			assert.ErrorIs(t, err, geminio.ErrNotExecuted)
 			assert.ErrorIs(t, err, io.EOF)
 			assert.Equal(t, io.EOF, op.do(context.Background(), end))
@@ -144,7 +145,7 @@ func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
 	assert.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage(nil), publish))
 	c, err := end.CallAsync(context.Background(), "echo", end.NewRequest(nil), nil, call)
 	require.NoError(t, err)
-	assert.Equal(t, context.DeadlineExceeded, await(t, forever, "call", c.Done).Error)
+	assert.Equal(t, context.DeadlineExceeded, rig.Await(t, rig.Forever, "call", c.Done).Error)
 }
 
 func TestRetryWaitingIsBounded(t *testing.T) {
@@ -159,7 +160,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 			offlineNow(t, end)
 			var all []<-chan error
 			for range 3 {
-				all = append(all, start(func() error { return op.do(context.Background(), end) }))
+				all = append(all, rig.Start(func() error { return op.do(context.Background(), end) }))
 			}
 			waitingFor(t, end, 3)
 			err := op.do(context.Background(), end)
@@ -170,7 +171,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 			assert.EqualValues(t, 3, limit.Limit)
 			h.line.open()
 			for _, done := range all {
-				assert.NoError(t, await(t, forever, op.name, done))
+				assert.NoError(t, rig.Await(t, rig.Forever, op.name, done))
 			}
 		})
 	}
@@ -181,14 +182,14 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 		end := newRetry(t, h, opt)
 		h.line.cut(true)
 		offlineNow(t, end)
-		done := start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
+		done := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
 		waitingFor(t, end, 1)
 		assert.Equal(t, 600, end.Stats().WaitingBytes)
 		err := end.Publish(context.Background(), end.NewMessage(make([]byte, 401)))
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.ErrorContains(t, err, "1001 exceeds 1000")
 		h.line.open()
-		assert.NoError(t, await(t, forever, "publish", done))
+		assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
 	})
 }
 
@@ -219,7 +220,7 @@ func TestRetryOrderOfMessages(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for range messages {
-		require.NoError(t, await(t, forever, "publish", done).Error)
+		require.NoError(t, rig.Await(t, rig.Forever, "publish", done).Error)
 	}
 	require.Len(t, got, messages)
 	// Two Receive loops may run for a moment, that of the lost connection and that of
@@ -269,25 +270,25 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 	}
 	for _, call := range []func(...*options.CallOptions) func() error{do, doAsync} {
 		before := calls.Load()
-		done := start(call())
-		await(t, forever, "handler", entered)
+		done := rig.Start(call())
+		rig.Await(t, rig.Forever, "handler", entered)
 		h.line.cut(false)
-		err := await(t, forever, "call", done)
+		err := rig.Await(t, rig.Forever, "call", done)
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 		assert.NotErrorIs(t, err, geminio.ErrNotExecuted)
 		assert.Equal(t, before+1, calls.Load())
 
 		opt := options.Call()
 		opt.SetIdempotent(true)
-		done = start(call(opt))
-		await(t, forever, "handler", entered)
+		done = rig.Start(call(opt))
+		rig.Await(t, rig.Forever, "handler", entered)
 		h.line.cut(false)
-		await(t, forever, "handler of the repeated call", entered)
+		rig.Await(t, rig.Forever, "handler of the repeated call", entered)
 		assert.Equal(t, before+3, calls.Load())
 		leave <- struct{}{} // one of the two that belong to dead connections,
 		leave <- struct{}{}
 		leave <- struct{}{} // and the one that is waited for
-		assert.NoError(t, await(t, forever, "call", done))
+		assert.NoError(t, rig.Await(t, rig.Forever, "call", done))
 	}
 }
 
@@ -306,19 +307,19 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	})
 	end := newRetry(t, h)
 	publish := func(text string) <-chan error {
-		return start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
+		return rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
 	}
 	for _, answer := range []error{nil, errors.New("no good")} {
 		// Answered when the connection was gone already.
 		done := publish("first")
-		m := await(t, forever, "message", messages)
+		m := rig.Await(t, rig.Forever, "message", messages)
 		h.line.cut(true)
 		offlineNow(t, end)
 		require.Equal(t, "first", string(m.Data()))
 		require.NoError(t, m.Error(answer))
 		assert.Equal(t, geminio.ErrAnswered, m.Done())
 		h.line.open()
-		err := await(t, forever, "publish", done)
+		err := rig.Await(t, rig.Forever, "publish", done)
 		if answer == nil {
 			assert.NoError(t, err)
 		} else {
@@ -327,18 +328,18 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 
 		// Answered when it had been sent again.
 		done = publish("second")
-		m = await(t, forever, "message", messages)
+		m = rig.Await(t, rig.Forever, "message", messages)
 		h.line.cut(true)
 		offlineNow(t, end)
 		h.line.open()
 		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // behind the copy
-		behind := await(t, forever, "message", messages)
+		behind := rig.Await(t, rig.Forever, "message", messages)
 		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "%q was handed out twice", behind.Data())
 		other := publish("third")
-		m3 := await(t, forever, "message", messages)
+		m3 := rig.Await(t, rig.Forever, "message", messages)
 		require.Equal(t, "third", string(m3.Data()))
 		require.NoError(t, m.Error(answer))
-		if err := await(t, forever, "publish", done); answer != nil {
+		if err := rig.Await(t, rig.Forever, "publish", done); answer != nil {
 			assert.EqualError(t, err, answer.Error())
 		}
 		select {
@@ -347,7 +348,7 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		default:
 		}
 		require.NoError(t, m3.Done())
-		assert.NoError(t, await(t, forever, "publish", other))
+		assert.NoError(t, rig.Await(t, rig.Forever, "publish", other))
 	}
 	assert.Empty(t, messages)
 }
@@ -404,10 +405,10 @@ func TestSameIdentityReplaces(t *testing.T) {
 	require.NoError(t, err)
 	defer two.Close()
 	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
-	_, err = one.Receive(deadline(t))
+	_, err = one.Receive(rig.Deadline(t))
 	assert.Equal(t, io.EOF, err)
 	assert.ErrorIs(t, one.(interface{ Cause() error }).Cause(), geminio.ErrReplaced)
-	require.NoError(t, two.Register(deadline(t), "m", echo), "the new one works")
+	require.NoError(t, two.Register(rig.Deadline(t), "m", rig.Echo), "the new one works")
 	n.mu.Lock()
 	assert.NotNil(t, n.online[77])
 	n.mu.Unlock()
@@ -429,7 +430,7 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	require.NoError(t, err)
 	defer one.Close()
 	stalled.stall.Store(true)
-	within(t, forever, "replace", func() {
+	rig.Within(t, rig.Forever, "replace", func() {
 		two, err := client.NewEnd("tcp", h.line.address, copt)
 		if assert.NoError(t, err) {
 			two.Close()
@@ -463,13 +464,13 @@ func TestSameIdentityIsRefused(t *testing.T) {
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	assert.ErrorContains(t, err, "in use by another connection")
-	require.NoError(t, one.Register(deadline(t), "m", echo), "the old one goes on")
+	require.NoError(t, one.Register(rig.Deadline(t), "m", rig.Echo), "the old one goes on")
 
 	// One that reconnects gets it when the other has gone.
 	told := make(chan error, 100)
-	copt.SetRetryFirst(deadline(t))
+	copt.SetRetryFirst(rig.Deadline(t))
 	copt.SetRetryFailedFunc(func(err error) { told <- err })
-	done := start(func() error {
+	done := rig.Start(func() error {
 		end, err := client.NewRetryEndWithDialer(h.line.dial, quick(), copt)
 		if err == nil {
 			assert.EqualValues(t, 77, end.ClientID())
@@ -477,9 +478,9 @@ func TestSameIdentityIsRefused(t *testing.T) {
 		}
 		return err
 	})
-	assert.ErrorAs(t, await(t, forever, "refusal", told), &refused)
+	assert.ErrorAs(t, rig.Await(t, rig.Forever, "refusal", told), &refused)
 	require.NoError(t, one.Close())
-	assert.NoError(t, await(t, forever, "connect", done))
+	assert.NoError(t, rig.Await(t, rig.Forever, "connect", done))
 }
 
 func TestSameIdentityIsAllowed(t *testing.T) {
@@ -498,7 +499,7 @@ func TestSameIdentityIsAllowed(t *testing.T) {
 				end, err := client.NewEnd("tcp", h.line.address, copt)
 				require.NoError(t, err)
 				defer end.Close()
-				defer func() { assert.NoError(t, end.Register(context.Background(), "m", echo), "all go on") }()
+				defer func() { assert.NoError(t, end.Register(context.Background(), "m", rig.Echo), "all go on") }()
 			}
 		})
 	}
@@ -516,12 +517,12 @@ func TestReplacedIsTold(t *testing.T) {
 	other := client.NewEndOptions()
 	other.SetClientID(5)
 	two := newRetry(t, h, other)
-	assert.ErrorIs(t, await(t, forever, "cause", told), geminio.ErrReplaced)
-	await(t, forever, "end", one.Done())
+	assert.ErrorIs(t, rig.Await(t, rig.Forever, "cause", told), geminio.ErrReplaced)
+	rig.Await(t, rig.Forever, "end", one.Done())
 	assert.ErrorIs(t, one.Cause(), geminio.ErrReplaced)
 	_, err := one.Call(context.Background(), "m", one.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
-	require.NoError(t, two.Register(deadline(t), "m", echo))
+	require.NoError(t, two.Register(rig.Deadline(t), "m", rig.Echo))
 }
 
 // bouncer refuses clients as long as it is told to.
@@ -555,26 +556,26 @@ func TestRetryAfterRefusal(t *testing.T) {
 	h.line.cut(false)
 	for range 3 {
 		var refused *geminio.RefusedError
-		require.ErrorAs(t, await(t, forever, "refusal", told), &refused)
+		require.ErrorAs(t, rig.Await(t, rig.Forever, "refusal", told), &refused)
 		assert.Equal(t, "no room", refused.Text)
 		assert.Equal(t, time.Millisecond, refused.RetryAfter)
 		assert.ErrorIs(t, refused, geminio.ErrTooMany)
 	}
 	b.refuse.Store(false)
-	require.NoError(t, end.Register(deadline(t), "m", echo))
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
 
 	stopping := client.NewEndOptions()
 	stopping.SetStopOnRefusal()
 	end = newRetry(t, h, stopping)
-	done := start(func() error { h.line.cut(true); return nil })
+	done := rig.Start(func() error { h.line.cut(true); return nil })
 	<-done
-	waits := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	waits := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	b.refuse.Store(true)
 	h.line.open()
-	err := await(t, forever, "publish", waits)
+	err := rig.Await(t, rig.Forever, "publish", waits)
 	assert.ErrorIs(t, err, geminio.ErrTooMany, "the cause is the refusal")
-	await(t, forever, "end", end.Done())
+	rig.Await(t, rig.Forever, "end", end.Done())
 	var refused *geminio.RefusedError
 	assert.ErrorAs(t, end.Cause(), &refused)
 	assert.Equal(t, io.EOF, end.Publish(context.Background(), end.NewMessage(nil)))
@@ -593,7 +594,7 @@ func TestRetryFirst(t *testing.T) {
 		}
 		return err
 	}
-	done := start(connect)
+	done := rig.Start(connect)
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		h.line.mu.Lock()
 		dials := h.line.dials
@@ -601,15 +602,15 @@ func TestRetryFirst(t *testing.T) {
 		if dials > 3 {
 			break
 		}
-		require.Less(t, time.Since(begin), forever)
+		require.Less(t, time.Since(begin), rig.Forever)
 	}
 	h.line.open()
-	assert.NoError(t, await(t, forever, "connect", done))
+	assert.NoError(t, rig.Await(t, rig.Forever, "connect", done))
 
 	h.line.cut(true)
-	done = start(connect)
+	done = rig.Start(connect)
 	cancel()
-	err := await(t, forever, "connect", done)
+	err := rig.Await(t, rig.Forever, "connect", done)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -619,7 +620,7 @@ func TestRetryRawBytes(t *testing.T) {
 	ends := make(chan geminio.End, 10)
 	h := newHouse(t, func(end geminio.End) { ends <- end })
 	end := newRetry(t, h)
-	peer := await(t, forever, "accept", ends)
+	peer := rig.Await(t, rig.Forever, "accept", ends)
 	buf := make([]byte, 10)
 
 	_, err := io.WriteString(end, "over one")
@@ -629,9 +630,9 @@ func TestRetryRawBytes(t *testing.T) {
 	assert.Equal(t, "over one", string(buf[:n]))
 
 	h.line.cut(false)
-	peer = await(t, forever, "accept", ends)
+	peer = rig.Await(t, rig.Forever, "accept", ends)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), forever)
+		require.Less(t, time.Since(begin), rig.Forever)
 	}
 	_, err = io.WriteString(end, "lost")
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
@@ -653,17 +654,17 @@ func TestRetryRawBytes(t *testing.T) {
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.NoError(t, end.SetReadDeadline(time.Time{}))
-	read := start(func() error { _, err := end.Read(buf); return err })
+	read := rig.Start(func() error { _, err := end.Read(buf); return err })
 	h.line.open()
-	peer = await(t, forever, "accept", ends)
+	peer = rig.Await(t, rig.Forever, "accept", ends)
 	_, err = io.WriteString(peer, "x")
 	require.NoError(t, err)
-	assert.NoError(t, await(t, forever, "read", read))
+	assert.NoError(t, rig.Await(t, rig.Forever, "read", read))
 
 	// The deadline is that of all connections.
 	require.NoError(t, end.SetReadDeadline(time.Now().Add(-time.Second)))
 	h.line.cut(false)
-	await(t, forever, "accept", ends)
+	rig.Await(t, rig.Forever, "accept", ends)
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
@@ -672,19 +673,19 @@ func TestRetryRawBytes(t *testing.T) {
 func TestRetryReceivesWhatHadCome(t *testing.T) {
 	h := newHouse(t, nil)
 	end := newRetry(t, h)
-	require.NoError(t, end.Register(deadline(t), "ready", echo))
+	require.NoError(t, end.Register(rig.Deadline(t), "ready", rig.Echo))
 	peer := h.last()
 	for i := range 3 {
 		require.NoError(t, peer.Publish(context.Background(), onceMessage(peer, i)))
 	}
-	_, err := peer.Call(deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
+	_, err := peer.Call(rig.Deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
 	require.NoError(t, err)
 	h.line.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), forever)
+		require.Less(t, time.Since(begin), rig.Forever)
 	}
 	for i := range 3 {
-		m, err := end.Receive(deadline(t))
+		m, err := end.Receive(rig.Deadline(t))
 		require.NoError(t, err)
 		assert.Len(t, m.Data(), i)
 	}
@@ -702,12 +703,12 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	}})
 	h := newHouse(t, nil, sopt)
 	end := newRetry(t, h)
-	slow := start(func() error {
+	slow := rig.Start(func() error {
 		_, err := end.Call(context.Background(), "slow", end.NewRequest(nil))
 		return err
 	})
-	await(t, forever, "handler", entered)
-	down := start(func() error { return h.l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()) })
+	rig.Await(t, rig.Forever, "handler", entered)
+	down := rig.Start(func() error { return h.l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()) })
 	offlineNow(t, end)
 
 	// What is new waits for the next server.
@@ -715,13 +716,13 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	h.line.mu.Lock()
 	h.line.address = next.line.address
 	h.line.mu.Unlock()
-	published := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	published := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	close(leave)
-	assert.NoError(t, await(t, forever, "the call under way", slow))
-	assert.NoError(t, await(t, forever, "shutdown", down))
+	assert.NoError(t, rig.Await(t, rig.Forever, "the call under way", slow))
+	assert.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
 	begin := time.Now()
-	assert.NoError(t, await(t, forever, "publish", published))
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", published))
 	assert.GreaterOrEqual(t, time.Since(begin), after*9/10)
 }
 
@@ -731,25 +732,25 @@ func TestRetryShutdown(t *testing.T) {
 	end := newRetry(t, h)
 	h.line.cut(true)
 	offlineNow(t, end)
-	published := start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	published := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	two := newRetry(t, answering(t))
 	two.Shutdown(context.Background())
-	await(t, forever, "end", two.Done())
+	rig.Await(t, rig.Forever, "end", two.Done())
 
-	down := start(func() error { return end.Shutdown(context.Background()) })
+	down := rig.Start(func() error { return end.Shutdown(context.Background()) })
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		err := end.Publish(ctx, end.NewMessage(nil))
 		if errors.Is(err, geminio.ErrGoingAway) {
 			break
 		}
-		require.Less(t, time.Since(begin), forever)
+		require.Less(t, time.Since(begin), rig.Forever)
 	}
 	h.line.open()
-	assert.NoError(t, await(t, forever, "publish", published))
-	assert.NoError(t, await(t, forever, "shutdown", down))
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", published))
+	assert.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
 	assert.Equal(t, io.EOF, end.Cause())
 }
 
@@ -766,16 +767,16 @@ func TestRetryMismatch(t *testing.T) {
 	old := end.NewMessage([]byte("old"))
 	h.line.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), forever)
+		require.Less(t, time.Since(begin), rig.Forever)
 	}
 	assert.NotEqual(t, first, end.ClientID())
-	assert.NoError(t, end.Publish(deadline(t), old))
+	assert.NoError(t, end.Publish(rig.Deadline(t), old))
 	m := end.NewMessage(nil)
 	m.SetClientID(12345)
-	assert.Equal(t, geminio.ErrMismatchClientID, end.Publish(deadline(t), m))
+	assert.Equal(t, geminio.ErrMismatchClientID, end.Publish(rig.Deadline(t), m))
 	m = end.NewMessage(nil)
 	m.SetStreamID(7)
-	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(deadline(t), m))
+	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(rig.Deadline(t), m))
 }
 
 // renamer gives every connection an id of its own.
@@ -798,7 +799,7 @@ func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
 	require.NoError(t, err)
 	for range 3 {
 		h.line.cut(false)
-		assert.NoError(t, await(t, forever, "open the stream again", r.reopened))
+		assert.NoError(t, rig.Await(t, rig.Forever, "open the stream again", r.reopened))
 	}
 }
 

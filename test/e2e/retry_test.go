@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // line is a way to a server that can be cut and closed: cut breaks the connections
@@ -167,7 +168,7 @@ func (d *diary) EndReOnline(delegate.ClientDescriber)     { d.note("again") }
 // wait waits until there are n notes, and returns them.
 func (d *diary) wait(t testing.TB, n int) []string {
 	t.Helper()
-	timer := time.NewTimer(forever)
+	timer := time.NewTimer(rig.Forever)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
@@ -193,7 +194,7 @@ func TestRetryFirstErrorIsReturned(t *testing.T) {
 func TestRetryGoesOn(t *testing.T) {
 	received := make(chan string, 10)
 	h := newHouse(t, func(end geminio.End) {
-		end.Register(context.Background(), "echo", echo)
+		end.Register(context.Background(), "echo", rig.Echo)
 		for {
 			m, err := end.Receive(context.Background())
 			if err != nil {
@@ -207,10 +208,10 @@ func TestRetryGoesOn(t *testing.T) {
 	opt := client.NewEndOptions()
 	opt.SetDelegate(d)
 	opt.SetWaitRemoteRPCs("echo")
-	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "first", RPC: echo})
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "first", RPC: rig.Echo})
 	end := newRetry(t, h, opt)
-	ctx := deadline(t)
-	require.NoError(t, end.Register(ctx, "later", echo))
+	ctx := rig.Deadline(t)
+	require.NoError(t, end.Register(ctx, "later", rig.Echo))
 	require.NoError(t, end.Hijack(echoHijack, hijackMatching("^any")))
 	id := end.ClientID()
 	req, msg := end.NewRequest([]byte("before")), end.NewMessage([]byte("before"))
@@ -233,7 +234,7 @@ func TestRetryGoesOn(t *testing.T) {
 		}
 
 		require.NoError(t, end.Publish(ctx, end.NewMessage([]byte("message"))))
-		assert.Equal(t, "message", await(t, forever, "receive", received))
+		assert.Equal(t, "message", rig.Await(t, rig.Forever, "receive", received))
 
 		s, err := end.OpenStream()
 		require.NoError(t, err)
@@ -254,13 +255,13 @@ func TestRetryGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "before", string(resp.Data()))
 	require.NoError(t, end.Publish(ctx, msg))
-	assert.Equal(t, "before", await(t, forever, "receive", received))
+	assert.Equal(t, "before", rig.Await(t, rig.Forever, "receive", received))
 
 	require.NoError(t, end.Close())
 	_, err = end.Call(ctx, "echo", end.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
 	assert.Equal(t, io.EOF, end.Publish(ctx, end.NewMessage(nil)))
-	assert.Equal(t, io.EOF, end.Register(ctx, "m", echo))
+	assert.Equal(t, io.EOF, end.Register(ctx, "m", rig.Echo))
 	_, err = end.OpenStream()
 	assert.Equal(t, io.EOF, err)
 	_, err = end.Receive(ctx)

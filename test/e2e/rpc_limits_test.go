@@ -13,26 +13,27 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 func TestMethodsOfStreamsAreTheirOwn(t *testing.T) {
 	so := server.NewEndOptions()
-	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: echo}, nil)
-	p := newPair(t, "tcp", nil, so)
-	a, b := openStream(t, p.client, p.server)
-	mustRegister(t, b, "stream's", echo)
-	mustRegister(t, p.server, "end's", echo)
+	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: rig.Echo}, nil)
+	p := rig.NewPair(t, "tcp", nil, so)
+	a, b := rig.OpenStream(t, p.Client, p.Server)
+	mustRegister(t, b, "stream's", rig.Echo)
+	mustRegister(t, p.Server, "end's", rig.Echo)
 	mustCall(t, a, "stream's", "")
-	mustCall(t, p.client, "end's", "")
-	mustCall(t, p.client, "local", "")
+	mustCall(t, p.Client, "end's", "")
+	mustCall(t, p.Client, "local", "")
 	for _, c := range []struct {
 		s      geminio.Stream
 		method string
-	}{{a, "end's"}, {a, "local"}, {p.client, "stream's"}} {
+	}{{a, "end's"}, {a, "local"}, {p.Client, "stream's"}} {
 		_, err := call(t, c.s, c.method, "")
 		require.EqualError(t, err, "no such rpc: "+c.method)
 	}
-	require.NoError(t, p.server.Hijack(func(_ context.Context, _ string, _ geminio.Request, resp geminio.Response) {
+	require.NoError(t, p.Server.Hijack(func(_ context.Context, _ string, _ geminio.Request, resp geminio.Response) {
 		resp.SetData([]byte("hijacked"))
 	}))
 	require.Equal(t, "x", mustCall(t, a, "stream's", "x"))
@@ -42,26 +43,26 @@ func TestRemoteRPCCheckAndWait(t *testing.T) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetRemoteRPCCheck()
 	co.SetWaitRemoteRPCs("one", "two")
-	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "one", RPC: echo}, &geminio.MethodRPC{Method: "two", RPC: echo})
-	p := newPair(t, "tcp", co, so)
-	mustCall(t, p.client, "one", "")
-	mustCall(t, p.client, "two", "")
-	_, err := call(t, p.client, "three", "")
+	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "one", RPC: rig.Echo}, &geminio.MethodRPC{Method: "two", RPC: rig.Echo})
+	p := rig.NewPair(t, "tcp", co, so)
+	mustCall(t, p.Client, "one", "")
+	mustCall(t, p.Client, "two", "")
+	_, err := call(t, p.Client, "three", "")
 	require.Equal(t, geminio.ErrRemoteRPCUnregistered, err)
 	require.EqualError(t, err, "remote rpc unregistered")
-	mustRegister(t, p.server, "three", echo)
-	mustCall(t, p.client, "three", "")
+	mustRegister(t, p.Server, "three", rig.Echo)
+	mustCall(t, p.Client, "three", "")
 
-	a, b := openStream(t, p.client, p.server)
+	a, b := rig.OpenStream(t, p.Client, p.Server)
 	_, err = call(t, a, "one", "")
 	require.Equal(t, geminio.ErrRemoteRPCUnregistered, err)
-	mustRegister(t, b, "one", echo)
+	mustRegister(t, b, "one", rig.Echo)
 	mustCall(t, a, "one", "")
 }
 
 func TestMismatch(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		mustRegister(t, callee, "echo", echo)
+		mustRegister(t, callee, "echo", rig.Echo)
 		req := caller.NewRequest(nil)
 		req.SetClientID(caller.ClientID() + 1)
 		_, err := caller.Call(t.Context(), "echo", req)
@@ -73,19 +74,19 @@ func TestMismatch(t *testing.T) {
 		_, err = caller.Call(t.Context(), "echo", req)
 		require.EqualError(t, err, "mismatch streamID")
 		req.SetStreamID(caller.StreamID())
-		_, err = caller.Call(deadline(t), "echo", req)
+		_, err = caller.Call(rig.Deadline(t), "echo", req)
 		require.NoError(t, err)
 	})
 }
 
 func TestSizes(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		mustRegister(t, callee, "echo", echo)
+		mustRegister(t, callee, "echo", rig.Echo)
 		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, 1 << 20, 5 << 20} {
 			data := large()[n%7:][:n]
 			req := caller.NewRequest(data)
 			req.SetCustom(large()[:n/50])
-			resp, err := caller.Call(deadline(t), "echo", req)
+			resp, err := caller.Call(rig.Deadline(t), "echo", req)
 			require.NoError(t, err, n)
 			require.True(t, bytes.Equal(data, resp.Data()), n)
 			require.True(t, bytes.Equal(req.Custom(), resp.Custom()), n)
@@ -97,14 +98,14 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 	const limit = 100_000
 	so := server.NewEndOptions()
 	so.SetMaxMessageSize(limit)
-	p := newPair(t, "tcp", nil, so)
-	mustRegister(t, p.server, "echo", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+	p := rig.NewPair(t, "tcp", nil, so)
+	mustRegister(t, p.Server, "echo", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 		if len(req.Data()) > limit+1000 {
 			t.Error("it was sent all the same")
 		}
-		echo(ctx, req, resp)
+		rig.Echo(ctx, req, resp)
 	})
-	resp, err := p.client.Call(deadline(t), "echo", p.client.NewRequest(large()[:limit-1000]))
+	resp, err := p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:limit-1000]))
 	require.NoError(t, err)
 	require.Len(t, resp.Data(), limit-1000)
 
@@ -116,31 +117,31 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 		require.NotZero(t, limited.Value)
 		require.NotZero(t, limited.Limit)
 	}
-	_, err = p.client.Call(deadline(t), "echo", p.client.NewRequest(large()[:2*limit]))
+	_, err = p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]))
 	check(err)
-	_, err = p.client.CallAsync(deadline(t), "echo", p.client.NewRequest(large()[:2*limit]), nil)
+	_, err = p.Client.CallAsync(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]), nil)
 	check(err)
-	req := p.client.NewRequest(nil)
+	req := p.Client.NewRequest(nil)
 	req.SetCustom(large()[:2*limit])
-	_, err = p.client.Call(deadline(t), "echo", req)
+	_, err = p.Client.Call(rig.Deadline(t), "echo", req)
 	check(err)
-	check(p.client.Publish(deadline(t), p.client.NewMessage(large()[:2*limit])))
-	check(p.client.Publish(deadline(t), onceMessage(p.client, 2*limit)))
+	check(p.Client.Publish(rig.Deadline(t), p.Client.NewMessage(large()[:2*limit])))
+	check(p.Client.Publish(rig.Deadline(t), onceMessage(p.Client, 2*limit)))
 
 	// A response that is too large for the caller is an error to the caller.
-	mustRegister(t, p.client, "much", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+	mustRegister(t, p.Client, "much", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
 		resp.SetData(large()[:2*limit])
 	})
-	_, err = call(t, p.server, "much", "")
+	_, err = call(t, p.Server, "much", "")
 	require.ErrorIs(t, err, geminio.ErrTooLarge)
 
-	require.Equal(t, "lives on", mustCall(t, p.client, "echo", "lives on"))
+	require.Equal(t, "lives on", mustCall(t, p.Client, "echo", "lives on"))
 }
 
 // TestMutualRecursion has each side's handler call the other side's.
 func TestMutualRecursion(t *testing.T) {
 	for _, depth := range []uint64{100, 1000} {
-		p := newPair(t, "tcp", nil, nil)
+		p := rig.NewPair(t, "tcp", nil, nil)
 		down := func(s geminio.RPCer) geminio.RPC {
 			return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 				n := binary.BigEndian.Uint64(req.Data())
@@ -156,9 +157,9 @@ func TestMutualRecursion(t *testing.T) {
 				resp.SetData(inner.Data())
 			}
 		}
-		mustRegister(t, p.server, "down", down(p.server))
-		mustRegister(t, p.client, "down", down(p.client))
-		resp, err := p.client.Call(deadline(t), "down", p.client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
+		mustRegister(t, p.Server, "down", down(p.Server))
+		mustRegister(t, p.Client, "down", down(p.Client))
+		resp, err := p.Client.Call(rig.Deadline(t), "down", p.Client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
 		require.NoError(t, err)
 		require.Equal(t, "bottom", string(resp.Data()))
 	}
@@ -167,14 +168,14 @@ func TestMutualRecursion(t *testing.T) {
 // TestParallelCallers has 64 callers on several streams, both ways, with data of
 // all sizes.
 func TestParallelCallers(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
-	streams := []geminio.Stream{p.client, p.server}
+	p := rig.NewPair(t, "tcp", nil, nil)
+	streams := []geminio.Stream{p.Client, p.Server}
 	for range 3 {
-		a, b := openStream(t, p.client, p.server)
+		a, b := rig.OpenStream(t, p.Client, p.Server)
 		streams = append(streams, a, b)
 	}
 	for _, s := range streams {
-		mustRegister(t, s, "echo", echo)
+		mustRegister(t, s, "echo", rig.Echo)
 	}
 	var work []func() error
 	for i := range 64 {
@@ -193,23 +194,23 @@ func TestParallelCallers(t *testing.T) {
 			return nil
 		})
 	}
-	within(t, forever, "all calls", func() { require.NoError(t, all(work...)) })
+	rig.Within(t, rig.Forever, "all calls", func() { require.NoError(t, all(work...)) })
 }
 
 func TestCallsAfterTheEnd(t *testing.T) {
-	eachEnd := func(name string, end func(p *pair)) {
+	eachEnd := func(name string, end func(p *rig.Pair)) {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t, "tcp", nil, nil)
-			a, _ := openStream(t, p.client, p.server)
+			p := rig.NewPair(t, "tcp", nil, nil)
+			a, _ := rig.OpenStream(t, p.Client, p.Server)
 			end(p)
-			_, err := p.client.AcceptStream() // returns when the end has come
+			_, err := p.Client.AcceptStream() // returns when the end has come
 			require.Equal(t, io.EOF, err)
-			for _, s := range []geminio.Stream{p.client, a} {
+			for _, s := range []geminio.Stream{p.Client, a} {
 				_, err := s.Call(t.Context(), "x", s.NewRequest(nil))
 				require.Equal(t, io.EOF, err)
 				_, err = s.CallAsync(t.Context(), "x", s.NewRequest(nil), nil)
 				require.Equal(t, io.EOF, err)
-				require.Equal(t, io.EOF, s.Register(t.Context(), "x", echo))
+				require.Equal(t, io.EOF, s.Register(t.Context(), "x", rig.Echo))
 				require.Equal(t, io.EOF, s.Publish(t.Context(), s.NewMessage(nil)))
 				_, err = s.PublishAsync(t.Context(), s.NewMessage(nil), nil)
 				require.Equal(t, io.EOF, err)
@@ -219,14 +220,14 @@ func TestCallsAfterTheEnd(t *testing.T) {
 				_, err = s.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
 			}
-			_, err = p.client.OpenStream()
+			_, err = p.Client.OpenStream()
 			require.Equal(t, io.EOF, err)
-			_, err = p.client.Accept()
+			_, err = p.Client.Accept()
 			require.Equal(t, io.EOF, err)
-			require.Empty(t, p.client.ListStreams())
+			require.Empty(t, p.Client.ListStreams())
 		})
 	}
-	eachEnd("here", func(p *pair) { p.client.Close() })
-	eachEnd("there", func(p *pair) { p.server.Close() })
-	eachEnd("broken", func(p *pair) { p.srvConn.Close() })
+	eachEnd("here", func(p *rig.Pair) { p.Client.Close() })
+	eachEnd("there", func(p *rig.Pair) { p.Server.Close() })
+	eachEnd("broken", func(p *rig.Pair) { p.ServerConn.Close() })
 }

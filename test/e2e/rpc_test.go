@@ -12,16 +12,17 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // eachStream runs a test with caller and callee on the Ends and on streams, both
 // ways.
 func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Stream)) {
 	for _, network := range []string{"tcp", "pipe"} {
-		p := newPair(t, network, nil, nil)
-		t.Run(network+"/End, by the client", func(t *testing.T) { test(t, p.client, p.server) })
-		t.Run(network+"/End, by the server", func(t *testing.T) { test(t, p.server, p.client) })
-		a, b := openStream(t, p.client, p.server)
+		p := rig.NewPair(t, network, nil, nil)
+		t.Run(network+"/End, by the client", func(t *testing.T) { test(t, p.Client, p.Server) })
+		t.Run(network+"/End, by the server", func(t *testing.T) { test(t, p.Server, p.Client) })
+		a, b := rig.OpenStream(t, p.Client, p.Server)
 		t.Run(network+"/stream, by its opener", func(t *testing.T) { test(t, a, b) })
 		t.Run(network+"/stream, by its acceptor", func(t *testing.T) { test(t, b, a) })
 	}
@@ -30,12 +31,12 @@ func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Str
 // mustRegister registers a method.
 func mustRegister(t *testing.T, s geminio.RPCer, method string, rpc geminio.RPC) {
 	t.Helper()
-	require.NoError(t, s.Register(deadline(t), method, rpc))
+	require.NoError(t, s.Register(rig.Deadline(t), method, rpc))
 }
 
 // call calls a method with text and returns the text of the response.
 func call(t *testing.T, s geminio.RPCer, method, text string, opts ...*options.CallOptions) (string, error) {
-	resp, err := s.Call(deadline(t), method, s.NewRequest([]byte(text)), opts...)
+	resp, err := s.Call(rig.Deadline(t), method, s.NewRequest([]byte(text)), opts...)
 	if resp == nil {
 		return "", err
 	}
@@ -61,8 +62,8 @@ func TestCall(t *testing.T) {
 		opt := options.NewRequest()
 		opt.SetCustom([]byte("custom"))
 		mine := caller.NewRequest([]byte("hello"), nil, opt)
-		mine.SetTimeout(forever)
-		resp, err := caller.Call(deadline(t), "echo", mine)
+		mine.SetTimeout(rig.Forever)
+		resp, err := caller.Call(rig.Deadline(t), "echo", mine)
 		require.NoError(t, err)
 		require.NoError(t, resp.Error())
 		require.Equal(t, "hello", string(resp.Data()))
@@ -77,37 +78,37 @@ func TestCall(t *testing.T) {
 		require.Equal(t, "custom", string(req.Custom()))
 		require.Equal(t, callee.ClientID(), req.ClientID())
 		require.Equal(t, callee.StreamID(), req.StreamID())
-		require.Greater(t, req.Timeout(), forever/2)
-		require.LessOrEqual(t, req.Timeout(), forever)
+		require.Greater(t, req.Timeout(), rig.Forever/2)
+		require.LessOrEqual(t, req.Timeout(), rig.Forever)
 	})
 }
 
 func TestCallAsync(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
-		mustRegister(t, callee, "echo", echo)
-		c, err := caller.CallAsync(deadline(t), "echo", caller.NewRequest([]byte("x")), nil)
+		mustRegister(t, callee, "echo", rig.Echo)
+		c, err := caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest([]byte("x")), nil)
 		require.NoError(t, err)
-		require.Same(t, c, await(t, forever, "the call", c.Done))
+		require.Same(t, c, rig.Await(t, rig.Forever, "the call", c.Done))
 		require.NoError(t, c.Error)
 		require.Equal(t, "x", string(c.Response.Data()))
 		require.Equal(t, "echo", c.Method)
 
 		given := make(chan *geminio.Call, 1)
-		c, err = caller.CallAsync(deadline(t), "no", caller.NewRequest(nil), given)
+		c, err = caller.CallAsync(rig.Deadline(t), "no", caller.NewRequest(nil), given)
 		require.NoError(t, err)
-		require.Same(t, c, await(t, forever, "the call", given))
+		require.Same(t, c, rig.Await(t, rig.Forever, "the call", given))
 		require.EqualError(t, c.Error, "no such rpc: no")
 
 		// A channel without room holds nothing up, and loses nothing.
 		full := make(chan *geminio.Call)
 		for i := range 100 {
-			_, err = caller.CallAsync(deadline(t), "echo", caller.NewRequest([]byte{byte(i)}), full)
+			_, err = caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest([]byte{byte(i)}), full)
 			require.NoError(t, err)
 		}
 		mustCall(t, caller, "echo", "others go on")
 		seen := make(map[byte]bool)
 		for range 100 {
-			c := await(t, forever, "a call", full)
+			c := rig.Await(t, rig.Forever, "a call", full)
 			require.NoError(t, c.Error)
 			seen[c.Response.Data()[0]] = true
 		}
@@ -123,7 +124,7 @@ func TestCallErrors(t *testing.T) {
 			resp.SetCustom([]byte("custom"))
 			resp.SetError(errors.New(text))
 		})
-		resp, err := caller.Call(deadline(t), "fail", caller.NewRequest(nil))
+		resp, err := caller.Call(rig.Deadline(t), "fail", caller.NewRequest(nil))
 		require.EqualError(t, err, text)
 		require.Equal(t, err, resp.Error())
 		require.Equal(t, "data", string(resp.Data()))
@@ -150,7 +151,7 @@ func TestCallErrors(t *testing.T) {
 		_, err = call(t, caller, "panic", "")
 		require.ErrorContains(t, err, "something happened")
 
-		mustRegister(t, callee, "echo", echo)
+		mustRegister(t, callee, "echo", rig.Echo)
 		require.Equal(t, "lives on", mustCall(t, caller, "echo", "lives on"))
 	})
 }
@@ -165,14 +166,14 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			resp.SetError(ctx.Err())
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := start(func() error {
+		done := rig.Start(func() error {
 			_, err := caller.Call(ctx, "wait", caller.NewRequest(nil))
 			return err
 		})
-		await(t, forever, "the handler runs", entered)
+		rig.Await(t, rig.Forever, "the handler runs", entered)
 		cancel()
-		require.Equal(t, context.Canceled, await(t, time.Second, "the caller returns", done))
-		require.Equal(t, context.Canceled, await(t, time.Second, "the handler's context", ended))
+		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the caller returns", done))
+		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the handler's context", ended))
 
 		const short = 50 * time.Millisecond
 		opt := options.Call()
@@ -183,10 +184,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			err := f()
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.GreaterOrEqual(t, time.Since(at), short)
-			handler := await(t, time.Second, "the handler runs", entered)
+			handler := rig.Await(t, time.Second, "the handler runs", entered)
 			_, has := handler.Deadline()
 			require.True(t, has)
-			require.Equal(t, context.DeadlineExceeded, await(t, time.Second, "the handler's context", ended))
+			require.Equal(t, context.DeadlineExceeded, rig.Await(t, time.Second, "the handler's context", ended))
 		}
 		timedOut(func() error { _, err := call(t, caller, "wait", "", opt); return err })
 		timedOut(func() error {
@@ -204,10 +205,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 		timedOut(func() error {
 			// The option goes before what the request says.
 			req := caller.NewRequest(nil)
-			req.SetTimeout(forever)
+			req.SetTimeout(rig.Forever)
 			c, err := caller.CallAsync(t.Context(), "wait", req, nil, opt)
 			require.NoError(t, err)
-			return await(t, forever, "the call", c.Done).Error
+			return rig.Await(t, rig.Forever, "the call", c.Done).Error
 		})
 
 		over, cancel := context.WithCancel(t.Context())
@@ -230,14 +231,14 @@ func TestEndOfConnectionReachesHandler(t *testing.T) {
 				<-ctx.Done()
 				ended <- ctx.Err()
 			})
-			done := start(func() error {
+			done := rig.Start(func() error {
 				_, err := s.Call(context.Background(), "wait", s.NewRequest(nil))
 				return err
 			})
-			await(t, forever, "the handler runs", entered)
+			rig.Await(t, rig.Forever, "the handler runs", entered)
 			go e.end(f)
-			require.Equal(t, context.Canceled, await(t, time.Second, "the handler's context", ended))
-			require.ErrorIs(t, await(t, time.Second, "the caller returns", done), geminio.ErrMaybeExecuted)
+			require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the handler's context", ended))
+			require.ErrorIs(t, rig.Await(t, time.Second, "the caller returns", done), geminio.ErrMaybeExecuted)
 		})
 	}
 }
@@ -249,7 +250,7 @@ func TestHijack(t *testing.T) {
 				resp.SetData([]byte(who + " " + method + " " + req.Method()))
 			}
 		}
-		mustRegister(t, callee, "echo", echo)
+		mustRegister(t, callee, "echo", rig.Echo)
 		match := func(want bool, pattern string) *options.HijackOptions {
 			opt := options.Hijack()
 			opt.SetMatch(want, pattern)

@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // shutdowner is what Ends and Listeners offer beside their interfaces.
@@ -22,30 +23,30 @@ type shutdowner interface{ Shutdown(context.Context) error }
 
 // TestShutdownWaits has a call, a message and a stream under way.
 func TestShutdownWaits(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	entered, release := make(chan struct{}), make(chan struct{})
-	mustRegister(t, p.server, "slow", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+	mustRegister(t, p.Server, "slow", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
 		close(entered)
 		<-release
 		resp.SetData([]byte("done"))
 	})
-	called := start(func() error {
-		resp, err := p.client.Call(deadline(t), "slow", p.client.NewRequest(nil))
+	called := rig.Start(func() error {
+		resp, err := p.Client.Call(rig.Deadline(t), "slow", p.Client.NewRequest(nil))
 		if err == nil && string(resp.Data()) != "done" {
 			t.Error("another answer")
 		}
 		return err
 	})
-	published := publish(p.client, p.client.NewMessage(nil))
-	m := receive(t, p.server)
-	a, b := openStream(t, p.client, p.server)
-	await(t, forever, "the handler runs", entered)
+	published := publish(p.Client, p.Client.NewMessage(nil))
+	m := receive(t, p.Server)
+	a, b := rig.OpenStream(t, p.Client, p.Server)
+	rig.Await(t, rig.Forever, "the handler runs", entered)
 
-	down := start(func() error { return p.server.(shutdowner).Shutdown(deadline(t)) })
+	down := rig.Start(func() error { return p.Server.(shutdowner).Shutdown(rig.Deadline(t)) })
 	// The client notices by a refusal.
-	within(t, forever, "new work is refused", func() {
+	rig.Within(t, rig.Forever, "new work is refused", func() {
 		for {
-			s, err := p.client.OpenStream()
+			s, err := p.Client.OpenStream()
 			if err != nil {
 				require.ErrorIs(t, err, geminio.ErrGoingAway)
 				return
@@ -53,11 +54,11 @@ func TestShutdownWaits(t *testing.T) {
 			s.Close()
 		}
 	})
-	_, err := p.server.OpenStream()
+	_, err := p.Server.OpenStream()
 	require.Equal(t, geminio.ErrGoingAway, err)
-	_, err = call(t, p.server, "x", "")
+	_, err = call(t, p.Server, "x", "")
 	require.Equal(t, geminio.ErrGoingAway, err)
-	require.ErrorIs(t, p.server.Publish(t.Context(), p.server.NewMessage(nil)), geminio.ErrGoingAway)
+	require.ErrorIs(t, p.Server.Publish(t.Context(), p.Server.NewMessage(nil)), geminio.ErrGoingAway)
 
 	// What was under way goes on.
 	require.NoError(t, all(
@@ -65,47 +66,47 @@ func TestShutdownWaits(t *testing.T) {
 		func() error { return expect(b, large()[:1<<20], 50<<10) },
 	))
 	require.NoError(t, m.Done())
-	require.NoError(t, await(t, forever, "the publish", published))
+	require.NoError(t, rig.Await(t, rig.Forever, "the publish", published))
 	require.Empty(t, down)
 	close(release)
-	require.NoError(t, await(t, forever, "the call", called))
-	require.NoError(t, await(t, time.Second, "Shutdown", down))
-	_, err = p.client.AcceptStream()
+	require.NoError(t, rig.Await(t, rig.Forever, "the call", called))
+	require.NoError(t, rig.Await(t, time.Second, "Shutdown", down))
+	_, err = p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
-	require.NoError(t, p.server.(shutdowner).Shutdown(t.Context()), "again")
-	require.NoError(t, p.server.Close())
+	require.NoError(t, p.Server.(shutdowner).Shutdown(t.Context()), "again")
+	require.NoError(t, p.Server.Close())
 }
 
 func TestShutdownIsCutShort(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
-	mustRegister(t, p.server, "hang", hang)
-	c, err := p.client.CallAsync(t.Context(), "hang", p.client.NewRequest(nil), nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
+	mustRegister(t, p.Server, "hang", rig.Hang)
+	c, err := p.Client.CallAsync(t.Context(), "hang", p.Client.NewRequest(nil), nil)
 	require.NoError(t, err)
-	openStream(t, p.server, p.client)
+	rig.OpenStream(t, p.Server, p.Client)
 	ctx, cancel := context.WithCancel(t.Context())
-	down := start(func() error { return p.server.(shutdowner).Shutdown(ctx) })
+	down := rig.Start(func() error { return p.Server.(shutdowner).Shutdown(ctx) })
 	cancel()
-	require.Equal(t, context.Canceled, await(t, time.Second, "Shutdown", down))
-	require.ErrorIs(t, await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
+	require.Equal(t, context.Canceled, rig.Await(t, time.Second, "Shutdown", down))
+	require.ErrorIs(t, rig.Await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
 }
 
 func TestShutdownOfIdle(t *testing.T) {
-	p := newPair(t, "tcp", nil, nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
 	var work []func() error
 	for range 5 {
-		work = append(work, func() error { return p.client.(shutdowner).Shutdown(context.Background()) })
-		work = append(work, func() error { return p.server.(shutdowner).Shutdown(context.Background()) })
+		work = append(work, func() error { return p.Client.(shutdowner).Shutdown(context.Background()) })
+		work = append(work, func() error { return p.Server.(shutdowner).Shutdown(context.Background()) })
 	}
-	within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
+	rig.Within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
 }
 
 func TestCloseIsIdempotent(t *testing.T) {
-	for _, network := range networks {
-		p := newPair(t, network, nil, nil)
-		a, b := openStream(t, p.client, p.server)
+	for _, network := range rig.Networks {
+		p := rig.NewPair(t, network, nil, nil)
+		a, b := rig.OpenStream(t, p.Client, p.Server)
 		var wg sync.WaitGroup
 		for range 10 {
-			for _, c := range []io.Closer{p.client, p.server, a, b} {
+			for _, c := range []io.Closer{p.Client, p.Server, a, b} {
 				wg.Go(func() {
 					if err := c.Close(); err != nil {
 						t.Error(err)
@@ -113,8 +114,8 @@ func TestCloseIsIdempotent(t *testing.T) {
 				})
 			}
 		}
-		within(t, time.Second, "all return", wg.Wait)
-		require.NoError(t, p.client.Close())
+		rig.Within(t, time.Second, "all return", wg.Wait)
+		require.NoError(t, p.Client.Close())
 	}
 }
 
@@ -144,7 +145,7 @@ func TestSilentClients(t *testing.T) {
 		}
 		accepted <- e
 	}()
-	within(t, time.Second, "a good one gets in", func() {
+	rig.Within(t, time.Second, "a good one gets in", func() {
 		c, err := client.NewEnd("tcp", l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
@@ -152,7 +153,7 @@ func TestSilentClients(t *testing.T) {
 		require.Equal(t, c.ClientID(), s.ClientID())
 		s.Close()
 	})
-	within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
 }
 
 func TestListenerClose(t *testing.T) {
@@ -165,10 +166,10 @@ func TestListenerClose(t *testing.T) {
 	require.NoError(t, err)
 	s := nc.(geminio.End)
 	defer s.Close()
-	blocked := start(func() error { _, err := l.AcceptEnd(); return err })
+	blocked := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
 
-	within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
-	require.Equal(t, net.ErrClosed, await(t, time.Second, "AcceptEnd", blocked))
+	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	require.Equal(t, net.ErrClosed, rig.Await(t, time.Second, "AcceptEnd", blocked))
 	require.NoError(t, l.Close(), "again")
 	_, err = l.Accept()
 	require.Equal(t, net.ErrClosed, err)
@@ -176,7 +177,7 @@ func TestListenerClose(t *testing.T) {
 	require.Error(t, err)
 
 	// The Ends that were handed out go on.
-	mustRegister(t, s, "echo", echo)
+	mustRegister(t, s, "echo", rig.Echo)
 	mustCall(t, c, "echo", "")
 }
 
@@ -191,7 +192,7 @@ func TestListenerCloseOfWaiting(t *testing.T) {
 		defer c.Close()
 		waiting = append(waiting, c)
 	}
-	within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
 	for _, c := range waiting {
 		_, err := c.AcceptStream()
 		require.Equal(t, io.EOF, err)
@@ -220,12 +221,12 @@ func TestListenerShutdown(t *testing.T) {
 		calls = append(calls, call.Done)
 	}
 	for range calls {
-		await(t, forever, "a handler runs", entered)
+		rig.Await(t, rig.Forever, "a handler runs", entered)
 	}
 	idle, err := client.NewEnd("tcp", l.Addr().String()) // is not handed out
 	require.NoError(t, err)
 	defer idle.Close()
-	down := start(func() error { return l.(shutdowner).Shutdown(deadline(t)) })
+	down := rig.Start(func() error { return l.(shutdowner).Shutdown(rig.Deadline(t)) })
 	_, err = l.AcceptEnd()
 	for err == nil {
 		_, err = l.AcceptEnd()
@@ -234,9 +235,9 @@ func TestListenerShutdown(t *testing.T) {
 	require.Empty(t, down)
 	close(release)
 	for _, done := range calls {
-		require.NoError(t, await(t, forever, "a call", done).Error)
+		require.NoError(t, rig.Await(t, rig.Forever, "a call", done).Error)
 	}
-	require.NoError(t, await(t, time.Second, "Shutdown", down))
+	require.NoError(t, rig.Await(t, time.Second, "Shutdown", down))
 	_, err = idle.AcceptStream()
 	require.Equal(t, io.EOF, err)
 }
@@ -244,17 +245,17 @@ func TestListenerShutdown(t *testing.T) {
 func TestNilAndZeroOptions(t *testing.T) {
 	for _, co := range []*client.EndOptions{nil, {}, client.NewEndOptions()} {
 		for _, so := range []*server.EndOptions{nil, {}, server.NewEndOptions()} {
-			p := newPair(t, "tcp", co, so)
-			mustRegister(t, p.server, "echo", echo)
-			require.Equal(t, "x", mustCall(t, p.client, "echo", "x"))
+			p := rig.NewPair(t, "tcp", co, so)
+			mustRegister(t, p.Server, "echo", rig.Echo)
+			require.Equal(t, "x", mustCall(t, p.Client, "echo", "x"))
 		}
 	}
-	p := newPair(t, "tcp", nil, nil)
-	_, err := p.client.OpenStream(nil, options.OpenStream(), nil)
+	p := rig.NewPair(t, "tcp", nil, nil)
+	_, err := p.Client.OpenStream(nil, options.OpenStream(), nil)
 	require.NoError(t, err)
-	require.NotNil(t, p.client.NewRequest(nil, nil, options.NewRequest()))
-	require.NotNil(t, p.client.NewMessage(nil, nil, options.NewMessage()))
-	require.NoError(t, p.client.Hijack(func(_ context.Context, _ string, _ geminio.Request, _ geminio.Response) {}, nil))
+	require.NotNil(t, p.Client.NewRequest(nil, nil, options.NewRequest()))
+	require.NotNil(t, p.Client.NewMessage(nil, nil, options.NewMessage()))
+	require.NoError(t, p.Client.Hijack(func(_ context.Context, _ string, _ geminio.Request, _ geminio.Response) {}, nil))
 }
 
 func TestOptionsMerge(t *testing.T) {
@@ -272,9 +273,9 @@ func TestOptionsMerge(t *testing.T) {
 	require.Equal(t, 16, m.WriteBufferSize)
 	require.Equal(t, 10, m.MaxStreams)
 	require.Equal(t, "one", string(one.Meta))
-	p := newPair(t, "tcp", m, nil)
-	require.Equal(t, "two", string(p.server.Meta()))
-	require.EqualValues(t, 1, p.server.ClientID())
+	p := rig.NewPair(t, "tcp", m, nil)
+	require.Equal(t, "two", string(p.Server.Meta()))
+	require.EqualValues(t, 1, p.Server.ClientID())
 
 	bad := client.NewEndOptions()
 	bad.SetMaxStreams(-1)
@@ -291,14 +292,14 @@ func TestTimer(t *testing.T) {
 	co.SetTimer(tm)
 	so.SetTimer(tm)
 	for range 3 {
-		p := newPair(t, "tcp", co, so)
-		mustRegister(t, p.server, "hang", hang)
-		mustRegister(t, p.server, "echo", echo)
+		p := rig.NewPair(t, "tcp", co, so)
+		mustRegister(t, p.Server, "hang", rig.Hang)
+		mustRegister(t, p.Server, "echo", rig.Echo)
 		opt := options.Call()
 		opt.SetTimeout(50 * time.Millisecond)
-		done := start(func() error { _, err := call(t, p.client, "hang", "", opt); return err })
-		require.ErrorIs(t, await(t, time.Second, "the call", done), context.DeadlineExceeded)
-		mustCall(t, p.client, "echo", "")
-		p.close()
+		done := rig.Start(func() error { _, err := call(t, p.Client, "hang", "", opt); return err })
+		require.ErrorIs(t, rig.Await(t, time.Second, "the call", done), context.DeadlineExceeded)
+		mustCall(t, p.Client, "echo", "")
+		p.Close()
 	}
 }
