@@ -13,6 +13,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/server"
 )
 
@@ -31,6 +32,7 @@ type receiver struct {
 	listen, output string
 	sync           bool
 	tls            *cli.ServerTLS
+	turns          turns.Turns // of the connections of one sender
 
 	mu       sync.Mutex // messages are written one at a time
 	out      io.Writer
@@ -109,7 +111,12 @@ func (r *receiver) serve(ctx context.Context, l server.Listener) error {
 			}
 			break
 		}
-		senders.Go(func() { r.receive(end) })
+		wait, done := r.turns.Take(end.ClientID())
+		senders.Go(func() {
+			defer done()
+			wait() // until what has come with its former connection is written
+			r.receive(end)
+		})
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

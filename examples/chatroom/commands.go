@@ -1,0 +1,108 @@
+package main
+
+// What the user can type.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+)
+
+const help = `* /who               who is here
+* /msg NAME TEXT     say something to one of them
+* /quit              leave
+* anything else is said to all`
+
+// goodbye is how long leaving may take.
+const goodbye = time.Second
+
+// do does what a line says, and waits until that is done, over reconnects if need
+// be. It reports false if that was to leave.
+func (c *chatClient) do(ctx context.Context, line string) bool {
+	command, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var err error
+	switch {
+	case command == "":
+	case !strings.HasPrefix(command, "/"):
+		err = c.publish(ctx, topicSay, line)
+	case command == "/who":
+		err = c.who(ctx)
+	case command == "/msg":
+		err = c.tell(ctx, strings.TrimSpace(rest))
+	case command == "/quit":
+		return false
+	case command == "/help":
+		c.print("%s", help)
+	default:
+		err = errors.New("there is no " + command + "; /help tells what there is")
+	}
+	switch {
+	case err == nil, err == io.EOF, ctx.Err() != nil: // nobody waits for it any more
+	case errors.Is(err, geminio.ErrMaybeExecuted):
+		c.print("! the connection was lost, and it is not known whether this has arrived: %s", line)
+	case errors.Is(err, geminio.ErrNotExecuted):
+		c.print("! this has not arrived: %s", line)
+	default:
+		c.print("! %v", err)
+	}
+	return true
+}
+
+// publish says something. If the connection is lost it is published again, and the
+// server takes it once.
+func (c *chatClient) publish(ctx context.Context, topic, text string) error {
+	opt := options.NewMessage()
+	opt.SetTopic(topic)
+	return c.end.Publish(ctx, c.end.NewMessage([]byte(text), opt))
+}
+
+// who asks who is here; to ask twice does no harm.
+func (c *chatClient) who(ctx context.Context) error {
+	opt := options.Call()
+	opt.SetIdempotent(true)
+	resp, err := c.end.Call(ctx, methodWho, c.end.NewRequest(nil), opt)
+	if err != nil {
+		return err
+	}
+	var here []string
+	if err := json.Unmarshal(resp.Data(), &here); err != nil {
+		return err
+	}
+	c.print("* here: %s", strings.Join(here, ", "))
+	return nil
+}
+
+// tell says something to one. It is a call, since the user wants to know whether
+// there was somebody of that name.
+func (c *chatClient) tell(ctx context.Context, rest string) error {
+	to, text, _ := strings.Cut(rest, " ")
+	if strings.TrimSpace(text) == "" {
+		return errors.New("/msg NAME TEXT, please")
+	}
+	data, err := json.Marshal(event{To: to, Text: text})
+	if err != nil {
+		return err
+	}
+	if _, err := c.end.Call(ctx, methodTell, c.end.NewRequest(data)); err != nil {
+		return err
+	}
+	c.print("[you to %s] %s", to, text)
+	return nil
+}
+
+// leave says goodbye, if there is somebody to say it to, and closes the End.
+func (c *chatClient) leave() {
+	c.over.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	c.publish(ctx, topicQuit, "")
+	c.end.Close()
+}

@@ -1,0 +1,48 @@
+// Command chatroom is a chat: a server with one room, and a client for the terminal
+// that also works in a pipe. Names are unique, newcomers see the last lines, and a
+// client whose connection is lost, or whose server dies, comes back by itself and
+// keeps its name.
+//
+// Start reading in protocol.go, which has what the two sides say to each other. The
+// server is in door.go (who may come in), room.go (who hears what), mailbox.go (what
+// waits for a slow client) and serve.go; the client in join.go and commands.go.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+const usage = `chatroom is a chat with a server and clients for the terminal.
+
+  chatroom serve [FLAGS]               have a room for clients
+  chatroom join [FLAGS] NAME           go there under that name
+
+chatroom serve -h and chatroom join -h explain the flags. The exit code is 0 when all
+went well, 1 when something failed or the name was refused, 2 when the command line
+makes no sense.
+`
+
+// address is where the server listens and clients connect by default.
+const address = "127.0.0.1:1210"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run does what args say and returns the exit code.
+func run(args []string) int {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "serve":
+		return serveMain(args[1:])
+	case "join":
+		return joinMain(args[1:])
+	case "-h", "-help", "--help", "help":
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "chatroom: there is no command %q\n%s", args[0], usage)
+	return 2
+}

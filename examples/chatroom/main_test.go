@@ -1,0 +1,237 @@
+package main
+
+// Tests of the programs as their users run them: built, and as processes.
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/singchia/geminio/examples/internal/proc"
+)
+
+// program is the path of the program.
+var program string
+
+func TestMain(m *testing.M) {
+	built, cleanup, err := proc.Build([]string{"."}, proc.RaceFlags()...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = built[0]
+	code := m.Run()
+	cleanup()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// serve starts a server and returns its address.
+func serve(t *testing.T, flags ...string) (*proc.Process, string) {
+	t.Helper()
+	s := proc.Start(t, program, append([]string{"serve", "-listen", "127.0.0.1:0"}, flags...)...)
+	return s, s.Expect(`listening on (\S+)\n`)[1]
+}
+
+// join starts a client, and waits until it is in the room.
+func join(t *testing.T, addr, name string, flags ...string) *proc.Process {
+	t.Helper()
+	c := start(t, addr, name, flags...)
+	c.Expect(`\* you are ` + name + `; here: .*\n`)
+	return c
+}
+
+// start starts a client.
+func start(t *testing.T, addr, name string, flags ...string) *proc.Process {
+	t.Helper()
+	return proc.Start(t, program, append(append([]string{"join", "-connect", addr}, flags...), name)...)
+}
+
+// stop ends a process with a signal and expects that it ends well.
+func stop(t *testing.T, p *proc.Process) {
+	t.Helper()
+	p.Signal(syscall.SIGTERM)
+	assert.Zero(t, p.Wait(), "exit code after SIGTERM")
+}
+
+// quit has a client leave.
+func quit(t *testing.T, c *proc.Process) {
+	t.Helper()
+	c.Type("/quit\n")
+	assert.Zero(t, c.Wait(), "exit code after /quit")
+}
+
+func TestConversation(t *testing.T) {
+	s, addr := serve(t)
+	ada := join(t, addr, "ada")
+	bob := join(t, addr, "bob")
+	bob.Expect(`here: ada, bob\n`)
+	ada.Expect(`(?m)^\* bob has joined$`)
+
+	ada.Type("hello\n")
+	bob.Expect(`(?m)^<ada> hello$`)
+	bob.Type("hello to you\x1b[2J, \tada \n")
+	ada.Expect(`(?m)^<bob> hello to you\[2J,  ada$`)
+
+	ada.Type("/who\n")
+	ada.Expect(`(?m)^\* here: ada, bob$`)
+	bob.Type("/shout\n")
+	bob.Expect(`(?m)^! there is no /shout;`)
+	bob.Type("/help\n")
+	bob.Expect(`/msg NAME TEXT`)
+	bob.Type(strings.Repeat("long ", 500) + "\n")
+	bob.Expect(`(?m)^! a line of 2499 characters is too long$`)
+
+	quit(t, ada)
+	bob.Expect(`(?m)^\* ada has left$`)
+	bob.CloseInput() // the end of the input is a /quit
+	assert.Zero(t, bob.Wait())
+	for _, c := range []*proc.Process{ada, bob} {
+		assert.NotContains(t, c.Output(), "connection")
+		assert.NotContains(t, c.Output(), "WARN")
+	}
+	assert.NotContains(t, ada.Output(), "<ada>", "what one says oneself is not repeated")
+	stop(t, s)
+}
+
+// Newcomers hear the last lines, and nothing that was said to somebody else.
+func TestHistory(t *testing.T) {
+	s, addr := serve(t, "-history", "3")
+	ada := join(t, addr, "ada")
+	bob := join(t, addr, "bob")
+	for i := range 5 {
+		ada.Type(fmt.Sprintf("line %d\n", i))
+	}
+	ada.Type("/msg bob a secret\n")
+	bob.Expect(`\[ada to you\] a secret\n`)
+	quit(t, ada)
+
+	// Also the lines of somebody who had the same name.
+	other := join(t, addr, "ada")
+	bob.Type("welcome\n")
+	other.Expect(`<bob> welcome\n`)
+	assert.Contains(t, other.Output(), "* you are ada; here: ada, bob\n"+
+		"<ada> line 2\n<ada> line 3\n<ada> line 4\n<bob> welcome\n")
+	stop(t, s)
+}
+
+func TestPrivate(t *testing.T) {
+	s, addr := serve(t)
+	ada, bob, carol := join(t, addr, "ada"), join(t, addr, "bob"), join(t, addr, "carol")
+	ada.Type("/msg Bob are you there?\n") // names do not differ in capitals
+	ada.Expect(`(?m)^\[you to Bob\] are you there\?$`)
+	bob.Expect(`(?m)^\[ada to you\] are you there\?$`)
+	ada.Type("/msg dave hello\n")
+	ada.Expect(`(?m)^! there is nobody called dave$`)
+	ada.Type("/msg bob\n")
+	ada.Expect(`(?m)^! /msg NAME TEXT, please$`)
+	ada.Type("to all\n")
+	carol.Expect(`<ada> to all\n`)
+	assert.NotContains(t, carol.Output(), "are you there")
+	stop(t, s)
+}
+
+// A name that somebody has is refused to others, in words, until that one leaves.
+func TestDuplicateName(t *testing.T) {
+	s, addr := serve(t)
+	ada := join(t, addr, "ada")
+	for _, name := range []string{"ada", "ADA"} {
+		code, said := proc.Run(t, program, "join", "-connect", addr, name)
+		assert.Equal(t, 1, code)
+		assert.Equal(t, "chatroom join: joining at "+addr+": the name ada is taken\n", said)
+	}
+	ada.Type("/who\n")
+	ada.Expect(`\* here: ada\n`)
+	assert.NotContains(t, ada.Output(), "has joined", "who was refused was not there")
+	quit(t, ada)
+	join(t, addr, "ada")
+	stop(t, s)
+}
+
+// In a pipe a client says its lines and leaves.
+func TestPipe(t *testing.T) {
+	const count = 500
+	s, addr := serve(t, "-queue", "2000")
+	ada := join(t, addr, "ada")
+	bob := start(t, addr, "bob")
+	var want strings.Builder
+	for i := range count {
+		bob.Type(fmt.Sprintf("line %d\n", i))
+		fmt.Fprintf(&want, "<bob> line %d\n", i)
+	}
+	bob.CloseInput()
+	assert.Zero(t, bob.Wait())
+	ada.Expect(`\* bob has left\n`)
+	assert.Contains(t, ada.Output(), "* bob has joined\n"+want.String()+"* bob has left\n")
+	stop(t, s)
+}
+
+func TestTLS(t *testing.T) {
+	cert, key := proc.Certificate(t)
+	s, addr := serve(t, "-cert", cert, "-key", key)
+	ada, bob := join(t, addr, "ada", "-ca", cert), join(t, addr, "bob", "-insecure")
+	ada.Type("in secret\n")
+	bob.Expect(`<ada> in secret\n`)
+	code, said := proc.Run(t, program, "join", "-connect", addr, "carol")
+	assert.Equal(t, 1, code, "without TLS: %s", said)
+	code, said = proc.Run(t, program, "join", "-connect", addr, "-tls", "carol")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "certificate")
+	stop(t, s)
+}
+
+func TestCommandLine(t *testing.T) {
+	s, addr := serve(t)
+	s.Kill()
+	for _, c := range []struct {
+		args string
+		code int
+		text string
+	}{
+		{"-h", 0, "chatroom join"},
+		{"serve -h", 0, "-history"},
+		{"join -h", 0, "-connect"},
+		{"", 2, "chatroom serve"},
+		{"listen", 2, `no command "listen"`},
+		{"join", 2, "one NAME"},
+		{"join ada bob", 2, "one NAME"},
+		{"join a/b", 2, `"a/b" is no name`},
+		{"serve something", 2, `what is "something"?`},
+		{"serve -queue 50", 2, "-queue must be above -history"},
+		{"serve -cert x", 2, "-cert and -key go together"},
+		{"join -connect " + addr + " ada", 1, "connection refused"},
+	} {
+		code, said := proc.Run(t, program, strings.Fields(c.args)...)
+		assert.Equal(t, c.code, code, "chatroom %s: %s", c.args, said)
+		assert.Contains(t, said, c.text, "chatroom %s", c.args)
+	}
+}
+
+// A server that is told to stop tells its clients, which wait for it.
+func TestServerStopped(t *testing.T) {
+	s, addr := serve(t)
+	p := proc.NewProxy(t, addr)
+	ada := join(t, p.Addr, "ada")
+	stop(t, s)
+	ada.Expect(`\* the server is stopping\n`)
+	ada.Expect(`\* the connection is lost: making another\n`)
+	s, addr = serve(t)
+	p.SetTarget(addr)
+	ada.Expect(`\* connected again\n`)
+	ada.Type("/who\n")
+	ada.Expect(`\* here: ada\n`)
+	stop(t, ada)
+	stop(t, s)
+	require.NotContains(t, ada.Output(), "!")
+}

@@ -1,0 +1,195 @@
+package main
+
+// The server: it accepts clients, takes what they say, and publishes what they are
+// to hear.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/turns"
+	"github.com/singchia/geminio/server"
+)
+
+const serveUsage = `chatroom serve has a room for clients.
+
+  chatroom serve [FLAGS]
+
+On SIGINT or SIGTERM it tells the clients, which then wait for it to come back, and
+ends; a second signal ends it at once.
+`
+
+const (
+	// lastWord is what clients hear when the server is told to stop.
+	lastWord = "the server is stopping"
+	// patience is how long clients may take to hear it.
+	patience = 2 * time.Second
+	// grace is how long what they are about to do may take.
+	grace = 3 * time.Second
+)
+
+// chatServer is one run of chatroom serve.
+type chatServer struct {
+	*cli.Program
+	listen         string
+	history, queue int
+	heartbeat      time.Duration
+	tls            *cli.ServerTLS
+	room           *room
+	turns          turns.Turns // of the connections of one client
+}
+
+func serveMain(args []string) int {
+	s := &chatServer{Program: cli.New("chatroom serve", serveUsage)}
+	s.Flags.StringVar(&s.listen, "listen", address, "listen on `ADDR` (host:port)")
+	s.Flags.IntVar(&s.history, "history", 50, "let newcomers hear the last `N` lines")
+	s.Flags.IntVar(&s.queue, "queue", 256, "let `N` lines wait for a client that is slow; older ones it misses")
+	s.Flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
+	s.tls = cli.ServerTLSFlags(s.Flags)
+	return s.Main(args, s.run)
+}
+
+// run serves until ctx ends.
+func (s *chatServer) run(ctx context.Context) error {
+	switch {
+	case s.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", s.Flags.Arg(0))
+	case s.history < 0 || s.queue <= s.history:
+		return cli.Usagef("-queue must be above -history, and that not below 0")
+	case s.heartbeat <= 0:
+		return cli.Usagef("-heartbeat must be above 0")
+	}
+	nl, err := s.tls.Listen(s.listen)
+	if err != nil {
+		return err
+	}
+	s.room = newRoom(s.history, s.queue)
+	opt := server.NewEndOptions()
+	opt.SetLogger(s.Log)
+	opt.SetHeartbeat(s.heartbeat)
+	opt.SetDelegate(door{room: s.room})
+	opt.SetRegisterLocalRPCs(
+		&geminio.MethodRPC{Method: methodWho, RPC: s.who},
+		&geminio.MethodRPC{Method: methodTell, RPC: s.tell},
+	)
+	l, err := server.NewListener(nl, opt)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
+	return s.serve(ctx, l)
+}
+
+// serve accepts clients until ctx ends. Then the last word is published, and the
+// Ends are closed.
+func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var readers, writers sync.WaitGroup
+	var err error
+	for {
+		end, acceptErr := l.AcceptEnd()
+		if acceptErr != nil {
+			if ctx.Err() == nil || !errors.Is(acceptErr, net.ErrClosed) {
+				err = acceptErr
+			}
+			break
+		}
+		m := s.room.member(end.ClientID(), end.RemoteAddr().String())
+		if m == nil { // gone already
+			end.Close()
+			continue
+		}
+		s.Log.Info("client connected", "name", m.Name, "remote", m.remote)
+		wait, done := s.turns.Take(end.ClientID())
+		readers.Go(func() {
+			defer done()
+			wait() // until what has come with the former connection is said
+			s.hear(end, m)
+		})
+		writers.Go(func() { s.publish(end, m) })
+	}
+
+	s.room.close(lastWord)
+	published := make(chan struct{})
+	go func() {
+		writers.Wait()
+		close(published)
+	}()
+	select {
+	case <-published:
+	case <-time.After(patience): // some do not listen
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+		s.Log.Info("clients were cut off", "err", e)
+	}
+	readers.Wait()
+	<-published
+	return err
+}
+
+// hear takes what a client says, until its connection ends.
+func (s *chatServer) hear(end geminio.End, m *member) {
+	defer end.Close()
+	for {
+		msg, err := end.Receive(context.Background())
+		if err != nil {
+			s.Log.Info("client gone", "name", m.Name, "why", err)
+			return
+		}
+		switch msg.Topic() {
+		case topicSay:
+			err = s.room.say(m, string(msg.Data())) // though the connection may be gone
+		case topicQuit:
+			s.room.quit(m)
+		default:
+			err = fmt.Errorf("there is no topic %q", msg.Topic())
+		}
+		if err = msg.Error(err); err != nil { // a nil error is Done
+			s.Log.Debug("the answer is not sent", "name", m.Name, "err", err)
+		}
+	}
+}
+
+// publish publishes the events in a client's mailbox, one after the other: a client
+// that does not take them holds back nobody else.
+func (s *chatServer) publish(end geminio.End, m *member) {
+	for {
+		e, ok := m.box.take(m.gone)
+		if !ok {
+			return
+		}
+		msg, err := e.message(end)
+		if err == nil {
+			err = end.Publish(context.Background(), msg)
+		}
+		if err != nil {
+			s.Log.Info("a client did not hear", "name", m.Name, "event", e.kind, "err", err)
+		}
+	}
+}
+
+// who answers calls of methodWho.
+func (s *chatServer) who(_ context.Context, _ geminio.Request, resp geminio.Response) {
+	data, err := json.Marshal(s.room.here())
+	resp.SetData(data)
+	resp.SetError(err)
+}
+
+// tell answers calls of methodTell.
+func (s *chatServer) tell(_ context.Context, req geminio.Request, resp geminio.Response) {
+	var e event
+	err := json.Unmarshal(req.Data(), &e)
+	if err == nil {
+		err = s.room.tell(req.ClientID(), e.To, e.Text)
+	}
+	resp.SetError(err)
+}

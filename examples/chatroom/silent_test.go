@@ -1,0 +1,57 @@
+//go:build unix
+
+package main
+
+// Tests in which processes are made to hold still.
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A client that does not read holds back nobody. Afterwards it hears the last of what
+// was said, and how much is missing.
+func TestSlowClient(t *testing.T) {
+	const count, queue = 1000, 100
+	s, addr := serve(t, "-queue", fmt.Sprint(queue), "-heartbeat", "1h")
+	slow := join(t, addr, "slow", "-heartbeat", "1h")
+	quick := join(t, addr, "quick")
+	slow.Expect(`\* quick has joined\n`)
+	slow.Signal(syscall.SIGSTOP)
+	for i := range count {
+		quick.Type(fmt.Sprintf("line %d\n", i))
+	}
+	quick.Type("/who\n") // the server has taken all of it
+	quick.Expect(`\* here: quick, slow\n`)
+	slow.Signal(syscall.SIGCONT)
+	slow.Expect(fmt.Sprintf(`<quick> line %d\n`, count-1))
+
+	// At most one was on its way when it stopped, or became the first in the queue.
+	missing := 0
+	_, err := fmt.Sscan(slow.Expect(`\* you were too slow: (\d+) lines or notices are missing here\n`)[1], &missing)
+	require.NoError(t, err)
+	heard := strings.Count(slow.Output(), "<quick>")
+	assert.Equal(t, count, missing+heard, slow.Output())
+	assert.LessOrEqual(t, heard, queue+1)
+	assert.NotContains(t, quick.Output(), "too slow")
+	stop(t, s)
+}
+
+// A client that is silent for too long is taken for dead, and comes back when it
+// wakes up.
+func TestSilentClient(t *testing.T) {
+	s, addr := serve(t, "-heartbeat", "1s")
+	ada, bob := join(t, addr, "ada"), join(t, addr, "bob")
+	ada.Signal(syscall.SIGSTOP)
+	bob.Expect(`\* ada has left \(connection lost\)\n`)
+	ada.Signal(syscall.SIGCONT)
+	ada.Expect(`\* connected again\n`)
+	ada.Type("where was I?\n")
+	bob.Expect(`<ada> where was I\?\n`)
+	stop(t, s)
+}
