@@ -258,6 +258,9 @@ func (e *End) settle() {
 	}
 }
 
+// Tell has f called among the hooks, unless Offline is about to be.
+func (e *End) Tell(f func()) { e.events.post(f) }
+
 // Cause returns why the End ended, or nil if it has not.
 func (e *End) Cause() error {
 	e.mu.Lock()

@@ -65,7 +65,7 @@ type RetryEnd struct {
 	former       []uint64      // client ids that earlier connections had
 	waiting      int           // operations that wait for a connection
 	waitingBytes int
-	drained      chan struct{} // closed when nothing waits; nil if nobody wants to know
+	drained      chan struct{} // closed when none does; nil if nobody wants to know
 	rx           cursor        // where Receive is
 	rd, wr       rawSide       // where Read and Write are
 }
@@ -148,27 +148,25 @@ func (r *RetryEnd) Close() error {
 // done before, it closes the End at once and returns ctx's error.
 func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	r.draining.Store(true)
-	r.mu.Lock()
-	if r.drained == nil {
-		r.drained = make(chan struct{})
-		if r.waiting == 0 {
-			close(r.drained)
-		}
-	}
-	drained := r.drained
-	r.mu.Unlock()
 	defer r.Close()
-	select {
-	case <-drained:
-	case <-r.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		select {
+		case <-r.calm():
+		case <-r.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		// Also of a connection whose peer wants no new work; it returns at once if
+		// there is none.
+		if err := r.cur.Load().e.Shutdown(ctx); err != nil {
+			return err
+		}
+		if r.Stats().Waiting == 0 {
+			return nil
+		}
+		// It was lost meanwhile, and what was under way is to be tried again.
 	}
-	if l := r.working(); l != nil {
-		return l.e.Shutdown(ctx)
-	}
-	return nil
 }
 
 // end ends it for the given cause, the first time it is called.

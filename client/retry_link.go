@@ -206,7 +206,11 @@ func (r *RetryEnd) reconnect(lost *link) {
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
-			r.events.Post(func() { d.EndReOnline(r) })
+			l.e.Tell(func() {
+				if l.refused == nil {
+					d.EndReOnline(r)
+				}
+			})
 		}
 		if r.keep(l) {
 			return

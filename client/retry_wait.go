@@ -109,12 +109,24 @@ func (r *RetryEnd) waited(size int) {
 	r.waiting--
 	r.waitingBytes -= size
 	if r.waiting == 0 && r.drained != nil {
-		select {
-		case <-r.drained:
-		default:
-			close(r.drained)
-		}
+		close(r.drained)
+		r.drained = nil
 	}
+}
+
+// calm returns what is closed when nothing waits for a connection.
+func (r *RetryEnd) calm() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == 0 {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	if r.drained == nil {
+		r.drained = make(chan struct{})
+	}
+	return r.drained
 }
 
 // again tells whether an operation that has ended with err on l is to be tried on

@@ -1,0 +1,212 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+)
+
+// Shutdown waits for what is under way also where the server has said first that it
+// is going away.
+func TestShutdownAfterTheServers(t *testing.T) {
+	release := make(chan struct{})
+	slow := func(context.Context, geminio.Request, geminio.Response) { <-release }
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		release = make(chan struct{})
+		require.NoError(t, l.server().Register(t.Context(), "slow", slow))
+		call := in(func() error {
+			_, err := l.end.Call(context.Background(), "slow", l.end.NewRequest(nil))
+			return err
+		})
+		drained := in(func() error {
+			return l.server().(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+		})
+		goesOn(t, call)
+		shutdown := in(func() error { return l.end.Shutdown(context.Background()) })
+		goesOn(t, shutdown)
+		goesOn(t, call)
+		_, err := l.end.Call(context.Background(), "slow", l.end.NewRequest(nil))
+		assert.Equal(t, geminio.ErrGoingAway, err)
+		close(release)
+		require.NoError(t, ended(t, call))
+		require.NoError(t, ended(t, shutdown))
+		require.NoError(t, ended(t, drained))
+		assert.Equal(t, io.EOF, l.end.Cause())
+	})
+}
+
+// Shutdown goes on over a reconnect: a message that was under way is sent again.
+func TestShutdownOverACut(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		p, err := l.end.PublishAsync(context.Background(), l.end.NewMessage([]byte("x")), nil)
+		require.NoError(t, err)
+		_, err = l.server().Receive(t.Context()) // and no answer
+		require.NoError(t, err)
+		shutdown := in(func() error { return l.end.Shutdown(context.Background()) })
+		goesOn(t, shutdown)
+		l.cut()
+		goesOn(t, shutdown)
+		l.waiting(1)
+		l.mend()
+		goesOn(t, shutdown)
+		m, err := l.server().Receive(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, m.Done())
+		synctest.Wait()
+		require.NoError(t, (<-p.Done).Error)
+		require.NoError(t, ended(t, shutdown))
+		l.waiting(0)
+	})
+}
+
+// Shutdown ends with its context, and what waits with it.
+func TestShutdownWithoutAConnection(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		publish := in(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		shutdown := in(func() error { return l.end.Shutdown(ctx) })
+		second := in(func() error { return l.end.Shutdown(context.Background()) })
+		time.Sleep(time.Minute - 1)
+		goesOn(t, shutdown)
+		goesOn(t, publish)
+		time.Sleep(1)
+		assert.Equal(t, context.DeadlineExceeded, ended(t, shutdown))
+		assert.NoError(t, ended(t, second))
+		assert.ErrorIs(t, ended(t, publish), geminio.ErrNotExecuted)
+		l.waiting(0)
+	})
+}
+
+// After Close every operation returns io.EOF itself.
+func TestAfterClose(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
+			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+				if !connected {
+					l.cut()
+				}
+				end, ctx := l.end, context.Background()
+				require.NoError(t, end.Close())
+				require.NoError(t, end.Close())
+				_, err := end.Call(ctx, "m", end.NewRequest(nil))
+				assert.Equal(t, io.EOF, err, "Call")
+				_, err = end.CallAsync(ctx, "m", end.NewRequest(nil), nil)
+				assert.Equal(t, io.EOF, err, "CallAsync")
+				assert.Equal(t, io.EOF, end.Publish(ctx, end.NewMessage(nil)), "Publish")
+				_, err = end.PublishAsync(ctx, end.NewMessage(nil), nil)
+				assert.Equal(t, io.EOF, err, "PublishAsync")
+				assert.Equal(t, io.EOF, end.Register(ctx, "m", func(context.Context, geminio.Request, geminio.Response) {}), "Register")
+				_, err = end.OpenStream()
+				assert.Equal(t, io.EOF, err, "OpenStream")
+				_, err = end.AcceptStream()
+				assert.Equal(t, io.EOF, err, "AcceptStream")
+				_, err = end.Receive(ctx)
+				assert.Equal(t, io.EOF, err, "Receive")
+				_, err = end.Read(make([]byte, 1))
+				assert.Equal(t, io.EOF, err, "Read")
+				assert.Equal(t, io.EOF, end.Cause())
+				assert.Empty(t, end.ListStreams())
+				assert.False(t, end.Stats().Connected)
+				dials := l.dials
+				time.Sleep(time.Hour)
+				assert.Equal(t, dials, l.dials, "it dials no more")
+			})
+		})
+	}
+}
+
+// What repeats of streams and registrations is bounded by their contexts.
+func TestWaitingIsBoundedByTimeouts(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		opt := options.OpenStream()
+		opt.SetTimeout(time.Minute)
+		open := in(func() error {
+			_, err := l.end.OpenStream(opt)
+			return err
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		register := in(func() error { return l.end.Register(ctx, "m", hang) })
+		l.waiting(2)
+		time.Sleep(time.Minute - 1)
+		goesOn(t, open)
+		goesOn(t, register)
+		time.Sleep(1)
+		assert.Equal(t, context.DeadlineExceeded, ended(t, open))
+		assert.Equal(t, context.DeadlineExceeded, ended(t, register))
+		l.waiting(0)
+	})
+}
+
+// journal is a delegate that notes what it is told, and refuses some connections.
+type journal struct {
+	*delegate.UnimplementedDelegate
+	refuse []int // which connections, counted from 1
+
+	mu     sync.Mutex
+	online int
+	lines  []string
+}
+
+func (j *journal) note(format string, a ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, a...))
+}
+
+func (j *journal) ConnOnline(delegate.ConnDescriber) error {
+	j.mu.Lock()
+	j.online++
+	n := j.online
+	j.mu.Unlock()
+	j.note("online %d", n)
+	if slices.Contains(j.refuse, n) {
+		return errors.New("not this one")
+	}
+	return nil
+}
+
+func (j *journal) ConnOffline(delegate.ConnDescriber) error {
+	j.note("offline")
+	return nil
+}
+
+func (j *journal) EndReOnline(delegate.ClientDescriber) { j.note("again online") }
+
+// Callbacks come once each and in order. One connection that the delegate refuses is
+// neither online again nor offline.
+func TestCallbacksOfARefusedConnection(t *testing.T) {
+	j := &journal{refuse: []int{3, 4}}
+	opt := NewEndOptions()
+	opt.SetDelegate(j)
+	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+		for range 2 {
+			l.cut()
+			l.mend()
+			time.Sleep(time.Minute)
+		}
+		require.True(t, l.end.Stats().Connected)
+		l.end.Close()
+		synctest.Wait()
+		assert.Equal(t, []string{
+			"online 1", "offline", "online 2", "again online", "offline",
+			"online 3", "online 4", "online 5", "again online", "offline",
+		}, j.lines)
+	})
+}
