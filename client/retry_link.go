@@ -250,11 +250,12 @@ func (r *RetryEnd) failed(err error) {
 		f(err)
 	}
 	var refused *geminio.RefusedError
-	isRefusal := errors.As(err, &refused)
-	if isRefusal {
+	final := errors.Is(err, geminio.ErrReplaced)
+	if errors.As(err, &refused) {
 		r.hint = refused.RetryAfter
+		final = r.hint == 0 && !errors.Is(err, geminio.ErrGoingAway)
 	}
-	if r.opt.StopOnRefusal && (isRefusal || errors.Is(err, geminio.ErrReplaced)) {
+	if final && r.opt.StopOnRefusal {
 		r.end(err)
 	}
 }

@@ -47,7 +47,8 @@ func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
 func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
 
 // SetStopOnRefusal has a RetryEnd give up, and close itself, when the server
-// refuses it, or when another connection has taken its id over. By default it goes
+// refuses it, unless only for now: because it is shutting down, or with a time to come
+// back. So it does when another connection has taken its id over. By default it goes
 // on trying, as with other failures.
 func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
 

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -126,7 +127,7 @@ func (c *Conn) refuse(hello packet.Conn, code geminio.Code, why error) error {
 	}
 	var own *geminio.RefusedError
 	if errors.As(why, &own) { // it may say more than a text
-		no.Code, no.Retry = uint32(own.Code), own.RetryAfter
+		no.Code, no.Retry = cmp.Or(uint32(own.Code), no.Code), own.RetryAfter
 	}
 	ack, err := packet.AppendConnAck(nil, no)
 	if err == nil {

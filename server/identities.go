@@ -2,9 +2,10 @@ package server
 
 import (
 	"errors"
-	"net"
 	"sync"
 	"time"
+
+	"github.com/singchia/geminio"
 )
 
 // DuplicatePolicy says what happens when a client comes with an id that another
@@ -25,8 +26,14 @@ const (
 // errTaken refuses a client under DuplicateRefused.
 var errTaken = errors.New("the client id is in use by another connection")
 
-// errStillEnding refuses a client whose former connection does not come to its end.
-var errStillEnding = errors.New("the former connection of this client is still ending")
+// errStillEnding refuses a client, for now, whose former connection does not come to
+// its end.
+var errStillEnding = &geminio.RefusedError{
+	Code: geminio.CodeApplication, Text: "the former connection of this client is still ending", RetryAfter: time.Second,
+}
+
+// errStopped refuses a client when the listener is closed.
+var errStopped = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: geminio.ErrGoingAway.Error()}
 
 // identities knows which connection has which client id. Its methods are safe for
 // concurrent use.
@@ -49,8 +56,8 @@ type holder struct {
 func newHolder() *holder { return &holder{gone: make(chan struct{})} }
 
 // claim gets h an id. Under DuplicateReplaces it ends who has it, and waits until
-// that one's end was told, at most for so long and until stop is closed: so that whoever follows clients by
-// their ids sees the old one go before the new one comes.
+// that one's end was told, at most for so long and until stop is closed: so that
+// whoever follows clients by their ids sees the old one go before the new one comes.
 func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patience time.Duration, stop <-chan struct{}) error {
 	if policy == DuplicateAllowed {
 		return nil
@@ -75,7 +82,7 @@ func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patienc
 		case <-late:
 			return errStillEnding
 		case <-stop:
-			return net.ErrClosed
+			return errStopped
 		}
 	}
 }
