@@ -118,7 +118,7 @@ func TestStopBreaks(t *testing.T) {
 
 // A hop that says nothing any more, as if its machine were gone, is lost.
 func TestSilence(t *testing.T) {
-	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "200ms")
+	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "1s")
 	client, target := c.pair()
 	c.hops[1].Signal(syscall.SIGSTOP)
 	_, err := io.ReadAll(client)
