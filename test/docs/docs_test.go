@@ -2,12 +2,14 @@ package docs
 
 import (
 	"fmt"
+	"go/format"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 const root = "../.."
@@ -19,7 +21,8 @@ var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*
 // them.
 var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log",
-	"net": "net", "os": "os", "time": "time", "tls": "crypto/tls",
+	"net": "net", "os": "os", "slog": "log/slog", "sync": "sync", "atomic": "sync/atomic", "time": "time",
+	"tls":      "crypto/tls",
 	"geminio":  "github.com/singchia/geminio",
 	"client":   "github.com/singchia/geminio/client",
 	"server":   "github.com/singchia/geminio/server",
@@ -28,9 +31,11 @@ var imports = map[string]string{
 }
 
 var (
-	goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
-	comment = regexp.MustCompile(`//.*`)
-	link    = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	goBlock  = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+	anyBlock = regexp.MustCompile("(?ms)^```.*?^```")
+	comment  = regexp.MustCompile(`//.*`)
+	link     = regexp.MustCompile(`\]\(([^)#:\s]*)(#[^)\s]*)?\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
 func files(t *testing.T) []string {
@@ -48,18 +53,26 @@ func files(t *testing.T) []string {
 	return all
 }
 
-// TestCode compiles the Go blocks of each document, together, as one package.
+func read(t *testing.T, file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestCode compiles the Go blocks of each document, together, as one package. Each
+// block is formatted as gofmt does.
 func TestCode(t *testing.T) {
 	blocks := 0
 	for _, file := range files(t) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var code strings.Builder
-		for _, block := range goBlock.FindAllStringSubmatch(string(text), -1) {
+		for _, block := range goBlock.FindAllStringSubmatch(read(t, file), -1) {
 			blocks++
 			code.WriteString(block[1] + "\n")
+			if tidy, err := format.Source([]byte(block[1])); err != nil || string(tidy) != block[1] {
+				t.Errorf("%s: gofmt (%v) would write this block in another way:\n%s", file, err, block[1])
+			}
 		}
 		if code.Len() > 0 {
 			t.Run(filepath.Base(file), func(t *testing.T) { compile(t, code.String()) })
@@ -96,17 +109,44 @@ func compile(t *testing.T, code string) {
 	}
 }
 
-// TestLinks looks for the files that the documents link.
+// TestLinks looks for the files that the documents link, and for the headings.
 func TestLinks(t *testing.T) {
+	links := 0
 	for _, file := range files(t) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+		for _, m := range link.FindAllStringSubmatch(anyBlock.ReplaceAllString(read(t, file), ""), -1) {
+			links++
+			target := file
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(file), m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links %s: %v", file, m[1], err)
+				continue
+			}
+			if m[2] != "" && !anchors(read(t, target))[m[2]] {
+				t.Errorf("%s links %s%s: there is no such heading", file, m[1], m[2])
 			}
 		}
 	}
+	if links == 0 {
+		t.Fatal("no link was found")
+	}
+}
+
+// anchors returns how the headings of a document are linked.
+func anchors(text string) map[string]bool {
+	all := make(map[string]bool)
+	for _, m := range heading.FindAllStringSubmatch(anyBlock.ReplaceAllString(text, ""), -1) {
+		anchor := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])
+		all["#"+anchor] = true
+	}
+	return all
 }
