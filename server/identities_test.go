@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -124,12 +125,12 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 					t.Errorf("%d have the id", k)
 				}
 				had.Add(1)
-				ids.evictBy(h, func() {
-					go func() {
-						if now.CompareAndSwap(1, 0) {
-							ids.release(h)
-						}
-					}()
+				var once sync.Once
+				ids.evictBy(h, func() { // more than one may want it to end
+					go once.Do(func() {
+						now.Add(-1)
+						ids.release(h)
+					})
 				})
 			}()
 		}
