@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"regexp"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/delegate"
 )
 
@@ -46,12 +45,6 @@ func decodeGreeting(meta []byte) (greeting, error) {
 	return g, nil
 }
 
-// codeStranger is the code with which the server refuses a node for good. Other
-// refusals pass: of a server that is shutting down, for example.
-const codeStranger geminio.Code = 1001
-
-func stranger(text string) error { return &geminio.RefusedError{Code: codeStranger, Text: text} }
-
 // doorman decides about nodes that want to come in. The error that it returns
 // reaches the node.
 type doorman struct {
@@ -70,13 +63,13 @@ func (d *doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	g, err := decodeGreeting(meta)
 	if err != nil {
 		d.log.Warn("not let in", "err", err)
-		return 0, stranger(err.Error())
+		return 0, err
 	}
 	// Sums have the same length, and comparing takes the same time, whatever comes.
 	sum := sha256.Sum256([]byte(g.Token))
 	if subtle.ConstantTimeCompare(sum[:], d.token[:]) != 1 {
 		d.log.Warn("not let in", "node", g.Node, "err", "wrong token")
-		return 0, stranger("wrong token")
+		return 0, errors.New("wrong token")
 	}
 	name := sha256.Sum256([]byte(g.Node))
 	return max(1, binary.BigEndian.Uint64(name[:])), nil

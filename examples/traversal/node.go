@@ -68,8 +68,6 @@ func (n *nodeSide) run(ctx context.Context) error {
 		return err
 	}
 
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
 	opt := client.NewEndOptions()
 	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)
 	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
@@ -78,40 +76,48 @@ func (n *nodeSide) run(ctx context.Context) error {
 	}))
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
+	opt.SetStopOnRefusal()
 	opt.SetRetryFailedFunc(func(err error) {
-		if unwanted := unwanted(err); unwanted != nil {
-			giveUp(unwanted)
-			return
+		if unwanted(err) == nil { // else the node ends and says so
+			n.Log.Warn("no connection with the server", "addr", n.connect, "err", err)
 		}
-		n.Log.Warn("no connection with the server", "addr", n.connect, "err", err)
 	})
 	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, n.tls, n.connect), opt)
-	if ctx.Err() != nil && err != nil {
-		return reason(ctx)
-	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case unwanted(err) != nil:
+		return unwanted(err)
+	case err != nil:
 		return fmt.Errorf("connecting with %s: %w", n.connect, err)
 	}
 	fmt.Fprintf(n.Stdout, "%s is connected with %s\n", n.name, n.connect)
-	return n.serve(ctx, end)
+	return n.serve(ctx, end.(*client.RetryEnd))
 }
 
 // serve carries the streams of the server to the services.
-func (n *nodeSide) serve(ctx context.Context, end geminio.End) error {
+func (n *nodeSide) serve(ctx context.Context, end *client.RetryEnd) error {
 	carrier := tunnel.NewCarrier(n.Log, n.wait)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		tunnel.Streams(end, func(s geminio.Stream) { n.carry(carrier, s) })
 	}()
-	<-ctx.Done()
-	fmt.Fprintln(n.Stdout, "stopping")
+	var err error
+	select {
+	case <-end.Done():
+		if err = unwanted(end.Cause()); err == nil {
+			err = fmt.Errorf("connection with %s: %w", n.connect, end.Cause())
+		}
+	case <-ctx.Done():
+		fmt.Fprintln(n.Stdout, "stopping")
+	}
 	grace, cancel := context.WithTimeout(context.Background(), n.grace)
 	defer cancel()
 	tunnel.Shutdown(grace, end)
 	<-served
 	carrier.Stop(grace)
-	return reason(ctx)
+	return err
 }
 
 // carry carries a stream to the service that it is meant for.
@@ -126,28 +132,15 @@ func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
 	}, "service", service, "from", string(s.Meta()))
 }
 
-// reason is why the node ends: nil if it was told to.
-func reason(ctx context.Context) error {
-	if unwanted := (*unwantedError)(nil); errors.As(context.Cause(ctx), &unwanted) {
-		return unwanted
-	}
-	return nil
-}
-
-// unwantedError says that the server does not want this node: it is of no use to
-// try again.
-type unwantedError struct{ text string }
-
-func (e *unwantedError) Error() string { return e.text }
-
-// unwanted tells whether an attempt to connect has failed for good.
-func unwanted(err error) *unwantedError {
+// unwanted returns what to say if the server does not want this node, and nil if err
+// is something else, after which to try again.
+func unwanted(err error) error {
 	var refused *geminio.RefusedError
 	switch {
 	case errors.Is(err, geminio.ErrReplaced):
-		return &unwantedError{"another node of this name has connected with the server"}
-	case errors.As(err, &refused) && refused.Code == codeStranger:
-		return &unwantedError{"the server does not let this node in: " + refused.Text}
+		return errors.New("another node of this name has connected with the server")
+	case errors.As(err, &refused) && refused.RetryAfter == 0 && !errors.Is(err, geminio.ErrGoingAway):
+		return fmt.Errorf("the server does not let this node in: %w", err)
 	}
 	return nil
 }
