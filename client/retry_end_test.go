@@ -122,9 +122,9 @@ func TestAfterClose(t *testing.T) {
 				assert.Equal(t, io.EOF, end.Cause())
 				assert.Empty(t, end.ListStreams())
 				assert.False(t, end.Stats().Connected)
-				dials := l.dials
+				dials := l.dials.Load()
 				time.Sleep(time.Hour)
-				assert.Equal(t, dials, l.dials, "it dials no more")
+				assert.Equal(t, dials, l.dials.Load(), "it dials no more")
 			})
 		})
 	}

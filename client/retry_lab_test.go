@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,11 +23,12 @@ type lab struct {
 	end  *RetryEnd
 	sopt *server.EndOptions // of the next connections
 
-	mu    sync.Mutex
-	shut  bool     // no connection is made
-	line  net.Conn // of the last connection
-	peer  geminio.End
-	dials int
+	dials atomic.Int64
+
+	mu   sync.Mutex
+	shut bool     // no connection is made
+	line net.Conn // of the last connection
+	peer geminio.End
 }
 
 var errShut = errors.New("there is no way to the server")
@@ -48,9 +50,9 @@ func inLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *
 }
 
 func (l *lab) dial() (net.Conn, error) {
+	l.dials.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.dials++
 	if l.shut {
 		return nil, errShut
 	}
@@ -69,13 +71,20 @@ func (l *lab) dial() (net.Conn, error) {
 	return near, nil
 }
 
+// lose breaks the connection.
+func (l *lab) lose() {
+	l.mu.Lock()
+	l.line.Close()
+	l.mu.Unlock()
+	synctest.Wait()
+}
+
 // cut breaks the connection, and lets no other be made.
 func (l *lab) cut() {
 	l.mu.Lock()
 	l.shut = true
-	l.line.Close()
 	l.mu.Unlock()
-	synctest.Wait()
+	l.lose()
 	require.False(l.t, l.end.Stats().Connected)
 }
 

@@ -253,7 +253,7 @@ func (r *RetryEnd) failed(err error) {
 	final := errors.Is(err, geminio.ErrReplaced)
 	if errors.As(err, &refused) {
 		r.hint = refused.RetryAfter
-		final = r.hint == 0 && !errors.Is(err, geminio.ErrGoingAway)
+		final = !errors.Is(err, geminio.ErrGoingAway)
 	}
 	if final && r.opt.StopOnRefusal {
 		r.end(err)

@@ -47,9 +47,9 @@ func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
 func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
 
 // SetStopOnRefusal has a RetryEnd give up, and close itself, when the server
-// refuses it, unless only for now: because it is shutting down, or with a time to come
-// back. So it does when another connection has taken its id over. By default it goes
-// on trying, as with other failures.
+// refuses it, or when another connection has taken its id over. By default it goes
+// on trying, as with other failures. A refusal that matches geminio.ErrGoingAway is
+// one for now, and never ends it.
 func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
 
 // SetMaxWaiting bounds what may wait while a RetryEnd has no connection: how many

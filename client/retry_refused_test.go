@@ -29,8 +29,8 @@ func (d *doorman) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	return wanted, nil
 }
 
-// A refusal is told with what it says, and ends a RetryEnd that is to stop on one only
-// if it is for good.
+// A refusal is told with what it says, and ends a RetryEnd that is to stop on one
+// unless the server is going away.
 func TestStopOnRefusal(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -40,8 +40,9 @@ func TestStopOnRefusal(t *testing.T) {
 	}{
 		{"for good", geminio.RefusedError{Text: "who are you?"}, geminio.CodeApplication, true},
 		{"for good, with a code", geminio.RefusedError{Code: geminio.CodeVersion, Text: "too old"}, geminio.CodeVersion, true},
-		{"for now", geminio.RefusedError{Text: "full", RetryAfter: time.Minute}, geminio.CodeApplication, false},
+		{"with a time to come back", geminio.RefusedError{Text: "full", RetryAfter: time.Minute}, geminio.CodeApplication, true},
 		{"while shutting down", geminio.RefusedError{Code: geminio.CodeGoingAway, Text: "bye"}, geminio.CodeGoingAway, false},
+		{"for now", geminio.RefusedError{Code: geminio.CodeGoingAway, Text: "bye", RetryAfter: time.Minute}, geminio.CodeGoingAway, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			door := new(doorman)
@@ -53,8 +54,7 @@ func TestStopOnRefusal(t *testing.T) {
 			opt.SetRetryFailedFunc(func(err error) { told <- err })
 			inLab(t, sopt, opt, func(t *testing.T, l *lab) {
 				door.err.Store(&c.refusal)
-				l.line.Close()
-				synctest.Wait()
+				l.lose()
 				call := in(func() error {
 					_, err := l.end.Call(context.Background(), "m", l.end.NewRequest(nil))
 					return err
@@ -64,7 +64,7 @@ func TestStopOnRefusal(t *testing.T) {
 				var refused *geminio.RefusedError
 				require.ErrorAs(t, <-told, &refused)
 				assert.Equal(t, geminio.RefusedError{Code: c.told, Text: c.refusal.Text, RetryAfter: c.refusal.RetryAfter}, *refused)
-				dials := l.dials
+				dials := l.dials.Load()
 				if c.stops {
 					err := ended(t, call)
 					require.ErrorAs(t, err, &refused)
@@ -73,13 +73,13 @@ func TestStopOnRefusal(t *testing.T) {
 					require.ErrorAs(t, l.end.Cause(), &refused)
 					<-l.end.Done()
 					time.Sleep(time.Hour)
-					assert.Equal(t, dials, l.dials, "it dials no more")
+					assert.Equal(t, dials, l.dials.Load(), "it dials no more")
 					return
 				}
 				goesOn(t, call)
 				if c.refusal.RetryAfter > 0 {
 					time.Sleep(c.refusal.RetryAfter - 4*time.Second)
-					assert.Equal(t, dials, l.dials, "it obeys")
+					assert.Equal(t, dials, l.dials.Load(), "it obeys")
 				}
 				door.err.Store(nil)
 				time.Sleep(2*c.refusal.RetryAfter + 3*time.Second)

@@ -29,7 +29,7 @@ var errTaken = errors.New("the client id is in use by another connection")
 // errStillEnding refuses a client, for now, whose former connection does not come to
 // its end.
 var errStillEnding = &geminio.RefusedError{
-	Code: geminio.CodeApplication, Text: "the former connection of this client is still ending", RetryAfter: time.Second,
+	Code: geminio.CodeGoingAway, Text: "the former connection of this client is still ending", RetryAfter: time.Second,
 }
 
 // errStopped refuses a client when the listener is closed.

@@ -181,6 +181,7 @@ func TestIdentityPatience(t *testing.T) {
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, err, &refused)
 		assert.Equal(t, time.Second, refused.RetryAfter)
+		assert.ErrorIs(t, err, geminio.ErrGoingAway, "which is no refusal for good")
 		assert.ErrorContains(t, err, "still ending")
 		ids.release(next)
 		assert.Same(t, old, ids.held[7])
