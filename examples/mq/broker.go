@@ -1,0 +1,259 @@
+package main
+
+// The broker: it accepts clients, and lets them publish, subscribe and ask.
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/server"
+)
+
+const brokerUsage = `mq broker keeps messages until all groups of their topic have acknowledged them. It
+stores them in a directory, or in an existing NATS JetStream, which several brokers can
+share.
+
+  mq broker [FLAGS]
+
+On SIGINT or SIGTERM it hands out nothing more, waits a little for what is under way,
+and ends; a second signal ends it at once. The token can also be in the environment,
+as MQ_TOKEN.
+`
+
+const (
+	// grace is how long what is under way may take when the broker is told to stop.
+	grace = 3 * time.Second
+	// sessionKeep is how long a producer may be away before what it published, and what
+	// could not be stored yet, is given up.
+	sessionKeep = 5 * time.Minute
+)
+
+// broker is one run of mq broker.
+type broker struct {
+	*cli.Program
+	listen, data, nats, token string
+	sync                      bool
+	heartbeat, retryDelay     time.Duration
+	groups                    []subscription // of -group
+	tls                       *cli.ServerTLS
+	queues                    queues
+
+	engine  *engine
+	ctx     context.Context // ends when the broker is to end
+	session string          // names messages that their producers do not name
+	ids     atomic.Uint64   // counts those
+	clients presence
+	waiting counts // producers that wait for room, by topic
+	takers  counts // subscriptions, by topic/group
+}
+
+func brokerMain(args []string) int {
+	b := &broker{Program: cli.New("mq broker", brokerUsage), session: rand.Text()}
+	b.Flags.StringVar(&b.listen, "listen", address, "listen on `ADDR` (host:port)")
+	b.Flags.StringVar(&b.data, "data", "mq-data", "store messages in the directory `DIR`, which is this broker's alone")
+	b.Flags.StringVar(&b.nats, "nats", "", "store messages in the JetStream of the NATS servers `URL` instead")
+	b.Flags.IntVar(&b.queues.replicas, "replicas", 1, "with -nats, store each message on `N` servers")
+	b.Flags.BoolVar(&b.sync, "sync", false, "with -data, have each message on the disk before it is acknowledged: it survives a power cut, and is slow")
+	b.Flags.Int64Var(&b.queues.maxMessages, "max-messages", 1_000_000, "keep up to `N` messages of a topic; then producers wait")
+	b.Flags.Int64Var(&b.queues.maxBytes, "max-bytes", 1<<30, "keep up to `N` bytes of a topic; then producers wait")
+	b.Flags.DurationVar(&b.queues.ackWait, "ack-wait", 30*time.Second, "deliver a message again that was not acknowledged for that `TIME`")
+	b.Flags.IntVar(&b.queues.maxInFlight, "in-flight", 10_000, "let up to `N` messages be with the consumers of a group")
+	b.Flags.DurationVar(&b.retryDelay, "retry-delay", time.Second, "deliver a message that a consumer could not deal with again after that `TIME`, and twice that the next time, and so on, up to 64 times that")
+	b.Flags.DurationVar(&b.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
+	b.Flags.StringVar(&b.token, "token", "", "let in only clients that have the same `TEXT`")
+	b.Flags.Func("group", "have the group G of the topic T from the beginning, as `T/G`; can be repeated", func(text string) error {
+		topic, group, _ := strings.Cut(text, "/")
+		s := subscription{Topic: topic, Group: group}
+		b.groups = append(b.groups, s)
+		return s.check()
+	})
+	b.tls = cli.ServerTLSFlags(b.Flags)
+	return b.Main(args, b.run)
+}
+
+// check returns why the command line makes no sense.
+func (b *broker) check() error {
+	set := make(map[string]bool)
+	b.Flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	switch {
+	case b.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", b.Flags.Arg(0))
+	case b.nats != "" && (set["data"] || b.sync):
+		return cli.Usagef("-data and -sync are not for -nats: that has a storage of its own")
+	case b.nats == "" && set["replicas"]:
+		return cli.Usagef("-replicas goes with -nats")
+	case b.queues.maxMessages <= 0 || b.queues.maxBytes <= 0 || b.queues.maxInFlight <= 0 || b.queues.replicas <= 0:
+		return cli.Usagef("-max-messages, -max-bytes, -in-flight and -replicas must be above 0")
+	case b.queues.ackWait <= 0 || b.retryDelay <= 0 || b.heartbeat <= 0:
+		return cli.Usagef("-ack-wait, -retry-delay and -heartbeat must be above 0")
+	}
+	return nil
+}
+
+// run serves until ctx ends.
+func (b *broker) run(ctx context.Context) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	nl, err := b.tls.Listen(b.listen)
+	if err != nil {
+		return err
+	}
+	defer nl.Close()
+	if err := b.open(ctx); err != nil {
+		return err
+	}
+	defer b.engine.close()
+
+	opt := server.NewEndOptions()
+	opt.SetLogger(b.Log)
+	opt.SetHeartbeat(b.heartbeat)
+	opt.SetSessionKeep(sessionKeep)
+	opt.SetDelegate(door{token: cmp.Or(b.token, os.Getenv(tokenVariable))})
+	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // topic and name included
+	l, err := server.NewListener(nl, opt)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b.Stdout, "listening on %s\n", l.Addr())
+	return b.serve(ctx, l)
+}
+
+// open opens the storage, with the groups that are to be there.
+func (b *broker) open(ctx context.Context) (err error) {
+	if b.nats != "" {
+		if b.engine, err = connect(b.nats, b.Log); err != nil {
+			return fmt.Errorf("the storage at %s: %w", b.nats, err)
+		}
+	} else if b.engine, err = embed(ctx, b.data, b.sync, b.Log); err != nil {
+		return err
+	}
+	b.queues.js = b.engine.js
+	for _, s := range b.groups {
+		bounded, cancel := context.WithTimeout(ctx, engineAnswer)
+		_, err := b.queues.group(bounded, s.Topic, s.Group)
+		cancel()
+		if err != nil {
+			b.engine.close()
+			return fmt.Errorf("group %s of topic %s: %w", s.Group, s.Topic, err)
+		}
+	}
+	return nil
+}
+
+// serve serves clients until ctx ends.
+func (b *broker) serve(ctx context.Context, l server.Listener) error {
+	b.ctx = ctx
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	var clients sync.WaitGroup
+	var err error
+	for {
+		end, acceptErr := l.AcceptEnd()
+		if acceptErr != nil {
+			if ctx.Err() == nil || !errors.Is(acceptErr, net.ErrClosed) {
+				err = acceptErr
+			}
+			break
+		}
+		clients.Go(func() { b.client(end) })
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+		b.Log.Info("clients were cut off", "err", e)
+	}
+	clients.Wait()
+	return err
+}
+
+// client serves one client until its connection ends, and what it has left is done.
+func (b *broker) client(end geminio.End) {
+	defer end.Close()
+	log := b.Log.With("client", end.ClientID(), "remote", end.RemoteAddr())
+	log.Info("client connected")
+	b.clients.come(end.ClientID())
+	subscriptions := &pushers{b: b, end: end, log: log}
+	in := newIntake(b, end.ClientID())
+	why := b.offer(end, subscriptions)
+	if why == nil {
+		why = in.receive(end)
+	}
+	log.Info("client gone", "why", why)
+	b.clients.leave(end.ClientID())
+	in.finish()
+	subscriptions.finish()
+	b.clients.done(end.ClientID())
+}
+
+// offer registers the methods that a client can call.
+func (b *broker) offer(end geminio.End, subscriptions *pushers) error {
+	for method, handle := range map[string]func(context.Context, []byte) (any, error){
+		methodSubscribe: subscriptions.subscribe,
+		methodStats:     b.stats,
+		methodDrop:      b.drop,
+	} {
+		if err := end.Register(context.Background(), method, answer(handle)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer makes an RPC of a function that gets JSON and returns what becomes JSON.
+func answer(handle func(context.Context, []byte) (any, error)) geminio.RPC {
+	return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+		value, err := handle(ctx, req.Data())
+		if err == nil && value != nil {
+			var data []byte
+			data, err = json.Marshal(value)
+			resp.SetData(data)
+		}
+		resp.SetError(err)
+	}
+}
+
+// stats answers calls of methodStats.
+func (b *broker) stats(ctx context.Context, data []byte) (any, error) {
+	var topics []string
+	if err := json.Unmarshal(data, &topics); err != nil {
+		return nil, err
+	}
+	all, err := b.queues.stats(ctx, topics)
+	for i := range all {
+		s := &all[i]
+		s.Waiting = b.waiting.get(s.Topic)
+		for j := range s.Groups {
+			g := &s.Groups[j]
+			g.Consumers = int(b.takers.get(s.Topic + "/" + g.Group))
+		}
+	}
+	return all, err
+}
+
+// drop answers calls of methodDrop.
+func (b *broker) drop(ctx context.Context, data []byte) (any, error) {
+	var s subscription
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if n := b.takers.get(s.Topic + "/" + s.Group); n > 0 {
+		return nil, fmt.Errorf("group %s of topic %s has consumers: %d", s.Group, s.Topic, n)
+	}
+	return nil, b.queues.drop(ctx, s.Topic, s.Group)
+}

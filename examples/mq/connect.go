@@ -1,0 +1,134 @@
+package main
+
+// What producers, consumers and those who only ask have in common: an End that
+// reconnects by itself.
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/cli"
+)
+
+// The pauses between attempts to reconnect are up to these.
+const retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
+
+// tokenVariable is where the token is if it is not among the flags.
+const tokenVariable = "MQ_TOKEN"
+
+// end is what a *client.RetryEnd can do beside its interfaces.
+type end interface {
+	geminio.End
+	Done() <-chan struct{}
+	Cause() error
+}
+
+// peer is a client of the broker.
+type peer struct {
+	*cli.Program
+	connect, token string
+	heartbeat      time.Duration
+	wait           bool
+	tls            *cli.ClientTLS
+
+	end   end
+	over  atomic.Bool   // the End is closed on purpose
+	again chan struct{} // has one after a reconnect
+}
+
+// newPeer makes a peer with its flags.
+func newPeer(name, usage string) *peer {
+	p := &peer{Program: cli.New(name, usage), again: make(chan struct{}, 1)}
+	p.Flags.StringVar(&p.connect, "connect", address, "connect to the broker at `ADDR` (host:port)")
+	p.Flags.StringVar(&p.token, "token", "", "the `TEXT` that the broker wants")
+	p.Flags.BoolVar(&p.wait, "wait", false, "wait for a broker that is not there yet, instead of failing")
+	p.Flags.DurationVar(&p.heartbeat, "heartbeat", 10*time.Second, "take the broker for dead if it is silent for twice that `TIME`")
+	p.tls = cli.ClientTLSFlags(p.Flags)
+	return p
+}
+
+// dial makes the End. It is closed with close, and by itself if the broker refuses it.
+func (p *peer) dial(ctx context.Context, methods ...string) error {
+	if p.heartbeat <= 0 {
+		return cli.Usagef("-heartbeat must be above 0")
+	}
+	// Not with ctx: an End that reconnects must be able to while the last answers
+	// are waited for.
+	dialer, err := p.tls.Dialer(context.WithoutCancel(ctx), p.connect)
+	if err != nil {
+		return err
+	}
+	meta, err := json.Marshal(hello{Token: cmp.Or(p.token, os.Getenv(tokenVariable))})
+	if err != nil {
+		return err
+	}
+	opt := client.NewEndOptions()
+	opt.SetLogger(p.Log)
+	opt.SetMeta(meta)
+	opt.SetHeartbeat(p.heartbeat)
+	opt.SetDelegate(teller{peer: p})
+	opt.SetWaitRemoteRPCs(methods...)
+	opt.SetRetryBackoff(retryMin, retryMax)
+	opt.SetRetryFailedFunc(func(err error) { p.Log.Info("not connected", "err", err) })
+	opt.SetStopOnRefusal()
+	opt.SetMaxWaiting(2*maxAsync, 2*maxAsyncBytes)
+	if p.wait {
+		opt.SetRetryFirst(ctx)
+	}
+	e, err := client.NewRetryEndWithDialer(dialer, opt)
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", p.connect, err)
+	}
+	p.end = e.(end)
+	return nil
+}
+
+// close closes the End.
+func (p *peer) close() {
+	p.over.Store(true)
+	p.end.Close()
+}
+
+// ask calls a method of the broker that can be called twice.
+func (p *peer) ask(ctx context.Context, method string, question, answer any) error {
+	data, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	resp, err := p.end.Call(ctx, method, p.end.NewRequest(data), idempotent())
+	if err != nil || answer == nil {
+		return err
+	}
+	return json.Unmarshal(resp.Data(), answer)
+}
+
+// teller tells what becomes of the connection.
+type teller struct {
+	*delegate.UnimplementedDelegate
+	peer *peer
+}
+
+// ConnOffline implements delegate.ClientDelegate.
+func (t teller) ConnOffline(delegate.ConnDescriber) error {
+	if !t.peer.over.Load() {
+		t.peer.Log.Warn("the connection is lost: making another")
+	}
+	return nil
+}
+
+// EndReOnline implements delegate.ClientDelegate.
+func (t teller) EndReOnline(delegate.ClientDescriber) {
+	t.peer.Log.Warn("connected again")
+	select {
+	case t.peer.again <- struct{}{}:
+	default:
+	}
+}

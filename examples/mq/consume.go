@@ -1,0 +1,206 @@
+package main
+
+// The consumer: it subscribes, over reconnects, and acknowledges what it has written.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+)
+
+const consumeUsage = `mq consume writes each message that its group gets as a line to stdout or a file, and
+acknowledges it then. Or it runs a command for each, which has the message as its stdin.
+Consumers of the same group share the messages of a topic, each group gets all of them.
+If the connection or the broker is lost it goes on when they are back.
+
+  mq consume [FLAGS] -topic T
+
+On SIGINT or SIGTERM it finishes the message at hand and ends; what else it was sent
+goes to other consumers. A second signal ends it at once. The token can also be in the
+environment, as MQ_TOKEN.
+`
+
+// consumer is one run of mq consume.
+type consumer struct {
+	*peer
+	subscription
+	output, command string
+	count           int
+	work            time.Duration
+
+	accepted chan geminio.Stream
+	attempts uint64
+	out      io.Writer
+	consumed int
+}
+
+func consumeMain(args []string) int {
+	c := &consumer{peer: newPeer("mq consume", consumeUsage), accepted: make(chan geminio.Stream)}
+	c.Flags.StringVar(&c.Topic, "topic", "", "consume the topic `T`")
+	c.Flags.StringVar(&c.Group, "group", "default", "as one of the group `G`")
+	c.Flags.IntVar(&c.Window, "window", 64, "let the broker send `N` messages ahead; those after a slow one wait for it here, and not with another consumer")
+	c.Flags.IntVar(&c.count, "count", 0, "end after `N` messages; 0: never")
+	c.Flags.StringVar(&c.output, "o", "", "append to `FILE` instead of writing to stdout")
+	c.Flags.StringVar(&c.command, "exec", "", "run the shell command `CMD` for each message, instead of writing it; if it fails the message is delivered again, after a while")
+	c.Flags.DurationVar(&c.work, "work", 0, "take that `TIME` for each message, as if it were work")
+	return c.Main(args, c.run)
+}
+
+// run consumes until ctx ends.
+func (c *consumer) run(ctx context.Context) error {
+	switch {
+	case c.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", c.Flags.Arg(0))
+	case c.Topic == "":
+		return cli.Usagef("which -topic?")
+	case c.Window < 1 || c.Window > maxWindow:
+		return cli.Usagef("-window is from 1 to %d", maxWindow)
+	case c.command != "" && c.output != "":
+		return cli.Usagef("-exec and -o contradict each other")
+	}
+	if err := c.check(); err != nil {
+		return cli.Usagef("%v", err)
+	}
+	c.out = c.Stdout
+	if c.output != "" {
+		file, err := os.OpenFile(c.output, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		c.out = file
+	}
+	if err := c.dial(ctx, methodSubscribe); err != nil {
+		return err
+	}
+	defer c.close()
+	go c.accept()
+	err := c.consume(ctx)
+	fmt.Fprintf(c.Stderr, "consumed %d messages\n", c.consumed)
+	return err
+}
+
+// accept hands on the streams that the broker opens, until the End is closed.
+func (c *consumer) accept() {
+	for {
+		stream, err := c.end.AcceptStream()
+		if err != nil {
+			return
+		}
+		select {
+		case c.accepted <- stream:
+		case <-c.end.Done():
+			return
+		}
+	}
+}
+
+// consume subscribes and consumes, again and again, until ctx ends or there is enough.
+func (c *consumer) consume(ctx context.Context) error {
+	for ctx.Err() == nil && !c.enough() {
+		stream, err := c.subscribe(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		err = c.take(ctx, stream)
+		stream.Close() // what it has and has not answered goes to others
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *consumer) enough() bool { return c.count > 0 && c.consumed >= c.count }
+
+// subscribe returns the stream on which the messages come. If the connection is lost
+// between the broker's answer and its stream, it subscribes again.
+func (c *consumer) subscribe(ctx context.Context) (geminio.Stream, error) {
+	for {
+		c.attempts++
+		c.ID = strconv.FormatUint(c.attempts, 10)
+		if err := c.ask(ctx, methodSubscribe, c.subscription, nil); err != nil {
+			if c.end.Cause() != nil {
+				err = c.end.Cause()
+			}
+			return nil, fmt.Errorf("subscribing to %s: %w", c.Topic, err)
+		}
+		for waiting := true; waiting; {
+			select {
+			case stream := <-c.accepted:
+				if string(stream.Meta()) == c.ID {
+					c.Log.Info("subscribed", "topic", c.Topic, "group", c.Group)
+					return stream, nil
+				}
+				stream.Close() // of an attempt that was given up
+			case <-c.again:
+				waiting = false
+			case <-c.end.Done():
+				return nil, c.end.Cause()
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+}
+
+// take consumes what comes on a stream, until it ends, or ctx, or there is enough.
+func (c *consumer) take(ctx context.Context, stream geminio.Stream) error {
+	for !c.enough() {
+		msg, err := stream.Receive(ctx)
+		if err != nil {
+			return nil
+		}
+		err = c.do(ctx, msg)
+		switch {
+		case err == nil:
+			// Not before it is done: after Done the broker forgets it. Where that
+			// does not arrive, the message is delivered again.
+			c.consumed++
+			err = msg.Done()
+		case ctx.Err() != nil:
+			return nil
+		default:
+			c.Log.Warn("a message was not consumed", "err", err)
+			err = msg.Error(err)
+		}
+		if err != nil {
+			c.Log.Info("the answer is not sent: the message is delivered again", "err", err)
+		}
+	}
+	return nil
+}
+
+// do does with a message what is to be done.
+func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
+	var d delivery
+	if err := json.Unmarshal(msg.Custom(), &d); err != nil {
+		c.Log.Warn("the broker does not say which message this is", "err", err)
+	}
+	c.Log.Info("message", "topic", msg.Topic(), "sequence", d.Sequence, "delivery", d.Nth)
+	if c.work > 0 && !sleep(ctx, c.work) {
+		return ctx.Err()
+	}
+	if c.command == "" {
+		_, err := c.out.Write(append(bytes.Clone(msg.Data()), '\n')) // in one piece
+		return err
+	}
+	command := exec.Command("sh", "-c", c.command)
+	command.Stdin = bytes.NewReader(msg.Data())
+	command.Stdout, command.Stderr = c.Stdout, c.Stderr
+	command.Env = append(os.Environ(), "MQ_TOPIC="+msg.Topic(),
+		"MQ_SEQUENCE="+strconv.FormatUint(d.Sequence, 10), "MQ_DELIVERY="+strconv.FormatUint(d.Nth, 10))
+	return command.Run()
+}

@@ -1,0 +1,159 @@
+package main
+
+// Where messages are stored: NATS JetStream, in this process or elsewhere.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// maxPayload bounds a message in the engine of this process.
+	maxPayload = 1 << 20
+	// headroom is what of the payload that NATS takes is for its headers.
+	headroom = 4 << 10
+	// engineAnswer is how long the engine may take for an answer before it is asked
+	// again.
+	engineAnswer = 5 * time.Second
+	// maxUnderWay bounds the messages of all producers that are being stored.
+	maxUnderWay = 1 << 16
+)
+
+// engine is a connection to JetStream, and the server if it is in this process.
+type engine struct {
+	js     jetstream.JetStream
+	nc     *nats.Conn
+	server *server.Server // nil: it is elsewhere
+	unlock func()         // of the directory
+}
+
+// embed starts a server in this process that listens nowhere and stores in a
+// directory.
+func embed(ctx context.Context, dir string, sync bool, log *slog.Logger) (*engine, error) {
+	unlock, err := lock(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the storage in %s: %w", dir, err)
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "mq", DontListen: true, NoSigs: true,
+		JetStream: true, StoreDir: dir, SyncAlways: sync,
+		MaxPayload: maxPayload + headroom,
+	})
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	l := &natsLog{log: log}
+	s.SetLoggerV2(l, false, false, false)
+	s.Start()
+	const look = 100 * time.Millisecond
+	for !s.ReadyForConnections(look) { // it reads what there is
+		if err = errors.Join(ctx.Err(), l.fatal()); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = l.fatal()
+	}
+	if err == nil && !s.JetStreamEnabled() {
+		err = errors.New("JetStream did not start")
+	}
+	var e *engine
+	if err == nil {
+		e, err = connect("", log, nats.InProcessServer(s))
+	}
+	if err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		unlock()
+		return nil, fmt.Errorf("the storage in %s: %w", dir, err)
+	}
+	e.server, e.unlock = s, unlock
+	return e, nil
+}
+
+// connect connects to a server or a cluster.
+func connect(url string, log *slog.Logger, opts ...nats.Option) (*engine, error) {
+	nc, err := nats.Connect(url, append(opts,
+		nats.Name("mq broker"),
+		nats.MaxReconnects(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("the connection to the storage is lost", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Warn("connected to the storage again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Info("the storage reports", "err", err)
+		}),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc,
+		jetstream.WithDefaultTimeout(engineAnswer),
+		jetstream.WithPublishAsyncTimeout(engineAnswer),
+		jetstream.WithPublishAsyncMaxPending(maxUnderWay),
+	)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), engineAnswer)
+		defer cancel()
+		_, err = js.AccountInfo(ctx)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &engine{js: js, nc: nc, unlock: func() {}}, nil
+}
+
+// maxMessage is the largest message that the engine takes.
+func (e *engine) maxMessage() int { return int(e.nc.MaxPayload()) - headroom }
+
+// close ends the connection, and the server if it is in this process.
+func (e *engine) close() {
+	e.nc.FlushTimeout(engineAnswer) // the last acknowledgements
+	e.nc.Close()
+	if e.server != nil {
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
+	}
+	e.unlock()
+}
+
+// natsLog writes what a server logs.
+type natsLog struct {
+	log *slog.Logger
+
+	mu  sync.Mutex
+	err error // of Fatalf
+}
+
+func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l *natsLog) Debugf(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l *natsLog) Tracef(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l *natsLog) Warnf(format string, v ...any)   { l.log.Info("nats: " + fmt.Sprintf(format, v...)) }
+func (l *natsLog) Errorf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
+
+// Fatalf implements server.Logger: the server does not work.
+func (l *natsLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = fmt.Errorf(format, v...)
+	}
+}
+
+func (l *natsLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}

@@ -1,0 +1,57 @@
+// Command mq is a message queue: a broker, and producers and consumers that talk to it.
+// Messages have topics, and consumers of a topic are in groups: each group gets each
+// message, and one consumer of the group. Messages are kept until every group has
+// acknowledged them, over the deaths of brokers and consumers.
+//
+// Start reading in protocol.go, which has what the sides say to each other. The broker
+// is in broker.go (connections), intake.go (what producers publish), push.go (what
+// consumers get), queue.go (topics and groups) and engine.go (where they are stored,
+// which is NATS JetStream); the other side in produce.go, consume.go and admin.go.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+const usage = `mq is a message queue.
+
+  mq broker [FLAGS]                    keep messages, take and hand them out
+  mq produce [FLAGS] -topic T          publish the lines of stdin
+  mq consume [FLAGS] -topic T          write the messages of a topic to stdout or a file
+  mq stats [FLAGS] [TOPIC...]          show how much is in the queues
+  mq drop [FLAGS] -topic T -group G    forget a group that nobody consumes for any more
+
+mq broker -h and so on explain the flags. The exit code is 0 when all went well, 1 when
+something failed, 2 when the command line makes no sense.
+`
+
+// address is where the broker listens and the others connect by default.
+const address = "127.0.0.1:1211"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run does what args say and returns the exit code.
+func run(args []string) int {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "broker":
+		return brokerMain(args[1:])
+	case "produce":
+		return produceMain(args[1:])
+	case "consume":
+		return consumeMain(args[1:])
+	case "stats":
+		return statsMain(args[1:])
+	case "drop":
+		return dropMain(args[1:])
+	case "-h", "-help", "--help", "help":
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "mq: there is no command %q\n%s", args[0], usage)
+	return 2
+}

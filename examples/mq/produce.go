@@ -1,0 +1,189 @@
+package main
+
+// The producer: it publishes lines until the broker has stored them, whatever becomes of
+// the connection and the broker meanwhile.
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/options"
+)
+
+const produceUsage = `mq produce publishes each line of stdin as a message, and waits until the broker has
+stored it. If the connection or the broker is lost it goes on when they are back. If
+there is no room in the topic it waits until there is.
+
+  mq produce [FLAGS] -topic T
+
+On SIGINT or SIGTERM it takes no more lines, waits a little for the answers, and says
+what was acknowledged; a second signal ends it at once. The token can also be in the
+environment, as MQ_TOKEN.
+`
+
+const (
+	maxAsync      = 1 << 16  // messages
+	maxAsyncBytes = 32 << 20 // unless it is a single one
+	maxLine       = 16 << 20 // the broker takes less
+)
+
+// errInterrupted is why not all was published when a signal came.
+var errInterrupted = errors.New("interrupted before all was published")
+
+// producer is one run of mq produce. It belongs to one goroutine.
+type producer struct {
+	*peer
+	topic   string
+	async   int
+	timeout time.Duration
+
+	session  string // names its messages
+	messages uint64 // published
+	inFlight int
+	pending  int // bytes in flight
+	stored   int // acknowledged
+	err      error
+}
+
+func produceMain(args []string) int {
+	p := &producer{peer: newPeer("mq produce", produceUsage), session: rand.Text()}
+	p.Flags.StringVar(&p.topic, "topic", "", "publish to the topic `T`")
+	p.Flags.IntVar(&p.async, "async", 0, "have up to `N` messages in flight; 0: one after the other")
+	p.Flags.DurationVar(&p.timeout, "timeout", 0, "give up if a message is not stored after that `TIME`; 0: never")
+	return p.Main(args, p.run)
+}
+
+// run publishes all there is, until ctx ends.
+func (p *producer) run(ctx context.Context) error {
+	switch {
+	case p.Flags.NArg() > 0:
+		return cli.Usagef("what is %q?", p.Flags.Arg(0))
+	case p.topic == "":
+		return cli.Usagef("which -topic?")
+	case p.async < 0 || p.async > maxAsync:
+		return cli.Usagef("-async is from 0 to %d", maxAsync)
+	case p.timeout < 0:
+		return cli.Usagef("-timeout is not below 0")
+	}
+	if err := checkName("topic", p.topic); err != nil {
+		return cli.Usagef("%v", err)
+	}
+	if err := p.dial(ctx); err != nil {
+		return err
+	}
+	defer p.close()
+	start := time.Now()
+	err := p.publish(ctx)
+	took := time.Since(start)
+	fmt.Fprintf(p.Stdout, "acknowledged %d messages in %v: %.0f messages/s\n",
+		p.stored, took.Round(time.Microsecond), float64(p.stored)/max(took, time.Microsecond).Seconds())
+	return err
+}
+
+// publish publishes the lines, and waits for the answers. It stops at the first message
+// that is refused, and when ctx ends; then it waits for the answers of those in flight,
+// but not for ever.
+func (p *producer) publish(ctx context.Context) error {
+	published, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+
+	// Reading may wait for somebody who types: it must not keep a signal waiting.
+	data, read := make(chan []byte), make(chan error, 1)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { read <- lines(os.Stdin, data, stop) }()
+
+	acks := make(chan *geminio.Publish, max(p.async, 1)) // room for all in flight
+	var err error
+	for more := true; more && p.err == nil; {
+		select {
+		case line := <-data:
+			p.one(published, line, acks)
+		case a := <-acks:
+			p.answered(a)
+		case err = <-read:
+			more = false
+		case <-p.end.Done():
+			err, more = p.end.Cause(), false
+		case <-ctx.Done():
+			err, more = errInterrupted, false
+		}
+	}
+	for p.inFlight > 0 {
+		p.answered(<-acks)
+	}
+	return cmp.Or(p.err, err)
+}
+
+// lines reads lines, without their ends, each into memory of its own: a message's data
+// must not change until it is answered.
+func lines(r io.Reader, data chan<- []byte, stop <-chan struct{}) error {
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(nil, maxLine)
+	for scanner.Scan() {
+		select {
+		case data <- bytes.Clone(scanner.Bytes()):
+		case <-stop:
+			return nil
+		}
+	}
+	return scanner.Err()
+}
+
+// one publishes one message. Its name is the same each time that it is published, so
+// that the broker stores it once.
+func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publish) {
+	p.messages++
+	opt := options.NewMessage()
+	opt.SetTopic(p.topic)
+	opt.SetCustom([]byte(p.session + "-" + strconv.FormatUint(p.messages, 10)))
+	msg := p.end.NewMessage(data, opt)
+	msg.SetTimeout(p.timeout)
+	if p.async == 0 {
+		p.count(p.end.Publish(ctx, msg))
+		return
+	}
+	for p.inFlight >= p.async || p.inFlight > 0 && p.pending+len(data) > maxAsyncBytes {
+		p.answered(<-acks)
+	}
+	if _, err := p.end.PublishAsync(ctx, msg, acks); err != nil {
+		p.count(err)
+		return
+	}
+	p.inFlight++
+	p.pending += len(data)
+}
+
+// answered takes the answer to an asynchronous message.
+func (p *producer) answered(a *geminio.Publish) {
+	p.inFlight--
+	p.pending -= len(a.Message.Data())
+	p.count(a.Error)
+}
+
+// count takes what became of a message.
+func (p *producer) count(err error) {
+	switch {
+	case err == nil:
+		p.stored++
+	case p.err != nil:
+	case errors.Is(err, context.Canceled):
+		p.err = errInterrupted
+	case errors.Is(err, context.DeadlineExceeded):
+		p.err = fmt.Errorf("not acknowledged in %v: the topic is full, or the broker or its storage is not there", p.timeout)
+	default:
+		p.err = fmt.Errorf("not acknowledged: %w", err)
+	}
+}

@@ -1,0 +1,307 @@
+package main
+
+// What consumers get: the broker pulls it from the storage, publishes it on a stream of
+// the subscription, and tells the storage what became of it.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+)
+
+const (
+	// maxBatch bounds what is pulled at a time.
+	maxBatch = 256
+	// pullWait is how long the storage looks for messages before it is asked again.
+	pullWait = 5 * time.Second
+	// retryPause is between attempts if the storage does not answer.
+	retryPause = 250 * time.Millisecond
+	// maxDoublings bounds the growth of -retry-delay.
+	maxDoublings = 6
+)
+
+// pushers are the subscriptions of one connection.
+type pushers struct {
+	b   *broker
+	end geminio.End
+	log *slog.Logger
+
+	mu   sync.Mutex
+	over bool
+	wg   sync.WaitGroup // added to with mu
+}
+
+// subscribe answers calls of methodSubscribe.
+func (ps *pushers) subscribe(ctx context.Context, data []byte) (any, error) {
+	var s subscription
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.Window < 1 || s.Window > maxWindow {
+		return nil, fmt.Errorf("a window has from 1 to %d messages", maxWindow)
+	}
+	ps.mu.Lock()
+	if ps.over {
+		ps.mu.Unlock()
+		return nil, io.EOF
+	}
+	ps.wg.Add(1)
+	ps.mu.Unlock()
+	p := &pusher{pushers: ps, subscription: s}
+	if err := p.begin(ctx); err != nil {
+		ps.wg.Done()
+		return nil, err
+	}
+	go func() {
+		defer ps.wg.Done()
+		p.run()
+	}()
+	return nil, nil
+}
+
+// finish waits for the end of the subscriptions, after that of the connection.
+func (ps *pushers) finish() {
+	ps.mu.Lock()
+	ps.over = true
+	ps.mu.Unlock()
+	ps.wg.Wait()
+}
+
+// pusher is one subscription. One goroutine pulls messages and publishes them, another
+// one takes the answers.
+type pusher struct {
+	*pushers
+	subscription
+	group   jetstream.Consumer
+	stream  geminio.Stream
+	slots   chan struct{}         // has one for each message that is with the consumer, or is asked for
+	answers chan *geminio.Publish // with room for all of them
+
+	mu   sync.Mutex
+	sent map[geminio.Message]jetstream.Msg
+}
+
+// begin makes the group, if need be, and opens the stream. If the storage does not
+// answer it goes on trying until the caller gives up.
+func (p *pusher) begin(ctx context.Context) error {
+	for {
+		bounded, cancel := context.WithTimeout(ctx, engineAnswer)
+		var err error
+		p.group, err = p.b.queues.group(bounded, p.Topic, p.Group)
+		cancel()
+		if err == nil {
+			break
+		}
+		if isFinal(err) || !sleep(ctx, retryPause) || p.b.ctx.Err() != nil {
+			return err
+		}
+		p.log.Info("the group is not there yet", "topic", p.Topic, "group", p.Group, "err", err)
+	}
+	opt := options.OpenStream()
+	opt.SetMeta([]byte(p.ID))
+	opt.SetTimeout(engineAnswer)
+	var err error
+	p.stream, err = p.end.OpenStream(opt)
+	return err
+}
+
+// run hands out messages until the stream or the broker ends, and takes the answers.
+func (p *pusher) run() {
+	p.slots = make(chan struct{}, p.Window)
+	p.answers = make(chan *geminio.Publish, p.Window)
+	p.sent = make(map[geminio.Message]jetstream.Msg)
+	key := p.Topic + "/" + p.Group
+	p.b.takers.add(key, 1)
+	defer p.b.takers.add(key, -1)
+	p.log.Info("subscribed", "topic", p.Topic, "group", p.Group, "window", p.Window)
+
+	ctx, cancel := context.WithCancel(p.b.ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer p.stream.Close()
+	wg.Go(func() {
+		defer cancel()
+		p.watch()
+	})
+	pulled := make(chan error, 1)
+	wg.Go(func() { pulled <- p.pull(ctx) })
+	var late <-chan time.Time
+	for pulling := true; pulling || p.outstanding(); {
+		select {
+		case a := <-p.answers:
+			p.answered(a)
+		case err := <-pulled:
+			p.log.Info("no longer subscribed", "topic", p.Topic, "group", p.Group, "why", err)
+			pulling = false
+			if p.b.ctx.Err() == nil {
+				p.stream.Close() // then all that is outstanding fails
+			} else {
+				late = time.After(grace) // the consumer may finish what it has
+			}
+		case <-late:
+			p.stream.Close()
+		}
+	}
+}
+
+// watch returns when the stream has ended. The consumer has nothing to say on it.
+func (p *pusher) watch() {
+	for {
+		msg, err := p.stream.Receive(context.Background())
+		if err != nil {
+			return
+		}
+		msg.Error(errors.New("only the broker publishes here"))
+	}
+}
+
+// pull hands out messages until ctx ends, or the group does, and returns why. It asks the
+// storage for no more than the consumer may have: what it was given, and cannot hand
+// out, would be missing elsewhere.
+func (p *pusher) pull(ctx context.Context) error {
+	for {
+		n, err := p.reserve(ctx)
+		if err != nil {
+			return err
+		}
+		got, err := p.batch(ctx, n)
+		for range n - got {
+			<-p.slots
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil, errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
+			return err
+		default:
+			p.log.Info("the storage gives nothing", "topic", p.Topic, "group", p.Group, "err", err)
+			sleep(ctx, retryPause)
+		}
+	}
+}
+
+// reserve waits until the consumer may have another message, and returns how many.
+func (p *pusher) reserve(ctx context.Context) (int, error) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	for n := 1; n < maxBatch; n++ {
+		select {
+		case p.slots <- struct{}{}:
+		default:
+			return n, nil
+		}
+	}
+	return maxBatch, nil
+}
+
+// batch hands out up to n messages, for which there are slots, and returns how many of
+// those are used.
+func (p *pusher) batch(ctx context.Context, n int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, pullWait)
+	defer cancel()
+	batch, err := p.group.Fetch(n, jetstream.FetchContext(ctx))
+	if err != nil {
+		return 0, err
+	}
+	got := 0
+	for m := range batch.Messages() {
+		got++
+		p.push(m)
+	}
+	return got, batch.Error()
+}
+
+// push publishes a message to the consumer. It waits while the consumer has no room.
+func (p *pusher) push(m jetstream.Msg) {
+	about, err := m.Metadata()
+	var custom []byte
+	if err == nil {
+		custom, err = json.Marshal(delivery{Sequence: about.Sequence.Stream, Nth: about.NumDelivered})
+	}
+	if err != nil {
+		p.log.Error("a message of the storage is not as it should be", "topic", p.Topic, "err", err)
+	}
+	opt := options.NewMessage()
+	opt.SetTopic(p.Topic)
+	opt.SetCustom(custom)
+	msg := p.stream.NewMessage(m.Data(), opt)
+	msg.SetTimeout(p.b.queues.ackWait) // after that the storage delivers it again
+	p.mu.Lock()
+	p.sent[msg] = m
+	p.mu.Unlock()
+	if _, err := p.stream.PublishAsync(context.Background(), msg, p.answers); err != nil {
+		p.answers <- &geminio.Publish{Message: msg, Error: err}
+	}
+}
+
+// outstanding tells whether something was pushed that is not answered.
+func (p *pusher) outstanding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sent) > 0
+}
+
+// answered tells the storage what became of a message. If the storage does not hear it,
+// it delivers the message again.
+func (p *pusher) answered(a *geminio.Publish) {
+	p.mu.Lock()
+	m := p.sent[a.Message]
+	delete(p.sent, a.Message)
+	p.mu.Unlock()
+	<-p.slots
+	var err error
+	var failed *geminio.RemoteError
+	switch {
+	case a.Error == nil:
+		err = m.Ack()
+	case errors.Is(a.Error, context.DeadlineExceeded): // it knows
+	case errors.As(a.Error, &failed) && failed.Code == geminio.CodeApplication:
+		delay := p.delay(m)
+		p.log.Info("a consumer could not do its work", "topic", p.Topic, "group", p.Group, "err", a.Error, "again in", delay)
+		err = m.NakWithDelay(delay)
+	default: // the consumer is gone: another one may have it at once
+		err = m.Nak()
+	}
+	if err != nil {
+		p.log.Info("the storage does not hear what became of a message", "topic", p.Topic, "group", p.Group, "err", err)
+	}
+}
+
+// delay returns when a message is to be delivered again that has failed.
+func (p *pusher) delay(m jetstream.Msg) time.Duration {
+	about, err := m.Metadata()
+	if err != nil {
+		return p.b.retryDelay
+	}
+	return p.b.retryDelay << min(about.NumDelivered-1, maxDoublings)
+}
+
+// sleep waits, and reports false if ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,329 @@
+package main
+
+// Topics and groups, as JetStream has them: a topic is a stream, a group a durable
+// consumer of it.
+//
+// The stream's retention is by interest: a message is kept until each durable consumer
+// has acknowledged it. A message that no consumer is there for would not be kept at all.
+// So a topic without groups has a consumer that nobody asks for messages, the holder,
+// and it goes when the first group has come.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	streamPrefix  = "MQ_"
+	subjectPrefix = "mq."
+	holder        = "_holder" // no group can be called so
+)
+
+// queues are the topics. Its methods are safe for concurrent use.
+type queues struct {
+	js jetstream.JetStream
+
+	// Read-only.
+	maxMessages int64
+	maxBytes    int64
+	maxInFlight int // of a group
+	ackWait     time.Duration
+	replicas    int
+
+	mu     sync.Mutex
+	topics map[string]*topic
+}
+
+// topic is one that is open, or being opened.
+type topic struct {
+	name   string
+	opened chan struct{}    // closed when it is, or cannot be
+	stream jetstream.Stream // after that
+	err    error
+}
+
+// open returns a topic that is open; it makes the topic if there is none. Who comes
+// meanwhile waits for the same.
+func (q *queues) open(ctx context.Context, name string) (*topic, error) {
+	q.mu.Lock()
+	t := q.topics[name]
+	if t == nil {
+		t = &topic{name: name, opened: make(chan struct{})}
+		if q.topics == nil {
+			q.topics = make(map[string]*topic)
+		}
+		q.topics[name] = t
+		go q.make(context.WithoutCancel(ctx), t)
+	}
+	q.mu.Unlock()
+	select {
+	case <-t.opened:
+		return t, t.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// ready returns a topic if it is open already, else nil.
+func (q *queues) ready(name string) *topic {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t := q.topics[name]
+	if t == nil {
+		return nil
+	}
+	select {
+	case <-t.opened:
+		return t
+	default:
+		return nil
+	}
+}
+
+// forget has the topic opened anew when it is needed next.
+func (q *queues) forget(t *topic) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.topics[t.name] == t {
+		delete(q.topics, t.name)
+	}
+}
+
+// make opens a topic.
+func (q *queues) make(ctx context.Context, t *topic) {
+	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
+	defer cancel()
+	t.stream, t.err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:      streamPrefix + t.name,
+		Subjects:  []string{subjectPrefix + t.name},
+		Retention: jetstream.InterestPolicy,
+		Storage:   jetstream.FileStorage,
+		Discard:   jetstream.DiscardNew, // what there is no room for is refused
+		MaxMsgs:   q.maxMessages,
+		MaxBytes:  q.maxBytes,
+		Replicas:  q.replicas,
+	})
+	if t.err == nil {
+		t.err = q.hold(ctx, t)
+	}
+	if t.err != nil {
+		q.forget(t)
+	}
+	close(t.opened)
+}
+
+// hold sees to it that the topic has either groups or the holder. Another broker may
+// make the first group at the same time: so it looks twice.
+func (q *queues) hold(ctx context.Context, t *topic) error {
+	for {
+		groups, held, err := q.groups(ctx, t)
+		switch {
+		case err != nil:
+			return err
+		case len(groups) > 0 && held:
+			return q.unhold(ctx, t)
+		case len(groups) > 0 || held:
+			return nil
+		}
+		if err = q.makeHolder(ctx, t.stream, jetstream.DeliverAllPolicy); err != nil {
+			return err
+		}
+	}
+}
+
+// makeHolder makes the holder, of all that the stream has, or of what comes.
+func (q *queues) makeHolder(ctx context.Context, stream jetstream.Stream, of jetstream.DeliverPolicy) error {
+	_, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: holder, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: of,
+		Description: "keeps messages as long as there is no group",
+	})
+	if errors.Is(err, jetstream.ErrConsumerExists) {
+		return nil
+	}
+	return err
+}
+
+// unhold lets the holder go.
+func (q *queues) unhold(ctx context.Context, t *topic) error {
+	err := t.stream.DeleteConsumer(ctx, holder)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	return err
+}
+
+// groups returns the groups, by name, and whether there is the holder.
+func (q *queues) groups(ctx context.Context, t *topic) (groups []*jetstream.ConsumerInfo, held bool, err error) {
+	list := t.stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		if info.Name == holder {
+			held = true
+		} else {
+			groups = append(groups, info)
+		}
+	}
+	slices.SortFunc(groups, func(a, b *jetstream.ConsumerInfo) int { return strings.Compare(a.Name, b.Name) })
+	return groups, held, list.Err()
+}
+
+// group returns a group of a topic; it makes both if they are not there. A new group
+// gets all that the topic has.
+func (q *queues) group(ctx context.Context, topicName, name string) (jetstream.Consumer, error) {
+	t, err := q.open(ctx, topicName)
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckWait: q.ackWait, MaxAckPending: q.maxInFlight,
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		q.forget(t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, q.unhold(ctx, t)
+}
+
+// drop forgets a group. What only that group had not acknowledged is no longer kept; if
+// it is the last one, what comes is held for the next.
+func (q *queues) drop(ctx context.Context, topicName, name string) error {
+	stream, err := q.js.Stream(ctx, streamPrefix+topicName)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("there is no topic %s", topicName)
+	case err != nil:
+		return err
+	}
+	// The holder first: without any consumer a message would be gone at once.
+	if err := q.makeHolder(ctx, stream, jetstream.DeliverNewPolicy); err != nil {
+		return err
+	}
+	err = stream.DeleteConsumer(ctx, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		err = fmt.Errorf("topic %s has no group %s", topicName, name)
+	}
+	return errors.Join(err, q.hold(ctx, &topic{name: topicName, stream: stream}))
+}
+
+// stats returns how topics are; all of them if none is named.
+func (q *queues) stats(ctx context.Context, topics []string) ([]topicStats, error) {
+	if len(topics) == 0 {
+		list := q.js.StreamNames(ctx, jetstream.WithStreamListSubject(subjectPrefix+"*"))
+		for name := range list.Name() {
+			if name, ok := strings.CutPrefix(name, streamPrefix); ok {
+				topics = append(topics, name)
+			}
+		}
+		if err := list.Err(); err != nil {
+			return nil, err
+		}
+		slices.Sort(topics)
+	}
+	all := make([]topicStats, 0, len(topics))
+	for _, name := range topics {
+		s, err := q.topicStats(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (q *queues) topicStats(ctx context.Context, name string) (topicStats, error) {
+	if err := checkName("topic", name); err != nil {
+		return topicStats{}, err
+	}
+	stream, err := q.js.Stream(ctx, streamPrefix+name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return topicStats{}, fmt.Errorf("there is no topic %s", name)
+	}
+	if err != nil {
+		return topicStats{}, err
+	}
+	info := stream.CachedInfo()
+	s := topicStats{
+		Topic: name, Messages: info.State.Msgs, Bytes: info.State.Bytes,
+		MaxMessages: info.Config.MaxMsgs, MaxBytes: info.Config.MaxBytes, Groups: []groupStats{},
+	}
+	groups, _, err := q.groups(ctx, &topic{stream: stream})
+	for _, g := range groups {
+		s.Groups = append(s.Groups, groupStats{
+			Group: g.Name, Pending: g.NumPending, InFlight: g.NumAckPending, Redelivered: g.NumRedelivered,
+		})
+	}
+	return s, err
+}
+
+// message makes a message as NATS has them. The id is the same for each time that it is
+// published.
+func message(topic, id string, data []byte) *nats.Msg {
+	return &nats.Msg{
+		Subject: subjectPrefix + topic, Data: data,
+		Header: nats.Header{jetstream.MsgIDHeader: []string{id}},
+	}
+}
+
+// begin begins to store a message. It returns nil if the topic is not open, or what is
+// being stored is too much.
+func (q *queues) begin(topic, id string, data []byte) jetstream.PubAckFuture {
+	if q.ready(topic) == nil {
+		return nil
+	}
+	stored, err := q.js.PublishMsgAsync(message(topic, id, data), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return nil
+	}
+	return stored
+}
+
+// store stores a message.
+func (q *queues) store(ctx context.Context, topic, id string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
+	defer cancel()
+	t, err := q.open(ctx, topic)
+	if err != nil {
+		return err
+	}
+	_, err = q.js.PublishMsg(ctx, message(topic, id, data), jetstream.WithRetryAttempts(0))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		q.forget(t) // somebody has deleted the stream, or the storage is not there
+	}
+	return err
+}
+
+// errFull is what a producer is told if there was no room as long as it would wait.
+var errFull = errors.New("the topic is full")
+
+// isFull tells whether there was no room.
+func isFull(err error) bool {
+	const storeFailed = 10077 // with one of these texts
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == storeFailed &&
+		(strings.Contains(refused.Description, "maximum messages exceeded") ||
+			strings.Contains(refused.Description, "maximum bytes exceeded"))
+}
+
+// isFinal tells whether it is no use to try again.
+func isFinal(err error) bool {
+	var refused *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return false // it is made anew
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
+		return true
+	case errors.As(err, &refused):
+		return refused.Code >= 400 && refused.Code < 500
+	}
+	return false
+}
