@@ -92,8 +92,13 @@ func TestConnectionCut(t *testing.T) {
 	ada, bob := join(t, p.Addr, "ada"), join(t, addr, "bob")
 	for i := range rounds {
 		for j := range each {
-			ada.Type(fmt.Sprintf("line %d\n", i*each+j))
-			bob.Type(fmt.Sprintf("answer %d\n", i*each+j))
+			n := i*each + j
+			ada.Type(fmt.Sprintf("line %d\n", n))
+			bob.Type(fmt.Sprintf("answer %d\n", n))
+			if j == each/2 { // what comes after that may be under way
+				ada.Expect(fmt.Sprintf(`<bob> answer %d\n`, n))
+				bob.Expect(fmt.Sprintf(`<ada> line %d\n`, n))
+			}
 		}
 		require.Equal(t, 1, p.Cut(), "connections")
 		ada.Expect(fmt.Sprintf(`(?s)(connected again.*){%d}`, i+1))
