@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"sync/atomic"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
@@ -156,4 +157,94 @@ func ExampleEndOptions_SetMeta() {
 	var refused *geminio.RefusedError
 	fmt.Println(errors.As(err, &refused), err)
 	// Output: true wrong word
+}
+
+// An End that reconnects: the connection is cut, and everything goes on.
+func ExampleNewRetryEndWithDialer() {
+	methods := server.NewEndOptions()
+	methods.SetRegisterLocalRPCs(&geminio.MethodRPC{
+		Method: "echo",
+		RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(req.Data())
+		},
+	})
+	address, stop := serve(func(end geminio.End) {
+		for {
+			msg, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			msg.Done()
+		}
+	}, methods)
+	defer stop()
+
+	conns := make(chan net.Conn, 10)
+	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", address)
+		conns <- conn
+		return conn, err
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+
+	(<-conns).Close() // cut it
+
+	ctx := context.Background()
+	fmt.Println("publish:", end.Publish(ctx, end.NewMessage([]byte("order 42"))))
+	twice := options.Call()
+	twice.SetIdempotent(true) // else a call that was under way is not repeated
+	resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("hello")), twice)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("call: %s\n", resp.Data())
+	fmt.Println("connections:", end.(*client.RetryEnd).Stats().Connections)
+	// Output:
+	// publish: <nil>
+	// call: hello
+	// connections: 2
+}
+
+// bouncer lets clients in as long as there is room.
+type bouncer struct {
+	*delegate.UnimplementedDelegate
+	full *atomic.Bool
+}
+
+func (b bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
+	if b.full.Load() {
+		return 0, errors.New("no room")
+	}
+	return wanted, nil
+}
+
+// By default a refusal is a failure like others, after which the End tries again.
+func ExampleRetryOptions_SetStopOnRefusal() {
+	var full atomic.Bool
+	guarded := server.NewEndOptions()
+	guarded.SetDelegate(bouncer{full: &full})
+	address, stop := serve(func(geminio.End) {}, guarded)
+	defer stop()
+
+	opt := client.NewEndOptions()
+	opt.SetStopOnRefusal()
+	conns := make(chan net.Conn, 10)
+	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", address)
+		conns <- conn
+		return conn, err
+	}, opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	full.Store(true)
+	(<-conns).Close()
+	retry := end.(*client.RetryEnd)
+	<-retry.Done()
+	fmt.Println(retry.Cause())
+	// Output: no room
 }

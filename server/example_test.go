@@ -2,17 +2,193 @@ package server_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/server"
 )
 
-// A server gives every stream that a client opens to a function.
+// echo answers with what it was asked.
+func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
+
+// A server accepts an End for each client.
 func ExampleListen() {
+	opt := server.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
+	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			end, err := l.AcceptEnd()
+			if err != nil {
+				return // net.ErrClosed
+			}
+			// Say something to the client, which is as good a peer as any.
+			go end.Publish(context.Background(), end.NewMessage([]byte("welcome")))
+		}
+	}()
+
+	end, err := client.NewEnd("tcp", l.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	msg, err := end.Receive(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	msg.Done()
+	resp, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("hello")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s, %s\n", msg.Data(), resp.Data())
+	// Output: welcome, hello
+}
+
+// The server's listener may be any net.Listener, the client's connection any
+// net.Conn.
+func ExampleNewListener() {
+	cert, roots := selfSigned()
+	tl, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	opt := server.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
+	l, err := server.NewListener(tl, opt) // closes tl with itself
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+
+	end, err := client.NewEndWithDialer(func() (net.Conn, error) {
+		return tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "localhost"})
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	resp, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("nobody else reads this")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", resp.Data())
+	// Output: nobody else reads this
+}
+
+// selfSigned makes a certificate for localhost, which clients trust that have it
+// among their roots.
+func selfSigned() (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		log.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// NewEndWithConn makes an End of one connection, without a listener.
+func ExampleNewEndWithConn() {
+	near, far := net.Pipe()
+	go func() {
+		end, err := server.NewEndWithConn(far)
+		if err != nil {
+			return
+		}
+		io.WriteString(end, "raw bytes of the End itself")
+		end.Close()
+	}()
+	end, err := client.NewEndWithConn(near)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	text, err := io.ReadAll(end)
+	fmt.Printf("%s, %v\n", text, err)
+	// Output: raw bytes of the End itself, <nil>
+}
+
+// guard knows its clients by their tokens, and follows them.
+type guard struct {
+	*delegate.UnimplementedDelegate
+	ids  map[string]uint64 // by token
+	gone chan uint64
+}
+
+func (g guard) GetClientID(_ uint64, meta []byte) (uint64, error) {
+	id := g.ids[string(meta)]
+	if id == 0 {
+		return 0, errors.New("who are you?")
+	}
+	return id, nil
+}
+
+func (g guard) ConnOffline(c delegate.ConnDescriber) error {
+	g.gone <- c.ClientID()
+	return nil
+}
+
+// A delegate decides who may come in, under which id, and is told who goes.
+func ExampleEndOptions_SetDelegate() {
+	g := guard{ids: map[string]uint64{"sesame": 7}, gone: make(chan uint64, 1)}
+	opt := server.NewEndOptions()
+	opt.SetDelegate(g)
+	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+
+	for _, token := range []string{"barley", "sesame"} {
+		opt := client.NewEndOptions()
+		opt.SetMeta([]byte(token))
+		end, err := client.NewEnd("tcp", l.Addr().String(), opt)
+		if err != nil {
+			fmt.Println("refused:", err)
+			continue
+		}
+		fmt.Println("client", end.ClientID())
+		end.Close()
+	}
+	fmt.Println("gone:", <-g.gone)
+	// Output:
+	// refused: who are you?
+	// client 7
+	// gone: 7
+}
+
+// A server gives every stream that a client opens to a function.
+func ExampleEndOptions_SetAcceptStreamFunc() {
 	opt := server.NewEndOptions()
 	opt.SetAcceptStreamFunc(func(stream geminio.Stream) {
 		go func() {
@@ -35,6 +211,7 @@ func ExampleListen() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer stream.Close()
 	io.WriteString(stream, "echo")
 	stream.(interface{ CloseWrite() error }).CloseWrite()
 	answer, err := io.ReadAll(stream)
@@ -42,30 +219,69 @@ func ExampleListen() {
 	// Output: echo <nil>
 }
 
-// Hijack handles calls by their method, whether registered or not.
-func ExampleListener() {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
+// Who has an id keeps it, where duplicates are refused.
+func ExampleEndOptions_SetDuplicateID() {
+	opt := server.NewEndOptions()
+	opt.SetDuplicateID(server.DuplicateRefused)
+	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer l.Close()
-	near, err := client.NewEnd("tcp", l.Addr().String())
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer near.Close()
-	far, err := l.AcceptEnd()
-	if err != nil {
-		log.Fatal(err)
-	}
-	far.Hijack(func(_ context.Context, method string, req geminio.Request, resp geminio.Response) {
-		resp.SetData(append([]byte(method+": "), req.Data()...))
-	})
 
-	resp, err := near.Call(context.Background(), "anything", near.NewRequest([]byte("goes")))
+	seven := client.NewEndOptions()
+	seven.SetClientID(7)
+	end, err := client.NewEnd("tcp", l.Addr().String(), seven)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%s\n", resp.Data())
-	// Output: anything: goes
+	defer end.Close()
+	_, err = client.NewEnd("tcp", l.Addr().String(), seven)
+	fmt.Println(err)
+	// Output: the client id is in use by another connection
+}
+
+// Shutdown lets what is under way end, and nothing new begin.
+func ExampleListener_shutdown() {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	opt := server.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{
+		Method: "slow",
+		RPC: func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+			close(entered)
+			<-leave
+			resp.SetData([]byte("done"))
+		},
+	})
+	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	end, err := client.NewEnd("tcp", l.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	call, err := end.CallAsync(context.Background(), "slow", end.NewRequest(nil), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-entered
+
+	down := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // then it is cut short
+		defer cancel()
+		down <- l.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+	}()
+	close(leave)
+	<-call.Done
+	fmt.Printf("%s, %v\n", call.Response.Data(), call.Error)
+	fmt.Println("shutdown:", <-down)
+	_, err = end.Call(context.Background(), "slow", end.NewRequest(nil))
+	fmt.Println("afterwards:", err == io.EOF || errors.Is(err, geminio.ErrGoingAway))
+	// Output:
+	// done, <nil>
+	// shutdown: <nil>
+	// afterwards: true
 }
