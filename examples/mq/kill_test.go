@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/examples/internal/proc"
+)
+
+// The broker and the consumers are killed, as with kill -9, several times while messages
+// come and go: each message arrives, some of them more than once.
+func TestKilled(t *testing.T) {
+	const count, rounds = 100_000, 8
+	data, dir := t.TempDir(), t.TempDir()
+	broker := func() (*proc.Process, string) {
+		return brokerOf(t, fast, "-data", data, "-ack-wait", "3s")
+	}
+	b, addr := broker()
+	proxy := proc.NewProxy(t, addr) // for the restarted broker has another port
+
+	files := []string{filepath.Join(dir, "0"), filepath.Join(dir, "1")}
+	consumer := func(i int) *proc.Process {
+		return proc.Start(t, fast, "consume", "-connect", proxy.Addr, "-wait", "-topic", "t", "-window", "256", "-o", files[i])
+	}
+	consumers := []*proc.Process{consumer(0), consumer(1)}
+	p := proc.Start(t, fast, "produce", "-connect", proxy.Addr, "-topic", "t", "-async", "1000")
+
+	for i := range rounds {
+		const part = count / rounds
+		p.Type(numbers(i*part+1, (i+1)*part)) // of the last thousands the producer has many still
+		if i%2 == 0 {
+			b.Kill()
+			t.Logf("killed the broker after %d lines", lineCount(t, files...))
+			b, addr = broker()
+			proxy.SetTarget(addr)
+		} else {
+			grown(t, i*part+part/2, files...)
+			n := i / 2 % 2
+			consumers[n].Kill()
+			t.Logf("killed consumer %d after %d lines", n, lineCount(t, files...))
+			consumers[n] = consumer(n)
+		}
+	}
+	p.CloseInput()
+	assert.Zero(t, p.Wait(), "the producer's exit code")
+	p.Expect(fmt.Sprintf(`acknowledged %d messages`, count))
+	consumed(t, addr)
+	for _, c := range consumers {
+		stop(t, c)
+	}
+	stop(t, b)
+	got, again := once(content(t, files...))
+	same(t, numbers(1, count), got)
+	t.Logf("%d messages arrived again", again)
+}
+
+// lineCount returns how many lines there are in files, which have all the same length.
+func lineCount(t *testing.T, files ...string) int {
+	t.Helper()
+	var size int64
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err == nil {
+			size += info.Size()
+		} else if !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	return int(size) / len(numbers(1, 1))
+}
+
+// grown waits until there are so many lines.
+func grown(t *testing.T, count int, files ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return lineCount(t, files...) >= count }, proc.Forever, 5*time.Millisecond,
+		"there never were %d lines", count)
+}
+
+// What is acknowledged is there after a kill, and so are the groups.
+func TestBrokerKilledAtRest(t *testing.T) {
+	data := t.TempDir()
+	b, addr := brokerOf(t, binary, "-data", data, "-group", "t/a", "-sync")
+	produce(t, addr, numbers(1, 100), "-async", "100")
+	b.Kill()
+	b, addr = brokerOf(t, binary, "-data", data)
+	s := statsOf(t, addr)
+	assert.EqualValues(t, 100, s.group("a").Pending, "%+v", s)
+	c := startConsumer(t, addr, "a", "-count", "100")
+	assert.Zero(t, c.Wait())
+	assert.Equal(t, numbers(1, 100), strings.TrimSuffix(c.Output(), "consumed 100 messages\n"))
+
+	// A directory is one broker's.
+	code, said := proc.Run(t, binary, "broker", "-listen", "127.0.0.1:0", "-data", data)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "another broker has it")
+	stop(t, b)
+}
