@@ -179,7 +179,9 @@ type Message interface {
 // block and may itself call, publish and open streams.
 //
 // The context ends when the caller gives up (cancel, deadline) or the
-// connection does. A panic is reported to the caller as an error and logged
+// connection does. A call made with it, or with one derived from it, waits at most ten
+// seconds for a free handler at the peer, then it fails with [ErrTooMany]: so handlers
+// that call each other to and fro, deeper than there may be handlers, come to an end. A panic is reported to the caller as an error and logged
 // here; it does not end the connection.
 type RPC func(context.Context, Request, Response)
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/multiplexer"
 )
 
 // handlerContext is the context of a running handler. It ends with the caller's
@@ -27,8 +28,18 @@ var _ context.Context = (*handlerContext)(nil)
 // Deadline implements context.Context.
 func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// Value implements context.Context: there are none.
-func (c *handlerContext) Value(any) any { return nil }
+// nestedPatience is how long a call that a handler makes waits for a handler of the
+// peer. If all of them wait for handlers of this side, as in a recursion between the
+// two that is deeper than there may be handlers, that would be for ever.
+const nestedPatience = 10 * time.Second
+
+// Value implements context.Context.
+func (c *handlerContext) Value(key any) any {
+	if key == (multiplexer.PatienceKey{}) {
+		return nestedPatience
+	}
+	return nil
+}
 
 // Done implements context.Context.
 func (c *handlerContext) Done() <-chan struct{} {

@@ -193,6 +193,10 @@ func (m *Mux) first(kind int) (first *Dialogue) {
 	return first
 }
 
+// PatienceKey is the key under which a context may have a time.Duration: the longest
+// that a request waits for credit. Then Send returns a *geminio.LimitError.
+type PatienceKey struct{}
+
 // waitCredit waits until the packet has the credit it needs. m.mu is held, but
 // not throughout.
 func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, typ packet.Type, size int) error {
@@ -213,9 +217,21 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, typ pa
 	}
 	d.claims[kind] = append(d.claims[kind], c)
 	m.mu.Unlock()
+	var late <-chan time.Time
+	if patience, ok := ctx.Value(PatienceKey{}).(time.Duration); ok && typ == packet.TypeRequest {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		late = timer.C
+	}
+	var err error
 	select {
 	case <-c.done:
 	case <-ctx.Done():
+		err = ctx.Err()
+	case <-late:
+		err = &geminio.LimitError{
+			What: "handlers of the peer, all busy", Value: uint64(m.peer.Handlers) + 1, Limit: uint64(m.peer.Handlers), Err: geminio.ErrTooMany,
+		}
 	}
 	m.mu.Lock()
 	if c.over {
@@ -224,7 +240,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, typ pa
 	d.claims[kind] = slices.DeleteFunc(d.claims[kind], func(o *claim) bool { return o == c })
 	d.fed()
 	m.serve(classOf[kind]) // those behind may go
-	return ctx.Err()
+	return err
 }
 
 // settle settles the first claim of a kind.
