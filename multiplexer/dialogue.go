@@ -70,6 +70,8 @@ type Dialogue struct {
 	overdue      bool        // closeSent already at the last heartbeat
 	writing      bool        // a Write is under way
 	counted      bool        // in Mux.incoming
+	opening      bool        // the Handler is being told of it
+	missed       bool        // and it has ended meanwhile
 	raw          chunk.Queue // raw bytes that wait
 	lent         []byte      // raw bytes behind them, still the writer's
 	loans        int         // pieces of a batch that are the writer's

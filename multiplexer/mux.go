@@ -35,7 +35,8 @@ type Handler interface {
 	// GoAway is told that the peer wants no new work.
 	GoAway(packet.Notice)
 	// End is told, once, that the connection has ended, and why, after Closed was
-	// told of all dialogues. Any goroutine may call.
+	// told of all dialogues but one that is just being Opened: of that it is told
+	// when Opened has returned. Any goroutine may call.
 	End(cause error)
 }
 

@@ -282,13 +282,20 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return nil
 	}
 	d := m.newDialogue(id, geminio.RecipientSide, o.Peer, bytes.Clone(o.Meta))
-	d.counted, d.accepted = true, true
+	d.counted, d.accepted, d.opening = true, true, true
 	d.grant(o.Windows)
 	m.incoming++
 	m.waiting++
 	m.table[id] = d
 	m.mu.Unlock()
 	m.h.Opened(d)
+	m.mu.Lock()
+	d.opening = false
+	missed, cause := d.missed, m.cause
+	m.mu.Unlock()
+	if missed {
+		m.h.Closed(d, cause)
+	}
 	return nil
 }
 

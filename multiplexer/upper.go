@@ -101,7 +101,9 @@ func (u *upper) End(cause error, deliver bool) {
 	var closed []*Dialogue
 	for _, d := range m.table {
 		if d != m.main && d.accepted && d.state != dialogueClosed {
-			closed = append(closed, d)
+			if d.missed = d.opening; !d.missed { // else its opening is told first
+				closed = append(closed, d)
+			}
 		}
 		d.end(werr)
 		all = append(all, d)
