@@ -130,6 +130,9 @@ func (e *End) offline() {
 	})
 }
 
+// Gone implements multiplexer.Handler.
+func (h *handler) Gone() { (*End)(h).settle() }
+
 // Beat implements multiplexer.Handler.
 func (h *handler) Beat() {
 	if f := h.cfg.Hooks.Heartbeat; f != nil {

@@ -188,7 +188,7 @@ func (d *Dialogue) Refuse(n packet.Notice) {
 		m.remove(d)
 		m.refusals = append(m.refusals, refusal{d.id, n})
 	}
-	m.mu.Unlock()
+	m.unlock()
 	d.endRead(io.EOF)
 	d.Forget()
 	m.c.Kick()
@@ -286,7 +286,7 @@ func (d *Dialogue) Reset(n packet.Notice) {
 		m.purge(d)
 		m.remove(d)
 	}
-	m.mu.Unlock()
+	m.unlock()
 	d.endRead(io.EOF)
 	if first {
 		m.c.Push(nil, false)
@@ -356,7 +356,7 @@ func (d *Dialogue) failRead(err error) {
 }
 
 // remove takes d out of the table: no frame may come for it any more. m.mu is
-// held.
+// held, and m.unlock releases it.
 func (m *Mux) remove(d *Dialogue) {
 	if m.table[d.id] != d {
 		return
@@ -364,6 +364,7 @@ func (m *Mux) remove(d *Dialogue) {
 	delete(m.table, d.id)
 	if d.opener() {
 		m.opened--
+		m.gone = true
 	}
 	m.orphaned += d.largeOwed
 	m.rxDue = m.rxDue || d.largeOwed > 0

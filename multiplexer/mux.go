@@ -30,6 +30,9 @@ type Handler interface {
 	// each that was Opened and not refused, or Accepted. The goroutine that ended
 	// it calls.
 	Closed(d *Dialogue, cause error)
+	// Gone is told that of a dialogue which this side has opened, or wanted to, nothing
+	// is left: it does not count for Idle any more. Any goroutine may call.
+	Gone()
 	// Beat is told of a heartbeat of the peer.
 	Beat()
 	// GoAway is told that the peer wants no new work.
@@ -82,6 +85,7 @@ type Mux struct {
 	away      bool                 // nothing new is to begin: one side said GoAway
 	nextID    uint64               // for the next dialogue that this side opens
 	opened    int                  // dialogues in the table that this side opened
+	gone      bool                 // one of them was taken out: unlock tells the Handler
 	incoming  int                  // and those that the peer did, until their end is told
 	waiting   int                  // of incoming: not yet taken by the user, or refused
 	refusals  []refusal            // to be sent
@@ -183,6 +187,16 @@ func (m *Mux) GoAway(n packet.Notice) {
 	m.c.GoAway(n)
 }
 
+// unlock releases m.mu, and tells the Handler what that could not be told under it.
+func (m *Mux) unlock() {
+	gone := m.gone
+	m.gone = false
+	m.mu.Unlock()
+	if gone {
+		m.h.Gone()
+	}
+}
+
 // Idle tells whether no dialogue but the default one is open, nor being opened.
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
@@ -246,7 +260,7 @@ func (m *Mux) Open(d *Dialogue) error {
 	m.c.Push(nil, false)
 
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	for d.state == dialogueOpening && d.wdeadline.err() == nil {
 		d.waitWrite()
 	}

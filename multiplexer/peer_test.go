@@ -420,6 +420,8 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 	d.Forget()
 }
 
+func (h *fakeHandler) Gone() {}
+
 func (h *fakeHandler) Beat() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -154,7 +154,7 @@ func (m *Mux) peerCloses(d *Dialogue) {
 	if d.closeSent {
 		m.remove(d)
 	}
-	m.mu.Unlock()
+	m.unlock()
 	m.peerGone(d, first, io.EOF)
 	m.c.Kick()
 }
@@ -184,7 +184,7 @@ func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
 	d.drop()
 	m.purge(d)
 	m.remove(d)
-	m.mu.Unlock()
+	m.unlock()
 	m.peerGone(d, first, err)
 	m.c.Kick()
 }
@@ -218,7 +218,7 @@ func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
 
 func (m *Mux) peerRefuses(d *Dialogue, n packet.Notice) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	if d.state != dialogueOpening {
 		return &packet.Error{What: "refuse", Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
 	}

@@ -17,7 +17,7 @@ type upper Mux
 func (u *upper) Fill(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	m.fillConnection(b)
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
@@ -67,7 +67,7 @@ func (u *upper) Beat() { u.h.Beat() }
 func (u *upper) Sweep() {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	for _, d := range m.table {
 		if d.closeSent && d.overdue {
 			m.remove(d)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/rig"
@@ -303,3 +305,49 @@ func TestTimer(t *testing.T) {
 		p.Close()
 	}
 }
+
+// TestShutdownAfterStreams shuts down while the last words about streams that were
+// closed, or never came to be, are under way.
+func TestShutdownAfterStreams(t *testing.T) {
+	for _, side := range []string{"client", "server"} {
+		for _, closer := range []string{"opener", "acceptor", "both", "nobody: refused"} {
+			t.Run(side+" opens, closed by "+closer, func(t *testing.T) {
+				so, co := server.NewEndOptions(), client.NewEndOptions()
+				if closer == "nobody: refused" {
+					so.SetDelegate(refuser{})
+					co.SetDelegate(refuser{})
+				}
+				for range 20 {
+					p := rig.NewPair(t, "tcp", co, so)
+					end, peer := p.Client, p.Server
+					if side == "server" {
+						end, peer = peer, end
+					}
+					s, err := end.OpenStream()
+					if closer == "nobody: refused" {
+						require.Error(t, err)
+					} else {
+						require.NoError(t, err)
+						other, err := peer.AcceptStream()
+						require.NoError(t, err)
+						if closer != "acceptor" {
+							require.NoError(t, s.Close())
+						}
+						if closer != "opener" {
+							require.NoError(t, other.Close())
+						}
+					}
+					require.NoError(t, end.(interface{ Shutdown(context.Context) error }).Shutdown(rig.Deadline(t)))
+					p.Close()
+				}
+			})
+		}
+	}
+}
+
+// refuser wants no streams.
+type refuser struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (refuser) DialogueOnline(delegate.DialogueDescriber) error { return errors.New("no streams") }
