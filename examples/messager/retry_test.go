@@ -70,7 +70,7 @@ func TestReceiverKilled(t *testing.T) {
 // A receiver that is told to stop answers what it has written, but for what came in
 // just as it closed: that arrives twice.
 func TestReceiverStopped(t *testing.T) {
-	const half, count = 10_000, 20_000
+	const half, count = 2000, 4000
 	for _, async := range modes {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
@@ -86,7 +86,7 @@ func TestReceiverStopped(t *testing.T) {
 			s.Type(lines(half+1, count))
 			s.CloseInput()
 			assert.Zero(t, s.Wait())
-			s.Expect(`acknowledged 20000 messages, `)
+			s.Expect(`acknowledged 4000 messages, `)
 			stop(t, r)
 			got, repeated := once(content(t, out))
 			same(t, lines(1, count), got)
@@ -98,7 +98,7 @@ func TestReceiverStopped(t *testing.T) {
 // Connections that break while both sides live: the receiver knows what it has had,
 // so nothing arrives twice.
 func TestConnectionCut(t *testing.T) {
-	const part, parts = 4000, 5
+	const part, parts = 1000, 5
 	for _, async := range modes {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
@@ -112,7 +112,7 @@ func TestConnectionCut(t *testing.T) {
 			}
 			s.CloseInput()
 			assert.Zero(t, s.Wait())
-			s.Expect(`acknowledged 20000 messages, `)
+			s.Expect(`acknowledged 5000 messages, `)
 			stop(t, r)
 			same(t, lines(1, parts*part), content(t, out))
 		})
