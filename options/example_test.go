@@ -36,8 +36,9 @@ func ExampleCall() {
 	near, far := connect()
 	defer near.Close()
 	ended := make(chan error, 1)
-	far.Register(context.Background(), "sleep", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+	far.Register(context.Background(), "sleep", func(ctx context.Context, _ geminio.Request, resp geminio.Response) {
 		<-ctx.Done()
+		resp.SetError(ctx.Err()) // whose time is up first does not matter
 		ended <- ctx.Err()
 	})
 
