@@ -4,15 +4,18 @@ package main
 // the subscription, and tells the storage what became of it.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/singchia/geminio"
@@ -22,8 +25,6 @@ import (
 const (
 	// maxBatch bounds what is pulled at a time.
 	maxBatch = 256
-	// pullWait is how long the storage looks for messages before it is asked again.
-	pullWait = 5 * time.Second
 	// retryPause is between attempts if the storage does not answer.
 	retryPause = 250 * time.Millisecond
 	// maxDoublings bounds the growth of -retry-delay.
@@ -90,8 +91,10 @@ type pusher struct {
 	slots   chan struct{}         // has one for each message that is with the consumer, or is asked for
 	answers chan *geminio.Publish // with room for all of them
 
+	unanswered []*nats.Msg // that the consumer has not answered before it was gone
+
 	mu   sync.Mutex
-	sent map[geminio.Message]jetstream.Msg
+	sent map[geminio.Message]*nats.Msg
 }
 
 // begin makes the group, if need be, and opens the stream. If the storage does not
@@ -122,7 +125,7 @@ func (p *pusher) begin(ctx context.Context) error {
 func (p *pusher) run() {
 	p.slots = make(chan struct{}, p.Window)
 	p.answers = make(chan *geminio.Publish, p.Window)
-	p.sent = make(map[geminio.Message]jetstream.Msg)
+	p.sent = make(map[geminio.Message]*nats.Msg)
 	key := p.Topic + "/" + p.Group
 	p.b.takers.add(key, 1)
 	defer p.b.takers.add(key, -1)
@@ -156,6 +159,7 @@ func (p *pusher) run() {
 			p.stream.Close()
 		}
 	}
+	p.giveBack()
 }
 
 // watch returns when the stream has ended. The consumer has nothing to say on it.
@@ -173,22 +177,23 @@ func (p *pusher) watch() {
 // storage for no more than the consumer may have: what it was given, and cannot hand
 // out, would be missing elsewhere.
 func (p *pusher) pull(ctx context.Context) error {
+	from := newPuller(p.b.engine, p.group)
+	defer from.close()
 	for {
 		n, err := p.reserve(ctx)
 		if err != nil {
 			return err
 		}
-		got, err := p.batch(ctx, n)
+		got, err := from.pull(ctx, n, p.push)
 		for range n - got {
 			<-p.slots
 		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil, errors.Is(err, context.DeadlineExceeded):
-		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
+		case errors.Is(err, errNoGroup):
 			return err
-		default:
+		case err != nil:
 			p.log.Info("the storage gives nothing", "topic", p.Topic, "group", p.Group, "err", err)
 			sleep(ctx, retryPause)
 		}
@@ -212,25 +217,8 @@ func (p *pusher) reserve(ctx context.Context) (int, error) {
 	return maxBatch, nil
 }
 
-// batch hands out up to n messages, for which there are slots, and returns how many of
-// those are used.
-func (p *pusher) batch(ctx context.Context, n int) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, pullWait)
-	defer cancel()
-	batch, err := p.group.Fetch(n, jetstream.FetchContext(ctx))
-	if err != nil {
-		return 0, err
-	}
-	got := 0
-	for m := range batch.Messages() {
-		got++
-		p.push(m)
-	}
-	return got, batch.Error()
-}
-
 // push publishes a message to the consumer. It waits while the consumer has no room.
-func (p *pusher) push(m jetstream.Msg) {
+func (p *pusher) push(m *nats.Msg) {
 	about, err := m.Metadata()
 	var custom []byte
 	if err == nil {
@@ -242,7 +230,7 @@ func (p *pusher) push(m jetstream.Msg) {
 	opt := options.NewMessage()
 	opt.SetTopic(p.Topic)
 	opt.SetCustom(custom)
-	msg := p.stream.NewMessage(m.Data(), opt)
+	msg := p.stream.NewMessage(m.Data, opt)
 	msg.SetTimeout(p.b.queues.ackWait) // after that the storage delivers it again
 	p.mu.Lock()
 	p.sent[msg] = m
@@ -277,16 +265,35 @@ func (p *pusher) answered(a *geminio.Publish) {
 		delay := p.delay(m)
 		p.log.Info("a consumer could not do its work", "topic", p.Topic, "group", p.Group, "err", a.Error, "again in", delay)
 		err = m.NakWithDelay(delay)
-	default: // the consumer is gone: another one may have it at once
-		err = m.Nak()
+	default: // the consumer is gone
+		p.unanswered = append(p.unanswered, m)
 	}
 	if err != nil {
 		p.log.Info("the storage does not hear what became of a message", "topic", p.Topic, "group", p.Group, "err", err)
 	}
 }
 
+// giveBack lets other consumers have, at once and in order, what this one has not
+// answered.
+func (p *pusher) giveBack() {
+	sequence := func(m *nats.Msg) uint64 {
+		about, err := m.Metadata()
+		if err != nil {
+			return 0
+		}
+		return about.Sequence.Stream
+	}
+	slices.SortFunc(p.unanswered, func(a, b *nats.Msg) int { return cmp.Compare(sequence(a), sequence(b)) })
+	for _, m := range p.unanswered {
+		if err := m.Nak(); err != nil {
+			p.log.Info("the storage does not take a message back", "topic", p.Topic, "group", p.Group, "err", err)
+			return
+		}
+	}
+}
+
 // delay returns when a message is to be delivered again that has failed.
-func (p *pusher) delay(m jetstream.Msg) time.Duration {
+func (p *pusher) delay(m *nats.Msg) time.Duration {
 	about, err := m.Metadata()
 	if err != nil {
 		return p.b.retryDelay

@@ -25,6 +25,9 @@ const (
 	streamPrefix  = "MQ_"
 	subjectPrefix = "mq."
 	holder        = "_holder" // no group can be called so
+
+	// maxConsumers bounds the consumers of a group.
+	maxConsumers = 8192
 )
 
 // queues are the topics. Its methods are safe for concurrent use.
@@ -183,7 +186,7 @@ func (q *queues) group(ctx context.Context, topicName, name string) (jetstream.C
 	}
 	c, err := t.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckWait: q.ackWait, MaxAckPending: q.maxInFlight,
+		AckWait: q.ackWait, MaxAckPending: q.maxInFlight, MaxWaiting: maxConsumers,
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		q.forget(t)
