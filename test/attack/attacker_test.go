@@ -1,0 +1,310 @@
+package attack
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// attacker is a peer that has shaken hands and sends what it likes.
+type attacker struct {
+	t   testing.TB
+	nc  net.Conn
+	end served // the server's side
+	own packet.Wire2
+	his packet.Wire2 // what the server offered
+
+	mu    sync.Mutex
+	cond  *sync.Cond // on mu: something was heard
+	heard map[packet.Type]int
+	last  map[packet.Type][]byte // the last payload of each type
+	give  int                    // credit for requests
+	bye   *packet.Notice
+	deaf  bool  // the ear has ended
+	why   error // why
+	ear   chan struct{}
+
+	// Set before listen.
+	onCredit func(stream uint64, c packet.Credit) // called with mu held
+	pongs    bool                                 // pings are answered
+}
+
+// offer is what an attacker offers: that it can take anything.
+func offer() packet.Wire2 {
+	return packet.Wire2{
+		MaxFrame: 1 << 20, MaxMessage: 1 << 30, MaxStreams: 1 << 20,
+		Raw: 1 << 30, Messages: 1 << 30, Handlers: 1 << 30, Large: 1<<30 + packet.MaxHead,
+	}
+}
+
+func hello(t testing.TB, c packet.Conn) []byte {
+	t.Helper()
+	b, err := packet.AppendConn(nil, c)
+	require.NoError(t, err)
+	return b
+}
+
+// attack shakes hands with the server. The attacker does not listen yet.
+func (s *site) attack() *attacker {
+	s.t.Helper()
+	nc, err := s.dial()
+	require.NoError(s.t, err)
+	a := &attacker{
+		t: s.t, nc: nc, own: offer(), ear: make(chan struct{}),
+		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
+	}
+	a.cond = sync.NewCond(&a.mu)
+	require.NoError(s.t, a.send(hello(s.t, packet.Conn{PacketID: 1, Wire2: &a.own})))
+	ack, err := readAck(nc)
+	require.NoError(s.t, err)
+	require.False(s.t, ack.Refused, ack.Error)
+	a.his = *ack.Wire2
+	a.give = int(a.his.Handlers)
+	a.end = s.end(ack.ClientID)
+	return a
+}
+
+// readAck reads the server's answer to a handshake.
+func readAck(nc net.Conn) (ack packet.ConnAck, err error) {
+	nc.SetReadDeadline(time.Now().Add(forever))
+	defer nc.SetReadDeadline(time.Time{})
+	var header [packet.HandshakeHeaderLen]byte
+	if _, err = io.ReadFull(nc, header[:]); err != nil {
+		return ack, err
+	}
+	id, n, err := packet.ParseHandshakeHeader(header[:], false)
+	if err != nil {
+		return ack, err
+	}
+	body := make([]byte, n)
+	if _, err = io.ReadFull(nc, body); err != nil {
+		return ack, err
+	}
+	return packet.ParseConnAck(id, body)
+}
+
+// listen lets the attacker read what the server sends, until the end.
+func (a *attacker) listen() *attacker {
+	go func() {
+		defer close(a.ear)
+		var header [packet.HeaderLen]byte
+		var err error
+		for err == nil {
+			err = a.hear(header[:])
+		}
+		a.mu.Lock()
+		a.deaf, a.why = true, err
+		a.cond.Broadcast()
+		a.mu.Unlock()
+	}()
+	return a
+}
+
+func (a *attacker) hear(header []byte) error {
+	if _, err := io.ReadFull(a.nc, header); err != nil {
+		return err
+	}
+	h, err := packet.ParseHeader(header, a.own.MaxFrame)
+	if err != nil {
+		return err
+	}
+	payload := make([]byte, h.Length)
+	if _, err := io.ReadFull(a.nc, payload); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.heard[h.Type]++
+	a.last[h.Type] = payload
+	switch h.Type {
+	case packet.TypePing:
+		if a.pongs {
+			v, err := packet.ParsePing(h.Type, payload)
+			if err != nil {
+				return err
+			}
+			go a.send(packet.AppendPing(nil, packet.TypePong, v)) // not before its frames are read
+		}
+	case packet.TypeClose:
+		n, err := packet.ParseNotice(h.Type, payload)
+		if err != nil {
+			return err
+		}
+		a.bye = &n
+	case packet.TypeCredit:
+		c, err := packet.ParseCredit(payload, h.Stream)
+		if err != nil {
+			return err
+		}
+		if c.Class == packet.ClassHandlers {
+			a.give += int(c.Amount)
+		}
+		if a.onCredit != nil {
+			a.onCredit(h.Stream, c)
+		}
+	}
+	a.cond.Broadcast()
+	return nil
+}
+
+// send sends bytes. Its error is the end of the connection.
+func (a *attacker) send(b []byte) error {
+	a.nc.SetWriteDeadline(time.Now().Add(forever))
+	_, err := a.nc.Write(b)
+	return err
+}
+
+// mustSend sends what the server is to take.
+func (a *attacker) mustSend(b []byte, reason string) {
+	a.t.Helper()
+	require.NoError(a.t, a.send(b), reason)
+}
+
+// flood sends what next makes, n times, in large pieces, until the connection
+// ends or the server says Close. It returns how often.
+func (a *attacker) flood(n int, next func(b []byte, i int) []byte) int {
+	const piece = 16 << 10
+	var b []byte
+	for i := range n {
+		b = next(b, i)
+		if len(b) < piece && i < n-1 {
+			continue
+		}
+		if a.send(b) != nil || a.over() {
+			return i
+		}
+		b = b[:0]
+	}
+	return n
+}
+
+// over tells whether the server has ended the connection, as its application sees
+// it.
+func (a *attacker) over() bool {
+	select {
+	case <-a.end.Over():
+		return true
+	default:
+		return false
+	}
+}
+
+// until waits until f, of what was heard, is true. It returns false if the
+// connection ends before, or not within the time in which it must.
+func (a *attacker) until(f func() bool) bool {
+	late := false
+	timer := time.AfterFunc(forever, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		late = true
+		a.cond.Broadcast()
+	})
+	defer timer.Stop()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !f() {
+		if a.deaf || late {
+			return false
+		}
+		a.cond.Wait()
+	}
+	return true
+}
+
+// count tells how many frames of a type were heard.
+func (a *attacker) count(typ packet.Type) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.heard[typ]
+}
+
+// wait waits until n frames of a type were heard, and returns the last one's
+// payload.
+func (a *attacker) wait(typ packet.Type, n int, reason string) []byte {
+	a.t.Helper()
+	ok := a.until(func() bool { return a.heard[typ] >= n })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	require.True(a.t, ok, "%s: %d %vs heard, want %d; bye %+v, %v", reason, a.heard[typ], typ, n, a.bye, a.why)
+	return a.last[typ]
+}
+
+// wantViolation wants that the server ends the connection because a rule was
+// broken, and says which.
+func (a *attacker) wantViolation(reason string, texts ...string) {
+	a.t.Helper()
+	said := a.until(func() bool { return a.bye != nil })
+	a.mu.Lock()
+	bye, why := a.bye, a.why
+	a.mu.Unlock()
+	require.True(a.t, said, "%s: no close frame, but %v", reason, why)
+	require.Equal(a.t, geminio.CodeProtocol, geminio.Code(bye.Code), "%s: %s", reason, bye.Text)
+	for _, text := range texts {
+		require.Contains(a.t, bye.Text, text, reason)
+	}
+	a.wantEnd(reason)
+	require.ErrorIs(a.t, a.end.Cause(), geminio.ErrProtocol, reason)
+}
+
+// wantEnd wants that the server's application is told of the end.
+func (a *attacker) wantEnd(reason string) {
+	a.t.Helper()
+	timer := time.NewTimer(forever)
+	defer timer.Stop()
+	select {
+	case <-a.end.Over():
+	case <-timer.C:
+		a.t.Fatalf("%s: the server's End goes on", reason)
+	}
+}
+
+// leave ends the attack without a word.
+func (a *attacker) leave() { a.nc.Close() }
+
+// request returns a request in one frame.
+func request(b []byte, stream, call uint64, method string, data ...byte) []byte {
+	r := packet.Request{Method: []byte(method)}
+	return frame(b, packet.TypeRequest, 0, stream, call, append(r.Append(nil), data...))
+}
+
+// message returns a message in one frame.
+func message(b []byte, stream, call uint64, data ...byte) []byte {
+	m := packet.Message{Cnss: 2, Topic: []byte("t")}
+	return frame(b, packet.TypeMessage, 0, stream, call, append(m.Append(nil), data...))
+}
+
+// frame returns a packet, or the first fragment of one, of which body is the
+// beginning.
+func frame(b []byte, typ packet.Type, total uint32, stream, call uint64, body []byte) []byte {
+	var flags packet.Flags
+	if total > 0 {
+		flags = packet.FlagMore
+	}
+	start := len(b)
+	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: stream})
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call, Total: total}, flags)
+	b = append(b, body...)
+	packet.PutLength(b[start:])
+	return b
+}
+
+// data returns a frame of raw bytes.
+func data(b []byte, flags packet.Flags, stream uint64, p []byte) []byte {
+	b = packet.AppendHeader(b, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream, Length: uint32(len(p))})
+	return append(b, p...)
+}
+
+// open returns the frame that opens a stream.
+func open(b []byte, stream uint64, meta []byte) []byte {
+	return packet.AppendOpen(b, stream, packet.Open{Windows: packet.Windows{Raw: 1 << 30, Messages: 1 << 30}, Meta: meta})
+}
+
+// number returns the id of the i-th stream of a client, from 0.
+func number(i int) uint64 { return uint64(2*i + 3) }

@@ -1,0 +1,260 @@
+package attack
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+func credit(stream uint64, class packet.Class, amount uint32) []byte {
+	return packet.AppendCredit(nil, stream, packet.Credit{Class: class, Amount: amount})
+}
+
+// Row 7: credit that overflows, is nothing, is of no known kind, or is for a
+// stream that never was.
+func TestCreditThatCannotBe(t *testing.T) {
+	const most = 1<<31 - 1
+	for name, test := range map[string]struct {
+		bytes []byte
+		text  string
+	}{
+		"bytes beyond 2^31":            {credit(1, packet.ClassRaw, most), "raw bytes: 2147483647 on top of 1073741824 exceeds 2147483647"},
+		"the sum of many":              {append(credit(1, packet.ClassRaw, 1<<30-1), credit(1, packet.ClassRaw, 1)...), "raw bytes: 1 on top of 2147483647"},
+		"the largest number":           {credit(1, packet.ClassMessages, 1<<32-1), "messages: 4294967295 on top of"},
+		"handlers beyond 2^31":         {credit(0, packet.ClassHandlers, most), "handlers: 2147483647 on top of"},
+		"large messages beyond 2^31":   {credit(0, packet.ClassLargeMessages, most), "large messages: 2147483647 on top of"},
+		"large responses beyond 2^31":  {credit(0, packet.ClassLargeResponses, most), "large responses: 2147483647 on top of"},
+		"none":                         {credit(1, packet.ClassRaw, 0), "credit: an amount of 0"},
+		"none, for the connection":     {credit(0, packet.ClassHandlers, 0), "credit: an amount of 0"},
+		"no such class":                {credit(0, packet.Classes, 1), "credit: unknown class 6"},
+		"bytes for the connection":     {credit(0, packet.ClassRaw, 1), "credit: raw bytes on stream 0"},
+		"handlers for a stream":        {credit(1, packet.ClassHandlers, 1), "credit: handlers on stream 1"},
+		"for a stream that never was":  {credit(99, packet.ClassRaw, 1), "credit: stream 99 was never opened"},
+		"of a number that is too low":  {credit(2, packet.ClassRaw, 1), "credit: stream 2 was never opened"},
+		"large, of none that ever was": {credit(99, packet.ClassLargeMessages, 1), "credit: stream 99 was never opened"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack().listen()
+				defer a.leave()
+				a.mustSend(test.bytes, "credit that cannot be")
+				a.wantViolation("credit that cannot be", test.text)
+				a.leave()
+				s.stillServes("after it")
+				before.wantLeft(t, connHeap, connGoroutines, "credit that cannot be")
+			})
+		})
+	}
+}
+
+// Row 7: credit for a stream that is closed comes too late and does nothing, as
+// often as it comes.
+func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		const times = 10_000
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		a.mustSend(data(open(nil, 3, nil), packet.FlagFin|packet.FlagClose, 3, nil), "a stream that is closed at once")
+		a.wait(packet.TypeData, 1, "which is answered")
+		for name, late := range map[string][]byte{
+			"bytes": credit(3, packet.ClassRaw, 1<<32-1), "messages": credit(3, packet.ClassMessages, 1<<32-1),
+			"stop": packet.AppendNotice(nil, packet.TypeStop, 3, packet.Notice{}), "reset": packet.AppendNotice(nil, packet.TypeReset, 3, packet.Notice{}),
+			"data": data(nil, 0, 3, make([]byte, 100)), "a message": message(nil, 3, 1),
+		} {
+			n := a.flood(times, func(b []byte, _ int) []byte { return append(b, late...) })
+			require.Equal(t, times, n, name)
+		}
+		a.mustSend(request(nil, 1, 1, "echo"), "a call on the same connection")
+		a.wait(packet.TypeResponse, 1, "is answered")
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, connHeap+perStream, connGoroutines+4, "what came too late")
+	})
+}
+
+const (
+	lawlessBody    = 64 << 10                            // the largest body, bytes
+	lawlessStreams = 15                                  // streams
+	lawlessPart    = lawlessBody + packet.MaxHead        // a quarter of the budget: one body
+	lawlessHeap    = 3*lawlessPart + 2*16<<10 + connHeap // all of a connection's parts, or windows
+)
+
+// Row 8: a peer that ignores the credit it has, in each class. What comes beyond
+// it is not kept, and the error has both numbers.
+func TestSenderThatIgnoresTheWindow(t *testing.T) {
+	small := func(o *server.EndOptions) {
+		o.SetMaxMessageSize(lawlessBody)
+		o.SetMaxStreams(lawlessStreams)
+		o.SetMemoryBudget(4 * lawlessPart)
+	}
+	large := func(typ packet.Type) func(i int) []byte {
+		return func(i int) []byte { return frame(nil, typ, lawlessPart, 1, uint64(i+1), make([]byte, 60<<10)) }
+	}
+	const window = lawlessPart / (4 * (lawlessStreams + 1)) // as the budget and the streams allow
+	for name, test := range map[string]struct {
+		next func(i int) []byte
+		fit  int // how many have credit
+		text string
+	}{
+		"raw bytes": {func(int) []byte { return data(nil, 0, 1, make([]byte, 100)) }, window / 100,
+			fmt.Sprintf("raw bytes: 100 sent with credit for %d", window%100)},
+		"small messages": {func(i int) []byte { return message(nil, 1, uint64(i+1), make([]byte, 100)...) }, window / (24 + 100 + 128),
+			fmt.Sprintf("messages: 252 sent with credit for %d", window%252)},
+		"large messages":  {large(packet.TypeMessage), 1, "large messages: 65568 sent with credit for 0"},
+		"large requests":  {large(packet.TypeRequest), 1, "large requests: 65568 sent with credit for 0"},
+		"large responses": {large(packet.TypeResponse), 1, "large responses: 65568 sent with credit for 0"},
+		"small requests": {func(i int) []byte { return request(nil, 1, uint64(i+1), "ignore") }, 4096,
+			"handlers: 1 sent with credit for 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withstand(t, terms{options: small}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack().listen()
+				defer a.leave()
+				for i := range test.fit {
+					a.mustSend(test.next(i), "within the credit")
+				}
+				a.send(test.next(test.fit)) // the first beyond it
+				a.wantViolation("beyond the credit", test.text)
+				for i := range 100 { // and on: nothing of it is kept
+					if a.send(test.next(test.fit+1+i)) != nil {
+						break
+					}
+				}
+				s.stillServes("while it goes on")
+				heap, goroutines := int64(lawlessHeap), connGoroutines+4
+				if name == "small requests" {
+					heap, goroutines = 4096*perHandler+handlerNoise, 4096+8
+				}
+				before.wantAtMost(t, heap, goroutines, "what had credit")
+			})
+		})
+	}
+}
+
+// Row 9: the application never reads one stream, the peer fills it and waits for
+// credit that does not come. It costs its windows; calls on the same connection
+// and on others wait for nothing, not for a nanosecond of the bubble's clock.
+func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
+	const (
+		window = 16 << 10
+		calls  = 1000
+		// Chunks of a queue may be larger than what is in them.
+		heap = 4*2*window + connHeap
+	)
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		a.mustSend(open(nil, 3, nil), "a stream")
+		a.wait(packet.TypeAccept, 1, "it is accepted")
+		for _, id := range []uint64{1, 3} {
+			n := a.flood(window, func(b []byte, _ int) []byte { return data(b, 0, id, []byte("x")) })
+			require.Equal(t, window, n, "a window of single bytes")
+		}
+		a.mustSend(message(nil, 3, 1, make([]byte, 8000)...), "a message that nobody receives")
+		start := time.Now()
+		for i := range calls {
+			a.mustSend(request(nil, 1, uint64(i+2), "echo"), "a call beside it")
+			a.wait(packet.TypeResponse, i+1, "is answered")
+		}
+		for range calls {
+			resp, err := s.good.Call(t.Context(), "echo", s.good.NewRequest([]byte("good")))
+			require.NoError(t, err)
+			require.Equal(t, "good", string(resp.Data()))
+		}
+		if s.l.Addr().Network() != "tcp" {
+			require.Zero(t, time.Since(start), "nobody waited for a timer")
+		}
+		s.stillServes("meanwhile")
+		a.mu.Lock()
+		heard := a.last[packet.TypeCredit]
+		a.mu.Unlock()
+		if heard != nil { // the only credit is that for the calls
+			c, err := packet.ParseCredit(heard, 0)
+			require.NoError(t, err)
+			require.Equal(t, packet.ClassHandlers, c.Class)
+		}
+		before.wantAtMost(t, heap, connGoroutines+4, "windows that nobody reads")
+		require.Equal(t, 2, len(a.end.ListStreams()), "the stream is open still")
+		n, err := a.end.Read(make([]byte, 2*window))
+		require.NoError(t, err)
+		require.Positive(t, n, "and what has come can still be read")
+	})
+}
+
+// Row 9, with the largest windows: an application that reads for a while lets them
+// grow, and then stops. What a stream holds is bounded by SetBufferSize, what all
+// of a connection hold by a quarter of the budget.
+func TestGrownWindowsAreBounded(t *testing.T) {
+	const (
+		streams = 8
+		limit   = 256 << 10 // of a window: 64 units of SetBufferSize
+		// What is in a queue is at least half of its chunks, but for the last one.
+		heap  = streams*(2*limit+64<<10) + connHeap
+		bytes = 32 << 20 // read of each stream before the application stops
+	)
+	w := terms{options: func(o *server.EndOptions) {
+		o.SetBufferSize(limit>>12, 0)
+		o.SetMaxStreams(streams)
+		o.SetAcceptStreamFunc(func(stream geminio.Stream) {
+			go func() {
+				b := make([]byte, 64<<10)
+				for read := 0; read < bytes/streams; {
+					n, err := stream.Read(b)
+					if err != nil {
+						return
+					}
+					read += n
+				}
+			}()
+		})
+	}}
+	overTCP(t, w, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack()
+		defer a.leave()
+		given := make(map[uint64]int64)
+		a.onCredit = func(stream uint64, c packet.Credit) {
+			if c.Class == packet.ClassRaw {
+				given[stream] += int64(c.Amount)
+			}
+		}
+		a.pongs = true // so that the server knows the round trip
+		a.listen()
+		for i := range streams {
+			a.mustSend(open(nil, number(i), nil), "a stream")
+		}
+		a.wait(packet.TypeAccept, streams, "all are accepted")
+		sent := make([]int64, streams)
+		piece := make([]byte, 16<<10)
+		for stuck := time.Now(); time.Since(stuck) < time.Second/2; {
+			for i := range streams {
+				a.mu.Lock()
+				left := given[number(i)] + 16<<10 - sent[i]
+				a.mu.Unlock()
+				if left > 0 {
+					n := min(left, int64(len(piece)))
+					a.mustSend(data(nil, 0, number(i), piece[:n]), "bytes with credit")
+					sent[i] += n
+					stuck = time.Now()
+				}
+			}
+		}
+		var held int64
+		for i := range streams {
+			held += sent[i]
+		}
+		t.Logf("%d bytes sent, %d of them may be unread", held, held-bytes)
+		require.LessOrEqual(t, held-bytes, int64(streams*(limit+64<<10)), "what nobody reads")
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, heap, connGoroutines+4, "grown windows that nobody reads any more")
+	})
+}

@@ -1,0 +1,89 @@
+package attack
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+const (
+	maxHandlers  = 64
+	rapidCalls   = 100_000
+	perHandler   = 4 << 10 // bytes: a running handler with its goroutine, beside the request's body
+	handlerNoise = 1 << 20 // bytes: buffers of the connection, the test's own
+)
+
+func fewHandlers(o *server.EndOptions) { o.SetMaxHandlers(maxHandlers) }
+
+func cancel(b []byte, stream, call uint64) []byte {
+	a := packet.Answer{Code: uint32(geminio.CodeCanceled)}
+	return frame(b, packet.TypeCancel, 0, stream, call, a.Append(nil))
+}
+
+// Row 1: calls that are canceled at once, of a handler that ignores it. Cancel
+// gives no credit back, the handler's return does. So the handlers stay within
+// their limit, and the first call beyond it ends the connection.
+func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
+	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		sent := a.flood(rapidCalls, func(b []byte, i int) []byte {
+			call := uint64(i + 1)
+			return cancel(request(b, 1, call, "ignore"), 1, call)
+		})
+		a.wantViolation("a call beyond the handlers", "handlers: 1 sent with credit for 0")
+		t.Logf("the connection ended after %d calls or a few less", sent)
+		waitFor(t, "all calls within the credit are served", func() bool { return s.started.Load() >= maxHandlers })
+		s.stillServes("while the handlers go on")
+		require.EqualValues(t, maxHandlers, s.started.Load(), "handlers that began")
+		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
+		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise, maxHandlers+8, "the handlers that do not end")
+	})
+}
+
+// Row 1, by a peer that heeds the credit: it costs handlers within the limit and
+// the connection lives.
+func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
+	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+		const calls = 10_000
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		for i := range calls {
+			call := uint64(i + 1)
+			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			a.mu.Lock()
+			a.give--
+			a.mu.Unlock()
+			a.mustSend(cancel(request(nil, 1, call, "hang"), 1, call), "a call and its cancel")
+		}
+		a.wait(packet.TypeResponse, calls, "each call is answered")
+		require.LessOrEqual(t, s.peak.Load(), int64(maxHandlers), "handlers at a time")
+		require.False(t, a.over(), "a peer that heeds the rules stays")
+		s.stillServes("after all calls")
+		before.wantAtMost(t, handlerNoise, 64+8, "what is left of the calls, and the goroutines kept for the next")
+	})
+}
+
+// Row 1, with requests of the largest size that goes without credit of its own.
+func TestHandlersHoldWhatTheirLimitsSay(t *testing.T) {
+	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+		const small = 8<<10 - 64
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		body := make([]byte, small)
+		for i := range maxHandlers {
+			a.mustSend(request(nil, 1, uint64(i+1), "ignore", body...), "a request within the credit")
+		}
+		waitFor(t, "all requests are served", func() bool { return s.running.Load() == maxHandlers })
+		s.stillServes("while all handlers of the attacker run")
+		before.wantAtMost(t, maxHandlers*(8<<10+perHandler)+handlerNoise, maxHandlers+8, "requests that are being served")
+		require.False(t, a.over())
+	})
+}

@@ -1,0 +1,328 @@
+package attack
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+const (
+	// silentPeers are connections that never say a word.
+	silentPeers = 1000
+	// perSilent bounds what one of them holds: a connection and its goroutine. In
+	// memory it is the pipe's too.
+	perSilent = 8 << 10
+	// perGone is what is left of it, as long as the test has its side of the pipe:
+	// that, and what the runtime keeps of a goroutine.
+	perGone = 2 << 10
+	// soon is what a good client may take among them: ten times what it should, for
+	// the sake of slow machines.
+	soon = time.Second
+)
+
+// Row 26: silent peers, and such that stop in the middle of the handshake, hold a
+// goroutine each, until the handshake's time is up. Nobody waits for them.
+func TestSilentPeersDelayNobody(t *testing.T) {
+	begin := hello(t, packet.Conn{PacketID: 1, Wire2: new(packet.Wire2)})
+	attack := func(t *testing.T, s *site) (peers []net.Conn) {
+		for i := range silentPeers {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			peers = append(peers, nc)
+			if n := i % 4 * 10; n > 0 {
+				_, err := nc.Write(begin[:n])
+				require.NoError(t, err)
+			}
+		}
+		return peers
+	}
+	t.Run("pipe", func(t *testing.T) {
+		inBubble(t, terms{}, func(t *testing.T, s *site) {
+			before := measure()
+			start := time.Now()
+			peers := attack(t, s)
+			synctest.Wait()
+			before.wantAtMost(t, silentPeers*perSilent, silentPeers, "silent peers")
+			s.stillServes("among them")
+			require.Zero(t, time.Since(start), "a good client does not wait for them")
+			for _, nc := range peers {
+				_, err := nc.Read(make([]byte, 1))
+				require.Error(t, err)
+			}
+			require.Equal(t, handshakeTime, time.Since(start), "until the last one is gone")
+			before.wantLeft(t, silentPeers*perGone+connHeap, 0, "after them")
+		})
+	})
+	t.Run("tcp", func(t *testing.T) {
+		overTCP(t, terms{}, func(t *testing.T, s *site) {
+			before := measure()
+			peers := attack(t, s)
+			defer func() {
+				for _, nc := range peers {
+					nc.Close()
+				}
+			}()
+			start := time.Now()
+			s.stillServes("among them")
+			require.Less(t, time.Since(start), soon, "a good client among them")
+			before.wantAtMost(t, silentPeers*perSilent+connHeap, silentPeers+8, "silent peers")
+		})
+	})
+}
+
+// Row 26, after the handshake: what a client holds that has shaken hands, with as
+// much about itself as it may say, and does nothing.
+func TestIdleClientsCostLittle(t *testing.T) {
+	const (
+		clients = 100
+		meta    = 48<<10 - 400 // bytes: in base64, and with the offer, just what a handshake takes
+		// Its meta, its Conn and its End, beside what the other side of the pipe and
+		// the test have for it.
+		perClient = meta + 32<<10
+	)
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		w := offer()
+		var peers []net.Conn
+		for range clients {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			defer nc.Close()
+			b := hello(t, packet.Conn{PacketID: 1, Meta: make([]byte, meta), Wire2: &w})
+			go nc.Write(b)
+			ack, err := readAck(nc)
+			require.NoError(t, err)
+			require.False(t, ack.Refused)
+			s.end(ack.ClientID)
+			peers = append(peers, nc)
+		}
+		s.stillServes("among them")
+		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with 48 KiB of meta each")
+		require.Len(t, peers, clients)
+	})
+}
+
+// Row 26: the same with a list of features that is as long as it can be. What is
+// kept of it is larger than what has come: a text in Go has 16 bytes where "" and a
+// comma have three.
+func TestFeaturesThatNobodyKnows(t *testing.T) {
+	const (
+		clients   = 20
+		features  = 21_000
+		perClient = 16*features*3/2 + 64<<10 // half as much again: a slice that has grown
+	)
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		w := offer()
+		w.Features = make([]string, features)
+		b := hello(t, packet.Conn{PacketID: 1, Wire2: &w})
+		w.Features = nil
+		for range clients {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			defer nc.Close()
+			go nc.Write(b)
+			ack, err := readAck(nc)
+			require.NoError(t, err)
+			require.False(t, ack.Refused)
+			s.end(ack.ClientID)
+		}
+		s.stillServes("among them")
+		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with long lists of features")
+	})
+}
+
+// guard is a delegate that believes only tokens: a number of the client and one that
+// counts, signed. It is what an application would do, in short.
+type guard struct {
+	*delegate.UnimplementedDelegate
+	key []byte
+
+	mu     sync.Mutex
+	last   map[uint64]uint64 // the counts that were used
+	online int
+}
+
+func (g *guard) token(clientID, count uint64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, clientID)
+	b = binary.BigEndian.AppendUint64(b, count)
+	mac := hmac.New(sha256.New, g.key)
+	mac.Write(b)
+	return mac.Sum(b)
+}
+
+func (g *guard) GetClientID(wanted uint64, meta []byte) (uint64, error) {
+	if len(meta) != 16+sha256.Size {
+		return 0, errors.New("no token")
+	}
+	clientID, count := binary.BigEndian.Uint64(meta), binary.BigEndian.Uint64(meta[8:])
+	if !hmac.Equal(meta, g.token(clientID, count)) {
+		return 0, errors.New("bad token")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case wanted != 0 && wanted != clientID:
+		return 0, errors.New("the token is another client's")
+	case count <= g.last[clientID]:
+		return 0, errors.New("the token was used")
+	}
+	g.last[clientID] = count
+	return clientID, nil
+}
+
+func (g *guard) ConnOnline(delegate.ConnDescriber) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.online++
+	return nil
+}
+
+// Row 27: forged ids and replayed or changed credentials are refused by the
+// delegate's word before there is an End, a callback or any other state. The client
+// whose id is wanted keeps its connection.
+func TestForgedAndReplayedCredentials(t *testing.T) {
+	for network, run := range map[string]func(*testing.T, terms, func(*testing.T, *site)){"pipe": inBubble, "tcp": overTCP} {
+		t.Run(network, func(t *testing.T) {
+			g := &guard{key: []byte("secret"), last: make(map[uint64]uint64)}
+			w := terms{options: func(o *server.EndOptions) { o.SetDelegate(g) }}
+			var count uint64 = 100
+			w.meta = func() []byte { count++; return g.token(1000+count, count) }
+			run(t, w, func(t *testing.T, s *site) {
+				const victim = 7
+				token := g.token(victim, 1)
+				opt := client.NewEndOptions()
+				opt.SetMeta(token)
+				nc, err := s.dial()
+				require.NoError(t, err)
+				end, err := client.NewEndWithConn(nc, opt)
+				require.NoError(t, err)
+				defer end.Close()
+				require.EqualValues(t, victim, end.ClientID())
+				s.end(victim)
+				before := measure()
+				g.mu.Lock()
+				online := g.online
+				g.mu.Unlock()
+
+				changed := append([]byte(nil), g.token(victim, 2)...)
+				changed[15]++
+				offered := offer()
+				for range 50 {
+					for reason, hostile := range map[string]packet.Conn{
+						"no token":                      {ClientID: victim},
+						"bad token":                     {ClientID: victim, Meta: changed},
+						"the token was used":            {ClientID: victim, Meta: token},
+						"the token is another client's": {ClientID: victim + 1, Meta: g.token(victim, 3)},
+					} {
+						hostile.PacketID, hostile.Wire2 = 1, &offered
+						nc, err := s.dial()
+						require.NoError(t, err)
+						go nc.Write(hello(t, hostile))
+						ack, err := readAck(nc)
+						require.NoError(t, err)
+						require.True(t, ack.Refused, reason)
+						require.Equal(t, reason, ack.Error)
+						require.Equal(t, geminio.CodeApplication, geminio.Code(ack.Code))
+						require.Zero(t, ack.ClientID)
+						nc.Close()
+					}
+				}
+				g.mu.Lock()
+				require.Equal(t, online, g.online, "callbacks for those who were refused")
+				g.mu.Unlock()
+				s.mu.Lock()
+				require.Len(t, s.ends, online, "Ends for those who were refused")
+				s.mu.Unlock()
+				before.wantLeft(t, connHeap, 4, "those who were refused")
+				ctx, cancel := context.WithTimeout(t.Context(), forever)
+				defer cancel()
+				_, err = end.Call(ctx, "echo", end.NewRequest(nil))
+				require.NoError(t, err, "the one whose id was wanted")
+				s.stillServes("after them")
+			})
+		})
+	}
+}
+
+// Row 27: methods that do not exist are tried by the thousand. Each answer says so,
+// nothing is kept of them.
+func TestProbingOfMethods(t *testing.T) {
+	const probes = 10_000
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		for i := range probes {
+			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			a.mu.Lock()
+			a.give--
+			a.mu.Unlock()
+			name := strings.Repeat("x", i%1000) + "probe"
+			a.mustSend(request(nil, 1, uint64(i+1), name), "a method that nobody has")
+		}
+		r, err := packet.ParseResponse(a.wait(packet.TypeResponse, probes, "all are answered")[8:])
+		require.NoError(t, err)
+		require.Equal(t, geminio.CodeNoMethod, geminio.Code(r.Code))
+		require.True(t, strings.HasPrefix(r.Text, "no such rpc: x"), r.Text)
+		require.False(t, a.over())
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, handlerNoise, 64+connGoroutines+4, "methods that nobody has")
+	})
+}
+
+// Row 27: names that a peer registers are bounded in number and length.
+func TestRegistrationsAreBounded(t *testing.T) {
+	const (
+		most    = 1 << 14 // names of a connection
+		longest = 1000    // bytes of a name
+		tried   = most + 1000
+		heap    = most*(1024+128) + connHeap
+	)
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		register := func(i int, name []byte) {
+			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			a.mu.Lock()
+			a.give--
+			a.mu.Unlock()
+			a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(i), name), "a registration")
+		}
+		answer := func(i int) packet.Answer {
+			r, err := packet.ParseAnswer(packet.TypeRegistered, a.wait(packet.TypeRegistered, i, "the answer")[8:])
+			require.NoError(t, err)
+			return r
+		}
+		register(1, make([]byte, longest+1))
+		require.Equal(t, geminio.CodeTooLarge, geminio.Code(answer(1).Code), "a name that is too long")
+		name := make([]byte, longest)
+		for i := range tried {
+			binary.BigEndian.PutUint64(name, uint64(i))
+			register(i+2, name)
+		}
+		r := answer(tried + 1)
+		require.Equal(t, geminio.CodeLimit, geminio.Code(r.Code))
+		require.Equal(t, "too many methods: 16384 are registered", r.Text)
+		require.False(t, a.over())
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, heap, connGoroutines+4, "names that were registered")
+	})
+}

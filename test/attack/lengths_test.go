@@ -1,0 +1,231 @@
+package attack
+
+import (
+	"encoding/binary"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+const (
+	// lingerTime is how long a connection that broke the rules is still read, and
+	// what comes thrown away, so that its Close frame is not lost to a reset.
+	lingerTime = 5 * time.Second
+	// silence is after how long without a byte a peer is taken for dead.
+	silence = 40 * time.Second
+	// handshakeTime is what a client has for its handshake.
+	handshakeTime = 10 * time.Second
+	// largestBody is the default limit of a request, response or message.
+	largestBody = 64 << 20
+	// connHeap bounds what a connection may hold that has credit for nothing: its
+	// read buffer, one frame, and the test's own.
+	connHeap = 512 << 10
+	// connGoroutines are those of a connection and of its attacker.
+	connGoroutines = 4
+)
+
+// Row 2: a handshake that announces too much is over after its header.
+func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
+	for name, length := range map[string]uint32{"by one": 64<<10 + 1, "by far": 1<<32 - 1} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before, read := measure(), s.read.Load()
+				start := time.Now()
+				nc, err := s.dial()
+				require.NoError(t, err)
+				b := binary.BigEndian.AppendUint32([]byte{1, 1, 0, 0, 0, 0, 0, 0, 0, 1}, length)
+				_, err = nc.Write(append(b, make([]byte, 1<<20)...))
+				require.Error(t, err, "the server has gone")
+				require.EqualValues(t, packet.HandshakeHeaderLen, s.read.Load()-read, "bytes that the server has read")
+				require.Zero(t, time.Since(start), "at once")
+				s.stillServes("after it")
+				before.wantLeft(t, connHeap, 0, "a handshake that is too large")
+			})
+		})
+	}
+}
+
+// Row 2: what is announced as too long is refused when the announcement has come,
+// before its body; what comes nevertheless is thrown away for the time of
+// lingering, and not longer.
+func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
+	oversize := func(typ packet.Type) []byte {
+		return frame(nil, typ, largestBody+packet.MaxHead+1, 1, 1, []byte("begin"))
+	}
+	header := func(typ packet.Type, length uint32) []byte {
+		return packet.AppendHeader(nil, packet.Header{Type: typ, Stream: 1, Length: length})
+	}
+	for name, test := range map[string]struct {
+		bytes []byte
+		text  string
+	}{
+		"a frame":       {header(packet.TypeData, 64<<10+1), "data: length 65537 exceeds 65536"},
+		"a huge frame":  {header(packet.TypeMessage, 1<<32-1), "4294967295 exceeds 65536"},
+		"a request":     {oversize(packet.TypeRequest), "request: body of 67108897 bytes exceeds 67108896"},
+		"a response":    {oversize(packet.TypeResponse), "response: body of 67108897 bytes"},
+		"a message":     {oversize(packet.TypeMessage), "message: body of 67108897 bytes"},
+		"an open":       {header(packet.TypeOpen, 64<<10+1), "open: length 65537"},
+		"a method name": {header(packet.TypeRegister, 64<<10+1), "register: length 65537"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack().listen()
+				defer a.leave()
+				start := time.Now()
+				a.mustSend(test.bytes, "the announcement alone")
+				a.wantViolation("what is too long", test.text)
+				require.Zero(t, time.Since(start), "at once")
+				body := make([]byte, 1<<10)
+				for a.send(body) == nil { // one piece each 100 ms
+					time.Sleep(time.Second / 10)
+				}
+				require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "the end of the reading")
+				s.stillServes("after it")
+				before.wantLeft(t, connHeap, connGoroutines, "what was refused")
+			})
+		})
+	}
+}
+
+// Row 2: names and custom bytes whose length goes beyond the body.
+func TestInnerLengthsAreChecked(t *testing.T) {
+	inner := func(at int, value ...byte) []byte { // of a request, whose fields begin behind id and timeout
+		body := (&packet.Request{Method: []byte("echo"), Custom: []byte("c")}).Append(nil)
+		copy(body[at:], value)
+		return frame(nil, packet.TypeRequest, 0, 1, 1, body)
+	}
+	topic := (&packet.Message{Cnss: 2, Topic: []byte("t")}).Append(nil)
+	copy(topic[17:], []byte{0xff, 0xff})
+	meta := open(nil, 3, nil)
+	copy(meta[packet.HeaderLen+8:], []byte{0xff, 0xff}) // the length of peer
+	for name, test := range map[string]struct {
+		bytes []byte
+		text  string
+	}{
+		"method": {inner(16, 0xff, 0xff), "request: a field goes beyond the end"},
+		"custom": {inner(18, 0xff, 0xff, 0xff, 0xff), "request: a field goes beyond the end"},
+		"topic":  {frame(nil, packet.TypeMessage, 0, 1, 1, topic), "message: a field goes beyond the end"},
+		"peer":   {meta, "open: a field goes beyond the end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack().listen()
+				a.mustSend(test.bytes, "a length beyond the end")
+				a.wantViolation("a length beyond the end", test.text)
+				a.leave()
+				s.stillServes("after it")
+				before.wantLeft(t, connHeap, connGoroutines, "a body that was not believed")
+			})
+		})
+	}
+}
+
+// Row 2, CVE-2023-45288: a packet that goes on for ever, without getting longer.
+func TestEndlessContinuationCostsNothing(t *testing.T) {
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		const fragments = 100_000
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		a.mustSend(frame(nil, packet.TypeRequest, largestBody, 1, 1, make([]byte, 100)), "the first fragment")
+		h := packet.Header{Type: packet.TypeRequest, Flags: packet.FlagMore | packet.FlagNext, Stream: 1, Length: 8}
+		n := a.flood(fragments, func(b []byte, i int) []byte {
+			return packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Call: 1}, h.Flags)
+		})
+		require.Equal(t, fragments, n, "fragments without a byte break no rule")
+		a.mustSend(request(nil, 1, 2, "echo"), "a request beside it")
+		a.wait(packet.TypeResponse, 1, "is answered")
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, connHeap, connGoroutines+4, "fragments without a byte")
+	})
+}
+
+// Row 4: what is allocated follows what has come, and silence ends it.
+func TestDeclaredLengthReservesNothing(t *testing.T) {
+	for name, typ := range map[string]packet.Type{"request": packet.TypeRequest, "message": packet.TypeMessage, "response": packet.TypeResponse} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack().listen()
+				defer a.leave()
+				b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: packet.FlagMore, Stream: 1, Length: 64 << 10})
+				b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: 1, Total: largestBody}, packet.FlagMore)
+				a.mustSend(append(b, 'x'), "64 MiB are announced, one byte of them comes")
+				for range 60 { // a byte in half a minute is life, and gets no further
+					time.Sleep(silence - 10*time.Second)
+					a.mustSend([]byte{'x'}, "one more byte")
+				}
+				last := time.Now()
+				before.wantAtMost(t, connHeap, connGoroutines, "64 MiB of which 61 bytes have come")
+				a.wantEnd("nothing more comes")
+				require.Equal(t, silence, time.Since(last), "the time until a silent peer is given up")
+				require.ErrorIs(t, a.end.Cause(), geminio.ErrSilent)
+				s.stillServes("after it")
+			})
+		})
+	}
+}
+
+// Row 4: many announcements are bounded by the credit for them, from the first
+// byte on.
+func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
+	const (
+		body   = 64 << 10
+		budget = 4 * (body + packet.MaxHead) * 16 // a quarter of it has 16 bodies
+		heap   = budget/4 + connHeap              // what the quarter for messages allows
+	)
+	fewBytes := func(o *server.EndOptions) {
+		o.SetMaxStreams(64)
+		o.SetMaxMessageSize(body)
+		o.SetMemoryBudget(budget)
+	}
+	withstand(t, terms{options: fewBytes}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		for i := range 16 {
+			a.mustSend(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, uint64(i+1), []byte{1}), "an announcement within the credit")
+		}
+		s.stillServes("while they are under way")
+		before.wantAtMost(t, heap, connGoroutines+4, "16 packets of which a byte has come each")
+		a.send(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, 17, []byte{1}))
+		a.wantViolation("one beyond the credit", "large messages: 65568 sent with credit for 0")
+	})
+}
+
+// Row 4: a byte a second of a handshake ends with the handshake's time.
+func TestHandshakeByteByByte(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		start := time.Now()
+		nc, err := s.dial()
+		require.NoError(t, err)
+		b := binary.BigEndian.AppendUint32([]byte{1, 1, 0, 0, 0, 0, 0, 0, 0, 1}, 64<<10)
+		_, err = nc.Write(append(b, make([]byte, 100)...))
+		require.NoError(t, err)
+		synctest.Wait()
+		before.wantAtMost(t, 32<<10, 2, "a handshake of 64 KiB of which 100 bytes have come")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for err := error(nil); err == nil; time.Sleep(time.Second) {
+				_, err = nc.Write([]byte{0})
+			}
+		}()
+		_, err = nc.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "no answer")
+		require.Equal(t, handshakeTime, time.Since(start), "the time for a handshake")
+		<-done
+		s.stillServes("after it")
+		before.wantLeft(t, connHeap, 0, "a handshake that was given up")
+	})
+}

@@ -1,0 +1,209 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+const (
+	// maxRefusals is how many refusals may wait for a peer that does not read.
+	maxRefusals = 8192
+	// perRefusal bounds one of them, with its text.
+	perRefusal = 256
+	// maxPings is how many pings a peer may send in a second.
+	maxPings = 250
+)
+
+// Row 6, CVE-2024-32984: a peer that opens streams and does not read the refusals.
+// At most so many wait, then the connection ends, and is gone after the time of
+// lingering, since the peer takes not even the Close frame.
+func TestRefusalsThatNobodyReads(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack()
+		defer a.leave()
+		start := time.Now()
+		sent := a.flood(1_000_000, func(b []byte, i int) []byte { return open(b, number(i), nil) })
+		a.wantEnd("refusals that nobody reads")
+		t.Logf("the connection ended after %d opens or a few less", sent)
+		require.ErrorIs(t, a.end.Cause(), geminio.ErrProtocol)
+		require.ErrorContains(t, a.end.Cause(), "8192 refusals wait to be read")
+		require.Zero(t, time.Since(start), "the end comes at once")
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, backlog*perStream+maxRefusals*perRefusal+connHeap, connGoroutines, "refusals that nobody reads")
+		awaitGone(t, a)
+		require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "when the transport is closed")
+		s.stillServes("after it")
+	})
+}
+
+// awaitGone waits until the transport is closed by the server. The attacker does
+// not read meanwhile: it sends a byte each 100 ms.
+func awaitGone(t *testing.T, a *attacker) {
+	t.Helper()
+	for end := time.Now().Add(forever); a.send([]byte{0}) == nil; time.Sleep(time.Second / 10) {
+		require.True(t, time.Now().Before(end), "the server does not close the transport")
+	}
+}
+
+// Row 6, CVE-2024-22189: a peer that makes the server answer, in every way that
+// there is, and reads nothing. What waits is bounded by the credit that it had, and
+// control frames are not queued at all. It keeps its connection as long as it heeds
+// the rules.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	const (
+		rounds   = 40   // seconds
+		answers  = 4096 // requests, at most: the credit
+		perReply = 512  // bytes: a response that waits
+		heap     = answers*perReply + backlog*perStream + connHeap
+	)
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack()
+		defer a.leave()
+		var call uint64
+		for i := range rounds {
+			var b []byte
+			for range maxPings - 1 { // Pong is one bit
+				b = packet.AppendPing(b, packet.TypePing, uint64(i))
+			}
+			for range answers / rounds { // each answer has had credit
+				call++
+				b = request(b, 1, call, "echo", make([]byte, 64)...)
+			}
+			for range backlog / rounds { // Accept is a bit of the stream
+				b = open(b, number(int(call)), nil)
+				call++
+			}
+			b = append(b, credit(1, packet.ClassRaw, 64)...)
+			require.NoError(t, a.send(b), "rules are heeded")
+			time.Sleep(time.Second)
+		}
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, heap, 64+connGoroutines, "answers that nobody reads")
+		require.False(t, a.over(), "a peer that sends is alive, whether it reads or not: %v", a.end.Cause())
+		a.leave()
+		a.wantEnd("the attacker leaves")
+	})
+}
+
+// Row 6: messages that are answered with an error, by an application that
+// receives, to a peer that does not read: bounded by their credit.
+func TestAcksThatNobodyReads(t *testing.T) {
+	const (
+		messages = 100_000
+		perAck   = 256            // bytes: an ack that waits, or the message
+		fit      = 16 << 10 / 100 // of them, in a window
+		heap     = fit*perAck*4 + connHeap
+	)
+	w := terms{serve: func(end geminio.End) {
+		go func() {
+			for {
+				m, err := end.Receive(context.Background())
+				if err != nil {
+					return
+				}
+				m.Error(errors.New("no"))
+			}
+		}()
+	}}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack()
+		defer a.leave()
+		sent := 0
+		for ; sent < messages && !a.over(); sent++ {
+			if a.send(message(nil, 1, uint64(sent+1))) != nil {
+				break
+			}
+		}
+		a.wantEnd("messages beyond the credit")
+		require.ErrorContains(t, a.end.Cause(), "messages: ")
+		require.Less(t, sent, messages)
+		t.Logf("the connection ended after %d messages", sent)
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, heap, connGoroutines+2, "acks that nobody reads")
+		awaitGone(t, a)
+	})
+}
+
+// Row 30: pings are answered up to 250 in a second, with at most one Pong each.
+// One more ends the connection with the code of a broken rule.
+func TestPingFloodEndsWithACode(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		const seconds = 10
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		for range seconds {
+			for range maxPings {
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 7), "pings that are allowed")
+			}
+			time.Sleep(time.Second)
+		}
+		pongs := a.count(packet.TypePong)
+		require.Positive(t, pongs)
+		require.LessOrEqual(t, pongs, seconds*maxPings, "one answer for each at most")
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, connHeap, connGoroutines, "pings that are allowed")
+
+		start := time.Now()
+		sent := a.flood(1000, func(b []byte, _ int) []byte { return packet.AppendPing(b, packet.TypePing, 7) })
+		a.wantViolation("pings beyond that", "ping: more than 250 in a second")
+		require.Zero(t, time.Since(start), "at once")
+		t.Logf("the connection ended after %d pings or less", sent)
+		require.LessOrEqual(t, a.count(packet.TypePong)-pongs, maxPings)
+		a.leave()
+		s.stillServes("after it")
+	})
+}
+
+// Row 30: settings that do not match never end a connection whose peer answers, or
+// sends anything at all.
+func TestHeartbeatsThatDoNotMatch(t *testing.T) {
+	for name, alive := range map[string]func(t *testing.T, a *attacker){
+		"answers and never asks": func(t *testing.T, a *attacker) {
+			a.pongs = true
+			a.listen()
+			time.Sleep(time.Hour)
+		},
+		"asks and never answers": func(t *testing.T, a *attacker) {
+			a.listen()
+			for range int(time.Hour / (silence - time.Second)) {
+				time.Sleep(silence - time.Second)
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping, just in time")
+			}
+		},
+		"answers what was never asked": func(t *testing.T, a *attacker) {
+			a.listen()
+			for range 1000 {
+				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1<<63+1), "a pong from the future")
+				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1), "and one from the past")
+				time.Sleep(time.Second)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				before := measure()
+				a := s.attack()
+				defer a.leave()
+				alive(t, a)
+				require.False(t, a.over(), "%v", a.end.Cause())
+				s.stillServes("meanwhile")
+				before.wantAtMost(t, connHeap, connGoroutines, "an odd heart")
+				a.leave()
+				synctest.Wait()
+				require.True(t, a.over())
+			})
+		})
+	}
+}

@@ -1,0 +1,271 @@
+package attack
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+)
+
+// forever is how long a test waits for what has no bound of its own before it
+// calls it a hang.
+const forever = 2 * time.Minute
+
+// served is an End of the server under attack.
+type served interface {
+	geminio.End
+	Over() <-chan struct{}
+	Cause() error
+}
+
+// site is a server under attack, with a client that behaves. Its methods belong
+// to the goroutine of the test.
+type site struct {
+	t    testing.TB
+	l    server.Listener
+	dial func() (net.Conn, error)
+	read atomic.Int64 // bytes that the server has read, from all
+	good geminio.End
+	terms
+	loop   chan struct{} // closed when nothing is accepted any more
+	unhook chan struct{} // closed at the end: releases handlers that ignore their context
+
+	running, peak, started atomic.Int64 // handlers that ignore their context
+
+	mu   sync.Mutex
+	cond *sync.Cond
+	ends map[uint64]served
+}
+
+// terms are how a test wants its site.
+type terms struct {
+	options func(*server.EndOptions)
+	serve   func(geminio.End) // of the application, beside serving calls
+	meta    func() []byte     // what good clients say about themselves
+}
+
+// withstand runs a test on a site in memory, in a bubble, and on one over TCP.
+func withstand(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+	t.Helper()
+	t.Run("pipe", func(t *testing.T) { inBubble(t, w, test) })
+	t.Run("tcp", func(t *testing.T) { overTCP(t, w, test) })
+}
+
+// inBubble runs a test on a site in memory, where time is exact.
+func inBubble(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+	t.Helper()
+	calm()
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		s := newSite(t, l, l.dial, w)
+		defer s.close()
+		test(t, s)
+	})
+}
+
+// overTCP runs a test on a site on a loopback address.
+func overTCP(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+	t.Helper()
+	calm()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := newSite(t, l, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, w)
+	defer s.close()
+	test(t, s)
+}
+
+func newSite(t testing.TB, l net.Listener, dial func() (net.Conn, error), w terms) *site {
+	t.Helper()
+	opt := server.NewEndOptions()
+	if w.options != nil {
+		w.options(opt)
+	}
+	s := &site{
+		t: t, dial: dial, terms: w, ends: make(map[uint64]served),
+		loop: make(chan struct{}), unhook: make(chan struct{}),
+	}
+	s.cond = sync.NewCond(&s.mu)
+	var err error
+	s.l, err = server.NewListener(counting{l, s}, opt)
+	require.NoError(t, err)
+	go s.accept()
+	s.good = s.client()
+	s.stillServes("before the attack")
+	return s
+}
+
+// accept is the server's application.
+func (s *site) accept() {
+	defer close(s.loop)
+	for {
+		end, err := s.l.AcceptEnd()
+		if err != nil {
+			return
+		}
+		known := options.Hijack()
+		known.SetMatch(true, "^(echo|hang|ignore)$")
+		if err := end.Hijack(s.handle, known); err != nil {
+			panic(err)
+		}
+		if s.serve != nil {
+			s.serve(end)
+		}
+		s.mu.Lock()
+		s.ends[end.ClientID()] = end.(served)
+		s.cond.Broadcast()
+		s.mu.Unlock()
+	}
+}
+
+// handle serves calls: echo answers at once, hang waits for its context, ignore
+// does not even look at it.
+func (s *site) handle(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
+	switch method {
+	case "echo":
+		resp.SetData(req.Data())
+	case "hang":
+		s.count(func() { <-ctx.Done() })
+	case "ignore":
+		s.count(func() { <-s.unhook })
+	}
+}
+
+func (s *site) count(work func()) {
+	s.started.Add(1)
+	now := s.running.Add(1)
+	for old := s.peak.Load(); now > old && !s.peak.CompareAndSwap(old, now); old = s.peak.Load() {
+	}
+	work()
+	s.running.Add(-1)
+}
+
+// end returns the server's End of a client, once the application has it.
+func (s *site) end(clientID uint64) served {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.ends[clientID] == nil {
+		s.cond.Wait()
+	}
+	return s.ends[clientID]
+}
+
+// client returns a new client that behaves.
+func (s *site) client() geminio.End {
+	s.t.Helper()
+	nc, err := s.dial()
+	require.NoError(s.t, err)
+	opt := client.NewEndOptions()
+	if s.meta != nil {
+		opt.SetMeta(s.meta())
+	}
+	end, err := client.NewEndWithConn(nc, opt)
+	require.NoError(s.t, err)
+	s.end(end.ClientID())
+	return end
+}
+
+// stillServes wants that a client from before the attack, and one that comes now,
+// can call.
+func (s *site) stillServes(reason string) {
+	s.t.Helper()
+	newcomer := s.client()
+	defer newcomer.Close()
+	for _, end := range []geminio.End{s.good, newcomer} {
+		ctx, cancel := context.WithTimeout(context.Background(), forever)
+		resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("good")))
+		cancel()
+		require.NoError(s.t, err, reason)
+		require.Equal(s.t, "good", string(resp.Data()), reason)
+	}
+}
+
+// forget has the application forget an attacker who has gone.
+func (s *site) forget(a *attacker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ends, a.end.ClientID())
+	a.end = nil
+}
+
+// close ends the site and waits for all that belongs to it.
+func (s *site) close() {
+	close(s.unhook)
+	s.good.Close()
+	s.l.Close()
+	<-s.loop
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, end := range s.ends {
+		end.Close()
+		<-end.Over()
+	}
+}
+
+// counting counts what is read from the connections that it accepts.
+type counting struct {
+	net.Listener
+	s *site
+}
+
+func (l counting) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if _, tcp := nc.(*net.TCPConn); err != nil || tcp {
+		return nc, err // a TCP connection in a wrapper would not be read as one
+	}
+	return countingConn{nc, l.s}, nil
+}
+
+type countingConn struct {
+	net.Conn
+	s *site
+}
+
+func (c countingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.s.read.Add(int64(n))
+	return n, err
+}
+
+// pipeListener makes connections in memory.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (l *pipeListener) dial() (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.done:
+		return nil, io.ErrClosedPipe
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
