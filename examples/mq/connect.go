@@ -39,14 +39,13 @@ type peer struct {
 	wait           bool
 	tls            *cli.ClientTLS
 
-	end   end
-	over  atomic.Bool   // the End is closed on purpose
-	again chan struct{} // has one after a reconnect
+	end  end
+	over atomic.Bool // the End is closed on purpose
 }
 
 // newPeer makes a peer with its flags.
 func newPeer(name, usage string) *peer {
-	p := &peer{Program: cli.New(name, usage), again: make(chan struct{}, 1)}
+	p := &peer{Program: cli.New(name, usage)}
 	p.Flags.StringVar(&p.connect, "connect", address, "connect to the broker at `ADDR` (host:port)")
 	p.Flags.StringVar(&p.token, "token", "", "the `TEXT` that the broker wants")
 	p.Flags.BoolVar(&p.wait, "wait", false, "wait for a broker that is not there yet, instead of failing")
@@ -125,10 +124,4 @@ func (t teller) ConnOffline(delegate.ConnDescriber) error {
 }
 
 // EndReOnline implements delegate.ClientDelegate.
-func (t teller) EndReOnline(delegate.ClientDescriber) {
-	t.peer.Log.Warn("connected again")
-	select {
-	case t.peer.again <- struct{}{}:
-	default:
-	}
-}
+func (t teller) EndReOnline(delegate.ClientDescriber) { t.peer.Log.Warn("connected again") }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -125,33 +126,49 @@ func (c *consumer) consume(ctx context.Context) error {
 
 func (c *consumer) enough() bool { return c.count > 0 && c.consumed >= c.count }
 
-// subscribe returns the stream on which the messages come. If the connection is lost
-// between the broker's answer and its stream, it subscribes again.
+// subscribe returns the stream on which the messages come. It asks again where the broker
+// cannot have it now, and where the connection is lost between answer and stream.
 func (c *consumer) subscribe(ctx context.Context) (geminio.Stream, error) {
 	for {
 		c.attempts++
 		c.ID = strconv.FormatUint(c.attempts, 10)
-		if err := c.ask(ctx, methodSubscribe, c.subscription, nil); err != nil {
-			if c.end.Cause() != nil {
-				err = c.end.Cause()
-			}
-			return nil, fmt.Errorf("subscribing to %s: %w", c.Topic, err)
+		var answer subscribed
+		if err := c.ask(ctx, methodSubscribe, c.subscription, &answer); err != nil {
+			return nil, fmt.Errorf("subscribing to %s: %w", c.Topic, cmp.Or(c.end.Cause(), err))
 		}
-		for waiting := true; waiting; {
-			select {
-			case stream := <-c.accepted:
-				if string(stream.Meta()) == c.ID {
-					c.Log.Info("subscribed", "topic", c.Topic, "group", c.Group)
-					return stream, nil
-				}
-				stream.Close() // of an attempt that was given up
-			case <-c.again:
-				waiting = false
-			case <-c.end.Done():
-				return nil, c.end.Cause()
-			case <-ctx.Done():
+		if answer.Later != "" {
+			c.Log.Info("not subscribed yet", "why", answer.Later)
+			if !sleep(ctx, retryPause) {
 				return nil, ctx.Err()
 			}
+			continue
+		}
+		stream, err := c.await(ctx)
+		if stream != nil || err != nil {
+			return stream, err
+		}
+	}
+}
+
+// await waits for the stream of a subscription, which was opened before the answer. If it
+// does not come the connection was lost in between, and await returns nil.
+func (c *consumer) await(ctx context.Context) (geminio.Stream, error) {
+	late := time.NewTimer(engineAnswer)
+	defer late.Stop()
+	for {
+		select {
+		case stream := <-c.accepted:
+			if string(stream.Meta()) == c.ID {
+				c.Log.Info("subscribed", "topic", c.Topic, "group", c.Group)
+				return stream, nil
+			}
+			stream.Close() // of an attempt that was given up
+		case <-late.C:
+			return nil, nil
+		case <-c.end.Done():
+			return nil, c.end.Cause()
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }

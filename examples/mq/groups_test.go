@@ -21,8 +21,8 @@ func TestGroups(t *testing.T) {
 		startConsumer(t, addr, "pair", "-o", pair[1]),
 		startConsumer(t, addr, "single", "-o", single),
 	}
-	subscribed(t, addr, "pair", 2)
-	subscribed(t, addr, "single", 1)
+	haveConsumers(t, addr, "pair", 2)
+	haveConsumers(t, addr, "single", 1)
 	want := numbers(1, 2000)
 	produce(t, addr, want, "-async", "100")
 	consumed(t, addr)
@@ -92,12 +92,12 @@ func TestDrop(t *testing.T) {
 	assert.EqualValues(t, 10, statsOf(t, addr).Messages)
 
 	c = startConsumer(t, addr, "b", "-work", "1h")
-	subscribed(t, addr, "b", 1)
+	haveConsumers(t, addr, "b", 1)
 	code, said := drop("b")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "group b of topic t has consumers: 1")
 	c.Kill()
-	subscribed(t, addr, "b", 0)
+	haveConsumers(t, addr, "b", 0)
 
 	for _, group := range []string{"b", "a"} {
 		code, said = drop(group)

@@ -102,3 +102,37 @@ func TestBrokerKilledAtRest(t *testing.T) {
 	assert.Contains(t, said, "another broker has it")
 	stop(t, b)
 }
+
+// A broker that is told to stop sends nobody away for good, and does not take long where
+// nothing is under way.
+func TestBrokerStops(t *testing.T) {
+	const rounds, many = 4, 10
+	data := t.TempDir()
+	var proxy *proc.Proxy
+	var consumers []*proc.Process
+	for round := range rounds {
+		b, addr := brokerOf(t, binary, "-data", data)
+		if proxy == nil {
+			proxy = proc.NewProxy(t, addr)
+			for range many {
+				consumers = append(consumers, startConsumer(t, proxy.Addr, "g"))
+			}
+		}
+		proxy.SetTarget(addr)
+		produce(t, addr, numbers(round*100+1, round*100+100), "-async", "10")
+		haveConsumers(t, addr, "g", many)
+		consumed(t, addr)
+		stop(t, b)
+	}
+	var all strings.Builder
+	for _, c := range consumers {
+		stop(t, c)
+		for line := range strings.Lines(c.Output()) {
+			if strings.TrimLeft(line, "0123456789") == "\n" {
+				all.WriteString(line)
+			}
+		}
+	}
+	got, _ := once(all.String())
+	same(t, numbers(1, rounds*100), got)
+}

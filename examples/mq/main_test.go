@@ -183,8 +183,8 @@ func (s topicStats) group(name string) groupStats {
 	return groupStats{}
 }
 
-// subscribed waits until a group of the topic t, which is there, has so many consumers.
-func subscribed(t *testing.T, addr, group string, consumers int) {
+// haveConsumers waits until a group of the topic t, which is there, has so many consumers.
+func haveConsumers(t *testing.T, addr, group string, consumers int) {
 	t.Helper()
 	until(t, addr, fmt.Sprintf("%s has %d consumers", group, consumers), func(s topicStats) bool {
 		return s.group(group).Consumers == consumers

@@ -21,7 +21,7 @@ import (
 
 // The methods of the broker. Requests and answers are JSON.
 const (
-	methodSubscribe = "subscribe" // a subscription; answered when the stream is open
+	methodSubscribe = "subscribe" // a subscription; answered with a subscribed, when the stream is open
 	methodStats     = "stats"     // a list of topics, all if it is empty; answered with a list of topicStats
 	methodDrop      = "drop"      // a subscription of which Topic and Group count
 )
@@ -37,6 +37,13 @@ type subscription struct {
 	Topic  string `json:"topic"`
 	Group  string `json:"group"`
 	Window int    `json:"window"` // messages that may be with the consumer at a time
+}
+
+// subscribed is the answer to a subscription that is possible.
+type subscribed struct {
+	// Later is why there is no stream now; the consumer is to ask again in a while. Empty:
+	// there is one.
+	Later string `json:"later,omitempty"`
 }
 
 // maxWindow bounds subscription.Window.

@@ -31,6 +31,9 @@ const (
 	maxDoublings = 6
 )
 
+// errStopping is why nobody can subscribe any more.
+var errStopping = errors.New("the broker is stopping")
+
 // pushers are the subscriptions of one connection.
 type pushers struct {
 	b   *broker
@@ -64,13 +67,17 @@ func (ps *pushers) subscribe(ctx context.Context, data []byte) (any, error) {
 	p := &pusher{pushers: ps, subscription: s}
 	if err := p.begin(ctx); err != nil {
 		ps.wg.Done()
-		return nil, err
+		if isFinal(err) {
+			return nil, err
+		}
+		ps.log.Info("not subscribed for now", "topic", s.Topic, "group", s.Group, "err", err)
+		return subscribed{Later: err.Error()}, nil
 	}
 	go func() {
 		defer ps.wg.Done()
 		p.run()
 	}()
-	return nil, nil
+	return subscribed{}, nil
 }
 
 // finish waits for the end of the subscriptions, after that of the connection.
@@ -97,26 +104,19 @@ type pusher struct {
 	sent map[geminio.Message]*nats.Msg
 }
 
-// begin makes the group, if need be, and opens the stream. If the storage does not
-// answer it goes on trying until the caller gives up.
-func (p *pusher) begin(ctx context.Context) error {
-	for {
-		bounded, cancel := context.WithTimeout(ctx, engineAnswer)
-		var err error
-		p.group, err = p.b.queues.group(bounded, p.Topic, p.Group)
-		cancel()
-		if err == nil {
-			break
-		}
-		if isFinal(err) || !sleep(ctx, retryPause) || p.b.ctx.Err() != nil {
-			return err
-		}
-		p.log.Info("the group is not there yet", "topic", p.Topic, "group", p.Group, "err", err)
+// begin makes the group, if need be, and opens the stream.
+func (p *pusher) begin(ctx context.Context) (err error) {
+	if p.b.ctx.Err() != nil {
+		return errStopping
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
+	defer cancel()
+	if p.group, err = p.b.queues.group(ctx, p.Topic, p.Group); err != nil {
+		return err
 	}
 	opt := options.OpenStream()
 	opt.SetMeta([]byte(p.ID))
 	opt.SetTimeout(engineAnswer)
-	var err error
 	p.stream, err = p.end.OpenStream(opt)
 	return err
 }

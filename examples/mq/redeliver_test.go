@@ -13,7 +13,7 @@ import (
 func TestConsumerDies(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
 	c := startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
-	subscribed(t, addr, "g", 1)
+	haveConsumers(t, addr, "g", 1)
 	produce(t, addr, numbers(1, 15))
 	s := until(t, addr, "10 are in flight", func(s topicStats) bool { return s.group("g").InFlight == 10 })
 	assert.EqualValues(t, 5, s.group("g").Pending, "%+v", s)
@@ -47,7 +47,7 @@ func TestConsumerStops(t *testing.T) {
 func TestNotAcknowledgedInTime(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "500ms")
 	startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
-	subscribed(t, addr, "g", 1)
+	haveConsumers(t, addr, "g", 1)
 	produce(t, addr, numbers(1, 10))
 	until(t, addr, "10 are in flight", func(s topicStats) bool { return s.group("g").InFlight == 10 })
 	file := filepath.Join(t.TempDir(), "out")
@@ -79,9 +79,9 @@ func TestConsumerFails(t *testing.T) {
 func TestSlowConsumer(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-group", "t/other")
 	startConsumer(t, addr, "g", "-work", "1h", "-window", "1")
-	subscribed(t, addr, "g", 1)
+	haveConsumers(t, addr, "g", 1)
 	c := startConsumer(t, addr, "g", "-count", "999")
-	subscribed(t, addr, "g", 2)
+	haveConsumers(t, addr, "g", 2)
 	produce(t, addr, numbers(1, 1000), "-async", "100")
 	assert.Zero(t, c.Wait())
 	assert.Zero(t, startConsumer(t, addr, "other", "-count", "1000").Wait())

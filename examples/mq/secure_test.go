@@ -115,7 +115,7 @@ func TestRefused(t *testing.T) {
 func TestStats(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/a", "-max-messages", "50", "-max-bytes", "1000000")
 	c := startConsumer(t, addr, "b", "-work", "1h", "-window", "2")
-	subscribed(t, addr, "b", 1)
+	haveConsumers(t, addr, "b", 1)
 	produce(t, addr, numbers(1, 5))
 	until(t, addr, "b has 2", func(s topicStats) bool { return s.group("b").InFlight == 2 })
 	code, said := proc.Run(t, binary, "stats", "-connect", addr)
