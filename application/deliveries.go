@@ -100,9 +100,16 @@ func (d *Deliveries) grow() {
 }
 
 // handOut tells whether m, which is about to be handed out, is the first copy of
-// its message that is. If it is not, the answer is that of the first.
+// its message that is. If it is not, the answer is that of the first. What came with a
+// connection that has a successor is not handed out any more: it comes again with that
+// one, in the order of its publisher.
 func (d *Deliveries) handOut(m *message) bool {
 	d.mu.Lock()
+	if m.s != nil && m.s.end.nth < d.conns {
+		d.mu.Unlock()
+		m.s.acked()
+		return false
+	}
 	s := d.slot(m.call)
 	if s == nil { // too far back to know: better twice than never
 		d.mu.Unlock()

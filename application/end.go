@@ -71,6 +71,7 @@ type End struct {
 
 	unanswered atomic.Int64 // messages that came and have no answer yet
 	draining   atomic.Bool  // Shutdown waits for quiet
+	noted      atomic.Bool  // and the peer has taken note, so that nothing new is on its way
 
 	mu    sync.Mutex
 	live  int           // streams whose end is still to be told
@@ -244,7 +245,7 @@ func (e *End) Shutdown(ctx context.Context) error {
 
 // settle is called when something that was under way has ended.
 func (e *End) settle() {
-	if !e.draining.Load() {
+	if !e.draining.Load() || !e.noted.Load() {
 		return
 	}
 	if e.pending.empty() && e.serving.len() == 0 && e.unanswered.Load() == 0 && e.mux.Idle() {

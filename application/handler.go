@@ -2,6 +2,7 @@ package application
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
@@ -67,6 +68,10 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
+	if s == e.Stream { // the End is its default stream: it ends with it
+		e.CloseWith(io.EOF, packet.Notice{})
+		return
+	}
 	s.mu.Lock()
 	s.ended = true
 	announced := s.announced
@@ -132,6 +137,12 @@ func (e *End) offline() {
 
 // Gone implements multiplexer.Handler.
 func (h *handler) Gone() { (*End)(h).settle() }
+
+// Noted implements multiplexer.Handler.
+func (h *handler) Noted() {
+	h.noted.Store(true)
+	(*End)(h).settle()
+}
 
 // Beat implements multiplexer.Handler.
 func (h *handler) Beat() {

@@ -54,8 +54,16 @@ func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
 	return added
 }
 
-// remove takes a method back.
-func (m *Methods) remove(name string) {
+// Has tells whether a method is registered.
+func (m *Methods) Has(name string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	_, there := m.local[name]
+	return there
+}
+
+// Remove takes a method back.
+func (m *Methods) Remove(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.local, name)
@@ -190,7 +198,7 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	added := served.set(method, rpc)
 	_, err := s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
 	if _, refused := err.(*geminio.RemoteError); refused && added {
-		served.remove(method)
+		served.Remove(method)
 	}
 	return err
 }

@@ -208,7 +208,11 @@ func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 		s.end.abandon(s, call, typ, context.Canceled) // if it was answered, nobody minds
 	case s.closed() != nil && t.takeOut(call, typ) != nil:
 		unseen := s.Abandon(typ, call)
-		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: io.EOF})
+		cause := s.end.Cause()
+		if cause == nil {
+			cause = io.EOF // only the stream has ended
+		}
+		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: cause})
 	}
 }
 

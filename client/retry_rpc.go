@@ -95,12 +95,17 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	if err := r.admit(); err != nil {
 		return err
 	}
+	there := r.methods.Has(method)
 	for sent := false; ; sent = true {
 		l, err := r.await(ctx, time.Time{}, 0, sent, sent)
 		if err != nil {
 			return err
 		}
-		if err := l.e.Register(ctx, method, rpc); !r.again(l, err, true) {
+		err = l.e.Register(ctx, method, rpc)
+		if _, refused := err.(*geminio.RemoteError); refused && !there {
+			r.methods.Remove(method) // which an earlier attempt may have left there
+		}
+		if !r.again(l, err, true) {
 			return err
 		}
 	}

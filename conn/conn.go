@@ -29,6 +29,9 @@ type Upper interface {
 	Sweep()
 	// GoAway is called when the peer wants no new work, by the reading goroutine.
 	GoAway(packet.Notice)
+	// Noted is called when all that the peer has sent before it knew of this side's
+	// GoAway has come, by the reading goroutine.
+	Noted()
 	// End is called once, when the connection stops being of use: on leaving
 	// Open or Draining, with the cause. It must not block. With deliver set, what
 	// Fill gives afterwards is still written; else Fill must give nothing more.
@@ -98,6 +101,10 @@ type Conn struct {
 	pong       uint64         // the value of the last Ping,
 	pongs      bool           // which is to be answered
 	goAway     *packet.Notice // to be sent
+	lastPing   uint64         // the value of the last Ping of this side,
+	pinged     bool           // if there was one
+	awayPing   uint64         // and of the one that was sent behind goAway,
+	awaits     bool           // if its answer has not come
 	bye        packet.Notice  // to be sent after everything else,
 	byes       byeState       // once closing
 	peerClosed bool           // the peer has sent Close
@@ -216,6 +223,7 @@ func (c *Conn) GoAway(n packet.Notice) {
 	if c.State() < Closing {
 		c.setState(Draining)
 		c.goAway = &n
+		c.pings = true // whose answer says that the peer has noted
 	}
 	c.mu.Unlock()
 	c.Kick()
@@ -310,13 +318,22 @@ func (c *Conn) fillControl(b *Batch) byeState {
 		c.pongs = false
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pong)
 	}
-	if c.pings {
-		c.pings = false
-		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, uint64(c.Now()))
-	}
-	if c.goAway != nil {
+	away := c.goAway != nil
+	if away {
 		b.Buf = packet.AppendNotice(b.Buf, packet.TypeGoAway, 0, *c.goAway)
 		c.goAway = nil
+	}
+	if c.pings {
+		c.pings = false
+		value := uint64(c.Now())
+		if c.pinged {
+			value = max(value, c.lastPing+1)
+		}
+		c.lastPing, c.pinged = value, true
+		if away {
+			c.awayPing, c.awaits = c.lastPing, true
+		}
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, c.lastPing)
 	}
 	return c.byes
 }

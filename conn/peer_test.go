@@ -254,6 +254,7 @@ type fakeUpper struct {
 	beats   int
 	away    []packet.Notice
 	ends    int
+	noted   int
 	cause   error
 	deliver bool
 }
@@ -293,13 +294,14 @@ func (u *fakeUpper) seen() (s struct {
 	beats   int
 	away    []packet.Notice
 	ends    int
+	noted   int
 	cause   error
 	deliver bool
 }) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s.got, s.readErr, s.beats, s.away = slices.Clone(u.got), u.readErr, u.beats, slices.Clone(u.away)
-	s.ends, s.cause, s.deliver = u.ends, u.cause, u.deliver
+	s.ends, s.cause, s.deliver, s.noted = u.ends, u.cause, u.deliver, u.noted
 	return s
 }
 
@@ -320,6 +322,12 @@ func (u *fakeUpper) Fill(b *Batch) bool {
 func (u *fakeUpper) Idle() {}
 
 func (u *fakeUpper) Sweep() {}
+
+func (u *fakeUpper) Noted() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.noted++
+}
 
 func (u *fakeUpper) Beat() {
 	u.mu.Lock()

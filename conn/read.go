@@ -132,7 +132,7 @@ func (c *Conn) control(h packet.Header) error {
 		if err != nil {
 			return err
 		}
-		c.onPong(time.Duration(v))
+		c.onPong(v)
 	case packet.TypeGoAway:
 		n, err := packet.ParseNotice(h.Type, p)
 		if err != nil {
@@ -175,14 +175,20 @@ func (c *Conn) onPing(value uint64) error {
 	return nil
 }
 
-func (c *Conn) onPong(sent time.Duration) {
-	took := max(c.Now()-sent, 1) // a coarse clock may not have moved
-	if sent < 0 || sent > c.Now() {
+func (c *Conn) onPong(value uint64) {
+	c.mu.Lock()
+	if !c.pinged || value > c.lastPing {
+		c.mu.Unlock()
 		return // not an answer to any Ping of ours
 	}
-	c.mu.Lock()
 	c.probing = false
+	noted := c.awaits && value >= c.awayPing
+	c.awaits = c.awaits && !noted
 	c.mu.Unlock()
+	if noted {
+		c.upper.Noted()
+	}
+	took := max(c.Now()-time.Duration(value), 1) // a coarse clock may not have moved
 	if old := c.RTT(); old == 0 || took < old {
 		c.rtt.Store(int64(took))
 	}

@@ -31,14 +31,26 @@ func (d *Dialogue) answered(call uint64) {
 	d.serve()
 }
 
-// receive counts a packet that arrives against the peer's credit.
+// receive counts a packet that arrives against the peer's credit. What is owed becomes
+// due also when the peer has less left.
 func (d *Dialogue) receive(typ packet.Type, size int) error {
 	m := d.m
 	large := m.peersLargeClass(typ, size)
 	if typ == packet.TypeMessage && large == 0 {
 		d.rmu.Lock()
-		defer d.rmu.Unlock()
-		return d.rx[packet.ClassMessages].receive(packet.ClassMessages, uint64(size+messageOverhead))
+		f := &d.rx[packet.ClassMessages]
+		err := f.receive(packet.ClassMessages, uint64(size+messageOverhead))
+		due := err == nil && f.due()
+		d.rmu.Unlock()
+		if due {
+			m.mu.Lock()
+			due = d.release(packet.ClassMessages, 0)
+			m.mu.Unlock()
+		}
+		if due {
+			m.c.Kick()
+		}
+		return err
 	}
 	if large == 0 && !usesHandler(typ) {
 		return nil
@@ -46,8 +58,13 @@ func (d *Dialogue) receive(typ packet.Type, size int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if usesHandler(typ) {
-		if err := m.rx[packet.ClassHandlers].receive(packet.ClassHandlers, 1); err != nil {
+		f := &m.rx[packet.ClassHandlers]
+		if err := f.receive(packet.ClassHandlers, 1); err != nil {
 			return err
+		}
+		if f.due() {
+			m.rxDue = true
+			m.c.Kick()
 		}
 	}
 	if large != 0 {

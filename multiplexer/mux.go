@@ -37,6 +37,9 @@ type Handler interface {
 	Beat()
 	// GoAway is told that the peer wants no new work.
 	GoAway(packet.Notice)
+	// Noted is told that the peer knows of this side's GoAway, and that all it had begun
+	// before has arrived.
+	Noted()
 	// End is told, once, that the connection has ended, and why, after Closed was
 	// told of all dialogues but one that is just being Opened: of that it is told
 	// when Opened has returned. Any goroutine may call.

@@ -422,6 +422,8 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 
 func (h *fakeHandler) Gone() {}
 
+func (h *fakeHandler) Noted() {}
+
 func (h *fakeHandler) Beat() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -61,6 +61,9 @@ func (u *upper) Idle() { (*Mux)(u).wakeLate() }
 // Beat implements conn.Upper.
 func (u *upper) Beat() { u.h.Beat() }
 
+// Noted implements conn.Upper.
+func (u *upper) Noted() { u.h.Noted() }
+
 // Sweep implements conn.Upper: dialogues whose peer has left our Close unanswered
 // for a whole heartbeat are taken out. What it may still send for them is ignored,
 // as it is for all that were open once.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -266,8 +267,10 @@ func (l *listener) stop(why error) error {
 	l.err = why
 	ready, pending := l.ready, l.pending
 	l.ready, l.pending = nil, make(map[net.Conn]struct{})
-	if l.drain == nil { // else they come to their end by themselves
+	if l.drain == nil {
 		maps.Copy(pending, l.begun)
+	} else {
+		ready = nil // Shutdown sees to these, and to those that have begun
 	}
 	l.changed.Broadcast()
 	l.mu.Unlock()
@@ -293,13 +296,11 @@ func (l *listener) stop(why error) error {
 func (l *listener) Shutdown(ctx context.Context) error {
 	l.mu.Lock()
 	l.drain = ctx
-	ends := make([]*ServerEnd, 0, len(l.ends))
-	for _, e := range l.ends {
-		ends = append(ends, e)
-	}
-	l.ready = nil // they are among the ends; Close would not wait for their work
 	l.mu.Unlock()
 	l.stop(net.ErrClosed)
+	l.mu.Lock()
+	ends := slices.Collect(maps.Values(l.ends))
+	l.mu.Unlock()
 	cut := context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -85,7 +85,7 @@ func all(funcs ...func() error) error {
 }
 
 func TestCloseDeliversToSlowReaders(t *testing.T) {
-	for _, network := range rig.Networks {
+	for _, network := range rig.Networks[:4] { // byte by byte, so much would take minutes
 		t.Run(network, func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
 			data := large()

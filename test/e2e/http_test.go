@@ -83,7 +83,7 @@ func post(c *http.Client, url string, body []byte) error {
 }
 
 func TestHTTP(t *testing.T) {
-	for _, network := range rig.Networks {
+	for _, network := range rig.Networks[:4] { // byte by byte, so much would take minutes
 		for _, byServer := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/served by server %v", network, byServer), func(t *testing.T) {
 				p := rig.NewPair(t, network, nil, nil)

@@ -1,0 +1,490 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// collecting hands what its clients publish to ch, unanswered.
+func collecting(ch chan<- geminio.Message) func(geminio.End) {
+	return func(end geminio.End) {
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			ch <- m
+		}
+	}
+}
+
+func publishing(end *client.RetryEnd, text string) <-chan error {
+	return rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
+}
+
+// A server that has lost its memory hands a message out again that it has handed out.
+func TestServerRestartHandsOutAgain(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	h := newHouse(t, collecting(messages))
+	end := newRetry(t, h)
+	done := publishing(end, "m")
+	rig.Await(t, rig.Forever, "first", messages)
+	next := newHouse(t, collecting(messages))
+	h.line.mu.Lock()
+	h.line.address = next.line.address
+	h.line.mu.Unlock()
+	h.line.cut(false)
+	m := rig.Await(t, rig.Forever, "again", messages)
+	assert.Equal(t, "m", string(m.Data()))
+	require.NoError(t, m.Done())
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+}
+
+// A message that is further back than what a listener remembers is handed out again.
+func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
+	held := make(chan geminio.Message, 10)
+	h := newHouse(t, func(end geminio.End) {
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			if string(m.Data()) == "hold" {
+				held <- m
+			} else {
+				m.Done()
+			}
+		}
+	})
+	for _, c := range []struct {
+		between int
+		again   bool
+	}{{8191, false}, {8192, true}} {
+		end := newRetry(t, h)
+		hold := publishing(end, "hold")
+		first := rig.Await(t, rig.Forever, "first", held)
+		acks := make(chan *geminio.Publish, c.between)
+		for range c.between {
+			_, err := end.PublishAsync(context.Background(), end.NewMessage(nil), acks)
+			require.NoError(t, err)
+		}
+		for range c.between {
+			require.NoError(t, rig.Await(t, rig.Forever, "ack", acks).Error)
+		}
+		h.line.cut(false)
+		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		if c.again {
+			m := rig.Await(t, rig.Forever, "again", held)
+			require.NoError(t, m.Done())
+		} else {
+			require.NoError(t, end.Publish(context.Background(), end.NewMessage(nil))) // behind
+			require.Empty(t, held)
+			require.NoError(t, first.Done())
+		}
+		assert.NoError(t, rig.Await(t, rig.Forever, "publish", hold))
+	}
+}
+
+// A client that gets another id is another client.
+func TestAnotherIDHandsOutAgain(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	var ids atomic.Uint64
+	opt := server.NewEndOptions()
+	opt.SetDelegate(&renamer{ids: &ids})
+	h := newHouse(t, collecting(messages), opt)
+	end := newRetry(t, h)
+	done := publishing(end, "m")
+	rig.Await(t, rig.Forever, "first", messages)
+	h.line.cut(false)
+	require.NoError(t, rig.Await(t, rig.Forever, "again", messages).Done())
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+}
+
+// What SetSessionKeep lets go is handed out again.
+func TestForgottenSessionHandsOutAgain(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	opt := server.NewEndOptions()
+	opt.SetSessionKeep(1)
+	h := newHouse(t, collecting(messages), opt)
+	end := newRetry(t, h)
+	done := publishing(end, "m")
+	rig.Await(t, rig.Forever, "first", messages)
+	h.line.cut(false)
+	require.NoError(t, rig.Await(t, rig.Forever, "again", messages).Done())
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+}
+
+// What was handed out and is never answered is not handed out again; its publisher
+// waits for its context.
+func TestNeverAnswered(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	h := newHouse(t, collecting(messages))
+	end := newRetry(t, h)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := rig.Start(func() error { return end.Publish(ctx, end.NewMessage([]byte("m"))) })
+	rig.Await(t, rig.Forever, "first", messages)
+	for range 3 {
+		h.line.cut(false)
+		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		require.NoError(t, end.Publish(ctx, onceMessage(end, 0)))
+		require.Empty(t, rig.Await(t, rig.Forever, "behind", messages).Data())
+	}
+	require.Empty(t, done)
+	cancel()
+	assert.Equal(t, context.Canceled, rig.Await(t, rig.Forever, "publish", done))
+	h.line.cut(false)
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
+	require.Empty(t, rig.Await(t, rig.Forever, "behind", messages).Data())
+}
+
+// What had come to a connection that was lost, and was not received there, is handed
+// out there or at the next, once.
+func TestUnreceivedIsHandedOutOnce(t *testing.T) {
+	for _, old := range []bool{true, false} {
+		h := newHouse(t, nil)
+		end := newRetry(t, h)
+		done := publishing(end, "m")
+		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		first := accepted(t, h, 1)
+		// Behind the message:
+		_, err := end.Call(rig.Deadline(t), "none", end.NewRequest(nil))
+		require.ErrorContains(t, err, "no such rpc")
+		h.line.cut(false)
+		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		next := accepted(t, h, 2)
+		one, two := first, next
+		if !old {
+			one, two = next, first
+		}
+		m, err := one.Receive(rig.Deadline(t))
+		require.NoError(t, err)
+		require.Equal(t, "m", string(m.Data()))
+		require.NoError(t, m.Done())
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		second := rig.Start(func() error { _, err := two.Receive(ctx); return err })
+		assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+		cancel()
+		require.Error(t, rig.Await(t, rig.Forever, "receive", second))
+	}
+}
+
+// The peer closes in an orderly way.
+func TestPeerCloses(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	sopt := server.NewEndOptions()
+	entered := make(chan struct{}, 10)
+	sopt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "hang", RPC: func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+		entered <- struct{}{}
+		<-ctx.Done()
+	}})
+	h := newHouse(t, collecting(messages), sopt)
+	end := newRetry(t, h)
+	stream, err := end.OpenStream()
+	require.NoError(t, err)
+	called := rig.Start(func() error {
+		_, err := end.Call(context.Background(), "hang", end.NewRequest(nil))
+		return err
+	})
+	rig.Await(t, rig.Forever, "handler", entered)
+	done := publishing(end, "m")
+	rig.Await(t, rig.Forever, "first", messages)
+	h.last().Close()
+	_, err = stream.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	_, err = stream.Write(make([]byte, 1))
+	assert.ErrorIs(t, err, io.ErrClosedPipe)
+	err = rig.Await(t, rig.Forever, "call", called)
+	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.Empty(t, done)
+	require.NoError(t, end.Close())
+	err = rig.Await(t, rig.Forever, "publish", done)
+	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+	assert.ErrorIs(t, err, io.EOF)
+}
+
+// A black hole costs two heartbeats.
+func TestRetryLeavesBlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		received := make(chan geminio.Message, 10)
+		l, err := server.NewListener(m.listen())
+		require.NoError(t, err)
+		go func() {
+			for {
+				end, err := l.AcceptEnd()
+				if err != nil {
+					return
+				}
+				go collecting(received)(end)
+			}
+		}()
+		var stalled atomic.Pointer[stallConn]
+		end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+			nc, err := m.dial()
+			if err != nil {
+				return nil, err
+			}
+			s := &stallConn{Conn: nc}
+			stalled.Store(s)
+			return s, nil
+		})
+		require.NoError(t, err)
+		stalled.Load().stall.Store(true)
+		begin := time.Now()
+		done := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte("m"))) })
+		(<-received).Done()
+		require.NoError(t, <-done)
+		t.Log(time.Since(begin))
+		end.Close()
+		l.Close()
+		l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+		time.Sleep(time.Hour)
+	})
+}
+
+// Plain Ends of a connection that broke.
+func TestPlainCut(t *testing.T) {
+	p := rig.NewPair(t, "tcp", nil, nil)
+	a, _ := rig.OpenStream(t, p.Client, p.Server)
+	p.ServerConn.Close()
+	_, err := a.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	_, err = a.Write(make([]byte, 1))
+	assert.ErrorIs(t, err, io.ErrClosedPipe)
+	_, err = p.Client.Call(rig.Deadline(t), "m", p.Client.NewRequest(nil))
+	assert.Equal(t, io.EOF, err)
+	t.Log(p.Client.(interface{ Cause() error }).Cause())
+}
+
+// The manual's way to stop an http.Server.
+func TestStopHTTP(t *testing.T) {
+	p := rig.NewPair(t, "tcp", nil, nil)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(entered)
+			<-leave
+		}
+		io.WriteString(w, "done")
+	})}
+	served := rig.Start(func() error { return s.Serve(p.Server) })
+	transport := &http.Transport{DialContext: dialer(p.Client, nil)}
+	defer transport.CloseIdleConnections()
+	c := &http.Client{Transport: transport}
+	get := func(path string) (string, error) {
+		resp, err := c.Get("http://any" + path)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	slow := rig.Start(func() error {
+		text, err := get("/slow")
+		if text != "done" {
+			return fmt.Errorf("%q %v", text, err)
+		}
+		return err
+	})
+	rig.Await(t, rig.Forever, "handler", entered)
+	_, err := get("/") // an idle one
+	require.NoError(t, err)
+	down := rig.Start(func() error {
+		s.SetKeepAlivesEnabled(false)
+		return p.Server.(shutdowner).Shutdown(context.Background())
+	})
+	rig.Within(t, rig.Forever, "new work is refused", func() {
+		for {
+			st, err := p.Client.OpenStream()
+			if err != nil {
+				require.ErrorIs(t, err, geminio.ErrGoingAway)
+				return
+			}
+			st.Close()
+		}
+	})
+	require.Empty(t, down)
+	close(leave)
+	require.NoError(t, rig.Await(t, rig.Forever, "slow", slow))
+	require.NoError(t, rig.Await(t, rig.Forever, "down", down))
+	t.Log(rig.Await(t, rig.Forever, "served", served))
+}
+
+// Raw bytes where the server has closed.
+func TestRawServerClosed(t *testing.T) {
+	ends := make(chan geminio.End, 10)
+	h := newHouse(t, func(end geminio.End) { ends <- end })
+	end := newRetry(t, h)
+	peer := rig.Await(t, rig.Forever, "accept", ends)
+	io.WriteString(peer, "one")
+	io.WriteString(end, "x")
+	b := make([]byte, 10)
+	n, err := end.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "one", string(b[:n]))
+	io.WriteString(peer, "last")
+	peer.Close()
+	n, err = end.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "last", string(b[:n]))
+	_, err = end.Read(b)
+	require.Equal(t, io.EOF, err)
+	peer = rig.Await(t, rig.Forever, "accept", ends)
+	_, err = io.WriteString(end, "x")
+	t.Log(err)
+	io.WriteString(peer, "two")
+	n, err = end.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "two", string(b[:n]))
+	require.NoError(t, end.Close())
+	_, err = end.Read(b)
+	require.Equal(t, io.EOF, err)
+	_, err = end.Write(b)
+	require.Equal(t, net.ErrClosed, err)
+}
+
+// The caller gives up before, and after.
+func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	h := newHouse(t, collecting(messages))
+	end := newRetry(t, h)
+	h.line.cut(true)
+	offlineNow(t, end)
+	opt := options.Publish()
+	opt.SetTimeout(5 * time.Millisecond)
+	require.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage([]byte("no")), opt))
+	h.line.open()
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
+	require.Empty(t, rig.Await(t, rig.Forever, "only the second", messages).Data())
+}
+
+// After the own End has closed: what had come can be received and read, not answered.
+func TestAfterOwnClose(t *testing.T) {
+	p := rig.NewPair(t, "tcp", nil, nil)
+	done := rig.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage([]byte("m"))) })
+	io.WriteString(p.Client, "raw")
+	_, err := p.Client.Call(rig.Deadline(t), "none", p.Client.NewRequest(nil))
+	require.ErrorContains(t, err, "no such rpc")
+	require.NoError(t, p.Server.Close())
+	m, err := p.Server.Receive(context.Background())
+	t.Log(m, err)
+	if err == nil {
+		t.Log(m.Done())
+	}
+	b := make([]byte, 10)
+	n, err := p.Server.Read(b)
+	t.Log(n, err)
+	t.Log(rig.Await(t, rig.Forever, "publish", done))
+	_ = errors.Is
+	_ = strings.Contains
+}
+
+// accepted waits until h has accepted n Ends, and returns the last.
+func accepted(t testing.TB, h *house, n int) geminio.End {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		h.mu.Lock()
+		have := len(h.ends)
+		h.mu.Unlock()
+		if have >= n {
+			return h.last()
+		}
+		require.Less(t, time.Since(begin), rig.Forever)
+	}
+}
+
+// What waits for credit when a side shuts down is refused; a RetryEnd has it wait for
+// the next connection.
+func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
+	for _, here := range []bool{true, false} {
+		p := rig.NewPair(t, "tcp", nil, nil)
+		held := rig.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
+		fillMessages(t, p.Client, 1<<10)
+		waits := rig.Start(func() error {
+			return p.Client.Publish(context.Background(), p.Client.NewMessage(make([]byte, 1<<10)))
+		})
+		time.Sleep(20 * time.Millisecond)
+		require.Empty(t, waits)
+		who := p.Server
+		if here {
+			who = p.Client
+		}
+		down := rig.Start(func() error { return who.(shutdowner).Shutdown(context.Background()) })
+		assert.Equal(t, geminio.ErrGoingAway, rig.Await(t, rig.Forever, "publish", waits))
+		go rig.AnswerAll(p.Server)
+		require.NoError(t, rig.Await(t, rig.Forever, "publish", held))
+		require.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
+	}
+}
+
+// A server's End is a plain one: what it has published to a client that is cut off
+// fails, and the client's answer is told to be in vain.
+func TestServersMessagesAreNotSentAgain(t *testing.T) {
+	h := newHouse(t, nil)
+	end := newRetry(t, h)
+	peer := accepted(t, h, 1)
+	done := rig.Start(func() error { return peer.Publish(context.Background(), peer.NewMessage([]byte("m"))) })
+	m, err := end.Receive(rig.Deadline(t))
+	require.NoError(t, err)
+	h.line.cut(true)
+	offlineNow(t, end)
+	err = rig.Await(t, rig.Forever, "publish", done)
+	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+	assert.Equal(t, io.EOF, m.Done())
+	h.line.open()
+}
+
+// A RetryEnd that was replaced.
+func TestReplacedRetryEnd(t *testing.T) {
+	h := newHouse(t, nil)
+	opt := client.NewEndOptions()
+	opt.SetClientID(5)
+	one := newRetry(t, h, opt)
+	stream, err := one.OpenStream()
+	require.NoError(t, err)
+	two := newRetry(t, h, opt)
+	_, err = stream.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+	assert.ErrorIs(t, err, geminio.ErrReplaced)
+	_, err = stream.Call(context.Background(), "m", stream.NewRequest(nil))
+	assert.Equal(t, io.EOF, err)
+	two.Close()
+}
+
+// A process that is killed takes its session along: what its successor publishes is
+// new.
+func TestAnotherSessionIsNew(t *testing.T) {
+	messages := make(chan geminio.Message, 10)
+	h := newHouse(t, collecting(messages))
+	opt := client.NewEndOptions()
+	opt.SetClientID(5)
+	one := newRetry(t, h, opt)
+	publishing(one, "m")
+	rig.Await(t, rig.Forever, "first", messages)
+	one.Close()
+	two := newRetry(t, h, opt)
+	publishing(two, "m")
+	rig.Await(t, rig.Forever, "again", messages)
+}
