@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 GO       ?= go
 FUZZTIME ?= 60s
+COMPARE  ?= -write
 COVER    ?= cover.out
 
 # Every module of the repository, the root one first.
@@ -34,6 +35,10 @@ race: ## run all tests under the race detector
 .PHONY: bench
 bench: ## run the benchmarks
 	cd test/bench && $(GO) test -run '^$$' -bench . ./...
+
+.PHONY: compare
+compare: ## measure geminio beside other libraries, with the flags COMPARE (-write)
+	cd test/peers && $(GO) run . $(COMPARE)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s) each

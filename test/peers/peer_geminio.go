@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	geminioserver "github.com/singchia/geminio/server"
+)
+
+func geminioPeer() *peer {
+	return &peer{
+		name: "geminio", role: ours,
+		setup: "over TCP, default options; Call, Publish and OpenStream of the library, all callers on one stream",
+		start: startGeminio,
+	}
+}
+
+type geminioServer struct {
+	listener geminioserver.Listener
+	service  *service
+}
+
+func startGeminio(svc *service) (server, error) {
+	l, err := geminioserver.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return &geminioServer{listener: l, service: svc}, nil
+}
+
+func (s *geminioServer) close() error { return s.listener.Close() }
+
+func (s *geminioServer) dial() (link, error) {
+	c, err := client.NewEnd("tcp", s.listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.listener.AcceptEnd()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	l := &geminioLink{client: c}
+	l.streamLink = newStreamLink(session{
+		open:   func() (io.ReadWriteCloser, error) { return c.OpenStream() },
+		accept: func() (io.ReadWriteCloser, error) { return e.AcceptStream() },
+		end:    func() error { return errors.Join(c.Close(), e.Close()) },
+	}, s.service)
+	if answer := s.service.answer; answer != nil {
+		err = e.Register(context.Background(), method, func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(answer(req.Data()))
+		})
+	}
+	if message := s.service.message; message != nil {
+		l.serving.Go(func() { receive(e, message) })
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// method is the name under which requests are answered.
+const method = "answer"
+
+// receive acknowledges all messages that come.
+func receive(e geminio.End, message func([]byte)) {
+	for {
+		m, err := e.Receive(context.Background())
+		if err != nil {
+			return
+		}
+		message(m.Data())
+		m.Done()
+	}
+}
+
+// geminioLink has the calls and messages of the library in place of those on
+// streams.
+type geminioLink struct {
+	*streamLink
+	client geminio.End
+}
+
+func (l *geminioLink) caller() (call, error) {
+	return func(request []byte) ([]byte, error) {
+		resp, err := l.client.Call(context.Background(), method, l.client.NewRequest(request))
+		if err != nil {
+			return nil, err
+		}
+		return resp.Data(), nil
+	}, nil
+}
+
+func (l *geminioLink) publisher() (publish, error) {
+	return func(data []byte) error {
+		return l.client.Publish(context.Background(), l.client.NewMessage(data))
+	}, nil
+}

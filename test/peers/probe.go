@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What is moved.
+const (
+	callSize    = 256
+	bigAnswer   = 4 << 10
+	messageSize = 128
+	bulkWrite   = 128 << 10
+	smallWrite  = 64
+)
+
+// settings are how much is measured.
+type settings struct {
+	window  time.Duration // of each measurement
+	callers int           // where many are asked for; also publishers and openers
+	streams int           // where many are asked for
+	idle    int           // connections that are idle
+	parked  int           // streams that are idle
+	settle  time.Duration // until what is idle is idle
+	counted int           // operations whose allocations are counted
+}
+
+// standard is what the rows say.
+func standard(window time.Duration) settings {
+	return settings{
+		window: window, callers: 64, streams: 8,
+		idle: 100, parked: 1000, settle: 500 * time.Millisecond, counted: 2000,
+	}
+}
+
+// warm is how long work goes on before it is measured.
+func (s settings) warm() time.Duration { return s.window / 4 }
+
+// values are what a probe has measured, by the name of the metric.
+type values map[string]float64
+
+// probe is one measurement.
+type probe struct {
+	name string
+	run  func(context.Context, settings, *peer) (values, error)
+}
+
+// probes are all, in the order in which they run.
+func probes() []probe {
+	return []probe{
+		{"call", calls(1, callSize)},
+		{"calls", calls(0, callSize)},
+		{"calls4k", calls(0, bigAnswer)},
+		{"message", messages(1)},
+		{"messages", messages(0)},
+		{"bulk", bulk(1, bulkWrite)},
+		{"bulk8", bulk(0, bulkWrite)},
+		{"small", bulk(1, smallWrite)},
+		{"open", touches(1)},
+		{"open64", touches(0)},
+		{"mixed", mixed},
+		{"idle", idleEnds},
+		{"parked", idleStreams},
+		{"allocs", allocations},
+	}
+}
+
+// over returns n, or the number of the settings if n is 0.
+func over(n, many int) int {
+	if n == 0 {
+		return many
+	}
+	return n
+}
+
+// with runs f on a new link of a peer.
+func with(p *peer, svc *service, f func(link) error) error {
+	runtime.GC() // the garbage of the peer before is not for this one
+	s, err := p.start(svc)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	l, err := s.dial()
+	if err != nil {
+		return errors.Join(fmt.Errorf("dial: %w", err), s.close())
+	}
+	err = f(l)
+	l.close() // there may be work under way, so an error means nothing
+	s.close()
+	return err
+}
+
+// calls measures calls per second; n callers, or as many as the settings say.
+func calls(n, answerSize int) func(context.Context, settings, *peer) (values, error) {
+	return func(ctx context.Context, s settings, p *peer) (values, error) {
+		got := values{}
+		answer := answers(answerSize)
+		err := with(p, &service{answer: answer}, func(l link) error {
+			all, err := callers(l, over(n, s.callers))
+			if err != nil {
+				return err
+			}
+			if err := verifyCalls(all, answer); err != nil {
+				return err
+			}
+			got["rate"], err = pace(ctx, s, len(all), func(i int) func() error {
+				c, request := all[i], pattern[:callSize]
+				return func() error {
+					a, err := c(request)
+					if err == nil && len(a) != answerSize {
+						err = errUnexpected
+					}
+					return err
+				}
+			})
+			return err
+		})
+		return got, err
+	}
+}
+
+// callers makes n callers of a link.
+func callers(l link, n int) ([]call, error) {
+	c, ok := l.(calling)
+	if !ok {
+		return nil, errNotOffered
+	}
+	all := make([]call, n)
+	for i := range all {
+		var err error
+		if all[i], err = c.caller(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// messages measures acknowledged messages per second.
+func messages(n int) func(context.Context, settings, *peer) (values, error) {
+	return func(ctx context.Context, s settings, p *peer) (values, error) {
+		got := values{}
+		var r receiver
+		err := with(p, &service{message: r.receive}, func(l link) error {
+			all, err := publishers(l, over(n, s.callers))
+			if err != nil {
+				return err
+			}
+			if err := r.verify(l, all); err != nil {
+				return err
+			}
+			got["rate"], err = pace(ctx, s, len(all), func(i int) func() error {
+				data := pattern[:messageSize]
+				return func() error { return all[i](data) }
+			})
+			return err
+		})
+		return got, err
+	}
+}
+
+// publishers makes n publishers of a link.
+func publishers(l link, n int) ([]publish, error) {
+	p, ok := l.(publishing)
+	if !ok {
+		return nil, errNotOffered
+	}
+	all := make([]publish, n)
+	for i := range all {
+		var err error
+		if all[i], err = p.publisher(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// counter is a count in a cache line of its own.
+type counter struct {
+	atomic.Int64
+	_ [56]byte
+}
+
+// sum adds up counters.
+func sum(all []counter) (n int64) {
+	for i := range all {
+		n += all[i].Load()
+	}
+	return n
+}
+
+// stuck is when an operation is taken for one that never returns.
+const stuck = 20 * time.Second
+
+// pace has n goroutines do their operation over and over, and returns how many
+// were done per second, all together, within the window.
+func pace(ctx context.Context, s settings, n int, operation func(i int) func() error) (float64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make([]counter, n)
+	var stop atomic.Bool
+	var running sync.WaitGroup
+	for i := range n {
+		op, count := operation(i), &done[i]
+		running.Go(func() {
+			for !stop.Load() {
+				if err := op(); err != nil {
+					cancel(err)
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	pause(ctx, s.warm())
+	start, before := time.Now(), sum(done)
+	pause(ctx, s.window)
+	took, after := time.Since(start), sum(done)
+	stop.Store(true)
+	if err := waitFor(&running); err != nil {
+		return 0, err
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return float64(after-before) / took.Seconds(), nil
+}
+
+// waitFor waits until nothing runs any more, but not for what is stuck.
+func waitFor(running *sync.WaitGroup) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		running.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(stuck):
+		return fmt.Errorf("an operation has not returned for %v", stuck)
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// quantile returns the q-quantile of what is not empty, which it sorts.
+func quantile(all []time.Duration, q float64) time.Duration {
+	slices.Sort(all)
+	return all[min(int(q*float64(len(all))), len(all)-1)]
+}

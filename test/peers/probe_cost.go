@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"runtime"
+	"time"
+)
+
+// usage is what this process has in use.
+type usage struct {
+	bytes      int64 // heap and stacks
+	goroutines int
+}
+
+// inUse waits until what is idle is idle, and measures after collections: what
+// pools held is gone after the second, and what that held after the next.
+func inUse(ctx context.Context, settle time.Duration) usage {
+	pause(ctx, settle)
+	now := int64(math.MaxInt64)
+	for range 10 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		before := now
+		now = min(now, int64(m.HeapAlloc+m.StackInuse))
+		if before-now < 1<<10 {
+			break
+		}
+	}
+	return usage{now, runtime.NumGoroutine()}
+}
+
+// each is what one of n has in use.
+func (u usage) each(before usage, n int) values {
+	return values{
+		"bytes":      float64(u.bytes-before.bytes) / float64(n),
+		"goroutines": float64(u.goroutines-before.goroutines) / float64(n),
+	}
+}
+
+// idleEnds measures what a side of a connection costs that does nothing. One
+// connection is there already, so that what is shared is not counted.
+func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
+	if p.name == minimalName {
+		return nil, errNotOffered // it has large buffers for the other rows
+	}
+	server, err := p.start(&service{})
+	if err != nil {
+		return nil, err
+	}
+	links := make([]link, 0, s.idle+1)
+	defer func() {
+		for _, l := range links {
+			l.close()
+		}
+		server.close()
+	}()
+	var before usage
+	for i := range s.idle + 1 {
+		l, err := server.dial()
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, l)
+		if i == 0 {
+			before = inUse(ctx, s.settle)
+		}
+	}
+	return inUse(ctx, s.settle).each(before, 2*s.idle), ctx.Err()
+}
+
+// idleStreams measures what both sides of a stream cost that does nothing.
+func idleStreams(ctx context.Context, s settings, p *peer) (values, error) {
+	if p.role == reference {
+		return nil, errNotOffered
+	}
+	var got values
+	err := with(p, &service{}, func(l link) error {
+		st, ok := l.(streaming)
+		if !ok {
+			return errNotOffered
+		}
+		kept := make([]io.Closer, 0, 2*(s.parked+1))
+		var before usage
+		for i := range s.parked + 1 {
+			opener, accepted, err := st.open()
+			if err != nil {
+				return err
+			}
+			kept = append(kept, opener, accepted)
+			if i == 0 {
+				before = inUse(ctx, s.settle)
+			}
+		}
+		got = inUse(ctx, s.settle).each(before, s.parked)
+		runtime.KeepAlive(kept)
+		return ctx.Err()
+	})
+	return got, err
+}
+
+// allocations counts those of both sides together in a call, in an acknowledged
+// message, and in a write of 256 bytes that the other side reads.
+func allocations(ctx context.Context, s settings, p *peer) (values, error) {
+	got := values{}
+	var r receiver
+	answer := answers(callSize)
+	for name, prepare := range map[string]func(link) (func() error, error){
+		"call": func(l link) (func() error, error) {
+			all, err := callers(l, 1)
+			if err != nil {
+				return nil, err
+			}
+			return func() error {
+				_, err := all[0](pattern[:callSize])
+				return err
+			}, verifyCalls(all, answer)
+		},
+		"message": func(l link) (func() error, error) {
+			all, err := publishers(l, 1)
+			if err != nil {
+				return nil, err
+			}
+			return func() error { return all[0](pattern[:messageSize]) }, r.verify(l, all)
+		},
+		"bytes": func(l link) (func() error, error) {
+			st, ok := l.(streaming)
+			if !ok {
+				return nil, errNotOffered
+			}
+			opener, accepted, err := st.open()
+			if err != nil {
+				return nil, err
+			}
+			p := make([]byte, callSize)
+			return func() error {
+				if _, err := opener.Write(pattern[:callSize]); err != nil {
+					return err
+				}
+				_, err := io.ReadFull(accepted, p)
+				return err
+			}, verifyStream(opener, accepted, callSize)
+		},
+	} {
+		err := with(p, &service{answer: answer, message: r.receive}, func(l link) error {
+			op, err := prepare(l)
+			if err != nil {
+				return err
+			}
+			got[name], err = mallocs(s.counted, op)
+			return err
+		})
+		if err != nil && !errors.Is(err, errNotOffered) {
+			return nil, err
+		}
+	}
+	return got, ctx.Err()
+}
+
+// mallocs returns how many allocations an operation makes, on all goroutines.
+func mallocs(n int, op func() error) (float64, error) {
+	var before, after runtime.MemStats
+	for i := range 2 * n {
+		if i == n {
+			runtime.ReadMemStats(&before)
+		}
+		if err := op(); err != nil {
+			return 0, err
+		}
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(n), nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import "net"
+
+// tcpServer makes links of loopback TCP connections.
+type tcpServer struct {
+	listener net.Listener
+	join     func(client, server net.Conn) (link, error)
+}
+
+// startTCP listens on a loopback port; join makes a link of the two sides of a
+// connection, which it owns from then on.
+func startTCP(join func(client, server net.Conn) (link, error)) (server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return &tcpServer{listener: l, join: join}, nil
+}
+
+func (s *tcpServer) dial() (link, error) {
+	c, err := net.Dial("tcp", s.listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := s.listener.Accept()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	l, err := s.join(c, accepted)
+	if err != nil {
+		c.Close()
+		accepted.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *tcpServer) close() error { return s.listener.Close() }
