@@ -69,6 +69,7 @@ type End struct {
 	workers workers
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
+	beats      atomic.Int64 // heartbeats of which the user is still to be told
 	unanswered atomic.Int64 // messages that came and have no answer yet
 	draining   atomic.Bool  // Shutdown waits for quiet
 	noted      atomic.Bool  // and the peer has taken note, so that nothing new is on its way

@@ -2,7 +2,6 @@ package application
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
@@ -68,10 +67,6 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
-	if s == e.Stream { // the End is its default stream: it ends with it
-		e.CloseWith(io.EOF, packet.Notice{})
-		return
-	}
 	s.mu.Lock()
 	s.ended = true
 	announced := s.announced
@@ -144,11 +139,21 @@ func (h *handler) Noted() {
 	(*End)(h).settle()
 }
 
-// Beat implements multiplexer.Handler.
+// maxBeats bounds the heartbeats of which the user has not been told yet.
+const maxBeats = 16
+
+// Beat implements multiplexer.Handler. Of a peer that beats faster than its user can
+// be told, some are left out.
 func (h *handler) Beat() {
-	if f := h.cfg.Hooks.Heartbeat; f != nil {
-		(*End)(h).events.post(func() { f(h.c) })
+	f := h.cfg.Hooks.Heartbeat
+	if f == nil || h.beats.Load() >= maxBeats {
+		return
 	}
+	h.beats.Add(1)
+	(*End)(h).events.post(func() {
+		h.beats.Add(-1)
+		f(h.c)
+	})
 }
 
 // GoAway implements multiplexer.Handler.

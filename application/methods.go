@@ -239,8 +239,15 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 			e.remotes.Add(1)
 		}
 		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
-			clientID, streamID := s.ClientID(), s.StreamID()
-			e.events.post(func() { f(method, clientID, streamID) })
+			// The credit comes back when the user has been told: so it bounds how many
+			// calls of f wait.
+			size, clientID, streamID := len(name), s.ClientID(), s.StreamID()
+			s.Post(packet.TypeRegistered, call, a.Append(nil))
+			e.events.post(func() {
+				f(method, clientID, streamID)
+				s.Release(packet.TypeRegister, size)
+			})
+			return nil
 		}
 	}
 	s.Post(packet.TypeRegistered, call, a.Append(nil))

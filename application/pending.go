@@ -68,6 +68,7 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async fu
 	}
 	p.call, p.typ, p.s, p.async = number, typ, s, async
 	t.wait[p.call] = p
+	s.waiting++
 	return p, len(t.wait) > 1
 }
 
@@ -81,6 +82,7 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 		return nil
 	}
 	delete(t.wait, call)
+	p.s.waiting--
 	return p
 }
 
@@ -112,9 +114,14 @@ func (t *pendingTable) end() {
 func (t *pendingTable) endStream(s *Stream, cause error) {
 	var all []*pending
 	t.mu.Lock()
+	if s.waiting == 0 {
+		t.mu.Unlock()
+		return
+	}
 	for call, p := range t.wait {
 		if p.s == s && p.sent {
 			delete(t.wait, call)
+			s.waiting--
 			all = append(all, p)
 		}
 	}

@@ -19,9 +19,9 @@ import (
 func TestPendingTable(t *testing.T) {
 	var table pendingTable
 	assert.True(t, table.empty())
-	a, others := table.begin(nil, packet.TypeRequest, 0, nil)
+	a, others := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
 	assert.False(t, others)
-	b, others := table.begin(nil, packet.TypeMessage, 0, nil)
+	b, others := table.begin(&Stream{}, packet.TypeMessage, 0, nil)
 	assert.True(t, others)
 	assert.NotEqual(t, a.call, b.call)
 	assert.Nil(t, table.takeOut(a.call, packet.TypeMessage), "of another type")
@@ -33,7 +33,7 @@ func TestPendingTable(t *testing.T) {
 	call := a.call
 	a.err = io.EOF
 	table.recycle(a)
-	c, _ := table.begin(nil, packet.TypeRegister, 0, nil)
+	c, _ := table.begin(&Stream{}, packet.TypeRegister, 0, nil)
 	assert.Same(t, a, c, "used again")
 	assert.NoError(t, c.err, "as new")
 	assert.Greater(t, c.call, call, "a number is never used again")
@@ -43,7 +43,7 @@ func TestPendingTable(t *testing.T) {
 	assert.True(t, table.empty())
 
 	table.end()
-	d, _ := table.begin(nil, packet.TypeRequest, 0, nil)
+	d, _ := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
 	assert.Nil(t, d)
 }
 
@@ -51,7 +51,7 @@ func TestPendingTableKeepsFew(t *testing.T) {
 	var table pendingTable
 	var all []*pending
 	for range 3 * maxFree {
-		p, _ := table.begin(nil, packet.TypeRequest, 0, nil)
+		p, _ := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
 		all = append(all, p)
 	}
 	for _, p := range all {

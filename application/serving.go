@@ -41,6 +41,7 @@ func (t *servingTable) add(v *serving) bool {
 		return false
 	}
 	t.all[v.call] = v
+	v.s.serving++
 	return true
 }
 
@@ -49,6 +50,7 @@ func (t *servingTable) remove(v *serving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.all, v.call)
+	v.s.serving--
 }
 
 // len returns how many there are.
@@ -74,7 +76,14 @@ func (t *servingTable) cancel(call uint64, why packet.Answer) {
 }
 
 // endStream ends the contexts of a stream's handlers.
-func (t *servingTable) endStream(s *Stream) { t.endIf(func(v *serving) bool { return v.s == s }) }
+func (t *servingTable) endStream(s *Stream) {
+	t.mu.Lock()
+	none := s.serving == 0
+	t.mu.Unlock()
+	if !none {
+		t.endIf(func(v *serving) bool { return v.s == s })
+	}
+}
 
 // endAll ends all contexts.
 func (t *servingTable) endAll() { t.endIf(func(*serving) bool { return true }) }

@@ -14,6 +14,9 @@ type Stream struct {
 	*multiplexer.Dialogue
 	end *End
 
+	waiting int // its entries in End.pending, whose lock guards it
+	serving int // its entries in End.serving, whose lock guards it
+
 	mu        sync.Mutex
 	rpc       *methods // nil until something is registered
 	box       *inbox   // nil until a message comes or is waited for

@@ -98,6 +98,7 @@ func (m *Mux) begin(key asmKey, a *assembly) error {
 			m.asm = make(map[asmKey]*assembly)
 		}
 		m.asm[key] = a
+		key.d.arriving++
 	}
 	m.mu.Unlock()
 	switch {
@@ -180,7 +181,10 @@ func (m *Mux) takeOut(key asmKey) *assembly {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.asm[key]
-	delete(m.asm, key)
+	if a != nil {
+		delete(m.asm, key)
+		key.d.arriving--
+	}
 	return a
 }
 
@@ -188,9 +192,13 @@ func (m *Mux) takeOut(key asmKey) *assembly {
 // their credit at once: the peer may wait for it. m.mu is held; Push or Kick must
 // follow.
 func (m *Mux) purge(d *Dialogue) {
+	if d.arriving == 0 {
+		return
+	}
 	for key, a := range m.asm {
 		if key.d == d {
 			delete(m.asm, key)
+			d.arriving--
 			d.releaseLocked(a.typ, a.total)
 		}
 	}

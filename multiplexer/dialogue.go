@@ -70,6 +70,7 @@ type Dialogue struct {
 	overdue      bool        // closeSent already at the last heartbeat
 	writing      bool        // a Write is under way
 	counted      bool        // in Mux.incoming
+	leaving      bool        // and is to be uncounted when it waits in no lane
 	opening      bool        // the Handler is being told of it
 	missed       bool        // and it has ended meanwhile
 	raw          chunk.Queue // raw bytes that wait
@@ -79,6 +80,7 @@ type Dialogue struct {
 	popped       uint64      // bytes of them that went, ever
 	large        *outgoing   // large packets that wait, a ring; this is its last
 	lastMsg      *outgoing   // the last of the messages that wait in or behind the ring
+	arriving     int         // packets of which fragments have come, in Mux.asm
 	dropped      []asmKey    // packets that waited when the dialogue ended, and will never be sent
 	credit       [packet.StreamClasses]outflow
 	claims       *claims        // packets that wait for credit; nil if none
@@ -202,7 +204,11 @@ func (d *Dialogue) Forget() {
 	defer m.mu.Unlock()
 	if d.counted {
 		d.counted = false
-		if m.cause == nil {
+		switch {
+		case m.cause != nil:
+		case d.queued != 0: // what is to be sent of it takes room still
+			d.leaving = true
+		default:
 			m.incoming--
 		}
 	}

@@ -30,8 +30,8 @@ type Handler interface {
 	// each that was Opened and not refused, or Accepted. The goroutine that ended
 	// it calls.
 	Closed(d *Dialogue, cause error)
-	// Gone is told that of a dialogue which this side has opened, or wanted to, nothing
-	// is left: it does not count for Idle any more. Any goroutine may call.
+	// Gone is told that nothing is left of a dialogue, so that it does not count for Idle
+	// any more. Any goroutine may call.
 	Gone()
 	// Beat is told of a heartbeat of the peer.
 	Beat()

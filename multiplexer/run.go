@@ -74,9 +74,18 @@ func (m *Mux) frame(h packet.Header) error {
 	case packet.TypeStop:
 		m.peerStops(d, n)
 	case packet.TypeReset:
+		if d == m.main {
+			return closesDefault(h)
+		}
 		m.peerResets(d, n)
 	}
 	return nil
+}
+
+// closesDefault is the error of a peer that would end the default stream, which ends
+// with the connection.
+func closesDefault(h packet.Header) error {
+	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
 }
 
 // lookup returns the dialogue that a frame is for. It returns nil if that was
@@ -108,6 +117,9 @@ func (m *Mux) data(h packet.Header) error {
 	d, err := m.lookup(h)
 	if d == nil {
 		return err
+	}
+	if d == m.main && h.Flags&packet.FlagClose != 0 {
+		return closesDefault(h)
 	}
 	d.rmu.Lock()
 	switch {

@@ -29,6 +29,11 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 			m.sched.push(d, l)
 		}
 		m.sched.spend(l, b.Size()-before)
+		if d.leaving && d.queued == 0 {
+			d.leaving = false
+			m.incoming--
+			m.gone = true
+		}
 	}
 	return !m.sched.empty()
 }

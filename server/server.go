@@ -20,7 +20,7 @@ var _ geminio.End = (*ServerEnd)(nil)
 // NewEndWithConn shakes hands with the client at the other side of nc, which
 // belongs to the End from now on, also if an error is returned: then it is
 // closed. Within the handshake's timeout the client must have done its part and
-// registered the methods of SetWaitRemoteRPCs. The error matches
+// registered the methods of SetWaitRemoteRPCs, and taken note of this side's. The error matches
 // geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error. What a
 // Listener knows of all its clients, an End by itself does not: it replaces no former
 // connection of the client, and takes a message that is sent again for a new one.
@@ -45,7 +45,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 // introduce exchanges the methods of both sides.
 func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
-	if len(ac.RemoteMethods) > 0 {
+	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
