@@ -1,0 +1,51 @@
+package attack
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+type slowDelegate struct {
+	*delegate.UnimplementedDelegate
+	block chan struct{}
+}
+
+func (s *slowDelegate) RemoteRegistration(string, uint64, uint64) { <-s.block }
+
+// A delegate may block. What a peer registers meanwhile waits to be told of, and takes
+// its credit with it: so it is bounded.
+func TestSlowDelegateBoundsRegistrations(t *testing.T) {
+	const (
+		registers = 200_000
+		heap      = 4096*2048 + connHeap
+	)
+	d := &slowDelegate{block: make(chan struct{})}
+	w := terms{options: func(o *server.EndOptions) { o.SetDelegate(d) }}
+	overTCP(t, w, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		defer close(d.block)
+		name := make([]byte, 1000)
+		for i := range registers {
+			a.mu.Lock()
+			give := a.give
+			a.give--
+			a.mu.Unlock()
+			if give <= 0 { // as it should be: the credit does not come back
+				break
+			}
+			a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(i+1), name), "a registration")
+			if i%1000 == 999 {
+				a.until(func() bool { return a.heard[packet.TypeRegistered] > i })
+			}
+		}
+		before.wantAtMost(t, heap, connGoroutines+4, "registrations that a delegate has not taken note of")
+		require.False(t, a.over())
+	})
+}

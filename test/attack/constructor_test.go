@@ -1,0 +1,47 @@
+package attack
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+// A client that shakes hands, and then takes note of no registration, does not keep its
+// place in the listener beyond the time for the handshake.
+func TestClientThatNeverTakesNote(t *testing.T) {
+	w := terms{options: func(o *server.EndOptions) {
+		o.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}})
+	}}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		nc, err := s.dial()
+		require.NoError(t, err)
+		defer nc.Close()
+		own := offer()
+		go nc.Write(hello(t, packet.Conn{PacketID: 1, Wire2: &own}))
+		_, err = readAck(nc)
+		require.NoError(t, err)
+		start := time.Now()
+		go func() {
+			b := make([]byte, 1000)
+			for {
+				if _, err := nc.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		for time.Since(start) < time.Hour {
+			if _, err := nc.Write(packet.AppendPing(nil, packet.TypePing, 1)); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, time.Since(start), handshakeTime+lingerTime+time.Second, "the time for a handshake")
+		s.stillServes("after it")
+	})
+}

@@ -1,0 +1,45 @@
+package attack
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+// A peer that never reads opens streams, lets the application take them, and resets
+// them: each counts for as long as it has something to be written, so that no more than
+// the limit of streams are held. Those beyond it are refused, and a peer that does not
+// read the refusals either is disconnected.
+func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
+	const heap = 1024*(perStream+1024) + connHeap
+	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack()
+		defer a.leave()
+		meta := make([]byte, 1000)
+		for id := 0; id < 20_000; id += 100 {
+			for i := range 100 {
+				if a.send(open(nil, number(id+i), meta)) != nil {
+					break
+				}
+			}
+			synctest.Wait()
+			for i := range 100 {
+				if a.send(packet.AppendNotice(nil, packet.TypeReset, number(id+i), packet.Notice{})) != nil {
+					break
+				}
+			}
+			synctest.Wait()
+		}
+		before.wantAtMost(t, heap, connGoroutines, "streams that are gone")
+		if cause := a.end.Cause(); cause != nil {
+			require.ErrorContains(t, cause, "refusals wait to be read")
+		}
+	})
+}

@@ -1,0 +1,286 @@
+package fault
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// Row 11. Both ends write into a full pipe: of messages and calls of 10 MiB each both
+// ways at once, over a transport that holds 64 bytes, and of as many raw bytes, none
+// waits for ever for another.
+func TestBothWriteIntoAFullPipe(t *testing.T) {
+	near, far := newWire(64)
+	p, err := rig.JoinPair(near, far, nil, nil)
+	require.NoError(t, err)
+	defer p.Close()
+	big := rig.BytesOf(10<<20, 1)
+	var all []<-chan error
+	for _, ends := range [][2]geminio.End{{p.Client, p.Server}, {p.Server, p.Client}} {
+		end, peer := ends[0], ends[1]
+		register(t, peer, "echo", rig.Echo)
+		s, other := rig.OpenStream(t, end, peer)
+		all = append(all,
+			rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(big)) }),
+			rig.Start(func() error {
+				resp, err := end.Call(context.Background(), "echo", end.NewRequest(big))
+				if err == nil && !bytes.Equal(resp.Data(), big) {
+					err = fmt.Errorf("%d other bytes came back", len(resp.Data()))
+				}
+				return err
+			}),
+			rig.Start(func() error { _, err := s.Write(big); s.Close(); return err }),
+			rig.Start(func() error {
+				sum := sha256.New()
+				_, err := io.Copy(sum, other)
+				if want := sha256.Sum256(big); err == nil && !bytes.Equal(sum.Sum(nil), want[:]) {
+					err = fmt.Errorf("other bytes came")
+				}
+				return err
+			}),
+			rig.Start(func() error {
+				m, err := peer.Receive(context.Background())
+				if err != nil {
+					return err
+				}
+				return m.Done()
+			}))
+	}
+	for _, done := range all {
+		assert.NoError(t, rig.Await(t, 4*rig.Forever, "transfer", done))
+	}
+}
+
+// Row 10. A stream that nobody reads does not slow the 99 others down: the time in which
+// 99 of 100 of their exchanges are done stays within twice that of a run without it,
+// measured in turns.
+func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
+	p := rig.NewPair(t, "tcp", nil, nil)
+	const active, exchanges = 99, 20
+	near, far := make([]geminio.Stream, active), make([]geminio.Stream, active)
+	for i := range near {
+		near[i], far[i] = rig.OpenStream(t, p.Client, p.Server)
+		go io.Copy(far[i], far[i])
+	}
+	round := func() []time.Duration {
+		var mu sync.Mutex
+		var all []time.Duration
+		var wg sync.WaitGroup
+		for _, s := range near {
+			wg.Go(func() {
+				buf := make([]byte, 1000)
+				for range exchanges {
+					begin := time.Now()
+					_, err := s.Write(buf)
+					if assert.NoError(t, err) {
+						_, err = io.ReadFull(s, buf)
+						assert.NoError(t, err)
+					}
+					took := time.Since(begin)
+					mu.Lock()
+					all = append(all, took)
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		slices.Sort(all)
+		return all
+	}
+	round() // goroutines and windows grow
+	p99 := func(all []time.Duration) time.Duration { return all[len(all)*99/100] }
+	var calm, stalled []time.Duration
+	for range 10 {
+		calm = append(calm, p99(round()))
+		s, _ := rig.OpenStream(t, p.Client, p.Server)
+		full := rig.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
+		stalled = append(stalled, p99(round()))
+		s.Close()
+		assert.Error(t, rig.Await(t, rig.Forever, "the write that was stuck", full))
+	}
+	slices.Sort(calm)
+	slices.Sort(stalled)
+	assert.LessOrEqual(t, stalled[len(stalled)/2], 2*calm[len(calm)/2], "p99 of rounds: %v with a stalled stream, %v without", stalled, calm)
+}
+
+// Row 19. Write, then Close: from one byte to 64 MiB, with a slow reader and with a
+// Close that comes at once, what was written arrives whole, then io.EOF.
+func TestLastByteArrives(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	p := rig.NewPair(t, "tcp", nil, nil)
+	once := func(size int, slow bool) {
+		s, other := rig.OpenStream(t, p.Client, p.Server)
+		data := rig.BytesOf(size, uint64(size))
+		written := rig.Start(func() error {
+			if _, err := s.Write(data); err != nil {
+				return err
+			}
+			return s.Close()
+		})
+		var got bytes.Buffer
+		buf := make([]byte, 1+r.IntN(64<<10))
+		for {
+			n, err := other.Read(buf)
+			got.Write(buf[:n])
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			if slow {
+				runtime.Gosched()
+			}
+		}
+		require.True(t, bytes.Equal(data, got.Bytes()), "%d bytes of %d", got.Len(), size)
+		require.NoError(t, rig.Await(t, rig.Forever, "write", written))
+	}
+	for i := range 10_000 {
+		once(1+r.IntN(1<<(1+i%16)), i%3 == 0)
+	}
+	for _, size := range []int{1 << 20, 8 << 20, 64 << 20} {
+		once(size, true)
+		once(size, false)
+	}
+}
+
+// Row 22. A handler that panics and one that ends its goroutine are the error of their
+// callers, with a code; others are not disturbed. One that never returns and heeds no
+// context does not hold up Shutdown beyond its context, nor Close.
+func TestPanickingAndEndlessHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, nil, nil)
+		endless := make(chan struct{})
+		defer close(endless)
+		register(t, l.Server, "panic", func(context.Context, geminio.Request, geminio.Response) { panic("oh") })
+		register(t, l.Server, "exit", func(context.Context, geminio.Request, geminio.Response) { runtime.Goexit() })
+		register(t, l.Server, "endless", func(context.Context, geminio.Request, geminio.Response) { <-endless })
+		register(t, l.Server, "echo", rig.Echo)
+		call := func(method string) error {
+			_, err := l.Client.Call(context.Background(), method, l.Client.NewRequest(nil))
+			return err
+		}
+		for _, method := range []string{"panic", "exit"} {
+			var failed *geminio.RemoteError
+			require.ErrorAs(t, call(method), &failed)
+			assert.Equal(t, geminio.CodePanic, failed.Code)
+		}
+		stuck := rig.Start(func() error { return call("endless") })
+		assert.NoError(t, call("echo"))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		begin := time.Now()
+		err := l.Server.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+		assert.Equal(t, context.DeadlineExceeded, err)
+		assert.Equal(t, 3*time.Second, time.Since(begin))
+		assert.ErrorIs(t, rig.Await(t, time.Second, "the call", stuck), geminio.ErrMaybeExecuted)
+	})
+}
+
+// Row 23. Handlers that call each other, deeper than there may be handlers, come to an
+// end: within ten seconds the deepest call fails, and says why.
+func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		co, so := client.NewEndOptions(), server.NewEndOptions()
+		co.SetMaxHandlers(20)
+		so.SetMaxHandlers(20)
+		l := newLink(t, co, so)
+		down := func(end geminio.End) geminio.RPC {
+			return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+				n := binary.BigEndian.Uint64(req.Data())
+				if n == 0 {
+					return
+				}
+				_, err := end.Call(ctx, "down", end.NewRequest(binary.BigEndian.AppendUint64(nil, n-1)))
+				resp.SetError(err)
+			}
+		}
+		register(t, l.Server, "down", down(l.Server))
+		register(t, l.Client, "down", down(l.Client))
+		call := func(depth uint64) error {
+			_, err := l.Client.Call(context.Background(), "down", l.Client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
+			return err
+		}
+		assert.NoError(t, call(20))
+		begin := time.Now()
+		err := call(1000)
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "handlers of the peer, all busy: too many")
+		assert.Equal(t, 10*time.Second, time.Since(begin))
+		for d := range uint64(21) {
+			assert.NoError(t, call(d), "and all is well again: depth %d", d)
+		}
+	})
+}
+
+// Row 29. The policy for slow consumers is to block: the publisher waits, visibly, by
+// its own timeout, and nothing is dropped. (Dropping and disconnecting are built on top,
+// as examples/chatroom does.)
+func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, nil, nil)
+		done := make(chan *geminio.Publish, 100_000)
+		n := 0
+		for begin := time.Now(); ; n++ {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			m := l.Client.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n)))
+			l.Client.PublishAsync(ctx, m, done)
+			if time.Since(begin) > 0 { // it waited for credit, in vain
+				break
+			}
+		}
+		assert.Less(t, n, 1000, "what a receiver that does not receive can be made to hold is bounded")
+		s, other := rig.OpenStream(t, l.Client, l.Server)
+		go rig.AnswerAll(other)
+		assert.NoError(t, s.Publish(context.Background(), s.NewMessage(nil)), "another stream is not held up")
+		for i := range n {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			m, err := l.Server.Receive(ctx)
+			cancel()
+			require.NoError(t, err, "%d of %d", i, n)
+			assert.Equal(t, uint64(i), binary.BigEndian.Uint64(m.Data()))
+		}
+	})
+}
+
+// Row 21. A stream whose other side never closes is gone all the same: closing 10,000 of
+// them, one after the other, with 16 allowed, finds room for the next each time.
+func TestOneSideNeverCloses(t *testing.T) {
+	so := server.NewEndOptions()
+	so.SetMaxStreams(16)
+	p := rig.NewPair(t, "tcp", nil, so)
+	begin := time.Now()
+	for n := 0; n < 10_000; {
+		s, err := p.Client.OpenStream()
+		if err != nil { // the answers to the closes are under way
+			require.ErrorIs(t, err, geminio.ErrTooMany)
+			require.Less(t, time.Since(begin), rig.Forever)
+			continue
+		}
+		n++
+		_, err = p.Server.AcceptStream() // and forgotten
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	assert.LessOrEqual(t, len(p.Client.ListStreams()), 1)
+}

@@ -1,0 +1,177 @@
+package fault
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// wire is one end of a connection in memory with room for what is written and not yet
+// read, as a kernel has it. It can swallow what is written, like a network that drops
+// everything and says nothing.
+type wire struct {
+	net.Conn // for the addresses
+	in, out  *buffer
+	stuck    chan struct{} // if not nil: Read ignores Close until this is closed
+}
+
+// buffer is one direction.
+type buffer struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	data    []byte
+	room    int
+	closed  bool
+	drop    bool
+}
+
+func newBuffer(room int) *buffer {
+	b := &buffer{room: room}
+	b.changed = sync.NewCond(&b.mu)
+	return b
+}
+
+// newWire makes a connection whose directions hold so many bytes each.
+func newWire(room int) (near, far *wire) {
+	a, b := newBuffer(room), newBuffer(room)
+	n, f := net.Pipe()
+	return &wire{Conn: n, in: a, out: b}, &wire{Conn: f, in: b, out: a}
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	b := w.in
+	b.mu.Lock()
+	for len(b.data) == 0 && !b.closed {
+		b.changed.Wait()
+	}
+	if len(b.data) == 0 {
+		b.mu.Unlock()
+		if w.stuck != nil {
+			<-w.stuck
+		}
+		return 0, net.ErrClosed
+	}
+	defer b.mu.Unlock()
+	n := copy(p, b.data)
+	b.data = b.data[n:]
+	b.changed.Broadcast()
+	return n, nil
+}
+
+func (w *wire) Write(p []byte) (n int, err error) {
+	b := w.out
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(p) > 0 {
+		if b.closed {
+			return n, net.ErrClosed
+		}
+		if b.drop {
+			return n + len(p), nil
+		}
+		k := min(len(p), b.room-len(b.data))
+		if k == 0 {
+			b.changed.Wait()
+			continue
+		}
+		b.data = append(b.data, p[:k]...)
+		n, p = n+k, p[k:]
+		b.changed.Broadcast()
+	}
+	return n, nil
+}
+
+// Close ends this side; the other is not told if its direction drops everything.
+func (w *wire) Close() error {
+	w.in.close()
+	w.out.mu.Lock()
+	drop := w.out.drop
+	w.out.mu.Unlock()
+	if !drop {
+		w.out.close()
+	}
+	return nil
+}
+
+func (b *buffer) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.changed.Broadcast()
+}
+
+// lose drops what is written from now on, and what was and has not been read.
+func (w *wire) lose() {
+	b := w.out
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.drop, b.data = true, nil
+	b.changed.Broadcast()
+}
+
+func (w *wire) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
+func (w *wire) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
+func (w *wire) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
+
+// diary notes when and how often an End went offline.
+type diary struct {
+	*delegate.UnimplementedDelegate
+	offline chan time.Time
+}
+
+func newDiary() *diary { return &diary{offline: make(chan time.Time, 10)} }
+
+func (d *diary) ConnOffline(delegate.ConnDescriber) error {
+	d.offline <- time.Now()
+	return nil
+}
+
+// link is a pair of Ends over a wire.
+type link struct {
+	*rig.Pair
+	near, far        *wire
+	nearDiary, diary *diary
+}
+
+func newLink(t *testing.T, co *client.EndOptions, so *server.EndOptions) *link {
+	l := &link{nearDiary: newDiary(), diary: newDiary()}
+	l.near, l.far = newWire(64 << 10)
+	withClient, withServer := client.NewEndOptions(), server.NewEndOptions()
+	withClient.SetDelegate(l.nearDiary)
+	withServer.SetDelegate(l.diary)
+	var err error
+	l.Pair, err = rig.JoinPair(l.near, l.far, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
+	require.NoError(t, err)
+	t.Cleanup(l.Close)
+	return l
+}
+
+// register offers a method to the peer.
+func register(t *testing.T, end geminio.RPCer, method string, rpc geminio.RPC) {
+	t.Helper()
+	require.NoError(t, end.Register(context.Background(), method, rpc))
+}
+
+// clientBeat and serverBeat are options with a heartbeat.
+func clientBeat(d time.Duration) *client.EndOptions {
+	opt := client.NewEndOptions()
+	opt.SetHeartbeat(d)
+	return opt
+}
+
+func serverBeat(d time.Duration) *server.EndOptions {
+	opt := server.NewEndOptions()
+	opt.SetHeartbeat(d)
+	return opt
+}

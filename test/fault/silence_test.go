@@ -1,0 +1,173 @@
+package fault
+
+import (
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/rig"
+)
+
+const (
+	heartbeat = 20 * time.Second // the default
+	linger    = 5 * time.Second  // the default
+)
+
+// waiters begins one of everything that can block at an End and is not about to end by
+// itself, and returns where each says that it has returned.
+func waiters(t *testing.T, end, peer geminio.End) map[string]<-chan error {
+	ctx := context.Background()
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	register(t, peer, "hang", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+		select {
+		case <-ctx.Done():
+		case <-release:
+		}
+	})
+	unread, _ := rig.OpenStream(t, end, peer)
+	all := make(map[string]<-chan error)
+	begin := func(name string, f func() error) { all[name] = rig.Start(f) }
+	begin("Read", func() error { _, err := end.Read(make([]byte, 1)); return err })
+	begin("Write", func() error { _, err := unread.Write(make([]byte, 32<<20)); return err })
+	begin("Call", func() error { _, err := end.Call(ctx, "hang", end.NewRequest(nil)); return err })
+	begin("Publish", func() error { return end.Publish(ctx, end.NewMessage(nil)) })
+	begin("Receive", func() error { _, err := end.Receive(ctx); return err })
+	begin("AcceptStream", func() error { _, err := end.AcceptStream(); return err })
+	begin("Read of a stream", func() error { _, err := unread.Read(make([]byte, 1)); return err })
+	begin("Receive of a stream", func() error { _, err := unread.Receive(ctx); return err })
+	synctest.Wait()
+	return all
+}
+
+// more begins what would not block on a connection that works.
+func more(end geminio.End, all map[string]<-chan error) {
+	all["OpenStream"] = rig.Start(func() error { _, err := end.OpenStream(); return err })
+	all["Register"] = rig.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
+}
+
+// Row 12 and 13. A network that swallows everything, in both directions or in one,
+// without a reset: the connection is dead for a side after two heartbeats without a
+// byte, counted from the last one, and everything that waits has returned by then.
+// ConnOffline is called once at each side. Where only one direction works, the side
+// that hears nothing ends the connection, and the other learns of it.
+func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
+	for _, lost := range []struct {
+		name      string
+		near, far bool // which sides' bytes are lost
+	}{{"both directions", true, true}, {"from the client", true, false}, {"from the server", false, true}} {
+		for _, side := range []string{"client", "server"} {
+			t.Run(lost.name+", blocked at the "+side, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := newLink(t, nil, nil)
+					end, peer := l.Client, l.Server
+					if side == "server" {
+						end, peer = peer, end
+					}
+					all := waiters(t, end, peer)
+					if lost.near {
+						l.near.lose()
+					}
+					if lost.far {
+						l.far.lose()
+					}
+					silent := time.Now()
+					more(end, all)
+					for name, done := range all {
+						assert.Error(t, rig.Await(t, 2*heartbeat+time.Millisecond, name, done), name)
+						assert.LessOrEqual(t, time.Since(silent), 2*heartbeat, name)
+					}
+					for _, d := range []*diary{l.nearDiary, l.diary} {
+						at := rig.Await(t, 2*heartbeat+linger, "offline", d.offline)
+						assert.LessOrEqual(t, at.Sub(silent), 2*heartbeat+linger)
+					}
+					time.Sleep(time.Hour)
+					assert.Empty(t, l.nearDiary.offline, "told once")
+					assert.Empty(t, l.diary.offline, "told once")
+				})
+			})
+		}
+	}
+}
+
+// Row 30, second half. Two sides whose heartbeats differ by far do not lose each other.
+func TestHeartbeatsNeedNotAgree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, clientBeat(time.Second), serverBeat(time.Hour))
+		time.Sleep(24 * time.Hour)
+		register(t, l.Client, "m", rig.Echo)
+		assert.Empty(t, l.diary.offline)
+	})
+}
+
+// Row 15. A transport whose Read does not return after Close, nor its Write: Close of
+// the End returns all the same, within its time for lingering, and so does all that
+// waits.
+func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, nil, nil)
+		l.near.stuck = make(chan struct{})
+		defer close(l.near.stuck)
+		all := waiters(t, l.Client, l.Server)
+		l.far.lose()
+		begin := time.Now()
+		closed := rig.Start(l.Client.Close)
+		for name, done := range all {
+			rig.Await(t, linger+time.Millisecond, name, done)
+		}
+		assert.Zero(t, time.Since(begin), "what waits does not wait for the lingering")
+		assert.NoError(t, rig.Await(t, linger+time.Millisecond, "Close", closed))
+		assert.LessOrEqual(t, time.Since(begin), linger)
+	})
+}
+
+// Row 31. What travels of a deadline is a duration: the bytes of a request with a
+// timeout are the same at any time of day, so clocks that differ by an hour change
+// nothing. And a handler's deadline counts from the request's arrival.
+func TestDeadlinesTravelAsDurations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, nil, nil)
+		deadlines := make(chan time.Duration, 2)
+		register(t, l.Server, "m", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+			at, ok := ctx.Deadline()
+			assert.True(t, ok)
+			deadlines <- time.Until(at)
+		})
+		for range 2 {
+			req := l.Client.NewRequest(nil)
+			req.SetTimeout(5 * time.Second)
+			_, err := l.Client.Call(context.Background(), "m", req)
+			require.NoError(t, err)
+			assert.Equal(t, 5*time.Second, <-deadlines)
+			time.Sleep(time.Hour) // as if the machine had slept
+		}
+	})
+}
+
+// Row 31, the other half. A machine that has slept for an hour finds its peer gone,
+// which has given it up meanwhile: within two heartbeats after it wakes.
+func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, clientBeat(2*time.Hour), nil) // it sleeps: no heartbeats, and nothing is answered
+		l.near.lose()
+		time.Sleep(time.Hour)
+		assert.Len(t, l.diary.offline, 1, "the server has given it up")
+		l.far.close()
+		done := rig.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
+		assert.Error(t, rig.Await(t, 2*heartbeat, "read", done))
+	})
+}
+
+// close cuts what is left of a wire.
+func (w *wire) close() {
+	w.in.close()
+	w.out.close()
+}
+
+var _ net.Conn = (*wire)(nil)
