@@ -12,7 +12,7 @@ import (
 func goYamuxPeer() *peer {
 	return &peer{
 		name: "go-yamux", role: other, module: "github.com/libp2p/go-yamux/v5",
-		setup: "libp2p/go-yamux v5 over TCP, windows of up to 16 MiB (its default), read buffer 64 KiB; a stream for each caller",
+		setup: "libp2p/go-yamux v5 over TCP, its defaults, which are windows of up to 16 MiB and writes gathered for up to 100 µs; a stream for each caller",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return joinGoYamux(c, s, svc) })
 		},
@@ -22,7 +22,6 @@ func goYamuxPeer() *peer {
 func joinGoYamux(c, s net.Conn, svc *service) (link, error) {
 	config := yamux.DefaultConfig()
 	config.MaxIncomingStreams = 1 << 20
-	config.ReadBufSize = 64 << 10
 	config.LogOutput = io.Discard
 	client, err := yamux.Client(c, config, nil)
 	if err != nil {

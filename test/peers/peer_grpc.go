@@ -15,7 +15,7 @@ import (
 func grpcPeer() *peer {
 	return &peer{
 		name: "grpc", role: other, module: "google.golang.org/grpc",
-		setup: "grpc-go over TCP without TLS, windows of 16 MiB, bytes as they are in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
+		setup: "grpc-go over TCP without TLS, windows of 16 MiB, buffers of 64 KiB, bytes as they are in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
 		start: func(svc *service) (server, error) { return startGRPC(svc, joinGRPC) },
 	}
 }
@@ -28,8 +28,10 @@ func grpcStreamPeer() *peer {
 	}
 }
 
-// grpcWindow is the window of streams and connections.
-const grpcWindow = 16 << 20
+const (
+	grpcWindow = 16 << 20 // of streams and connections
+	grpcBuffer = 64 << 10 // in front of the socket
+)
 
 type grpcServer struct {
 	listener net.Listener
@@ -50,6 +52,7 @@ func startGRPC(svc *service, join func(*grpcServer, *grpc.ClientConn) link) (ser
 		accepted: make(chan io.ReadWriteCloser), serving: make(chan struct{}),
 		server: grpc.NewServer(
 			grpc.ForceServerCodecV2(bytesCodec{}),
+			grpc.WriteBufferSize(grpcBuffer), grpc.ReadBufferSize(grpcBuffer),
 			grpc.InitialWindowSize(grpcWindow), grpc.InitialConnWindowSize(grpcWindow),
 		),
 	}
@@ -71,6 +74,7 @@ func (s *grpcServer) dial() (link, error) {
 	cc, err := grpc.NewClient("passthrough:///"+s.listener.Addr().String(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{})),
+		grpc.WithWriteBufferSize(grpcBuffer), grpc.WithReadBufferSize(grpcBuffer),
 		grpc.WithInitialWindowSize(grpcWindow), grpc.WithInitialConnWindowSize(grpcWindow),
 	)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 func smuxPeer() *peer {
 	return &peer{
 		name: "smux", role: other, module: "github.com/xtaci/smux",
-		setup: "xtaci/smux, protocol version 2, over TCP, frames of up to 64 KiB, MaxReceiveBuffer 16 MiB, MaxStreamBuffer 4 MiB; a stream for each caller",
+		setup: "xtaci/smux, protocol version 2, over TCP, frames of up to 64 KiB, MaxReceiveBuffer 16 MiB, MaxStreamBuffer 1 MiB; a stream for each caller",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return joinSmux(c, s, svc) })
 		},
@@ -23,7 +23,7 @@ func joinSmux(c, s net.Conn, svc *service) (link, error) {
 	config.Version = 2
 	config.MaxFrameSize = 65535
 	config.MaxReceiveBuffer = 16 << 20
-	config.MaxStreamBuffer = 4 << 20
+	config.MaxStreamBuffer = 1 << 20
 	client, err := smux.Client(c, config)
 	if err != nil {
 		return nil, err

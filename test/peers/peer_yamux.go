@@ -11,7 +11,7 @@ import (
 func yamuxPeer() *peer {
 	return &peer{
 		name: "yamux", role: other, module: "github.com/hashicorp/yamux",
-		setup: "hashicorp/yamux over TCP, MaxStreamWindowSize 16 MiB; a stream for each caller",
+		setup: "hashicorp/yamux over TCP, MaxStreamWindowSize 1 MiB; a stream for each caller",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return joinYamux(c, s, svc) })
 		},
@@ -20,7 +20,7 @@ func yamuxPeer() *peer {
 
 func joinYamux(c, s net.Conn, svc *service) (link, error) {
 	config := yamux.DefaultConfig()
-	config.MaxStreamWindowSize = 16 << 20
+	config.MaxStreamWindowSize = 1 << 20
 	config.LogOutput = io.Discard
 	client, err := yamux.Client(c, config)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -129,5 +130,25 @@ func TestFlags(t *testing.T) {
 		if code := run(t.Context(), []string{flags}, io.Discard, &log); code != want || log.Len() == 0 {
 			t.Errorf("%s: exit code %d, want %d; logged %q", flags, code, want, log.String())
 		}
+	}
+}
+
+// A peer leaves no goroutines to those measured after it.
+func TestEnds(t *testing.T) {
+	for _, p := range peers() {
+		t.Run(p.name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			if _, err := messages(1)(t.Context(), small, p); err != nil {
+				t.Fatal(err)
+			}
+			now := runtime.NumGoroutine()
+			for deadline := time.Now().Add(stuck); now > before && time.Now().Before(deadline); now = runtime.NumGoroutine() {
+				time.Sleep(time.Millisecond)
+			}
+			if now > before {
+				stacks := make([]byte, 1<<16)
+				t.Errorf("%d goroutines, %d before:\n%s", now, before, stacks[:runtime.Stack(stacks, true)])
+			}
+		})
 	}
 }
