@@ -8,6 +8,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COMPARE  ?= -write
 COVER    ?= cover.out
+SOAK     ?= 30m
 
 # Every module of the repository, the root one first.
 MODULES := . $(patsubst ./%/go.mod,%,$(sort $(shell find . -mindepth 2 -name go.mod -not -path '*/.*/*')))
@@ -18,7 +19,7 @@ in-modules = @for module in $(MODULES); do echo "[$$module] $(strip $(1))"; (cd 
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: ## run the file push example
@@ -50,6 +51,14 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; \
 	done
+
+.PHONY: soak
+soak: ## keep a pair of Ends busy for SOAK (30m) and see that nothing grows
+	$(GO) run ./test/soak -for $(SOAK) -svg soak.svg
+
+.PHONY: transports
+transports: ## run the end-to-end tests over other transports, one that delivers a byte at a time among them
+	for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network $(GO) test ./test/e2e -skip 'Retry|Cuts|Storm|HTTP|Stuck|Isolation'; done
 
 .PHONY: cover
 cover: ## measure the coverage of the root module

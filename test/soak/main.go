@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	length := flag.Duration("for", 30*time.Minute, "how long to run")
+	every := flag.Duration("every", 5*time.Second, "how often to sample")
+	clients := flag.Int("clients", 8, "how many clients")
+	picture := flag.String("svg", "", "write a picture of the samples to `FILE`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *length)
+	defer cancel()
+	if err := run(ctx, *clients, *every, *picture); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, clients int, every time.Duration, picture string) error {
+	w, err := newWork(clients)
+	if err != nil {
+		return err
+	}
+	samples := w.watch(ctx, every)
+	if err := w.close(); err != nil {
+		return err
+	}
+	after := measure(time.Now())
+	fmt.Printf("after the end: %d goroutines, %d descriptors, %.1f MB of heap\n", after.goroutines, after.files, mega(after.heap))
+	if picture != "" {
+		if err := draw(picture, samples); err != nil {
+			return err
+		}
+	}
+	return verdict(samples, after)
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A short run: that everything goes well is a matter of the code, that nothing grows of
+// a long one.
+func TestSoak(t *testing.T) {
+	picture := filepath.Join(t.TempDir(), "soak.svg")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	w, err := newWork(3)
+	require.NoError(t, err)
+	samples := w.watch(ctx, 50*time.Millisecond)
+	require.NoError(t, w.close())
+	require.NoError(t, draw(picture, samples))
+	content, err := os.ReadFile(picture)
+	require.NoError(t, err)
+	require.Contains(t, string(content), "</svg>")
+	require.NotZero(t, samples[len(samples)-1].calls)
+	require.NotZero(t, samples[len(samples)-1].cuts)
+}
