@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,10 +100,16 @@ func TestDrop(t *testing.T) {
 	c.Kill()
 	haveConsumers(t, addr, "b", 0)
 
-	for _, group := range []string{"b", "a"} {
-		code, said = drop(group)
+	produce(t, addr, numbers(101, 103)) // a has not had these
+	for _, step := range []struct {
+		group string
+		kept  uint64
+	}{{"b", 3}, {"a", 0}} {
+		code, said = drop(step.group)
 		assert.Zero(t, code, said)
-		until(t, addr, "nothing is kept", func(s topicStats) bool { return s.Messages == 0 })
+		until(t, addr, fmt.Sprintf("%d are kept without %s", step.kept, step.group), func(s topicStats) bool {
+			return s.Messages == step.kept
+		})
 	}
 	code, said = drop("a")
 	assert.Equal(t, 1, code)
