@@ -78,6 +78,7 @@ type Conn struct {
 	peer     packet.Wire2 // what the peer offered
 	start    time.Time
 	done     chan struct{} // closed on entering Closed
+	flush    func()        // write(nil, true), made once: it is started often
 
 	// The reading goroutine's.
 	rb       *chunk.Chunk // what was read and not yet used; nil at rest

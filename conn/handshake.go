@@ -26,6 +26,7 @@ func Server(nc net.Conn, cfg *Config) (*Conn, error) {
 
 func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn) (online bool, err error)) (*Conn, error) {
 	c := &Conn{nc: nc, cfg: cfg, side: side, start: time.Now(), done: make(chan struct{})}
+	c.flush = func() { c.write(nil, true) }
 	var late atomic.Bool
 	deadline := cfg.Clock.AfterFunc(cfg.HandshakeTimeout, func() {
 		late.Store(true)

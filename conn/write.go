@@ -40,7 +40,7 @@ func (c *Conn) drop() bool {
 // It never blocks.
 func (c *Conn) Kick() {
 	if c.take() {
-		go c.write(nil, true)
+		go c.flush()
 	}
 }
 
@@ -59,7 +59,7 @@ func (c *Conn) Push(w Writer, gather bool) {
 		return
 	}
 	if !c.io.lends() {
-		go c.write(nil, true)
+		go c.flush()
 		return
 	}
 	if gather {
@@ -95,7 +95,7 @@ func (c *Conn) write(w Writer, all bool) {
 			return
 		case all || w != nil && !w.Sent():
 		default:
-			go c.write(nil, true)
+			go c.flush()
 			return
 		}
 	}

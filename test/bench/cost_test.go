@@ -72,6 +72,32 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// TestOneWayAllocations counts what is allocated for writes to which nothing comes back,
+// those of whoever gathers and sends them included.
+func TestOneWayAllocations(t *testing.T) {
+	const writes, limit = 50_000, 0.1
+	c, s := ends(t)
+	go io.Copy(io.Discard, s)
+	data := make([]byte, 256)
+	write := func() {
+		for range writes {
+			if _, err := c.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write() // buffers and windows grow
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	write()
+	runtime.ReadMemStats(&after)
+	got := float64(after.Mallocs-before.Mallocs) / writes
+	t.Logf("%.3f allocations", got)
+	if got > limit && !raceEnabled {
+		t.Errorf("%.3f allocations per write, at most %v are allowed", got, limit)
+	}
+}
+
 // TestGoroutines counts what an idle stream and an idle End own.
 func TestGoroutines(t *testing.T) {
 	const streams = 1000
