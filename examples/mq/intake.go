@@ -109,13 +109,22 @@ func (b *broker) look(msg geminio.Message) (*published, error) {
 			return nil, fmt.Errorf("%q is no name for a message: it has printable ASCII without spaces", p.id)
 		}
 	}
-	if max := b.engine.maxMessage(); len(msg.Data()) > max {
+	if max := b.largest(); len(msg.Data()) > max {
 		return nil, fmt.Errorf("the message has %d bytes: at most %d, please", len(msg.Data()), max)
 	}
 	if t := msg.Timeout(); t > 0 {
 		p.until = time.Now().Add(t)
 	}
 	return p, nil
+}
+
+// overhead is what a message takes of its topic beside its data, at most about.
+const overhead = 1 << 10
+
+// largest is how many bytes a message may have: one that no empty topic has room for
+// would wait for ever.
+func (b *broker) largest() int {
+	return int(min(int64(b.engine.maxMessage()), max(b.queues.maxBytes-overhead, 0)))
 }
 
 // reserve waits until there is room for so many bytes, or nothing else.

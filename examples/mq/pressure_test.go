@@ -48,6 +48,16 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// A message for which not even an empty topic has room is refused, and does not wait.
+func TestMessageLargerThanTheTopic(t *testing.T) {
+	_, addr := startBroker(t, "-max-bytes", "10000")
+	code, said := ended(startProducer(t, addr, strings.Repeat("x", 9500)+"\n"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "the message has 9500 bytes: at most 8976, please")
+	p := startProducer(t, addr, strings.Repeat("x", 8976)+"\n")
+	assert.Zero(t, p.Wait(), p.Output())
+}
+
 // A producer that waits outlives the broker; one that is told to stop says what was
 // stored.
 func TestFullBrokerKilled(t *testing.T) {
