@@ -159,33 +159,24 @@ func TestNeverAnswered(t *testing.T) {
 // What had come to a connection that was lost, and was not received there, is handed
 // out there or at the next, once.
 func TestUnreceivedIsHandedOutOnce(t *testing.T) {
-	for _, old := range []bool{true, false} {
-		h := newHouse(t, nil)
-		end := newRetry(t, h)
-		done := publishing(end, "m")
-		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
-		first := accepted(t, h, 1)
-		// Behind the message:
-		_, err := end.Call(rig.Deadline(t), "none", end.NewRequest(nil))
-		require.ErrorContains(t, err, "no such rpc")
-		h.line.cut(false)
-		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
-		next := accepted(t, h, 2)
-		one, two := first, next
-		if !old {
-			one, two = next, first
-		}
-		m, err := one.Receive(rig.Deadline(t))
-		require.NoError(t, err)
-		require.Equal(t, "m", string(m.Data()))
-		require.NoError(t, m.Done())
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		second := rig.Start(func() error { _, err := two.Receive(ctx); return err })
-		assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
-		cancel()
-		require.Error(t, rig.Await(t, rig.Forever, "receive", second))
-	}
+	h := newHouse(t, nil)
+	end := newRetry(t, h)
+	done := publishing(end, "m")
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	first := accepted(t, h, 1)
+	// Behind the message:
+	_, err := end.Call(rig.Deadline(t), "none", end.NewRequest(nil))
+	require.ErrorContains(t, err, "no such rpc")
+	h.line.cut(false)
+	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	next := accepted(t, h, 2)
+	_, err = first.Receive(rig.Deadline(t))
+	require.Equal(t, io.EOF, err, "it comes again, in its order")
+	m, err := next.Receive(rig.Deadline(t))
+	require.NoError(t, err)
+	require.Equal(t, "m", string(m.Data()))
+	require.NoError(t, m.Done())
+	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
 }
 
 // The peer closes in an orderly way.
