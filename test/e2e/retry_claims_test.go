@@ -157,7 +157,7 @@ func TestNeverAnswered(t *testing.T) {
 }
 
 // What had come to a connection that was lost, and was not received there, is handed
-// out there or at the next, once.
+// out at the next, once.
 func TestUnreceivedIsHandedOutOnce(t *testing.T) {
 	h := newHouse(t, nil)
 	end := newRetry(t, h)
