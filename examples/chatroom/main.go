@@ -9,8 +9,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
+
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
 const usage = `chatroom is a chat with a server and clients for the terminal.
@@ -26,23 +27,9 @@ makes no sense.
 // address is where the server listens and clients connect by default.
 const address = "127.0.0.1:1210"
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-// run does what args say and returns the exit code.
-func run(args []string) int {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		return 2
-	}
-	switch args[0] {
-	case "serve":
-		return serveMain(args[1:])
-	case "join":
-		return joinMain(args[1:])
-	case "-h", "-help", "--help", "help":
-		fmt.Print(usage)
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "chatroom: there is no command %q\n%s", args[0], usage)
-	return 2
+func main() {
+	os.Exit(cli.Commands("chatroom", usage, os.Args[1:], map[string]func(args []string) int{
+		"serve": serveMain,
+		"join":  joinMain,
+	}))
 }

@@ -8,9 +8,10 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
+
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
 const usage = `messager sends lines or files as messages, each of which is acknowledged.
@@ -28,23 +29,9 @@ const address = "127.0.0.1:1209"
 // grace is how long a side that was told to stop waits for what is under way.
 const grace = 5 * time.Second
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-// run does what args say and returns the exit code.
-func run(args []string) int {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		return 2
-	}
-	switch args[0] {
-	case "receive":
-		return receiveMain(args[1:])
-	case "send":
-		return sendMain(args[1:])
-	case "-h", "-help", "--help", "help":
-		fmt.Print(usage)
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "messager: there is no command %q\n%s", args[0], usage)
-	return 2
+func main() {
+	os.Exit(cli.Commands("messager", usage, os.Args[1:], map[string]func(args []string) int{
+		"receive": receiveMain,
+		"send":    sendMain,
+	}))
 }

@@ -10,8 +10,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
+
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
 const usage = `mq is a message queue.
@@ -29,29 +30,12 @@ something failed, 2 when the command line makes no sense.
 // address is where the broker listens and the others connect by default.
 const address = "127.0.0.1:1211"
 
-func main() { os.Exit(run(os.Args[1:])) }
-
-// run does what args say and returns the exit code.
-func run(args []string) int {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		return 2
-	}
-	switch args[0] {
-	case "broker":
-		return brokerMain(args[1:])
-	case "produce":
-		return produceMain(args[1:])
-	case "consume":
-		return consumeMain(args[1:])
-	case "stats":
-		return statsMain(args[1:])
-	case "drop":
-		return dropMain(args[1:])
-	case "-h", "-help", "--help", "help":
-		fmt.Print(usage)
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "mq: there is no command %q\n%s", args[0], usage)
-	return 2
+func main() {
+	os.Exit(cli.Commands("mq", usage, os.Args[1:], map[string]func(args []string) int{
+		"broker":  brokerMain,
+		"produce": produceMain,
+		"consume": consumeMain,
+		"stats":   statsMain,
+		"drop":    dropMain,
+	}))
 }
