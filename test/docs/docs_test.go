@@ -150,3 +150,31 @@ func anchors(text string) map[string]bool {
 	}
 	return all
 }
+
+var quote = regexp.MustCompile("(?m)^<!-- from (\\S+) -->\n```go\n((?s).*?)^```")
+
+// TestQuotes looks for the code that a document quotes in the file that it names.
+func TestQuotes(t *testing.T) {
+	quotes := 0
+	for _, file := range files(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range quote.FindAllStringSubmatch(string(text), -1) {
+			quotes++
+			source, err := os.ReadFile(filepath.Join(root, m[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for function := range strings.SplitSeq(strings.TrimSpace(m[2]), "\n\nfunc ") {
+				if !strings.Contains(string(source), strings.TrimPrefix(function, "func ")) {
+					t.Errorf("%s quotes from %s what is not there:\n%s", file, m[1], function)
+				}
+			}
+		}
+	}
+	if quotes == 0 {
+		t.Fatal("no quotes were found")
+	}
+}

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/singchia/geminio"
@@ -21,7 +20,7 @@ func publish(ctx context.Context, dial client.Dialer, opt *client.EndOptions) er
 	defer end.Close()
 	for _, text := range []string{"hello", "", "world"} {
 		err := end.Publish(ctx, end.NewMessage([]byte(text))) // waits for the answer
-		if _, refused := errors.AsType[*geminio.RemoteError](err); err != nil && !refused {
+		if _, refused := err.(*geminio.RemoteError); err != nil && !refused {
 			return err // the connection's
 		}
 		fmt.Printf("published %q: %v\n", text, err)

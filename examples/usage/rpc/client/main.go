@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/singchia/geminio"
@@ -21,7 +20,7 @@ func call(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 	defer end.Close()
 	for _, name := range []string{"Ada", ""} {
 		resp, err := end.Call(ctx, "greet", end.NewRequest([]byte(name)))
-		if failed, ok := errors.AsType[*geminio.RemoteError](err); ok {
+		if failed, ok := err.(*geminio.RemoteError); ok {
 			fmt.Printf("greet %q failed: %v\n", name, failed)
 			continue
 		}
