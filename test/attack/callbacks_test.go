@@ -2,6 +2,7 @@ package attack
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -10,12 +11,18 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
+// slowDelegate has callbacks that do not return until block is closed.
 type slowDelegate struct {
 	*delegate.UnimplementedDelegate
 	block chan struct{}
 }
 
 func (s *slowDelegate) RemoteRegistration(string, uint64, uint64) { <-s.block }
+
+func (s *slowDelegate) Heartbeat(delegate.ConnDescriber) error {
+	<-s.block
+	return nil
+}
 
 // A delegate may block. What a peer registers meanwhile waits to be told of, and takes
 // its credit with it: so it is bounded.
@@ -45,7 +52,33 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 				a.until(func() bool { return a.heard[packet.TypeRegistered] > i })
 			}
 		}
+		s.stillServes("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+4, "registrations that a delegate has not taken note of")
+		require.False(t, a.over())
+	})
+}
+
+// Of heartbeats that come faster than the delegate takes them, some are not told.
+func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
+	const (
+		seconds = 100 / slowness
+		heap    = 256 << 10 // of 25000 heartbeats
+	)
+	d := &slowDelegate{block: make(chan struct{})}
+	inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDelegate(d) }}, func(t *testing.T, s *site) {
+		d.block = make(chan struct{}) // of the bubble; nothing has called back yet
+		defer func() { close(d.block) }()
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		for range seconds {
+			for range maxPings {
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a heartbeat")
+			}
+			time.Sleep(time.Second)
+		}
+		s.stillServes("meanwhile")
+		before.wantAtMost(t, heap, connGoroutines, "heartbeats that a delegate has not taken note of")
 		require.False(t, a.over())
 	})
 }

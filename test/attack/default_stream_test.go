@@ -23,6 +23,7 @@ func TestTheDefaultStreamEndsWithTheConnection(t *testing.T) {
 				a.mustSend(b, "the end of stream 1")
 				synctest.Wait()
 				require.True(t, a.over(), "the End ends, since its default stream has")
+				s.stillServes("after it")
 			})
 		})
 	}

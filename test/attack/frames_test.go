@@ -22,6 +22,7 @@ import (
 func session() []byte {
 	var b []byte
 	b = packet.AppendPing(b, packet.TypePing, 1)
+	b = open(b, 3, []byte("meta"))
 	b = request(b, 1, 1, "echo", []byte("data")...)
 	b = cancel(b, 1, 1)
 	b = request(b, 1, 2, "nobody's")
@@ -42,6 +43,7 @@ func session() []byte {
 	b = packet.AppendNotice(b, packet.TypeStop, 1, packet.Notice{})
 	b = data(b, packet.FlagFin, 1, nil)
 	b = packet.AppendNotice(b, packet.TypeGoAway, 0, packet.Notice{Text: "bye"})
+	b = packet.AppendNotice(b, packet.TypeReset, 3, packet.Notice{Code: 1})
 	return b
 }
 
@@ -50,7 +52,7 @@ var mutants = map[string]func(r *rand.Rand) []byte{
 	"random bytes": func(r *rand.Rand) []byte { return random(r, r.IntN(4<<10)) },
 	"random payloads in frames": func(r *rand.Rand) []byte {
 		var b []byte
-		types := []packet.Type{1, 2, 3, 4, 5, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x93}
+		types := []packet.Type{1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x93}
 		for range 1 + r.IntN(8) {
 			p := random(r, r.IntN(200))
 			b = packet.AppendHeader(b, packet.Header{
@@ -131,10 +133,10 @@ func join(frames [][]byte) (b []byte) {
 // connection follows the bytes that come, and nothing is left.
 func TestHostileFramesAgainstALiveServer(t *testing.T) {
 	const (
-		rounds = 100       // connections of each kind
-		flat   = 768 << 10 // bytes allocated for a connection, whatever comes, both sides and the pools
-		factor = 64        // and for each byte that comes
-		left   = 1 << 20   // bytes
+		rounds = 100 / slowness // connections of each kind
+		flat   = 768 << 10      // bytes allocated for a connection, whatever comes, both sides and the pools
+		factor = 64             // and for each byte that comes
+		left   = 1 << 20        // bytes
 	)
 	for name, mutant := range mutants {
 		t.Run(name, func(t *testing.T) {
@@ -176,6 +178,39 @@ func (s *site) strike(b []byte) {
 	a.leave()
 	<-a.ear
 	s.forget(a)
+}
+
+// Row 24: connections that break while their streams open. Whoever notices first ends
+// streams that others are still being told of.
+func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
+	const connections = 1000 / slowness
+	overTCP(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		w := offer()
+		first := hello(t, packet.Conn{PacketID: 1, Wire2: &w})
+		for i := range connections {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			_, err = nc.Write(first)
+			require.NoError(t, err)
+			ack, err := readAck(nc)
+			require.NoError(t, err)
+			var opens []byte
+			for j := range 1 + i%8 {
+				opens = open(opens, number(j), nil)
+			}
+			nc.Write(opens)
+			nc.(interface{ SetLinger(int) error }).SetLinger(0) // a reset, not an end
+			nc.Close()
+			end := s.end(ack.ClientID)
+			<-end.Over()
+			s.mu.Lock()
+			delete(s.ends, ack.ClientID)
+			s.mu.Unlock()
+		}
+		s.stillServes("after them")
+		before.wantLeft(t, 2*connHeap, 4, "connections that broke")
+	})
 }
 
 // FuzzFrames is the same with bytes that the fuzzer makes.

@@ -50,7 +50,7 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 // the connection lives.
 func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
 	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
-		const calls = 10_000
+		const calls = 10_000 / slowness
 		before := measure()
 		a := s.attack().listen()
 		defer a.leave()

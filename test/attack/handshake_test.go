@@ -90,7 +90,7 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 // much about itself as it may say, and does nothing.
 func TestIdleClientsCostLittle(t *testing.T) {
 	const (
-		clients = 100
+		clients = 100 / slowness
 		meta    = 48<<10 - 400 // bytes: in base64, and with the offer, just what a handshake takes
 		// Its meta, its Conn and its End, beside what the other side of the pipe and
 		// the test have for it.
@@ -123,7 +123,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 // comma have three.
 func TestFeaturesThatNobodyKnows(t *testing.T) {
 	const (
-		clients   = 20
+		clients   = 20 / slowness
 		features  = 21_000
 		perClient = 16*features*3/2 + 64<<10 // half as much again: a slice that has grown
 	)
@@ -264,7 +264,7 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 // Row 27: methods that do not exist are tried by the thousand. Each answer says so,
 // nothing is kept of them.
 func TestProbingOfMethods(t *testing.T) {
-	const probes = 10_000
+	const probes = 10_000 / slowness
 	withstand(t, terms{}, func(t *testing.T, s *site) {
 		before := measure()
 		a := s.attack().listen()

@@ -2,5 +2,5 @@
 
 package attack
 
-// raceDetector tells that everything is many times slower.
-const raceDetector = false
+// slowness is by how much loads are divided.
+const slowness = 1

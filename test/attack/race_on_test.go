@@ -2,5 +2,6 @@
 
 package attack
 
-// raceDetector tells that everything is many times slower.
-const raceDetector = true
+// slowness is by how much loads are divided: everything is many times slower under the
+// race detector.
+const slowness = 5

@@ -23,7 +23,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 		a := s.attack()
 		defer a.leave()
 		meta := make([]byte, 1000)
-		for id := 0; id < 20_000; id += 100 {
+		for id := 0; id < 20_000/slowness; id += 100 {
 			for i := range 100 {
 				if a.send(open(nil, number(id+i), meta)) != nil {
 					break
@@ -37,6 +37,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 			}
 			synctest.Wait()
 		}
+		s.stillServes("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines, "streams that are gone")
 		if cause := a.end.Cause(); cause != nil {
 			require.ErrorContains(t, cause, "refusals wait to be read")

@@ -18,18 +18,12 @@ import (
 const (
 	// backlog is how many of them may wait, by default.
 	backlog = 1024
+	// opens is how many streams are opened that nobody accepts: a million, which take
+	// about 3 s.
+	opens = 1_000_000 / slowness
 	// perStream bounds what a stream holds that has neither meta nor bytes.
 	perStream = 2 << 10
 )
-
-// opens is how many streams are opened that nobody accepts: a million, which take
-// about 3 s; fewer under the race detector.
-func opens() int {
-	if raceDetector {
-		return 100_000
-	}
-	return 1_000_000
-}
 
 // Row 3: streams without number, which nobody accepts. All beyond the backlog are
 // refused, and cost nothing that stays.
@@ -41,12 +35,12 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		start := time.Now()
 		// No more under way than the server may have refusals waiting.
 		const burst = 4 << 10
-		for done := 0; done < opens(); done += burst {
+		for done := 0; done < opens; done += burst {
 			n := a.flood(burst, func(b []byte, i int) []byte { return open(b, number(done+i), nil) })
 			require.Equal(t, burst, n, "the connection goes on")
 			a.until(func() bool { return a.heard[packet.TypeAccept]+a.heard[packet.TypeRefuse] >= done+burst })
 		}
-		rounds := (opens() + burst - 1) / burst * burst
+		rounds := (opens + burst - 1) / burst * burst
 		t.Logf("%d opens in %v", rounds, time.Since(start))
 		require.Equal(t, backlog, a.count(packet.TypeAccept), "streams that were accepted")
 		require.Equal(t, rounds-backlog, a.count(packet.TypeRefuse), "streams that were refused")

@@ -15,7 +15,10 @@ import (
 // peer that has thousands of handlers hang, or packets begun, cannot make each of its
 // resets dear.
 func TestResetsDoNotWalkTheConnection(t *testing.T) {
-	const streams = 20_000
+	const (
+		streams = 20_000 / slowness
+		slower  = 20 // times, for the sake of slow machines; 40 to 90 if all were walked
+	)
 	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
 	took := make(map[string]time.Duration)
 	for _, busy := range []string{"nothing", "handlers", "fragments"} {
@@ -41,9 +44,10 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				a.wait(packet.TypePong, i+1, "behind them")
 			}
 			took[busy] = time.Since(start)
+			s.stillServes("meanwhile")
 		})
 	}
 	t.Log(took)
-	require.Less(t, took["handlers"], 10*took["nothing"])
-	require.Less(t, took["fragments"], 10*took["nothing"])
+	require.Less(t, took["handlers"], slower*took["nothing"])
+	require.Less(t, took["fragments"], slower*took["nothing"])
 }
