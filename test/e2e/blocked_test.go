@@ -283,8 +283,8 @@ func onceMessage(s geminio.Messager, n int) geminio.Message {
 func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 	for ; ; n++ {
 		// Of a message that can be sent, only the queueing is waited for: on an
-		// idle connection that takes far less than a second.
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		// idle connection that takes far less than that.
+		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
 		err := s.Publish(ctx, onceMessage(s, size))
 		cancel()
 		if err != nil {
