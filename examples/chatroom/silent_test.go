@@ -25,6 +25,9 @@ func TestSlowClient(t *testing.T) {
 	slow.Signal(syscall.SIGSTOP)
 	for i := range count {
 		quick.Type(fmt.Sprintf("line %d\n", i))
+		if i%(queue/2) == 0 { // it is not to become slow itself
+			quick.Expect(fmt.Sprintf(`<quick> line %d\n`, i))
+		}
 	}
 	quick.Type("/who\n") // the server has taken all of it
 	quick.Expect(`\* here: quick, slow\n`)
