@@ -27,11 +27,11 @@ demo: ## run the file push example
 
 .PHONY: test
 test: ## run all tests
-	$(call in-modules,$(GO) test ./...)
+	$(call in-modules,$(GO) test -timeout 30m ./...)
 
 .PHONY: race
 race: ## run all tests under the race detector
-	$(call in-modules,$(GO) test -race ./...)
+	$(call in-modules,$(GO) test -race -timeout 30m ./...)
 
 .PHONY: bench
 bench: ## run the benchmarks
