@@ -98,14 +98,20 @@ func (v *lane) start(j *job) error {
 	if l == nil {
 		return v.park(j, false, false)
 	}
-	timeout, err := left(j.until)
-	if err == nil {
-		err = j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
-	}
+	err = j.attempt(l)
 	if !v.r.again(l, err, j.repeat) {
 		return err
 	}
 	return v.park(j, true, maybe(err))
+}
+
+// attempt begins j on l, within what is left of its time.
+func (j *job) attempt(l *link) error {
+	timeout, err := left(j.until)
+	if err != nil {
+		return err
+	}
+	return j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
 }
 
 // park lets a job wait, which was under way already, or was not, and on which the
@@ -187,11 +193,7 @@ func (v *lane) run() {
 		j.disarm()
 		v.mu.Unlock()
 
-		timeout, err := left(j.until)
-		if err == nil {
-			err = j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
-		}
-		if err != nil {
+		if err := j.attempt(l); err != nil {
 			j.ended(l, nil, err)
 		}
 		v.r.waited(j.size) // not sooner: Shutdown waits until it is under way
