@@ -69,56 +69,54 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 	}
 }
 
-// Row 10. A stream that nobody reads does not slow the 99 others down: the time in which
-// 99 of 100 of their exchanges are done stays within twice that of a run without it,
-// measured in turns.
+// Row 10. A stream that nobody reads does not slow the 99 others down: over a wire of
+// 10 MB/s, the time in which 99 of 100 of their exchanges are done stays within twice
+// that without it. (e2e has what a processor has to do for it.)
 func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
-	p := rig.NewPair(t, "tcp", nil, nil)
-	const active, exchanges = 99, 20
-	near, far := make([]geminio.Stream, active), make([]geminio.Stream, active)
-	for i := range near {
-		near[i], far[i] = rig.OpenStream(t, p.Client, p.Server)
-		go io.Copy(far[i], far[i])
-	}
-	round := func() []time.Duration {
-		var mu sync.Mutex
-		var all []time.Duration
-		var wg sync.WaitGroup
-		for _, s := range near {
-			wg.Go(func() {
-				buf := make([]byte, 1000)
-				for range exchanges {
-					begin := time.Now()
-					_, err := s.Write(buf)
-					if assert.NoError(t, err) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(t, nil, nil)
+		l.near.perByte, l.far.perByte = 100*time.Nanosecond, 100*time.Nanosecond
+		const active, exchanges = 99, 20
+		near := make([]geminio.Stream, active)
+		for i := range near {
+			s, other := rig.OpenStream(t, l.Client, l.Server)
+			near[i] = s
+			go io.Copy(other, other)
+		}
+		p99 := func() time.Duration {
+			took := make([][exchanges]time.Duration, active)
+			var wg sync.WaitGroup
+			for i, s := range near {
+				wg.Go(func() {
+					buf := make([]byte, 1000)
+					for j := range took[i] {
+						begin := time.Now()
+						_, err := s.Write(buf)
+						assert.NoError(t, err)
 						_, err = io.ReadFull(s, buf)
 						assert.NoError(t, err)
+						took[i][j] = time.Since(begin)
 					}
-					took := time.Since(begin)
-					mu.Lock()
-					all = append(all, took)
-					mu.Unlock()
-				}
-			})
+				})
+			}
+			wg.Wait()
+			var all []time.Duration
+			for i := range took {
+				all = append(all, took[i][:]...)
+			}
+			slices.Sort(all)
+			return all[len(all)*99/100]
 		}
-		wg.Wait()
-		slices.Sort(all)
-		return all
-	}
-	round() // goroutines and windows grow
-	p99 := func(all []time.Duration) time.Duration { return all[len(all)*99/100] }
-	var calm, stalled []time.Duration
-	for range 10 {
-		calm = append(calm, p99(round()))
-		s, _ := rig.OpenStream(t, p.Client, p.Server)
+		p99() // windows grow
+		calm := p99()
+		s, _ := rig.OpenStream(t, l.Client, l.Server)
 		full := rig.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
-		stalled = append(stalled, p99(round()))
+		stalled := p99()
+		t.Logf("p99 %v with a stalled stream, %v without", stalled, calm)
+		assert.LessOrEqual(t, stalled, 2*calm)
 		s.Close()
 		assert.Error(t, rig.Await(t, rig.Forever, "the write that was stuck", full))
-	}
-	slices.Sort(calm)
-	slices.Sort(stalled)
-	assert.LessOrEqual(t, stalled[len(stalled)/2], 2*calm[len(calm)/2], "p99 of rounds: %v with a stalled stream, %v without", stalled, calm)
+	})
 }
 
 // Row 19. Write, then Close: from one byte to 64 MiB, with a slow reader and with a

@@ -24,6 +24,7 @@ type wire struct {
 	net.Conn // for the addresses
 	in, out  *buffer
 	stuck    chan struct{} // if not nil: Read ignores Close until this is closed
+	perByte  time.Duration // how long writing a byte takes
 }
 
 // buffer is one direction.
@@ -70,6 +71,7 @@ func (w *wire) Read(p []byte) (int, error) {
 }
 
 func (w *wire) Write(p []byte) (n int, err error) {
+	time.Sleep(time.Duration(len(p)) * w.perByte)
 	b := w.out
 	b.mu.Lock()
 	defer b.mu.Unlock()
