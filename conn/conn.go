@@ -17,6 +17,11 @@ import (
 
 // Upper is the layer above a Conn.
 type Upper interface {
+	// Frame takes a frame that is the upper layer's. Payload and the methods like it
+	// give what it carries; what is left of it is skipped. An error ends the
+	// connection: a *packet.Error because the peer broke a rule of the wire. The
+	// reading goroutine calls it; it must not block.
+	Frame(h packet.Header) error
 	// Fill adds frames to b as long as b has room, and tells whether more is
 	// ready. The holder of the write token calls it; it must not block.
 	Fill(b *Batch) (more bool)
@@ -169,7 +174,7 @@ func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 // Now returns the time since the connection began.
 func (c *Conn) Now() time.Duration { return time.Since(c.start) }
 
-// Start lets the connection work for upper. Only then may frames be read.
+// Start lets the connection work for upper. Run is called next.
 func (c *Conn) Start(upper Upper) {
 	c.upper = upper
 	c.mu.Lock()
@@ -286,12 +291,17 @@ func (c *Conn) terminate(nc io.Closer) {
 		c.linger.Stop()
 	}
 	c.mu.Unlock()
-	if first {
+	if !first {
+		return
+	}
+	// Closing waits until nobody uses the transport any more, and who ends the
+	// connection may be the one who does.
+	go func() {
 		if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			c.cfg.Log.Debug("closing the transport", "client", c.clientID, "err", err)
 		}
 		close(c.done)
-	}
+	}()
 }
 
 func (c *Conn) stopBeat() {

@@ -11,9 +11,9 @@
 //
 // # Reading
 //
-// One goroutine, the upper layer's, calls ReadFrame and then Payload or
-// ReadPayload. It waits for the transport and for nothing else. While it waits
-// on a TCP or unix socket, it holds no buffer.
+// One goroutine runs Run, which gives each frame to the upper layer (Upper.Frame);
+// that takes its payload with Payload or ReadPayload. It waits for the transport
+// and for nothing else. While it waits on a TCP or unix socket, it holds no buffer.
 //
 // # Writing
 //

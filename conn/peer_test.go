@@ -261,23 +261,21 @@ type fakeUpper struct {
 
 func (u *fakeUpper) run() {
 	defer close(u.over)
-	for {
-		h, err := u.c.ReadFrame()
-		var p []byte
-		if err == nil {
-			if p, err = u.c.Payload(); err != nil {
-				err = u.c.Fail(err)
-			}
-		}
-		u.mu.Lock()
-		if err != nil {
-			u.readErr = err
-			u.mu.Unlock()
-			return
-		}
-		u.got = append(u.got, frame{h, slices.Clone(p)})
-		u.mu.Unlock()
+	u.c.Run()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.readErr = u.c.Cause()
+}
+
+func (u *fakeUpper) Frame(h packet.Header) error {
+	p, err := u.c.Payload()
+	if err != nil {
+		return err
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.got = append(u.got, frame{h, slices.Clone(p)})
+	return nil
 }
 
 // give makes frames ready.

@@ -34,22 +34,32 @@ type Sink interface {
 	Filled(n int)
 }
 
-// ReadFrame returns the header of the next frame that is the upper layer's,
-// skipping what is left of the one before. Its error is final: io.EOF after a
-// Close frame, the transport's error, or one that says which rule of the wire
-// the peer broke. The connection has ended, or been told to close, by then.
-func (c *Conn) ReadFrame() (packet.Header, error) {
-	h, err := c.readFrame()
-	if err == nil {
-		return h, nil
+// Run reads frames until the connection ends, and gives the upper layer its own.
+// The goroutine that calls it is the reading goroutine.
+func (c *Conn) Run() {
+	for {
+		h, err := c.readFrame()
+		if err == nil {
+			err = c.upper.Frame(h)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
 	}
-	return h, c.Fail(err)
 }
 
+// readFrame returns the header of the next frame that is the upper layer's,
+// skipping what is left of the one before.
 func (c *Conn) readFrame() (packet.Header, error) {
 	for {
 		if err := c.skip(); err != nil {
 			return packet.Header{}, err
+		}
+		if c.rb == nil || c.rb.Len() == 0 {
+			if err := c.io.next(); err != nil {
+				return packet.Header{}, err
+			}
 		}
 		if err := c.need(packet.HeaderLen); err != nil {
 			return packet.Header{}, err
@@ -58,39 +68,62 @@ func (c *Conn) readFrame() (packet.Header, error) {
 		if err != nil {
 			return h, err
 		}
-		c.rb.Took(packet.HeaderLen)
-		c.left = int(h.Length)
-		c.bulk = h.Length >= bulkFrom
+		c.begin(h)
 		switch {
 		case h.Type < packet.TypeCredit:
 			if err := c.control(h); err != nil {
 				return h, err
 			}
-		case !h.Type.Known() || c.State() >= Closing:
-		default:
+		case c.wanted(h):
 			return h, nil
 		}
 	}
 }
 
-// Fail ends the connection after an error of a reading method or, if it is a
-// *packet.Error, after a violation of the wire that the upper layer has found.
-// It returns the cause of the end. The reading goroutine calls it and reads no
-// further.
-func (c *Conn) Fail(err error) error {
+// takeWhole gives the upper layer the frames that stand in the read buffer as a
+// whole. It stops at one that is not, or that is not the upper layer's: readFrame
+// goes on from there.
+func (c *Conn) takeWhole() error {
+	for c.rb.Len() >= packet.HeaderLen {
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Wire2.MaxFrame)
+		if err != nil || h.Type < packet.TypeCredit || c.rb.Len() < packet.HeaderLen+int(h.Length) {
+			return nil
+		}
+		c.begin(h)
+		if c.wanted(h) {
+			if err := c.upper.Frame(h); err != nil {
+				return err
+			}
+		}
+		c.Skip(c.left)
+	}
+	return nil
+}
+
+// begin takes the header of a frame, which stands in the read buffer.
+func (c *Conn) begin(h packet.Header) {
+	c.rb.Took(packet.HeaderLen)
+	c.left = int(h.Length)
+	c.bulk = h.Length >= bulkFrom
+}
+
+// wanted tells whether a frame is for the upper layer.
+func (c *Conn) wanted(h packet.Header) bool { return h.Type.Known() && c.State() < Closing }
+
+// fail ends the connection after an error of reading or, if it is a *packet.Error,
+// after a violation of the wire. The reading goroutine calls it last.
+func (c *Conn) fail(err error) {
 	var bad *packet.Error
 	switch {
 	case err == errClosed:
 		// The peer has closed in an orderly way: c.close was called.
 	case errors.As(err, &bad):
 		c.violation(err)
-		return c.Cause()
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
 		c.abort(io.ErrUnexpectedEOF)
 	default:
 		c.abort(err)
 	}
-	return c.Cause()
 }
 
 // errClosed ends the reading after the peer's Close frame.
@@ -311,8 +344,12 @@ func (c *Conn) rest() {
 	}
 }
 
-// heard is called when bytes have come.
-func (c *Conn) heard() { c.lastRead.Store(int64(c.Now())) }
+// heard is called when bytes have come. It returns the time.
+func (c *Conn) heard() time.Duration {
+	now := c.Now()
+	c.lastRead.Store(int64(now))
+	return now
+}
 
 // sliceSink fills a slice.
 type sliceSink struct {

@@ -1,9 +1,12 @@
 package conn
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -24,7 +27,9 @@ type socket struct {
 	// The reading goroutine's.
 	readFn func(fd uintptr) bool // t.onReadable, made once
 	sink   Sink
+	whole  bool // what is read begins with a frame: whole ones are taken at once
 	rerr   error
+	look   time.Duration // when the socket is looked at again, though it has said nothing
 
 	// The token holder's.
 	writeFn func(fd uintptr) bool // t.onWritable, made once
@@ -61,16 +66,30 @@ func newTransport(c *Conn) transport {
 	return t
 }
 
-func (t *socket) fill() error { return t.fillSink(nil) }
+// lookAgain is after how long a socket is looked at again that was left without
+// having said that it is empty.
+const lookAgain = 100 * time.Millisecond
 
-func (t *socket) fillSink(s Sink) error {
-	t.sink, t.rerr = s, nil
-	err := t.raw.Read(t.readFn)
-	t.sink = nil
-	if t.rerr != nil {
-		return t.rerr
+func (t *socket) next() error { return t.read(nil, true) }
+
+func (t *socket) fill() error { return t.read(nil, false) }
+
+func (t *socket) fillSink(s Sink) error { return t.read(s, false) }
+
+func (t *socket) read(s Sink, whole bool) error {
+	for {
+		t.sink, t.whole, t.rerr = s, whole, nil
+		err := t.raw.Read(t.readFn)
+		t.sink = nil
+		switch {
+		case t.rerr != nil:
+			return t.rerr
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
+		t.look = 0
+		t.c.nc.SetReadDeadline(time.Time{})
 	}
-	return err
 }
 
 // onReadable reads once. It returns false to be called again when there is
@@ -78,7 +97,7 @@ func (t *socket) fillSink(s Sink) error {
 func (t *socket) onReadable(fd uintptr) bool {
 	c := t.c
 	for {
-		n, errno := t.readOnce(int(fd))
+		n, all, errno := t.readOnce(int(fd))
 		switch {
 		case errno == syscall.EAGAIN:
 			c.rest()
@@ -91,24 +110,45 @@ func (t *socket) onReadable(fd uintptr) bool {
 			t.rerr = io.EOF
 			return true
 		default:
-			c.heard()
-			return true
+			now := c.heard()
+			return !t.whole || !t.took(now, all)
 		}
 	}
 }
 
-func (t *socket) readOnce(fd int) (int, syscall.Errno) {
+// took gives the upper layer the frames that have come as a whole. It tells whether
+// nothing else has come: all that there was has been read, and is used up.
+//
+// The socket is not asked whether it is empty then, which would cost a system call
+// while those wait who were just woken: the poller will tell what comes next. The
+// end of the stream may have come together with these bytes, though, and would not
+// be told again. So the socket is looked at again after a while.
+func (t *socket) took(now time.Duration, all bool) bool {
+	c := t.c
+	if t.rerr = c.takeWhole(); t.rerr != nil || !all || c.rb.Len() > 0 {
+		return false
+	}
+	if now >= t.look {
+		t.look = now + lookAgain
+		c.nc.SetReadDeadline(time.Now().Add(lookAgain))
+	}
+	c.rest()
+	return true
+}
+
+// readOnce reads what there is, or as much of it as there is room for. all tells
+// that there was room left.
+func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	c := t.c
 	buf := c.buffer()
 	if t.sink == nil {
 		if c.bulk && len(buf) > spill {
 			buf = buf[:spill]
 		}
-		n, errno := readv(fd, buf, nil)
-		if n > 0 {
+		if n, errno = readv(fd, buf, nil); n > 0 {
 			c.rb.Wrote(n)
 		}
-		return n, errno
+		return n, n < len(buf), errno
 	}
 	space := t.sink.Space(c.left)
 	if len(space) < c.left {
@@ -116,14 +156,14 @@ func (t *socket) readOnce(fd int) (int, syscall.Errno) {
 	} else {
 		buf = buf[:spill]
 	}
-	n, errno := readv(fd, space, buf)
+	n, errno = readv(fd, space, buf)
 	got := max(min(n, len(space)), 0)
 	t.sink.Filled(got)
 	c.left -= got
 	if n > got {
 		c.rb.Wrote(n - got)
 	}
-	return n, errno
+	return n, n < len(space)+len(buf), errno
 }
 
 func (t *socket) lends() bool { return true }

@@ -8,6 +8,9 @@ import (
 
 // transport moves bytes between a Conn and its net.Conn.
 type transport interface {
+	// next is fill between two frames, when the read buffer is empty. It may give
+	// whole frames to the upper layer, and then wait for more.
+	next() error
 	// fill waits until at least one more byte stands in the read buffer.
 	fill() error
 	// fillSink waits until at least one more byte of the present payload is in s
@@ -28,6 +31,8 @@ type plain struct {
 	c     *Conn
 	first [64]byte
 }
+
+func (t *plain) next() error { return t.fill() }
 
 func (t *plain) fill() error {
 	c := t.c

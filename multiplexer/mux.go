@@ -152,7 +152,7 @@ func smallBody(w packet.Wire2) int {
 // Start reads frames until the connection ends.
 func (m *Mux) Start() {
 	m.c.Start((*upper)(m))
-	go m.run()
+	go m.c.Run()
 }
 
 // Main returns the dialogue that exists from the start.

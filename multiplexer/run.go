@@ -9,22 +9,17 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// run is the reading goroutine.
-func (m *Mux) run() {
-	for {
-		h, err := m.c.ReadFrame()
-		if err != nil {
-			return
-		}
-		if m.late != nil && (h.Type != packet.TypeData || h.Stream != m.late.id) {
-			m.wakeLate()
-		}
-		if err := m.frame(h); err != nil {
-			m.wakeLate()
-			m.c.Fail(err)
-			return
-		}
+// Frame implements conn.Upper.
+func (u *upper) Frame(h packet.Header) error {
+	m := (*Mux)(u)
+	if m.late != nil && (h.Type != packet.TypeData || h.Stream != m.late.id) {
+		m.wakeLate()
 	}
+	err := m.frame(h)
+	if err != nil {
+		m.wakeLate()
+	}
+	return err
 }
 
 // frame handles one frame.
