@@ -111,7 +111,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 				synctest.Wait()
 				p.want(packet.TypeData, 0, 1, "what blocked the writer")
 				// What is sent all the same, the peer gives credit for.
-				var back [packet.Classes]uint64
+				var back [packet.Classes]uint32
 				for {
 					p.nc.SetReadDeadline(time.Now().Add(time.Second))
 					head, payload, err := p.read()
@@ -122,7 +122,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 						back[packet.ClassHandlers]++
 					}
 					if size := len(payload) - 8; size > m.smallTx && head.Type.Fragmented() {
-						back[largeClassOf(head.Type)] += uint64(size)
+						back[largeClassOf(head.Type)] += uint32(size)
 					}
 				}
 				m.mu.Lock()

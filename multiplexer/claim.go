@@ -90,25 +90,25 @@ func (d *Dialogue) take(typ packet.Type, size int) bool {
 	need := uint64(size)
 	large := m.largeClass(typ, size)
 	held := d.held(large)
-	if large != 0 && !fair(need, m.tx[large].avail, held) {
+	if large != 0 && !fair(need, uint64(m.tx[large].avail), held) {
 		return false
 	}
 	switch {
 	case usesHandler(typ):
-		if !fair(1, m.tx[packet.ClassHandlers].avail, &d.handlers) {
+		if !fair(1, uint64(m.tx[packet.ClassHandlers].avail), &d.handlers) {
 			return false
 		}
 		m.tx[packet.ClassHandlers].avail--
 		d.handlers++
 	case typ == packet.TypeMessage && large == 0:
 		own := &d.credit[packet.ClassMessages]
-		if own.avail < need+messageOverhead {
+		if uint64(own.avail) < need+messageOverhead {
 			return false
 		}
-		own.avail -= need + messageOverhead
+		own.avail -= uint32(need + messageOverhead)
 	}
 	if large != 0 {
-		m.tx[large].avail -= need
+		m.tx[large].avail -= uint32(need)
 		if held != nil {
 			*held += need
 		}
@@ -123,9 +123,9 @@ func (d *Dialogue) held(class packet.Class) *uint64 {
 	case packet.ClassHandlers:
 		return &d.handlers
 	case packet.ClassLargeMessages:
-		return &d.heldMessages
+		return &d.books().heldMessages
 	case packet.ClassLargeRequests:
-		return &d.heldRequests
+		return &d.books().heldRequests
 	}
 	return nil
 }

@@ -12,9 +12,10 @@ func (d *Dialogue) refund(typ packet.Type, call uint64, size int) {
 		m.serve(packet.ClassHandlers)
 	}
 	if class := m.largeClass(typ, size); class != 0 {
-		m.tx[class].avail += uint64(size)
+		m.tx[class].avail += uint32(size)
 		if class == packet.ClassLargeMessages {
-			d.heldMessages -= min(d.heldMessages, uint64(size))
+			a := d.books()
+			a.heldMessages -= min(a.heldMessages, uint64(size))
 		}
 		m.serve(class)
 	}
@@ -24,9 +25,9 @@ func (d *Dialogue) refund(typ packet.Type, call uint64, size int) {
 // may be gone long since, but the handler was at work until now. m.mu is held.
 func (d *Dialogue) answered(call uint64) {
 	d.handlers -= min(d.handlers, 1)
-	if size, large := d.requests[call]; large {
-		delete(d.requests, call)
-		d.heldRequests -= uint64(size)
+	if a := d.account; a != nil {
+		a.heldRequests -= uint64(a.requests[call])
+		delete(a.requests, call)
 	}
 	d.serve()
 }
@@ -99,7 +100,7 @@ func (d *Dialogue) releaseLocked(typ packet.Type, size int) (due bool) {
 		return d.release(packet.ClassMessages, uint64(size+messageOverhead))
 	case typ == packet.TypeMessage && d.state == dialogueOpen:
 		m.rx[packet.ClassLargeMessages].release(uint64(size))
-		d.largeOwed += uint64(size)
+		d.books().largeOwed += uint64(size)
 		m.signal(d, ctlLarge)
 		return true
 	}
@@ -152,9 +153,10 @@ func (d *Dialogue) grow(class packet.Class) {
 	}
 	// Half of the budget is kept for the first windows of streams to come.
 	grown := m.windows - uint64(len(m.table))*(uint64(m.local.Raw)+uint64(m.local.Messages))
-	if since < 2*rtt && 2*f.size <= m.lim.MaxWindow &&
-		m.windows+f.size <= m.lim.Windows && grown+f.size <= m.lim.Windows/2 {
-		m.windows += f.size
+	size := uint64(f.size)
+	if since < 2*rtt && 2*size <= m.lim.MaxWindow &&
+		m.windows+size <= m.lim.Windows && grown+size <= m.lim.Windows/2 {
+		m.windows += size
 		f.size *= 2
 	}
 }

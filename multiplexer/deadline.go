@@ -12,31 +12,29 @@ type deadline struct {
 	expired bool
 }
 
-// set sets *dl to t. When the time comes, or now if it has come, it marks the
-// deadline as expired and calls wake, with the lock held. A zero t removes it.
-func setDeadline(dl **deadline, t time.Time, lock *sync.Mutex, wake func()) {
-	lock.Lock()
-	defer lock.Unlock()
-	if *dl != nil && (*dl).timer != nil {
-		(*dl).timer.Stop()
+// renew makes a deadline in place of dl. When t comes, or now if it has come, it
+// marks the deadline as expired and calls wake, with the lock held. For a zero t it
+// returns nil. The lock is held.
+func (dl *deadline) renew(t time.Time, lock *sync.Mutex, wake func()) *deadline {
+	if dl != nil && dl.timer != nil {
+		dl.timer.Stop() // one that fires all the same marks what nobody looks at
 	}
-	*dl = nil // a timer that fires all the same marks one that nobody looks at
 	if t.IsZero() {
-		return
+		return nil
 	}
 	own := &deadline{}
-	*dl = own
-	if wait := time.Until(t); wait > 0 {
-		own.timer = time.AfterFunc(wait, func() {
-			lock.Lock()
-			own.expired = true
-			wake()
-			lock.Unlock()
-		})
-		return
+	wait := time.Until(t)
+	if wait <= 0 {
+		own.expired = true
+		return own
 	}
-	own.expired = true
-	wake()
+	own.timer = time.AfterFunc(wait, func() {
+		lock.Lock()
+		own.expired = true
+		wake()
+		lock.Unlock()
+	})
+	return own
 }
 
 // err returns os.ErrDeadlineExceeded if the deadline has passed.
@@ -47,17 +45,92 @@ func (dl *deadline) err() error {
 	return nil
 }
 
+// sender is what a dialogue has only while somebody waits to write, lends what he
+// writes, or has set a deadline. Mux.mu guards it.
+type sender struct {
+	lent     []byte // raw bytes behind those that are queued, still the writer's
+	loans    int    // pieces of a batch that are the writer's
+	cond     sync.Cond
+	deadline *deadline
+}
+
+// sender returns what the writers need, made on first use. m.mu is held.
+func (d *Dialogue) sender() *sender {
+	if d.out == nil {
+		d.out = &sender{cond: sync.Cond{L: &d.m.mu}}
+	}
+	return d.out
+}
+
+// late returns os.ErrDeadlineExceeded if the deadline has passed.
+func (s *sender) late() error {
+	if s == nil {
+		return nil
+	}
+	return s.deadline.err()
+}
+
+// unsent is what is lent and not yet in a batch.
+func (s *sender) unsent() []byte {
+	if s == nil {
+		return nil
+	}
+	return s.lent
+}
+
+// receiver is what a dialogue has only once somebody has waited for bytes or set a
+// deadline. Dialogue.rmu guards it.
+type receiver struct {
+	dst      []byte // where a waiting Read wants its bytes
+	n        int    // how many it has got
+	lent     bool   // the reading goroutine writes into it
+	cond     sync.Cond
+	deadline *deadline
+}
+
+// receiver returns what the readers need, made on first use. rmu is held.
+func (d *Dialogue) receiver() *receiver {
+	if d.in == nil {
+		d.in = &receiver{cond: sync.Cond{L: &d.rmu}}
+	}
+	return d.in
+}
+
+// late returns os.ErrDeadlineExceeded if the deadline has passed.
+func (r *receiver) late() error {
+	if r == nil {
+		return nil
+	}
+	return r.deadline.err()
+}
+
+// waits tells whether a Read waits for bytes.
+func (r *receiver) waits() bool { return r != nil && r.dst != nil }
+
 // SetReadDeadline sets the deadline of Read, also of one that waits already. A
 // zero t removes it.
 func (d *Dialogue) SetReadDeadline(t time.Time) error {
-	setDeadline(&d.rdeadline, t, &d.rmu, d.wakeRead)
+	d.rmu.Lock()
+	defer d.rmu.Unlock()
+	if d.in != nil || !t.IsZero() {
+		in := d.receiver()
+		in.deadline = in.deadline.renew(t, &d.rmu, d.wakeRead)
+		d.wakeRead()
+	}
 	return nil
 }
 
 // SetWriteDeadline sets the deadline of Write, also of one that waits already. A
 // zero t removes it.
 func (d *Dialogue) SetWriteDeadline(t time.Time) error {
-	setDeadline(&d.wdeadline, t, &d.m.mu, d.wakeWrite)
+	m := d.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.out != nil || !t.IsZero() {
+		out := d.sender()
+		out.deadline = out.deadline.renew(t, &m.mu, d.wakeWrite)
+		d.wakeWrite()
+	}
 	return nil
 }
 
@@ -68,31 +141,21 @@ func (d *Dialogue) SetDeadline(t time.Time) error {
 }
 
 // waitWrite waits until something has changed for the writers. m.mu is held.
-func (d *Dialogue) waitWrite() {
-	if d.wcond == nil {
-		d.wcond = sync.NewCond(&d.m.mu)
-	}
-	d.wcond.Wait()
-}
+func (d *Dialogue) waitWrite() { d.sender().cond.Wait() }
 
 // wakeWrite wakes the writers. m.mu is held.
 func (d *Dialogue) wakeWrite() {
-	if d.wcond != nil {
-		d.wcond.Broadcast()
+	if d.out != nil {
+		d.out.cond.Broadcast()
 	}
 }
 
 // waitRead waits until something has changed for the readers. rmu is held.
-func (d *Dialogue) waitRead() {
-	if d.rcond == nil {
-		d.rcond = sync.NewCond(&d.rmu)
-	}
-	d.rcond.Wait()
-}
+func (d *Dialogue) waitRead() { d.receiver().cond.Wait() }
 
 // wakeRead wakes the readers. rmu is held.
 func (d *Dialogue) wakeRead() {
-	if d.rcond != nil {
-		d.rcond.Broadcast()
+	if d.in != nil {
+		d.in.cond.Broadcast()
 	}
 }

@@ -50,87 +50,95 @@ type Dialogue struct {
 	Owner any
 
 	// Read-only, the id once it is open.
-	m    *Mux
-	id   uint64
-	side geminio.Side
-	peer string
-	meta []byte
+	m     *Mux
+	id    uint64
+	intro *packet.Open // the peer and meta that the opener attached; nil if none
 
 	// Sending, life and scheduling; guarded by m.mu.
-	next         [lanes]*Dialogue
-	queued       uint8 // bits of the lanes it waits in
-	state        dialogueState
-	control      control
-	accepted     bool        // the peer said yes
-	fin          bool        // no raw bytes will be added
-	finSent      bool        // and the peer knows
-	closing      bool        // Close: FlagClose is to be sent when all else is
-	closeSent    bool        // and was
-	peerGone     bool        // the peer sends nothing more
-	overdue      bool        // closeSent already at the last heartbeat
-	writing      bool        // a Write is under way
-	counted      bool        // in Mux.incoming
-	leaving      bool        // and is to be uncounted when it waits in no lane
-	opening      bool        // the Handler is being told of it
-	missed       bool        // and it has ended meanwhile
-	raw          chunk.Queue // raw bytes that wait
-	lent         []byte      // raw bytes behind them, still the writer's
-	loans        int         // pieces of a batch that are the writer's
-	packets      chunk.Queue // frames of packets that wait
-	popped       uint64      // bytes of them that went, ever
-	large        *outgoing   // large packets that wait, a ring; this is its last
-	lastMsg      *outgoing   // the last of the messages that wait in or behind the ring
-	arriving     int         // packets of which fragments have come, in Mux.asm
-	dropped      []asmKey    // packets that waited when the dialogue ended, and will never be sent
-	credit       [packet.StreamClasses]outflow
-	claims       *claims        // packets that wait for credit; nil if none
-	handlers     uint64         // requests under way
-	requests     map[uint64]int // the large ones: their sizes
-	heldRequests uint64         // and those together
-	heldMessages uint64         // bytes of large messages under way
-	largeOwed    uint64         // bytes of large messages that came, to give credit for
-	werr         error          // why writing failed; set once
-	notice       *packet.Notice
-	wcond        *sync.Cond // on m.mu; nil until somebody waits
-	wdeadline    *deadline
+	next      [lanes]*Dialogue
+	queued    uint8 // bits of the lanes it waits in
+	state     dialogueState
+	control   control
+	accepted  bool // the peer said yes
+	fin       bool // no raw bytes will be added
+	finSent   bool // and the peer knows
+	closing   bool // Close: FlagClose is to be sent when all else is
+	closeSent bool // and was
+	peerGone  bool // the peer sends nothing more
+	overdue   bool // closeSent already at the last heartbeat
+	writing   bool // a Write is under way
+	counted   bool // in Mux.incoming
+	leaving   bool // and is to be uncounted when it waits in no lane
+	opening   bool // the Handler is being told of it
+	missed    bool // and it has ended meanwhile
+	credit    [packet.StreamClasses]outflow
+	raw       chunk.Queue // raw bytes that wait
+	packets   chunk.Queue // frames of packets that wait
+	popped    uint64      // bytes of them that went, ever
+	large     *outgoing   // large packets that wait, a ring; this is its last
+	lastMsg   *outgoing   // the last of the messages that wait in or behind the ring
+	arriving  int         // packets of which fragments have come, in Mux.asm
+	handlers  uint64      // requests under way
+	claims    *claims     // packets that wait for credit; nil if none
+	werr      error       // why writing failed; set once
+	notice    *packet.Notice
+	out       *sender  // made on first use, by sender
+	account   *account // made on first use, by books
 
 	// Receiving; guarded by rmu.
-	rmu       sync.Mutex
-	recv      chunk.Queue
-	rx        [packet.StreamClasses]inflow
-	dst       []byte // where a waiting Read wants its bytes
-	dstN      int    // how many it has got
-	dstLent   bool   // the reading goroutine writes into it
-	reading   bool   // a Read is under way
-	deaf      bool   // what arrives is thrown away
-	unread    bool   // CloseRead: and so is what has come
-	peerFin   bool   // the peer has sent its last raw byte
-	rerr      error  // what Read returns when recv is empty; set once
-	rcond     *sync.Cond
-	rdeadline *deadline
-	granted   [packet.StreamClasses]time.Duration // when credit was last given
+	rmu     sync.Mutex
+	recv    chunk.Queue
+	rx      [packet.StreamClasses]inflow
+	in      *receiver                           // made on first use, by receiver
+	reading bool                                // a Read is under way
+	deaf    bool                                // what arrives is thrown away
+	unread  bool                                // CloseRead: and so is what has come
+	peerFin bool                                // the peer has sent its last raw byte
+	rerr    error                               // what Read returns when recv is empty; set once
+	granted [packet.StreamClasses]time.Duration // when credit was last given
 
 	// heard tells whether raw bytes came since the last Write: then the peer is
 	// likely to wait for an answer. Guarded by rmu.
 	heard bool
 }
 
-// NewDialogue makes a dialogue that Open can open.
-func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
-	return m.newDialogue(0, geminio.InitiatorSide, peer, meta)
+// account is what large packets of a dialogue hold, and what became of those that
+// waited at its end. Mux.mu guards it.
+type account struct {
+	requests     map[uint64]int // large ones under way: their sizes
+	heldRequests uint64         // and those together
+	heldMessages uint64         // bytes of large messages under way
+	largeOwed    uint64         // bytes of large messages that came, to give credit for
+	dropped      []asmKey       // packets that waited when the dialogue ended, and will never be sent
 }
 
-func (m *Mux) newDialogue(id uint64, side geminio.Side, peer string, meta []byte) *Dialogue {
-	d := &Dialogue{m: m, id: id, side: side, peer: peer, meta: meta, heard: true}
-	d.rx[packet.ClassRaw] = newInflow(uint64(m.local.Raw))
-	d.rx[packet.ClassMessages] = newInflow(uint64(m.local.Messages))
+// books returns the account. m.mu is held.
+func (d *Dialogue) books() *account {
+	if d.account == nil {
+		d.account = new(account)
+	}
+	return d.account
+}
+
+// NewDialogue makes a dialogue that Open can open.
+func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
+	return m.newDialogue(0, peer, meta)
+}
+
+func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
+	d := &Dialogue{m: m, id: id, heard: true}
+	if peer != "" || len(meta) > 0 {
+		d.intro = &packet.Open{Peer: peer, Meta: meta}
+	}
+	d.rx[packet.ClassRaw] = newInflow(m.local.Raw)
+	d.rx[packet.ClassMessages] = newInflow(m.local.Messages)
 	return d
 }
 
 // grant sets the first credit that the peer gives.
 func (d *Dialogue) grant(w packet.Windows) {
-	d.credit[packet.ClassRaw] = outflow{min(uint64(w.Raw), maxCredit)}
-	d.credit[packet.ClassMessages] = outflow{min(uint64(w.Messages), maxCredit)}
+	d.credit[packet.ClassRaw] = outflow{min(w.Raw, maxCredit)}
+	d.credit[packet.ClassMessages] = outflow{min(w.Messages, maxCredit)}
 }
 
 // DialogueID returns the id, the same on both sides.
@@ -144,13 +152,29 @@ func (d *Dialogue) NegotiatingID() uint64 { return d.id }
 func (d *Dialogue) ClientID() uint64 { return d.m.c.ClientID() }
 
 // Meta returns what the opener attached.
-func (d *Dialogue) Meta() []byte { return d.meta }
+func (d *Dialogue) Meta() []byte { return d.introduction().Meta }
 
 // Peer returns the name that the opener attached.
-func (d *Dialogue) Peer() string { return d.peer }
+func (d *Dialogue) Peer() string { return d.introduction().Peer }
+
+// introduction returns what the opener attached.
+func (d *Dialogue) introduction() (o packet.Open) {
+	if d.intro != nil {
+		o = *d.intro
+	}
+	return o
+}
 
 // Side tells whether this side opened it.
-func (d *Dialogue) Side() geminio.Side { return d.side }
+func (d *Dialogue) Side() geminio.Side {
+	switch {
+	case d.id == DefaultID:
+		return d.m.c.Side()
+	case d.id == 0 || d.m.own(d.id): // 0: not yet opened
+		return geminio.InitiatorSide
+	}
+	return geminio.RecipientSide
+}
 
 // LocalAddr returns the connection's local address.
 func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
@@ -314,12 +338,16 @@ func (d *Dialogue) end(err error) {
 // m.mu is held.
 func (d *Dialogue) drop() {
 	d.raw.Clear()
+	if d.packets.Len() == 0 && d.large == nil {
+		return
+	}
+	a := d.books()
 	for c := d.packets.Pop(); c != nil; c = d.packets.Pop() {
 		for b := c.Bytes(); len(b) > 0; {
 			h, _ := packet.ParseHeader(b, d.m.peer.MaxFrame) // which enqueue wrote
 			f, _ := packet.ParseFragmentHeader(b[packet.HeaderLen:], h)
 			d.refund(h.Type, 0, 0) // a small one
-			d.dropped = append(d.dropped, asmKey{d, h.Type, f.Call})
+			a.dropped = append(a.dropped, asmKey{d, h.Type, f.Call})
 			b = b[packet.HeaderLen+h.Length:]
 		}
 		c.Free()
@@ -329,7 +357,7 @@ func (d *Dialogue) drop() {
 			if o.off == 0 {
 				d.refund(o.typ, o.call, o.size())
 			}
-			d.dropped = append(d.dropped, asmKey{d, o.typ, o.call})
+			a.dropped = append(a.dropped, asmKey{d, o.typ, o.call})
 		}
 	}
 	d.lastMsg = nil
@@ -372,19 +400,21 @@ func (m *Mux) remove(d *Dialogue) {
 		m.opened--
 		m.gone = true
 	}
-	m.orphaned += d.largeOwed
-	m.rxDue = m.rxDue || d.largeOwed > 0
-	d.largeOwed = 0
+	if a := d.account; a != nil {
+		m.orphaned += a.largeOwed
+		m.rxDue = m.rxDue || a.largeOwed > 0
+		a.largeOwed = 0
+	}
 	m.windows -= min(m.windows, d.windowSizes())
 }
 
 // opener tells whether this side opened d.
 func (d *Dialogue) opener() bool {
-	return d.id != DefaultID && d.id%2 == d.m.nextID%2
+	return d.id != DefaultID && d.m.own(d.id)
 }
 
 func (d *Dialogue) windowSizes() uint64 {
 	d.rmu.Lock()
 	defer d.rmu.Unlock()
-	return d.rx[packet.ClassRaw].size + d.rx[packet.ClassMessages].size
+	return uint64(d.rx[packet.ClassRaw].size) + uint64(d.rx[packet.ClassMessages].size)
 }

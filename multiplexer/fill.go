@@ -26,7 +26,9 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 	d.control = 0
 	windows := packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages}
 	if ctl&ctlOpen != 0 {
-		b.Buf = packet.AppendOpen(b.Buf, d.id, packet.Open{Windows: windows, Peer: d.peer, Meta: d.meta})
+		o := d.introduction()
+		o.Windows = windows
+		b.Buf = packet.AppendOpen(b.Buf, d.id, o)
 	}
 	if ctl&ctlAccept != 0 {
 		b.Buf = packet.AppendAccept(b.Buf, d.id, windows)
@@ -42,10 +44,10 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 			b.Buf = packet.AppendNotice(b.Buf, packet.TypeStop, d.id, packet.Notice{})
 		}
 	}
-	if ctl&ctlLarge != 0 && d.largeOwed > 0 {
-		m.rx[packet.ClassLargeMessages].granted += d.largeOwed
-		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: uint32(d.largeOwed)})
-		d.largeOwed = 0
+	if a := d.account; ctl&ctlLarge != 0 && a.largeOwed > 0 {
+		m.rx[packet.ClassLargeMessages].give(a.largeOwed)
+		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: uint32(a.largeOwed)})
+		a.largeOwed = 0
 	}
 }
 
@@ -68,9 +70,9 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	if c := d.raw.Head(); c != nil {
 		n = min(c.Len(), limit)
 	} else {
-		n = min(len(d.lent), limit)
+		n = min(len(d.out.unsent()), limit)
 	}
-	again = d.raw.Len()+len(d.lent) > n
+	again = d.raw.Len()+len(d.out.unsent()) > n
 	var flags packet.Flags
 	if !again {
 		flags = d.lastFlags()
@@ -82,10 +84,10 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	switch c := d.raw.Head(); {
 	case n == 0:
 	case c == nil:
-		if b.Lend(d.lent[:n], (*lender)(d)) {
-			d.loans++
+		if b.Lend(d.out.lent[:n], (*lender)(d)) {
+			d.out.loans++
 		}
-		d.lent = d.lent[n:]
+		d.out.lent = d.out.lent[n:]
 	case n < c.Len():
 		b.Buf = append(b.Buf, c.Bytes()[:n]...)
 		d.raw.Took(n)

@@ -121,6 +121,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
+	m.lim.MaxWindow = min(m.lim.MaxWindow, maxCredit)
 	// A longer frame would be a turn that nobody else could interrupt.
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
 	m.lastIn = DefaultID
@@ -130,10 +131,10 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		m.nextID = 3
 	}
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
-		m.rx[class] = newInflow(uint64(m.local.Credit(class)))
-		m.tx[class] = outflow{min(uint64(m.peer.Credit(class)), maxCredit)}
+		m.rx[class] = newInflow(m.local.Credit(class))
+		m.tx[class] = outflow{min(m.peer.Credit(class), maxCredit)}
 	}
-	d := m.newDialogue(DefaultID, c.Side(), "", c.Meta())
+	d := m.newDialogue(DefaultID, "", c.Meta())
 	d.state = dialogueOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
@@ -236,16 +237,16 @@ func (m *Mux) Accept() (*Dialogue, error) {
 // is a *geminio.RefusedError.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
-	switch size := (packet.Open{Peer: d.peer, Meta: d.meta}).Size(); {
+	switch intro, size := d.introduction(), d.introduction().Size(); {
 	case m.cause != nil:
 		m.mu.Unlock()
 		return io.EOF
 	case m.away:
 		m.mu.Unlock()
 		return geminio.ErrGoingAway
-	case len(d.peer) > packet.MaxName:
+	case len(intro.Peer) > packet.MaxName:
 		m.mu.Unlock()
-		return &geminio.LimitError{What: "peer", Value: uint64(len(d.peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
 	case size > int(m.peer.MaxFrame):
 		m.mu.Unlock()
 		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
@@ -264,14 +265,17 @@ func (m *Mux) Open(d *Dialogue) error {
 
 	m.mu.Lock()
 	defer m.unlock()
-	for d.state == dialogueOpening && d.wdeadline.err() == nil {
+	for d.state == dialogueOpening && d.out.late() == nil {
 		d.waitWrite()
 	}
 	switch {
 	case d.state == dialogueOpening:
 		d.takeBackOpen()
-		return d.wdeadline.err()
+		return d.out.late()
 	case d.accepted:
+		if d.out != nil && d.out.deadline == nil && !d.writing {
+			d.out = nil // nobody else waits
+		}
 		return nil
 	case m.cause != nil:
 		return io.EOF

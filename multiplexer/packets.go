@@ -52,10 +52,11 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 		return err
 	}
 	if typ == packet.TypeRequest && m.largeClass(typ, size) != 0 {
-		if d.requests == nil {
-			d.requests = make(map[uint64]int)
+		a := d.books()
+		if a.requests == nil {
+			a.requests = make(map[uint64]int)
 		}
-		d.requests[call] = size
+		a.requests[call] = size
 	}
 	d.enqueue(typ, call, head, data)
 	m.mu.Unlock()
@@ -189,7 +190,7 @@ func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 	o := d.takeOut(typ, call)
 	switch {
 	case o == nil:
-		return slices.Contains(d.dropped, asmKey{d, typ, call})
+		return d.account != nil && slices.Contains(d.account.dropped, asmKey{d, typ, call})
 	case m.cause != nil:
 	case o.off == 0:
 		d.refund(typ, call, o.size())

@@ -12,10 +12,10 @@ import (
 // deadline.
 func (d *Dialogue) Read(p []byte) (n int, err error) {
 	d.rmu.Lock()
-	for d.reading && d.rdeadline.err() == nil {
+	for d.reading && d.in.late() == nil {
 		d.waitRead()
 	}
-	if err := d.rdeadline.err(); err != nil {
+	if err := d.in.late(); err != nil {
 		d.rmu.Unlock()
 		return 0, err
 	}
@@ -71,18 +71,19 @@ func (d *Dialogue) credited(n int) {
 // await offers p to the reading goroutine and waits until it has put something
 // there, or the end or the deadline come. rmu is held, but not throughout.
 func (d *Dialogue) await(p []byte) (int, error) {
-	d.dst, d.dstN = p, 0
-	for d.dstLent || d.dst != nil && d.rerr == nil && d.rdeadline.err() == nil {
+	in := d.receiver()
+	in.dst, in.n = p, 0
+	for in.lent || in.dst != nil && d.rerr == nil && in.late() == nil {
 		d.waitRead()
 	}
-	n := d.dstN
-	d.dst, d.dstN = nil, 0
-	return n, d.rdeadline.err()
+	n := in.n
+	in.dst, in.n = nil, 0
+	return n, in.late()
 }
 
 // endAwait wakes the Read that waits in await. rmu is held.
 func (d *Dialogue) endAwait() {
-	d.dst = nil
+	d.in.dst = nil
 	d.wakeRead()
 }
 
@@ -160,10 +161,10 @@ func (s *dataSink) Space(n int) []byte {
 		s.where = sinkTrash
 		return s.m.trash(n)
 	}
-	if d.dst != nil && d.recv.Len() == 0 {
+	if in := d.in; in.waits() && d.recv.Len() == 0 {
 		s.where = sinkRead
-		d.dstLent = true
-		return d.dst[d.dstN:min(len(d.dst), d.dstN+n)]
+		in.lent = true
+		return in.dst[in.n:min(len(in.dst), in.n+n)]
 	}
 	s.where = sinkQueue
 	space := d.recv.Lend(n)
@@ -180,17 +181,18 @@ func (s *dataSink) Filled(n int) {
 	defer d.rmu.Unlock()
 	if s.where == sinkQueue {
 		d.recv.Wrote(n)
-		if n > 0 && d.dst != nil {
+		if n > 0 && d.in.waits() {
 			d.endAwait()
 		}
 		return
 	}
-	d.dstLent = false
-	d.dstN += n
+	in := d.in
+	in.lent = false
+	in.n += n
 	switch {
-	case d.dstN == len(d.dst) || d.rerr != nil || d.rdeadline.err() != nil:
+	case in.n == len(in.dst) || d.rerr != nil || in.late() != nil:
 		d.endAwait()
-	case d.dstN > 0:
+	case in.n > 0:
 		s.m.late = d
 	}
 }
@@ -210,7 +212,7 @@ func (m *Mux) wakeLate() {
 	if d := m.late; d != nil {
 		m.late = nil
 		d.rmu.Lock()
-		if d.dstN > 0 {
+		if d.in.n > 0 {
 			d.endAwait()
 		}
 		d.rmu.Unlock()

@@ -260,7 +260,8 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 		return err
 	}
 	if d != nil {
-		d.heldMessages -= min(d.heldMessages, uint64(c.Amount))
+		a := d.books()
+		a.heldMessages -= min(a.heldMessages, uint64(c.Amount))
 	}
 	m.serve(c.Class)
 	return nil
@@ -288,7 +289,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		m.c.Kick()
 		return nil
 	}
-	d := m.newDialogue(id, geminio.RecipientSide, o.Peer, bytes.Clone(o.Meta))
+	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
 	d.counted, d.accepted, d.opening = true, true, true
 	d.grant(o.Windows)
 	m.incoming++

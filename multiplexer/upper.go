@@ -49,7 +49,7 @@ func (m *Mux) fillConnection(b *conn.Batch) {
 				m.orphaned = 0
 			}
 			if owed > 0 && (class != packet.ClassHandlers || f.due()) {
-				f.granted += owed
+				f.give(owed)
 				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: uint32(owed)})
 			}
 		}

@@ -92,7 +92,7 @@ func TestWindowIsBounded(t *testing.T) {
 					readBytes(t, d, n)
 					p.wantCredit(1, packet.ClassRaw, "credit")
 				}
-				assert.Equal(t, test.want, d.rx[packet.ClassRaw].size)
+				assert.EqualValues(t, test.want, d.rx[packet.ClassRaw].size)
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				assert.LessOrEqual(t, m.windows, s.lim.Windows)

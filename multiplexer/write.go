@@ -81,7 +81,7 @@ func (d *Dialogue) writable() error {
 	if d.werr != nil {
 		return d.werr
 	}
-	return d.wdeadline.err()
+	return d.out.late()
 }
 
 // writeCopy queues a copy of as much of p as there is credit and room for; if
@@ -110,28 +110,29 @@ func (d *Dialogue) writeCopy(p []byte) int {
 func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 	m := d.m
 	n = d.credit[packet.ClassRaw].take(len(p))
-	d.lent = p[:n]
+	out := d.sender()
+	out.lent = p[:n]
 	m.sched.push(d, laneRaw)
 	m.mu.Unlock()
 	m.c.Push((*pusher)(d), false)
 	m.mu.Lock()
-	for len(d.lent) > 0 || d.loans > 0 {
+	for len(out.lent) > 0 || out.loans > 0 {
 		if err = d.writable(); err == nil {
 			d.waitWrite()
 			continue
 		}
-		unsent := len(d.lent)
-		d.lent = nil
+		unsent := len(out.lent)
+		out.lent = nil
 		n -= unsent
-		d.credit[packet.ClassRaw].avail += uint64(unsent)
-		if d.loans == 0 {
+		d.credit[packet.ClassRaw].avail += uint32(unsent)
+		if out.loans == 0 {
 			break
 		}
 		m.mu.Unlock()
 		ended := m.c.Reclaim((*lender)(d))
 		m.mu.Lock()
-		d.loans -= ended
-		if d.loans > 0 { // the others are being returned
+		out.loans -= ended
+		if out.loans > 0 { // the others are being returned
 			d.waitWrite()
 		}
 	}
@@ -148,7 +149,7 @@ func (p *pusher) Sent() bool {
 	d := (*Dialogue)(p)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	return len(d.lent) == 0
+	return len(d.out.lent) == 0
 }
 
 // lender is a dialogue as conn.Lender.
@@ -159,8 +160,8 @@ func (l *lender) Returned() {
 	d := (*Dialogue)(l)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	d.loans--
-	if d.loans == 0 {
+	d.out.loans--
+	if d.out.loans == 0 {
 		d.wakeWrite()
 	}
 }

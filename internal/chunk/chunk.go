@@ -58,15 +58,15 @@ func (c *Chunk) Compact() {
 	c.r = 0
 }
 
-// Queue is a queue of chunks. The zero value is empty.
+// Queue is a queue of chunks, for less than 4 GiB. The zero value is empty.
 type Queue struct {
 	head, tail *Chunk
-	n          int  // bytes that were put in and not yet taken
-	lent       bool // somebody is writing into the space of the last chunk
+	n          uint32 // bytes that were put in and not yet taken
+	lent       bool   // somebody is writing into the space of the last chunk
 }
 
 // Len returns the number of bytes in q.
-func (q *Queue) Len() int { return q.n }
+func (q *Queue) Len() int { return int(q.n) }
 
 // Head returns the first chunk that has bytes, or nil.
 func (q *Queue) Head() *Chunk {
@@ -86,7 +86,7 @@ func (q *Queue) Tail(n int) *Chunk {
 	if q.tail != nil && len(q.tail.Space()) >= n {
 		return q.tail
 	}
-	c := Get(max(n, min(2*q.n, MaxSize)))
+	c := Get(max(n, min(2*int(q.n), MaxSize)))
 	if q.tail == nil {
 		q.head = c
 	} else {
@@ -113,7 +113,7 @@ func (q *Queue) Lend(n int) []byte {
 func (q *Queue) Wrote(n int) {
 	q.lent = false
 	q.tail.w += n
-	q.n += n
+	q.n += uint32(n)
 }
 
 // Append copies p to the end.
@@ -134,7 +134,7 @@ func (q *Queue) Append(p []byte) {
 func (q *Queue) Took(n int) {
 	c := q.head
 	c.r += n
-	q.n -= n
+	q.n -= uint32(n)
 	if c.r == c.w && !(q.lent && c == q.tail) {
 		q.unlink().Free()
 	}
@@ -146,7 +146,7 @@ func (q *Queue) Pop() *Chunk {
 	if q.head == nil {
 		return nil
 	}
-	q.n -= q.head.Len()
+	q.n -= uint32(q.head.Len())
 	return q.unlink()
 }
 
