@@ -131,16 +131,20 @@ func (d *Dialogue) release(class packet.Class, n uint64) (due bool) {
 	if !f.dueFor(class, 0) || d.state != dialogueOpen || class == packet.ClassRaw && (d.deaf || d.peerFin) {
 		return false
 	}
-	d.grow(class)
+	d.resize(class)
 	d.m.signal(d, controlOf[class])
 	return true
 }
 
 var controlOf = [packet.StreamClasses]control{packet.ClassRaw: ctlRaw, packet.ClassMessages: ctlMessages}
 
-// grow doubles a window if its half was used up within two round trips: then the
-// window, not the path, is likely to bound the pace. m.mu and rmu are held.
-func (d *Dialogue) grow(class packet.Class) {
+// resize lets a window follow the path, when half of it or more has been used up.
+// It doubles if that took less than two round trips: then the window, not the path,
+// is likely to bound the pace. Streams that share a path slow each other down, and
+// those that began last would keep the smallest windows; so one whose reader keeps
+// up may have what another has. If the memory budget is used up by then, one with a
+// larger window gives half of it back. m.mu and rmu are held.
+func (d *Dialogue) resize(class packet.Class) {
 	m := d.m
 	f := &d.rx[class]
 	at := m.c.Now()
@@ -151,12 +155,26 @@ func (d *Dialogue) grow(class packet.Class) {
 		m.c.Probe()
 		return
 	}
+	size := uint64(f.size)
+	if class == packet.ClassRaw && m.squeezed != 0 && f.size > m.squeezed && f.size/2 >= f.held+f.left {
+		m.squeezed = 0
+		f.size /= 2
+		m.windows -= size / 2
+		return
+	}
+	narrow := class == packet.ClassRaw && d.recv.Len() == 0 && f.size < m.widest
+	if since >= 2*rtt && !narrow || 2*size > m.lim.MaxWindow {
+		return
+	}
 	// Half of the budget is kept for the first windows of streams to come.
 	grown := m.windows - uint64(len(m.table))*(uint64(m.local.Raw)+uint64(m.local.Messages))
-	size := uint64(f.size)
-	if since < 2*rtt && 2*size <= m.lim.MaxWindow &&
-		m.windows+size <= m.lim.Windows && grown+size <= m.lim.Windows/2 {
-		m.windows += size
-		f.size *= 2
+	if m.windows+size > m.lim.Windows || grown+size > m.lim.Windows/2 {
+		if narrow {
+			m.squeezed = f.size
+		}
+		return
 	}
+	m.windows += size
+	f.size *= 2
+	m.widest = max(m.widest, f.size)
 }

@@ -94,6 +94,8 @@ type Mux struct {
 	refusals  []refusal            // to be sent
 	asm       map[asmKey]*assembly // packets whose fragments arrive
 	windows   uint64               // what of Limits.Windows is in use
+	widest    uint32               // the largest window that any dialogue has grown to
+	squeezed  uint32               // the window of one for which the budget had no more; 0: none
 	tx        [packet.Classes]outflow
 	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
 	rxDue     bool                   // some class of rx has something to grant

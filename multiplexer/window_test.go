@@ -102,6 +102,42 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 }
 
+// A stream that began when others had grown, and slow down its round trips, gets as
+// much as they have; where the budget is used up, they give back half.
+func TestWindowsBecomeEqual(t *testing.T) {
+	s := newSetup()
+	s.lim.Windows = 36 << 10 // 24 of which are the first windows of three streams
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		measured(t, m, p, time.Second)
+		wide, narrow := openFrom(t, m, p, 3), openFrom(t, m, p, 5)
+		use := func(d *Dialogue, after time.Duration, credit int) {
+			t.Helper()
+			time.Sleep(after)
+			n := int(d.rx[packet.ClassRaw].size / 2)
+			p.writeData(d.id, 0, n, "half a window")
+			readBytes(t, d, n)
+			if credit > 0 {
+				assert.EqualValues(t, credit, p.wantCredit(d.id, packet.ClassRaw, "credit"))
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.rx[packet.ClassRaw].size)+uint64(narrow.rx[packet.ClassRaw].size)+4<<10, m.windows)
+		}
+		use(wide, 0, 2<<10+4<<10)
+		use(wide, 0, 4<<10+8<<10)
+		use(wide, 0, 8<<10) // there is no more in the budget
+		assert.EqualValues(t, 16<<10, wide.rx[packet.ClassRaw].size)
+		use(narrow, time.Minute, 2<<10) // neither for the other, though its reader keeps up
+		use(wide, time.Minute, 0)       // which gives back half: all that it would get
+		assert.EqualValues(t, 8<<10, wide.rx[packet.ClassRaw].size)
+		use(narrow, time.Minute, 2<<10+4<<10)
+		for range 3 {
+			use(wide, time.Minute, 4<<10)
+			use(narrow, time.Minute, 4<<10)
+		}
+	})
+}
+
 // A window that has grown is given back with its dialogue.
 func TestGrownWindowsAreGivenBack(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
