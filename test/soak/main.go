@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
 func main() {
@@ -34,8 +36,8 @@ func run(ctx context.Context, clients int, every time.Duration, picture string) 
 	if err := w.close(); err != nil {
 		return err
 	}
-	after := measure(time.Now())
-	fmt.Printf("after the end: %d goroutines, %d descriptors, %.1f MB of heap\n", after.goroutines, after.files, mega(after.heap))
+	after := gauge.Take()
+	fmt.Printf("after the end: %d goroutines, %d descriptors, %.1f MB of heap\n", after.Goroutines, after.Files, gauge.Mega(after.Heap))
 	if picture != "" {
 		if err := draw(picture, samples); err != nil {
 			return err

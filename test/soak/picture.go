@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // draw writes the samples as an SVG: one strip for each figure, over time.
@@ -17,9 +19,9 @@ func draw(file string, all []sample) error {
 		name, unit string
 		of         func(prev, s sample) float64
 	}{
-		{"heap after GC", "MB", func(_, s sample) float64 { return mega(s.heap) }},
-		{"goroutines", "", func(_, s sample) float64 { return float64(s.goroutines) }},
-		{"descriptors", "", func(_, s sample) float64 { return float64(s.files) }},
+		{"heap after GC", "MB", func(_, s sample) float64 { return gauge.Mega(s.Heap) }},
+		{"goroutines", "", func(_, s sample) float64 { return float64(s.Goroutines) }},
+		{"descriptors", "", func(_, s sample) float64 { return float64(s.Files) }},
 		{"calls", "/s", func(p, s sample) float64 { return rate(p, s, p.calls, s.calls) }},
 		{"messages", "/s", func(p, s sample) float64 { return rate(p, s, p.messages, s.messages) }},
 		{"streams", "/s", func(p, s sample) float64 { return rate(p, s, p.streams, s.streams) }},

@@ -5,30 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
 	"time"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // sample is what was measured at a moment.
 type sample struct {
-	at                time.Time
-	heap              uint64 // bytes in use after a collection
-	goroutines, files int
+	at time.Time
+	gauge.Usage
 
 	calls, messages, streams, bytes, cuts int64 // since the beginning
 }
-
-func measure(at time.Time) sample {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	files, _ := os.ReadDir("/proc/self/fd") // elsewhere there are none to count
-	return sample{at: at, heap: m.HeapAlloc, goroutines: runtime.NumGoroutine(), files: len(files)}
-}
-
-func mega(bytes uint64) float64 { return float64(bytes) / 1e6 }
 
 // watch samples until ctx ends.
 func (w *work) watch(ctx context.Context, every time.Duration) (all []sample) {
@@ -40,13 +29,13 @@ func (w *work) watch(ctx context.Context, every time.Duration) (all []sample) {
 		case <-ctx.Done():
 			return all
 		case at := <-tick.C:
-			s := measure(at)
+			s := sample{at: at, Usage: gauge.Take()}
 			s.calls, s.messages, s.streams = w.calls.Load(), w.messages.Load(), w.streams.Load()
 			s.bytes, s.cuts = w.bytes.Load(), w.cuts.Load()
 			all = append(all, s)
 			if n := len(all); n == 1 || n%12 == 0 {
 				fmt.Printf("%8s  heap %6.1f MB  %4d goroutines  %3d descriptors  %9d calls  %9d messages  %8d streams  %6d cuts\n",
-					at.Sub(begin).Round(time.Second), mega(s.heap), s.goroutines, s.files, s.calls, s.messages, s.streams, s.cuts)
+					at.Sub(begin).Round(time.Second), gauge.Mega(s.Heap), s.Goroutines, s.Files, s.calls, s.messages, s.streams, s.cuts)
 			}
 		}
 	}
@@ -54,7 +43,7 @@ func (w *work) watch(ctx context.Context, every time.Duration) (all []sample) {
 
 // verdict tells whether something grew: whether the median of the last quarter is well
 // above that of the second, or something is left at the end.
-func verdict(all []sample, after sample) error {
+func verdict(all []sample, after gauge.Usage) error {
 	if len(all) < 8 {
 		return errors.New("too few samples for a verdict")
 	}
@@ -66,9 +55,9 @@ func verdict(all []sample, after sample) error {
 		of    func(sample) float64
 		slack float64 // what it may differ by beside a tenth
 	}{
-		{"heap, MB", func(s sample) float64 { return mega(s.heap) }, 5},
-		{"goroutines", func(s sample) float64 { return float64(s.goroutines) }, 40},
-		{"descriptors", func(s sample) float64 { return float64(s.files) }, 8},
+		{"heap, MB", func(s sample) float64 { return gauge.Mega(s.Heap) }, 5},
+		{"goroutines", func(s sample) float64 { return float64(s.Goroutines) }, 40},
+		{"descriptors", func(s sample) float64 { return float64(s.Files) }, 8},
 	} {
 		a, b := median(early, c.of), median(late, c.of)
 		fmt.Printf("%-12s %8.1f in the second quarter, %8.1f in the last\n", c.what, a, b)
@@ -76,8 +65,8 @@ func verdict(all []sample, after sample) error {
 			errs = append(errs, fmt.Errorf("%s grew from %.1f to %.1f", c.what, a, b))
 		}
 	}
-	if after.goroutines > 8 {
-		errs = append(errs, fmt.Errorf("%d goroutines are left", after.goroutines))
+	if after.Goroutines > 8 {
+		errs = append(errs, fmt.Errorf("%d goroutines are left", after.Goroutines))
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,2 @@
+// Package gauge measures what the process uses: memory, goroutines and file descriptors.
+package gauge
