@@ -56,6 +56,10 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 soak: ## keep a pair of Ends busy for SOAK (30m) and see that nothing grows
 	$(GO) run ./test/soak -for $(SOAK) -svg soak.svg
 
+.PHONY: scale
+scale: ## have ten thousand clients and a hundred thousand streams, and see what each costs
+	$(GO) run ./test/scale
+
 .PHONY: transports
 transports: ## run the end-to-end tests over other transports, one that delivers a byte at a time among them
 	for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network $(GO) test ./test/e2e -skip 'Retry|Cuts|Storm|HTTP|Stuck|Isolation'; done
