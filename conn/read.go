@@ -44,6 +44,10 @@ func (c *Conn) Run() {
 		}
 		if err != nil {
 			c.fail(err)
+			if c.rb != nil { // whoever still refers to c need not keep it
+				c.rb.Free()
+				c.rb = nil
+			}
 			return
 		}
 	}

@@ -122,7 +122,7 @@ func (c *crowd) part(n int, b bounds) error {
 	if err != nil {
 		return err
 	}
-	c.quiet(0)
+	c.verdict.share("server, ended and held", n, c.quiet(0), b.perEnd, 0)
 	c.close()
 	c.verdict.rest("left of the server", n, c.quiet(0), b.leftOfEnd)
 	c.verdict.rest("left of the clients", n, a.Usage, b.leftOfEnd)
