@@ -22,7 +22,7 @@ func grpcPeer() *peer {
 
 func grpcStreamPeer() *peer {
 	return &peer{
-		name: "grpc stream", role: other, module: "google.golang.org/grpc",
+		name: grpcStreamName, role: other, module: "google.golang.org/grpc",
 		setup: "the same; calls and messages on a bidirectional stream for each caller",
 		start: func(svc *service) (server, error) { return startGRPC(svc, joinGRPCStream) },
 	}

@@ -66,8 +66,11 @@ func reportBars(out io.Writer, r *results) {
 					ratio = fmt.Sprintf("%.2f×", v.ratio)
 				}
 			}
-			fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s %s | %s |\n",
-				work, mine, beside, its, ratio, sign(w), limit, word(b, v))
+			limit = sign(w) + " " + limit
+			if b.shown {
+				limit = "–"
+			}
+			fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", work, mine, beside, its, ratio, limit, word(b, v))
 			work, mine = "", ""
 		}
 	}
@@ -85,6 +88,8 @@ func sign(w row) string {
 func word(b bar, v verdict) string {
 	outcome := "**not met**"
 	switch {
+	case b.shown:
+		return ""
 	case !v.measured:
 		outcome = "not measured"
 	case v.met:

@@ -72,7 +72,7 @@ func (r *results) others(w row) []string {
 	var names []string
 	figures := map[string]float64{}
 	for _, p := range r.peers {
-		if p.role != other {
+		if p.role != other || p.name == w.aside {
 			continue
 		}
 		if v, ok := r.figure(w, p.name); ok {

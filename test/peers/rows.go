@@ -8,6 +8,7 @@ type row struct {
 	format        func(float64) string
 	less          bool // whether less is better
 	bars          []bar
+	aside         string // a peer that is shown and not held against: it does something else there
 }
 
 // bar is what geminio is held to in a row.
@@ -15,6 +16,7 @@ type bar struct {
 	against string  // the name of a peer, bestPeer, or nothing
 	limit   float64 // of the figure of that peer; without one, of geminio's own
 	stretch bool    // whether it is more than is asked for
+	shown   bool    // whether it is shown only, and has no limit
 }
 
 // bestPeer stands for the best of the other libraries in that row.
@@ -26,97 +28,104 @@ const (
 	minimalName = "minimal echo"
 )
 
+// grpcStreamName is grpc with a stream that each caller keeps. A call of grpc is a
+// unary one; what a request and an answer cost on a stream is shown beside.
+const grpcStreamName = "grpc stream"
+
 // rows are all, in the order of the table.
 func rows() []row {
 	return []row{
 		{
 			probe: "call", metric: "rate", work: "calls, one in flight", format: rate,
-			what: "one caller, requests and answers of 256 B; calls per second",
-			bars: []bar{{rawName, 0.62, false}, {bestPeer, 1, false}, {rawName, 0.70, true}},
+			what:  "one caller, requests and answers of 256 B; calls per second",
+			bars:  []bar{{against: rawName, limit: 0.62}, {against: bestPeer, limit: 1}, {against: rawName, limit: 0.70, stretch: true}, {against: grpcStreamName, shown: true}},
+			aside: grpcStreamName,
 		}, {
 			probe: "calls", metric: "rate", work: "calls, 64 callers", format: rate,
-			what: "64 callers share a connection, requests and answers of 256 B; calls per second",
-			bars: []bar{{minimalName, 0.40, false}, {bestPeer, 3, false}},
+			what:  "64 callers share a connection, requests and answers of 256 B; calls per second",
+			bars:  []bar{{against: minimalName, limit: 0.40}, {against: bestPeer, limit: 3}, {against: grpcStreamName, shown: true}},
+			aside: grpcStreamName,
 		}, {
 			probe: "calls4k", metric: "rate", work: "calls, 64 callers, 4 KiB answers", format: rate,
-			what: "the same with answers of 4 KiB; calls per second",
-			bars: []bar{{minimalName, 0.30, false}, {bestPeer, 1.8, false}, {minimalName, 0.45, true}},
+			what:  "the same with answers of 4 KiB; calls per second",
+			bars:  []bar{{against: minimalName, limit: 0.30}, {against: bestPeer, limit: 1.8}, {against: minimalName, limit: 0.45, stretch: true}, {against: grpcStreamName, shown: true}},
+			aside: grpcStreamName,
 		}, {
 			probe: "message", metric: "rate", work: "acked messages, one by one", format: rate,
 			what: "one publisher sends 128 B and waits for the ack, which carries nothing; messages per second",
-			bars: []bar{{rawName, 0.55, false}},
+			bars: []bar{{against: rawName, limit: 0.55}},
 		}, {
 			probe: "messages", metric: "rate", work: "acked messages, 64 publishers", format: rate,
 			what: "64 publishers share a connection, each as above; messages per second",
-			bars: []bar{{minimalName, 0.40, false}, {bestPeer, 1.8, false}},
+			bars: []bar{{against: minimalName, limit: 0.40}, {against: bestPeer, limit: 1.8}},
 		}, {
 			probe: "bulk", metric: "bytes", work: "bulk, one stream", format: byteRate,
 			what: "writes of 128 KiB on one stream, read into a buffer of 128 KiB; bytes read per second",
-			bars: []bar{{rawName, 0.78, false}, {rawName, 0.88, true}},
+			bars: []bar{{against: rawName, limit: 0.78}, {against: rawName, limit: 0.88, stretch: true}},
 		}, {
 			probe: "bulk8", metric: "bytes", work: "bulk, 8 streams", format: byteRate,
 			what: "the same on 8 streams of one connection, all together; raw TCP has one connection and no streams",
-			bars: []bar{{rawName, 0.75, false}},
+			bars: []bar{{against: rawName, limit: 0.75}},
 		}, {
 			probe: "bulk8", metric: "even", work: "bulk, slowest of 8 streams to the fastest", format: plain,
 			what: "what the slowest of the 8 streams has moved as a share of the fastest",
-			bars: []bar{{"", 0.9, false}},
+			bars: []bar{{limit: 0.9}},
 		}, {
 			probe: "small", metric: "writes", work: "64 B writes, one stream", format: rate,
 			what: "writes of 64 B on one stream, nothing comes back; writes per second, counted where they are read",
-			bars: []bar{{bestPeer, 3, false}},
+			bars: []bar{{against: bestPeer, limit: 3}},
 		}, {
 			probe: "open", metric: "rate", work: "open, one byte, close; one by one", format: rate,
 			what: "a stream is opened, a byte written, the stream closed; it is done, and the next begins, when the other side has read the byte and the end and has closed; streams per second",
-			bars: []bar{{bestPeer, 1.4, false}},
+			bars: []bar{{against: bestPeer, limit: 1.4}},
 		}, {
 			probe: "open64", metric: "rate", work: "open, one byte, close; 64 at once", format: rate,
 			what: "the same by 64 goroutines; streams per second",
-			bars: []bar{{bestPeer, 2, false}},
+			bars: []bar{{against: bestPeer, limit: 2}},
 		}, {
 			probe: "mixed", metric: "p50", work: "a call while 8 streams fill the connection, p50", format: seconds, less: true,
 			what: "calls of 256 B, one in flight, while 8 streams are written without pause in the direction of the requests; the median of a call",
-			bars: []bar{{"smux", 1, false}},
+			bars: []bar{{against: "smux", limit: 1}},
 		}, {
 			probe: "mixed", metric: "p99", work: "the same, p99", format: seconds, less: true,
 			what: "the 99th percentile of a call",
-			bars: []bar{{bestPeer, 0.4, false}},
+			bars: []bar{{against: bestPeer, limit: 0.4}},
 		}, {
 			probe: "mixed", metric: "bytes", work: "the same, bulk meanwhile", format: byteRate,
 			what: "what the 8 streams move meanwhile; raw TCP is one copy without calls",
-			bars: []bar{{rawName, 0.6, false}},
+			bars: []bar{{against: rawName, limit: 0.6}},
 		}, {
 			probe: "idle", metric: "bytes", work: "an idle End", format: size, less: true,
 			what: "heap and stacks after a collection, for each side of a connection on which nothing happens; half of what 100 connections add",
-			bars: []bar{{"", 8 << 10, false}},
+			bars: []bar{{limit: 8 << 10}},
 		}, {
 			probe: "idle", metric: "goroutines", work: "goroutines of an idle End", format: plain, less: true,
 			what: "as above",
-			bars: []bar{{"", 1, false}},
+			bars: []bar{{limit: 1}},
 		}, {
 			probe: "parked", metric: "bytes", work: "an idle stream, both sides", format: size, less: true,
 			what: "heap and stacks after a collection, for both sides of a stream that was opened and accepted; of what 1000 streams add",
-			bars: []bar{{"", 1 << 10, false}},
+			bars: []bar{{limit: 1 << 10}},
 		}, {
 			probe: "parked", metric: "goroutines", work: "goroutines of an idle stream", format: plain, less: true,
 			what: "as above",
-			bars: []bar{{"", 0, false}},
+			bars: []bar{{limit: 0}},
 		}, {
 			probe: "allocs", metric: "call", work: "allocations of a call", format: plain, less: true,
 			what: "of both sides together, one call of 256 B in flight",
-			bars: []bar{{"", 6, false}},
+			bars: []bar{{limit: 6}},
 		}, {
 			probe: "allocs", metric: "message", work: "allocations of an acked message", format: plain, less: true,
 			what: "of both sides together, one message of 128 B in flight",
-			bars: []bar{{"", 5, false}},
+			bars: []bar{{limit: 5}},
 		}, {
 			probe: "allocs", metric: "bytes", work: "allocations of a raw write and read", format: plain, less: true,
 			what: "of both sides together, 256 B written to a stream and read at its other side before the next write",
-			bars: []bar{{"", 0, false}},
+			bars: []bar{{limit: 0}},
 		}, {
 			probe: "bulk", metric: "cpu", work: "processor time of 1 GB of bulk", format: cpuPerByte, less: true,
 			what: "user and system time of both sides for 10^9 bytes on one stream",
-			bars: []bar{{rawName, 1.5, false}},
+			bars: []bar{{against: rawName, limit: 1.5}},
 		},
 	}
 }
