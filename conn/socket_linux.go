@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -29,14 +31,17 @@ type socket struct {
 	sink   Sink
 	whole  bool // what is read begins with a frame: whole ones are taken at once
 	rerr   error
-	look   time.Duration // when the socket is looked at again, though it has said nothing
+	again  time.Duration // when the socket is looked at again, though it has said nothing
+	waits  atomic.Bool   // it waits for something to read
 
 	// The token holder's.
 	writeFn func(fd uintptr) bool // t.onWritable, made once
 	batch   *Batch
 	wait    bool
-	again   bool
+	stopped bool
 	werr    error
+	peekFn  func(fd uintptr) // t.peek, made once
+	peeked  int32            // how much there was to read
 }
 
 // newTransport returns the best transport for c's net.Conn.
@@ -58,7 +63,7 @@ func newTransport(c *Conn) transport {
 		return &plain{c: c}
 	}
 	t := &socket{c: c, raw: raw}
-	t.readFn, t.writeFn = t.onReadable, t.onWritable
+	t.readFn, t.writeFn, t.peekFn = t.onReadable, t.onWritable, t.peek
 	raw.Control(func(fd uintptr) {
 		// Refused on unix sockets, and harmless where it is.
 		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, notSentLowat)
@@ -87,7 +92,7 @@ func (t *socket) read(s Sink, whole bool) error {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		}
-		t.look = 0
+		t.again = 0
 		t.c.nc.SetReadDeadline(time.Time{})
 	}
 }
@@ -96,11 +101,12 @@ func (t *socket) read(s Sink, whole bool) error {
 // something to read.
 func (t *socket) onReadable(fd uintptr) bool {
 	c := t.c
+	t.waits.Store(false)
 	for {
 		n, all, errno := t.readOnce(int(fd))
 		switch {
 		case errno == syscall.EAGAIN:
-			c.rest()
+			t.rest()
 			return false
 		case errno == syscall.EINTR:
 		case errno != 0:
@@ -128,18 +134,48 @@ func (t *socket) took(now time.Duration, all bool) bool {
 	if t.rerr = c.takeWhole(); t.rerr != nil || !all || c.rb.Len() > 0 {
 		return false
 	}
-	if now >= t.look {
-		t.look = now + lookAgain
+	if now >= t.again {
+		t.again = now + lookAgain
 		c.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
-	c.rest()
+	t.rest()
 	return true
+}
+
+// rest is called before waiting for something to read.
+func (t *socket) rest() {
+	t.c.rest()
+	t.waits.Store(true)
+}
+
+// look implements transport. While all processors are busy, the runtime asks its
+// poller every ten milliseconds only; so long would answers wait behind bulk.
+func (t *socket) look() {
+	if !t.waits.Load() {
+		return
+	}
+	t.raw.Control(t.peekFn)
+	if t.peeked > 0 {
+		t.c.nc.SetReadDeadline(past)
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// peek looks how much there is to read.
+func (t *socket) peek(fd uintptr) {
+	t.peeked = 0
+	syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&t.peeked)))
 }
 
 // readOnce reads what there is, or as much of it as there is room for. all tells
 // that there was room left.
 func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	c := t.c
+	if c.handed {
+		c.handed = false
+		runtime.Gosched()
+	}
 	buf := c.buffer()
 	if t.sink == nil {
 		if c.bulk && len(buf) > spill {
@@ -169,7 +205,7 @@ func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 func (t *socket) lends() bool { return true }
 
 func (t *socket) write(b *Batch, wait bool) (again bool) {
-	t.batch, t.wait, t.again, t.werr = b, wait, false, nil
+	t.batch, t.wait, t.stopped, t.werr = b, wait, false, nil
 	err := t.raw.Write(t.writeFn)
 	t.batch = nil
 	if t.werr != nil {
@@ -179,7 +215,7 @@ func (t *socket) write(b *Batch, wait bool) (again bool) {
 		t.c.abort(writeError(err))
 		return false
 	}
-	return t.again
+	return t.stopped
 }
 
 // onWritable writes until all is written or the socket takes no more.
@@ -196,8 +232,8 @@ func (t *socket) onWritable(fd uintptr) bool {
 		case done:
 			return true
 		case errno == syscall.EAGAIN:
-			t.again = !t.wait
-			return t.again
+			t.stopped = !t.wait
+			return t.stopped
 		case errno != 0 && errno != syscall.EINTR:
 			t.werr = errno
 			return true

@@ -22,6 +22,9 @@ type transport interface {
 	// wait, which it does only if wait is not set. An error ends the connection
 	// and counts as written.
 	write(b *Batch, wait bool) (again bool)
+	// look has the reading goroutine woken if there is something to read. The holder
+	// of the write token calls it when it goes on writing.
+	look()
 }
 
 // plain serves every net.Conn by its own methods. The read buffer is given back
@@ -69,6 +72,8 @@ func (t *plain) read(p []byte) (int, error) {
 func (t *plain) fillSink(Sink) error { return t.fill() }
 
 func (t *plain) lends() bool { return false }
+
+func (t *plain) look() {}
 
 func (t *plain) write(b *Batch, _ bool) bool {
 	for _, p := range b.pieces {

@@ -94,6 +94,8 @@ func (c *Conn) write(w Writer, all bool) {
 		case !more && c.drop():
 			return
 		case all || w != nil && !w.Sent():
+			c.io.look()
+			runtime.Gosched()
 		default:
 			go c.flush()
 			return
