@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"io"
+	"runtime"
 
 	"github.com/singchia/geminio/packet"
 )
@@ -144,6 +145,10 @@ type dataSink struct {
 	where sinkPlace // of the present loan
 }
 
+// worthYielding is for how many bytes it is worth letting their reader run first, so
+// that they need not be copied.
+const worthYielding = 16 << 10
+
 type sinkPlace uint8
 
 const (
@@ -157,6 +162,12 @@ func (s *dataSink) Space(n int) []byte {
 	d := s.d
 	d.rmu.Lock()
 	defer d.rmu.Unlock()
+	if n >= worthYielding && d.in != nil && d.in.dst == nil && d.recv.Len() == 0 {
+		// Whose buffer was just filled is likely to come back with it.
+		d.rmu.Unlock()
+		runtime.Gosched()
+		d.rmu.Lock()
+	}
 	if d.deaf {
 		s.where = sinkTrash
 		return s.m.trash(n)
