@@ -5,70 +5,71 @@ import (
 	"io"
 	"runtime"
 	"testing"
-	"time"
 
-	"github.com/singchia/geminio"
+	"github.com/stretchr/testify/require"
 )
 
 // Allocations per operation, of both sides together, that nothing may exceed.
 const (
 	maxCallAllocs    = 6
 	maxMessageAllocs = 5
+	maxAsyncAllocs   = 9
 	maxRawAllocs     = 0
+	maxOpenAllocs    = 22
 )
 
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Log("the race detector allocates: only the operations are run")
 	}
-	c, s := ends(t)
-	ctx := context.Background()
-	if err := s.Register(ctx, "echo", echo); err != nil {
-		t.Fatal(err)
+	const size = 256
+	message := func(t *testing.T) func() error {
+		c := acknowledged(t)
+		data := make([]byte, size)
+		return func() error { return c.Publish(context.Background(), c.NewMessage(data)) }
 	}
-	go func() {
-		for {
-			msg, err := s.Receive(ctx)
-			if err != nil {
-				return
-			}
-			msg.Done()
-		}
-	}()
-	go io.Copy(s, s)
-	data := make([]byte, 256)
-	back := make([]byte, 256)
 	for _, op := range []struct {
-		name string
-		max  float64
-		run  func() error
+		name    string
+		max     float64
+		prepare func(*testing.T) func() error
 	}{
-		{"call", maxCallAllocs, func() error {
-			_, err := c.Call(ctx, "echo", c.NewRequest(data))
-			return err
-		}},
-		{"message", maxMessageAllocs, func() error { return c.Publish(ctx, c.NewMessage(data)) }},
-		{"raw ping-pong", maxRawAllocs, func() error {
-			if _, err := c.Write(data); err != nil {
-				return err
-			}
-			_, err := io.ReadFull(c, back)
-			return err
+		{"call", maxCallAllocs, func(t *testing.T) func() error { return caller(t, size) }},
+		{"message", maxMessageAllocs, message},
+		{"async message", maxAsyncAllocs, func(t *testing.T) func() error { return newPipeline(acknowledged(t), size).next }},
+		{"raw ping-pong", maxRawAllocs, pingPong},
+		{"open, a byte, close", maxOpenAllocs, func(t *testing.T) func() error {
+			c, s := ends(t)
+			return opening(streamOpener(c), s)
 		}},
 	} {
-		var err error
-		got := testing.AllocsPerRun(2000, func() {
-			if e := op.run(); e != nil {
-				err = e
+		t.Run(op.name, func(t *testing.T) {
+			var err error
+			run := op.prepare(t)
+			got := testing.AllocsPerRun(2000, func() {
+				if e := run(); e != nil {
+					err = e
+				}
+			})
+			require.NoError(t, err)
+			t.Logf("%v allocations", got)
+			if got > op.max && !raceEnabled {
+				t.Errorf("%v allocations, at most %v are allowed", got, op.max)
 			}
 		})
-		if err != nil {
-			t.Fatalf("%s: %v", op.name, err)
+	}
+}
+
+// pingPong returns a function that writes to a stream what comes back.
+func pingPong(t *testing.T) func() error {
+	c, s := ends(t)
+	go io.Copy(s, s)
+	data, back := make([]byte, 256), make([]byte, 256)
+	return func() error {
+		if _, err := c.Write(data); err != nil {
+			return err
 		}
-		t.Logf("%s: %v allocations", op.name, got)
-		if got > op.max && !raceEnabled {
-			t.Errorf("%s: %v allocations, at most %v are allowed", op.name, got, op.max)
-		}
+		_, err := io.ReadFull(c, back)
+		return err
 	}
 }
 
@@ -81,9 +82,8 @@ func TestOneWayAllocations(t *testing.T) {
 	data := make([]byte, 256)
 	write := func() {
 		for range writes {
-			if _, err := c.Write(data); err != nil {
-				t.Fatal(err)
-			}
+			_, err := c.Write(data)
+			require.NoError(t, err)
 		}
 	}
 	write() // buffers and windows grow
@@ -95,33 +95,5 @@ func TestOneWayAllocations(t *testing.T) {
 	t.Logf("%.3f allocations", got)
 	if got > limit && !raceEnabled {
 		t.Errorf("%.3f allocations per write, at most %v are allowed", got, limit)
-	}
-}
-
-// TestGoroutines counts what an idle stream and an idle End own.
-func TestGoroutines(t *testing.T) {
-	const streams = 1000
-	before := runtime.NumGoroutine()
-	c, s := ends(t) // and a listener's one
-	open := make([]geminio.Stream, 0, 2*streams)
-	for range streams {
-		a, err := c.OpenStream()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := s.AcceptStream()
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, a, b)
-	}
-	// What wrote the last frame may still be on its way out.
-	got := runtime.NumGoroutine() - before
-	for deadline := time.Now().Add(time.Second); got > 3 && time.Now().Before(deadline); {
-		runtime.Gosched()
-		got = runtime.NumGoroutine() - before
-	}
-	if got > 3 {
-		t.Errorf("%d goroutines for two Ends, a listener and %d streams, want 3", got, len(open))
 	}
 }
