@@ -104,8 +104,10 @@ func (m *Mux) wasOpen(id uint64) bool {
 	return id <= m.lastIn
 }
 
-// own tells whether the id is one that this side gives.
-func (m *Mux) own(id uint64) bool { return id%2 == m.nextID%2 }
+// own tells whether the id is one that this side gives: clients give odd ones.
+func (m *Mux) own(id uint64) bool {
+	return (id%2 == 1) == (m.c.Side() == geminio.InitiatorSide)
+}
 
 // data handles a frame of raw bytes.
 func (m *Mux) data(h packet.Header) error {

@@ -472,3 +472,27 @@ func TestOpenStreamTimeout(t *testing.T) {
 		})
 	}
 }
+
+// What a stream is may be asked while others are opened.
+func TestSideWhileStreamsAreOpened(t *testing.T) {
+	p := rig.NewPair(t, "tcp", nil, nil)
+	s, other := rig.OpenStream(t, p.Client, p.Server)
+	opened := rig.Start(func() error {
+		for range 20 {
+			if _, _, err := rig.StreamPair(p.Client, p.Server); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for asking := true; asking; {
+		require.Equal(t, geminio.InitiatorSide, s.Side())
+		require.Equal(t, geminio.RecipientSide, other.Side())
+		select {
+		case err := <-opened:
+			require.NoError(t, err)
+			asking = false
+		default:
+		}
+	}
+}
