@@ -14,8 +14,7 @@ func (d *Dialogue) refund(typ packet.Type, call uint64, size int) {
 	if class := m.largeClass(typ, size); class != 0 {
 		m.tx[class].avail += uint32(size)
 		if class == packet.ClassLargeMessages {
-			a := d.books()
-			a.heldMessages -= min(a.heldMessages, uint64(size))
+			d.freed(uint64(size))
 		}
 		m.serve(class)
 	}

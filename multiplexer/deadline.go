@@ -26,6 +26,7 @@ func (dl *deadline) renew(t time.Time, lock *sync.Mutex, wake func()) *deadline 
 	wait := time.Until(t)
 	if wait <= 0 {
 		own.expired = true
+		wake()
 		return own
 	}
 	own.timer = time.AfterFunc(wait, func() {
@@ -115,7 +116,6 @@ func (d *Dialogue) SetReadDeadline(t time.Time) error {
 	if d.in != nil || !t.IsZero() {
 		in := d.receiver()
 		in.deadline = in.deadline.renew(t, &d.rmu, d.wakeRead)
-		d.wakeRead()
 	}
 	return nil
 }
@@ -129,7 +129,6 @@ func (d *Dialogue) SetWriteDeadline(t time.Time) error {
 	if d.out != nil || !t.IsZero() {
 		out := d.sender()
 		out.deadline = out.deadline.renew(t, &m.mu, d.wakeWrite)
-		d.wakeWrite()
 	}
 	return nil
 }

@@ -120,6 +120,13 @@ func (d *Dialogue) books() *account {
 	return d.account
 }
 
+// freed says that the peer holds so many bytes less of large messages. m.mu is held.
+func (d *Dialogue) freed(n uint64) {
+	if a := d.account; a != nil {
+		a.heldMessages -= min(a.heldMessages, n)
+	}
+}
+
 // NewDialogue makes a dialogue that Open can open.
 func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
 	return m.newDialogue(0, peer, meta)

@@ -239,7 +239,8 @@ func (m *Mux) Accept() (*Dialogue, error) {
 // is a *geminio.RefusedError.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
-	switch intro, size := d.introduction(), d.introduction().Size(); {
+	intro := d.introduction()
+	switch size := intro.Size(); {
 	case m.cause != nil:
 		m.mu.Unlock()
 		return io.EOF

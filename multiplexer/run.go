@@ -262,8 +262,7 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 		return err
 	}
 	if d != nil {
-		a := d.books()
-		a.heldMessages -= min(a.heldMessages, uint64(c.Amount))
+		d.freed(uint64(c.Amount))
 	}
 	m.serve(c.Class)
 	return nil
