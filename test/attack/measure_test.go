@@ -7,26 +7,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // usage is what the process uses.
-type usage struct {
-	heap       int64 // bytes that are reachable
-	goroutines int
-}
+type usage struct{ gauge.Usage }
 
-// measure collects garbage, the pools' too, and returns what is left.
-func measure() usage {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return usage{int64(m.HeapAlloc), runtime.NumGoroutine()}
-}
+func measure() usage { return usage{gauge.Take()} }
 
 const (
 	// patience is how long what is about to happen may take.
-	patience = time.Minute
+	patience = gauge.Patience
 	// moment is how long what is about to go may take while an attack goes on: for a
 	// quarter of a second, goroutines and their memory are kept for the next request.
 	moment = 2 * time.Second
@@ -49,23 +41,19 @@ func (before usage) wantLeft(t testing.TB, heap int64, goroutines int, reason st
 
 func (before usage) want(t testing.TB, wait time.Duration, heap int64, goroutines int, reason string) {
 	t.Helper()
-	now := measure()
-	end := time.Now().Add(wait)
-	for pause := 10 * time.Millisecond; before.exceeded(now, heap, goroutines) && time.Now().Before(end); pause *= 2 {
-		time.Sleep(pause)
-		now = measure()
+	within := func(u gauge.Usage) bool {
+		u = u.Since(before.Usage)
+		return u.Heap <= heap && u.Goroutines <= goroutines
 	}
+	now := gauge.Settle(wait, within)
+	more := now.Since(before.Usage)
 	t.Logf("%s: %d bytes of heap (at most %d), %d goroutines (at most %d)", reason,
-		now.heap-before.heap, heap, now.goroutines-before.goroutines, goroutines)
-	if now.goroutines > before.goroutines+goroutines {
+		more.Heap, heap, more.Goroutines, goroutines)
+	if more.Goroutines > goroutines {
 		stacks := make([]byte, 1<<20)
 		t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
 	}
-	require.False(t, before.exceeded(now, heap, goroutines), reason)
-}
-
-func (before usage) exceeded(now usage, heap int64, goroutines int) bool {
-	return now.heap > before.heap+heap || now.goroutines > before.goroutines+goroutines
+	require.True(t, within(now), reason)
 }
 
 // level is what was left of the tests before, when the last one began.
@@ -76,10 +64,10 @@ var level atomic.Int64
 func calm() {
 	const rest = 256 << 10
 	now := measure()
-	for end := time.Now().Add(300 * time.Millisecond); now.heap > level.Load()+rest && time.Now().Before(end); now = measure() {
+	for end := time.Now().Add(300 * time.Millisecond); now.Heap > level.Load()+rest && time.Now().Before(end); now = measure() {
 		time.Sleep(20 * time.Millisecond)
 	}
-	level.Store(now.heap)
+	level.Store(now.Heap)
 }
 
 // waitFor waits until f is true, which nothing else tells of.

@@ -61,7 +61,7 @@ func grown(do func(), n int, right func(gauge.Usage) bool) gauge.Usage {
 	for range n {
 		do()
 	}
-	return gauge.Settle(func(u gauge.Usage) bool { return right(u.Since(before)) }).Since(before)
+	return gauge.Settle(gauge.Patience, func(u gauge.Usage) bool { return right(u.Since(before)) }).Since(before)
 }
 
 // checkBytes holds a size against its ceiling.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/gauge"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -124,15 +124,6 @@ func (w *work) measure(t *testing.T) (best pace) {
 	return best
 }
 
-// heap is how much is in use.
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
 // stuckKinds are what a peer's application can leave undone.
 var stuckKinds = []struct {
 	name string
@@ -217,14 +208,14 @@ func testIsolation(t *testing.T, only string, big bool) {
 	before := w.measure(t)
 
 	var stuck sync.WaitGroup
-	heapBefore := heap()
+	heapBefore := gauge.Take().Heap
 	for _, kind := range stuckKinds {
 		if strings.Contains(kind.name, only) {
 			kind.begin(t, p, func(f func()) { stuck.Go(f) })
 		}
 	}
 	during := w.measure(t)
-	grown := heap() - heapBefore
+	grown := gauge.Take().Heap - heapBefore
 
 	for i, what := range parts {
 		if before[i] == 0 {

@@ -44,13 +44,13 @@ func resident() int64 {
 	return kilobytes << 10
 }
 
-// patience is how long Settle waits.
-const patience = time.Minute
+// Patience is how long what is about to go may take, when nothing else goes on.
+const Patience = time.Minute
 
 // Settle takes the usage until it is right, which nothing else tells of, and returns the
-// last one. After a minute that is one that is not right.
-func Settle(right func(Usage) bool) Usage {
-	end := time.Now().Add(patience)
+// last one: after so long a wait, one that is not right.
+func Settle(wait time.Duration, right func(Usage) bool) Usage {
+	end := time.Now().Add(wait)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if u := Take(); right(u) || time.Now().After(end) {
 			return u

@@ -37,7 +37,7 @@ func TestUsage(t *testing.T) {
 
 	close(stop)
 	l.Close()
-	left := Settle(func(u Usage) bool { return u.Goroutines <= before.Goroutines }).Since(before)
+	left := Settle(Patience, func(u Usage) bool { return u.Goroutines <= before.Goroutines }).Since(before)
 	require.LessOrEqual(t, left.Goroutines, 0)
 	require.Less(t, left.Heap, int64(size/2))
 }

@@ -97,7 +97,7 @@ func (c *crowd) accept(n int) error {
 
 // quiet returns what the server uses for n Ends, when nothing is under way.
 func (c *crowd) quiet(n int) gauge.Usage {
-	return gauge.Settle(quiet(c.before, n)).Since(c.before)
+	return gauge.Settle(gauge.Patience, quiet(c.before, n)).Since(c.before)
 }
 
 // call lets the clients call, and the server call each of them.

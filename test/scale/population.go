@@ -130,7 +130,7 @@ func (h *holder) obey(o order) (a answer) {
 	if err != nil {
 		a.Error = err.Error()
 	}
-	a.Usage = gauge.Settle(quiet(h.before, len(h.ends))).Since(h.before)
+	a.Usage = gauge.Settle(gauge.Patience, quiet(h.before, len(h.ends))).Since(h.before)
 	return a
 }
 

@@ -38,12 +38,12 @@ func runStreams(ctx context.Context, l load, b bounds) error {
 	if err != nil {
 		return err
 	}
-	n.before = gauge.Settle(quiet(none, 2)) // its readers
+	n.before = gauge.Settle(gauge.Patience, quiet(none, 2)) // its readers
 	if err := n.run(ctx, l, b); err != nil {
 		n.verdict.fail("streams: %w", err)
 	}
 	n.close()
-	n.verdict.rest("left with the connection", l.streams, gauge.Settle(quiet(none, 0)).Since(none), b.leftOfStream)
+	n.verdict.rest("left with the connection", l.streams, gauge.Settle(gauge.Patience, quiet(none, 0)).Since(none), b.leftOfStream)
 	return n.verdict.err()
 }
 
@@ -94,7 +94,7 @@ func (n *bundle) run(ctx context.Context, l load, b bounds) error {
 
 // quiet returns what is used for the streams, when nothing is under way.
 func (n *bundle) quiet() gauge.Usage {
-	return gauge.Settle(quiet(n.before, 0)).Since(n.before)
+	return gauge.Settle(gauge.Patience, quiet(n.before, 0)).Since(n.before)
 }
 
 // open opens so many streams. They are accepted in the same order.
