@@ -46,6 +46,11 @@ func (v *verdict) share(what string, n int, u gauge.Usage, bytes int64, goroutin
 		fmt.Printf(", %.4f descriptors, %5d bytes resident", each(u.Files), u.Resident/int64(n))
 	}
 	fmt.Println()
+	v.hold(what, n, u, bytes, goroutines)
+}
+
+// hold wants each of n things to cost at most so many bytes and goroutines.
+func (v *verdict) hold(what string, n int, u gauge.Usage, bytes int64, goroutines int) {
 	if most := int64(n)*bytes + ownMemory; u.Memory() > most {
 		v.fail("%s: %d bytes of heap and stacks, at most %d are allowed", what, u.Memory(), most)
 	}
@@ -59,12 +64,7 @@ func (v *verdict) share(what string, n int, u gauge.Usage, bytes int64, goroutin
 func (v *verdict) rest(what string, n int, u gauge.Usage, bytes int64) {
 	fmt.Printf("  %-24s %d KiB of heap, %d KiB of stacks, %d goroutines, %d descriptors\n",
 		what, u.Heap/1024, u.Stacks/1024, u.Goroutines, u.Files)
-	if most := int64(n)*bytes + ownMemory; u.Memory() > most {
-		v.fail("%s: %d bytes of heap and stacks, at most %d are allowed", what, u.Memory(), most)
-	}
-	if u.Goroutines > ownGoroutines {
-		v.fail("%s: %d goroutines, at most %d are allowed", what, u.Goroutines, ownGoroutines)
-	}
+	v.hold(what, n, u, bytes, 0)
 	if u.Files > ownFiles {
 		v.fail("%s: %d descriptors, at most %d are allowed", what, u.Files, ownFiles)
 	}
