@@ -66,13 +66,13 @@ func median(all []float64) (float64, bool) {
 	return (all[middle-1] + all[middle]) / 2, true
 }
 
-// others are the names of the other libraries that have a figure in a row, the
-// best first.
+// others are the names of the other libraries that have a figure in a row and are
+// not only shown there, the best first.
 func (r *results) others(w row) []string {
 	var names []string
 	figures := map[string]float64{}
 	for _, p := range r.peers {
-		if p.role != other || p.name == w.aside {
+		if p.role != other || w.shows(p.name) {
 			continue
 		}
 		if v, ok := r.figure(w, p.name); ok {
