@@ -3,7 +3,7 @@ package client
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/singchia/geminio/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // program is the path of the program.
@@ -26,14 +26,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = built[0]
-	code := m.Run()
+	code := leak.Run(m)
 	cleanup()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
 	os.Exit(code)
 }
 

@@ -25,9 +25,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // forever is when a test calls it a hang.
@@ -60,10 +60,7 @@ func testMain(m *testing.M) (int, error) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	if code := m.Run(); code != 0 {
-		return code, nil
-	}
-	return 0, goleak.Find()
+	return leak.Run(m), nil
 }
 
 func TestLocal(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // binary is the program.
@@ -29,14 +29,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = built[0]
-	code := m.Run()
+	code := leak.Run(m)
 	cleanup()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
 	os.Exit(code)
 }
 

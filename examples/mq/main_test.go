@@ -15,9 +15,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // binary is the program, built like the test; fast is never built to find data races.
@@ -42,14 +42,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	return code
+	return leak.Run(m)
 }
 
 // startBroker starts a broker that stores in a directory of its own, and returns its address.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // binary is the program.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = binaries[0]
-	code := m.Run()
+	code := leak.Run(m)
 	cleanup()
 	os.Exit(code)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // program is the path of the one that is tested.
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = binaries[0]
-	code := m.Run()
+	code := leak.Run(m)
 	cleanup()
 	os.Exit(code)
 }

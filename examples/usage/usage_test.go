@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/leak"
 )
 
 // kinds are the examples: what their programs must have printed in the end, as
@@ -55,7 +56,7 @@ func TestMain(m *testing.M) {
 	for i, dir := range dirs {
 		binaries[dir] = built[i]
 	}
-	code := m.Run()
+	code := leak.Run(m)
 	cleanup()
 	os.Exit(code)
 }
