@@ -336,46 +336,26 @@ func TestBlockedReturns(t *testing.T) {
 	}
 }
 
-// TestBlockedReturnsTCP has all operations blocked at once, on sockets.
+// TestBlockedReturnsTCP has the operations blocked on sockets. How soon they return is for
+// TestBlockedReturns to see.
 func TestBlockedReturnsTCP(t *testing.T) {
 	for _, e := range endings {
+		before := goleak.IgnoreCurrent()
 		t.Run(e.name, func(t *testing.T) {
-			before := goleak.IgnoreCurrent()
-			all := testBlockedTCP(t, e.stream, e.byPeer, e.end)
-			for _, f := range all {
-				f.release()
-				f.Close()
+			for _, b := range blockers {
+				if e.stream && !b.onStream {
+					continue
+				}
+				t.Run(b.name, func(t *testing.T) {
+					t.Parallel() // to see that an operation is blocked is to wait
+					f := newBlocked(t, "tcp")
+					done := b.begin(t, f)
+					go e.end(f)
+					err := rig.Await(t, rig.Forever, "return", done)
+					require.NoError(t, b.want.check(err, true, e.byPeer))
+				})
 			}
-			goleak.VerifyNone(t, before)
 		})
+		goleak.VerifyNone(t, before)
 	}
-}
-
-func testBlockedTCP(t *testing.T, streamOnly, byPeer bool, end func(*blocked)) (all []*blocked) {
-	done := make(map[string]<-chan error)
-	wants := make(map[string]want)
-	for _, b := range blockers {
-		if streamOnly && !b.onStream {
-			continue
-		}
-		f := newBlocked(t, "tcp")
-		all = append(all, f)
-		done[b.name], wants[b.name] = b.begin(t, f), b.want
-	}
-	for _, f := range all {
-		go end(f)
-	}
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	for name, ch := range done {
-		select {
-		case err := <-ch:
-			if err := wants[name].check(err, true, byPeer); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		case <-timer.C:
-			t.Fatalf("%s: not within a second", name)
-		}
-	}
-	return all
 }

@@ -22,7 +22,7 @@ type halfCloser interface {
 
 // eachPair runs a test with both directions of a stream, and with the Ends.
 func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
-	for _, network := range []string{"tcp", "pipe"} {
+	for _, network := range rig.Networks("tcp", "pipe") {
 		t.Run(network+"/opened by the client", func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
 			a, b := rig.OpenStream(t, p.Client, p.Server)
@@ -42,7 +42,7 @@ func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
 
 func TestHalfCloseBothWays(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		request, answer := large()[:3<<20], large()[5<<20:][:2<<20]
+		request, answer := large()[:rig.Amount("tcp", 3<<20)], large()[5<<20:][:rig.Amount("tcp", 2<<20)]
 		require.NoError(t, all(
 			func() error {
 				_, err := a.Write(request)

@@ -86,12 +86,12 @@ func all(funcs ...func() error) error {
 }
 
 func TestCloseDeliversToSlowReaders(t *testing.T) {
-	for _, network := range rig.Networks[:4] { // byte by byte, so much would take minutes
+	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
 		t.Run(network, func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
-			data := large()
+			data := large()[:rig.Amount(network, 64<<20)]
 			if network != "tcp" {
-				data = data[:16<<20]
+				data = data[:len(data)/4]
 			}
 			a1, a2 := rig.OpenStream(t, p.Client, p.Server)
 			b1, b2 := rig.OpenStream(t, p.Server, p.Client)
@@ -106,7 +106,7 @@ func TestCloseDeliversToSlowReaders(t *testing.T) {
 }
 
 func TestCloseOfEndDelivers(t *testing.T) {
-	for _, network := range rig.Networks[:4] {
+	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
 		for _, byServer := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/by server %v", network, byServer), func(t *testing.T) {
 				p := rig.NewPair(t, network, nil, nil)
@@ -114,9 +114,9 @@ func TestCloseOfEndDelivers(t *testing.T) {
 				if byServer {
 					from, to = to, from
 				}
-				data := large()
+				data := large()[:rig.Amount(network, 64<<20)]
 				if network != "tcp" {
-					data = data[:8<<20]
+					data = data[:len(data)/8]
 				}
 				require.NoError(t, all(
 					func() error { return push(from, data, 0) },
@@ -148,7 +148,8 @@ func TestCloseOfEndDeliversAllStreams(t *testing.T) {
 func TestManyStreamsDeliver(t *testing.T) {
 	const streams = 1000
 	p := rig.NewPair(t, "tcp", nil, nil)
-	size := func(i uint64) int { return 16<<10 + int(i*31%7)*(16<<10) } // 64 KiB on average
+	unit := rig.Amount("tcp", 16<<10)
+	size := func(i uint64) int { return unit + int(i*31%7)*unit } // 64 KiB on average
 	var work []func() error
 	for i := range streams {
 		from, to := p.Client, p.Server
@@ -170,10 +171,10 @@ func TestManyStreamsDeliver(t *testing.T) {
 // TestLastByte closes right after the last write, again and again.
 func TestLastByte(t *testing.T) {
 	sizes := []int{1, 2, 100, 1 << 10, 8<<10 - 1, 8 << 10, 16 << 10, 16<<10 + 1, 64 << 10, 100_000, 300_000, 1 << 20}
-	for _, network := range []string{"tcp", "pipe"} {
+	for _, network := range rig.Networks("tcp", "pipe") {
 		t.Run(network, func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
-			for i := range 2000 {
+			for i := range rig.Amount(network, 2000) {
 				data := large()[i*100:][:sizes[i%len(sizes)]]
 				from, to := p.Client, p.Server
 				if i%2 == 1 {
@@ -191,14 +192,16 @@ func TestLastByte(t *testing.T) {
 
 // TestLastByteOfEnd does the same to the whole connection.
 func TestLastByteOfEnd(t *testing.T) {
+	networks := rig.Networks("tcp", "unix", "tls", "pipe")
 	for i := range 60 {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
-		p := rig.NewPair(t, rig.Networks[i%4], co, so)
+		network := networks[i%len(networks)]
+		p := rig.NewPair(t, network, co, so)
 		from, to := p.Client, p.Server
 		if i%3 == 1 {
 			from, to = to, from
 		}
-		data := large()[i*100:][:1+i*i*200]
+		data := large()[i*100:][:1+rig.Amount(network, i*i*200)]
 		written := rig.Start(func() error { return push(from, data, 0) })
 		require.NoError(t, expect(to, data, 1+i*500))
 		require.NoError(t, <-written)
@@ -256,7 +259,7 @@ func TestSmallestWindows(t *testing.T) {
 	co.SetMemoryBudget(17 << 20)
 	so.SetMemoryBudget(17 << 20)
 	p := rig.NewPair(t, "tcp", co, so)
-	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, 4 << 20} {
+	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, rig.Amount("tcp", 4<<20)} {
 		for _, piece := range []int{0, 100, 3000} {
 			s, peer := rig.OpenStream(t, p.Client, p.Server)
 			data := large()[:size]

@@ -83,7 +83,7 @@ func post(c *http.Client, url string, body []byte) error {
 }
 
 func TestHTTP(t *testing.T) {
-	for _, network := range rig.Networks[:4] { // byte by byte, so much would take minutes
+	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
 		for _, byServer := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/served by server %v", network, byServer), func(t *testing.T) {
 				p := rig.NewPair(t, network, nil, nil)
@@ -97,14 +97,14 @@ func TestHTTP(t *testing.T) {
 				defer transport.CloseIdleConnections()
 				c := &http.Client{Transport: transport}
 
-				require.NoError(t, post(c, "http://any/", large()[:8<<20]))
+				require.NoError(t, post(c, "http://any/", large()[:rig.Amount(network, 8<<20)]))
 				for i := range 20 {
 					require.NoError(t, post(c, "http://any/", large()[:i*1000]))
 				}
 				require.EqualValues(t, 1, opened.Load(), "one connection is kept alive")
 
 				var work []func() error
-				for i := range 200 {
+				for i := range rig.Amount(network, 200) {
 					work = append(work, func() error { return post(c, "http://any/", large()[i:][:i*500]) })
 				}
 				require.NoError(t, all(work...))
@@ -155,7 +155,7 @@ func TestHTTPRequestUnderWay(t *testing.T) {
 func TestTLSOverStream(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
 		c, s := tls.Client(a, rig.ClientTLS()), tls.Server(b, rig.ServerTLS())
-		data := large()[:2<<20]
+		data := large()[:rig.Amount("tcp", 2<<20)]
 		require.NoError(t, all(
 			func() error { return push(c, data, 50_000) },
 			func() error {

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// budget is the memory budget of the Ends here; the largest message is a
-	// sixteenth of it.
-	budget = 64 << 20
 	// leastRatio is how much of its pace work must keep beside what is stuck.
 	leastRatio = 0.3
 	// rounds is how often the pace is measured.
 	rounds = 9
 )
+
+// budget is the memory budget of the Ends here; the largest message is a sixteenth of it.
+func budget() int { return max(rig.Amount("tcp", 64<<20), 20<<20) }
 
 // pace is how long pieces of work take that go on beside what is stuck.
 type pace [4]time.Duration
@@ -45,7 +45,7 @@ type work struct {
 
 func newWork(t *testing.T, p *rig.Pair) *work {
 	require.NoError(t, p.Server.Register(rig.Deadline(t), "echo", rig.Echo))
-	w := &work{caller: p.Client, data: large()[:4<<20]}
+	w := &work{caller: p.Client, data: large()[:rig.Amount("tcp", 4<<20)]}
 	var receiver, sink geminio.Stream
 	w.publisher, receiver = rig.OpenStream(t, p.Client, p.Server)
 	w.bulk, sink = rig.OpenStream(t, p.Client, p.Server)
@@ -62,8 +62,7 @@ func newWork(t *testing.T, p *rig.Pair) *work {
 }
 
 func (w *work) round(t *testing.T) (p pace) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
+	ctx := rig.Deadline(t)
 	timed := func(f func()) time.Duration {
 		at := time.Now()
 		f()
@@ -92,12 +91,14 @@ func (w *work) round(t *testing.T) (p pace) {
 	publish := func(n int) func() error {
 		return func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:n])) }
 	}
-	p[0] = timed(func() { concurrently(2000, call(100)) })
-	p[1] = timed(func() { concurrently(2000, publish(100)) })
+	many, some := rig.Amount("tcp", 2000), max(rig.Amount("tcp", 64), 8)
+	big := max(rig.Amount("tcp", 100<<10), 20<<10)
+	p[0] = timed(func() { concurrently(many, call(100)) })
+	p[1] = timed(func() { concurrently(many, publish(100)) })
 	if w.big {
 		p[2] = timed(func() {
-			concurrently(64, call(100<<10))
-			concurrently(64, publish(100<<10))
+			concurrently(some, call(big))
+			concurrently(some, publish(big))
 		})
 	}
 	p[3] = timed(func() {
@@ -139,7 +140,7 @@ var stuckKinds = []struct {
 		}
 	}},
 	{"messages that nobody receives", func(t *testing.T, p *rig.Pair, spin func(func())) {
-		data := large()[:budget/32]
+		data := large()[:budget()/32]
 		for _, size := range []int{100, len(data)} {
 			for _, s := range []geminio.Stream{first(rig.OpenStream(t, p.Client, p.Server)), p.Client} {
 				spin(func() {
@@ -157,7 +158,7 @@ var stuckKinds = []struct {
 		}
 	}},
 	{"handlers that hang", func(t *testing.T, p *rig.Pair, spin func(func())) {
-		data := large()[:budget/32]
+		data := large()[:budget()/32]
 		for _, size := range []int{0, len(data)} {
 			s, peer := rig.OpenStream(t, p.Client, p.Server)
 			require.NoError(t, peer.Register(rig.Deadline(t), "hang", rig.Hang))
@@ -196,10 +197,10 @@ func testStuckKinds(t *testing.T, big bool) {
 
 func testIsolation(t *testing.T, only string, big bool) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
-	co.SetMemoryBudget(budget)
-	so.SetMemoryBudget(budget)
-	co.SetMaxMessageSize(budget / 16)
-	so.SetMaxMessageSize(budget / 16)
+	co.SetMemoryBudget(budget())
+	so.SetMemoryBudget(budget())
+	co.SetMaxMessageSize(budget() / 16)
+	so.SetMaxMessageSize(budget() / 16)
 	so.SetAcceptBacklog(200)
 	p := rig.NewPair(t, "tcp", co, so)
 	w := newWork(t, p)
@@ -228,8 +229,8 @@ func testIsolation(t *testing.T, only string, big bool) {
 		}
 	}
 	t.Logf("the heap has grown by %d KiB", grown>>10)
-	if grown > budget {
-		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget)
+	if grown > int64(budget()) {
+		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget())
 	}
 	p.Close()
 	rig.Within(t, time.Second, "what was stuck returns", stuck.Wait)

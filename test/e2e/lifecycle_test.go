@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -99,7 +99,7 @@ func (r *recorder) Heartbeat(delegate.ConnDescriber) error {
 }
 
 func TestNames(t *testing.T) {
-	for _, network := range rig.Networks {
+	for _, network := range rig.Networks() {
 		t.Run(network, func(t *testing.T) {
 			co := client.NewEndOptions()
 			co.SetMeta([]byte("client's"))
@@ -203,16 +203,18 @@ func TestDelegateOrder(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
-	sd := newRecorder()
-	co, so := client.NewEndOptions(), server.NewEndOptions()
-	so.SetDelegate(sd)
-	co.SetHeartbeat(20 * time.Millisecond)
-	p := rig.NewPair(t, "tcp", co, so)
-	for range 3 {
-		rig.Await(t, rig.Forever, "a heartbeat", sd.beat)
-	}
-	mustRegister(t, p.Server, "echo", rig.Echo)
-	mustCall(t, p.Client, "echo", "alive")
+	synctest.Test(t, func(t *testing.T) {
+		sd := newRecorder()
+		co, so := client.NewEndOptions(), server.NewEndOptions()
+		so.SetDelegate(sd)
+		co.SetHeartbeat(time.Second)
+		p := rig.NewPair(t, "pipe", co, so)
+		for range 3 {
+			rig.Await(t, rig.Forever, "a heartbeat", sd.beat)
+		}
+		mustRegister(t, p.Server, "echo", rig.Echo)
+		mustCall(t, p.Client, "echo", "alive")
+	})
 }
 
 func TestRefusals(t *testing.T) {
@@ -230,10 +232,9 @@ func TestRefusals(t *testing.T) {
 			c.refuse(sd)
 			so := server.NewEndOptions()
 			so.SetDelegate(sd)
-			l, err := server.Listen("tcp", "127.0.0.1:0", so)
-			require.NoError(t, err)
+			l := listen(t, so)
 			defer l.Close()
-			_, err = client.NewEnd("tcp", l.Addr().String())
+			_, err := dial(l.Addr().String())
 			require.EqualError(t, err, no.Error())
 			var refused *geminio.RefusedError
 			require.ErrorAs(t, err, &refused)
@@ -245,7 +246,7 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	t.Run("a network error is none", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := rig.ListenRaw()
 		require.NoError(t, err)
 		hungUp := rig.Start(func() error {
 			nc, err := l.Accept()
@@ -254,13 +255,13 @@ func TestRefusals(t *testing.T) {
 			}
 			return nc.Close()
 		})
-		_, err = client.NewEnd("tcp", l.Addr().String())
+		_, err = dial(l.Addr().String())
 		require.Error(t, err)
 		var refused *geminio.RefusedError
 		require.False(t, errors.As(err, &refused), "%v", err)
 		require.NoError(t, <-hungUp)
 		l.Close()
-		_, err = client.NewEnd("tcp", l.Addr().String())
+		_, err = dial(l.Addr().String())
 		require.Error(t, err)
 		require.False(t, errors.As(err, &refused), "%v", err)
 	})
@@ -284,10 +285,9 @@ func TestRefusals(t *testing.T) {
 		cd.refuseConn = no
 		co := client.NewEndOptions()
 		co.SetDelegate(cd)
-		l, err := server.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+		l := listen(t)
 		defer l.Close()
-		_, err = client.NewEnd("tcp", l.Addr().String(), co)
+		_, err := dial(l.Addr().String(), co)
 		require.ErrorIs(t, err, no)
 		var refused *geminio.RefusedError
 		require.False(t, errors.As(err, &refused))
@@ -447,7 +447,7 @@ func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
 // OpenStream gives up after its timeout; what the peer makes of the stream later
 // disturbs nobody.
 func TestOpenStreamTimeout(t *testing.T) {
-	for _, network := range rig.Networks {
+	for _, network := range rig.Networks() {
 		t.Run(network, func(t *testing.T) {
 			door := &slowDoor{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
 			so := server.NewEndOptions()

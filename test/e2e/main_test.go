@@ -1,9 +1,39 @@
 package e2e
 
 import (
+	"net"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/leak"
+	"github.com/singchia/geminio/test/rig"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// listen makes a listener for dial, over TCP or what stands in for it.
+func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {
+	t.Helper()
+	if rig.StandIn() == "" {
+		l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
+		require.NoError(t, err)
+		return l
+	}
+	nl, err := rig.Listen()
+	require.NoError(t, err)
+	l, err := server.NewListener(nl, opts...)
+	require.NoError(t, err)
+	return l
+}
+
+// dial makes an End at a listener's address.
+func dial(address string, opts ...*client.EndOptions) (geminio.End, error) {
+	if rig.StandIn() == "" {
+		return client.NewEnd("tcp", address, opts...)
+	}
+	return client.NewEndWithDialer(func() (net.Conn, error) { return rig.Dial(address) }, opts...)
+}

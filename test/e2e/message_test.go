@@ -152,7 +152,7 @@ func TestPublishAsync(t *testing.T) {
 // TestMessageOrder mixes sizes, guarantees and ways of publishing.
 func TestMessageOrder(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
-		const messages = 600
+		messages := rig.Amount("tcp", 600)
 		sizes := []int{8, 100_000, 20, 5000, 1 << 20, 8, 8190, 8200, 70_000, 8}
 		sent := rig.Start(func() error {
 			outcomes := make(chan *geminio.Publish, messages)
@@ -241,7 +241,7 @@ func TestReceiveContext(t *testing.T) {
 
 // TestSlowReceiver blocks the publisher, and releases it.
 func TestSlowReceiver(t *testing.T) {
-	for _, size := range []int{100, 1 << 20} {
+	for _, size := range []int{100, rig.Amount("tcp", 1<<20)} {
 		eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 			waiting := fillMessages(t, from, size)
 			require.Greater(t, waiting, 0)

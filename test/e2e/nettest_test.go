@@ -13,7 +13,7 @@ import (
 // net's own pass.
 
 func TestNetConn(t *testing.T) {
-	for _, network := range []string{"tcp", "pipe"} {
+	for _, network := range rig.Networks("tcp", "pipe") {
 		for _, c := range []struct {
 			name string
 			pipe func(*rig.Pair) (a, b net.Conn, err error)

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// proxy passes TCP connections on to a server, and can break them at any byte.
+// proxy passes connections on to a server, and can break them at any byte.
 type proxy struct {
 	l      net.Listener
 	target string
@@ -26,7 +26,7 @@ type proxy struct {
 }
 
 func newProxy(t testing.TB, target string) *proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := rig.ListenRaw()
 	require.NoError(t, err)
 	p := &proxy{l: l, target: target, conns: make(map[net.Conn]struct{})}
 	p.wg.Go(p.run)
@@ -41,7 +41,8 @@ func newProxy(t testing.TB, target string) *proxy {
 	return p
 }
 
-func (p *proxy) dial() (net.Conn, error) { return net.Dial("tcp", p.l.Addr().String()) }
+// dial is a client.Dialer.
+func (p *proxy) dial() (net.Conn, error) { return rig.Dial(p.l.Addr().String()) }
 
 func (p *proxy) run() {
 	for {
@@ -49,7 +50,7 @@ func (p *proxy) run() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", p.target)
+		far, err := rig.DialRaw(p.target)
 		if err != nil {
 			near.Close()
 			continue
@@ -83,8 +84,9 @@ func (p *proxy) cut(r *rand.Rand) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
-		if r == nil || r.IntN(2) == 0 {
-			c.(*net.TCPConn).SetLinger(0)
+		lost := r == nil || r.IntN(2) == 0
+		if tcp, ok := c.(*net.TCPConn); ok && lost {
+			tcp.SetLinger(0)
 		}
 		c.Close()
 		p.cuts++

@@ -26,9 +26,6 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// cuts is how many times TestThousandCuts breaks the connection.
-const cuts = 1000
-
 // TestThousandCuts has a proxy break the connection a thousand times while calls,
 // messages of both kinds, registrations and streams run. Every message that was
 // acked was handed out exactly once; one sent at most once, at most once; a call that
@@ -44,6 +41,7 @@ func TestThousandCuts(t *testing.T) {
 		require.NoError(t, err)
 	}
 	t.Logf("SEED=%d", seed)
+	cuts := rig.Amount("tcp", 1000)
 	r := rand.New(rand.NewPCG(seed, 0))
 
 	s := &cutServer{

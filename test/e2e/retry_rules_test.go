@@ -398,10 +398,10 @@ func TestSameIdentityReplaces(t *testing.T) {
 	h := newHouse(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	one, err := client.NewEnd("tcp", h.line.address, copt)
+	one, err := dial(h.line.address, copt)
 	require.NoError(t, err)
 	defer one.Close()
-	two, err := client.NewEnd("tcp", h.line.address, copt)
+	two, err := dial(h.line.address, copt)
 	require.NoError(t, err)
 	defer two.Close()
 	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
@@ -423,7 +423,7 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	h := newHouse(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	cc, err := net.Dial("tcp", h.line.address)
+	cc, err := rig.Dial(h.line.address)
 	require.NoError(t, err)
 	stalled := &stallConn{Conn: cc}
 	one, err := client.NewEndWithConn(stalled, copt)
@@ -431,7 +431,7 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	defer one.Close()
 	stalled.stall.Store(true)
 	rig.Within(t, rig.Forever, "replace", func() {
-		two, err := client.NewEnd("tcp", h.line.address, copt)
+		two, err := dial(h.line.address, copt)
 		if assert.NoError(t, err) {
 			two.Close()
 		}
@@ -458,9 +458,9 @@ func TestSameIdentityIsRefused(t *testing.T) {
 	h := newHouse(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	one, err := client.NewEnd("tcp", h.line.address, copt)
+	one, err := dial(h.line.address, copt)
 	require.NoError(t, err)
-	_, err = client.NewEnd("tcp", h.line.address, copt)
+	_, err = dial(h.line.address, copt)
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	assert.ErrorContains(t, err, "in use by another connection")
@@ -496,7 +496,7 @@ func TestSameIdentityIsAllowed(t *testing.T) {
 			copt := client.NewEndOptions()
 			copt.SetClientID(77)
 			for range 2 {
-				end, err := client.NewEnd("tcp", h.line.address, copt)
+				end, err := dial(h.line.address, copt)
 				require.NoError(t, err)
 				defer end.Close()
 				defer func() { assert.NoError(t, end.Register(context.Background(), "m", rig.Echo), "all go on") }()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // memory is a network without a kernel: a listener whose connections are pipes. It
@@ -100,21 +101,15 @@ type memoryAddr struct{}
 func (memoryAddr) Network() string { return "memory" }
 func (memoryAddr) String() string  { return "memory" }
 
-// storm is how many clients lose their server at once: under the race detector, which
-// makes it a minute's work, fewer.
-var storm = 10_000
-
-func init() {
-	if raceEnabled {
-		storm = 1000
-	}
-}
-
 // Faults, row 16: ten thousand clients lose their server at once and come back
 // spread over time: after a shutdown with a hint, not before the time that it says,
 // and spread over as much again; after a crash, over the range that the back-off has
 // reached, with so few attempts in vain as it allows.
 func TestReconnectStorm(t *testing.T) {
+	storm := rig.Amount("memory", 10_000)
+	if rig.StandIn() != "" {
+		storm = 1000 // it is in memory, whatever stands in for TCP
+	}
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
 		const hint = 10 * time.Second

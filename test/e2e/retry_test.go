@@ -43,7 +43,7 @@ func (l *line) dial() (net.Conn, error) {
 	if closed {
 		return nil, errLineClosed
 	}
-	nc, err := net.Dial("tcp", address)
+	nc, err := rig.Dial(address)
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +88,7 @@ type house struct {
 }
 
 func newHouse(t testing.TB, serve func(geminio.End), opts ...*server.EndOptions) *house {
-	l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
-	require.NoError(t, err)
+	l := listen(t, opts...)
 	h := &house{l: l, line: &line{address: l.Addr().String()}}
 	h.wg.Go(func() {
 		for {

@@ -82,7 +82,7 @@ func TestMismatch(t *testing.T) {
 func TestSizes(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
 		mustRegister(t, callee, "echo", rig.Echo)
-		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, 1 << 20, 5 << 20} {
+		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, rig.Amount("tcp", 1<<20), rig.Amount("tcp", 5<<20)} {
 			data := large()[n%7:][:n]
 			req := caller.NewRequest(data)
 			req.SetCustom(large()[:n/50])
@@ -177,11 +177,12 @@ func TestParallelCallers(t *testing.T) {
 	for _, s := range streams {
 		mustRegister(t, s, "echo", rig.Echo)
 	}
+	calls := rig.Amount("tcp", 200)
 	var work []func() error
 	for i := range 64 {
 		s := streams[i%len(streams)]
 		work = append(work, func() error {
-			for k := range 200 {
+			for k := range calls {
 				data := large()[i*1000+k:][:(k*k*i)%20_000]
 				resp, err := s.Call(context.Background(), "echo", s.NewRequest(data))
 				if err != nil {

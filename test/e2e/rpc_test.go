@@ -18,7 +18,7 @@ import (
 // eachStream runs a test with caller and callee on the Ends and on streams, both
 // ways.
 func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Stream)) {
-	for _, network := range []string{"tcp", "pipe"} {
+	for _, network := range rig.Networks("tcp", "pipe") {
 		p := rig.NewPair(t, network, nil, nil)
 		t.Run(network+"/End, by the client", func(t *testing.T) { test(t, p.Client, p.Server) })
 		t.Run(network+"/End, by the server", func(t *testing.T) { test(t, p.Server, p.Client) })

@@ -103,7 +103,7 @@ func TestShutdownOfIdle(t *testing.T) {
 }
 
 func TestCloseIsIdempotent(t *testing.T) {
-	for _, network := range rig.Networks {
+	for _, network := range rig.Networks() {
 		p := rig.NewPair(t, network, nil, nil)
 		a, b := rig.OpenStream(t, p.Client, p.Server)
 		var wg sync.WaitGroup
@@ -123,11 +123,10 @@ func TestCloseIsIdempotent(t *testing.T) {
 
 // TestSilentClients connects many that say nothing, and then a good one.
 func TestSilentClients(t *testing.T) {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := listen(t)
 	defer l.Close()
 	for i := range 1000 {
-		nc, err := net.Dial("tcp", l.Addr().String())
+		nc, err := rig.DialRaw(l.Addr().String())
 		require.NoError(t, err)
 		defer nc.Close()
 		switch i % 4 {
@@ -148,7 +147,7 @@ func TestSilentClients(t *testing.T) {
 		accepted <- e
 	}()
 	rig.Within(t, time.Second, "a good one gets in", func() {
-		c, err := client.NewEnd("tcp", l.Addr().String())
+		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
 		s := <-accepted
@@ -159,9 +158,8 @@ func TestSilentClients(t *testing.T) {
 }
 
 func TestListenerClose(t *testing.T) {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	c, err := client.NewEnd("tcp", l.Addr().String())
+	l := listen(t)
+	c, err := dial(l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
 	nc, err := l.Accept()
@@ -175,7 +173,7 @@ func TestListenerClose(t *testing.T) {
 	require.NoError(t, l.Close(), "again")
 	_, err = l.Accept()
 	require.Equal(t, net.ErrClosed, err)
-	_, err = client.NewEnd("tcp", l.Addr().String())
+	_, err = dial(l.Addr().String())
 	require.Error(t, err)
 
 	// The Ends that were handed out go on.
@@ -185,11 +183,10 @@ func TestListenerClose(t *testing.T) {
 
 // TestListenerCloseOfWaiting closes the Ends that were not handed out.
 func TestListenerCloseOfWaiting(t *testing.T) {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := listen(t)
 	var waiting []geminio.End
 	for range 5 {
-		c, err := client.NewEnd("tcp", l.Addr().String())
+		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		defer c.Close()
 		waiting = append(waiting, c)
@@ -209,11 +206,10 @@ func TestListenerShutdown(t *testing.T) {
 		entered <- struct{}{}
 		<-release
 	}})
-	l, err := server.Listen("tcp", "127.0.0.1:0", so)
-	require.NoError(t, err)
+	l := listen(t, so)
 	var calls []<-chan *geminio.Call
 	for range 4 {
-		c, err := client.NewEnd("tcp", l.Addr().String())
+		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		defer c.Close()
 		_, err = l.AcceptEnd()
@@ -225,7 +221,7 @@ func TestListenerShutdown(t *testing.T) {
 	for range calls {
 		rig.Await(t, rig.Forever, "a handler runs", entered)
 	}
-	idle, err := client.NewEnd("tcp", l.Addr().String()) // is not handed out
+	idle, err := dial(l.Addr().String()) // is not handed out
 	require.NoError(t, err)
 	defer idle.Close()
 	down := rig.Start(func() error { return l.(shutdowner).Shutdown(rig.Deadline(t)) })

@@ -24,15 +24,15 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// Row 11. Both ends write into a full pipe: of messages and calls of 10 MiB each both
-// ways at once, over a transport that holds 64 bytes, and of as many raw bytes, none
-// waits for ever for another.
+// Row 11. Both ends write into a full pipe: of messages and calls of 10 MiB each (less
+// under the race detector) both ways at once, over a transport that holds 64 bytes, and
+// of as many raw bytes, none waits for ever for another.
 func TestBothWriteIntoAFullPipe(t *testing.T) {
 	near, far := newWire(64)
 	p, err := rig.JoinPair(near, far, nil, nil)
 	require.NoError(t, err)
 	defer p.Close()
-	big := rig.BytesOf(10<<20, 1)
+	big := rig.BytesOf(rig.Amount("wire", 10<<20), 1)
 	var all []<-chan error
 	for _, ends := range [][2]geminio.End{{p.Client, p.Server}, {p.Server, p.Client}} {
 		end, peer := ends[0], ends[1]
@@ -151,10 +151,10 @@ func TestLastByteArrives(t *testing.T) {
 		require.True(t, bytes.Equal(data, got.Bytes()), "%d bytes of %d", got.Len(), size)
 		require.NoError(t, rig.Await(t, rig.Forever, "write", written))
 	}
-	for i := range 10_000 {
+	for i := range rig.Amount("tcp", 10_000) {
 		once(1+r.IntN(1<<(1+i%16)), i%3 == 0)
 	}
-	for _, size := range []int{1 << 20, 8 << 20, 64 << 20} {
+	for _, size := range []int{1 << 20, 8 << 20, rig.Amount("tcp", 64<<20)} {
 		once(size, true)
 		once(size, false)
 	}

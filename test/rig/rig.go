@@ -1,19 +1,9 @@
 package rig
 
 import (
-	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -29,9 +19,6 @@ import (
 // Forever is how long a test waits for what has no bound of its own before it
 // calls it a Hang.
 const Forever = 30 * time.Second
-
-// Networks are the transports that NewPair knows.
-var Networks = []string{"tcp", "unix", "tls", "pipe", "bytes"}
 
 // Pair is two Ends with a connection between them.
 type Pair struct {
@@ -100,107 +87,6 @@ func StreamPair(from, to geminio.End, opts ...*options.OpenStreamOptions) (opene
 		return nil, nil, err
 	}
 	return opener, acceptor, nil
-}
-
-// RawPair makes both ends of a transport.
-func RawPair(network string) (c, s net.Conn, err error) {
-	if network == "tcp" && instead != "" {
-		return rawPair(instead)
-	}
-	return rawPair(network)
-}
-
-// instead is the network that stands in for tcp, so that a whole suite can be run
-// over another one.
-var instead = os.Getenv("NETWORK")
-
-func rawPair(network string) (c, s net.Conn, err error) {
-	address := "127.0.0.1:0"
-	switch network {
-	case "pipe":
-		c, s = net.Pipe()
-		return c, s, nil
-	case "bytes":
-		c, s, err = rawPair("tcp")
-		if err != nil {
-			return nil, nil, err
-		}
-		return NewByteConn(c), NewByteConn(s), nil
-	case "tls":
-		c, s, err = rawPair("tcp")
-		if err != nil {
-			return nil, nil, err
-		}
-		return tls.Client(c, ClientTLS()), tls.Server(s, ServerTLS()), nil
-	case "unix":
-		dir, err := os.MkdirTemp("", "e2e")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer os.RemoveAll(dir)
-		address = filepath.Join(dir, "s")
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer l.Close()
-	if c, err = net.Dial(network, l.Addr().String()); err != nil {
-		return nil, nil, err
-	}
-	if s, err = l.Accept(); err != nil {
-		c.Close()
-		return nil, nil, err
-	}
-	return c, s, nil
-}
-
-// ByteConn delivers one byte at a time.
-type ByteConn struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-// NewByteConn makes a ByteConn of nc.
-func NewByteConn(nc net.Conn) *ByteConn { return &ByteConn{nc, bufio.NewReader(nc)} }
-
-// Read reads one byte.
-func (c *ByteConn) Read(p []byte) (int, error) { return c.r.Read(p[:min(1, len(p))]) }
-
-// certificate is for localhost and signs itself.
-var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "localhost"},
-		DNSNames:     []string{"localhost"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-})
-
-// ServerTLS is the configuration of a server that ClientTLS trusts.
-func ServerTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{certificate()}} }
-
-// ClientTLS trusts the certificate of ServerTLS.
-func ClientTLS() *tls.Config {
-	roots := x509.NewCertPool()
-	roots.AddCert(certificate().Leaf)
-	return &tls.Config{RootCAs: roots, ServerName: "localhost"}
 }
 
 // Within runs f and fails the test if it takes longer than d.
