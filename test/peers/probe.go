@@ -55,19 +55,33 @@ type probe struct {
 func probes() []probe {
 	return []probe{
 		{"call", calls(1, callSize)},
+		{"call" + onOneSuffix, onOne(calls(1, callSize))},
 		{"calls", calls(0, callSize)},
 		{"calls4k", calls(0, bigAnswer)},
 		{"message", messages(1)},
+		{"message" + onOneSuffix, onOne(messages(1))},
 		{"messages", messages(0)},
 		{"bulk", bulk(1, bulkWrite)},
 		{"bulk8", bulk(0, bulkWrite)},
 		{"small", bulk(1, smallWrite)},
 		{"open", touches(1)},
+		{"open" + onOneSuffix, onOne(touches(1))},
 		{"open64", touches(0)},
 		{"mixed", mixed},
 		{"idle", idleEnds},
 		{"parked", idleStreams},
 		{"allocs", allocations},
+	}
+}
+
+// onOneSuffix is in the name of a probe that is another one with one processor.
+const onOneSuffix = " on one"
+
+// onOne has the program use one processor meanwhile.
+func onOne(run func(context.Context, settings, *peer) (values, error)) func(context.Context, settings, *peer) (values, error) {
+	return func(ctx context.Context, s settings, p *peer) (values, error) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		return run(ctx, s, p)
 	}
 }
 

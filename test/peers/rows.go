@@ -17,7 +17,7 @@ type bar struct {
 	against string  // the name of a peer, bestPeer, or nothing
 	limit   float64 // of the figure of that peer; without one, of geminio's own
 	stretch bool    // whether it is more than is asked for
-	shown   bool    // whether it has no limit: that peer does something else here, and is no best peer
+	shown   bool    // whether it has no limit; a library that is named does something else here, and is no best peer
 }
 
 // shows tells whether the peer is only shown in the row.
@@ -46,6 +46,10 @@ func rows() []row {
 			what: "one caller, requests and answers of 256 B; calls per second",
 			bars: []bar{{against: rawName, limit: 0.62}, {against: bestPeer, limit: 1}, {against: rawName, limit: 0.70, stretch: true}, {against: grpcStreamName, shown: true}},
 		}, {
+			probe: "call" + onOneSuffix, metric: "rate", work: "calls, one in flight, on one processor", format: rate,
+			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			bars: []bar{{against: rawName, shown: true}, {against: bestPeer, shown: true}, {against: grpcStreamName, shown: true}},
+		}, {
 			probe: "calls", metric: "rate", work: "calls, 64 callers", format: rate,
 			what: "64 callers share a connection, requests and answers of 256 B; calls per second",
 			bars: []bar{{against: minimalName, limit: 0.40}, {against: bestPeer, limit: 3}, {against: grpcStreamName, shown: true}},
@@ -57,6 +61,10 @@ func rows() []row {
 			probe: "message", metric: "rate", work: "acked messages, one by one", format: rate,
 			what: "one publisher sends 128 B and waits for the ack, which carries nothing; messages per second",
 			bars: []bar{{against: rawName, limit: 0.55}},
+		}, {
+			probe: "message" + onOneSuffix, metric: "rate", work: "acked messages, one by one, on one processor", format: rate,
+			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			bars: []bar{{against: rawName, shown: true}},
 		}, {
 			probe: "messages", metric: "rate", work: "acked messages, 64 publishers", format: rate,
 			what: "64 publishers share a connection, each as above; messages per second",
@@ -81,6 +89,10 @@ func rows() []row {
 			probe: "open", metric: "rate", work: "open, one byte, close; one by one", format: rate,
 			what: "a stream is opened, a byte written, the stream closed; it is done, and the next begins, when the other side has read the byte and the end and has closed; streams per second",
 			bars: []bar{{against: bestPeer, limit: 1.4}},
+		}, {
+			probe: "open" + onOneSuffix, metric: "rate", work: "open, one byte, close; one by one, on one processor", format: rate,
+			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			bars: []bar{{against: bestPeer, shown: true}},
 		}, {
 			probe: "open64", metric: "rate", work: "open, one byte, close; 64 at once", format: rate,
 			what: "the same by 64 goroutines; streams per second",
