@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -309,7 +310,7 @@ func TestDeliveriesAtMostOnce(t *testing.T) {
 		w.unanswered(0)
 		p := packet.Message{Cnss: uint8(options.CnssAtMostOnce)}
 		for range 2 {
-			require.NoError(t, w.from.Send(t.Context(), 0, packet.TypeMessage, 1|DeliveryBit, p.Append(nil), []byte("1"), false))
+			require.NoError(t, w.from.Send(t.Context(), 0, packet.TypeMessage, 1|DeliveryBit, p.Append(nil), []byte("1"), multiplexer.AtOnce))
 			w.receive(1).Done()
 		}
 		w.unanswered(0)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -84,7 +85,7 @@ func (s *Stream) sendAck(call uint64, a packet.Answer) error {
 	if body := a.Append(room[:0]); s.end.unanswered.Load() > 1 {
 		err = s.Post(packet.TypeAck, call, body) // more answers are likely to follow
 	} else {
-		err = s.Send(context.Background(), 0, packet.TypeAck, call, body, nil, false)
+		err = s.Send(context.Background(), 0, packet.TypeAck, call, body, nil, multiplexer.AtOnce)
 	}
 	s.acked() // not sooner: Shutdown waits for the answer too
 	return err
@@ -222,7 +223,7 @@ func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error
 	if len(op.data) > 1<<10 {
 		op.data = bytes.Clone(op.data)
 	}
-	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, false)
+	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, multiplexer.Later)
 }
 
 func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message) (head []byte, err error) {

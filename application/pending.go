@@ -8,6 +8,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -182,7 +183,14 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	if async != nil {
 		e.arm(ctx, op, p)
 	}
-	err := s.Send(ctx, op.timeout, op.typ, call, head, op.data, others)
+	when := multiplexer.AtOnce
+	switch {
+	case others && async != nil:
+		when = multiplexer.Later
+	case others:
+		when = multiplexer.Gathered
+	}
+	err := s.Send(ctx, op.timeout, op.typ, call, head, op.data, when)
 	if err == nil {
 		s.started(p, call, op.typ)
 		return p, nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -151,11 +152,14 @@ func (v *serving) run() {
 func (v *serving) done(code geminio.Code, err error) {
 	e := v.s.end
 	v.ctx.end(context.Canceled)
-	others := e.serving.len() > 1
+	when := multiplexer.AtOnce
+	if e.serving.len() > 1 {
+		when = multiplexer.Gathered
+	}
 	if err != nil {
 		v.resp = response{err: err}
 	}
-	v.s.respond(v.call, &v.resp, code, others)
+	v.s.respond(v.call, &v.resp, code, when)
 	e.serving.remove(v) // not sooner: Shutdown waits for the response too
 	v.s.Release(packet.TypeRequest, v.size)
 	e.settle()

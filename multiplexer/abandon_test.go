@@ -18,7 +18,7 @@ func TestAbandon(t *testing.T) {
 			blockWriter(t, m)
 			handlers, large := m.tx[packet.ClassHandlers].avail, m.tx[packet.ClassLargeRequests].avail
 			for i := range uint64(5) {
-				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), false))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), AtOnce))
 			}
 			for i := range uint64(5) {
 				assert.True(t, d.Abandon(packet.TypeRequest, i), "the peer has seen nothing")
@@ -30,14 +30,14 @@ func TestAbandon(t *testing.T) {
 			assert.Zero(t, d.handlers, "requests under way")
 			m.mu.Unlock()
 			p.want(packet.TypeData, 0, 1, "what blocked the writer")
-			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, false), "others can be sent")
+			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, AtOnce), "others can be sent")
 			call, _ := p.wantPacket(packet.TypeRequest, 1, "a later one")
 			assert.EqualValues(t, 9, call)
 		})
 	})
 	t.Run("in the middle", func(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), false))
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), AtOnce))
 			p.want(packet.TypeRequest, more, 1, "it begins")
 			assert.True(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer cannot act on a part")
 			for {
@@ -60,12 +60,12 @@ func TestAbandon(t *testing.T) {
 				if i%2 == 0 {
 					size = 50000
 				}
-				require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, i, nil, make([]byte, size), false))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, i, nil, make([]byte, size), AtOnce))
 			}
 			for _, i := range []uint64{0, 3, 5} {
 				d.Abandon(packet.TypeMessage, i)
 			}
-			require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 6, nil, nil, false))
+			require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 6, nil, nil, AtOnce))
 			p.want(packet.TypeData, 0, 1, "what blocked the writer")
 			for _, want := range []uint64{1, 2, 4, 6} {
 				call, _ := p.wantPacket(packet.TypeMessage, 1, "those that were not taken back")
@@ -103,10 +103,10 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 				before := m.tx
 				blockWriter(t, m)
 				for i, typ := range []packet.Type{packet.TypeRequest, packet.TypeResponse, packet.TypeMessage} {
-					require.NoError(t, d.Send(t.Context(), 0, typ, uint64(i), nil, make([]byte, 50000), false))
+					require.NoError(t, d.Send(t.Context(), 0, typ, uint64(i), nil, make([]byte, 50000), AtOnce))
 				}
-				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, 7, nil, nil, false))
-				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRegister, 8, nil, nil, false))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, 7, nil, nil, AtOnce))
+				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRegister, 8, nil, nil, AtOnce))
 				test.end(p, d)
 				synctest.Wait()
 				p.want(packet.TypeData, 0, 1, "what blocked the writer")

@@ -23,11 +23,15 @@ type assembly struct {
 }
 
 // Space implements conn.Sink. What is allocated follows what has come, not what
-// was announced: one frame at first, then up to sixteen times as much as is
-// there, so that even the largest packet is moved only a few times.
+// was announced: one frame at first, then sixteen times as much as is there, or twice
+// that if it is all. So even the largest packet is moved only a few times.
 func (a *assembly) Space(n int) []byte {
 	if len(a.buf) == cap(a.buf) {
-		grown := make([]byte, len(a.buf), min(a.total, max(packet.DefaultMaxFrame, 16*len(a.buf))))
+		room := max(packet.DefaultMaxFrame, 16*len(a.buf))
+		if room >= a.total/2 {
+			room = a.total
+		}
+		grown := make([]byte, len(a.buf), room)
 		copy(grown, a.buf)
 		a.buf = grown
 	}

@@ -31,7 +31,7 @@ func blocked(ch <-chan error) bool {
 
 // sendOn sends a packet of n bytes in another goroutine.
 func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, call uint64, n int) <-chan error {
-	return async(func() error { return d.Send(ctx, 0, typ, call, nil, make([]byte, n), false) })
+	return async(func() error { return d.Send(ctx, 0, typ, call, nil, make([]byte, n), AtOnce) })
 }
 
 func TestMessagesWaitForTheWindow(t *testing.T) {
@@ -40,7 +40,7 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 		const cost = body + messageOverhead
 		fits := int(testWire().Messages / cost)
 		for i := range fits {
-			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), false))
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), AtOnce))
 			p.wantPacket(packet.TypeMessage, 1, "there is credit")
 		}
 		sent := sendOn(m.Main(), t.Context(), packet.TypeMessage, 99, body)
@@ -48,7 +48,7 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 		p.writeCredit(1, packet.ClassRaw, 10000, "of another class")
 		p.writeCredit(1, packet.ClassMessages, cost-testWire().Messages%cost-1, "one byte is missing")
 		assert.True(t, blocked(sent))
-		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false), "only messages wait")
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "only messages wait")
 		p.wantPacket(packet.TypeRequest, 1, "a request")
 		p.writeCredit(1, packet.ClassMessages, 1, "the byte")
 		call, _ := p.wantPacket(packet.TypeMessage, 1, "it goes on")
@@ -90,15 +90,15 @@ func TestHandlerCredit(t *testing.T) {
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openTo(t, m, p)
 		ctx := t.Context()
-		require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 1, nil, nil, false))
+		require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 1, nil, nil, AtOnce))
 		p.wantPacket(packet.TypeRequest, d.id, "one")
 		for call := range uint64(2) {
-			require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 10+call, nil, nil, false))
+			require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 10+call, nil, nil, AtOnce))
 			p.wantPacket(packet.TypeRequest, d.id, "within its share")
 		}
 		second := sendOn(d, ctx, packet.TypeRegister, 2, 1)
 		assert.True(t, blocked(second), "its share is used up")
-		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, false), "another has a share too")
+		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, AtOnce), "another has a share too")
 		p.wantPacket(packet.TypeRequest, 1, "of another")
 		p.writePacket(packet.TypeResponse, d.id, 1, 12, "the answer")
 		synctest.Wait()
@@ -172,7 +172,7 @@ func TestLargeCredit(t *testing.T) {
 
 func TestTooLargeIsRefusedBeforeAByteIsSent(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		err := m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, make([]byte, packet.MaxHead+1), make([]byte, 1<<20), false)
+		err := m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, make([]byte, packet.MaxHead+1), make([]byte, 1<<20), AtOnce)
 		var limit *geminio.LimitError
 		require.ErrorAs(t, err, &limit)
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
@@ -292,35 +292,35 @@ func TestWaitForCreditEnds(t *testing.T) {
 	}
 	waits := []wait{
 		{"timeout", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			return d.Send(t.Context(), 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(t.Context(), 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, context.DeadlineExceeded, 3 * time.Second},
 		{"deadline", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			return d.Send(ctx, 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(ctx, 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, context.DeadlineExceeded, 2 * time.Second},
 		{"cancel", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
-			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, context.Canceled, time.Second},
 		{"close", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			time.AfterFunc(time.Second, func() { d.Close() })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"reset", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			time.AfterFunc(time.Second, func() { d.Reset(packet.Notice{}) })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"the end of the connection", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			time.AfterFunc(time.Second, func() { m.Close(io.EOF, packet.Notice{}) })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"the peer goes away", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
 			time.AfterFunc(time.Second, func() { m.GoAway(packet.Notice{}) })
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), false)
+			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, nil, 0},
 	}
 	for _, size := range []int{1000, 50000} {
@@ -362,10 +362,10 @@ func TestNothingNewOnceGoingAway(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, h.away, 1)
 		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeRegister} {
-			assert.Equal(t, geminio.ErrGoingAway, m.Main().Send(t.Context(), 0, typ, 1, nil, nil, false), typ)
+			assert.Equal(t, geminio.ErrGoingAway, m.Main().Send(t.Context(), 0, typ, 1, nil, nil, AtOnce), typ)
 		}
 		assert.Equal(t, geminio.ErrGoingAway, m.Open(m.NewDialogue("", nil)))
-		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, false))
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
 		p.wantPacket(packet.TypeResponse, 1, "answers go on")
 		p.writeOpen(3, "something new")
 		assert.Contains(t, p.wantNotice(packet.TypeRefuse, 3, geminio.CodeGoingAway, "refused"), "shutting down")
@@ -381,7 +381,7 @@ func TestAWaitingShareHoldsBackNobodyElse(t *testing.T) {
 		go io.Copy(io.Discard, p.nc)
 		p.nc.SetReadDeadline(time.Time{})
 		for range 4 {
-			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 20000), false))
+			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 20000), AtOnce))
 		}
 		stuck := sendOn(slow, t.Context(), packet.TypeMessage, 2, 20000)
 		assert.True(t, blocked(stuck), "its receiver is slow: more than its share")
@@ -399,12 +399,12 @@ func TestSendAfterTheEnd(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openFrom(t, m, p, 3)
 		require.NoError(t, d.Close())
-		assert.Equal(t, io.EOF, d.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false))
+		assert.Equal(t, io.EOF, d.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce))
 		d.Post(packet.TypeAck, 1, nil)
 		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, 3, "the end of it")
 		p.nc.Close()
 		<-m.c.Done()
-		assert.Equal(t, io.EOF, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, false))
+		assert.Equal(t, io.EOF, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce))
 		var interrupted *geminio.InterruptedError
 		assert.False(t, errors.As(io.EOF, &interrupted))
 	})
@@ -418,7 +418,7 @@ func TestTheEndOfAStreamLetsOthersGo(t *testing.T) {
 		first, second := openTo(t, m, p), openTo(t, m, p)
 		go io.Copy(io.Discard, p.nc)
 		p.nc.SetReadDeadline(time.Time{})
-		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 55000), false))
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 55000), AtOnce))
 		large := sendOn(first, t.Context(), packet.TypeResponse, 2, 50000)
 		assert.True(t, blocked(large), "there is not enough")
 		small := sendOn(second, t.Context(), packet.TypeResponse, 3, 4000)

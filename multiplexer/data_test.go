@@ -287,7 +287,7 @@ func TestCloseHandshake(t *testing.T) {
 			n, _ := d.closings(d.d)
 			assert.Zero(t, n, "packets can go both ways still")
 			d.writePacket(packet.TypeRequest, 3, 1, 1, "they do")
-			require.NoError(t, d.d.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, false))
+			require.NoError(t, d.d.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
 			d.wantPacket(packet.TypeResponse, 3, "they do")
 			assert.Equal(t, net.ErrClosed, errOf(d.d.Write([]byte{1})))
 			require.NoError(t, d.d.Close())

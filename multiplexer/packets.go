@@ -28,15 +28,28 @@ type outgoing struct {
 
 func (o *outgoing) size() int { return len(o.head) + len(o.data) }
 
+// When is when a packet that was made ready is written.
+type When int
+
+const (
+	// AtOnce has the caller write it, unless somebody writes already.
+	AtOnce When = iota
+	// Gathered is AtOnce after others had the chance to add to it: for those who
+	// wait, together with others.
+	Gathered
+	// Later leaves it to another goroutine, which takes along what the caller adds
+	// meanwhile: for those who do not wait.
+	Later
+)
+
 // Send makes a packet ready, with head and data as its body. It waits for the
 // credit that the packet needs, at most until ctx is done or the timeout, if it
 // is not 0, is over, and returns the context's error then. Small bodies are
 // copied; of large ones the data is used until they are sent, so it must not
-// change. With gather set, others who are about to send are let go first. Its
-// error is io.EOF when the dialogue or the connection has ended (a
+// change. Its error is io.EOF when the dialogue or the connection has ended (a
 // *geminio.InterruptedError if that came while it waited), geminio.ErrGoingAway
 // for new work on a connection that is draining, or a *geminio.LimitError.
-func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, gather bool) error {
+func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, when When) error {
 	m := d.m
 	size := len(head) + len(data)
 	if size > m.MaxBody()+packet.MaxHead {
@@ -60,7 +73,11 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 	}
 	d.enqueue(typ, call, head, data)
 	m.mu.Unlock()
-	m.c.Push(nil, gather)
+	if when == Later {
+		m.c.Kick()
+	} else {
+		m.c.Push(nil, when == Gathered)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -43,6 +44,30 @@ func BenchmarkMessageAsync(b *testing.B) {
 		p := newPipeline(acknowledged(b), size)
 		b.SetBytes(int64(size))
 		contest{raw: rawPipeline(b, size), ours: p.publish, least: 2 * many}.run(b)
+	})
+}
+
+// BenchmarkMessageOnce is one publisher of messages that nobody acknowledges, beside
+// as many writes. The last one of a turn is acknowledged, when all have been received.
+func BenchmarkMessageOnce(b *testing.B) {
+	eachPayload(b, func(b *testing.B, size int) {
+		c := acknowledged(b)
+		ctx, data := context.Background(), make([]byte, size)
+		once := options.NewMessage()
+		once.SetCnss(options.CnssAtMostOnce)
+		b.SetBytes(int64(size))
+		contest{
+			raw: rawFlow(b, 1, size).move,
+			ours: func(n int) error {
+				for range n - 1 {
+					if err := c.Publish(ctx, c.NewMessage(data, once)); err != nil {
+						return err
+					}
+				}
+				return c.Publish(ctx, c.NewMessage(data))
+			},
+			least: many,
+		}.run(b)
 	})
 }
 
