@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 )
 
@@ -66,10 +67,12 @@ func (l *minimalLink) close() error {
 	return err
 }
 
-// write sends all that has gathered with one system call.
+// write sends all that has gathered with one system call. Who is about to ask is let go
+// first.
 func (l *minimalLink) write() {
 	var spare []byte
 	for range l.wake {
+		runtime.Gosched()
 		l.mu.Lock()
 		spare, l.out = l.out, spare[:0]
 		l.mu.Unlock()
