@@ -89,7 +89,7 @@ type Conn struct {
 	rb       *chunk.Chunk // what was read and not yet used; nil at rest
 	left     int          // bytes of the present frame's payload that are still to be read
 	bulk     bool         // the last frames were large ones
-	handed   bool         // a packet came among them: whom it has woken is let run before the next
+	handed   bool         // a packet came: whom it has woken is let run before the next read
 	beats    int          // pings of the peer in the present second
 	beatsEnd time.Duration
 

@@ -108,7 +108,7 @@ func (c *Conn) takeWhole() error {
 func (c *Conn) begin(h packet.Header) {
 	c.rb.Took(packet.HeaderLen)
 	c.left = int(h.Length)
-	c.handed = c.handed || c.bulk && h.Type.IsPacket()
+	c.handed = c.handed || h.Type.IsPacket()
 	c.bulk = h.Length >= bulkFrom
 }
 

@@ -122,16 +122,18 @@ func (t *socket) onReadable(fd uintptr) bool {
 	}
 }
 
-// took gives the upper layer the frames that have come as a whole. It tells whether
-// nothing else has come: all that there was has been read, and is used up.
+// took gives the upper layer the frames that have come as a whole. It tells whether to
+// wait for more: all that there was has been read, and is used up.
 //
-// The socket is not asked whether it is empty then, which would cost a system call
-// while those wait who were just woken: the poller will tell what comes next. The
-// end of the stream may have come together with these bytes, though, and would not
-// be told again. So the socket is looked at again after a while.
+// If there was a packet, those whom it has woken are let run, and then the socket is
+// read again: what they have said may have its answer already, and who waits with others
+// is handed more at once. Otherwise the socket is not asked whether it is empty, which
+// would cost a system call: the poller will tell what comes next. The end of the stream
+// may have come together with these bytes, though, and would not be told again. So the
+// socket is looked at again after a while.
 func (t *socket) took(now time.Duration, all bool) bool {
 	c := t.c
-	if t.rerr = c.takeWhole(); t.rerr != nil || !all || c.rb.Len() > 0 {
+	if t.rerr = c.takeWhole(); t.rerr != nil || !all || c.rb.Len() > 0 || c.handed {
 		return false
 	}
 	if now >= t.again {
