@@ -53,26 +53,25 @@ func (m *Mux) packet(h packet.Header) error {
 		return err
 	}
 	m.c.Skip(n)
-	d, err := m.lookup(h)
-	if err != nil {
-		return err
-	}
 	if h.Flags&packet.FlagNext != 0 {
+		d, err := m.lookup(h)
+		if d == nil {
+			return err
+		}
 		return m.nextFragment(d, h, f)
 	}
 	size := int(f.Total)
 	if limit := int(m.local.MaxMessage) + packet.MaxHead; size > limit {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", size, limit), Err: packet.ErrPacketTooLarge}
 	}
-	if d == nil {
-		return m.orphan(h.Type, size)
-	}
-	if err := d.receive(h.Type, size); err != nil {
-		return err
-	}
 	whole := h.Flags&packet.FlagMore == 0
+	d, wanted, err := m.arrive(h, f)
 	switch {
-	case !m.takes(d):
+	case err != nil:
+		return err
+	case d == nil:
+		return m.orphan(h.Type, size)
+	case !wanted:
 		d.Release(h.Type, size)
 		return nil
 	case whole && (size <= m.smallRx || m.c.Buffered()):
@@ -91,6 +90,30 @@ func (m *Mux) packet(h packet.Header) error {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
 	}
 	return m.begin(asmKey{d, h.Type, f.Call}, &assembly{typ: h.Type, total: size})
+}
+
+// arrive returns the dialogue that a packet is for, nil if that was closed, and
+// whether it is wanted there. It does what is to be done with its first frame under
+// one lock.
+func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader) (d *Dialogue, wanted bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d, err = m.lookupLocked(h); d == nil {
+		return nil, false, err
+	}
+	if err := d.receive(h.Type, int(f.Total)); err != nil {
+		return d, false, err
+	}
+	wanted = d.state == dialogueOpen
+	if wanted && answers(h.Type) && h.Flags&packet.FlagMore == 0 {
+		d.answered(f.Call)
+	}
+	return d, wanted, nil
+}
+
+// answers tells whether a packet is the answer to what has kept a handler busy.
+func answers(typ packet.Type) bool {
+	return typ == packet.TypeResponse || typ == packet.TypeRegistered
 }
 
 // begin takes the first fragment of a packet.
@@ -117,9 +140,6 @@ func (m *Mux) begin(key asmKey, a *assembly) error {
 
 // nextFragment handles a fragment that is not the first of its packet.
 func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader) error {
-	if d == nil {
-		return nil
-	}
 	key := asmKey{d, h.Type, f.Call}
 	m.mu.Lock()
 	a := m.asm[key]
@@ -140,6 +160,11 @@ func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader
 	if m.takeOut(key) != a {
 		return nil // the dialogue has ended meanwhile
 	}
+	if answers(h.Type) {
+		m.mu.Lock()
+		d.answered(f.Call)
+		m.mu.Unlock()
+	}
 	return m.deliver(d, h.Type, f.Call, a.buf, true)
 }
 
@@ -154,11 +179,6 @@ func (m *Mux) takes(d *Dialogue) bool {
 func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
 	if typ == packet.TypeAbandon {
 		return m.peerAbandons(d, call, body)
-	}
-	if typ == packet.TypeResponse || typ == packet.TypeRegistered {
-		m.mu.Lock()
-		d.answered(call)
-		m.mu.Unlock()
 	}
 	err := m.h.Packet(d, typ, call, body, owned)
 	if typ == packet.TypeResponse {
@@ -215,7 +235,10 @@ func (m *Mux) orphan(typ packet.Type, size int) error {
 	}
 	// The credit is the connection's, so any closed dialogue can count it.
 	gone := &Dialogue{m: m, state: dialogueClosed}
-	if err := gone.receive(typ, size); err != nil {
+	m.mu.Lock()
+	err := gone.receive(typ, size)
+	m.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	gone.Release(typ, size)

@@ -32,7 +32,7 @@ func (d *Dialogue) answered(call uint64) {
 }
 
 // receive counts a packet that arrives against the peer's credit. What is owed becomes
-// due also when the peer has less left.
+// due also when the peer has less left. m.mu is held.
 func (d *Dialogue) receive(typ packet.Type, size int) error {
 	m := d.m
 	large := m.peersLargeClass(typ, size)
@@ -42,21 +42,11 @@ func (d *Dialogue) receive(typ packet.Type, size int) error {
 		err := f.receive(packet.ClassMessages, uint64(size+messageOverhead))
 		due := err == nil && f.due()
 		d.rmu.Unlock()
-		if due {
-			m.mu.Lock()
-			due = d.release(packet.ClassMessages, 0)
-			m.mu.Unlock()
-		}
-		if due {
+		if due && d.release(packet.ClassMessages, 0) {
 			m.c.Kick()
 		}
 		return err
 	}
-	if large == 0 && !usesHandler(typ) {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if usesHandler(typ) {
 		f := &m.rx[packet.ClassHandlers]
 		if err := f.receive(packet.ClassHandlers, 1); err != nil {

@@ -88,6 +88,11 @@ func closesDefault(h packet.Header) error {
 func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.lookupLocked(h)
+}
+
+// lookupLocked is lookup with m.mu held.
+func (m *Mux) lookupLocked(h packet.Header) (*Dialogue, error) {
 	if d := m.table[h.Stream]; d != nil {
 		return d, nil
 	}
