@@ -134,9 +134,7 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, me
 
 // closed returns io.EOF if the stream or its End has ended.
 func (s *Stream) closed() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended.Load() {
 		return io.EOF
 	}
 	return nil

@@ -249,7 +249,7 @@ func (e *End) settle() {
 	if !e.draining.Load() || !e.noted.Load() {
 		return
 	}
-	if e.pending.empty() && e.serving.len() == 0 && e.unanswered.Load() == 0 && e.mux.Idle() {
+	if e.pending.empty() && e.serving.n.Load() == 0 && e.unanswered.Load() == 0 && e.mux.Idle() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		select {

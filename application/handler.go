@@ -56,7 +56,7 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	})
 	s.mu.Lock()
 	s.announced = true
-	ended := s.ended
+	ended := s.ended.Load()
 	s.mu.Unlock()
 	if ended {
 		e.streamOffline(s)
@@ -68,7 +68,7 @@ func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
 	s.mu.Lock()
-	s.ended = true
+	s.ended.Store(true)
 	announced := s.announced
 	s.mu.Unlock()
 	s.endWork(cause)

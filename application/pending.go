@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -18,7 +19,7 @@ type pending struct {
 	call uint64
 	typ  packet.Type
 	s    *Stream
-	sent bool // or at least ready to be; guarded by the table's lock
+	sent atomic.Bool // or at least ready to be
 
 	// The result, set before done is signaled or async is called.
 	resp *response // of a call that was answered
@@ -87,6 +88,13 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	return p
 }
 
+// has tells whether p still waits.
+func (t *pendingTable) has(p *pending, call uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.wait[call] == p
+}
+
 // recycle keeps p, whose result was taken, for the next begin.
 func (t *pendingTable) recycle(p *pending) {
 	t.mu.Lock()
@@ -120,7 +128,7 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 		return
 	}
 	for call, p := range t.wait {
-		if p.s == s && p.sent {
+		if p.s == s && p.sent.Load() {
 			delete(t.wait, call)
 			s.waiting--
 			all = append(all, p)
@@ -211,15 +219,10 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 // started notes that an operation's packet is ready to be sent, and looks whether
 // it was given up, or its stream has ended, meanwhile.
 func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
+	p.sent.Store(true) // before looking: who ends the stream does it the other way round
 	t := &s.end.pending
-	t.mu.Lock()
-	waits := t.wait[call] == p
-	if waits {
-		p.sent = true
-	}
-	t.mu.Unlock()
 	switch {
-	case !waits && p.async != nil:
+	case p.async != nil && !t.has(p, call):
 		s.end.abandon(s, call, typ, context.Canceled) // if it was answered, nobody minds
 	case s.closed() != nil && t.takeOut(call, typ) != nil:
 		unseen := s.Abandon(typ, call)

@@ -94,7 +94,7 @@ func TestGivenUpCallsLeaveNoTrace(t *testing.T) {
 		defer cancel()
 		assert.NoError(t, call(ctx, client, "block"))
 		assert.True(t, client.pending.empty())
-		assert.Zero(t, server.serving.len())
+		assert.Zero(t, server.serving.n.Load())
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
@@ -22,10 +23,13 @@ type serving struct {
 	size int // of the body, for which credit is to be given back
 	rpc  geminio.RPC
 	hij  geminio.HijackRPC // instead of rpc
+	next *serving          // of those that wait for a worker, whose lock guards it
 }
 
 // servingTable has the requests that are being served.
 type servingTable struct {
+	n atomic.Int64 // how many there are
+
 	mu  sync.Mutex
 	all map[uint64]*serving
 }
@@ -42,6 +46,7 @@ func (t *servingTable) add(v *serving) bool {
 		return false
 	}
 	t.all[v.call] = v
+	t.n.Add(1)
 	v.s.serving++
 	return true
 }
@@ -51,14 +56,8 @@ func (t *servingTable) remove(v *serving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.all, v.call)
+	t.n.Add(-1)
 	v.s.serving--
-}
-
-// len returns how many there are.
-func (t *servingTable) len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.all)
 }
 
 // cancel ends the context of the handler of a call that nobody waits for.
@@ -153,7 +152,7 @@ func (v *serving) done(code geminio.Code, err error) {
 	e := v.s.end
 	v.ctx.end(context.Canceled)
 	when := multiplexer.AtOnce
-	if e.serving.len() > 1 {
+	if e.serving.n.Load() > 1 {
 		when = multiplexer.Gathered
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package application
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
@@ -18,12 +19,12 @@ type Stream struct {
 	serving int // its entries in End.serving, whose lock guards it
 
 	mu        sync.Mutex
-	rpc       *methods // nil until something is registered
-	box       *inbox   // nil until a message comes or is waited for
-	announced bool     // DialogueOnline was posted, or there is nobody to tell
-	ended     bool     // no work begins any more
-	gone      bool     // it is not in End.live any more
-	online    bool     // DialogueOnline was called; the events goroutine's
+	rpc       *methods    // nil until something is registered
+	box       *inbox      // nil until a message comes or is waited for
+	announced bool        // DialogueOnline was posted, or there is nobody to tell
+	ended     atomic.Bool // no work begins any more; set with mu held
+	gone      bool        // it is not in End.live any more
+	online    bool        // DialogueOnline was called; the events goroutine's
 }
 
 var _ geminio.Stream = (*Stream)(nil)
@@ -56,7 +57,7 @@ func (s *Stream) Close() error {
 // endWork ends the calls and messages of the stream, in both directions.
 func (s *Stream) endWork(cause error) {
 	s.mu.Lock()
-	s.ended = true
+	s.ended.Store(true)
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
@@ -81,7 +82,7 @@ func (s *Stream) inbox() *inbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.box == nil {
-		s.box = newInbox(s.ended)
+		s.box = newInbox(s.ended.Load())
 	}
 	return s.box
 }

@@ -14,23 +14,29 @@ const (
 	idleTime = 250 * time.Millisecond
 )
 
-// workers runs handlers, each in a goroutine of its own. Those that are done wait
-// a moment for the next request: a goroutine with a grown stack is worth having.
-// After a while without requests there are none.
+// workers runs handlers, each in a goroutine of its own. One that is done takes the
+// next request by itself, so that many short ones need not be handed over. And as long
+// as requests wait, one more goroutine is on its way to take the next: none waits for a
+// handler that blocks.
+//
+// Those that find nothing to do wait a moment for the next request: a goroutine with a
+// grown stack is worth having. After a while without requests there are none.
 type workers struct {
 	clock clock.Clock
 	max   int
 
-	mu    sync.Mutex
-	idle  []*worker // the last one is the first to be used
-	epoch int       // counts the passings of idleTime
-	timer bool      // it is running
-	over  bool
+	mu          sync.Mutex
+	first, last *serving  // requests that wait, in a list
+	coming      bool      // a worker was woken for them and has not looked yet
+	idle        []*worker // the last one is the first to be used
+	epoch       int       // counts the passings of idleTime
+	timer       bool      // it is running
+	over        bool
 }
 
 type worker struct {
-	next  chan *serving // has room for one; nil ends the worker
-	epoch int           // when it became idle
+	wake  chan bool // has room for one; false ends the worker
+	epoch int       // when it became idle
 }
 
 func (p *workers) init(c clock.Clock, max int) {
@@ -40,35 +46,83 @@ func (p *workers) init(c clock.Clock, max int) {
 	}
 }
 
-// run runs v without waiting for anything.
+// run has v run, without waiting for anything.
 func (p *workers) run(v *serving) {
 	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		w := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		w.next <- v
-		return
+	if p.first == nil {
+		p.first = v
+	} else {
+		p.last.next = v
 	}
+	p.last = v
+	w, needed := p.summon()
 	p.mu.Unlock()
-	w := &worker{next: make(chan *serving, 1)}
-	go p.work(w, v)
+	if needed {
+		p.start(w)
+	}
 }
 
-func (p *workers) work(w *worker, v *serving) {
-	for v != nil {
-		v.run()
-		v = nil
-		if p.rest(w) {
-			v = <-w.next
+// summon tells whether a worker is to be started for the requests that wait, and which
+// of the idle ones, if there are any. p.mu is held.
+func (p *workers) summon() (w *worker, needed bool) {
+	if p.first == nil || p.coming {
+		return nil, false
+	}
+	p.coming = true
+	if n := len(p.idle); n > 0 {
+		w, p.idle = p.idle[n-1], p.idle[:n-1]
+	}
+	return w, true
+}
+
+// start starts the worker that summon has named.
+func (p *workers) start(w *worker) {
+	if w != nil {
+		w.wake <- true
+	} else {
+		go p.work(&worker{wake: make(chan bool, 1)})
+	}
+}
+
+// work is a worker's goroutine.
+func (p *workers) work(w *worker) {
+	for summoned := true; ; {
+		v, waits := p.take(w, summoned)
+		switch {
+		case v != nil:
+			v.run()
+			summoned = false
+		case !waits || !<-w.wake:
+			return
+		default:
+			summoned = true
 		}
 	}
 }
 
-// rest makes w idle, unless enough are.
-func (p *workers) rest(w *worker) bool {
+// take returns the next request and sees to it that somebody comes for those behind it.
+// If there is none, w becomes idle, unless enough are.
+func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	if summoned {
+		p.coming = false
+	}
+	v = p.first
+	if v == nil {
+		defer p.mu.Unlock()
+		return nil, p.rest(w)
+	}
+	p.first, v.next = v.next, nil
+	other, needed := p.summon()
+	p.mu.Unlock()
+	if needed {
+		p.start(other)
+	}
+	return v, false
+}
+
+// rest makes w idle, unless enough are. p.mu is held.
+func (p *workers) rest(w *worker) bool {
 	if p.over || len(p.idle) >= p.max {
 		return false
 	}
@@ -87,7 +141,7 @@ func (p *workers) reap() {
 	defer p.mu.Unlock()
 	n := 0
 	for n < len(p.idle) && p.idle[n].epoch < p.epoch {
-		p.idle[n].next <- nil
+		p.idle[n].wake <- false
 		n++
 	}
 	p.idle = append(p.idle[:0], p.idle[n:]...)
@@ -104,7 +158,7 @@ func (p *workers) end() {
 	defer p.mu.Unlock()
 	p.over = true
 	for _, w := range p.idle {
-		w.next <- nil
+		w.wake <- false
 	}
 	p.idle = nil
 }

@@ -37,8 +37,8 @@ func callMany(t *testing.T, client *End, block chan struct{}, n int) {
 	synctest.Wait()
 }
 
-// first returns the worker that is the first to be used.
-func (p *workers) first() *worker {
+// top returns the worker that is the first to be used.
+func (p *workers) top() *worker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.idle[len(p.idle)-1]
@@ -63,14 +63,14 @@ func TestWorkers(t *testing.T) {
 			assert.Equal(t, test.max, idle, "of %d", many)
 
 			// One is kept busy; all others go. (A bubble does not end with any left.)
-			kept := server.workers.first()
+			kept := server.workers.top()
 			for range 20 {
 				time.Sleep(idleTime / 2)
 				callMany(t, client, block, 1)
 			}
 			idle, _ = server.workers.state()
 			assert.Equal(t, 1, idle)
-			assert.Same(t, kept, server.workers.first(), "the one that is used")
+			assert.Same(t, kept, server.workers.top(), "the one that is used")
 
 			time.Sleep(2*idleTime + time.Millisecond)
 			synctest.Wait()
