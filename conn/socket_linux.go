@@ -97,8 +97,8 @@ func (t *socket) read(s Sink, whole bool) error {
 	}
 }
 
-// onReadable reads once. It returns false to be called again when there is
-// something to read.
+// onReadable reads once, or on and on where whole frames come, until the connection is
+// closed. It returns false to be called again when there is something to read.
 func (t *socket) onReadable(fd uintptr) bool {
 	c := t.c
 	t.waits.Store(false)
@@ -117,13 +117,22 @@ func (t *socket) onReadable(fd uintptr) bool {
 			return true
 		default:
 			now := c.heard()
-			return !t.whole || !t.took(now, all)
+			if !t.whole {
+				return true
+			}
+			if t.rerr = c.takeWhole(); t.rerr != nil || c.rb.Len() > 0 || c.State() == Closed {
+				return true
+			}
+			if all && !c.handed {
+				t.restFor(now)
+				return false
+			}
 		}
 	}
 }
 
-// took gives the upper layer the frames that have come as a whole. It tells whether to
-// wait for more: all that there was has been read, and is used up.
+// restFor is called before waiting for something to read when all that there was has
+// been read, and was whole frames.
 //
 // If there was a packet, those whom it has woken are let run, and then the socket is
 // read again: what they have said may have its answer already, and who waits with others
@@ -131,17 +140,12 @@ func (t *socket) onReadable(fd uintptr) bool {
 // would cost a system call: the poller will tell what comes next. The end of the stream
 // may have come together with these bytes, though, and would not be told again. So the
 // socket is looked at again after a while.
-func (t *socket) took(now time.Duration, all bool) bool {
-	c := t.c
-	if t.rerr = c.takeWhole(); t.rerr != nil || !all || c.rb.Len() > 0 || c.handed {
-		return false
-	}
+func (t *socket) restFor(now time.Duration) {
 	if now >= t.again {
 		t.again = now + lookAgain
-		c.nc.SetReadDeadline(time.Now().Add(lookAgain))
+		t.c.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
 	t.rest()
-	return true
 }
 
 // rest is called before waiting for something to read.
