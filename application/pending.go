@@ -40,6 +40,7 @@ type pendingTable struct {
 	last uint64
 	wait map[uint64]*pending
 	free []*pending
+	many bool // there were others when the last one began
 	over bool
 }
 
@@ -47,7 +48,7 @@ type pendingTable struct {
 const maxFree = 128
 
 // begin makes an entry, or returns nil after the end. It tells whether there are
-// others. A number of 0 is for the table to choose.
+// others, or are about to be. A number of 0 is for the table to choose.
 func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async func(*pending)) (p *pending, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,7 +72,10 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async fu
 	p.call, p.typ, p.s, p.async = number, typ, s, async
 	t.wait[p.call] = p
 	s.waiting++
-	return p, len(t.wait) > 1
+	// The first one after many were answered together has others behind it.
+	before := t.many
+	t.many = len(t.wait) > 1
+	return p, before || t.many
 }
 
 // takeOut takes the entry of that number and type out, or returns nil if it is
