@@ -133,7 +133,7 @@ func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
 }
 
 func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
-	d := &Dialogue{m: m, id: id, heard: true}
+	d := &Dialogue{m: m, id: id}
 	if peer != "" || len(meta) > 0 {
 		d.intro = &packet.Open{Peer: peer, Meta: meta}
 	}
