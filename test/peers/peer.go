@@ -10,7 +10,7 @@ type role int
 
 const (
 	ours      role = iota // geminio
-	reference             // what the machine could do: raw TCP, the minimal echo
+	reference             // what the machine could do: raw TCP, the minimal programs
 	other                 // another library
 )
 
@@ -26,7 +26,7 @@ type peer struct {
 // peers are all, in the order of the report.
 func peers() []*peer {
 	return []*peer{
-		geminioPeer(), rawPeer(), minimalPeer(),
+		geminioPeer(), rawPeer(), minimalPeer(), minimalCallsPeer(),
 		yamuxPeer(), smuxPeer(), goYamuxPeer(), quicPeer(),
 		grpcPeer(), grpcStreamPeer(), natsPeer(), jetStreamPeer(),
 	}

@@ -25,14 +25,14 @@ var absent = map[string]string{
 	"calls":    "raw TCP,JetStream",
 	"calls4k":  "raw TCP,JetStream",
 	"messages": "raw TCP",
-	"bulk":     "minimal echo,grpc stream,nats,JetStream",
-	"bulk8":    "minimal echo,grpc stream,nats,JetStream",
-	"small":    "minimal echo,grpc stream,nats,JetStream",
-	"open":     "raw TCP,minimal echo,grpc stream,nats,JetStream",
-	"open64":   "raw TCP,minimal echo,grpc stream,nats,JetStream",
-	"mixed":    "minimal echo,grpc stream,nats,JetStream",
-	"idle":     "minimal echo",
-	"parked":   "raw TCP,minimal echo,grpc stream,nats,JetStream",
+	"bulk":     "minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"bulk8":    "minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"small":    "minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"open":     "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"open64":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"mixed":    "minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"idle":     "minimal echo,minimal calls",
+	"parked":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 }
 
 // Every probe runs with every peer, which includes that payloads are verified.

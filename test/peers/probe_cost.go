@@ -44,8 +44,8 @@ func (u usage) each(before usage, n int) values {
 // idleEnds measures what a side of a connection costs that does nothing. One
 // connection is there already, so that what is shared is not counted.
 func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
-	if p.name == minimalName {
-		return nil, errNotOffered // it has large buffers for the other rows
+	if p.name == minimalName || p.name == minimalCallsName {
+		return nil, errNotOffered // they have large buffers for the other rows
 	}
 	server, err := p.start(&service{})
 	if err != nil {
