@@ -255,7 +255,7 @@ func (m *Mux) Open(d *Dialogue) error {
 		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
 	case !m.chargeWindows():
 		m.mu.Unlock()
-		return &geminio.LimitError{What: "streams within the memory budget", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
 	}
 	d.id = m.nextID
 	m.nextID += 2
