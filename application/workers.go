@@ -113,6 +113,9 @@ func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 		return nil, p.rest(w)
 	}
 	p.first, v.next = v.next, nil
+	if p.first == nil {
+		p.last = nil // lest it be kept
+	}
 	other, needed := p.summon()
 	p.mu.Unlock()
 	if needed {

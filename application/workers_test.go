@@ -56,6 +56,7 @@ func TestWorkers(t *testing.T) {
 				idle, timer := server.workers.state()
 				require.Equal(t, 1, idle, "one after the other needs one")
 				require.True(t, timer)
+				require.Nil(t, server.workers.last, "nothing that is done is kept")
 			}
 			const many = 100
 			callMany(t, client, block, many)
