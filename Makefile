@@ -62,7 +62,7 @@ scale: ## have ten thousand clients and a hundred thousand streams, and see what
 
 .PHONY: transports
 transports: ## run the end-to-end tests over other transports, one that delivers a byte at a time among them
-	@for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network $(GO) test -timeout 30m ./test/e2e; done
+	@for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network LESS=2 $(GO) test -timeout 30m ./test/e2e; done
 
 # Each test runs in a process of its own, so that nothing that it leaves can end unseen
 # while others run. The programs of the examples are not among them: their tests start
@@ -75,6 +75,7 @@ leaks: ## run each test by itself and look what goroutines it leaves
 	elif GOEXPERIMENT=goroutineleakprofile $(GO) env GOEXPERIMENT >/dev/null 2>&1; then \
 		export GOEXPERIMENT=goroutineleakprofile; \
 	fi; \
+	export LESS=8; \
 	for module in $(MODULES); do \
 		packages=./...; \
 		if [ "$$module" = examples ]; then packages=./internal/...; fi; \

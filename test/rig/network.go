@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -57,13 +58,26 @@ func Networks(some ...string) []string {
 
 // Amount returns how many rounds, or bytes, a test has over a network if it has n over a
 // fast one: fewer where each takes many times as long, which is byte by byte, and under
-// the race detector.
+// the race detector; and where the environment variable LESS says by how many times, since
+// what is looked for does not depend on it.
 func Amount(network string, n int) int {
 	if inPlaceOf(network) == "bytes" {
 		n /= 16
 	}
-	return max(n/slowness, 1)
+	return max(n/(slowness*less()), 1)
 }
+
+var less = sync.OnceValue(func() int {
+	text := os.Getenv("LESS")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		panic(fmt.Sprintf("LESS=%s: not a number from 1 on", text))
+	}
+	return n
+})
 
 // RawPair makes both ends of a transport.
 func RawPair(network string) (c, s net.Conn, err error) {
