@@ -80,13 +80,12 @@ func (m *message) answer(a packet.Answer) error {
 
 // sendAck sends the answer to a message that came on this stream.
 func (s *Stream) sendAck(call uint64, a packet.Answer) error {
-	var room [64]byte
-	var err error
-	if body := a.Append(room[:0]); s.end.unanswered.Load() > 1 {
-		err = s.Post(packet.TypeAck, call, body) // more answers are likely to follow
-	} else {
-		err = s.Send(context.Background(), 0, packet.TypeAck, call, body, nil, multiplexer.AtOnce)
+	when := multiplexer.AtOnce
+	if s.end.unanswered.Load() > 1 {
+		when = multiplexer.Later // more answers are likely to follow
 	}
+	var room [64]byte
+	err := s.Send(context.Background(), 0, packet.TypeAck, call, a.Append(room[:0]), nil, when)
 	s.acked() // not sooner: Shutdown waits for the answer too
 	return err
 }

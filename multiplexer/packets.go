@@ -82,8 +82,7 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 }
 
 // Post makes a packet of a type that needs no credit ready, and leaves the
-// writing to another goroutine: for the Handler's methods, which must not wait,
-// and for those who have more to send and would rather have it gathered.
+// writing to another goroutine: for the Handler's methods, which must not wait.
 func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
 	d.m.mu.Lock()
 	err := d.ended(typ)
