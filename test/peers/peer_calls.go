@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -20,13 +19,9 @@ func minimalCallsPeer() *peer {
 	}
 }
 
-// A frame of minimal calls is a length, the number of the call, and the bytes. The top
-// bit of the number tells a message from a request.
-const (
-	minimalCallsHead    = 12
-	minimalCallsMessage = 1 << 63
-	minimalCallsBuffer  = 64 << 10
-)
+// minimalCallsBuffer is what is read at once. The frames are the minimal echo's, with the
+// number of the call in place of that of the caller.
+const minimalCallsBuffer = 64 << 10
 
 // minimalCallsSide is what both sides have: a connection and what is to be written.
 type minimalCallsSide struct {
@@ -39,11 +34,9 @@ type minimalCallsSide struct {
 
 // write appends a frame and writes all that there is, unless somebody does already. With
 // gather set others may add to it first. mu is held, and released.
-func (s *minimalCallsSide) write(id uint64, data []byte, gather bool) {
+func (s *minimalCallsSide) write(id uint32, data []byte, gather bool) {
 	defer s.mu.Unlock()
-	s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(data)))
-	s.out = binary.BigEndian.AppendUint64(s.out, id)
-	s.out = append(s.out, data...)
+	s.out = appendMinimal(s.out, id, data)
 	if s.writing {
 		return
 	}
@@ -64,15 +57,14 @@ func (s *minimalCallsSide) write(id uint64, data []byte, gather bool) {
 }
 
 // read gives take each frame, with bytes of its own, until the connection ends.
-func (s *minimalCallsSide) read(take func(id uint64, data []byte)) {
+func (s *minimalCallsSide) read(take func(id uint32, data []byte)) {
 	r := bufio.NewReaderSize(s.nc, minimalCallsBuffer)
 	for {
-		head, err := r.Peek(minimalCallsHead)
+		n, id, err := readMinimalHead(r)
 		if err != nil {
 			return
 		}
-		data, id := make([]byte, binary.BigEndian.Uint32(head)), binary.BigEndian.Uint64(head[4:])
-		r.Discard(minimalCallsHead)
+		data := make([]byte, n)
 		if _, err := io.ReadFull(r, data); err != nil {
 			return
 		}
@@ -84,8 +76,8 @@ func (s *minimalCallsSide) read(take func(id uint64, data []byte)) {
 type minimalCaller struct {
 	minimalCallsSide
 
-	last    uint64
-	pending map[uint64]*minimalPending
+	last    uint32
+	pending map[uint32]*minimalPending
 	free    []*minimalPending
 	closed  bool
 }
@@ -95,7 +87,7 @@ type minimalPending struct {
 	done   chan bool // true for an answer, false when the connection has ended
 }
 
-func (c *minimalCaller) call(kind uint64, request []byte) ([]byte, error) {
+func (c *minimalCaller) call(kind uint32, request []byte) ([]byte, error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -108,7 +100,7 @@ func (c *minimalCaller) call(kind uint64, request []byte) ([]byte, error) {
 		p = &minimalPending{done: make(chan bool, 1)}
 	}
 	c.last++
-	id := c.last | kind
+	id := c.last&^minimalMessage | kind
 	c.pending[id] = p
 	c.write(id, request, len(c.pending) > 1)
 	if !<-p.done {
@@ -121,7 +113,7 @@ func (c *minimalCaller) call(kind uint64, request []byte) ([]byte, error) {
 	return answer, nil
 }
 
-func (c *minimalCaller) take(id uint64, data []byte) {
+func (c *minimalCaller) take(id uint32, data []byte) {
 	c.mu.Lock()
 	p := c.pending[id]
 	delete(c.pending, id)
@@ -151,11 +143,11 @@ type minimalCallee struct {
 }
 
 type minimalRequest struct {
-	id   uint64
+	id   uint32
 	data []byte
 }
 
-func (c *minimalCallee) take(id uint64, data []byte) {
+func (c *minimalCallee) take(id uint32, data []byte) {
 	c.mu.Lock()
 	c.serving++
 	var next chan minimalRequest
@@ -174,7 +166,7 @@ func (c *minimalCallee) take(id uint64, data []byte) {
 func (c *minimalCallee) work(next chan minimalRequest) {
 	for r := range next {
 		var answer []byte
-		if r.id&minimalCallsMessage != 0 {
+		if r.id&minimalMessage != 0 {
 			c.service.message(r.data)
 		} else {
 			answer = c.service.answer(r.data)
@@ -211,7 +203,7 @@ type minimalCallsLink struct {
 
 func joinMinimalCalls(c, s net.Conn, svc *service) *minimalCallsLink {
 	l := &minimalCallsLink{
-		client: &minimalCaller{minimalCallsSide: minimalCallsSide{nc: c}, pending: map[uint64]*minimalPending{}},
+		client: &minimalCaller{minimalCallsSide: minimalCallsSide{nc: c}, pending: map[uint32]*minimalPending{}},
 		server: &minimalCallee{minimalCallsSide: minimalCallsSide{nc: s}, service: svc},
 	}
 	l.reading.Go(func() {
@@ -231,13 +223,11 @@ func (l *minimalCallsLink) close() error {
 	return err
 }
 
-func (l *minimalCallsLink) caller() (call, error) {
-	return func(request []byte) ([]byte, error) { return l.client.call(0, request) }, nil
+// ask makes a call; kind is a bit of the frame's number.
+func (l *minimalCallsLink) ask(kind uint32) call {
+	return func(request []byte) ([]byte, error) { return l.client.call(kind, request) }
 }
 
-func (l *minimalCallsLink) publisher() (publish, error) {
-	return func(data []byte) error {
-		_, err := l.client.call(minimalCallsMessage, data)
-		return err
-	}, nil
-}
+func (l *minimalCallsLink) caller() (call, error) { return l.ask(0), nil }
+
+func (l *minimalCallsLink) publisher() (publish, error) { return asPublish(l.ask(minimalMessage)), nil }

@@ -185,10 +185,12 @@ func (l *minimalLink) ask(kind uint32) call {
 
 func (l *minimalLink) caller() (call, error) { return l.ask(0), nil }
 
-func (l *minimalLink) publisher() (publish, error) {
-	ask := l.ask(minimalMessage)
+func (l *minimalLink) publisher() (publish, error) { return asPublish(l.ask(minimalMessage)), nil }
+
+// asPublish is a call whose answer says nothing.
+func asPublish(ask call) publish {
 	return func(data []byte) error {
 		_, err := ask(data)
 		return err
-	}, nil
+	}
 }

@@ -91,7 +91,7 @@ func RawPair(network string) (c, s net.Conn, err error) {
 		return nil, nil, err
 	}
 	defer l.Close()
-	nc, err := dialRaw(l.Addr().String())
+	nc, err := DialRaw(l.Addr().String())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,22 +107,16 @@ func Listen() (net.Listener, error) { return listen(inPlaceOf("tcp")) }
 
 // Dial connects to the address of a listener made by Listen.
 func Dial(address string) (net.Conn, error) {
-	nc, err := dialRaw(address)
+	nc, err := DialRaw(address)
 	if err != nil {
 		return nil, err
 	}
-	return AsClient(nc), nil
+	return asClient(inPlaceOf("tcp"), nc), nil
 }
 
 // ListenRaw and DialRaw are Listen and Dial without what goes over the socket: what
 // they carry can be passed on unseen.
 func ListenRaw() (net.Listener, error) { return listenRaw(inPlaceOf("tcp")) }
-
-// DialRaw is described at ListenRaw.
-func DialRaw(address string) (net.Conn, error) { return dialRaw(address) }
-
-// AsClient makes of a connection by DialRaw what Dial would have made.
-func AsClient(nc net.Conn) net.Conn { return asClient(inPlaceOf("tcp"), nc) }
 
 func listen(network string) (net.Listener, error) {
 	l, err := listenRaw(network)
@@ -164,8 +158,8 @@ func listenRaw(network string) (net.Listener, error) {
 	return unixListener{l, dir}, nil
 }
 
-// dialRaw tells from the address what it is one of.
-func dialRaw(address string) (net.Conn, error) {
+// DialRaw is described at ListenRaw. It tells from the address what it is one of.
+func DialRaw(address string) (net.Conn, error) {
 	if strings.HasPrefix(address, "127.0.0.1:") {
 		return net.Dial("tcp", address)
 	}
