@@ -34,8 +34,8 @@ const (
 
 // Wire2 is what a side offers in its handshake: that it speaks wire 2, what it
 // accepts and how much it can take before it gives further credit. It stands in
-// the JSON object of both packets under the key "wire2"; unknown keys are
-// ignored.
+// the JSON object of both packets under the key "wire2". Unknown keys are ignored;
+// a key that is missing, that occurs twice or that has the wrong case is an error.
 type Wire2 struct {
 	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
 	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
@@ -57,11 +57,16 @@ type Wire2 struct {
 // MaxSession is the length of the longest Wire2.Session, in bytes.
 const MaxSession = 32
 
-// check tells whether the values can be worked with.
-func (w *Wire2) check(what string) error {
-	switch {
-	case w.MaxFrame < MinMaxFrame:
+// check tells whether the values of an offer with these keys can be worked with, and
+// whether it is complete.
+func (w *Wire2) check(what string, keys map[string]bool) error {
+	if keys["frame"] && w.MaxFrame < MinMaxFrame {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
+	}
+	if err := complete(what, keys); err != nil {
+		return err
+	}
+	switch {
 	case len(w.Session) > MaxSession:
 		return malformed(what, "session of %d bytes, at most %d", len(w.Session), MaxSession)
 	case w.Messages < 1<<10 || w.Raw == 0 || w.Handlers == 0:
@@ -195,12 +200,13 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 		return c, err
 	}
 	var v connJSON
-	if err := json.Unmarshal(r.b, &v); err != nil {
-		return c, malformed("conn", "%v", err)
+	keys, err := parseObject("conn", r.b, &v, "meta", "wire2")
+	if err != nil {
+		return c, err
 	}
 	c.Meta, c.Wire2 = v.Meta, v.Wire2
 	if c.Wire2 != nil {
-		return c, c.Wire2.check("conn")
+		return c, c.Wire2.check("conn", keys)
 	}
 	return c, nil
 }
@@ -215,14 +221,15 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 		return a, err
 	}
 	var v connAckJSON
-	if err := json.Unmarshal(r.b, &v); err != nil {
-		return a, malformed("connack", "%v", err)
+	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "wire2")
+	if err != nil {
+		return a, err
 	}
 	a.Error, a.Code, a.Wire2 = v.Error, v.Code, v.Wire2
 	a.Retry = time.Duration(v.Retry) * time.Millisecond
 	a.Refused = refused != 0 || a.Error != ""
 	if a.Wire2 != nil && !a.Refused {
-		return a, a.Wire2.check("connack")
+		return a, a.Wire2.check("connack", keys)
 	}
 	return a, nil
 }
