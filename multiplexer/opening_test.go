@@ -2,12 +2,17 @@ package multiplexer
 
 import (
 	"io"
+	"maps"
+	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -54,3 +59,110 @@ func TestEndWhileOpeningIsTold(t *testing.T) {
 		})
 	}
 }
+
+// early are frames of a stream that must not come before its accept.
+var early = map[string]func(p *peer, id uint64){
+	"data":        func(p *peer, id uint64) { p.writeData(id, 0, 10, "data") },
+	"no data":     func(p *peer, id uint64) { p.writeData(id, 0, 0, "data") },
+	"close":       func(p *peer, id uint64) { p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "close") },
+	"stop":        func(p *peer, id uint64) { p.writeNotice(packet.TypeStop, id, 0, "", "stop") },
+	"raw credit":  func(p *peer, id uint64) { p.writeCredit(id, packet.ClassRaw, 1, "credit") },
+	"credit":      func(p *peer, id uint64) { p.writeCredit(id, packet.ClassMessages, 1, "credit") },
+	"a large one": func(p *peer, id uint64) { p.writeCredit(id, packet.ClassLargeMessages, 1, "credit") },
+	"request":     func(p *peer, id uint64) { p.writePacket(packet.TypeRequest, id, 1, 100, "request") },
+	"fragment":    func(p *peer, id uint64) { p.writeFragment(packet.TypeRequest, more, id, 1, 20000, 100, "fragment") },
+	"the next":    func(p *peer, id uint64) { p.writeFragment(packet.TypeRequest, next, id, 1, 0, 100, "fragment") },
+	"message":     func(p *peer, id uint64) { p.writePacket(packet.TypeMessage, id, 1, 100, "message") },
+	"register":    func(p *peer, id uint64) { p.writePacket(packet.TypeRegister, id, 1, 4, "register") },
+	"response":    func(p *peer, id uint64) { p.writePacket(packet.TypeResponse, id, 1, 12, "response") },
+	"ack":         func(p *peer, id uint64) { p.writePacket(packet.TypeAck, id, 1, 4, "ack") },
+	"abandon": func(p *peer, id uint64) {
+		p.writeFrame(packet.TypeAbandon, 0, id, append(make([]byte, 8), byte(packet.TypeRequest)), "abandon")
+	},
+}
+
+// The side that was asked to open a stream sends nothing but its answer before that.
+func TestFramesBeforeTheAnswerToAnOpen(t *testing.T) {
+	tests := maps.Clone(early)
+	tests["reset"] = func(p *peer, id uint64) { p.writeNotice(packet.TypeReset, id, 1, "no", "reset") }
+	for name, write := range tests {
+		t.Run(name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := m.NewDialogue("", nil)
+				opened := async(func() error { return m.Open(d) })
+				p.want(packet.TypeOpen, 0, 2, "the opener waits")
+				write(p, 2)
+				p.wantViolation(name, "stream 2 is not open yet")
+				assert.Equal(t, io.EOF, <-opened)
+				assert.Empty(t, h.got())
+			})
+		})
+	}
+}
+
+// The side that opens a stream sends nothing but a reset before the answer.
+func TestFramesOfAnOpenerThatDoesNotWait(t *testing.T) {
+	for name, write := range early {
+		t.Run(name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				h.onOpened = func(*Dialogue) {}
+				p.writeOpen(3, "open")
+				write(p, 3)
+				p.wantViolation(name, "stream 3 is not open yet")
+				assert.Empty(t, h.got())
+			})
+		})
+	}
+}
+
+// What the acceptor has sent before it learns that the opener has given up is ignored,
+// and costs neither side its credit.
+func TestTheAnswerToAnOpenThatWasTakenBack(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := m.NewDialogue("", nil)
+		require.NoError(t, d.SetWriteDeadline(time.Now().Add(time.Second)))
+		assert.Equal(t, os.ErrDeadlineExceeded, m.Open(d))
+		p.want(packet.TypeOpen, 0, 2, "the opener waits")
+		p.wantNotice(packet.TypeReset, 2, geminio.CodeCanceled, "and gives up")
+		p.write(packet.AppendAccept(nil, 2, p.windows), "accepted meanwhile")
+		for _, name := range slices.Sorted(maps.Keys(early)) {
+			if name != "a large one" { // which would be more than was taken
+				early[name](p, 2)
+			}
+		}
+		p.writeNotice(packet.TypeRefuse, 2, 1, "", "refuse")
+		p.writeNotice(packet.TypeReset, 2, 1, "", "reset")
+		synctest.Wait()
+		assert.NoError(t, m.c.Cause())
+		assert.Empty(t, h.got())
+	})
+}
+
+// Nothing can be sent on a dialogue that is not open yet.
+func TestNothingIsSentBeforeTheAnswerToAnOpen(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		use := func(d *Dialogue) {
+			for name, err := range map[string]error{
+				"Write":      second(d.Write([]byte("x"))),
+				"CloseWrite": d.CloseWrite(), "CloseRead": d.CloseRead(),
+				"Send": d.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce),
+				"Post": d.Post(packet.TypeAck, 1, make([]byte, 4)),
+			} {
+				assert.Error(t, err, name)
+			}
+			assert.NoError(t, d.Close())
+		}
+		h.onOpened = use
+		p.writeOpen(3, "open")
+		d := m.NewDialogue("", nil)
+		use(d)
+		opened := async(func() error { return m.Open(d) })
+		p.want(packet.TypeOpen, 0, 2, "the opener waits")
+		use(d)
+		p.wantIdle("for neither stream")
+		p.write(packet.AppendAccept(nil, 2, p.windows), "the answer")
+		assert.NoError(t, <-opened)
+	})
+}
+
+func second[T any](_ T, err error) error { return err }

@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 
@@ -49,7 +50,7 @@ func (m *Mux) frame(h packet.Header) error {
 		return m.peerCredits(h.Stream, c)
 	}
 	d, err := m.lookup(h)
-	if d == nil {
+	if d == nil || err != nil {
 		return err
 	}
 	if h.Type == packet.TypeAccept {
@@ -83,8 +84,9 @@ func closesDefault(h packet.Header) error {
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
 }
 
-// lookup returns the dialogue that a frame is for. It returns nil if that was
-// closed already, and an error if it never was open.
+// lookup returns the dialogue that a frame is for, nil if that was closed already. It
+// returns an error if the dialogue never was open, or is not open yet; the latter
+// together with the dialogue.
 func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +96,7 @@ func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 // lookupLocked is lookup with m.mu held.
 func (m *Mux) lookupLocked(h packet.Header) (*Dialogue, error) {
 	if d := m.table[h.Stream]; d != nil {
-		return d, nil
+		return d, d.early(h.Type)
 	}
 	if m.cause == nil && !m.wasOpen(h.Stream) {
 		return nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d was never opened", h.Stream)}
@@ -102,6 +104,20 @@ func (m *Mux) lookupLocked(h packet.Header) (*Dialogue, error) {
 	return nil, nil
 }
 
+// early is the error of a peer that sends a frame of the type before the dialogue is
+// open, or nil. The opener may take its Open back; the other side may only answer. Of
+// accept and refuse, those who handle them know whether they may come. m.mu is held.
+func (d *Dialogue) early(typ packet.Type) error {
+	switch {
+	case d.state == dialogueNew && typ == packet.TypeReset:
+	case d.state > dialogueOpening, typ == packet.TypeAccept, typ == packet.TypeRefuse:
+	default:
+		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("stream %d is not open yet", d.id)}
+	}
+	return nil
+}
+
+// wasOpen tells whether the id is one that its side has opened, or has left out.
 func (m *Mux) wasOpen(id uint64) bool {
 	if m.own(id) {
 		return id < m.nextID
@@ -116,14 +132,15 @@ func (m *Mux) own(id uint64) bool {
 
 // data handles a frame of raw bytes.
 func (m *Mux) data(h packet.Header) error {
-	d, err := m.lookup(h)
+	d, early := m.lookup(h)
 	if d == nil {
-		return err
+		return early
 	}
 	if d == m.main && h.Flags&packet.FlagClose != 0 {
 		return closesDefault(h)
 	}
 	d.rmu.Lock()
+	var err error
 	switch {
 	case d.peerFin && (h.Length > 0 || h.Flags&packet.FlagClose == 0):
 		err = &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", h.Length, h.Stream)}
@@ -132,7 +149,7 @@ func (m *Mux) data(h packet.Header) error {
 		d.heard = true
 	}
 	d.rmu.Unlock()
-	if err != nil {
+	if err = cmp.Or(err, early); err != nil {
 		return err
 	}
 	if h.Length > 0 {
@@ -248,6 +265,11 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 	d := m.table[id]
 	if id != 0 && d == nil && m.cause == nil && !m.wasOpen(id) {
 		return &packet.Error{What: "credit", Reason: fmt.Sprintf("stream %d was never opened", id)}
+	}
+	if d != nil {
+		if err := d.early(packet.TypeCredit); err != nil {
+			return err
+		}
 	}
 	if c.Class < packet.StreamClasses {
 		if d == nil {

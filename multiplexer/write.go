@@ -1,6 +1,8 @@
 package multiplexer
 
 import (
+	"net"
+
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
@@ -13,7 +15,8 @@ const lendFrom = 8 << 10
 // dialogue's queue, for all of which the peer has given credit: so it will be
 // delivered even if Close comes next. Its error is net.ErrClosed after Close or
 // CloseWrite, io.ErrClosedPipe when the peer or the connection is gone, a
-// *geminio.StreamError when the peer reads no more, os.ErrDeadlineExceeded.
+// *geminio.StreamError when the peer reads no more, os.ErrDeadlineExceeded. Before
+// the dialogue is open it is net.ErrClosed as well.
 func (d *Dialogue) Write(p []byte) (total int, err error) {
 	m := d.m
 	m.mu.Lock()
@@ -78,8 +81,11 @@ func (d *Dialogue) flush(queued int) {
 
 // writable returns why nothing can be written. m.mu is held.
 func (d *Dialogue) writable() error {
-	if d.werr != nil {
+	switch {
+	case d.werr != nil:
 		return d.werr
+	case d.state < dialogueOpen:
+		return net.ErrClosed
 	}
 	return d.out.late()
 }
