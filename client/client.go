@@ -2,16 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"net"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 )
-
-// Dialer makes a connection to the server.
-type Dialer func() (net.Conn, error)
 
 // NewEnd connects to a server's address, as net.Dial does, and returns an End.
 // Its error is net.Dial's or NewEndWithConn's.
@@ -44,15 +40,6 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	return newEnd(nc, cc, ac)
 }
 
-// dial calls the dialer.
-func dial(dialer Dialer) (net.Conn, error) {
-	nc, err := dialer()
-	if err == nil && nc == nil {
-		err = errors.New("client: the dialer returned neither a connection nor an error")
-	}
-	return nc, err
-}
-
 // NewEndWithConn returns an End over nc, which belongs to the End from now on,
 // also if an error is returned: then it is closed. The error is a
 // *geminio.RefusedError if the server does not want this client; it matches
@@ -63,7 +50,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
 	if err != nil {
-		nc.Close()
+		conn.Discard(nc)
 		return nil, err
 	}
 	return newEnd(nc, cc, ac)

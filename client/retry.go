@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type RetryEnd struct {
 	// Read-only after creation.
 	dialer  Dialer
 	opt     *EndOptions
+	log     *slog.Logger
 	session []byte // what tells the server whose messages are sent again
 	methods *application.Methods
 	ctx     context.Context // ends with Close
@@ -86,10 +88,14 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	if err := r.opt.RetryOptions.resolve(); err != nil {
 		return nil, err
 	}
-	_, ac, err := r.opt.resolve()
+	cc, ac, err := r.opt.resolve()
 	if err != nil {
 		return nil, err
 	}
+	if dialer == nil {
+		return nil, errNoDialer
+	}
+	r.log = cc.Log
 	r.opt.PacketFactory = ac.IDs // one for all connections
 	rand.Read(r.session)
 	r.ctx, r.cancel = context.WithCancel(context.Background())

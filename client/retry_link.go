@@ -1,10 +1,10 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -60,14 +60,13 @@ func (r *RetryEnd) connect() (*link, error) {
 	}
 	cc, ac, err := r.opt.resolve()
 	if err != nil {
-		nc.Close()
+		conn.Discard(nc)
 		return nil, err // never: resolve has succeeded before
 	}
 	l := &link{start: time.Now()}
 	online := r.configure(l, nc, cc, ac)
-	stop := context.AfterFunc(r.ctx, func() { nc.Close() })
+	cc.Stop = r.ctx.Done()
 	c, err := conn.Client(nc, cc)
-	stop()
 	if err != nil {
 		return nil, err
 	}
@@ -121,33 +120,9 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	return func(c *conn.Conn) {
 		r.events.Post(func() {
 			if l.refused = tell(c); l.refused != nil {
-				nc.Close()
+				conn.Discard(nc)
 			}
 		})
-	}
-}
-
-// dial calls the dialer, and does not wait for it beyond Close.
-func (r *RetryEnd) dial() (net.Conn, error) {
-	type result struct {
-		nc  net.Conn
-		err error
-	}
-	ch := make(chan result, 1)
-	go func() {
-		nc, err := dial(r.dialer)
-		ch <- result{nc, err}
-	}()
-	select {
-	case d := <-ch:
-		return d.nc, d.err
-	case <-r.ctx.Done():
-		go func() {
-			if d := <-ch; d.err == nil {
-				d.nc.Close()
-			}
-		}()
-		return nil, net.ErrClosed
 	}
 }
 
@@ -246,9 +221,7 @@ func (r *RetryEnd) failed(err error) {
 	if r.over() {
 		return
 	}
-	if f := r.opt.RetryFailed; f != nil {
-		f(err)
-	}
+	r.tell(err)
 	var refused *geminio.RefusedError
 	final := errors.Is(err, geminio.ErrReplaced)
 	if errors.As(err, &refused) {
@@ -258,6 +231,20 @@ func (r *RetryEnd) failed(err error) {
 	if final && r.opt.StopOnRefusal {
 		r.end(err)
 	}
+}
+
+// tell tells the user of an attempt that failed.
+func (r *RetryEnd) tell(err error) {
+	f := r.opt.RetryFailed
+	if f == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.Error("the function of SetRetryFailedFunc panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	f(err)
 }
 
 // pause waits before the next attempt. It reports false if the RetryEnd has ended.

@@ -1,8 +1,6 @@
 package conn
 
 import (
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -65,6 +63,10 @@ type Config struct {
 	// PacketID is the client's: the number of its handshake packet.
 	PacketID uint64
 
+	// Stop has the handshake given up when it is closed, with net.ErrClosed. nil never
+	// is.
+	Stop <-chan struct{}
+
 	// Admit is the server's: it chooses the client's id, never 0, or refuses.
 	Admit func(wanted uint64, meta []byte) (uint64, error)
 }
@@ -73,7 +75,7 @@ type Config struct {
 // goroutine; all others are safe for concurrent use.
 type Conn struct {
 	// Read-only after the handshake.
-	nc       net.Conn
+	link     link
 	io       transport
 	cfg      *Config
 	upper    Upper
@@ -82,8 +84,7 @@ type Conn struct {
 	meta     []byte
 	peer     packet.Wire2 // what the peer offered
 	start    time.Time
-	done     chan struct{} // closed on entering Closed
-	flush    func()        // write(nil, true), made once: it is started often
+	flush    func() // write(nil, true), made once: it is started often
 
 	// The reading goroutine's.
 	rb       *chunk.Chunk // what was read and not yet used; nil at rest
@@ -118,6 +119,7 @@ type Conn struct {
 	beat       clock.Timer
 	nextPing   time.Duration
 	linger     clock.Timer
+	lingerEnd  time.Duration // when it fires
 }
 
 // byeState tells how far this side is with its Close frame.
@@ -139,11 +141,11 @@ func (c *Conn) Meta() []byte { return c.meta }
 // Side tells which side this is.
 func (c *Conn) Side() geminio.Side { return c.side }
 
-// LocalAddr returns the transport's local address.
-func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+// LocalAddr returns the transport's local address, never nil.
+func (c *Conn) LocalAddr() net.Addr { return c.link.localAddr() }
 
-// RemoteAddr returns the transport's remote address.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+// RemoteAddr returns the transport's remote address, never nil.
+func (c *Conn) RemoteAddr() net.Addr { return c.link.remoteAddr() }
 
 // Peer returns what the peer offered in the handshake.
 func (c *Conn) Peer() packet.Wire2 { return c.peer }
@@ -166,8 +168,10 @@ func (c *Conn) Clock() clock.Clock { return c.cfg.Clock }
 // Log returns the logger of the configuration.
 func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
 
-// Done is closed when the transport is.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+// Done is closed when the transport is closed. A transport whose Close does not return
+// is not waited for beyond the time for lingering and a quarter of a second; the
+// goroutine that has called its Close stays until it returns.
+func (c *Conn) Done() <-chan struct{} { return c.link.closed }
 
 // RTT returns the shortest round trip seen, or 0 before the first.
 func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
@@ -251,6 +255,7 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 	if first {
 		c.cause, c.bye, c.byes = cause, bye, byeDue
 		c.stopBeat()
+		c.lingerEnd = c.Now() + c.cfg.Linger
 		c.linger = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
 	}
 	c.mu.Unlock()
@@ -259,7 +264,7 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 		c.Kick()
 	}
 	if over {
-		c.terminate(c.nc)
+		c.terminate(true)
 	}
 }
 
@@ -273,36 +278,28 @@ func (c *Conn) abort(cause error) {
 		c.stopBeat()
 	}
 	c.mu.Unlock()
-	// A transport that would say goodbye itself might block in doing so.
-	var under io.Closer = c.nc
-	if w, ok := c.nc.(interface{ NetConn() net.Conn }); ok {
-		under = w.NetConn()
-	}
 	if first {
 		c.upper.End(cause, false)
 	}
-	c.terminate(under)
+	c.terminate(false)
 }
 
-// terminate enters Closed.
-func (c *Conn) terminate(nc io.Closer) {
+// terminate enters Closed and closes the transport. After an orderly end, the transport
+// has what is left of the time for lingering for a goodbye of its own.
+func (c *Conn) terminate(orderly bool) {
 	c.mu.Lock()
 	first := c.setState(Closed)
 	if first && c.linger != nil {
 		c.linger.Stop()
 	}
-	c.mu.Unlock()
-	if !first {
-		return
+	patience := time.Duration(0)
+	if orderly {
+		patience = c.lingerEnd - c.Now()
 	}
-	// Closing waits until nobody uses the transport any more, and who ends the
-	// connection may be the one who does.
-	go func() {
-		if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			c.cfg.Log.Debug("closing the transport", "client", c.clientID, "err", err)
-		}
-		close(c.done)
-	}()
+	c.mu.Unlock()
+	if first {
+		c.link.close(patience)
+	}
 }
 
 func (c *Conn) stopBeat() {
@@ -371,10 +368,8 @@ func (c *Conn) wrote() {
 	c.mu.Unlock()
 	switch {
 	case over:
-		c.terminate(c.nc)
+		c.terminate(true)
 	case said:
-		if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			w.CloseWrite() // best effort: the Close frame has said it all
-		}
+		c.link.closeWrite()
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -14,34 +13,48 @@ import (
 )
 
 // Client shakes hands as the client. It closes nc on every error. A refusal by
-// the server is a *geminio.RefusedError.
+// the server is a *geminio.RefusedError. It returns within the time of the handshake,
+// but for callbacks, whatever nc does: a goroutine that does not come back from a Read, Write
+// or Close of nc is left behind.
 func Client(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.InitiatorSide, (*Conn).greet)
 }
 
-// Server shakes hands as the server. It closes nc on every error.
+// Server shakes hands as the server. It closes nc on every error. For its time the same
+// holds as for Client's.
 func Server(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.RecipientSide, (*Conn).welcome)
 }
 
-func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn) (online bool, err error)) (*Conn, error) {
-	c := &Conn{nc: nc, cfg: cfg, side: side, start: time.Now(), done: make(chan struct{})}
+// errLate is the error of an exchange that was cut short by the time of the handshake.
+var errLate = errors.New("the time is over")
+
+func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-chan struct{}) (online bool, err error)) (*Conn, error) {
+	if err := Check(nc); err != nil {
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	c := &Conn{cfg: cfg, side: side, start: time.Now()}
+	c.link.nc, c.link.clock, c.link.log, c.link.closed = nc, cfg.Clock, cfg.Log, make(chan struct{})
 	c.flush = func() { c.write(nil, true) }
-	var late atomic.Bool
+	late := make(chan struct{})
 	deadline := cfg.Clock.AfterFunc(cfg.HandshakeTimeout, func() {
-		late.Store(true)
-		nc.Close()
+		close(late)
+		c.link.close(0)
 	})
-	online, err := do(c)
+	online, err := do(c, late)
 	deadline.Stop()
-	if late.Load() {
+	select {
+	case <-late:
 		err = fmt.Errorf("%w: not done after %v", geminio.ErrHandshakeTimeout, cfg.HandshakeTimeout)
+	default:
 	}
 	if err == nil {
+		c.link.lost = c.abort
 		c.io = newTransport(c)
 		return c, nil
 	}
-	nc.Close()
+	c.link.close(closeGrace)
+	<-c.link.closed
 	if online && cfg.Offline != nil {
 		cfg.Offline(c)
 	}
@@ -52,8 +65,80 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn) (onli
 	return nil, fmt.Errorf("handshake: %w", err)
 }
 
+// exchange runs a part of the handshake that uses the transport, in a goroutine of its
+// own, because the transport may not let go of it. It returns when the part is done or
+// when the time is over.
+func (c *Conn) exchange(late <-chan struct{}, part func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("transport: runtime.Goexit was called")
+		defer func() { result <- err }()
+		err = part()
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-late:
+		return errLate
+	case <-c.cfg.Stop:
+		c.link.close(0)
+		return net.ErrClosed
+	}
+}
+
+// read reads one handshake packet.
+func (c *Conn) read(late <-chan struct{}, server bool) (id uint64, body []byte, err error) {
+	type read struct {
+		id   uint64
+		body []byte
+	}
+	done := make(chan read, 1)
+	err = c.exchange(late, func() error {
+		id, body, err := readHandshake(&patientReader{&c.link, late}, server)
+		done <- read{id, body}
+		return err
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	r := <-done
+	return r.id, r.body, nil
+}
+
+// send writes one handshake packet.
+func (c *Conn) send(late <-chan struct{}, b []byte) error {
+	return c.exchange(late, func() error { return c.link.write(b) })
+}
+
+// emptyPause is how long patientReader waits after many Reads of nothing.
+const emptyPause = 5 * time.Millisecond
+
+// patientReader reads from a link until late is closed, also where nothing is read time
+// and again.
+type patientReader struct {
+	link *link
+	late <-chan struct{}
+}
+
+// Read implements io.Reader.
+func (r *patientReader) Read(p []byte) (int, error) {
+	for {
+		n, err := r.link.read(p)
+		if err != io.ErrNoProgress {
+			return n, err
+		}
+		select {
+		case <-r.late:
+			return 0, err
+		case <-r.link.closed:
+			return 0, net.ErrClosed
+		case <-time.After(emptyPause):
+		}
+	}
+}
+
 // greet is the client's part.
-func (c *Conn) greet() (online bool, err error) {
+func (c *Conn) greet(late <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, Beat: beatExponent(cfg.Heartbeat),
@@ -62,10 +147,10 @@ func (c *Conn) greet() (online bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("meta of %d bytes: %w: %w", len(cfg.Meta), geminio.ErrTooLarge, err)
 	}
-	if _, err := c.nc.Write(hello); err != nil {
+	if err := c.send(late, hello); err != nil {
 		return false, err
 	}
-	id, body, err := readHandshake(c.nc, false)
+	id, body, err := c.read(late, false)
 	if err != nil {
 		return false, err
 	}
@@ -91,9 +176,9 @@ func (c *Conn) greet() (online bool, err error) {
 }
 
 // welcome is the server's part.
-func (c *Conn) welcome() (online bool, err error) {
+func (c *Conn) welcome(late <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
-	id, body, err := readHandshake(c.nc, true)
+	id, body, err := c.read(late, true)
 	if err != nil {
 		return false, err
 	}
@@ -102,27 +187,27 @@ func (c *Conn) welcome() (online bool, err error) {
 		return false, err
 	}
 	if hello.Wire2 == nil {
-		return false, c.refuse(hello, geminio.CodeVersion, fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion))
+		return false, c.refuse(late, hello, geminio.CodeVersion, fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion))
 	}
 	c.meta, c.peer = hello.Meta, *hello.Wire2
 	if c.clientID, err = cfg.Admit(hello.ClientID, hello.Meta); err != nil {
-		return false, c.refuse(hello, geminio.CodeApplication, err)
+		return false, c.refuse(late, hello, geminio.CodeApplication, err)
 	}
 	if cfg.Online != nil {
 		if err := cfg.Online(c); err != nil {
-			return false, c.refuse(hello, geminio.CodeApplication, err)
+			return false, c.refuse(late, hello, geminio.CodeApplication, err)
 		}
 		online = true
 	}
 	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Wire2: &cfg.Wire2})
 	if err == nil {
-		_, err = c.nc.Write(ack)
+		err = c.send(late, ack)
 	}
 	return online, err
 }
 
 // refuse tells the client why it may not come in, and returns that reason.
-func (c *Conn) refuse(hello packet.Conn, code geminio.Code, why error) error {
+func (c *Conn) refuse(late <-chan struct{}, hello packet.Conn, code geminio.Code, why error) error {
 	no := packet.ConnAck{
 		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(why.Error(), packet.MaxText),
 	}
@@ -132,7 +217,7 @@ func (c *Conn) refuse(hello packet.Conn, code geminio.Code, why error) error {
 	}
 	ack, err := packet.AppendConnAck(nil, no)
 	if err == nil {
-		_, err = c.nc.Write(ack)
+		err = c.send(late, ack)
 	}
 	if err != nil {
 		return fmt.Errorf("%w (the client was not told: %w)", why, err)

@@ -47,7 +47,7 @@ type socket struct {
 // newTransport returns the best transport for c's net.Conn.
 func newTransport(c *Conn) transport {
 	var sc syscall.Conn
-	switch nc := c.nc.(type) {
+	switch nc := c.link.nc.(type) {
 	case *net.TCPConn:
 		sc = nc
 	case *net.UnixConn:
@@ -93,7 +93,7 @@ func (t *socket) read(s Sink, whole bool) error {
 			return err
 		}
 		t.again = 0
-		t.c.nc.SetReadDeadline(time.Time{})
+		t.c.link.nc.SetReadDeadline(time.Time{})
 	}
 }
 
@@ -143,7 +143,7 @@ func (t *socket) onReadable(fd uintptr) bool {
 func (t *socket) restFor(now time.Duration) {
 	if now >= t.again {
 		t.again = now + lookAgain
-		t.c.nc.SetReadDeadline(time.Now().Add(lookAgain))
+		t.c.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
 	t.rest()
 }
@@ -162,7 +162,7 @@ func (t *socket) look() {
 	}
 	t.raw.Control(t.peekFn)
 	if t.peeked > 0 {
-		t.c.nc.SetReadDeadline(past)
+		t.c.link.nc.SetReadDeadline(past)
 	}
 }
 

@@ -43,30 +43,18 @@ func (t *plain) fill() error {
 	var n int
 	var err error
 	if c.rb == nil && !c.bulk {
-		if n, err = t.read(t.first[:]); n > 0 {
+		if n, err = c.link.read(t.first[:]); n > 0 {
 			copy(c.buffer(), t.first[:n])
 			c.rb.Wrote(n)
 		}
-	} else if n, err = t.read(c.buffer()); n > 0 {
+	} else if n, err = c.link.read(c.buffer()); n > 0 {
 		c.rb.Wrote(n)
 		c.bulk = c.bulk || n > direct
 	}
-	return err
-}
-
-// read reads at least one byte.
-func (t *plain) read(p []byte) (int, error) {
-	for range 100 {
-		n, err := t.c.nc.Read(p)
-		if n > 0 {
-			t.c.heard()
-			return n, nil
-		}
-		if err != nil {
-			return 0, err
-		}
+	if n > 0 {
+		c.heard()
 	}
-	return 0, io.ErrNoProgress
+	return err
 }
 
 func (t *plain) fillSink(Sink) error { return t.fill() }
@@ -77,7 +65,7 @@ func (t *plain) look() {}
 
 func (t *plain) write(b *Batch, _ bool) bool {
 	for _, p := range b.pieces {
-		if _, err := t.c.nc.Write(p); err != nil {
+		if err := t.c.link.write(p); err != nil {
 			t.c.abort(writeError(err))
 			break
 		}

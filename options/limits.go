@@ -36,7 +36,8 @@ func (l *Limits) SetHandshakeTimeout(d time.Duration) { l.HandshakeTimeout = d }
 func (l *Limits) SetHeartbeat(d time.Duration) { l.Heartbeat = d }
 
 // SetLinger bounds how long Close of an End tries to deliver what was written,
-// by default 5 seconds.
+// by default 5 seconds. A transport whose own Close does not return is waited for a
+// quarter of a second longer.
 func (l *Limits) SetLinger(d time.Duration) { l.Linger = d }
 
 // SetMaxMessageSize bounds what the peer may send in one request, response or

@@ -28,7 +28,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
 	if err != nil {
-		nc.Close()
+		conn.Discard(nc)
 		return nil, err
 	}
 	c, err := conn.Server(nc, cc)

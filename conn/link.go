@@ -1,0 +1,303 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"reflect"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio/internal/clock"
+)
+
+const (
+	// maxEmptyReads is how many Reads in a row may return nothing and no error.
+	maxEmptyReads = 100
+	// closeGrace is how long link waits for a Close that does not return, after it has
+	// closed the connection beneath the net.Conn as well.
+	closeGrace = 250 * time.Millisecond
+	// maxBeneath bounds how many net.Conns may be wrapped around each other.
+	maxBeneath = 16
+)
+
+// link is the net.Conn of a Conn. A user may bring a net.Conn of any kind, which may
+// break the rules of that interface: it may panic, end the goroutine of the caller,
+// move an impossible number of bytes, return an error whose methods panic, or block in
+// Close. link makes an error of each of these, so that such a net.Conn costs its own
+// connection and nothing else. Its methods are safe for concurrent use.
+type link struct {
+	nc    net.Conn
+	clock clock.Clock
+	log   *slog.Logger
+	// lost is called with the error of a Read or Write that has ended the goroutine
+	// instead of returning. nil: the caller notices by itself.
+	lost func(error)
+	// closed is closed when Close of nc has returned, or when link has waited for it
+	// long enough.
+	closed chan struct{}
+
+	mu    sync.Mutex
+	state linkState
+	timer clock.Timer // for what follows if Close does not return
+}
+
+// linkState is where a link is in its life. It only ever grows.
+type linkState uint8
+
+const (
+	// linkOpen: the net.Conn works. close leaves it.
+	linkOpen linkState = iota
+	// linkClosing: a goroutine has called Close of the net.Conn. Left when that
+	// returns, or by cut.
+	linkClosing
+	// linkCut: another goroutine has closed the connection beneath the net.Conn. Left
+	// when Close of the net.Conn returns, or after closeGrace.
+	linkCut
+	// linkClosed: closed is closed.
+	linkClosed
+)
+
+// errNoConn is the error of a net.Conn that is nil.
+var errNoConn = errors.New("the net.Conn is nil")
+
+// isNil tells whether nc is nil, or a nil pointer.
+func isNil(nc net.Conn) bool {
+	if nc == nil {
+		return true
+	}
+	v := reflect.ValueOf(nc)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// Check returns an error if nc is nil or a nil pointer.
+func Check(nc net.Conn) error {
+	if isNil(nc) {
+		return errNoConn
+	}
+	return nil
+}
+
+// Discard closes a net.Conn that no Conn was made of. It waits for Close for a short
+// while only. A net.Conn that is nil is left alone.
+func Discard(nc net.Conn) {
+	if isNil(nc) {
+		return
+	}
+	l := &link{nc: nc, clock: clock.Runtime(), log: slog.New(slog.DiscardHandler), closed: make(chan struct{})}
+	l.close(closeGrace)
+	<-l.closed
+}
+
+// read reads at least one byte.
+func (l *link) read(p []byte) (int, error) {
+	for range maxEmptyReads {
+		n, err := l.readOnce(p)
+		switch {
+		case n < 0 || n > len(p):
+			return 0, fmt.Errorf("transport: Read returned %d bytes for a buffer of %d", n, len(p))
+		case n > 0:
+			return n, nil // an error comes again with the next Read
+		case err != nil:
+			return 0, l.safe(err)
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+func (l *link) readOnce(p []byte) (n int, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			n, err = 0, l.broke("Read", recover())
+		}
+	}()
+	n, err = l.nc.Read(p)
+	returned = true
+	return n, err
+}
+
+// write writes all of p.
+func (l *link) write(p []byte) error {
+	n, err := l.writeOnce(p)
+	switch {
+	case err != nil:
+		return l.safe(err)
+	case n != len(p):
+		return fmt.Errorf("transport: Write returned %d for %d bytes: %w", n, len(p), io.ErrShortWrite)
+	}
+	return nil
+}
+
+func (l *link) writeOnce(p []byte) (n int, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			n, err = 0, l.broke("Write", recover())
+		}
+	}()
+	n, err = l.nc.Write(p)
+	returned = true
+	return n, err
+}
+
+// closeWrite ends the writing direction of a net.Conn that can do so.
+func (l *link) closeWrite() {
+	if w, ok := l.nc.(interface{ CloseWrite() error }); ok {
+		l.call("CloseWrite", w.CloseWrite) // best effort: the Close frame has said it all
+	}
+}
+
+// localAddr returns the local address of the net.Conn, never nil.
+func (l *link) localAddr() net.Addr { return l.address("LocalAddr", l.nc.LocalAddr) }
+
+// remoteAddr returns the remote address of the net.Conn, never nil.
+func (l *link) remoteAddr() net.Addr { return l.address("RemoteAddr", l.nc.RemoteAddr) }
+
+func (l *link) address(method string, f func() net.Addr) (a net.Addr) {
+	l.call(method, func() error { a = f(); return nil })
+	if a == nil {
+		return unknownAddr{}
+	}
+	return a
+}
+
+// unknownAddr is the address of a net.Conn that gives none.
+type unknownAddr struct{}
+
+func (unknownAddr) Network() string { return "unknown" }
+func (unknownAddr) String() string  { return "unknown" }
+
+// close closes the net.Conn. It does not wait. If Close has not returned after patience,
+// link closes the connection beneath as well, and closeGrace later it leaves the
+// goroutine that waits for Close to itself.
+func (l *link) close(patience time.Duration) {
+	l.mu.Lock()
+	first := l.state == linkOpen
+	if first {
+		l.state = linkClosing
+		if patience > 0 {
+			l.timer = l.clock.AfterFunc(patience, l.cut)
+		}
+	}
+	l.mu.Unlock()
+	if !first {
+		return
+	}
+	// Close may wait until nobody uses the net.Conn any more, and the caller may be the
+	// goroutine that does.
+	go func() {
+		defer l.finish()
+		if err := l.call("Close", l.nc.Close); err != nil && !errors.Is(err, net.ErrClosed) {
+			l.log.Debug("closing the transport", "err", err)
+		}
+	}()
+	if patience <= 0 {
+		l.cut()
+	}
+}
+
+// cut closes the connection beneath the net.Conn, for instance that beneath a TLS
+// connection: Close of the latter sends a goodbye, and may block in doing so.
+func (l *link) cut() {
+	l.mu.Lock()
+	first := l.state == linkClosing
+	if first {
+		l.state = linkCut
+		l.timer = l.clock.AfterFunc(closeGrace, func() {
+			if l.finish() {
+				l.log.Warn("the transport's Close has not returned")
+			}
+		})
+	}
+	l.mu.Unlock()
+	if _, wraps := l.nc.(wrapper); first && wraps {
+		go l.call("Close", l.closeBeneath)
+	}
+}
+
+// wrapper is a net.Conn around another one, such as *tls.Conn.
+type wrapper interface{ NetConn() net.Conn }
+
+// closeBeneath closes the innermost net.Conn.
+func (l *link) closeBeneath() error {
+	nc := l.nc
+	for n := range maxBeneath {
+		var under net.Conn
+		if w, wraps := nc.(wrapper); wraps {
+			under = w.NetConn()
+		}
+		if isNil(under) {
+			if n == 0 {
+				return nil
+			}
+			break
+		}
+		nc = under
+	}
+	return nc.Close()
+}
+
+// finish enters linkClosed. It reports whether it did.
+func (l *link) finish() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == linkClosed {
+		return false
+	}
+	l.state = linkClosed
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	close(l.closed)
+	return true
+}
+
+// call calls a method of the net.Conn.
+func (l *link) call(method string, f func() error) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = l.panicked(method, recover())
+		}
+	}()
+	err = f()
+	returned = true
+	if err != nil {
+		err = l.safe(err)
+	}
+	return err
+}
+
+// broke is called when a Read or Write has not returned, with what it has panicked with.
+func (l *link) broke(method string, v any) error {
+	err := l.panicked(method, v)
+	if v == nil && l.lost != nil {
+		l.lost(err)
+	}
+	return err
+}
+
+// panicked makes an error of what a method has panicked with; nil: it has ended the
+// goroutine.
+func (l *link) panicked(method string, v any) error {
+	if v == nil {
+		return fmt.Errorf("transport: %s called runtime.Goexit", method)
+	}
+	l.log.Error("the transport panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
+	return fmt.Errorf("transport: %s panicked: %v", method, v)
+}
+
+// safe returns err, or another error if methods of err panic.
+func (l *link) safe(err error) (out error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out = fmt.Errorf("transport: an error of type %T, which panics: %v", err, v)
+		}
+	}()
+	_, _ = err.Error(), errors.Is(err, io.EOF)
+	return err
+}

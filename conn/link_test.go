@@ -1,0 +1,523 @@
+package conn
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// odd is a transport that differs from the one beneath it where a function is set.
+// It cannot be compared, nor be the key of a map.
+type odd struct {
+	net.Conn
+	*oddities
+	_ []int
+}
+
+// oddities may be changed at any time.
+type oddities struct {
+	mu         sync.Mutex
+	read       func(p []byte) (int, error)
+	write      func(p []byte) (int, error)
+	close      func() error
+	closeWrite func() error
+	netConn    func() net.Conn
+	localAddr  func() net.Addr
+	remoteAddr func() net.Addr
+
+	closes atomic.Int32 // how often Close was called
+}
+
+// set changes the oddities.
+func (o *oddities) set(change func(o *oddities)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	change(o)
+}
+
+// get returns one of the functions.
+func get[F any](o *oddities, which func(o *oddities) F) F {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return which(o)
+}
+
+func newOdd(nc net.Conn) odd { return odd{Conn: nc, oddities: &oddities{}} }
+
+func (o odd) Read(p []byte) (int, error) {
+	if f := get(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.read }); f != nil {
+		return f(p)
+	}
+	return o.Conn.Read(p)
+}
+
+func (o odd) Write(p []byte) (int, error) {
+	if f := get(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.write }); f != nil {
+		return f(p)
+	}
+	return o.Conn.Write(p)
+}
+
+func (o odd) Close() error {
+	o.closes.Add(1)
+	if f := get(o.oddities, func(o *oddities) func() error { return o.close }); f != nil {
+		return f()
+	}
+	return o.Conn.Close()
+}
+
+func (o odd) CloseWrite() error {
+	if f := get(o.oddities, func(o *oddities) func() error { return o.closeWrite }); f != nil {
+		return f()
+	}
+	return nil
+}
+
+func (o odd) NetConn() net.Conn {
+	if f := get(o.oddities, func(o *oddities) func() net.Conn { return o.netConn }); f != nil {
+		return f()
+	}
+	return o.Conn
+}
+
+func (o odd) LocalAddr() net.Addr {
+	if f := get(o.oddities, func(o *oddities) func() net.Addr { return o.localAddr }); f != nil {
+		return f()
+	}
+	return o.Conn.LocalAddr()
+}
+
+func (o odd) RemoteAddr() net.Addr {
+	if f := get(o.oddities, func(o *oddities) func() net.Addr { return o.remoteAddr }); f != nil {
+		return f()
+	}
+	return o.Conn.RemoteAddr()
+}
+
+// onOdd is onPipe with an odd transport, which behaves during the handshake.
+func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, o odd, p *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o, p := newOdd(near), &peer{t, far}
+		c, u := startOn(t, geminio.RecipientSide, o, p, cfg)
+		synctest.Wait() // a Read waits
+		test(c, u, o, p)
+		far.Close()
+		near.Close()
+		<-c.Done()
+		synctest.Wait()
+	})
+}
+
+// The transport's own Close is called, once, however the connection ends: a transport
+// that counts connections counts down there.
+func TestOwnCloseOfTheTransport(t *testing.T) {
+	for name, end := range map[string]func(c *Conn, u *fakeUpper, o odd, p *peer){
+		"the peer is gone": func(_ *Conn, _ *fakeUpper, _ odd, p *peer) { p.nc.Close() },
+		"reading fails": func(_ *Conn, _ *fakeUpper, o odd, _ *peer) {
+			o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return 0, errBroken } })
+			o.Conn.SetReadDeadline(time.Now())
+		},
+		"writing fails": func(c *Conn, u *fakeUpper, o odd, _ *peer) {
+			o.set(func(o *oddities) { o.write = func([]byte) (int, error) { return 0, errBroken } })
+			u.give(dataFrame(1))
+			c.Kick()
+		},
+		"the peer is silent":       func(*Conn, *fakeUpper, odd, *peer) { time.Sleep(time.Minute) },
+		"the peer breaks a rule":   func(_ *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
+		"the peer does not answer": func(c *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Notice{}) },
+		"both have closed": func(c *Conn, _ *fakeUpper, _ odd, p *peer) {
+			c.Close(io.EOF, packet.Notice{})
+			p.want(packet.TypeClose, "ours")
+			p.writeClose(packet.Notice{}, "theirs")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+				end(c, u, o, p)
+				<-c.Done()
+				synctest.Wait()
+				assert.EqualValues(t, 1, o.closes.Load())
+			})
+		})
+	}
+}
+
+// The same for a handshake that fails.
+func TestOwnCloseAfterAFailedHandshake(t *testing.T) {
+	for name, fail := range map[string]func(far net.Conn){
+		"the peer is silent": func(net.Conn) {},
+		"the peer is gone":   func(far net.Conn) { far.Close() },
+		"nonsense":           func(far net.Conn) { far.Write(make([]byte, 100)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				o := newOdd(near)
+				ch := shake(geminio.RecipientSide, o, testConfig())
+				go fail(far)
+				require.Error(t, (<-ch).err)
+				assert.EqualValues(t, 1, o.closes.Load())
+				far.Close()
+			})
+		})
+	}
+}
+
+// A Close that never returns is waited for a short while beyond the time of lingering.
+func TestCloseThatNeverReturns(t *testing.T) {
+	for name, end := range map[string]struct {
+		how  func(c *Conn, p *peer)
+		most time.Duration
+	}{
+		"broken": {func(_ *Conn, p *peer) { p.nc.Close() }, closeGrace},
+		"closed": {func(c *Conn, p *peer) {
+			c.Close(io.EOF, packet.Notice{})
+			p.want(packet.TypeClose, "ours")
+			p.writeClose(packet.Notice{}, "theirs")
+		}, 5*time.Second + closeGrace},
+		"not answered": {func(c *Conn, p *peer) { p.drain(); c.Close(io.EOF, packet.Notice{}) }, 5*time.Second + closeGrace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+				release = make(chan struct{})
+				o.set(func(o *oddities) { o.close = func() error { <-release; return nil } })
+				start := time.Now()
+				end.how(c, p)
+				select {
+				case <-c.Done():
+				case <-time.After(time.Hour):
+					t.Error("Done waits for a Close that never returns")
+				}
+				assert.LessOrEqual(t, time.Since(start), end.most)
+				close(release)
+			})
+		})
+	}
+}
+
+// A transport whose Close says goodbye, and waits for a peer that does not read, is let
+// go by closing the connection beneath it.
+func TestCloseThatWaitsForThePeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o, p := newOdd(near), &peer{t, far}
+		c, u := startOn(t, geminio.RecipientSide, o, p, testConfig())
+		released := false
+		o.set(func(o *oddities) {
+			o.close = func() error {
+				_, err := near.Write([]byte("goodbye"))
+				released = true
+				return err
+			}
+		})
+		start := time.Now()
+		time.Sleep(40 * time.Second) // the peer is silent
+		<-c.Done()
+		synctest.Wait()
+		assert.True(t, released)
+		assert.Equal(t, 40*time.Second, time.Since(start))
+		assert.ErrorIs(t, c.Cause(), geminio.ErrSilent)
+		<-u.over
+		far.Close()
+	})
+}
+
+// A handshake keeps its time, whatever the transport does.
+func TestHandshakeKeepsItsTime(t *testing.T) {
+	for name, change := range map[string]func(o *oddities, release chan struct{}){
+		"Close blocks": func(o *oddities, release chan struct{}) { o.close = func() error { <-release; return nil } },
+		"Read ignores Close": func(o *oddities, release chan struct{}) {
+			o.read = func([]byte) (int, error) { <-release; return 0, io.EOF }
+		},
+		"Write ignores Close": func(o *oddities, release chan struct{}) {
+			o.write = func([]byte) (int, error) { <-release; return 0, io.EOF }
+		},
+		"both, and Close blocks": func(o *oddities, release chan struct{}) {
+			o.read = func([]byte) (int, error) { <-release; return 0, io.EOF }
+			o.write = func([]byte) (int, error) { <-release; return 0, io.EOF }
+			o.close = func() error { <-release; return nil }
+		},
+		"Read gives nothing": func(o *oddities, release chan struct{}) {
+			o.read = func([]byte) (int, error) {
+				select {
+				case <-release:
+					return 0, io.EOF
+				default:
+					return 0, nil
+				}
+			}
+		},
+	} {
+		for _, side := range []geminio.Side{geminio.InitiatorSide, geminio.RecipientSide} {
+			t.Run(name+", "+side.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					near, far := net.Pipe()
+					go io.Copy(io.Discard, far)
+					o, release := newOdd(near), make(chan struct{})
+					change(o.oddities, release)
+					start := time.Now()
+					select {
+					case r := <-shake(side, o, testConfig()):
+						assert.ErrorIs(t, r.err, geminio.ErrHandshakeTimeout)
+						assert.GreaterOrEqual(t, time.Since(start), 10*time.Second)
+						assert.LessOrEqual(t, time.Since(start), 10*time.Second+closeGrace)
+					case <-time.After(time.Hour):
+						t.Error("the handshake does not end")
+					}
+					close(release)
+					near.Close()
+					far.Close()
+					synctest.Wait()
+					assert.EqualValues(t, 1, o.closes.Load())
+				})
+			})
+		}
+	}
+}
+
+// A Write that takes less, or claims more, than it was given, and has no error, ends the
+// connection: bytes were lost.
+func TestShortWrite(t *testing.T) {
+	for name, count := range map[string]func(p []byte) int{
+		"less":     func(p []byte) int { return len(p) - 1 },
+		"nothing":  func([]byte) int { return 0 },
+		"more":     func(p []byte) int { return len(p) + 1 },
+		"negative": func([]byte) int { return -1 },
+	} {
+		short := func(p []byte) (int, error) { return count(p), nil }
+		t.Run(name, func(t *testing.T) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+				o.set(func(o *oddities) { o.write = short })
+				u.give(dataFrame(1, 2, 3))
+				c.Kick()
+				<-c.Done()
+				assert.ErrorIs(t, c.Cause(), io.ErrShortWrite)
+			})
+		})
+		t.Run(name+", in the handshake", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer far.Close()
+				o := newOdd(near)
+				o.set(func(o *oddities) { o.write = short })
+				r := <-shake(geminio.InitiatorSide, o, testConfig())
+				assert.ErrorIs(t, r.err, io.ErrShortWrite)
+			})
+		})
+	}
+}
+
+// Reads that give nothing, without an error, are tried a hundred times in a row.
+func TestReadsOfNothing(t *testing.T) {
+	onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+		var left atomic.Int32
+		left.Store(99)
+		under := o.Conn
+		o.set(func(o *oddities) {
+			o.read = func(b []byte) (int, error) {
+				if left.Add(-1) >= 0 {
+					return 0, nil
+				}
+				return under.Read(b)
+			}
+		})
+		p.write(dataFrame(1), "ends the Read that waits already")
+		p.write(dataFrame(2), "comes after 99 Reads of nothing")
+		synctest.Wait()
+		assert.Len(t, u.seen().got, 2)
+		assert.NoError(t, c.Cause())
+
+		left.Store(1 << 30)
+		p.write(dataFrame(3), "ends the Read that waits already")
+		<-c.Done()
+		assert.ErrorIs(t, c.Cause(), io.ErrNoProgress)
+	})
+}
+
+// A Read that claims more than there was room for, or less than nothing, ends the
+// connection.
+func TestReadsOfImpossibleLengths(t *testing.T) {
+	for name, n := range map[string]int{"more": 1 << 20, "negative": -1} {
+		t.Run(name, func(t *testing.T) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+				o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return n, nil } })
+				p.write(dataFrame(1), "ends the Read that waits already")
+				<-c.Done()
+				assert.ErrorContains(t, c.Cause(), "Read returned")
+			})
+		})
+	}
+}
+
+// No transport at all is an error, and so is a nil pointer to one.
+func TestNoTransport(t *testing.T) {
+	for name, nc := range map[string]net.Conn{
+		"nil": nil, "*net.TCPConn": (*net.TCPConn)(nil), "*tls.Conn": (*tls.Conn)(nil), "*net.UnixConn": (*net.UnixConn)(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, do := range []func(net.Conn, *Config) (*Conn, error){Client, Server} {
+				c, err := do(nc, testConfig())
+				assert.Nil(t, c)
+				assert.ErrorContains(t, err, "nil")
+			}
+		})
+	}
+}
+
+// A transport that panics costs its connection, and nothing else.
+func TestTransportThatPanics(t *testing.T) {
+	boom := func(string) { panic("boom") }
+	for name, test := range map[string]struct {
+		change func(o *oddities)
+		begin  func(c *Conn, u *fakeUpper, p *peer)
+		want   string // part of the cause; "": the connection lives on
+	}{
+		"Read": {
+			func(o *oddities) { o.read = func([]byte) (int, error) { boom(""); return 0, nil } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			"boom",
+		},
+		"Read ends its goroutine": {
+			func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			"Goexit",
+		},
+		"Write": {
+			func(o *oddities) { o.write = func([]byte) (int, error) { boom(""); return 0, nil } },
+			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			"boom",
+		},
+		"Write ends its goroutine": {
+			func(o *oddities) { o.write = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
+			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			"Goexit",
+		},
+		"the error of Read": {
+			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			"fussyError",
+		},
+		"the error of Write": {
+			func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			"fussyError",
+		},
+		"Close": {
+			func(o *oddities) { o.close = func() error { boom(""); return nil } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			"EOF",
+		},
+		"Close ends its goroutine": {
+			func(o *oddities) { o.close = func() error { runtime.Goexit(); return nil } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			"EOF",
+		},
+		"NetConn": {
+			func(o *oddities) { o.netConn = func() net.Conn { boom(""); return nil } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			"EOF",
+		},
+		"NetConn is nil": {
+			func(o *oddities) { o.netConn = func() net.Conn { return (*net.TCPConn)(nil) } },
+			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			"EOF",
+		},
+		"CloseWrite": {
+			func(o *oddities) { o.closeWrite = func() error { boom(""); return nil } },
+			func(c *Conn, _ *fakeUpper, p *peer) {
+				c.Close(errMine, packet.Notice{})
+				p.want(packet.TypeClose, "ours")
+				p.writeClose(packet.Notice{}, "theirs")
+			},
+			"mine",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+				o.set(test.change)
+				test.begin(c, u, p)
+				<-c.Done()
+				assert.ErrorContains(t, c.Cause(), test.want)
+				assert.EqualValues(t, 1, o.closes.Load())
+			})
+		})
+	}
+	t.Run("the addresses", func(t *testing.T) {
+		onOdd(t, testConfig(), func(c *Conn, _ *fakeUpper, o odd, _ *peer) {
+			for _, f := range []func() net.Addr{nil, func() net.Addr { boom(""); return nil }, func() net.Addr { return nil }} {
+				o.set(func(o *oddities) { o.localAddr, o.remoteAddr = f, f })
+				for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {
+					assert.NotEmpty(t, a.Network())
+					assert.NotEmpty(t, a.String())
+				}
+			}
+			assert.NoError(t, c.Cause())
+		})
+	})
+	t.Run("the handshake", func(t *testing.T) {
+		for _, test := range []struct {
+			name   string
+			change func(o *oddities)
+		}{
+			{"Read", func(o *oddities) { o.read = func([]byte) (int, error) { boom(""); return 0, nil } }},
+			{"Read ends its goroutine", func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } }},
+			{"Write", func(o *oddities) { o.write = func([]byte) (int, error) { boom(""); return 0, nil } }},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer far.Close()
+				go io.Copy(io.Discard, far)
+				o := newOdd(near)
+				test.change(o.oddities)
+				r := <-shake(geminio.InitiatorSide, o, testConfig())
+				require.Error(t, r.err, test.name)
+				assert.NotErrorIs(t, r.err, geminio.ErrHandshakeTimeout)
+				assert.EqualValues(t, 1, o.closes.Load())
+			})
+		}
+	})
+}
+
+// fussyError is an error whose methods panic if it is nil.
+type fussyError struct{ text string }
+
+func (e *fussyError) Error() string     { return e.text }
+func (e *fussyError) Is(err error) bool { return e.text == err.Error() }
+
+// The handshake can be given up before its time.
+func TestHandshakeIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o, stop, release := newOdd(near), make(chan struct{}), make(chan struct{})
+		o.set(func(o *oddities) { o.read = func([]byte) (int, error) { <-release; return 0, io.EOF } })
+		cfg := testConfig()
+		cfg.Stop = stop
+		start := time.Now()
+		ch := shake(geminio.RecipientSide, o, cfg)
+		time.Sleep(time.Second)
+		close(stop)
+		r := <-ch
+		assert.ErrorIs(t, r.err, net.ErrClosed)
+		assert.False(t, errors.Is(r.err, geminio.ErrHandshakeTimeout))
+		assert.Equal(t, time.Second, time.Since(start))
+		assert.EqualValues(t, 1, o.closes.Load())
+		close(release)
+		far.Close()
+	})
+}
