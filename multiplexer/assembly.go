@@ -98,7 +98,7 @@ func (m *Mux) packet(h packet.Header) error {
 func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader) (d *Dialogue, wanted bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d, err = m.lookupLocked(h); d == nil || err != nil {
+	if d, err = m.find(h); d == nil || err != nil {
 		return nil, false, err
 	}
 	if err := d.receive(h.Type, int(f.Total)); err != nil {

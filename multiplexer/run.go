@@ -49,16 +49,12 @@ func (m *Mux) frame(h packet.Header) error {
 		}
 		return m.peerCredits(h.Stream, c)
 	}
-	d, err := m.lookup(h)
-	if d == nil || err != nil {
-		return err
-	}
 	if h.Type == packet.TypeAccept {
 		w, err := packet.ParseAccept(p)
 		if err != nil {
 			return err
 		}
-		return m.peerAccepts(d, w)
+		return m.peerAccepts(h, w)
 	}
 	n, err := packet.ParseNotice(h.Type, p)
 	if err != nil {
@@ -66,14 +62,11 @@ func (m *Mux) frame(h packet.Header) error {
 	}
 	switch h.Type {
 	case packet.TypeRefuse:
-		return m.peerRefuses(d, n)
+		return m.peerRefuses(h, n)
 	case packet.TypeStop:
-		m.peerStops(d, n)
+		return m.peerStops(h, n)
 	case packet.TypeReset:
-		if d == m.main {
-			return closesDefault(h)
-		}
-		m.peerResets(d, n)
+		return m.peerResets(h, n)
 	}
 	return nil
 }
@@ -84,17 +77,19 @@ func closesDefault(h packet.Header) error {
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
 }
 
-// lookup returns the dialogue that a frame is for, nil if that was closed already. It
-// returns an error if the dialogue never was open, or is not open yet; the latter
-// together with the dialogue.
+// lookup is find for a frame that is handled under the dialogue's own lock, or in
+// several steps. The dialogue may end, and leave the table, before the first of them.
 func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.lookupLocked(h)
+	return m.find(h)
 }
 
-// lookupLocked is lookup with m.mu held.
-func (m *Mux) lookupLocked(h packet.Header) (*Dialogue, error) {
+// find returns the dialogue that a frame is for, nil if that was closed already. It
+// returns an error if the dialogue never was open, or is not open yet; the latter
+// together with the dialogue. m.mu is held, and stays so until the frame has been acted
+// on: this side may end any dialogue at any time.
+func (m *Mux) find(h packet.Header) (*Dialogue, error) {
 	if d := m.table[h.Stream]; d != nil {
 		return d, d.early(h.Type)
 	}
@@ -198,35 +193,55 @@ func (m *Mux) peerGone(d *Dialogue, first bool, cause error) {
 	}
 }
 
-func (m *Mux) peerStops(d *Dialogue, n packet.Notice) {
+// peerStops handles a Stop: the peer reads no more raw bytes.
+func (m *Mux) peerStops(h packet.Header, n packet.Notice) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	d, err := m.find(h)
+	if d == nil || err != nil {
+		return err
+	}
 	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
 	d.raw.Clear()
 	d.fin, d.finSent = true, true
+	return nil
 }
 
-func (m *Mux) peerResets(d *Dialogue, n packet.Notice) {
-	err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
+// peerResets handles a Reset: the dialogue ends at once.
+func (m *Mux) peerResets(h packet.Header, n packet.Notice) error {
+	cause := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
 	m.mu.Lock()
+	d, err := m.find(h)
+	if d == m.main {
+		err = closesDefault(h)
+	}
+	if d == nil || err != nil {
+		m.mu.Unlock()
+		return err
+	}
 	first := d.state == dialogueOpen || d.state == dialogueNew
 	d.peerGone = true
-	d.end(err)
+	d.end(cause)
 	d.drop()
 	m.purge(d)
 	m.remove(d)
 	m.unlock()
-	m.peerGone(d, first, err)
+	m.peerGone(d, first, cause)
 	m.c.Kick()
+	return nil
 }
 
-func (m *Mux) peerAccepts(d *Dialogue, w packet.Windows) error {
+// peerAccepts handles an Accept. The answer to an Open that was given up meanwhile is
+// ignored: the Reset that took the Open back is under way.
+func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 	m.mu.Lock()
-	err := m.checkWindows("accept", d.id, w)
-	if err == nil && d.state != dialogueOpening {
-		err = &packet.Error{What: "accept", Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+	d, err := m.find(h)
+	if err == nil && d != nil {
+		if err = m.checkWindows("accept", d.id, w); err == nil {
+			err = d.awaitsAnswer(h)
+		}
 	}
-	if err != nil || m.cause != nil {
+	if d == nil || err != nil {
 		m.mu.Unlock()
 		return err
 	}
@@ -238,6 +253,15 @@ func (m *Mux) peerAccepts(d *Dialogue, w packet.Windows) error {
 	return nil
 }
 
+// awaitsAnswer returns an error unless d waits for the peer's answer to its Open. m.mu
+// is held.
+func (d *Dialogue) awaitsAnswer(h packet.Header) error {
+	if d.state == dialogueOpening {
+		return nil
+	}
+	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+}
+
 // checkWindows tells whether a small message, of the size agreed in the
 // handshake, would always find credit.
 func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
@@ -247,11 +271,16 @@ func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
 	return nil
 }
 
-func (m *Mux) peerRefuses(d *Dialogue, n packet.Notice) error {
+// peerRefuses handles a Refuse. Like an Accept it is ignored if the Open was given up.
+func (m *Mux) peerRefuses(h packet.Header, n packet.Notice) error {
 	m.mu.Lock()
 	defer m.unlock()
-	if d.state != dialogueOpening {
-		return &packet.Error{What: "refuse", Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+	d, err := m.find(h)
+	if d == nil || err != nil {
+		return err
+	}
+	if err := d.awaitsAnswer(h); err != nil {
+		return err
 	}
 	d.end(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
 	m.remove(d)
