@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -90,6 +91,34 @@ func TestShutdownWithoutAConnection(t *testing.T) {
 		assert.ErrorIs(t, ended(t, publish), geminio.ErrNotExecuted)
 		l.waiting(0)
 	})
+}
+
+// After Close the end comes before a deadline or a context that is over.
+func TestAfterCloseAndTheDeadline(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
+			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+				if !connected {
+					l.cut()
+				}
+				end := l.end
+				end.SetDeadline(time.Now())
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				require.NoError(t, end.Close())
+				for range 20 {
+					_, err := end.Read(make([]byte, 1))
+					require.Equal(t, io.EOF, err, "Read")
+					_, err = end.Write(make([]byte, 1))
+					require.Equal(t, net.ErrClosed, err, "Write")
+					_, err = end.Receive(ctx)
+					require.Equal(t, io.EOF, err, "Receive")
+					_, err = end.Call(ctx, "m", end.NewRequest(nil))
+					require.Equal(t, io.EOF, err, "Call")
+				}
+			})
+		})
+	}
 }
 
 // After Close every operation returns io.EOF itself.

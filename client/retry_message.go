@@ -113,6 +113,9 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 	for {
 		l, news := r.position(&r.rx)
 		if l == nil {
+			if r.over() { // whatever the context
+				return nil, io.EOF
+			}
 			select {
 			case <-news:
 				continue

@@ -63,6 +63,9 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 		if l != nil {
 			return l, nil
 		}
+		if r.over() { // whatever the deadline
+			return nil, io.EOF
+		}
 		var late <-chan time.Time
 		stop := func() bool { return false }
 		if !deadline.IsZero() {

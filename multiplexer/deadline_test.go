@@ -53,6 +53,52 @@ func TestReadDeadline(t *testing.T) {
 	})
 }
 
+// Once a dialogue has ended a deadline that has passed does not hide what is left of
+// it, nor its end.
+func TestTheEndComesBeforeTheDeadline(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+		left int // bytes that can still be read
+		read error
+		// write is what Write returns, os.ErrDeadlineExceeded where that direction goes on.
+		write error
+	}{
+		{"close", func(_ *peer, d *Dialogue) { d.Close() }, 10, io.EOF, net.ErrClosed},
+		{"close read", func(_ *peer, d *Dialogue) { d.CloseRead() }, 0, io.EOF, os.ErrDeadlineExceeded},
+		{"reset", func(_ *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, 10, io.EOF, io.ErrClosedPipe},
+		{"end of the connection", func(_ *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, 10, io.EOF, io.ErrClosedPipe},
+		{"half close by the peer", func(p *peer, d *Dialogue) {
+			p.writeData(d.id, packet.FlagFin, 0, "half closed")
+		}, 10, io.EOF, os.ErrDeadlineExceeded},
+		{"close by the peer", func(p *peer, d *Dialogue) {
+			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "closed")
+		}, 10, io.EOF, io.ErrClosedPipe},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := openFrom(t, m, p, 3)
+				p.writeData(3, 0, 10, "data")
+				synctest.Wait()
+				d.SetDeadline(time.Now())
+				go io.Copy(io.Discard, p.nc)
+				assert.Equal(t, os.ErrDeadlineExceeded, errOf(d.Read(make([]byte, 1))), "before the end")
+				test.end(p, d)
+				synctest.Wait()
+				for range 2 {
+					all, err := io.ReadAll(d)
+					require.NoError(t, err)
+					assert.Len(t, all, test.left)
+					test.left = 0
+					assert.Equal(t, test.read, errOf(d.Read(make([]byte, 1))))
+					assert.ErrorIs(t, errOf(d.Write(make([]byte, 1))), test.write)
+					d.SetDeadline(time.Now().Add(-time.Hour))
+				}
+			})
+		})
+	}
+}
+
 // A Read that ends at its deadline leaves what comes later to the next one.
 func TestReadDeadlineLosesNothing(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {

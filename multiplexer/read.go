@@ -10,13 +10,14 @@ import (
 // Read reads what has come, at least one byte, or waits for it. After the last
 // byte of a peer that has closed, or of a connection that has ended, it returns
 // io.EOF; after a reset a *geminio.StreamError; os.ErrDeadlineExceeded after the
-// deadline.
+// deadline. A deadline is for what may have to wait: once nothing more can come, Read
+// returns what there is, and then the end, whatever the deadline.
 func (d *Dialogue) Read(p []byte) (n int, err error) {
 	d.rmu.Lock()
-	for d.reading && d.in.late() == nil {
+	for d.reading && d.unreadable() == nil {
 		d.waitRead()
 	}
-	if err := d.in.late(); err != nil {
+	if err := d.unreadable(); err != nil {
 		d.rmu.Unlock()
 		return 0, err
 	}
@@ -58,6 +59,15 @@ func (d *Dialogue) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// unreadable returns os.ErrDeadlineExceeded if the deadline has passed, unless the
+// dialogue has ended: then nobody needs to wait. rmu is held.
+func (d *Dialogue) unreadable() error {
+	if d.rerr != nil {
+		return nil
+	}
+	return d.in.late()
+}
+
 // credited releases n bytes when that is worth a Credit frame.
 func (d *Dialogue) credited(n int) {
 	m := d.m
@@ -79,7 +89,7 @@ func (d *Dialogue) await(p []byte) (int, error) {
 	}
 	n := in.n
 	in.dst, in.n = nil, 0
-	return n, in.late()
+	return n, d.unreadable()
 }
 
 // endAwait wakes the Read that waits in await. rmu is held.
