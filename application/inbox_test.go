@@ -12,7 +12,7 @@ import (
 )
 
 func TestInboxKeepsOrder(t *testing.T) {
-	b := newInbox(false)
+	b := newInbox(false, false)
 	n := 0
 	for i := range 100 {
 		b.put(&message{id: uint64(i)}, fmt.Append(nil, "topic ", i/10))
@@ -35,7 +35,7 @@ func TestInboxKeepsOrder(t *testing.T) {
 
 func TestInboxWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newInbox(false)
+		b := newInbox(false, false)
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
 		go func() {
@@ -93,7 +93,7 @@ func TestInboxWaits(t *testing.T) {
 }
 
 func TestInboxAtTheEnd(t *testing.T) {
-	b := newInbox(false)
+	b := newInbox(false, false)
 	b.put(&message{id: 1}, nil)
 	b.put(&message{id: 2}, nil)
 	b.end()
@@ -107,12 +107,12 @@ func TestInboxAtTheEnd(t *testing.T) {
 		_, err := b.get(t.Context())
 		assert.Equal(t, io.EOF, err)
 	}
-	_, err := newInbox(true).get(t.Context())
+	_, err := newInbox(true, false).get(t.Context())
 	assert.Equal(t, io.EOF, err)
 }
 
 func TestInboxDrop(t *testing.T) {
-	b := newInbox(false)
+	b := newInbox(false, false)
 	for i := range uint64(3) {
 		b.put(&message{id: i}, nil)
 	}
@@ -122,8 +122,8 @@ func TestInboxDrop(t *testing.T) {
 	require.Len(t, dropped, 2)
 	assert.EqualValues(t, 1, dropped[0].id)
 	assert.Empty(t, b.drop())
-	b.put(&message{id: 9}, nil)
-	m, err := b.get(t.Context())
-	require.NoError(t, err)
-	assert.EqualValues(t, 9, m.id)
+	assert.False(t, b.put(&message{id: 9}, nil), "it comes too late")
+	b.end()
+	_, err = b.get(t.Context())
+	assert.Equal(t, io.EOF, err)
 }

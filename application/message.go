@@ -96,9 +96,24 @@ func (s *Stream) postAck(call uint64, a packet.Answer) {
 	s.acked()
 }
 
-// acked counts one more message as answered.
+// owes counts one more message that is to be answered.
+func (s *Stream) owes() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended.Load() {
+		s.owed++
+		s.end.unanswered.Add(1)
+	}
+}
+
+// acked counts one more message as answered, unless endWork has counted all.
 func (s *Stream) acked() {
-	s.end.unanswered.Add(-1)
+	s.mu.Lock()
+	if s.owed > 0 {
+		s.owed--
+		s.end.unanswered.Add(-1)
+	}
+	s.mu.Unlock()
 	s.end.settle()
 }
 
@@ -258,13 +273,15 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 	}
 	m.custom, m.data = keep(p.Custom, p.Data, owned)
 	if m.cnss == options.CnssAtLeastOnce {
-		e.unanswered.Add(1)
+		s.owes()
 		if d := m.deliveries(); d != nil && d.seen(m) {
 			s.Release(packet.TypeMessage, m.size)
 			return nil
 		}
 	}
-	s.inbox().put(m, p.Topic)
+	if !s.inbox().put(m, p.Topic) {
+		s.Release(packet.TypeMessage, m.size)
+	}
 	return nil
 }
 
@@ -292,11 +309,12 @@ type inbox struct {
 	queue []*message
 	first int
 	topic string // the last one: most messages of a stream share it
-	over  bool
+	over  bool   // nothing more comes
+	shut  bool   // and nothing more is taken
 }
 
-func newInbox(over bool) *inbox {
-	b := &inbox{ready: make(chan struct{}, 1), over: over}
+func newInbox(over, shut bool) *inbox {
+	b := &inbox{ready: make(chan struct{}, 1), over: over, shut: shut}
 	if over {
 		b.signal()
 	}
@@ -310,8 +328,13 @@ func (b *inbox) signal() {
 	}
 }
 
-func (b *inbox) put(m *message, topic []byte) {
+// put adds a message. It reports false if the message is not taken any more.
+func (b *inbox) put(m *message, topic []byte) bool {
 	b.mu.Lock()
+	if b.shut {
+		b.mu.Unlock()
+		return false
+	}
 	if b.topic != string(topic) {
 		b.topic = string(topic)
 	}
@@ -319,6 +342,7 @@ func (b *inbox) put(m *message, topic []byte) {
 	b.queue = append(b.queue, m)
 	b.mu.Unlock()
 	b.signal()
+	return true
 }
 
 func (b *inbox) end() {
@@ -328,10 +352,11 @@ func (b *inbox) end() {
 	b.signal()
 }
 
-// drop takes out all that was not received.
+// drop takes out all that was not received, and has nothing more taken.
 func (b *inbox) drop() []*message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.shut = true
 	all := b.queue[b.first:]
 	b.queue, b.first = nil, 0
 	return all

@@ -21,6 +21,8 @@ type Stream struct {
 	mu        sync.Mutex
 	rpc       *methods    // nil until something is registered
 	box       *inbox      // nil until a message comes or is waited for
+	shut      bool        // Close was called: messages are not wanted any more
+	owed      int         // answers to messages that came, while the stream can carry them
 	announced bool        // DialogueOnline was posted, or there is nobody to tell
 	ended     atomic.Bool // no work begins any more; set with mu held
 	gone      bool        // it is not in End.live any more
@@ -44,6 +46,7 @@ func (s *Stream) StreamID() uint64 { return s.DialogueID() }
 func (s *Stream) Close() error {
 	err := s.Dialogue.Close()
 	s.mu.Lock()
+	s.shut = true
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
@@ -54,10 +57,13 @@ func (s *Stream) Close() error {
 	return err
 }
 
-// endWork ends the calls and messages of the stream, in both directions.
+// endWork ends the calls and messages of the stream, in both directions. Nobody can
+// answer messages that came on it any more, so Shutdown does not wait for that.
 func (s *Stream) endWork(cause error) {
 	s.mu.Lock()
 	s.ended.Store(true)
+	s.end.unanswered.Add(-int64(s.owed))
+	s.owed = 0
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
@@ -65,6 +71,7 @@ func (s *Stream) endWork(cause error) {
 	}
 	s.end.pending.endStream(s, cause)
 	s.end.serving.endStream(s)
+	s.end.settle()
 }
 
 // methods returns the stream's methods, made on first use.
@@ -82,7 +89,7 @@ func (s *Stream) inbox() *inbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.box == nil {
-		s.box = newInbox(s.ended.Load())
+		s.box = newInbox(s.ended.Load(), s.shut)
 	}
 	return s.box
 }
