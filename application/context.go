@@ -104,6 +104,11 @@ func (c *handlerContext) AfterFunc(f func()) (stop func() bool) {
 func (c *handlerContext) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.endLocked(err)
+}
+
+// endLocked is end with c.mu held.
+func (c *handlerContext) endLocked(err error) {
 	if c.err != nil {
 		return
 	}

@@ -66,7 +66,7 @@ type End struct {
 	events  events
 	pending pendingTable
 	serving servingTable
-	workers workers
+	workers *workers
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
 	beats      atomic.Int64 // heartbeats of which the user is still to be told
@@ -98,7 +98,7 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
-	e.workers.init(c.Clock(), cfg.MaxWorkersIdle)
+	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxWorkersIdle)
 	if cfg.Methods != nil {
 		e.Stream.rpc = &methods{served: cfg.Methods}
 	}

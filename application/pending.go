@@ -9,6 +9,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
@@ -20,6 +21,8 @@ type pending struct {
 	typ  packet.Type
 	s    *Stream
 	sent atomic.Bool // or at least ready to be
+
+	place list.Link[pending] // in Stream.waiting; the table's lock guards it
 
 	// The result, set before done is signaled or async is called.
 	resp *response // of a call that was answered
@@ -71,7 +74,7 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async fu
 	}
 	p.call, p.typ, p.s, p.async = number, typ, s, async
 	t.wait[p.call] = p
-	s.waiting++
+	s.waiting.Add(&p.place, p)
 	// The first one after many were answered together has others behind it.
 	before := t.many
 	t.many = len(t.wait) > 1
@@ -87,9 +90,14 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	if p == nil || p.typ != typ {
 		return nil
 	}
-	delete(t.wait, call)
-	p.s.waiting--
+	t.remove(p)
 	return p
+}
+
+// remove takes p, which waits, out. t.mu is held.
+func (t *pendingTable) remove(p *pending) {
+	delete(t.wait, p.call)
+	p.place.Remove()
 }
 
 // has tells whether p still waits.
@@ -127,16 +135,13 @@ func (t *pendingTable) end() {
 func (t *pendingTable) endStream(s *Stream, cause error) {
 	var all []*pending
 	t.mu.Lock()
-	if s.waiting == 0 {
-		t.mu.Unlock()
-		return
-	}
-	for call, p := range t.wait {
-		if p.s == s && p.sent.Load() {
-			delete(t.wait, call)
-			s.waiting--
+	for p := s.waiting.First(); p != nil; {
+		next := p.place.Next()
+		if p.sent.Load() {
+			t.remove(p)
 			all = append(all, p)
 		}
+		p = next
 	}
 	t.mu.Unlock()
 	for _, p := range all {

@@ -4,60 +4,111 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
 
 // serving is a request of the peer and its handler.
+//
+// A handler may go on although its context has ended. It keeps its serving then, but
+// nothing else by it: the end of its stream, and of its End, takes the references to
+// them away.
 type serving struct {
 	req  request
 	resp response
 	ctx  handlerContext
-	s    *Stream
 	call uint64
 	size int // of the body, for which credit is to be given back
 	rpc  geminio.RPC
 	hij  geminio.HijackRPC // instead of rpc
-	next *serving          // of those that wait for a worker, whose lock guards it
+
+	queued *serving           // the next one that waits for a worker, whose lock guards it
+	place  list.Link[serving] // in Stream.serving; servingTable.mu guards it
+
+	// Guarded by ctx.mu.
+	s *Stream // to which the response goes; nil once the stream has ended
+	e *End    // nil once it has ended
+}
+
+// endStream ends the context of the handler, whose stream has ended.
+func (v *serving) endStream() {
+	v.ctx.mu.Lock()
+	defer v.ctx.mu.Unlock()
+	v.s = nil
+	v.ctx.endLocked(context.Canceled)
+}
+
+// endAll is endStream where the End has ended too.
+func (v *serving) endAll() {
+	v.ctx.mu.Lock()
+	defer v.ctx.mu.Unlock()
+	v.s, v.e = nil, nil
+	v.ctx.endLocked(context.Canceled)
+}
+
+// finish ends the context of the handler, which is done, and returns its stream and End,
+// or nil for those that have ended.
+func (v *serving) finish() (*Stream, *End) {
+	v.ctx.mu.Lock()
+	defer v.ctx.mu.Unlock()
+	v.ctx.endLocked(context.Canceled)
+	return v.s, v.e
 }
 
 // servingTable has the requests that are being served.
 type servingTable struct {
 	n atomic.Int64 // how many there are
 
-	mu  sync.Mutex
-	all map[uint64]*serving
+	mu   sync.Mutex
+	all  map[uint64]*serving
+	over bool // the End has ended: none is added
 }
 
-// add adds v; it reports false if its number is in use, and tells whether there
-// are others.
-func (t *servingTable) add(v *serving) bool {
+// admission is what became of a request that was to be added.
+type admission uint8
+
+const (
+	admitted admission = iota
+	tooLate            // its stream or End has ended
+	repeated           // its number is in use
+)
+
+// add adds v, a request on s. None is added after endStream or endAll was told of its
+// end.
+func (t *servingTable) add(s *Stream, v *serving) admission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all == nil {
+	switch {
+	case t.over || s.ended.Load(): // which is set before endStream is called
+		return tooLate
+	case t.all[v.call] != nil:
+		return repeated
+	case t.all == nil:
 		t.all = make(map[uint64]*serving)
-	}
-	if t.all[v.call] != nil {
-		return false
 	}
 	t.all[v.call] = v
 	t.n.Add(1)
-	v.s.serving++
-	return true
+	s.serving.Add(&v.place, v)
+	return admitted
 }
 
 // remove removes v.
 func (t *servingTable) remove(v *serving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.all[v.call] != v {
+		return // endAll has removed it
+	}
 	delete(t.all, v.call)
 	t.n.Add(-1)
-	v.s.serving--
+	v.place.Remove()
 }
 
 // cancel ends the context of the handler of a call that nobody waits for.
@@ -75,30 +126,33 @@ func (t *servingTable) cancel(call uint64, why packet.Answer) {
 	}
 }
 
-// endStream ends the contexts of a stream's handlers.
+// endStream ends the contexts of the handlers of a stream that has ended.
 func (t *servingTable) endStream(s *Stream) {
-	t.mu.Lock()
-	none := s.serving == 0
-	t.mu.Unlock()
-	if !none {
-		t.endIf(func(v *serving) bool { return v.s == s })
-	}
-}
-
-// endAll ends all contexts.
-func (t *servingTable) endAll() { t.endIf(func(*serving) bool { return true }) }
-
-func (t *servingTable) endIf(concerned func(*serving) bool) {
 	var all []*serving
 	t.mu.Lock()
-	for _, v := range t.all {
-		if concerned(v) {
-			all = append(all, v)
-		}
+	for v := s.serving.First(); v != nil; v = s.serving.First() {
+		all = append(all, v)
+		v.place.Remove()
 	}
 	t.mu.Unlock()
 	for _, v := range all {
-		v.ctx.end(context.Canceled)
+		v.endStream()
+	}
+}
+
+// endAll ends the contexts of all handlers, and forgets them. Their streams have ended.
+func (t *servingTable) endAll() {
+	t.mu.Lock()
+	t.over = true
+	all := t.all
+	t.all = nil
+	t.n.Store(0)
+	for _, v := range all {
+		v.place.Remove()
+	}
+	t.mu.Unlock()
+	for _, v := range all {
+		v.endAll()
 	}
 }
 
@@ -108,22 +162,25 @@ func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error
 	if err != nil {
 		return err
 	}
-	v := &serving{s: s, call: call, size: len(body)}
+	v := &serving{s: s, e: e, call: call, size: len(body)}
 	v.req = request{id: m.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: m.Timeout}
 	v.req.custom, v.req.data = keep(m.Custom, m.Data, owned)
 	v.req.method, v.rpc, v.hij = s.find(m.Method)
 	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method}
 	v.ctx.clock, v.ctx.deadline = e.c.Clock(), deadlineIn(m.Timeout)
-	if !e.serving.add(v) {
+	switch e.serving.add(s, v) {
+	case repeated:
 		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", call)}
+	case tooLate:
+		s.Release(packet.TypeRequest, v.size)
+		return nil
 	}
 	e.workers.run(v)
 	return nil
 }
 
 // run runs the handler and sends its response.
-func (v *serving) run() {
-	e := v.s.end
+func (v *serving) run(log *slog.Logger) {
 	code := geminio.CodeApplication
 	ended := false
 	// Also where the handler ends its goroutine instead of returning.
@@ -132,7 +189,7 @@ func (v *serving) run() {
 			v.done(geminio.CodePanic, errors.New("the handler ended its goroutine"))
 		}
 	}()
-	err := v.handle(e)
+	err := v.handle(log)
 	if err != nil {
 		code = geminio.CodePanic
 	} else if _, isContext := v.resp.err.(interface{ Timeout() bool }); isContext && errors.Is(v.resp.err, context.DeadlineExceeded) {
@@ -147,10 +204,13 @@ func (v *serving) run() {
 	v.done(code, err)
 }
 
-// done sends the response, or err instead, and gives everything back.
+// done sends the response, or err instead, and gives everything back. Of what has ended
+// meanwhile there is nothing to be given back to.
 func (v *serving) done(code geminio.Code, err error) {
-	e := v.s.end
-	v.ctx.end(context.Canceled)
+	s, e := v.finish()
+	if e == nil {
+		return
+	}
 	when := multiplexer.AtOnce
 	if e.serving.n.Load() > 1 {
 		when = multiplexer.Gathered
@@ -158,18 +218,20 @@ func (v *serving) done(code geminio.Code, err error) {
 	if err != nil {
 		v.resp = response{err: err}
 	}
-	v.s.respond(v.call, &v.resp, code, when)
-	e.serving.remove(v) // not sooner: Shutdown waits for the response too
-	v.s.Release(packet.TypeRequest, v.size)
+	if s != nil {
+		s.respond(v.call, &v.resp, code, when)
+	}
+	e.serving.remove(v)                          // not sooner: Shutdown waits for the response too
+	e.Stream.Release(packet.TypeRequest, v.size) // the credit is the connection's
 	e.settle()
 }
 
 // handle calls the handler; a panic becomes an error.
-func (v *serving) handle(e *End) (err error) {
+func (v *serving) handle(log *slog.Logger) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic in handler of %q: %v", v.req.method, r)
-			e.log.Error("a handler panicked", "method", v.req.method, "client", v.req.clientID,
+			log.Error("a handler panicked", "method", v.req.method, "client", v.req.clientID,
 				"stream", v.req.streamID, "panic", r, "stack", string(debug.Stack()))
 		}
 	}()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
@@ -15,8 +16,8 @@ type Stream struct {
 	*multiplexer.Dialogue
 	end *End
 
-	waiting int // its entries in End.pending, whose lock guards it
-	serving int // its entries in End.serving, whose lock guards it
+	waiting list.List[pending] // its entries in End.pending, whose lock guards it
+	serving list.List[serving] // those of End.serving whose stream it is; its lock guards it
 
 	mu        sync.Mutex
 	rpc       *methods    // nil until something is registered

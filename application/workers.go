@@ -1,6 +1,7 @@
 package application
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,8 +22,12 @@ const (
 //
 // Those that find nothing to do wait a moment for the next request: a goroutine with a
 // grown stack is worth having. After a while without requests there are none.
+//
+// A handler may hang, and its goroutine refers to the workers: so they refer to nothing
+// else of their End.
 type workers struct {
 	clock clock.Clock
+	log   *slog.Logger
 	max   int
 
 	mu          sync.Mutex
@@ -39,20 +44,25 @@ type worker struct {
 	epoch int       // when it became idle
 }
 
-func (p *workers) init(c clock.Clock, max int) {
-	p.clock, p.max = c, max
+// newWorkers makes workers of which at most max, or idleWorkers if that is 0, wait.
+func newWorkers(c clock.Clock, log *slog.Logger, max int) *workers {
 	if max <= 0 {
-		p.max = idleWorkers
+		max = idleWorkers
 	}
+	return &workers{clock: c, log: log, max: max}
 }
 
-// run has v run, without waiting for anything.
+// run has v run, without waiting for anything. After end it does nothing.
 func (p *workers) run(v *serving) {
 	p.mu.Lock()
+	if p.over {
+		p.mu.Unlock()
+		return
+	}
 	if p.first == nil {
 		p.first = v
 	} else {
-		p.last.next = v
+		p.last.queued = v
 	}
 	p.last = v
 	w, needed := p.summon()
@@ -90,7 +100,7 @@ func (p *workers) work(w *worker) {
 		v, waits := p.take(w, summoned)
 		switch {
 		case v != nil:
-			v.run()
+			v.run(p.log)
 			summoned = false
 		case !waits || !<-w.wake:
 			return
@@ -112,7 +122,7 @@ func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 		defer p.mu.Unlock()
 		return nil, p.rest(w)
 	}
-	p.first, v.next = v.next, nil
+	p.first, v.queued = v.queued, nil
 	if p.first == nil {
 		p.last = nil // lest it be kept
 	}
@@ -155,11 +165,12 @@ func (p *workers) reap() {
 	}
 }
 
-// end lets all go, as soon as they are done.
+// end lets all go, as soon as they are done, and forgets the requests that wait.
 func (p *workers) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true
+	p.first, p.last = nil, nil
 	for _, w := range p.idle {
 		w.wake <- false
 	}

@@ -59,6 +59,13 @@ func (l *List[T]) Remove(k *Link[T]) {
 	l.n--
 }
 
+// Remove removes the value whose link is k from the list that it is in, if any.
+func (k *Link[T]) Remove() {
+	if k.in != nil {
+		k.in.Remove(k)
+	}
+}
+
 // Next returns the value behind the one whose link is k, or nil if there is none.
 func (k *Link[T]) Next() *T { return k.next.of() }
 

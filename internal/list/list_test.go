@@ -66,7 +66,7 @@ func TestRandomProgram(t *testing.T) {
 	for range 10_000 {
 		v := items[r.IntN(len(items))]
 		if v.place.Listed() {
-			l.Remove(&v.place)
+			v.place.Remove()
 			model = slices.DeleteFunc(model, func(n int) bool { return n == v.n })
 		} else {
 			l.Add(&v.place, v)

@@ -52,7 +52,10 @@ func hello(t testing.TB, c packet.Conn) []byte {
 }
 
 // attack shakes hands with the server. The attacker does not listen yet.
-func (s *site) attack() *attacker {
+func (s *site) attack() *attacker { return s.attackWith(nil) }
+
+// attackWith is attack with a meta.
+func (s *site) attackWith(meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
@@ -61,7 +64,7 @@ func (s *site) attack() *attacker {
 		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
 	}
 	a.cond = sync.NewCond(&a.mu)
-	require.NoError(s.t, a.send(hello(s.t, packet.Conn{PacketID: 1, Wire2: &a.own})))
+	require.NoError(s.t, a.send(hello(s.t, packet.Conn{PacketID: 1, Meta: meta, Wire2: &a.own})))
 	ack, err := readAck(nc)
 	require.NoError(s.t, err)
 	require.False(s.t, ack.Refused, ack.Error)

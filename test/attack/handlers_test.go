@@ -1,6 +1,8 @@
 package attack
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,21 +26,24 @@ func cancel(b []byte, stream, call uint64) []byte {
 	return frame(b, packet.TypeCancel, 0, stream, call, a.Append(nil))
 }
 
-// Row 1: calls that are canceled at once, of a handler that ignores it. Cancel
-// gives no credit back, the handler's return does. So the handlers stay within
-// their limit, and the first call beyond it ends the connection.
+// Calls are canceled at once, and their handler ignores it. Cancel gives no credit back,
+// the return of the handler does. So the handlers stay within their limit, and the first
+// call beyond it ends the connection.
 func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
 		before := measure()
 		a := s.attack().listen()
 		defer a.leave()
-		sent := a.flood(rapidCalls, func(b []byte, i int) []byte {
-			call := uint64(i + 1)
-			return cancel(request(b, 1, call, "ignore"), 1, call)
-		})
-		a.wantViolation("a call beyond the handlers", "handlers: 1 sent with credit for 0")
-		t.Logf("the connection ended after %d calls or a few less", sent)
+		calls := 0
+		next := func(b []byte, _ int) []byte {
+			calls++
+			return cancel(request(b, 1, uint64(calls), "ignore"), 1, uint64(calls))
+		}
+		a.flood(maxHandlers, next)
 		waitFor(t, "all calls within the credit are served", func() bool { return s.started.Load() >= maxHandlers })
+		a.flood(rapidCalls, next)
+		a.wantViolation("a call beyond the handlers", "handlers: 1 sent with credit for 0")
+		t.Logf("the connection ended after %d calls or a few less", calls)
 		s.stillServes("while the handlers go on")
 		require.EqualValues(t, maxHandlers, s.started.Load(), "handlers that began")
 		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
@@ -85,5 +90,48 @@ func TestHandlersHoldWhatTheirLimitsSay(t *testing.T) {
 		s.stillServes("while all handlers of the attacker run")
 		before.wantAtMost(t, maxHandlers*(8<<10+perHandler)+handlerNoise, maxHandlers+8, "requests that are being served")
 		require.False(t, a.over())
+	})
+}
+
+// A handler that ignores its context goes on when its connection has gone, and keeps its
+// own request then: not what else its peer had the server hold.
+func TestHungHandlersKeepOnlyTheirRequests(t *testing.T) {
+	const (
+		peers   = 6
+		streams = 100
+		names   = 2000
+		meta    = 40 << 10
+		body    = 4 << 10                   // of the request
+		held    = streams*meta + names*1000 // for each, at least
+		left    = peers * (body + perHandler)
+	)
+	overTCP(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		for i := range peers {
+			a := s.attackWith(bytes.Repeat([]byte{'m'}, meta)).listen()
+			a.mustSend(frame(nil, packet.TypeMessage, 8<<20, 1, 1, make([]byte, 60<<10)), "a message that begins")
+			a.mustSend(data(nil, 0, 1, make([]byte, 16<<10)), "bytes that nobody reads")
+			for j := range streams {
+				a.mustSend(open(nil, number(j), make([]byte, meta)), "a stream with a large meta")
+			}
+			a.wait(packet.TypeAccept, streams, "streams are accepted")
+			name := make([]byte, 1000)
+			for j := range names {
+				name = fmt.Appendf(name[:0], "%01000d", j)
+				a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(j+1), name), "a registration")
+			}
+			a.wait(packet.TypeRegistered, names, "methods are registered")
+			a.mustSend(request(nil, 1, names+1, "ignore", make([]byte, body)...), "a call")
+			waitFor(t, "the handler runs", func() bool { return s.running.Load() == int64(i+1) })
+			if i == 0 {
+				require.Greater(t, measure().Since(before.Usage).Heap, int64(held), "what is held for a peer")
+			}
+			a.leave()
+			a.wantEnd("the attacker leaves")
+			s.forget(a)
+		}
+		s.stillServes("after they have gone")
+		before.wantAtMost(t, left+handlerNoise, peers+8, "what handlers of dead connections keep")
+		require.EqualValues(t, peers, s.running.Load(), "handlers go on")
 	})
 }
