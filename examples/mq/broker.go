@@ -47,17 +47,21 @@ type broker struct {
 	listen, data, nats, token string
 	sync                      bool
 	heartbeat, retryDelay     time.Duration
+	maxDeliver                int
+	deadTopic                 string
 	groups                    []subscription // of -group
 	tls                       *cli.ServerTLS
 	queues                    queues
 
-	engine  *engine
-	ctx     context.Context // ends when the broker is to end
-	session string          // names messages that their producers do not name
-	ids     atomic.Uint64   // counts those
-	clients presence
-	waiting counts // producers that wait for room, by topic
-	takers  counts // subscriptions, by topic/group
+	engine   *engine
+	ctx      context.Context // ends when the broker is to end
+	session  string          // names messages that their producers do not name
+	ids      atomic.Uint64   // counts those
+	clients  presence
+	waiting  counts // producers that wait for room, by topic
+	takers   counts // subscriptions, by topic/group
+	held     holdings
+	failures failures
 }
 
 func brokerMain(args []string) int {
@@ -69,9 +73,11 @@ func brokerMain(args []string) int {
 	b.Flags.BoolVar(&b.sync, "sync", false, "with -data, have each message on the disk before it is acknowledged: it survives a power cut, and is slow")
 	b.Flags.Int64Var(&b.queues.maxMessages, "max-messages", 1_000_000, "keep up to `N` messages of a topic; then producers wait")
 	b.Flags.Int64Var(&b.queues.maxBytes, "max-bytes", 1<<30, "keep up to `N` bytes of a topic; then producers wait")
-	b.Flags.DurationVar(&b.queues.ackWait, "ack-wait", 30*time.Second, "deliver a message again that was not acknowledged for that `TIME`")
+	b.Flags.DurationVar(&b.queues.ackWait, "ack-wait", 30*time.Second, "deliver a message again if nothing was heard for that `TIME` of the broker whose consumer has it")
 	b.Flags.IntVar(&b.queues.maxInFlight, "in-flight", 10_000, "let up to `N` messages be with the consumers of a group")
 	b.Flags.DurationVar(&b.retryDelay, "retry-delay", time.Second, "deliver a message that a consumer could not deal with again after that `TIME`, and twice that the next time, and so on, up to 64 times that")
+	b.Flags.IntVar(&b.maxDeliver, "max-deliver", 0, "move a message with which a group's consumers have failed `N` times to the topic of -dead-letter; 0: deliver it for ever")
+	b.Flags.StringVar(&b.deadTopic, "dead-letter", "dead-letters", "with -max-deliver, move messages to the topic `T`")
 	b.Flags.DurationVar(&b.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
 	b.Flags.StringVar(&b.token, "token", "", "let in only clients that have the same `TEXT`")
 	b.Flags.Func("group", "have the group G of the topic T from the beginning, as `T/G`; can be repeated", func(text string) error {
@@ -97,6 +103,10 @@ func (b *broker) check() error {
 		return cli.Usagef("-replicas goes with -nats")
 	case b.queues.maxMessages <= 0 || b.queues.maxBytes <= 0 || b.queues.maxInFlight <= 0 || b.queues.replicas <= 0:
 		return cli.Usagef("-max-messages, -max-bytes, -in-flight and -replicas must be above 0")
+	case b.maxDeliver < 0:
+		return cli.Usagef("-max-deliver is not below 0")
+	case checkName("topic", b.deadTopic) != nil:
+		return cli.Usagef("-dead-letter: %v", checkName("topic", b.deadTopic))
 	case b.queues.ackWait <= 0 || b.retryDelay <= 0 || b.heartbeat <= 0:
 		return cli.Usagef("-ack-wait, -retry-delay and -heartbeat must be above 0")
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -35,6 +36,7 @@ type consumer struct {
 	*peer
 	subscription
 	output, command string
+	separator       *string // as in the flag; nil: not given
 	count           int
 	work            time.Duration
 
@@ -52,8 +54,31 @@ func consumeMain(args []string) int {
 	c.Flags.IntVar(&c.count, "count", 0, "end after `N` messages; 0: never")
 	c.Flags.StringVar(&c.output, "o", "", "append to `FILE` instead of writing to stdout")
 	c.Flags.StringVar(&c.command, "exec", "", "run the shell command `CMD` for each message, instead of writing it; if it fails the message is delivered again, after a while")
+	c.Flags.Func("separator", `have the TEXT behind each message, in which \n, \t, \x00 and so on mean what they do in Go; without the flag it is a newline where messages are written, and nothing for -exec: `+"`TEXT`", c.setSeparator)
 	c.Flags.DurationVar(&c.work, "work", 0, "take that `TIME` for each message, as if it were work")
 	return c.Main(args, c.run)
+}
+
+// setSeparator takes the flag -separator.
+func (c *consumer) setSeparator(text string) error {
+	separator, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
+	if err != nil {
+		return fmt.Errorf("%q is no text with escapes as Go has them", text)
+	}
+	c.separator = &separator
+	return nil
+}
+
+// ended returns a message's data with the separator behind it.
+func (c *consumer) ended(data []byte) []byte {
+	separator := ""
+	switch {
+	case c.separator != nil:
+		separator = *c.separator
+	case c.command == "":
+		separator = "\n"
+	}
+	return append(bytes.Clone(data), separator...)
 }
 
 // run consumes until ctx ends.
@@ -173,12 +198,23 @@ func (c *consumer) await(ctx context.Context) (geminio.Stream, error) {
 	}
 }
 
-// take consumes what comes on a stream, until it ends, or ctx, or there is enough.
+// take consumes what comes on a stream, until it ends, or ctx, or there is enough. When the
+// stream has ended, the messages that had come on it go to other consumers: take drops them.
 func (c *consumer) take(ctx context.Context, stream geminio.Stream) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		io.Copy(io.Discard, stream) // the broker writes no bytes
+	}()
 	for !c.enough() {
 		msg, err := stream.Receive(ctx)
 		if err != nil {
 			return nil
+		}
+		select {
+		case <-ended:
+			return nil
+		default:
 		}
 		err = c.do(ctx, msg)
 		switch {
@@ -211,13 +247,30 @@ func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
 		return ctx.Err()
 	}
 	if c.command == "" {
-		_, err := c.out.Write(append(bytes.Clone(msg.Data()), '\n')) // in one piece
+		_, err := c.out.Write(c.ended(msg.Data())) // in one piece
 		return err
 	}
 	command := exec.Command("sh", "-c", c.command)
-	command.Stdin = bytes.NewReader(msg.Data())
+	command.Stdin = bytes.NewReader(c.ended(msg.Data()))
 	command.Stdout, command.Stderr = c.Stdout, c.Stderr
-	command.Env = append(os.Environ(), "MQ_TOPIC="+msg.Topic(),
-		"MQ_SEQUENCE="+strconv.FormatUint(d.Sequence, 10), "MQ_DELIVERY="+strconv.FormatUint(d.Nth, 10))
+	command.Env = append(os.Environ(), d.environment(msg.Topic())...)
 	return command.Run()
+}
+
+// environment returns the variables that a command of -exec has of a message.
+func (d delivery) environment(topic string) []string {
+	env := []string{
+		"MQ_TOPIC=" + topic,
+		"MQ_SEQUENCE=" + strconv.FormatUint(d.Sequence, 10),
+		"MQ_DELIVERY=" + strconv.FormatUint(d.Nth, 10),
+	}
+	if d.Dead != nil {
+		env = append(env,
+			"MQ_FROM_TOPIC="+d.Dead.Topic,
+			"MQ_FROM_GROUP="+d.Dead.Group,
+			"MQ_FROM_SEQUENCE="+strconv.FormatUint(d.Dead.Sequence, 10),
+			"MQ_FAILURES="+strconv.Itoa(d.Dead.Failures),
+			"MQ_ERROR="+d.Dead.Reason)
+	}
+	return env
 }

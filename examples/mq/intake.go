@@ -182,7 +182,7 @@ func (in *intake) insist(p *published, err error) error {
 		pause = in.pause(p, err, pause)
 	}
 	for pause > 0 {
-		if err = in.b.queues.store(in.b.ctx, p.Topic(), p.id, p.Data()); err == nil {
+		if err = in.b.queues.store(in.b.ctx, p.Topic(), message(p.Topic(), p.id, p.Data())); err == nil {
 			return nil
 		}
 		pause = in.pause(p, err, pause)

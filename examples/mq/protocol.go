@@ -9,9 +9,9 @@ package main
 //
 // A consumer calls methodSubscribe. The broker opens a stream to it, whose meta is the
 // subscription's id, and publishes messages there: the topic is the queue's, the custom
-// bytes are a JSON delivery. Done means that the message was consumed; after Error it is
-// delivered again, and also if the stream or the time ends before an answer. Closing
-// the stream ends the subscription.
+// bytes are a JSON delivery. Done means that the message was consumed. After Error the broker
+// delivers it again, as it does with messages that have no answer when the stream ends:
+// the consumer should drop those. Closing the stream ends the subscription.
 
 import (
 	"cmp"
@@ -58,6 +58,8 @@ func (s subscription) check() error {
 type delivery struct {
 	Sequence uint64 `json:"sequence"` // of the message in its topic
 	Nth      uint64 `json:"nth"`      // how often the group got it, this time included
+
+	Dead *deadLetter `json:"dead,omitempty"` // where it comes from, if it is a dead letter
 }
 
 // topicStats is how a topic is.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,8 +28,6 @@ const (
 	maxBatch = 256
 	// retryPause is between attempts if the storage does not answer.
 	retryPause = 250 * time.Millisecond
-	// maxDoublings bounds the growth of -retry-delay.
-	maxDoublings = 6
 )
 
 // errStopping is why nobody can subscribe any more.
@@ -64,7 +63,7 @@ func (ps *pushers) subscribe(ctx context.Context, data []byte) (any, error) {
 	}
 	ps.wg.Add(1)
 	ps.mu.Unlock()
-	p := &pusher{pushers: ps, subscription: s}
+	p := &pusher{pushers: ps, subscription: s, key: s.Topic + "/" + s.Group}
 	if err := p.begin(ctx); err != nil {
 		ps.wg.Done()
 		if isFinal(err) {
@@ -88,20 +87,22 @@ func (ps *pushers) finish() {
 	ps.wg.Wait()
 }
 
-// pusher is one subscription. One goroutine pulls messages and publishes them, another
-// one takes the answers.
+// pusher is one subscription. One goroutine pulls messages and publishes them, another one
+// takes the answers, and a third one tells the storage which messages are with the consumer.
 type pusher struct {
 	*pushers
 	subscription
+	key     string // topic/group
 	group   jetstream.Consumer
 	stream  geminio.Stream
 	slots   chan struct{}         // has one for each message that is with the consumer, or is asked for
 	answers chan *geminio.Publish // with room for all of them
 
-	unanswered []*nats.Msg // that the consumer has not answered before it was gone
+	pushed     uint64  // messages; of the goroutine that pulls
+	unanswered []*held // messages that the consumer has not answered before it was gone
 
 	mu   sync.Mutex
-	sent map[geminio.Message]*nats.Msg
+	sent map[geminio.Message]*held
 }
 
 // begin makes the group, if need be, and opens the stream.
@@ -125,10 +126,9 @@ func (p *pusher) begin(ctx context.Context) (err error) {
 func (p *pusher) run() {
 	p.slots = make(chan struct{}, p.Window)
 	p.answers = make(chan *geminio.Publish, p.Window)
-	p.sent = make(map[geminio.Message]*nats.Msg)
-	key := p.Topic + "/" + p.Group
-	p.b.takers.add(key, 1)
-	defer p.b.takers.add(key, -1)
+	p.sent = make(map[geminio.Message]*held)
+	p.b.takers.add(p.key, 1)
+	defer p.b.takers.add(p.key, -1)
 	p.log.Info("subscribed", "topic", p.Topic, "group", p.Group, "window", p.Window)
 
 	ctx, cancel := context.WithCancel(p.b.ctx)
@@ -140,10 +140,13 @@ func (p *pusher) run() {
 		defer cancel()
 		p.watch()
 	})
+	over := make(chan struct{})
+	defer close(over)
+	wg.Go(func() { p.extend(over) })
 	pulled := make(chan error, 1)
 	wg.Go(func() { pulled <- p.pull(ctx) })
 	var late <-chan time.Time
-	for pulling := true; pulling || p.outstanding(); {
+	for pulling := true; pulling || len(p.outstanding()) > 0; {
 		select {
 		case a := <-p.answers:
 			p.answered(a)
@@ -217,41 +220,51 @@ func (p *pusher) reserve(ctx context.Context) (int, error) {
 	return maxBatch, nil
 }
 
-// push publishes a message to the consumer. It waits while the consumer has no room.
+// push publishes a message to the consumer, unless it is with a consumer already. It waits
+// while the consumer has no room. The consumer may take any time for its answer: as long as
+// its connection lives, the message is its own.
 func (p *pusher) push(m *nats.Msg) {
 	about, err := m.Metadata()
 	var custom []byte
 	if err == nil {
-		custom, err = json.Marshal(delivery{Sequence: about.Sequence.Stream, Nth: about.NumDelivered})
+		custom, err = json.Marshal(delivery{Sequence: about.Sequence.Stream, Nth: about.NumDelivered, Dead: readDeadLetter(m.Header)})
 	}
 	if err != nil {
 		p.log.Error("a message of the storage is not as it should be", "topic", p.Topic, "err", err)
+		<-p.slots
+		return
 	}
+	h := p.b.held.hold(p.key, about.Sequence.Stream, m)
+	if h == nil {
+		<-p.slots
+		return
+	}
+	p.pushed++
+	h.order = p.pushed
 	opt := options.NewMessage()
 	opt.SetTopic(p.Topic)
 	opt.SetCustom(custom)
 	msg := p.stream.NewMessage(m.Data, opt)
-	msg.SetTimeout(p.b.queues.ackWait) // after that the storage delivers it again
 	p.mu.Lock()
-	p.sent[msg] = m
+	p.sent[msg] = h
 	p.mu.Unlock()
 	if _, err := p.stream.PublishAsync(context.Background(), msg, p.answers); err != nil {
 		p.answers <- &geminio.Publish{Message: msg, Error: err}
 	}
 }
 
-// outstanding tells whether something was pushed that is not answered.
-func (p *pusher) outstanding() bool {
+// outstanding returns what was pushed and is not answered.
+func (p *pusher) outstanding() []*held {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.sent) > 0
+	return slices.Collect(maps.Values(p.sent))
 }
 
 // answered tells the storage what became of a message. If the storage does not hear it,
 // it delivers the message again.
 func (p *pusher) answered(a *geminio.Publish) {
 	p.mu.Lock()
-	m := p.sent[a.Message]
+	h := p.sent[a.Message]
 	delete(p.sent, a.Message)
 	p.mu.Unlock()
 	<-p.slots
@@ -259,14 +272,12 @@ func (p *pusher) answered(a *geminio.Publish) {
 	var failed *geminio.RemoteError
 	switch {
 	case a.Error == nil:
-		err = m.Ack()
-	case errors.Is(a.Error, context.DeadlineExceeded): // it knows
+		p.b.failures.forget(h)
+		err = p.b.held.release(h).Ack()
 	case errors.As(a.Error, &failed) && failed.Code == geminio.CodeApplication:
-		delay := p.delay(m)
-		p.log.Info("a consumer could not do its work", "topic", p.Topic, "group", p.Group, "err", a.Error, "again in", delay)
-		err = m.NakWithDelay(delay)
+		err = p.failed(h, failed.Text)
 	default: // the consumer is gone
-		p.unanswered = append(p.unanswered, m)
+		p.unanswered = append(p.unanswered, h)
 	}
 	if err != nil {
 		p.log.Info("the storage does not hear what became of a message", "topic", p.Topic, "group", p.Group, "err", err)
@@ -274,31 +285,31 @@ func (p *pusher) answered(a *geminio.Publish) {
 }
 
 // giveBack lets other consumers have, at once and in order, what this one has not
-// answered.
+// answered. If the consumer was lost, and has not left, it was working on the message that
+// was pushed first: that one has failed.
 func (p *pusher) giveBack() {
-	sequence := func(m *nats.Msg) uint64 {
-		about, err := m.Metadata()
-		if err != nil {
-			return 0
-		}
-		return about.Sequence.Stream
+	var atHand *held
+	if len(p.unanswered) > 0 && p.b.maxDeliver > 0 && p.lost() {
+		atHand = slices.MinFunc(p.unanswered, func(a, b *held) int { return cmp.Compare(a.order, b.order) })
 	}
-	slices.SortFunc(p.unanswered, func(a, b *nats.Msg) int { return cmp.Compare(sequence(a), sequence(b)) })
-	for _, m := range p.unanswered {
-		if err := m.Nak(); err != nil {
+	slices.SortFunc(p.unanswered, func(a, b *held) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, h := range p.unanswered {
+		var err error
+		if h == atHand {
+			err = p.failed(h, "the consumer was lost while it had the message")
+		} else {
+			err = p.b.held.release(h).Nak()
+		}
+		if err != nil {
 			p.log.Info("the storage does not take a message back", "topic", p.Topic, "group", p.Group, "err", err)
-			return
 		}
 	}
 }
 
-// delay returns when a message is to be delivered again that has failed.
-func (p *pusher) delay(m *nats.Msg) time.Duration {
-	about, err := m.Metadata()
-	if err != nil {
-		return p.b.retryDelay
-	}
-	return p.b.retryDelay << min(about.NumDelivered-1, maxDoublings)
+// lost tells whether the consumer's connection has broken.
+func (p *pusher) lost() bool {
+	cause := p.end.(interface{ Cause() error }).Cause()
+	return p.b.ctx.Err() == nil && cause != nil && cause != io.EOF && !errors.Is(cause, geminio.ErrGoingAway)
 }
 
 // sleep waits, and reports false if ctx has ended.

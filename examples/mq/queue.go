@@ -290,15 +290,15 @@ func (q *queues) begin(topic, id string, data []byte) jetstream.PubAckFuture {
 	return stored
 }
 
-// store stores a message.
-func (q *queues) store(ctx context.Context, topic, id string, data []byte) error {
+// store stores a message in a topic.
+func (q *queues) store(ctx context.Context, topic string, m *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
 	defer cancel()
 	t, err := q.open(ctx, topic)
 	if err != nil {
 		return err
 	}
-	_, err = q.js.PublishMsg(ctx, message(topic, id, data), jetstream.WithRetryAttempts(0))
+	_, err = q.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		q.forget(t) // somebody has deleted the stream, or the storage is not there
 	}

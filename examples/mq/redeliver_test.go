@@ -2,10 +2,14 @@ package main
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/examples/internal/proc"
 )
 
 // What a consumer held when it died goes to another one, long before the time for
@@ -43,18 +47,90 @@ func TestConsumerStops(t *testing.T) {
 	stop(t, b)
 }
 
-// What a consumer that lives does not acknowledge in time goes to another one.
-func TestNotAcknowledgedInTime(t *testing.T) {
+// The time for acknowledging does not run out for a consumer that lives, however long its
+// work takes: no message is worked on twice.
+func TestWorkLongerThanAckWait(t *testing.T) {
+	const count = 20
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "500ms")
-	startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
-	haveConsumers(t, addr, "g", 1)
-	produce(t, addr, numbers(1, 10))
-	until(t, addr, "10 are in flight", func(s topicStats) bool { return s.group("g").InFlight == 10 })
+	produce(t, addr, numbers(1, count))
 	file := filepath.Join(t.TempDir(), "out")
-	startConsumer(t, addr, "g", "-o", file, "-window", "10")
+	// With the default window the last messages wait for several times the -ack-wait.
+	c := startConsumer(t, addr, "g", "-work", "150ms", "-o", file)
+	consumed(t, addr)
+	stop(t, c)
+	same(t, numbers(1, count), content(t, file))
+	stop(t, b)
+}
+
+// A consumer whose connection breaks does not work through the messages that it held: they
+// are with others by then.
+func TestLostMessagesAreDropped(t *testing.T) {
+	const count = 10
+	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
+	proxy := proc.NewProxy(t, addr)
+	dir := t.TempDir()
+	files := []string{filepath.Join(dir, "1"), filepath.Join(dir, "2")}
+	c := startConsumer(t, proxy.Addr, "g", "-work", "300ms", "-window", strconv.Itoa(count), "-o", files[0])
+	haveConsumers(t, addr, "g", 1)
+	produce(t, addr, numbers(1, count))
+	until(t, addr, "all are in flight", func(s topicStats) bool { return s.group("g").InFlight == count })
+	other := startConsumer(t, addr, "g", "-o", files[1])
+	haveConsumers(t, addr, "g", 2)
+	require.Equal(t, 1, proxy.Cut(), "connections")
+	consumed(t, addr)
+	c.Expect("connected again")
+	haveConsumers(t, addr, "g", 2)
+	stop(t, c) // it has subscribed again, so it works on nothing any more
+	stop(t, other)
+	got, again := once(content(t, files...))
+	same(t, numbers(1, count), got)
+	// One was being worked on, and the answer to the one before may have been lost.
+	assert.LessOrEqual(t, again, 2)
+	stop(t, b)
+}
+
+// A message that fails too often goes to a topic of its own, with what is known of it.
+func TestDeadLetter(t *testing.T) {
+	b, addr := startBroker(t, "-retry-delay", "20ms", "-max-deliver", "3", "-dead-letter", "dead")
+	produce(t, addr, numbers(1, 5))
+	file := filepath.Join(t.TempDir(), "out")
+	t.Setenv("OUT", file)
+	c := startConsumer(t, addr, "g", "-exec", `test $MQ_SEQUENCE != 3 && cat >>"$OUT" && echo >>"$OUT"`)
+	consumed(t, addr)
+	assert.Equal(t, 3, strings.Count(c.Output(), "a message was not consumed"), c.Output())
+	assert.Equal(t, numbers(1, 2)+numbers(4, 5), content(t, file))
+	b.Expect(`level=WARN msg="a message has failed too often.*topic=t group=g sequence=3`)
+
+	code, said := proc.Run(t, binary, "consume", "-connect", addr, "-topic", "dead", "-count", "1", "-exec",
+		`echo "$(cat): $MQ_FROM_TOPIC/$MQ_FROM_GROUP $MQ_FROM_SEQUENCE, $MQ_FAILURES times: $MQ_ERROR"`)
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "0000003: t/g 3, 3 times: exit status 1\n")
+	stop(t, c)
+	stop(t, b)
+}
+
+// A message that kills its consumers is one that fails; those that the consumers held
+// besides are not.
+func TestDeadLetterOfDeadConsumers(t *testing.T) {
+	b, addr := startBroker(t, "-group", "t/g", "-max-deliver", "2")
+	produce(t, addr, numbers(1, 5))
+	file := filepath.Join(t.TempDir(), "out")
+	t.Setenv("OUT", file)
+	consumer := func() *proc.Process {
+		return startConsumer(t, addr, "g", "-exec", `if test $MQ_SEQUENCE = 2; then kill -9 $PPID; else cat >>"$OUT"; fi`, "-separator", `\n`)
+	}
+	for range 2 {
+		assert.Equal(t, -1, consumer().Wait(), "killed by a signal")
+		haveConsumers(t, addr, "g", 0)
+	}
+	c := consumer()
 	consumed(t, addr)
 	got, _ := once(content(t, file))
-	same(t, numbers(1, 10), got)
+	assert.Equal(t, numbers(1, 1)+numbers(3, 5), got)
+	code, said := proc.Run(t, binary, "consume", "-connect", addr, "-topic", "dead-letters", "-count", "1", "-exec", `cat; echo " $MQ_ERROR"`)
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "0000002 the consumer was lost")
+	stop(t, c)
 	stop(t, b)
 }
 
@@ -87,5 +163,24 @@ func TestSlowConsumer(t *testing.T) {
 	assert.Zero(t, startConsumer(t, addr, "other", "-count", "1000").Wait())
 	s := until(t, addr, "all but one are consumed", func(s topicStats) bool { return s.Messages == 1 })
 	assert.Equal(t, 1, s.group("g").InFlight, "%+v", s)
+	stop(t, b)
+}
+
+// Without a newline behind each message, what several commands append to one file could
+// not be told apart.
+func TestSeparator(t *testing.T) {
+	b, addr := startBroker(t, "-group", "t/a", "-group", "t/b")
+	produce(t, addr, numbers(1, 3))
+	file := filepath.Join(t.TempDir(), "out")
+	t.Setenv("OUT", file)
+	c := startConsumer(t, addr, "a", "-count", "3", "-separator", `;\x0a`, "-exec", `cat >>"$OUT"`)
+	assert.Zero(t, c.Wait(), c.Output())
+	assert.Equal(t, "0000001;\n0000002;\n0000003;\n", content(t, file))
+	c = startConsumer(t, addr, "b", "-count", "3", "-separator", `\x00"`)
+	assert.Zero(t, c.Wait(), c.Output())
+	assert.Contains(t, c.Output(), "0000001\x00\"0000002\x00\"0000003\x00\"")
+	code, said := proc.Run(t, binary, "consume", "-topic", "t", "-separator", `\q`)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, said, "is no text with escapes")
 	stop(t, b)
 }

@@ -1,0 +1,50 @@
+//go:build unix
+
+package main
+
+// Tests in which processes are made to hold still.
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A broker that does not get to run for longer than the time for acknowledging: what its
+// consumers say late counts, and what they have still they keep.
+func TestLateAnswersCount(t *testing.T) {
+	const count = 4
+	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1s")
+	file := filepath.Join(t.TempDir(), "out")
+	c := startConsumer(t, addr, "g", "-work", "800ms", "-o", file)
+	haveConsumers(t, addr, "g", 1)
+	produce(t, addr, numbers(1, count))
+	until(t, addr, "all are in flight", func(s topicStats) bool { return s.group("g").InFlight == count })
+	b.Signal(syscall.SIGSTOP)
+	grown(t, 2, file)
+	b.Signal(syscall.SIGCONT)
+	consumed(t, addr)
+	stop(t, c)
+	got, again := once(content(t, file))
+	same(t, numbers(1, count), got)
+	// The storage may have looked at its clock before it heard of the first two.
+	assert.LessOrEqual(t, again, 2)
+	stop(t, b)
+}
+
+// A consumer that holds still is taken for dead, and what it held goes to another one.
+func TestSilentConsumer(t *testing.T) {
+	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h", "-heartbeat", "500ms")
+	silent := startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
+	haveConsumers(t, addr, "g", 1)
+	produce(t, addr, numbers(1, 10))
+	until(t, addr, "10 are in flight", func(s topicStats) bool { return s.group("g").InFlight == 10 })
+	silent.Signal(syscall.SIGSTOP)
+	file := filepath.Join(t.TempDir(), "out")
+	startConsumer(t, addr, "g", "-o", file)
+	consumed(t, addr)
+	same(t, numbers(1, 10), sorted(content(t, file)))
+	stop(t, b)
+}
