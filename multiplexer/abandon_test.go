@@ -16,7 +16,7 @@ func TestAbandon(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			d := m.Main()
 			blockWriter(t, m)
-			handlers, large := m.tx[packet.ClassHandlers].avail, m.tx[packet.ClassLargeRequests].avail
+			handlers, large := m.ledger.tx[packet.ClassHandlers].avail, m.ledger.tx[packet.ClassLargeRequests].avail
 			for i := range uint64(5) {
 				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), AtOnce))
 			}
@@ -25,9 +25,9 @@ func TestAbandon(t *testing.T) {
 				assert.False(t, d.Abandon(packet.TypeRequest, i), "it is gone")
 			}
 			m.mu.Lock()
-			assert.Equal(t, handlers, m.tx[packet.ClassHandlers].avail)
-			assert.Equal(t, large, m.tx[packet.ClassLargeRequests].avail)
-			assert.Zero(t, d.handlers, "requests under way")
+			assert.Equal(t, handlers, m.ledger.tx[packet.ClassHandlers].avail)
+			assert.Equal(t, large, m.ledger.tx[packet.ClassLargeRequests].avail)
+			assert.Zero(t, d.credit.handlers, "requests under way")
 			m.mu.Unlock()
 			p.want(packet.TypeData, 0, 1, "what blocked the writer")
 			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, AtOnce), "others can be sent")
@@ -100,7 +100,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				d := openFrom(t, m, p, 3)
-				before := m.tx
+				before := m.ledger.tx
 				blockWriter(t, m)
 				for i, typ := range []packet.Type{packet.TypeRequest, packet.TypeResponse, packet.TypeMessage} {
 					require.NoError(t, d.Send(t.Context(), 0, typ, uint64(i), nil, make([]byte, 50000), AtOnce))
@@ -128,7 +128,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				for class := packet.ClassHandlers; class < packet.Classes; class++ {
-					assert.Equal(t, before[class].avail, m.tx[class].avail+back[class], class)
+					assert.Equal(t, before[class].avail, m.ledger.tx[class].avail+back[class], class)
 				}
 			})
 		})

@@ -3,23 +3,20 @@ package multiplexer
 import (
 	"fmt"
 
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
 )
 
-// asmKey names a packet whose fragments arrive.
-type asmKey struct {
-	d    *Dialogue
-	typ  packet.Type
-	call uint64
-}
-
 // assembly puts a packet together: as conn.Sink it takes the payload of one
 // fragment after the other. The reading goroutine owns it; Mux.mu guards its place
-// in Mux.asm.
+// among those of its dialogue, and in Mux.asm. While it has one, the charge of the packet
+// is its own. The end of the dialogue takes it out.
 type assembly struct {
-	typ   packet.Type
-	total int
-	buf   []byte
+	key    packetKey
+	place  list.Link[assembly] // in Dialogue.asm
+	charge charge
+	total  int
+	buf    []byte
 }
 
 // Space implements conn.Sink. What is allocated follows what has come, not what
@@ -54,61 +51,63 @@ func (m *Mux) packet(h packet.Header) error {
 	}
 	m.c.Skip(n)
 	if h.Flags&packet.FlagNext != 0 {
-		d, err := m.lookup(h)
-		if d == nil || err != nil {
-			return err
-		}
-		return m.nextFragment(d, h, f)
+		return m.nextFragment(h, f)
 	}
 	size := int(f.Total)
 	if limit := int(m.local.MaxMessage) + packet.MaxHead; size > limit {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", size, limit), Err: packet.ErrPacketTooLarge}
 	}
 	whole := h.Flags&packet.FlagMore == 0
-	d, wanted, err := m.arrive(h, f)
+	if !whole && size <= m.smallRx {
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
+	}
+	atOnce := whole && (size <= m.smallRx || m.c.Buffered())
+	d, a, err := m.arrive(h, f, atOnce)
 	switch {
-	case err != nil:
+	case err != nil || d == nil:
 		return err
-	case d == nil:
-		return m.orphan(h.Type, size)
-	case !wanted:
-		d.Release(h.Type, size)
-		return nil
-	case whole && (size <= m.smallRx || m.c.Buffered()):
+	case a == nil:
 		body, err := m.c.Payload()
 		if err != nil {
 			return err
 		}
 		return m.deliver(d, h.Type, f.Call, body, false)
-	case whole:
-		a := &assembly{typ: h.Type, total: size}
-		if err := m.c.ReadPayload(a); err != nil {
-			return err
-		}
-		return m.deliver(d, h.Type, f.Call, a.buf, true)
-	case size <= m.smallRx:
-		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
 	}
-	return m.begin(asmKey{d, h.Type, f.Call}, &assembly{typ: h.Type, total: size})
+	if err := m.c.ReadPayload(a); err != nil || !whole {
+		return err
+	}
+	return m.finish(a)
 }
 
-// arrive returns the dialogue that a packet is for, nil if that was closed, and
-// whether it is wanted there. It does what is to be done with its first frame under
-// one lock.
-func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader) (d *Dialogue, wanted bool, err error) {
+// arrive does what is to be done with the first frame of a packet under one lock. It
+// returns the dialogue that the packet is for, nil if that takes no packets any more; and
+// where the packet is put together, nil if all of it is there at once.
+func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *Dialogue, a *assembly, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d, err = m.find(h); d == nil || err != nil {
-		return nil, false, err
+	if d, err = m.find(h); err != nil {
+		return nil, nil, err
 	}
-	if err := d.receive(h.Type, int(f.Total)); err != nil {
-		return d, false, err
+	if d != nil && d.state != dialogueOpen {
+		d = nil
 	}
-	wanted = d.state == dialogueOpen
-	if wanted && answers(h.Type) && h.Flags&packet.FlagMore == 0 {
-		d.answered(f.Call)
+	c := m.peersCharge(h.Type, int(f.Total))
+	if err := m.receive(d, c); err != nil || d == nil {
+		return nil, nil, err
 	}
-	return d, wanted, nil
+	if atOnce {
+		if answers(h.Type) {
+			d.settle(f.Call)
+		}
+		return d, nil, nil
+	}
+	a = &assembly{key: packetKey{d, h.Type, f.Call}, charge: c, total: int(f.Total)}
+	if m.asm.get(a.key) != nil {
+		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+	}
+	m.asm.add(a.key, a)
+	d.asm.Add(&a.place, a)
+	return d, a, nil
 }
 
 // answers tells whether a packet is the answer to what has kept a handler busy.
@@ -116,40 +115,21 @@ func answers(typ packet.Type) bool {
 	return typ == packet.TypeResponse || typ == packet.TypeRegistered
 }
 
-// begin takes the first fragment of a packet.
-func (m *Mux) begin(key asmKey, a *assembly) error {
-	m.mu.Lock()
-	wanted, twice := key.d.state == dialogueOpen, m.asm[key] != nil
-	if wanted && !twice {
-		if m.asm == nil {
-			m.asm = make(map[asmKey]*assembly)
-		}
-		m.asm[key] = a
-		key.d.arriving++
-	}
-	m.mu.Unlock()
-	switch {
-	case twice:
-		return &packet.Error{What: key.typ.String(), Reason: fmt.Sprintf("number %d begins twice", key.call)}
-	case !wanted:
-		key.d.Release(a.typ, a.total)
-		return nil
-	}
-	return m.c.ReadPayload(a)
-}
-
 // nextFragment handles a fragment that is not the first of its packet.
-func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader) error {
-	key := asmKey{d, h.Type, f.Call}
+func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	m.mu.Lock()
-	a := m.asm[key]
+	d, err := m.find(h)
+	var a *assembly
+	if d != nil && err == nil {
+		a = m.asm.get(packetKey{d, h.Type, f.Call})
+	}
+	open := d != nil && d.state == dialogueOpen
 	m.mu.Unlock()
 	last := h.Flags&packet.FlagMore == 0
 	switch {
+	case err != nil || a == nil && !open:
+		return err
 	case a == nil:
-		if !m.takes(d) {
-			return nil
-		}
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d goes on without having begun", f.Call)}
 	case len(a.buf)+m.c.Left() > a.total || last && len(a.buf)+m.c.Left() < a.total:
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of %d bytes, announced as %d", len(a.buf)+m.c.Left(), a.total)}
@@ -157,22 +137,25 @@ func (m *Mux) nextFragment(d *Dialogue, h packet.Header, f packet.FragmentHeader
 	if err := m.c.ReadPayload(a); err != nil || !last {
 		return err
 	}
-	if m.takeOut(key) != a {
-		return nil // the dialogue has ended meanwhile
-	}
-	if answers(h.Type) {
-		m.mu.Lock()
-		d.answered(f.Call)
-		m.mu.Unlock()
-	}
-	return m.deliver(d, h.Type, f.Call, a.buf, true)
+	return m.finish(a)
 }
 
-// takes tells whether packets of d are wanted.
-func (m *Mux) takes(d *Dialogue) bool {
+// finish hands a packet that is complete to the Handler, unless the dialogue has ended
+// meanwhile.
+func (m *Mux) finish(a *assembly) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return d.state == dialogueOpen
+	wanted := a.place.Listed()
+	if wanted {
+		m.takeOut(a)
+		if answers(a.key.typ) {
+			a.key.d.settle(a.key.call)
+		}
+	}
+	m.mu.Unlock()
+	if !wanted {
+		return nil
+	}
+	return m.deliver(a.key.d, a.key.typ, a.key.call, a.buf, true)
 }
 
 // deliver hands a packet to the Handler.
@@ -193,54 +176,35 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if a := m.takeOut(asmKey{d, typ, call}); a != nil {
-		d.Release(typ, a.total)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.asm.get(packetKey{d, typ, call})
+	if a == nil {
+		return nil
+	}
+	m.takeOut(a)
+	if d.release(a.charge) {
+		m.c.Kick()
+	}
+	if answers(typ) {
+		d.settle(call) // no other answer will come
 	}
 	return nil
 }
 
-// takeOut takes a packet out of those that arrive; it returns nil if it is not
-// one of them.
-func (m *Mux) takeOut(key asmKey) *assembly {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	a := m.asm[key]
-	if a != nil {
-		delete(m.asm, key)
-		key.d.arriving--
-	}
-	return a
+// takeOut takes a packet out of those that arrive. What it has cost is for the caller to
+// release. m.mu is held.
+func (m *Mux) takeOut(a *assembly) {
+	m.asm.remove(a.key, a)
+	a.key.d.asm.Remove(&a.place)
 }
 
 // purge drops what has come of the packets of d, which has ended, and releases
 // their credit at once: the peer may wait for it. m.mu is held; Push or Kick must
 // follow.
 func (m *Mux) purge(d *Dialogue) {
-	if d.arriving == 0 {
-		return
+	for a := d.asm.First(); a != nil; a = d.asm.First() {
+		m.takeOut(a)
+		d.release(a.charge)
 	}
-	for key, a := range m.asm {
-		if key.d == d {
-			delete(m.asm, key)
-			d.arriving--
-			d.releaseLocked(a.typ, a.total)
-		}
-	}
-}
-
-// orphan gives credit back for a packet of a dialogue that is gone.
-func (m *Mux) orphan(typ packet.Type, size int) error {
-	if typ == packet.TypeMessage && size <= m.smallRx {
-		return nil
-	}
-	// The credit is the connection's, so any closed dialogue can count it.
-	gone := &Dialogue{m: m, state: dialogueClosed}
-	m.mu.Lock()
-	err := gone.receive(typ, size)
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	gone.Release(typ, size)
-	return nil
 }

@@ -2,117 +2,122 @@ package multiplexer
 
 import "github.com/singchia/geminio/packet"
 
-// refund takes back credit of the connection for a packet that was not sent. m.mu
+// charge returns what a packet of this side costs.
+func (m *Mux) charge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallTx) }
+
+// peersCharge returns what a packet of the peer costs.
+func (m *Mux) peersCharge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallRx) }
+
+// refund takes back the credit of a packet of which nothing was sent, and nothing will be.
+// m.mu is held.
+func (d *Dialogue) refund(call uint64, c charge) {
+	d.m.ledger.refund(&d.credit, call, c)
+	d.serveCharge(c)
+}
+
+// settle says that a request or registration of this side is no longer outstanding. m.mu
 // is held.
-func (d *Dialogue) refund(typ packet.Type, call uint64, size int) {
-	m := d.m
-	if usesHandler(typ) {
-		m.tx[packet.ClassHandlers].avail++
-		d.answered(call)
-		m.serve(packet.ClassHandlers)
-	}
-	if class := m.largeClass(typ, size); class != 0 {
-		m.tx[class].avail += uint32(size)
-		if class == packet.ClassLargeMessages {
-			d.freed(uint64(size))
-		}
-		m.serve(class)
+func (d *Dialogue) settle(call uint64) {
+	d.credit.settle(call)
+	if d.m.waits.n > 0 {
+		d.shareChanged()
+		d.m.serve(packet.ClassHandlers)
+		d.m.serve(packet.ClassLargeRequests)
 	}
 }
 
-// answered is called when a request or registration has its answer: whoever asked
-// may be gone long since, but the handler was at work until now. m.mu is held.
-func (d *Dialogue) answered(call uint64) {
-	d.handlers -= min(d.handlers, 1)
-	if a := d.account; a != nil {
-		a.heldRequests -= uint64(a.requests[call])
-		delete(a.requests, call)
+// granted adds what the peer grants to a dialogue, or to the connection: then d is nil.
+// m.mu is held.
+func (m *Mux) granted(d *Dialogue, c packet.Credit) error {
+	var s *streamLedger
+	if d != nil {
+		s = &d.credit
 	}
-	d.serve()
-}
-
-// receive counts a packet that arrives against the peer's credit. What is owed becomes
-// due also when the peer has less left. m.mu is held.
-func (d *Dialogue) receive(typ packet.Type, size int) error {
-	m := d.m
-	large := m.peersLargeClass(typ, size)
-	if typ == packet.TypeMessage && large == 0 {
-		d.rmu.Lock()
-		f := &d.rx[packet.ClassMessages]
-		err := f.receive(packet.ClassMessages, uint64(size+messageOverhead))
-		due := err == nil && f.due()
-		d.rmu.Unlock()
-		if due && d.release(packet.ClassMessages, 0) {
-			m.c.Kick()
-		}
+	if err := m.ledger.credit(s, c.Class, c.Amount); err != nil {
 		return err
 	}
-	if usesHandler(typ) {
-		f := &m.rx[packet.ClassHandlers]
-		if err := f.receive(packet.ClassHandlers, 1); err != nil {
-			return err
+	if c.Class >= packet.StreamClasses {
+		if d != nil {
+			d.shareChanged()
 		}
-		if f.due() {
-			m.rxDue = true
-			m.c.Kick()
-		}
+		m.serve(c.Class)
+		return nil
 	}
-	if large != 0 {
-		return m.rx[large].receive(large, uint64(size))
+	switch {
+	case d == nil:
+	case c.Class == packet.ClassRaw:
+		d.wakeWrite()
+	default:
+		d.serveMessages()
 	}
 	return nil
 }
 
+// receive counts a packet that begins to arrive against the peer's credit. The dialogue is
+// nil if it takes no packets any more; then the packet is released at once. m.mu is held.
+func (m *Mux) receive(d *Dialogue, c charge) (err error) {
+	switch {
+	case c.shared():
+		var s *streamLedger
+		if d != nil {
+			s = &d.credit
+		}
+		if err = m.ledger.receive(s, c); err == nil && d == nil {
+			m.ledger.release(nil, c, false)
+		}
+		if m.ledger.due {
+			m.c.Kick()
+		}
+	case c.bytes > 0 && d != nil:
+		d.rmu.Lock()
+		f := &d.rx[packet.ClassMessages]
+		err = f.receive(packet.ClassMessages, uint64(c.bytes))
+		due := err == nil && f.due()
+		d.rmu.Unlock()
+		if due && d.releaseOwn(packet.ClassMessages, 0) {
+			m.c.Kick()
+		}
+	}
+	return err
+}
+
 // Release says that a packet that arrived is no longer held here: the handler of
 // a request or registration is done, a message was taken by its receiver. The
-// size is that of the body.
+// size is that of the body. Messages that are held when this side closes or resets the
+// dialogue need no Release.
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
-	if typ != packet.TypeMessage && !usesHandler(typ) && m.peersLargeClass(typ, size) == 0 {
+	c := m.peersCharge(typ, size)
+	if c == (charge{}) {
 		return
 	}
 	m.mu.Lock()
-	due := d.releaseLocked(typ, size)
+	due := d.release(c)
 	m.mu.Unlock()
 	if due {
 		m.c.Kick()
 	}
 }
 
-// releaseLocked is Release with m.mu held. It reports whether there is something
-// to write.
-func (d *Dialogue) releaseLocked(typ packet.Type, size int) (due bool) {
+// release is Release with m.mu held. It reports whether there is something to write.
+func (d *Dialogue) release(c charge) (due bool) {
+	if !c.shared() {
+		return c.bytes > 0 && d.releaseOwn(c.class, uint64(c.bytes))
+	}
 	m := d.m
-	large := m.peersLargeClass(typ, size)
-	switch {
-	case typ == packet.TypeMessage && large == 0:
-		return d.release(packet.ClassMessages, uint64(size+messageOverhead))
-	case typ == packet.TypeMessage && d.state == dialogueOpen:
-		m.rx[packet.ClassLargeMessages].release(uint64(size))
-		d.books().largeOwed += uint64(size)
+	m.ledger.release(&d.credit, c, d.state == dialogueOpen)
+	if a := d.credit.large; a != nil && a.owed > 0 {
 		m.signal(d, ctlLarge)
 		return true
 	}
-	if large != 0 {
-		m.rx[large].release(uint64(size))
-		if typ == packet.TypeMessage {
-			m.orphaned += uint64(size)
-		}
-		due = true
-	}
-	if usesHandler(typ) {
-		f := &m.rx[packet.ClassHandlers]
-		f.release(1)
-		due = due || f.due()
-	}
-	m.rxDue = m.rxDue || due
-	return due
+	return m.ledger.due
 }
 
-// release counts what is no longer held of one of d's own windows and, when it
+// releaseOwn counts what is no longer held of one of d's own windows and, when it
 // is time, lets the window grow and has credit sent. m.mu is held. It reports
 // whether it did; Push or Kick must follow.
-func (d *Dialogue) release(class packet.Class, n uint64) (due bool) {
+func (d *Dialogue) releaseOwn(class packet.Class, n uint64) (due bool) {
+	m := d.m
 	d.rmu.Lock()
 	defer d.rmu.Unlock()
 	f := &d.rx[class]
@@ -120,50 +125,16 @@ func (d *Dialogue) release(class packet.Class, n uint64) (due bool) {
 	if !f.dueFor(class, 0) || d.state != dialogueOpen || class == packet.ClassRaw && (d.deaf || d.peerFin) {
 		return false
 	}
-	d.resize(class)
-	d.m.signal(d, controlOf[class])
+	at := m.c.Now()
+	since := at - d.granted[class]
+	d.granted[class] = at
+	if rtt := m.c.RTT(); rtt > 0 {
+		m.windows.resize(f, class, since, rtt, class == packet.ClassRaw && d.recv.Len() == 0)
+	} else {
+		m.c.Probe()
+	}
+	m.signal(d, controlOf[class])
 	return true
 }
 
 var controlOf = [packet.StreamClasses]control{packet.ClassRaw: ctlRaw, packet.ClassMessages: ctlMessages}
-
-// resize lets a window follow the path, when half of it or more has been used up.
-// It doubles if that took less than two round trips: then the window, not the path,
-// is likely to bound the pace. Streams that share a path slow each other down, and
-// those that began last would keep the smallest windows; so one whose reader keeps
-// up may have what another has. If the memory budget is used up by then, one with a
-// larger window gives half of it back. m.mu and rmu are held.
-func (d *Dialogue) resize(class packet.Class) {
-	m := d.m
-	f := &d.rx[class]
-	at := m.c.Now()
-	since := at - d.granted[class]
-	d.granted[class] = at
-	rtt := m.c.RTT()
-	if rtt == 0 {
-		m.c.Probe()
-		return
-	}
-	size := uint64(f.size)
-	if class == packet.ClassRaw && m.squeezed != 0 && f.size > m.squeezed && f.size/2 >= f.held+f.left {
-		m.squeezed = 0
-		f.size /= 2
-		m.windows -= size / 2
-		return
-	}
-	narrow := class == packet.ClassRaw && d.recv.Len() == 0 && f.size < m.widest
-	if since >= 2*rtt && !narrow || 2*size > m.lim.MaxWindow {
-		return
-	}
-	// Half of the budget is kept for the first windows of streams to come.
-	grown := m.windows - uint64(len(m.table))*(uint64(m.local.Raw)+uint64(m.local.Messages))
-	if m.windows+size > m.lim.Windows || grown+size > m.lim.Windows/2 {
-		if narrow {
-			m.squeezed = f.size
-		}
-		return
-	}
-	m.windows += size
-	f.size *= 2
-	m.widest = max(m.widest, f.size)
-}

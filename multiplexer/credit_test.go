@@ -249,7 +249,7 @@ func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
 		p.writeCredit(3, packet.ClassLargeMessages, 77, "the connection's, though")
 		p.wantIdle("no error")
 		m.mu.Lock()
-		assert.EqualValues(t, testWire().Large+77, m.tx[packet.ClassLargeMessages].avail)
+		assert.EqualValues(t, testWire().Large+77, m.ledger.tx[packet.ClassLargeMessages].avail)
 		m.mu.Unlock()
 		assert.NoError(t, m.c.Cause())
 	})
@@ -279,7 +279,7 @@ func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
 			require.NoError(t, <-waiting[i])
 		}
 		assert.ElementsMatch(t, []uint64{1, 2, 3, 4}, sent)
-		assert.Empty(t, m.starving)
+		assert.Zero(t, m.waits.n)
 	})
 }
 
@@ -340,8 +340,8 @@ func TestWaitForCreditEnds(t *testing.T) {
 					go io.Copy(io.Discard, p.nc)
 					p.nc.SetReadDeadline(time.Time{})
 					m.mu.Lock()
-					d.credit[packet.ClassMessages].avail = 0
-					m.tx[packet.ClassLargeMessages].avail = 0
+					d.credit.tx[packet.ClassMessages] = newOutflow(0)
+					m.ledger.tx[packet.ClassLargeMessages] = newOutflow(0)
 					m.mu.Unlock()
 					start := time.Now()
 					err := w.send(t, m, d, p, size)
@@ -349,7 +349,7 @@ func TestWaitForCreditEnds(t *testing.T) {
 					assert.Equal(t, w.took, time.Since(start))
 					m.mu.Lock()
 					defer m.mu.Unlock()
-					assert.Empty(t, m.starving, "nobody waits any more")
+					assert.Zero(t, m.waits.n, "nobody waits any more")
 				})
 			})
 		}

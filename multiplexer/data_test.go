@@ -314,7 +314,7 @@ func TestCloseHandshake(t *testing.T) {
 				defer m.mu.Unlock()
 				assert.Len(t, m.table, 1, "it is gone")
 				assert.Zero(t, m.incoming)
-				assert.EqualValues(t, 8<<10, m.windows, "those of the default one")
+				assert.EqualValues(t, 8<<10, m.windows.used, "those of the default one")
 				n, cause := h.closings(d)
 				assert.Equal(t, 1, n)
 				assert.Equal(t, io.EOF, cause)

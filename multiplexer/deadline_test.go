@@ -193,7 +193,7 @@ func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
 		}
 		clear(buf) // the writer's again
 		m.mu.Lock()
-		assert.EqualValues(t, 1<<30-written, d.credit[packet.ClassRaw].avail, "credit of what was not sent is kept")
+		assert.EqualValues(t, 1<<30-written, d.credit.tx[packet.ClassRaw].avail, "credit of what was not sent is kept")
 		m.mu.Unlock()
 		got, wrong := 0, 0
 		for got < written {

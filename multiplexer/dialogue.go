@@ -8,6 +8,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -71,19 +72,15 @@ type Dialogue struct {
 	leaving   bool // and is to be uncounted when it waits in no lane
 	opening   bool // the Handler is being told of it
 	missed    bool // and it has ended meanwhile
-	credit    [packet.StreamClasses]outflow
-	raw       chunk.Queue // raw bytes that wait
-	packets   chunk.Queue // frames of packets that wait
-	popped    uint64      // bytes of them that went, ever
-	large     *outgoing   // large packets that wait, a ring; this is its last
-	lastMsg   *outgoing   // the last of the messages that wait in or behind the ring
-	arriving  int         // packets of which fragments have come, in Mux.asm
-	handlers  uint64      // requests under way
-	claims    *claims     // packets that wait for credit; nil if none
-	werr      error       // why writing failed; set once
+	credit    streamLedger
+	waits     *waitQueues           // packets that wait for credit; nil if none
+	raw       chunk.Queue           // raw bytes that wait
+	packets   packetQueue           // packets that wait, all of which have their credit
+	asm       list.List[assembly]   // packets of which a part has come
+	dropped   map[packetID]struct{} // packets that waited when the dialogue ended, and will never be sent
+	werr      error                 // why writing failed; set once
 	notice    *packet.Notice
-	out       *sender  // made on first use, by sender
-	account   *account // made on first use, by books
+	out       *sender // made on first use, by sender
 
 	// Receiving; guarded by rmu.
 	rmu     sync.Mutex
@@ -100,31 +97,6 @@ type Dialogue struct {
 	// heard tells whether raw bytes came since the last Write: then the peer is
 	// likely to wait for an answer. Guarded by rmu.
 	heard bool
-}
-
-// account is what large packets of a dialogue hold, and what became of those that
-// waited at its end. Mux.mu guards it.
-type account struct {
-	requests     map[uint64]int // large ones under way: their sizes
-	heldRequests uint64         // and those together
-	heldMessages uint64         // bytes of large messages under way
-	largeOwed    uint64         // bytes of large messages that came, to give credit for
-	dropped      []asmKey       // packets that waited when the dialogue ended, and will never be sent
-}
-
-// books returns the account. m.mu is held.
-func (d *Dialogue) books() *account {
-	if d.account == nil {
-		d.account = new(account)
-	}
-	return d.account
-}
-
-// freed says that the peer holds so many bytes less of large messages. m.mu is held.
-func (d *Dialogue) freed(n uint64) {
-	if a := d.account; a != nil {
-		a.heldMessages -= min(a.heldMessages, n)
-	}
 }
 
 // NewDialogue makes a dialogue that Open can open.
@@ -144,8 +116,7 @@ func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
 
 // grant sets the first credit that the peer gives.
 func (d *Dialogue) grant(w packet.Windows) {
-	d.credit[packet.ClassRaw] = outflow{min(w.Raw, maxCredit)}
-	d.credit[packet.ClassMessages] = outflow{min(w.Messages, maxCredit)}
+	d.credit = newStreamLedger(w)
 }
 
 // DialogueID returns the id, the same on both sides.
@@ -296,12 +267,14 @@ func (d *Dialogue) Close() error {
 	if first {
 		d.end(net.ErrClosed)
 		d.closing = true
-		m.purge(d)
 		m.sched.push(d, laneRaw)
 	}
+	m.ledger.drop(&d.credit)
+	m.purge(d)
 	m.mu.Unlock()
 	d.endRead(io.EOF)
 	if !first {
+		m.c.Kick() // for the credit of its messages
 		return nil
 	}
 	m.c.Push(nil, false)
@@ -320,6 +293,7 @@ func (d *Dialogue) Reset(n packet.Notice) {
 		d.end(err)
 		m.signal(d, ctlReset)
 		d.drop()
+		m.ledger.drop(&d.credit)
 		m.purge(d)
 		m.remove(d)
 	}
@@ -337,37 +311,7 @@ func (d *Dialogue) end(err error) {
 	d.state = dialogueClosed
 	d.fin = true
 	d.failWrite(err)
-	d.rejectClaims()
-}
-
-// drop forgets what was ready to be sent; what is lent, its writer takes back.
-// For packets of which the peer has seen nothing, it will not give credit back.
-// m.mu is held.
-func (d *Dialogue) drop() {
-	d.raw.Clear()
-	if d.packets.Len() == 0 && d.large == nil {
-		return
-	}
-	a := d.books()
-	for c := d.packets.Pop(); c != nil; c = d.packets.Pop() {
-		for b := c.Bytes(); len(b) > 0; {
-			h, _ := packet.ParseHeader(b, d.m.peer.MaxFrame) // which enqueue wrote
-			f, _ := packet.ParseFragmentHeader(b[packet.HeaderLen:], h)
-			d.refund(h.Type, 0, 0) // a small one
-			a.dropped = append(a.dropped, asmKey{d, h.Type, f.Call})
-			b = b[packet.HeaderLen+h.Length:]
-		}
-		c.Free()
-	}
-	for d.large != nil {
-		for o := d.unlinkFirst(); o != nil; o = o.then {
-			if o.off == 0 {
-				d.refund(o.typ, o.call, o.size())
-			}
-			a.dropped = append(a.dropped, asmKey{d, o.typ, o.call})
-		}
-	}
-	d.lastMsg = nil
+	d.rejectWaiters()
 }
 
 // failWrite records why writing fails and wakes the writers. m.mu is held.
@@ -407,12 +351,8 @@ func (m *Mux) remove(d *Dialogue) {
 		m.opened--
 		m.gone = true
 	}
-	if a := d.account; a != nil {
-		m.orphaned += a.largeOwed
-		m.rxDue = m.rxDue || a.largeOwed > 0
-		a.largeOwed = 0
-	}
-	m.windows -= min(m.windows, d.windowSizes())
+	m.ledger.close(&d.credit)
+	m.windows.remove(d.windowSizes())
 }
 
 // opener tells whether this side opened d.

@@ -8,7 +8,7 @@
 //
 // The reading goroutine (Mux.run) never waits for anything but the connection:
 // all that arrives has its place already, because the peer was given credit for
-// it. Credit is counted by plain objects (flow.go), per dialogue for raw bytes
+// it. Credit is counted by plain values (ledger.go), per dialogue for raw bytes
 // and small messages, per connection for running handlers and large packets.
 //
 // What is to be sent needs credit before it is made ready, and stands in its

@@ -44,10 +44,10 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 			b.Buf = packet.AppendNotice(b.Buf, packet.TypeStop, d.id, packet.Notice{})
 		}
 	}
-	if a := d.account; ctl&ctlLarge != 0 && a.largeOwed > 0 {
-		m.rx[packet.ClassLargeMessages].give(a.largeOwed)
-		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: uint32(a.largeOwed)})
-		a.largeOwed = 0
+	if ctl&ctlLarge != 0 {
+		if n := m.ledger.grantStream(&d.credit); n > 0 {
+			b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: n})
+		}
 	}
 }
 
@@ -107,7 +107,7 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 func (d *Dialogue) lastFlags() packet.Flags {
 	switch {
 	case d.closing && !d.closeSent:
-		if d.packets.Len() > 0 || d.large != nil {
+		if !d.packets.empty() {
 			return 0 // fillPackets comes back to this
 		}
 		d.finSent, d.closeSent = true, true
@@ -117,21 +117,4 @@ func (d *Dialogue) lastFlags() packet.Flags {
 		return packet.FlagFin
 	}
 	return 0
-}
-
-// fillPackets adds a chunk of small packets and a fragment of a large one.
-func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
-	if d.packets.Len() > 0 {
-		c := d.packets.Pop()
-		d.popped += uint64(c.Len())
-		b.AddChunk(c)
-	}
-	if d.large != nil {
-		d.fillFragment(b)
-	}
-	again = d.packets.Len() > 0 || d.large != nil
-	if !again && d.closing {
-		d.m.sched.push(d, laneRaw)
-	}
-	return again
 }

@@ -6,27 +6,48 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
+// maxCredit bounds what a peer can give; more is an error of its arithmetic.
+const maxCredit = 1<<31 - 1
+
 // outflow is credit that the peer gave. Its lock is its owner's.
 type outflow struct {
+	outTotals
 	avail uint32
 }
 
-// maxCredit bounds what a peer can give; more is an error of its arithmetic.
-const maxCredit = 1<<31 - 1
+func newOutflow(first uint32) (f outflow) {
+	first = min(first, maxCredit)
+	f.avail = first
+	f.countGranted(first)
+	return f
+}
 
 func (f *outflow) add(class packet.Class, n uint32) error {
 	if uint64(f.avail)+uint64(n) > maxCredit {
 		return &packet.Error{What: "credit", Reason: fmt.Sprintf("%v: %d on top of %d exceeds %d", class, n, f.avail, maxCredit)}
 	}
 	f.avail += n
+	f.countGranted(n)
 	return nil
 }
 
-// take takes up to n.
-func (f *outflow) take(n int) int {
+// take takes n, which is not more than there is.
+func (f *outflow) take(n uint32) {
+	f.avail -= n
+	f.countTaken(n)
+}
+
+// takeUpTo takes up to n, and returns how much.
+func (f *outflow) takeUpTo(n int) int {
 	n = int(min(uint64(n), uint64(f.avail)))
-	f.avail -= uint32(n)
+	f.take(uint32(n))
 	return n
+}
+
+// restore gives back n that was taken and not used.
+func (f *outflow) restore(n uint32) {
+	f.avail += n
+	f.countRestored(n)
 }
 
 // inflow is credit given to the peer: at any time it may send as much as was
@@ -34,6 +55,7 @@ func (f *outflow) take(n int) int {
 //
 //	held + left <= size
 type inflow struct {
+	inTotals
 	size uint32 // what the peer may have outstanding
 	left uint32 // what it was granted and has not sent yet
 	held uint32 // what it has sent and is not yet released here
@@ -41,7 +63,9 @@ type inflow struct {
 
 func newInflow(size uint32) inflow {
 	size = min(size, maxCredit)
-	return inflow{size: size, left: size}
+	f := inflow{size: size, left: size}
+	f.countGranted(uint64(size))
+	return f
 }
 
 // receive counts n that arrived, or reports that the peer had no credit for it.
@@ -51,11 +75,15 @@ func (f *inflow) receive(class packet.Class, n uint64) error {
 	}
 	f.left -= uint32(n)
 	f.held += uint32(n)
+	f.countReceived(n)
 	return nil
 }
 
 // release counts n that are no longer held.
-func (f *inflow) release(n uint64) { f.held -= uint32(n) }
+func (f *inflow) release(n uint64) {
+	f.held -= uint32(n)
+	f.countReleased(n)
+}
 
 // owed is what could be granted now.
 func (f *inflow) owed() uint64 { return uint64(f.size - f.held - f.left) }
@@ -83,4 +111,7 @@ func (f *inflow) grant() uint32 {
 }
 
 // give grants n, which is not more than what is owed.
-func (f *inflow) give(n uint64) { f.left += uint32(n) }
+func (f *inflow) give(n uint64) {
+	f.left += uint32(n)
+	f.countGranted(n)
+}

@@ -24,11 +24,11 @@ func newRand(t testing.TB) *rand.Rand {
 
 func TestOutflow(t *testing.T) {
 	f := outflow{}
-	assert.Zero(t, f.take(5), "nothing was given")
+	assert.Zero(t, f.takeUpTo(5), "nothing was given")
 	require.NoError(t, f.add(packet.ClassRaw, 100))
-	assert.Equal(t, 60, f.take(60))
-	assert.Equal(t, 40, f.take(60), "what is left")
-	assert.Zero(t, f.take(60))
+	assert.Equal(t, 60, f.takeUpTo(60))
+	assert.Equal(t, 40, f.takeUpTo(60), "what is left")
+	assert.Zero(t, f.takeUpTo(60))
 	require.NoError(t, f.add(packet.ClassRaw, maxCredit), "as much as there may be")
 	err := f.add(packet.ClassRaw, 1)
 	var bad *packet.Error
@@ -89,7 +89,7 @@ func TestInflowInvariants(t *testing.T) {
 	r := newRand(t)
 	for range 200 {
 		size := 1 + r.Uint32N(1000)
-		f, out := newInflow(size), outflow{size}
+		f, out := newInflow(size), newOutflow(size)
 		received, released := uint64(0), uint64(0)
 		check := func() {
 			require.LessOrEqual(t, f.held+f.left, f.size)
@@ -100,7 +100,7 @@ func TestInflowInvariants(t *testing.T) {
 		for range 500 {
 			switch r.IntN(4) {
 			case 0:
-				n := out.take(1 + r.IntN(int(size)))
+				n := out.takeUpTo(1 + r.IntN(int(size)))
 				require.NoError(t, f.receive(packet.ClassRaw, uint64(n)))
 				received += uint64(n)
 			case 1:
@@ -139,51 +139,4 @@ func TestGrantIsBounded(t *testing.T) {
 	f.release(maxCredit)
 	assert.EqualValues(t, maxCredit, f.grant())
 	assert.Zero(t, f.owed())
-}
-
-func TestFair(t *testing.T) {
-	for _, test := range []struct {
-		name           string
-		n, avail, held uint64
-		share          bool
-		want           bool
-	}{
-		{"all that there is, for who holds nothing", 100, 100, 0, true, true},
-		{"more than there is", 101, 100, 0, true, false},
-		{"more than there is, without shares", 101, 100, 0, false, false},
-		{"all that there is, without shares", 100, 100, 1000, false, true},
-		{"three times what is left", 1, 26, 75, true, true},
-		{"a little more", 1, 26, 78, true, false},
-		{"the last one of another", 1, 1, 0, true, true},
-		{"the second of two", 1, 1, 1, true, true},
-		{"the last one of who has three", 1, 1, 3, true, false},
-		{"one of two, of who has none", 1, 2, 0, true, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, fair(test.n, test.avail, held(test.held, test.share)))
-		})
-	}
-}
-
-func held(n uint64, share bool) *uint64 {
-	if share {
-		return &n
-	}
-	return nil
-}
-
-// However one dialogue takes, about a quarter is left for the others.
-func TestFairLeavesAQuarter(t *testing.T) {
-	r := newRand(t)
-	for range 1000 {
-		total := 100 + r.Uint64N(1000)
-		avail, held := total, uint64(0)
-		for range 1000 {
-			n := 1 + r.Uint64N(20)
-			if fair(n, avail, &held) {
-				avail, held = avail-n, held+n
-			}
-		}
-		require.GreaterOrEqual(t, avail, total/4-6, "of %d", total)
-	}
 }

@@ -54,7 +54,7 @@ func TestFragmentsInterleave(t *testing.T) {
 			assert.Equal(t, want.call, ends[i].call, i)
 			assert.Len(t, ends[i].body, want.size, i)
 		}
-		assert.Empty(t, m.asm)
+		assert.Empty(t, m.asm.all)
 	})
 }
 
@@ -128,7 +128,7 @@ func TestMemoryOfAnAssembly(t *testing.T) {
 			p.writeFragment(packet.TypeRequest, more, 1, i, announced, 1<<10, "much is announced, little comes")
 		}
 		synctest.Wait()
-		assert.Len(t, m.asm, packets)
+		assert.Len(t, m.asm.all, packets)
 		assert.Less(t, int(heap())-int(before), packets*2*packet.DefaultMaxFrame)
 	})
 }
@@ -219,7 +219,7 @@ func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
 					packet.ClassLargeMessages: 1 << 20, packet.ClassLargeResponses: 1 << 20,
 				}, back)
 				assert.Empty(t, h.got())
-				assert.Empty(t, m.asm)
+				assert.Empty(t, m.asm.all)
 			})
 		})
 	}
@@ -244,7 +244,7 @@ func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
 		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "of the connection, not of another stream"))
 		p.writePacket(packet.TypeMessage, 3, 4, 100, "a small one: its window is gone")
 		p.wantIdle("nothing more")
-		assert.Empty(t, m.asm)
+		assert.Empty(t, m.asm.all)
 		assert.Empty(t, h.got())
 	})
 }
@@ -258,7 +258,7 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 		m.c.Kick()
 		m.mu.Lock()
 		for i, body := range bodies {
-			m.main.enqueue(packet.TypeRequest, uint64(i), []byte("head"), body)
+			m.main.enqueue(packet.TypeRequest, uint64(i), charge{}, []byte("head"), body)
 		}
 		m.mu.Unlock()
 		m.main.Send(t.Context(), 0, packet.TypeRequest, 9, nil, []byte("small"), AtOnce)

@@ -92,18 +92,13 @@ type Mux struct {
 	incoming  int                  // and those that the peer did, until their end is told
 	waiting   int                  // of incoming: not yet taken by the user, or refused
 	refusals  []refusal            // to be sent
-	asm       map[asmKey]*assembly // packets whose fragments arrive
-	windows   uint64               // what of Limits.Windows is in use
-	widest    uint32               // the largest window that any dialogue has grown to
-	squeezed  uint32               // the window of one for which the budget had no more; 0: none
-	tx        [packet.Classes]outflow
-	rx        [packet.Classes]inflow // the connection's classes; the message window and raw window are in the dialogues
-	rxDue     bool                   // some class of rx has something to grant
-	orphaned  uint64                 // bytes of large messages of dialogues that are gone, to give credit for
-	starving  []*Dialogue            // those with claims, each once
-	claimed   uint64                 // counts claims
-	backlog   []*Dialogue            // accepted, waiting for AcceptDialogue
-	accepting *sync.Cond             // on mu: waiting for the backlog
+	queued    index[outgoing]      // large packets that wait to be sent, or are being sent
+	asm       index[assembly]      // packets of which a part has come
+	ledger    ledger
+	windows   windowBudget
+	waits     waitTable   // packets that wait for credit
+	backlog   []*Dialogue // accepted, waiting for AcceptDialogue
+	accepting *sync.Cond  // on mu: waiting for the backlog
 }
 
 type refusal struct {
@@ -123,7 +118,6 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
-	m.lim.MaxWindow = min(m.lim.MaxWindow, maxCredit)
 	// A longer frame would be a turn that nobody else could interrupt.
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
 	m.lastIn = DefaultID
@@ -132,16 +126,14 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	if c.Side() == geminio.InitiatorSide {
 		m.nextID = 3
 	}
-	for class := packet.ClassHandlers; class < packet.Classes; class++ {
-		m.rx[class] = newInflow(m.local.Credit(class))
-		m.tx[class] = outflow{min(m.peer.Credit(class), maxCredit)}
-	}
+	m.ledger = newLedger(m.local, m.peer)
+	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)
 	d := m.newDialogue(DefaultID, "", c.Meta())
 	d.state = dialogueOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
-	m.windows = uint64(m.local.Raw) + uint64(m.local.Messages)
+	m.windows.add()
 	return m
 }
 
@@ -188,7 +180,7 @@ func (m *Mux) Dialogues() []*Dialogue {
 func (m *Mux) GoAway(n packet.Notice) {
 	m.mu.Lock()
 	m.away = true
-	m.main.rejectClaims()
+	m.main.rejectWaiters()
 	m.mu.Unlock()
 	m.c.GoAway(n)
 }
@@ -253,7 +245,7 @@ func (m *Mux) Open(d *Dialogue) error {
 	case size > int(m.peer.MaxFrame):
 		m.mu.Unlock()
 		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
-	case !m.chargeWindows():
+	case !m.windows.add():
 		m.mu.Unlock()
 		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
 	}
@@ -294,16 +286,6 @@ func (d *Dialogue) takeBackOpen() {
 	d.m.signal(d, ctlReset)
 	d.m.remove(d)
 	d.m.c.Kick()
-}
-
-// chargeWindows takes the first windows of one more dialogue from the budget.
-func (m *Mux) chargeWindows() bool {
-	n := uint64(m.local.Raw) + uint64(m.local.Messages)
-	if m.windows+n > m.lim.Windows {
-		return false
-	}
-	m.windows += n
-	return true
 }
 
 // signal has d's control frame sent. m.mu is held; Push or Kick must follow.

@@ -37,8 +37,8 @@ func TestOpenAndAccept(t *testing.T) {
 				assert.Equal(t, packet.Windows{Raw: s.local.Raw, Messages: s.local.Messages}, o.Windows)
 				assert.Equal(t, first, d.DialogueID())
 				assert.Equal(t, geminio.InitiatorSide, d.Side())
-				assert.EqualValues(t, 3000, d.credit[packet.ClassRaw].avail)
-				assert.EqualValues(t, 5000, d.credit[packet.ClassMessages].avail)
+				assert.EqualValues(t, 3000, d.credit.tx[packet.ClassRaw].avail)
+				assert.EqualValues(t, 5000, d.credit.tx[packet.ClassMessages].avail)
 				synctest.Wait()
 				assert.Equal(t, []*Dialogue{d}, h.accepted)
 
@@ -46,7 +46,7 @@ func TestOpenAndAccept(t *testing.T) {
 				assert.Equal(t, "name", in.Peer())
 				assert.Equal(t, "meta", string(in.Meta()))
 				assert.Equal(t, geminio.RecipientSide, in.Side())
-				assert.EqualValues(t, 3000, in.credit[packet.ClassRaw].avail)
+				assert.EqualValues(t, 3000, in.credit.tx[packet.ClassRaw].avail)
 				synctest.Wait()
 				assert.Equal(t, []*Dialogue{in}, h.opened)
 				assert.Equal(t, m.Main(), m.Dialogues()[0])
@@ -67,7 +67,7 @@ func TestOpenAndAccept(t *testing.T) {
 
 func TestOpenIsRefused(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		windows := m.windows
+		windows := m.windows.used
 		d := m.NewDialogue("", nil)
 		opened := async(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "an open")
@@ -80,7 +80,7 @@ func TestOpenIsRefused(t *testing.T) {
 		assert.Equal(t, geminio.RefusedError{Code: geminio.CodeLimit, Text: "no room", RetryAfter: time.Minute}, *refused)
 		assert.ErrorIs(t, err, geminio.ErrTooMany)
 		assert.Empty(t, h.accepted)
-		assert.Equal(t, windows, m.windows, "its windows are free again")
+		assert.Equal(t, windows, m.windows.used, "its windows are free again")
 		assert.True(t, m.Idle())
 		_, err = d.Write([]byte{1})
 		assert.Error(t, err)
@@ -103,14 +103,14 @@ func TestOpenErrors(t *testing.T) {
 			assert.ErrorIs(t, err, geminio.ErrTooLarge)
 			assert.Greater(t, limit.Value, limit.Limit)
 		}
-		m.lim.Windows = m.windows + 3*8<<10 - 1
+		m.windows.limit = m.windows.used + 3*8<<10 - 1
 		openTo(t, m, p)
 		openTo(t, m, p)
 		err := m.Open(m.NewDialogue("", nil))
 		assert.ErrorIs(t, err, geminio.ErrTooMany, "the budget")
 		p.wantIdle("nothing is sent of those")
 
-		m.lim.Windows *= 2
+		m.windows.limit *= 2
 		waits := async(func() error { return m.Open(m.NewDialogue("", nil)) })
 		p.want(packet.TypeOpen, 0, 6, "one that the peer does not answer")
 		assert.True(t, blocked(waits))
@@ -169,13 +169,13 @@ func TestTheHandlerRefuses(t *testing.T) {
 		h.onOpened = func(d *Dialogue) {
 			d.Refuse(packet.Notice{Code: uint32(geminio.CodeApplication), Text: "not you"})
 		}
-		windows := m.windows
+		windows := m.windows.used
 		for i := range uint64(100) { // more than streams, backlog and budget allow
 			p.writeOpen(3+2*i, "open")
 			assert.Equal(t, "not you", p.wantNotice(packet.TypeRefuse, 3+2*i, geminio.CodeApplication, "refused"))
 		}
 		synctest.Wait()
-		assert.Equal(t, windows, m.windows)
+		assert.Equal(t, windows, m.windows.used)
 		assert.Zero(t, m.incoming)
 		assert.Zero(t, m.waiting)
 		assert.Empty(t, h.closed, "Closed is not told of refused ones")
@@ -350,7 +350,7 @@ func TestAddressesAndIDs(t *testing.T) {
 func TestUnansweredCloseIsForgotten(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		m.mu.Lock()
-		before := m.windows
+		before := m.windows.used
 		m.mu.Unlock()
 		d := openTo(t, m, p)
 		require.NoError(t, d.Close())
@@ -369,7 +369,7 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 		}
 		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
 		m.mu.Lock()
-		assert.Equal(t, before, m.windows, "what it took of the budget is free again")
+		assert.Equal(t, before, m.windows.used, "what it took of the budget is free again")
 		assert.Zero(t, m.opened)
 		m.mu.Unlock()
 		p.writeData(d.id, 0, 100, "late")

@@ -1,32 +1,16 @@
 package multiplexer
 
 import (
+	"bytes"
 	"context"
 	"io"
-	"slices"
+	"iter"
 	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
-
-// messageOverhead is what a message costs of its window beside its body.
-const messageOverhead = 128
-
-// outgoing is a large packet that waits to be sent, or a small message behind
-// one. Large ones of a dialogue take turns, in a ring; messages keep their order.
-type outgoing struct {
-	next       *outgoing // in the ring
-	then       *outgoing // a message that must come after this one
-	typ        packet.Type
-	call       uint64
-	head, data []byte
-	off        int    // how much of head and data, together, was sent
-	behind     uint64 // of a message: goes when so much of Dialogue.packets has gone, ever
-}
-
-func (o *outgoing) size() int { return len(o.head) + len(o.data) }
 
 // When is when a packet that was made ready is written.
 type When int
@@ -55,24 +39,21 @@ func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.T
 	if size > m.MaxBody()+packet.MaxHead {
 		return &geminio.LimitError{What: typ.String(), Value: uint64(size), Limit: uint64(m.MaxBody()), Err: geminio.ErrTooLarge}
 	}
+	c := m.charge(typ, size)
 	m.mu.Lock()
 	err := d.ended(typ)
-	if err == nil && !d.admit(typ, size) {
-		err = d.waitCredit(ctx, timeout, typ, size)
+	switch {
+	case err != nil:
+	case d.admit(call, c):
+		d.enqueue(typ, call, c, head, data)
+	default:
+		w := &creditWaiter{typ: typ, call: call, charge: c, head: bytes.Clone(head), data: data}
+		err = d.waitCredit(ctx, timeout, w)
 	}
+	m.mu.Unlock()
 	if err != nil {
-		m.mu.Unlock()
 		return err
 	}
-	if typ == packet.TypeRequest && m.largeClass(typ, size) != 0 {
-		a := d.books()
-		if a.requests == nil {
-			a.requests = make(map[uint64]int)
-		}
-		a.requests[call] = size
-	}
-	d.enqueue(typ, call, head, data)
-	m.mu.Unlock()
 	if when == Later {
 		m.c.Kick()
 	} else {
@@ -87,112 +68,43 @@ func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
 	d.m.mu.Lock()
 	err := d.ended(typ)
 	if err == nil {
-		d.enqueue(typ, call, body, nil)
+		d.enqueue(typ, call, charge{}, body, nil)
 	}
 	d.m.mu.Unlock()
 	d.m.c.Kick()
 	return err
 }
 
-// enqueue puts a packet, for which credit was taken, where it waits for its
-// turn. m.mu is held.
-func (d *Dialogue) enqueue(typ packet.Type, call uint64, head, data []byte) {
+// enqueue puts a packet, for which its charge was taken, where it waits for its turn. m.mu
+// is held.
+func (d *Dialogue) enqueue(typ packet.Type, call uint64, c charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
 	size := len(head) + len(data)
-	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || d.lastMsg == nil) {
-		n := packet.HeaderLen + 8 + size
-		b := d.packets.Tail(n).Space()[:0]
-		b = packet.AppendHeader(b, packet.Header{Type: typ, Stream: d.id, Length: uint32(8 + size)})
-		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, 0)
-		b = append(append(b, head...), data...)
-		d.packets.Wrote(len(b))
+	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || !d.packets.hasMessage()) {
+		d.packets.addSmall(d.id, typ, call, head, data)
 		return
 	}
-	o := &outgoing{typ: typ, call: call, head: append([]byte(nil), head...), data: data}
+	o := &outgoing{typ: typ, call: call, charge: c, head: bytes.Clone(head), data: data}
 	if size <= m.smallTx {
-		o.data = append([]byte(nil), data...)
+		o.data = bytes.Clone(data)
 	}
-	if typ == packet.TypeMessage {
-		o.behind = d.popped + uint64(d.packets.Len())
-		last := d.lastMsg
-		d.lastMsg = o
-		if last != nil {
-			last.then = o
-			return
-		}
-	}
-	d.insert(o)
+	d.packets.addLarge(o)
+	m.queued.add(packetKey{d, typ, call}, o)
 }
 
-// insert puts o at the end of the ring.
-func (d *Dialogue) insert(o *outgoing) {
-	if d.large == nil {
-		o.next = o
-	} else {
-		o.next = d.large.next
-		d.large.next = o
+// fillPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
+func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
+	m := d.m
+	_, last := d.packets.fill(b, d.id, int(m.peer.MaxFrame))
+	if last != nil {
+		m.queued.remove(packetKey{d, last.typ, last.call}, last)
 	}
-	d.large = o
-}
-
-// unlinkFirst takes the first of the ring out.
-func (d *Dialogue) unlinkFirst() *outgoing {
-	o := d.large.next
-	if o == d.large {
-		d.large = nil
-	} else {
-		d.large.next = o.next
+	again = !d.packets.empty()
+	if !again && d.closing {
+		m.sched.push(d, laneRaw)
 	}
-	o.next = nil
-	return o
-}
-
-// fillFragment adds the next fragment of the first large packet, which goes to
-// the end of the ring. m.mu is held.
-func (d *Dialogue) fillFragment(b *conn.Batch) {
-	o := d.unlinkFirst()
-	if d.popped < o.behind {
-		d.insert(o)
-		return
-	}
-	var flags packet.Flags
-	if o.off > 0 {
-		flags = packet.FlagNext
-	}
-	rest := o.size() - o.off
-	n := min(rest, int(d.m.peer.MaxFrame)-packet.FragmentLen)
-	if n < rest {
-		flags |= packet.FlagMore
-	}
-	start := len(b.Buf)
-	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: o.typ, Flags: flags, Stream: d.id})
-	b.Buf = packet.AppendFragmentHeader(b.Buf, packet.FragmentHeader{Call: o.call, Total: uint32(o.size())}, flags)
-	if o.off < len(o.head) {
-		k := min(n, len(o.head)-o.off)
-		b.Buf = append(b.Buf, o.head[o.off:o.off+k]...)
-		o.off, n = o.off+k, n-k
-	}
-	if n > 0 {
-		off := o.off - len(o.head)
-		b.Buf = append(b.Buf, o.data[off:off+n]...)
-		o.off += n
-	}
-	packet.PutLength(b.Buf[start:])
-	if flags&packet.FlagMore != 0 {
-		d.insert(o)
-		return
-	}
-	d.sentAll(o)
-}
-
-// sentAll lets the message behind o have its turn.
-func (d *Dialogue) sentAll(o *outgoing) {
-	if o.then != nil {
-		d.insert(o.then)
-	} else if d.lastMsg == o {
-		d.lastMsg = nil
-	}
+	return again
 }
 
 // Abandon takes back a large packet that nobody waits for any more: what was not
@@ -203,44 +115,72 @@ func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o := d.takeOut(typ, call)
+	key := packetKey{d, typ, call}
+	o := m.queued.get(key)
+	if o == nil {
+		_, unseen = d.dropped[packetID{typ, call}]
+		return unseen
+	}
+	m.queued.remove(key, o)
+	begun := o.begun()
+	if begun && m.cause == nil {
+		d.enqueue(packet.TypeAbandon, call, charge{}, nil, []byte{byte(typ)})
+	}
+	d.packets.remove(o)
 	switch {
-	case o == nil:
-		return d.account != nil && slices.Contains(d.account.dropped, asmKey{d, typ, call})
 	case m.cause != nil:
-	case o.off == 0:
-		d.refund(typ, call, o.size())
-	default:
-		d.enqueue(packet.TypeAbandon, call, nil, []byte{byte(typ)})
+	case !begun:
+		d.refund(call, o.charge)
+	case o.charge.handlers > 0:
+		d.settle(call) // no handler of the peer sees a part of a request
 	}
 	return true
 }
 
-// takeOut finds a packet in the ring, or behind one in it, and takes it out.
-func (d *Dialogue) takeOut(typ packet.Type, call uint64) *outgoing {
-	if d.large == nil {
-		return nil
+// drop takes out all packets that wait, of a dialogue that has ended, and what is queued of
+// raw bytes. What is lent, its writer takes back. For packets of which the peer has seen
+// nothing, it will not give credit back. m.mu is held.
+func (d *Dialogue) drop() {
+	m := d.m
+	d.raw.Clear()
+	if d.packets.empty() {
+		return
 	}
-	var found *outgoing
-	for last, done := d.large, false; !done; {
-		o := d.unlinkFirst()
-		done = o == last
-		if o.typ == typ && o.call == call {
-			d.sentAll(o)
-			return o
+	if d.dropped == nil {
+		d.dropped = make(map[packetID]struct{})
+	}
+	for c := d.packets.small.Pop(); c != nil; c = d.packets.small.Pop() {
+		for h, f := range packets(c.Bytes()) {
+			d.refund(f.Call, m.charge(h.Type, int(h.Length)-packet.FragmentHeaderLen(h)))
+			d.dropped[packetID{h.Type, f.Call}] = struct{}{}
 		}
-		d.insert(o)
-		for ; o.then != nil && found == nil; o = o.then {
-			if next := o.then; next.typ == typ && next.call == call {
-				found, o.then = next, next.then
-				if d.lastMsg == next {
-					d.lastMsg = o
-				}
-				break
+		c.Free()
+	}
+	if d.packets.large == nil {
+		return
+	}
+	for o := d.packets.large.turns.First(); o != nil; o = d.packets.large.turns.First() {
+		d.packets.remove(o)
+		m.queued.remove(packetKey{d, o.typ, o.call}, o)
+		if !o.begun() {
+			d.refund(o.call, o.charge)
+		}
+		d.dropped[packetID{o.typ, o.call}] = struct{}{}
+	}
+}
+
+// packets returns the headers of the small packets in b, which addSmall has made.
+func packets(b []byte) iter.Seq2[packet.Header, packet.FragmentHeader] {
+	return func(yield func(packet.Header, packet.FragmentHeader) bool) {
+		for len(b) > 0 {
+			h, _ := packet.ParseHeader(b, packet.DefaultMaxFrame)
+			f, _ := packet.ParseFragmentHeader(b[packet.HeaderLen:], h)
+			if !yield(h, f) {
+				return
 			}
+			b = b[packet.HeaderLen+h.Length:]
 		}
 	}
-	return found
 }
 
 // ended returns why nothing of the type can be sent. m.mu is held.

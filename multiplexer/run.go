@@ -300,28 +300,7 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 			return err
 		}
 	}
-	if c.Class < packet.StreamClasses {
-		if d == nil {
-			return nil // too late
-		}
-		if err := d.credit[c.Class].add(c.Class, c.Amount); err != nil {
-			return err
-		}
-		if c.Class == packet.ClassRaw {
-			d.wakeWrite()
-		} else {
-			d.serve()
-		}
-		return nil
-	}
-	if err := m.tx[c.Class].add(c.Class, c.Amount); err != nil {
-		return err
-	}
-	if d != nil {
-		d.freed(uint64(c.Amount))
-	}
-	m.serve(c.Class)
-	return nil
+	return m.granted(d, c)
 }
 
 // peerOpens makes a dialogue that the peer opens, or refuses it.
@@ -377,7 +356,7 @@ func (m *Mux) unwelcome() packet.Notice {
 		return limit("are open", m.incoming)
 	case m.waiting >= m.lim.Backlog:
 		return limit("wait to be accepted", m.waiting)
-	case !m.chargeWindows():
+	case !m.windows.add():
 		return limit("use the memory budget up", len(m.table))
 	}
 	return packet.Notice{}

@@ -39,18 +39,11 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 }
 
 func (m *Mux) fillConnection(b *conn.Batch) {
-	if m.rxDue && m.cause == nil {
-		m.rxDue = false
+	if m.ledger.due && m.cause == nil {
+		m.ledger.due = false
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {
-			f := &m.rx[class]
-			owed := f.owed()
-			if class == packet.ClassLargeMessages {
-				owed = m.orphaned // each stream gives its own, while it is open
-				m.orphaned = 0
-			}
-			if owed > 0 && (class != packet.ClassHandlers || f.due()) {
-				f.give(owed)
-				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: uint32(owed)})
+			if n := m.ledger.grant(class); n > 0 {
+				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: n})
 			}
 		}
 	}
@@ -89,7 +82,7 @@ func (u *upper) GoAway(n packet.Notice) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	m.away = true
-	m.main.rejectClaims()
+	m.main.rejectWaiters()
 	m.mu.Unlock()
 	m.h.GoAway(n)
 }
@@ -117,14 +110,14 @@ func (u *upper) End(cause error, deliver bool) {
 		all = append(all, d)
 	}
 	clear(m.table)
-	m.opened, m.incoming, m.windows = 0, 0, 0
-	m.asm = nil
+	m.opened, m.incoming, m.windows.used = 0, 0, 0
+	m.asm = index[assembly]{}
 	if deliver { // this side has closed: nobody is to take what waits
 		m.backlog = nil
 	}
 	m.accepting.Broadcast()
 	if !deliver {
-		m.sched, m.refusals, m.rxDue = scheduler{}, nil, false
+		m.sched, m.refusals, m.ledger.due = scheduler{}, nil, false
 	}
 	m.mu.Unlock()
 	for _, d := range all {

@@ -95,8 +95,8 @@ func TestWindowIsBounded(t *testing.T) {
 				assert.EqualValues(t, test.want, d.rx[packet.ClassRaw].size)
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				assert.LessOrEqual(t, m.windows, s.lim.Windows)
-				assert.Equal(t, test.want+4<<10, m.windows)
+				assert.LessOrEqual(t, m.windows.used, s.lim.Windows)
+				assert.Equal(t, test.want+4<<10, m.windows.used)
 			})
 		})
 	}
@@ -121,7 +121,7 @@ func TestWindowsBecomeEqual(t *testing.T) {
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.rx[packet.ClassRaw].size)+uint64(narrow.rx[packet.ClassRaw].size)+4<<10, m.windows)
+			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.rx[packet.ClassRaw].size)+uint64(narrow.rx[packet.ClassRaw].size)+4<<10, m.windows.used)
 		}
 		use(wide, 0, 2<<10+4<<10)
 		use(wide, 0, 4<<10+8<<10)
@@ -141,15 +141,15 @@ func TestWindowsBecomeEqual(t *testing.T) {
 // A window that has grown is given back with its dialogue.
 func TestGrownWindowsAreGivenBack(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		before := m.windows
+		before := m.windows.used
 		measured(t, m, p, time.Hour/4)
 		d := openFrom(t, m, p, 3)
 		p.writeData(3, 0, 2048, "half a window")
 		readBytes(t, d, 2048)
 		p.wantCredit(3, packet.ClassRaw, "credit")
-		assert.EqualValues(t, before+8<<10+4<<10, m.windows)
+		assert.EqualValues(t, before+8<<10+4<<10, m.windows.used)
 		d.Reset(packet.Notice{})
-		assert.Equal(t, before, m.windows)
+		assert.Equal(t, before, m.windows.used)
 		p.wantNotice(packet.TypeReset, 3, 0, "reset")
 	})
 }

@@ -30,7 +30,7 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 	d.writing = true
 	for pushed := false; len(p) > 0 && err == nil; {
 		var n int
-		switch avail := d.credit[packet.ClassRaw].avail; {
+		switch avail := d.credit.tx[packet.ClassRaw].avail; {
 		case avail == 0 && d.raw.Len() > 0 && !pushed:
 			// The peer may wait for what is queued before it gives credit.
 			m.mu.Unlock()
@@ -104,7 +104,7 @@ func (d *Dialogue) writeCopy(p []byte) int {
 		}
 		return 0
 	}
-	n := d.credit[packet.ClassRaw].take(min(len(p), room))
+	n := d.credit.tx[packet.ClassRaw].takeUpTo(min(len(p), room))
 	d.raw.Append(p[:n])
 	m.sched.push(d, laneRaw)
 	return n
@@ -115,7 +115,7 @@ func (d *Dialogue) writeCopy(p []byte) int {
 // is on its way. m.mu is held, but not throughout.
 func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 	m := d.m
-	n = d.credit[packet.ClassRaw].take(len(p))
+	n = d.credit.tx[packet.ClassRaw].takeUpTo(len(p))
 	out := d.sender()
 	out.lent = p[:n]
 	m.sched.push(d, laneRaw)
@@ -130,7 +130,7 @@ func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 		unsent := len(out.lent)
 		out.lent = nil
 		n -= unsent
-		d.credit[packet.ClassRaw].avail += uint32(unsent)
+		d.credit.tx[packet.ClassRaw].restore(uint32(unsent))
 		if out.loans == 0 {
 			break
 		}

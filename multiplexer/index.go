@@ -1,0 +1,49 @@
+package multiplexer
+
+import "github.com/singchia/geminio/packet"
+
+// packetID names a packet of a dialogue.
+type packetID struct {
+	typ  packet.Type
+	call uint64
+}
+
+// packetKey names a packet of a connection.
+type packetKey struct {
+	d    *Dialogue
+	typ  packet.Type
+	call uint64
+}
+
+// index finds packets by their keys. Its memory is given back when it is empty, for one
+// burst could leave it large for good. The zero value is empty.
+type index[T any] struct {
+	all  map[packetKey]*T
+	most int // how many there were at a time
+}
+
+// indexKeeps is for how many entries an empty index keeps its memory.
+const indexKeeps = 64
+
+func (x *index[T]) get(key packetKey) *T { return x.all[key] }
+
+// add adds v. Messages that are sent at most once all have the number 0: of those it knows
+// the last one.
+func (x *index[T]) add(key packetKey, v *T) {
+	if x.all == nil {
+		x.all = make(map[packetKey]*T)
+	}
+	x.all[key] = v
+	x.most = max(x.most, len(x.all))
+}
+
+// remove removes v, if it is what the index has under the key.
+func (x *index[T]) remove(key packetKey, v *T) {
+	if x.all[key] != v {
+		return
+	}
+	delete(x.all, key)
+	if len(x.all) == 0 && x.most > indexKeeps {
+		x.all, x.most = nil, 0
+	}
+}
