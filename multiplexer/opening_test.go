@@ -166,3 +166,30 @@ func TestNothingIsSentBeforeTheAnswerToAnOpen(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// Numbers that an opener leaves out count as those of streams that are closed.
+func TestStreamNumbersThatWereLeftOut(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		openFrom(t, m, p, 9)
+		for name, write := range early {
+			if name != "a large one" { // which would be more than was taken
+				write(p, 5)
+			}
+		}
+		p.writeNotice(packet.TypeReset, 5, 1, "", "reset")
+		p.write(packet.AppendAccept(nil, 5, p.windows), "accept")
+		p.writeNotice(packet.TypeRefuse, 5, 1, "", "refuse")
+		assert.EqualValues(t, 20000, p.wantCredit(0, packet.ClassLargeRequests, "for what cost credit of the connection"))
+		p.wantIdle("nothing else comes of it")
+		assert.Empty(t, h.got())
+		p.writeOpen(5, "one that was left out")
+		p.wantViolation("a lower number", "stream 5")
+	})
+	for name, write := range early {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			openFrom(t, m, p, 9)
+			write(p, 11)
+			p.wantViolation(name, "stream 11 was never opened")
+		})
+	}
+}
