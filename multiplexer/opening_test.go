@@ -193,3 +193,36 @@ func TestStreamNumbersThatWereLeftOut(t *testing.T) {
 		})
 	}
 }
+
+// An offered stream counts among the streams of its receiver.
+func TestOfferedStreamsCount(t *testing.T) {
+	s := newSetup()
+	s.local.MaxStreams, s.lim.Backlog = 2, 100
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		h.onOpened = func(*Dialogue) {}
+		p.writeOpen(3, "one that is not answered")
+		p.writeOpen(5, "another")
+		p.writeOpen(7, "one too many")
+		p.wantNotice(packet.TypeRefuse, 7, geminio.CodeLimit, "two are offered")
+		p.writeNotice(packet.TypeReset, 3, 2, "", "one is taken back")
+		p.writeOpen(9, "in its place")
+		p.wantIdle("it waits for its answer")
+		h.opened[2].Accept(true)
+		p.want(packet.TypeAccept, 0, 9, "the answer")
+	})
+}
+
+// Windows above the largest credit count as that.
+func TestWindowsAboveTheLargestCredit(t *testing.T) {
+	for _, class := range []packet.Class{packet.ClassRaw, packet.ClassMessages} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			p.windows = packet.Windows{Raw: 1<<32 - 1, Messages: 1<<32 - 1}
+			d := openFrom(t, m, p, 3)
+			assert.EqualValues(t, 1<<31-1, d.credit.tx[class].avail)
+			d = openTo(t, m, p)
+			assert.EqualValues(t, 1<<31-1, d.credit.tx[class].avail)
+			p.writeCredit(d.DialogueID(), class, 1, "more than that")
+			p.wantViolation("more than that", "1 on top of 2147483647 exceeds 2147483647")
+		})
+	}
+}
