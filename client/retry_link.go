@@ -65,7 +65,7 @@ func (r *RetryEnd) connect() (*link, error) {
 	}
 	l := &link{start: time.Now()}
 	online := r.configure(l, nc, cc, ac)
-	cc.Stop = r.ctx.Done()
+	cc.Context = r.ctx
 	c, err := conn.Client(nc, cc)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"sync"
@@ -63,9 +64,9 @@ type Config struct {
 	// PacketID is the client's: the number of its handshake packet.
 	PacketID uint64
 
-	// Stop has the handshake given up when it is closed, with net.ErrClosed. nil never
-	// is.
-	Stop <-chan struct{}
+	// Context has the handshake given up when it ends, with net.ErrClosed. nil never
+	// ends.
+	Context context.Context
 
 	// Admit is the server's: it chooses the client's id, never 0, or refuses.
 	Admit func(wanted uint64, meta []byte) (uint64, error)

@@ -2,10 +2,12 @@ package conn
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -26,8 +28,8 @@ func Server(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.RecipientSide, (*Conn).welcome)
 }
 
-// errLate is the error of an exchange that was cut short by the time of the handshake.
-var errLate = errors.New("the time is over")
+// errOver is the error of an exchange that was given up.
+var errOver = errors.New("the handshake is over")
 
 func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-chan struct{}) (online bool, err error)) (*Conn, error) {
 	if err := Check(nc); err != nil {
@@ -36,16 +38,29 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	c := &Conn{cfg: cfg, side: side, start: time.Now()}
 	c.link.nc, c.link.clock, c.link.log, c.link.closed = nc, cfg.Clock, cfg.Log, make(chan struct{})
 	c.flush = func() { c.write(nil, true) }
-	late := make(chan struct{})
+	over := make(chan struct{})
+	var once sync.Once
+	var why error
+	giveUp := func(err error) {
+		once.Do(func() {
+			why = err
+			close(over)
+			c.link.close(0)
+		})
+	}
 	deadline := cfg.Clock.AfterFunc(cfg.HandshakeTimeout, func() {
-		close(late)
-		c.link.close(0)
+		giveUp(fmt.Errorf("%w: not done after %v", geminio.ErrHandshakeTimeout, cfg.HandshakeTimeout))
 	})
-	online, err := do(c, late)
+	stop := func() bool { return true }
+	if cfg.Context != nil {
+		stop = context.AfterFunc(cfg.Context, func() { giveUp(net.ErrClosed) })
+	}
+	online, err := do(c, over)
 	deadline.Stop()
+	stop()
 	select {
-	case <-late:
-		err = fmt.Errorf("%w: not done after %v", geminio.ErrHandshakeTimeout, cfg.HandshakeTimeout)
+	case <-over:
+		err = why
 	default:
 	}
 	if err == nil {
@@ -65,10 +80,13 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	return nil, fmt.Errorf("handshake: %w", err)
 }
 
-// exchange runs a part of the handshake that uses the transport, in a goroutine of its
-// own, because the transport may not let go of it. It returns when the part is done or
-// when the time is over.
-func (c *Conn) exchange(late <-chan struct{}, part func() error) error {
+// exchange runs a part of the handshake that uses the transport. It returns when the part
+// is done or when the handshake is over. A transport that may not let go of the part has
+// it run in a goroutine of its own.
+func (c *Conn) exchange(over <-chan struct{}, part func() error) error {
+	if c.link.prompt() {
+		return part()
+	}
 	result := make(chan error, 1)
 	go func() {
 		err := errors.New("transport: runtime.Goexit was called")
@@ -78,23 +96,20 @@ func (c *Conn) exchange(late <-chan struct{}, part func() error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-late:
-		return errLate
-	case <-c.cfg.Stop:
-		c.link.close(0)
-		return net.ErrClosed
+	case <-over:
+		return errOver
 	}
 }
 
 // read reads one handshake packet.
-func (c *Conn) read(late <-chan struct{}, server bool) (id uint64, body []byte, err error) {
+func (c *Conn) read(over <-chan struct{}, server bool) (id uint64, body []byte, err error) {
 	type read struct {
 		id   uint64
 		body []byte
 	}
 	done := make(chan read, 1)
-	err = c.exchange(late, func() error {
-		id, body, err := readHandshake(&patientReader{&c.link, late}, server)
+	err = c.exchange(over, func() error {
+		id, body, err := readHandshake(&patientReader{&c.link, over}, server)
 		done <- read{id, body}
 		return err
 	})
@@ -106,18 +121,18 @@ func (c *Conn) read(late <-chan struct{}, server bool) (id uint64, body []byte, 
 }
 
 // send writes one handshake packet.
-func (c *Conn) send(late <-chan struct{}, b []byte) error {
-	return c.exchange(late, func() error { return c.link.write(b) })
+func (c *Conn) send(over <-chan struct{}, b []byte) error {
+	return c.exchange(over, func() error { return c.link.write(b) })
 }
 
 // emptyPause is how long patientReader waits after many Reads of nothing.
 const emptyPause = 5 * time.Millisecond
 
-// patientReader reads from a link until late is closed, also where nothing is read time
+// patientReader reads from a link until over is closed, also where nothing is read time
 // and again.
 type patientReader struct {
 	link *link
-	late <-chan struct{}
+	over <-chan struct{}
 }
 
 // Read implements io.Reader.
@@ -128,7 +143,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 			return n, err
 		}
 		select {
-		case <-r.late:
+		case <-r.over:
 			return 0, err
 		case <-r.link.closed:
 			return 0, net.ErrClosed
@@ -138,7 +153,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 }
 
 // greet is the client's part.
-func (c *Conn) greet(late <-chan struct{}) (online bool, err error) {
+func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, Beat: beatExponent(cfg.Heartbeat),
@@ -147,10 +162,10 @@ func (c *Conn) greet(late <-chan struct{}) (online bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("meta of %d bytes: %w: %w", len(cfg.Meta), geminio.ErrTooLarge, err)
 	}
-	if err := c.send(late, hello); err != nil {
+	if err := c.send(over, hello); err != nil {
 		return false, err
 	}
-	id, body, err := c.read(late, false)
+	id, body, err := c.read(over, false)
 	if err != nil {
 		return false, err
 	}
@@ -176,9 +191,9 @@ func (c *Conn) greet(late <-chan struct{}) (online bool, err error) {
 }
 
 // welcome is the server's part.
-func (c *Conn) welcome(late <-chan struct{}) (online bool, err error) {
+func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
-	id, body, err := c.read(late, true)
+	id, body, err := c.read(over, true)
 	if err != nil {
 		return false, err
 	}
@@ -187,27 +202,27 @@ func (c *Conn) welcome(late <-chan struct{}) (online bool, err error) {
 		return false, err
 	}
 	if hello.Wire2 == nil {
-		return false, c.refuse(late, hello, geminio.CodeVersion, fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion))
+		return false, c.refuse(over, hello, geminio.CodeVersion, fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion))
 	}
 	c.meta, c.peer = hello.Meta, *hello.Wire2
 	if c.clientID, err = cfg.Admit(hello.ClientID, hello.Meta); err != nil {
-		return false, c.refuse(late, hello, geminio.CodeApplication, err)
+		return false, c.refuse(over, hello, geminio.CodeApplication, err)
 	}
 	if cfg.Online != nil {
 		if err := cfg.Online(c); err != nil {
-			return false, c.refuse(late, hello, geminio.CodeApplication, err)
+			return false, c.refuse(over, hello, geminio.CodeApplication, err)
 		}
 		online = true
 	}
 	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Wire2: &cfg.Wire2})
 	if err == nil {
-		err = c.send(late, ack)
+		err = c.send(over, ack)
 	}
 	return online, err
 }
 
 // refuse tells the client why it may not come in, and returns that reason.
-func (c *Conn) refuse(late <-chan struct{}, hello packet.Conn, code geminio.Code, why error) error {
+func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, code geminio.Code, why error) error {
 	no := packet.ConnAck{
 		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(why.Error(), packet.MaxText),
 	}
@@ -217,7 +232,7 @@ func (c *Conn) refuse(late <-chan struct{}, hello packet.Conn, code geminio.Code
 	}
 	ack, err := packet.AppendConnAck(nil, no)
 	if err == nil {
-		err = c.send(late, ack)
+		err = c.send(over, ack)
 	}
 	if err != nil {
 		return fmt.Errorf("%w (the client was not told: %w)", why, err)

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +91,20 @@ func Discard(nc net.Conn) {
 	l := &link{nc: nc, clock: clock.Runtime(), log: slog.New(slog.DiscardHandler), closed: make(chan struct{})}
 	l.close(closeGrace)
 	<-l.closed
+}
+
+// prompt tells whether Read and Write of the net.Conn are known to return when it is
+// closed.
+func (l *link) prompt() bool { return isPrompt(l.nc) }
+
+func isPrompt(nc net.Conn) bool {
+	switch nc := nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	case *tls.Conn:
+		return isPrompt(nc.NetConn())
+	}
+	return false
 }
 
 // read reads at least one byte.

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -504,14 +505,15 @@ func (e *fussyError) Is(err error) bool { return e.text == err.Error() }
 func TestHandshakeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o, stop, release := newOdd(near), make(chan struct{}), make(chan struct{})
+		o, release := newOdd(near), make(chan struct{})
 		o.set(func(o *oddities) { o.read = func([]byte) (int, error) { <-release; return 0, io.EOF } })
 		cfg := testConfig()
-		cfg.Stop = stop
+		var stop context.CancelFunc
+		cfg.Context, stop = context.WithCancel(context.Background())
 		start := time.Now()
 		ch := shake(geminio.RecipientSide, o, cfg)
 		time.Sleep(time.Second)
-		close(stop)
+		stop()
 		r := <-ch
 		assert.ErrorIs(t, r.err, net.ErrClosed)
 		assert.False(t, errors.Is(r.err, geminio.ErrHandshakeTimeout))

@@ -666,6 +666,8 @@ func TestRetryRawBytes(t *testing.T) {
 	h.line.cut(false)
 	rig.Await(t, rig.Forever, "accept", ends)
 	_, err = end.Read(buf)
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost, "a loss is told of whatever the deadline")
+	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
