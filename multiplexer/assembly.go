@@ -53,10 +53,10 @@ func (m *Mux) packet(h packet.Header) error {
 	if h.Flags&packet.FlagNext != 0 {
 		return m.nextFragment(h, f)
 	}
-	size := int(f.Total)
-	if limit := int(m.local.MaxMessage) + packet.MaxHead; size > limit {
-		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", size, limit), Err: packet.ErrPacketTooLarge}
+	if limit := uint64(m.local.MaxMessage) + packet.MaxHead; uint64(f.Total) > limit {
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", f.Total, limit), Err: packet.ErrPacketTooLarge}
 	}
+	size := int(f.Total)
 	whole := h.Flags&packet.FlagMore == 0
 	if !whole && size <= m.smallRx {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}

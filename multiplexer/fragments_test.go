@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"bytes"
 	"context"
+	"math"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -308,5 +309,16 @@ func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
 		for i, call := range calls {
 			require.EqualValues(t, i, call, "all: %v", calls)
 		}
+	})
+}
+
+// Sizes beyond 2 GiB, which an int of 32 bits cannot hold, are taken for what they are.
+func TestSizesBeyondAnInt(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxMessage, s.peer.Large = math.MaxUint32-packet.MaxHead, math.MaxUint32
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		assert.Positive(t, m.MaxBody())
+		p.writeFragment(packet.TypeMessage, more, DefaultID, 1, 1<<31+7, 1000, "a total of more than 2 GiB")
+		p.wantViolation("it is refused", "body of 2147483655 bytes exceeds")
 	})
 }

@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"io"
+	"math"
 	"net"
 	"sync"
 
@@ -158,7 +159,7 @@ func (m *Mux) Conn() *conn.Conn { return m.c }
 
 // MaxBody is the largest body of a packet that the peer accepts, without the
 // fixed part of its head.
-func (m *Mux) MaxBody() int { return int(m.peer.MaxMessage) }
+func (m *Mux) MaxBody() int { return int(min(m.peer.MaxMessage, math.MaxInt32)) }
 
 // Dialogues returns all that are open, the default one first, in no other order.
 func (m *Mux) Dialogues() []*Dialogue {
