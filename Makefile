@@ -100,6 +100,17 @@ cover: ## measure the coverage of the root module
 	$(GO) test -coverpkg=./... -coverprofile=$(COVER) ./...
 	@$(GO) tool cover -func=$(COVER) | tail -n 1
 
+# Systems for which the root module is built and its tests are compiled.
+SYSTEMS := linux/386 windows/amd64 darwin/arm64 freebsd/amd64 js/wasm
+
+.PHONY: cross
+cross: ## build and vet the root module, with its tests, for other systems
+	@for system in $(SYSTEMS); do \
+		echo "[$$system] go build, go vet"; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 $(GO) build ./...; \
+		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 $(GO) vet ./...; \
+	done
+
 .PHONY: lint
 lint: vet format static tidy modern ## check everything that needs no test run
 

@@ -7,20 +7,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	timer "github.com/singchia/go-timer/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // soon bounds the wait for what has to happen.
 const soon = 10 * time.Second
-
-// newWheel makes a wheel that ends with the test.
-func newWheel(t *testing.T, opts ...timer.TimerOption) timer.Timer {
-	wheel := timer.NewTimer(opts...)
-	t.Cleanup(wheel.Close)
-	return wheel
-}
 
 // waitFor fails the test if nothing arrives on ch.
 func waitFor(t *testing.T, ch <-chan time.Time, reason string) time.Time {
@@ -34,10 +26,16 @@ func waitFor(t *testing.T, ch <-chan time.Time, reason string) time.Time {
 	}
 }
 
+// clocks makes a Clock of each kind that works on this machine.
+var clocks = map[string]func(t *testing.T) Clock{
+	"runtime": func(*testing.T) Clock { return Runtime() },
+}
+
 // bothClocks runs a test on a Clock of either kind.
 func bothClocks(t *testing.T, test func(t *testing.T, c Clock)) {
-	t.Run("runtime", func(t *testing.T) { test(t, Runtime()) })
-	t.Run("wheel", func(t *testing.T) { test(t, FromTimer(newWheel(t))) })
+	for kind, make := range clocks {
+		t.Run(kind, func(t *testing.T) { test(t, make(t)) })
+	}
 }
 
 func TestRunsOnceAndNotEarly(t *testing.T) {
@@ -156,167 +154,4 @@ func TestRuntimeAddsNoAllocation(t *testing.T) {
 
 func TestFromNothingIsRuntime(t *testing.T) {
 	assert.Equal(t, Runtime(), FromTimer(nil))
-}
-
-func TestBlockedFunctionsDoNotStopTheWheel(t *testing.T) {
-	c := FromTimer(newWheel(t))
-	release := make(chan struct{})
-	defer close(release)
-	for range 3000 { // beyond what the wheel runs and queues by itself
-		c.AfterFunc(time.Millisecond, func() { <-release })
-	}
-	ran := make(chan time.Time, 1)
-	c.AfterFunc(50*time.Millisecond, func() { ran <- time.Now() })
-	waitFor(t, ran, "behind blocked functions")
-}
-
-func TestStopFromWithinAFunction(t *testing.T) {
-	c := FromTimer(newWheel(t))
-	other := c.AfterFunc(time.Hour, func() {})
-	ran := make(chan time.Time, 1)
-	c.AfterFunc(time.Millisecond, func() {
-		other.Stop()
-		ran <- time.Now()
-	})
-	waitFor(t, ran, "a function may stop another")
-}
-
-func TestClosedWheelHandsOver(t *testing.T) {
-	wheel := timer.NewTimer()
-	c := FromTimer(wheel)
-
-	before := make(chan time.Time, 2)
-	start := time.Now()
-	c.AfterFunc(80*time.Millisecond, func() { before <- time.Now() })
-	stopped := c.AfterFunc(80*time.Millisecond, func() { before <- time.Now() })
-	wheel.Close()
-	stopped.Stop()
-	at := waitFor(t, before, "planned before the wheel closed")
-	assert.GreaterOrEqual(t, at.Sub(start), 80*time.Millisecond, "closing the wheel is no reason to run early")
-
-	after := make(chan time.Time, 2)
-	start = time.Now()
-	waiting := c.AfterFunc(20*time.Millisecond, func() { after <- time.Now() })
-	at = waitFor(t, after, "planned after the wheel closed")
-	assert.GreaterOrEqual(t, at.Sub(start), 20*time.Millisecond)
-	waiting.Reset(time.Hour)
-	assert.True(t, waiting.Stop())
-	assert.Empty(t, before)
-	assert.Empty(t, after)
-}
-
-func TestPausedWheelIsPassedOver(t *testing.T) {
-	wheel := newWheel(t)
-	wheel.Pause()
-	defer wheel.Moveon()
-	ran := make(chan time.Time, 1)
-	FromTimer(wheel).AfterFunc(20*time.Millisecond, func() { ran <- time.Now() })
-	waitFor(t, ran, "a wheel that stands still")
-}
-
-// TestWheelAheadOfTime has a wheel hand over a plan at once: its slots do not
-// reach as far as the duration, or it was closed.
-func TestWheelAheadOfTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		ran := make(chan time.Time, 2)
-		waiting := FromTimer(&fakeWheel{}).AfterFunc(time.Hour, func() { ran <- time.Now() }).(*wheelTimer)
-		waiting.due(waiting.plan)
-		waiting.due(waiting.plan)
-		assert.Equal(t, time.Hour, (<-ran).Sub(start), "it waits out the rest")
-		synctest.Wait()
-		assert.Empty(t, ran, "and runs once")
-
-		waiting.Reset(time.Hour)
-		waiting.due(waiting.plan)
-		assert.True(t, waiting.Stop(), "the rest can be stopped")
-		time.Sleep(2 * time.Hour)
-		assert.Empty(t, ran)
-	})
-}
-
-func TestVoidPlansDoNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		wheel := &fakeWheel{}
-		ran := make(chan time.Time, 2)
-		waiting := FromTimer(wheel).AfterFunc(time.Second, func() { ran <- time.Now() }).(*wheelTimer)
-		older := waiting.plan
-		assert.True(t, waiting.Reset(2*time.Second))
-		assert.Equal(t, []int{1, 0}, wheel.cancelled(), "the older plan leaves the wheel")
-
-		time.Sleep(3 * time.Second)
-		waiting.due(older)
-		synctest.Wait()
-		assert.Empty(t, ran, "an older plan")
-
-		present := waiting.plan
-		waiting.due(present)
-		<-ran
-		waiting.due(present)
-		synctest.Wait()
-		assert.Empty(t, ran, "the present plan runs once")
-		assert.False(t, waiting.Stop())
-	})
-}
-
-func TestStopDuringAdd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		wheel := &fakeWheel{}
-		waiting := &wheelTimer{wheel: wheel, f: func() { t.Error("it was stopped") }}
-		wheel.during = func() { assert.True(t, waiting.Stop()) }
-		waiting.Reset(time.Second)
-		assert.Equal(t, []int{1}, wheel.cancelled(), "nothing stays behind on the wheel")
-		time.Sleep(2 * time.Second)
-		waiting.due(waiting.plan)
-		assert.False(t, waiting.Stop())
-	})
-}
-
-func TestWheelWithoutTicks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		ran := make(chan time.Time, 1)
-		FromTimer(&fakeWheel{refuse: true}).AfterFunc(time.Minute, func() { ran <- time.Now() })
-		assert.Equal(t, time.Minute, (<-ran).Sub(start), "Add gave nothing")
-	})
-}
-
-// fakeWheel is a wheel that never turns: its tests call due themselves, since a
-// handler cannot be got out of a timer.TickOption.
-type fakeWheel struct {
-	timer.Timer
-	refuse bool
-	during func()
-	ticks  []*fakeTick
-}
-
-func (w *fakeWheel) Add(time.Duration, ...timer.TickOption) timer.Tick {
-	if w.during != nil {
-		w.during()
-	}
-	if w.refuse {
-		return nil
-	}
-	tick := &fakeTick{}
-	w.ticks = append(w.ticks, tick)
-	return tick
-}
-
-// cancelled returns how often each tick was cancelled.
-func (w *fakeWheel) cancelled() []int {
-	var counts []int
-	for _, tick := range w.ticks {
-		counts = append(counts, tick.cancelled)
-	}
-	return counts
-}
-
-type fakeTick struct {
-	timer.Tick
-	cancelled int
-}
-
-func (tick *fakeTick) Cancel() error {
-	tick.cancelled++
-	return nil
 }

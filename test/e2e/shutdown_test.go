@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/singchia/go-timer/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
@@ -279,27 +278,6 @@ func TestOptionsMerge(t *testing.T) {
 	bad.SetMaxStreams(-1)
 	_, err := client.NewEnd("tcp", "127.0.0.1:1", bad)
 	require.ErrorContains(t, err, "MaxStreams")
-}
-
-// TestTimer has the timeouts kept by a timer of the user, which serves several
-// Ends and outlives them.
-func TestTimer(t *testing.T) {
-	tm := timer.NewTimer()
-	t.Cleanup(tm.Close)
-	co, so := client.NewEndOptions(), server.NewEndOptions()
-	co.SetTimer(tm)
-	so.SetTimer(tm)
-	for range 3 {
-		p := rig.NewPair(t, "tcp", co, so)
-		mustRegister(t, p.Server, "hang", rig.Hang)
-		mustRegister(t, p.Server, "echo", rig.Echo)
-		opt := options.Call()
-		opt.SetTimeout(50 * time.Millisecond)
-		done := rig.Start(func() error { _, err := call(t, p.Client, "hang", "", opt); return err })
-		require.ErrorIs(t, rig.Await(t, time.Second, "the call", done), context.DeadlineExceeded)
-		mustCall(t, p.Client, "echo", "")
-		p.Close()
-	}
 }
 
 // TestShutdownAfterStreams shuts down while the last words about streams that were
