@@ -17,8 +17,10 @@ import (
 
 // What a peer may register on one connection.
 const (
-	maxRemoteMethods = 1 << 14
-	maxMethodName    = 1000 // bytes
+	// MaxRemoteMethods is how many methods.
+	MaxRemoteMethods = 1 << 14
+	// MaxMethodName is the length of the longest name, in bytes.
+	MaxMethodName = 1000
 )
 
 // Methods are what a stream serves: the methods registered on it, and the hijack.
@@ -99,7 +101,7 @@ func (m *Methods) learn(name string) {
 	if m.known == nil {
 		m.known = make(map[string]bool)
 	}
-	if len(m.known) < maxRemoteMethods {
+	if len(m.known) < MaxRemoteMethods {
 		m.known[name] = true
 	}
 }
@@ -188,8 +190,8 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	if rpc == nil {
 		return errors.New("register: the rpc is nil")
 	}
-	if len(method) > maxMethodName {
-		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: maxMethodName, Err: geminio.ErrTooLarge}
+	if len(method) > MaxMethodName {
+		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: MaxMethodName, Err: geminio.ErrTooLarge}
 	}
 	if err := s.closed(); err != nil {
 		return err
@@ -229,10 +231,10 @@ func (s *Stream) announce(ctx context.Context, names []string) error {
 func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 	a := packet.Answer{}
 	switch {
-	case len(name) > maxMethodName:
-		a = packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: fmt.Sprintf("method name of %d bytes exceeds %d", len(name), maxMethodName)}
-	case e.remotes.Load() >= maxRemoteMethods:
-		a = packet.Answer{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many methods: %d are registered", maxRemoteMethods)}
+	case len(name) > MaxMethodName:
+		a = packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: fmt.Sprintf("method name of %d bytes exceeds %d", len(name), MaxMethodName)}
+	case e.remotes.Load() >= MaxRemoteMethods:
+		a = packet.Answer{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many methods: %d are registered", MaxRemoteMethods)}
 	default:
 		method := string(name)
 		if s.methods().addRemote(method) {

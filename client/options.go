@@ -1,6 +1,8 @@
 package client
 
 import (
+	"fmt"
+
 	"github.com/jumboframes/armorigo/log"
 	"github.com/singchia/go-timer/v2"
 
@@ -42,7 +44,8 @@ func NewEndOptions() *EndOptions { return &EndOptions{} }
 
 // SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
 // and messages. One timer can serve thousands of Ends. The default is the
-// runtime's timers.
+// runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
+// their 64-bit atomic operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
 // SetPacketFactory sets what numbers requests and messages: what their ID
@@ -62,7 +65,8 @@ func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
 // SetMeta attaches bytes to the connection that the server's delegate and both
-// Ends see, at most about 48 KiB.
+// Ends see, at most about 48 KiB: a constructor refuses more with an error that matches
+// geminio.ErrTooLarge.
 func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
 
 // SetWaitRemoteRPCs makes the constructor wait until the server has registered
@@ -79,7 +83,8 @@ func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.Loc
 
 // SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
 // and was not read (the largest window; by default, and for 0, 16 MiB), and what
-// was written and not yet sent (by default 128 KiB).
+// was written and not yet sent (by default 128 KiB). Each is at most 524287, which is
+// almost 2 GiB; a negative number counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
@@ -104,5 +109,19 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		cc.ClientID = *o.ClientID
 	}
 	cc.Meta, cc.PacketID = o.Meta, ac.IDs.NewPacketID()
+	if err := checkMeta(cc); err != nil {
+		return nil, nil, err
+	}
 	return cc, ac, nil
+}
+
+// checkMeta returns an error if the meta does not fit into the handshake.
+func checkMeta(cc *conn.Config) error {
+	if len(cc.Meta) < packet.MaxDecodablePacketLen/2 {
+		return nil
+	}
+	if _, err := packet.AppendConn(nil, packet.Conn{Meta: cc.Meta, Wire2: &cc.Wire2}); err != nil {
+		return fmt.Errorf("options: Meta of %d bytes: %w: %w", len(cc.Meta), geminio.ErrTooLarge, err)
+	}
+	return nil
 }

@@ -92,12 +92,16 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	if err != nil {
 		return nil, err
 	}
+	rand.Read(r.session)
+	cc.Wire2.Session = r.session
+	if err := checkMeta(cc); err != nil {
+		return nil, err
+	}
 	if dialer == nil {
 		return nil, errNoDialer
 	}
 	r.log = cc.Log
 	r.opt.PacketFactory = ac.IDs // one for all connections
-	rand.Read(r.session)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.calls.r, r.outbox.r = r, r
 	r.rd.changed, r.wr.changed = make(chan struct{}), make(chan struct{})

@@ -1,10 +1,12 @@
 package client
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"errors"
+	"math"
 	"time"
+
+	"github.com/singchia/geminio/internal/setup"
 )
 
 const (
@@ -12,6 +14,9 @@ const (
 	defaultRetryMax        = 30 * time.Second
 	defaultMaxWaiting      = 4096
 	defaultMaxWaitingBytes = 64 << 20
+
+	// leastBackoff keeps an End from dialling without a pause.
+	leastBackoff = time.Millisecond
 )
 
 // RetryOptions are the options of an End that reconnects by itself. EndOptions
@@ -29,7 +34,8 @@ type RetryOptions struct {
 
 // SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random
 // time between 0 and a bound, which begins at min and doubles with every attempt
-// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s. The
+// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s; both are at least 1 ms and
+// at most a year, and max is at least min. The
 // bound begins at min again after a connection that has lived ten times min.
 func (o *RetryOptions) SetRetryBackoff(min, max time.Duration) { o.RetryMin, o.RetryMax = min, max }
 
@@ -62,13 +68,12 @@ func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 
 // resolve puts defaults where nothing is set.
 func (o *RetryOptions) resolve() error {
-	if o.RetryMin < 0 || o.RetryMax < 0 || o.MaxWaiting < 0 || o.MaxWaitingBytes < 0 {
-		return fmt.Errorf("options: one of RetryMin %v, RetryMax %v, MaxWaiting %d, MaxWaitingBytes %d is negative",
-			o.RetryMin, o.RetryMax, o.MaxWaiting, o.MaxWaitingBytes)
-	}
-	o.RetryMin = cmp.Or(o.RetryMin, defaultRetryMin)
-	o.RetryMax = max(cmp.Or(o.RetryMax, defaultRetryMax), o.RetryMin)
-	o.MaxWaiting = cmp.Or(o.MaxWaiting, defaultMaxWaiting)
-	o.MaxWaitingBytes = cmp.Or(o.MaxWaitingBytes, defaultMaxWaitingBytes)
-	return nil
+	err := errors.Join(
+		setup.Default("RetryMin", &o.RetryMin, defaultRetryMin, leastBackoff, setup.LongestTime),
+		setup.Default("RetryMax", &o.RetryMax, defaultRetryMax, leastBackoff, setup.LongestTime),
+		setup.Default("MaxWaiting", &o.MaxWaiting, defaultMaxWaiting, 1, math.MaxInt),
+		setup.Default("MaxWaitingBytes", &o.MaxWaitingBytes, defaultMaxWaitingBytes, 1, math.MaxInt),
+	)
+	o.RetryMax = max(o.RetryMax, o.RetryMin)
+	return err
 }

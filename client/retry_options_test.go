@@ -1,13 +1,19 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"net"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
 )
 
 func TestRetryOptionsResolve(t *testing.T) {
@@ -18,8 +24,8 @@ func TestRetryOptionsResolve(t *testing.T) {
 		{"nothing", RetryOptions{}, RetryOptions{
 			RetryMin: 100 * time.Millisecond, RetryMax: 30 * time.Second, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
 		}},
-		{"all", RetryOptions{RetryMin: 1, RetryMax: 2, MaxWaiting: 3, MaxWaitingBytes: 4}, RetryOptions{
-			RetryMin: 1, RetryMax: 2, MaxWaiting: 3, MaxWaitingBytes: 4,
+		{"all", RetryOptions{RetryMin: time.Millisecond, RetryMax: time.Second, MaxWaiting: 3, MaxWaitingBytes: 4}, RetryOptions{
+			RetryMin: time.Millisecond, RetryMax: time.Second, MaxWaiting: 3, MaxWaitingBytes: 4,
 		}},
 		{"a least back-off above the largest", RetryOptions{RetryMin: time.Minute, RetryMax: time.Second}, RetryOptions{
 			RetryMin: time.Minute, RetryMax: time.Minute, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
@@ -33,8 +39,18 @@ func TestRetryOptionsResolve(t *testing.T) {
 			assert.Equal(t, c.want, c.set)
 		})
 	}
-	for _, bad := range []RetryOptions{{RetryMin: -1}, {RetryMax: -1}, {MaxWaiting: -1}, {MaxWaitingBytes: -1}} {
-		assert.ErrorContains(t, bad.resolve(), "negative", "%+v", bad)
+	for want, bad := range map[string]RetryOptions{
+		"RetryMin of -1ns is not between 1ms and 8760h0m0s":         {RetryMin: -1},
+		"RetryMin of 1ns is not between 1ms and 8760h0m0s":          {RetryMin: 1},
+		"RetryMax of -1ns is not between 1ms and 8760h0m0s":         {RetryMax: -1},
+		"RetryMax of 8760h0m0.000000001s is not between 1ms":        {RetryMax: 8760*time.Hour + 1},
+		"MaxWaiting of -1 is not between 1 and":                     {MaxWaiting: -1},
+		"MaxWaitingBytes of -9223372036854775808 is not between 1 ": {MaxWaitingBytes: math.MinInt},
+	} {
+		if strconv.IntSize == 32 {
+			want = strings.ReplaceAll(want, "-9223372036854775808", "-2147483648")
+		}
+		assert.ErrorContains(t, bad.resolve(), want)
 	}
 }
 
@@ -106,4 +122,22 @@ func TestBackoffObeysTheHint(t *testing.T) {
 
 	r.hint, r.opt.RetryMin, r.opt.RetryMax = time.Second, time.Hour, time.Hour
 	assert.GreaterOrEqual(t, r.backoff(), time.Second)
+}
+
+// A meta that does not fit into the handshake is an error at once, and not a failure after
+// which a RetryEnd tries again.
+func TestMetaThatIsTooLarge(t *testing.T) {
+	dialer := func() (net.Conn, error) {
+		t.Error("it dials")
+		return nil, errShut
+	}
+	opt := NewEndOptions()
+	opt.SetMeta(make([]byte, 49<<10))
+	opt.SetRetryFirst(context.Background())
+	for _, make := range []func(Dialer, ...*EndOptions) (geminio.End, error){NewEndWithDialer, NewRetryEndWithDialer} {
+		end, err := make(dialer, opt)
+		assert.Nil(t, end)
+		assert.ErrorIs(t, err, geminio.ErrTooLarge)
+		assert.ErrorContains(t, err, "Meta of 50176 bytes")
+	}
 }

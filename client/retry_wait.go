@@ -91,7 +91,7 @@ func (r *RetryEnd) wait(size int, underWay bool) error {
 				What: "operations that wait for a connection", Value: uint64(r.waiting) + 1, Limit: uint64(r.opt.MaxWaiting), Err: geminio.ErrTooMany,
 			}
 		}
-		if r.waitingBytes+size > r.opt.MaxWaitingBytes {
+		if size > r.opt.MaxWaitingBytes-r.waitingBytes {
 			return &geminio.LimitError{
 				What: "bytes that wait for a connection", Value: uint64(r.waitingBytes + size), Limit: uint64(r.opt.MaxWaitingBytes), Err: geminio.ErrTooLarge,
 			}

@@ -9,8 +9,8 @@ import (
 
 // Limits are what an End allows itself and its peer. The options of client and
 // server embed them. A field that is zero has the default that is stated with
-// its setter; a constructor reports one that is negative or does not go with the
-// others.
+// its setter. A constructor returns an error, which names the setting and its range, for
+// one that is out of range or does not go with the others. Durations are at most a year.
 type Limits struct {
 	HandshakeTimeout time.Duration
 	Heartbeat        time.Duration
@@ -25,24 +25,24 @@ type Limits struct {
 }
 
 // SetHandshakeTimeout bounds the time from the beginning of a connection until
-// both sides have agreed, by default 10 seconds. At the client it also bounds
-// the dialing of NewEnd.
+// both sides have agreed, by default 10 seconds and at least a millisecond. At the
+// client it also bounds the dialing of NewEnd.
 func (l *Limits) SetHandshakeTimeout(d time.Duration) { l.HandshakeTimeout = d }
 
 // SetHeartbeat sets how often the peer is asked whether it is there, by default
-// every 20 seconds. A peer from which nothing at all has come for twice that
-// time is taken for dead, and the connection is closed. The two sides need not
-// agree.
+// every 20 seconds and at most every 10 milliseconds. A peer from which nothing at all has
+// come for twice that time is taken for dead, and the connection is closed. The two sides
+// need not agree.
 func (l *Limits) SetHeartbeat(d time.Duration) { l.Heartbeat = d }
 
 // SetLinger bounds how long Close of an End tries to deliver what was written,
-// by default 5 seconds. A transport whose own Close does not return is waited for a
+// by default 5 seconds; a nanosecond is as good as none. A transport whose own Close does not return is waited for a
 // quarter of a second longer.
 func (l *Limits) SetLinger(d time.Duration) { l.Linger = d }
 
 // SetMaxMessageSize bounds what the peer may send in one request, response or
-// message: data, custom bytes and names together, by default 64 MiB. The peer
-// learns of it in the handshake and refuses to send more.
+// message: data, custom bytes and names together, by default 64 MiB, and almost 2 GiB at
+// most. The peer learns of it in the handshake and refuses to send more.
 func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
 
 // SetMaxStreams bounds how many streams that the peer has opened may be open at

@@ -1,7 +1,8 @@
 package server
 
 import (
-	"fmt"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/jumboframes/armorigo/log"
@@ -17,6 +18,9 @@ import (
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/pkg/id"
 )
+
+// maxRetryAfter is the longest time that the wire can tell: some 49 days.
+const maxRetryAfter = math.MaxUint32 * time.Millisecond
 
 // EndOptions are the options of a server's Ends. The zero value, and nil, are the
 // defaults. They are read once, by the constructor or by Listen.
@@ -48,7 +52,8 @@ func NewEndOptions() *EndOptions { return &EndOptions{} }
 
 // SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
 // and messages. One timer can serve thousands of Ends. The default is the
-// runtime's timers.
+// runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
+// their 64-bit atomic operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
 // SetPacketFactory sets what numbers requests and messages: what their ID
@@ -81,7 +86,8 @@ func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.Loc
 
 // SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
 // and was not read (the largest window; by default, and for 0, 16 MiB), and what
-// was written and not yet sent (by default 128 KiB).
+// was written and not yet sent (by default 128 KiB). Each is at most 524287, which is
+// almost 2 GiB; a negative number counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
@@ -107,7 +113,8 @@ func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 
 // SetRetryAfter sets what Shutdown tells clients: to come back in about so long.
 // Those that reconnect by themselves wait for at least as long, and at most twice. By
-// default, and for 0, they are told nothing.
+// default, and for 0, they are told nothing. It is at least a millisecond and at most some
+// 49 days.
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
 // MergeEndOptions returns options that have of each field the last one that is
@@ -126,9 +133,8 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if o.SessionKeep < 0 || o.RetryAfter < 0 || o.DuplicateID < DuplicateReplaces || o.DuplicateID > DuplicateAllowed {
-		return nil, nil, fmt.Errorf("options: SessionKeep of %v or RetryAfter of %v is negative, or DuplicateID of %d unknown",
-			o.SessionKeep, o.RetryAfter, o.DuplicateID)
+	if err := o.check(); err != nil {
+		return nil, nil, err
 	}
 	cc.Admit = o.admit
 	ac.RetryAfter = o.RetryAfter
@@ -141,6 +147,18 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		}
 	}
 	return cc, ac, nil
+}
+
+// check checks the settings that are the server's alone.
+func (o *EndOptions) check() error {
+	err := errors.Join(
+		setup.Range("SessionKeep", o.SessionKeep, 0, math.MaxInt64),
+		setup.Range("DuplicateID", int(o.DuplicateID), int(DuplicateReplaces), int(DuplicateAllowed)),
+	)
+	if o.RetryAfter != 0 {
+		err = errors.Join(err, setup.Range("RetryAfter", o.RetryAfter, time.Millisecond, maxRetryAfter))
+	}
+	return err
 }
 
 // admit chooses a client's id: the delegate's word, the option, the client's

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -62,19 +63,26 @@ const (
 	sendQueue = 128 << 10
 	// bufferUnit is what one unit of SetBufferSize is worth.
 	bufferUnit = 4 << 10
+	// maxBuffer is the largest number that SetBufferSize takes: that of a window of
+	// almost 2 GiB, which is the most that the wire allows.
+	maxBuffer = math.MaxInt32 / bufferUnit
 	// parts is in how many equal parts the budget is divided.
 	parts = 4
+
+	// leastHeartbeat leaves room below the number of heartbeats that a peer may send in
+	// a second.
+	leastHeartbeat = 10 * time.Millisecond
 )
 
 // Resolve returns the configurations of the layers. What belongs to one side
 // alone is still to be set in them.
 func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *application.Config, error) {
 	l := *c.Limits
-	if err := resolveLimits(&l); err != nil {
+	if err := errors.Join(resolveLimits(&l), c.check()); err != nil {
 		return nil, nil, err
 	}
 	part := uint64(l.MemoryBudget) / parts
-	window := uint32(min(max(part/uint64(4*(l.MaxStreams+1)), leastWindow), firstWindow))
+	window := uint32(min(max(part/(4*(uint64(l.MaxStreams)+1)), leastWindow), firstWindow))
 	cc := &conn.Config{
 		Clock:            clock.Runtime(),
 		Log:              l.Logger,
@@ -134,50 +142,65 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	return cc, ac, nil
 }
 
+// check checks the settings that are not among the limits.
+func (c *Common) check() error {
+	err := errors.Join(
+		Range("ReadBufferSize", c.ReadBufferSize, math.MinInt, maxBuffer),
+		Range("WriteBufferSize", c.WriteBufferSize, math.MinInt, maxBuffer),
+		Range("number of LocalMethods", len(c.LocalMethods), 0, application.MaxRemoteMethods),
+		Range("number of RemoteMethods", len(c.RemoteMethods), 0, application.MaxRemoteMethods),
+	)
+	for _, m := range c.LocalMethods {
+		switch {
+		case m == nil: // skipped
+		case m.RPC == nil:
+			err = errors.Join(err, fmt.Errorf("options: the RPC of method %.100q in LocalMethods is nil", m.Method))
+		default:
+			err = errors.Join(err, checkMethod("LocalMethods", m.Method))
+		}
+	}
+	for _, name := range c.RemoteMethods {
+		err = errors.Join(err, checkMethod("RemoteMethods", name))
+	}
+	return err
+}
+
+func checkMethod(setting, name string) error {
+	if len(name) <= application.MaxMethodName {
+		return nil
+	}
+	return fmt.Errorf("options: the method %.20q… in %s has %d bytes, more than %d", name, setting, len(name), application.MaxMethodName)
+}
+
 // resolveLimits puts defaults where nothing is set.
 func resolveLimits(l *options.Limits) error {
-	for _, f := range []struct {
-		name  string
-		value *int
-		def   int
-		max   int
-	}{
-		{"MaxMessageSize", &l.MaxMessageSize, defaultMessage, math.MaxInt32 - packet.MaxHead},
-		{"MaxStreams", &l.MaxStreams, defaultStreams, math.MaxInt32},
-		{"AcceptBacklog", &l.AcceptBacklog, defaultBacklog, math.MaxInt32},
-		{"MaxHandlers", &l.MaxHandlers, defaultHandlers, math.MaxInt32},
-	} {
-		if *f.value < 0 || *f.value > f.max {
-			return fmt.Errorf("options: %s of %d is not between 0 (default) and %d", f.name, *f.value, f.max)
-		}
-		if *f.value == 0 {
-			*f.value = f.def
-		}
+	err := errors.Join(
+		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MaxHead),
+		Default("MaxStreams", &l.MaxStreams, defaultStreams, 1, math.MaxInt32),
+		Default("AcceptBacklog", &l.AcceptBacklog, defaultBacklog, 1, math.MaxInt32),
+		Default("MaxHandlers", &l.MaxHandlers, defaultHandlers, 1, math.MaxInt32),
+		Default("HandshakeTimeout", &l.HandshakeTimeout, defaultHandshake, time.Millisecond, LongestTime),
+		Default("Heartbeat", &l.Heartbeat, defaultHeartbeat, leastHeartbeat, LongestTime),
+		Default("Linger", &l.Linger, defaultLinger, 1, LongestTime),
+	)
+	if err != nil {
+		return err
 	}
-	for _, f := range []struct {
-		name  string
-		value *time.Duration
-		def   time.Duration
-	}{
-		{"HandshakeTimeout", &l.HandshakeTimeout, defaultHandshake},
-		{"Heartbeat", &l.Heartbeat, defaultHeartbeat},
-		{"Linger", &l.Linger, defaultLinger},
-	} {
-		if *f.value < 0 {
-			return fmt.Errorf("options: %s of %v is negative", f.name, *f.value)
-		}
-		if *f.value == 0 {
-			*f.value = f.def
-		}
+	// In 64 bits, because an int may have 32.
+	need := parts * max(int64(l.MaxMessageSize)+packet.MaxHead, 4*leastWindow*(int64(l.MaxStreams)+1))
+	budget := int64(l.MemoryBudget)
+	if budget == 0 {
+		budget = max(defaultBudget, need)
 	}
-	need := parts * max(l.MaxMessageSize+packet.MaxHead, 4*leastWindow*(l.MaxStreams+1))
 	switch {
-	case l.MemoryBudget == 0:
-		l.MemoryBudget = max(defaultBudget, need)
-	case l.MemoryBudget < need:
+	case need > math.MaxInt:
+		return fmt.Errorf("options: MaxMessageSize of %d and MaxStreams of %d need a MemoryBudget of %d, more than the %d that this machine can address",
+			l.MaxMessageSize, l.MaxStreams, need, math.MaxInt)
+	case budget < need:
 		return fmt.Errorf("options: MemoryBudget of %d is too small: messages of %d bytes and %d streams need %d",
 			l.MemoryBudget, l.MaxMessageSize, l.MaxStreams, need)
 	}
+	l.MemoryBudget = int(budget)
 	if b := l.MaxHandlerBytes; b != 0 && (b < l.MaxMessageSize+packet.MaxHead || b > l.MemoryBudget/parts) {
 		return fmt.Errorf("options: MaxHandlerBytes of %d is not between a largest message of %d and a quarter of the budget, %d",
 			b, l.MaxMessageSize+packet.MaxHead, l.MemoryBudget/parts)

@@ -2,9 +2,12 @@ package setup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"math"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +72,7 @@ func TestSettingsReachTheLayers(t *testing.T) {
 	limits.SetMemoryBudget(8 << 20)
 	var logged bytes.Buffer
 	limits.SetLogger(slog.New(slog.NewTextHandler(&logged, nil)))
-	methods := []*geminio.MethodRPC{{Method: "m"}}
+	methods := []*geminio.MethodRPC{{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}}}
 	cc, ac, err := (&Common{
 		Limits: limits, LocalMethods: methods, RemoteMethods: []string{"r"}, CheckRemote: true,
 		ReadBufferSize: 10, WriteBufferSize: 20,
@@ -113,13 +116,13 @@ func TestContradictionsAreReported(t *testing.T) {
 		{"message size", options.Limits{MaxMessageSize: -1}, "MaxMessageSize of -1"},
 		{"message size", options.Limits{MaxMessageSize: math.MaxInt32}, "MaxMessageSize of 2147483647"},
 		{"streams", options.Limits{MaxStreams: -2}, "MaxStreams of -2"},
-		{"streams", options.Limits{MaxStreams: math.MaxInt32 + 1}, "MaxStreams of 2147483648"},
 		{"backlog", options.Limits{AcceptBacklog: -3}, "AcceptBacklog of -3"},
 		{"handlers", options.Limits{MaxHandlers: -4}, "MaxHandlers of -4"},
 		{"handshake", options.Limits{HandshakeTimeout: -1}, "HandshakeTimeout of -1ns"},
 		{"heartbeat", options.Limits{Heartbeat: -time.Second}, "Heartbeat of -1s"},
 		{"linger", options.Limits{Linger: -time.Second}, "Linger of -1s"},
 		{"budget", options.Limits{MemoryBudget: -1}, "MemoryBudget of -1"},
+		{"heartbeat that breaks the peer's rule", options.Limits{Heartbeat: time.Millisecond}, "Heartbeat of 1ms is not between 10ms and 8760h0m0s"},
 		{"budget for the default message", options.Limits{MemoryBudget: 64 << 20}, "MemoryBudget of 67108864 is too small: messages of 67108864 bytes"},
 		{"budget for many streams", options.Limits{MemoryBudget: 1 << 20, MaxMessageSize: 1000, MaxStreams: 1000}, "1000 streams need"},
 	} {
@@ -132,6 +135,39 @@ func TestContradictionsAreReported(t *testing.T) {
 	}
 }
 
+// What is not a number has its range too.
+func TestOtherSettingsAreChecked(t *testing.T) {
+	rpc := func(context.Context, geminio.Request, geminio.Response) {}
+	long := strings.Repeat("x", 1001)
+	for want, c := range map[string]Common{
+		"ReadBufferSize of 9223372036854775807 is not between":  {ReadBufferSize: math.MaxInt},
+		"WriteBufferSize of 9223372036854775807 is not between": {WriteBufferSize: math.MaxInt},
+		"ReadBufferSize of 524288 is not between":               {ReadBufferSize: maxBuffer + 1},
+		"WriteBufferSize of 524288 is not between":              {WriteBufferSize: maxBuffer + 1},
+		`the RPC of method "m" in LocalMethods is nil`:          {LocalMethods: []*geminio.MethodRPC{{Method: "m"}}},
+		"in LocalMethods has 1001 bytes":                        {LocalMethods: []*geminio.MethodRPC{nil, {Method: long, RPC: rpc}}},
+		"in RemoteMethods has 1001 bytes":                       {RemoteMethods: []string{long}},
+		"number of RemoteMethods of 16385 is not between":       {RemoteMethods: make([]string, 16385)},
+		"number of LocalMethods of 16385 is not between":        {LocalMethods: make([]*geminio.MethodRPC, 16385)},
+	} {
+		c.Limits = &options.Limits{}
+		_, _, err := c.Resolve(geminio.InitiatorSide, nil)
+		if strconv.IntSize == 32 {
+			want = strings.ReplaceAll(want, "9223372036854775807", "2147483647")
+		}
+		assert.ErrorContains(t, err, want)
+	}
+	c := Common{
+		Limits: &options.Limits{}, ReadBufferSize: maxBuffer, WriteBufferSize: maxBuffer,
+		LocalMethods:  []*geminio.MethodRPC{nil, {RPC: rpc}, {Method: long[1:], RPC: rpc}},
+		RemoteMethods: []string{"", long[1:]},
+	}
+	_, ac, err := c.Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.EqualValues(t, maxBuffer*bufferUnit, ac.Limits.MaxWindow)
+	assert.Equal(t, maxBuffer*bufferUnit, ac.Limits.SendQueue)
+}
+
 // Whatever the limits, a part of the budget holds the largest message and the
 // first windows of all streams of both sides and of the default one.
 func TestBudget(t *testing.T) {
@@ -140,14 +176,19 @@ func TestBudget(t *testing.T) {
 		{MaxStreams: 1},
 		{MaxStreams: 100_000},
 		{MaxStreams: 1_000_000},
+		{MaxStreams: math.MaxInt32},
 		{MaxMessageSize: 1},
 		{MaxMessageSize: 1 << 30},
 		{MaxMessageSize: math.MaxInt32 - packet.MaxHead},
 		{MaxMessageSize: 1000, MaxStreams: 1, MemoryBudget: 64 << 10},
 		{MaxMessageSize: 1 << 20, MaxStreams: 100, MemoryBudget: 8 << 20},
-		{MemoryBudget: 1 << 40},
+		{MemoryBudget: math.MaxInt},
 	} {
 		cc, ac, err := (&Common{Limits: &limits}).Resolve(geminio.InitiatorSide, nil)
+		if strconv.IntSize == 32 && (limits.MaxStreams > 100_000 || limits.MaxMessageSize >= 1<<29) {
+			require.ErrorContains(t, err, "more than the 2147483647 that this machine can address", "%+v", limits)
+			continue
+		}
 		require.NoError(t, err, "%+v", limits)
 		w := cc.Wire2
 		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MaxHead, "%+v", limits)
@@ -177,8 +218,7 @@ func TestLeastBudget(t *testing.T) {
 }
 
 func TestTimerAndLogger(t *testing.T) {
-	wheel := timer.NewTimer()
-	defer wheel.Close()
+	wheel := struct{ timer.Timer }{}
 	cc, _, err := (&Common{Limits: &options.Limits{}, Timer: wheel}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
 	assert.NotEqual(t, clock.Runtime(), cc.Clock)
