@@ -187,6 +187,9 @@ func (h *handler) End(cause error) {
 func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
+	if call == 0 && (typ == packet.TypeRequest || typ == packet.TypeRegister) {
+		return errNumberless(typ)
+	}
 	switch typ {
 	case packet.TypeRequest:
 		return e.takeRequest(s, call, body, owned)
@@ -212,6 +215,12 @@ func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, 
 		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
 	}
 	return nil
+}
+
+// errNumberless is the error of a peer that sends a packet which is to be answered, but
+// has no number for the answer.
+func errNumberless(typ packet.Type) error {
+	return &packet.Error{What: typ.String(), Reason: "the number 0 is that of messages without an answer"}
 }
 
 // remoteError makes an error of what the other side reported, or nil of nothing.

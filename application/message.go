@@ -273,6 +273,9 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 	}
 	m.custom, m.data = keep(p.Custom, p.Data, owned)
 	if m.cnss == options.CnssAtLeastOnce {
+		if call == 0 {
+			return errNumberless(packet.TypeMessage)
+		}
 		s.owes()
 		if d := m.deliveries(); d != nil && d.seen(m) {
 			s.Release(packet.TypeMessage, m.size)

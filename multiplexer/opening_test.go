@@ -166,3 +166,63 @@ func TestNothingIsSentBeforeTheAnswerToAnOpen(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// Numbers that an opener leaves out count as those of streams that are closed.
+func TestStreamNumbersThatWereLeftOut(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		openFrom(t, m, p, 9)
+		for name, write := range early {
+			if name != "a large one" { // which would be more than was taken
+				write(p, 5)
+			}
+		}
+		p.writeNotice(packet.TypeReset, 5, 1, "", "reset")
+		p.write(packet.AppendAccept(nil, 5, p.windows), "accept")
+		p.writeNotice(packet.TypeRefuse, 5, 1, "", "refuse")
+		assert.EqualValues(t, 20000, p.wantCredit(0, packet.ClassLargeRequests, "for what cost credit of the connection"))
+		p.wantIdle("nothing else comes of it")
+		assert.Empty(t, h.got())
+		p.writeOpen(5, "one that was left out")
+		p.wantViolation("a lower number", "stream 5")
+	})
+	for name, write := range early {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			openFrom(t, m, p, 9)
+			write(p, 11)
+			p.wantViolation(name, "stream 11 was never opened")
+		})
+	}
+}
+
+// An offered stream counts among the streams of its receiver.
+func TestOfferedStreamsCount(t *testing.T) {
+	s := newSetup()
+	s.local.MaxStreams, s.lim.Backlog = 2, 100
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		h.onOpened = func(*Dialogue) {}
+		p.writeOpen(3, "one that is not answered")
+		p.writeOpen(5, "another")
+		p.writeOpen(7, "one too many")
+		p.wantNotice(packet.TypeRefuse, 7, geminio.CodeLimit, "two are offered")
+		p.writeNotice(packet.TypeReset, 3, 2, "", "one is taken back")
+		p.writeOpen(9, "in its place")
+		p.wantIdle("it waits for its answer")
+		h.opened[2].Accept(true)
+		p.want(packet.TypeAccept, 0, 9, "the answer")
+	})
+}
+
+// Windows above the largest credit count as that.
+func TestWindowsAboveTheLargestCredit(t *testing.T) {
+	for _, class := range []packet.Class{packet.ClassRaw, packet.ClassMessages} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			p.windows = packet.Windows{Raw: 1<<32 - 1, Messages: 1<<32 - 1}
+			d := openFrom(t, m, p, 3)
+			assert.EqualValues(t, 1<<31-1, d.credit.tx[class].avail)
+			d = openTo(t, m, p)
+			assert.EqualValues(t, 1<<31-1, d.credit.tx[class].avail)
+			p.writeCredit(d.DialogueID(), class, 1, "more than that")
+			p.wantViolation("more than that", "1 on top of 2147483647 exceeds 2147483647")
+		})
+	}
+}

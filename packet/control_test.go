@@ -251,3 +251,19 @@ func FuzzOpen(f *testing.F) {
 		require.Equal(t, b, AppendOpen(nil, 1, o)[HeaderLen:])
 	})
 }
+
+// The longest frames of each type that is not fragmented fit the smallest limit.
+func TestControlFitsTheSmallestFrame(t *testing.T) {
+	text := strings.Repeat("x", 2*MinMaxFrame)
+	n := Notice{Text: text}
+	a := Answer{Text: text}
+	for name, size := range map[string]int{
+		"notice": len(AppendNotice(nil, TypeStop, 1, n)) - HeaderLen,
+		"answer": 8 + len(a.Append(nil)),
+		"accept": len(AppendAccept(nil, 3, Windows{})) - HeaderLen,
+		"credit": len(AppendCredit(nil, 3, Credit{})) - HeaderLen,
+		"ping":   len(AppendPing(nil, TypePing, 1)) - HeaderLen,
+	} {
+		assert.LessOrEqual(t, size, MinMaxFrame, name)
+	}
+}

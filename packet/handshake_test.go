@@ -350,6 +350,8 @@ func TestOffer(t *testing.T) {
 		{func(w *Wire2) { w.Requests = w.MaxMessage + MaxHead }, ""},
 		{func(w *Wire2) { w.Requests = 1 }, "credit of 1 for large requests of 1048576"},
 		{func(w *Wire2) { w.MaxMessage, w.Large = 0, MaxHead }, ""},
+		{func(w *Wire2) { w.Session = make([]byte, 32) }, ""},
+		{func(w *Wire2) { w.Session = make([]byte, 33) }, "session of 33 bytes, at most 32"},
 	} {
 		w := offer()
 		c.change(w)

@@ -55,12 +55,15 @@ func hello(t testing.TB, c packet.Conn) []byte {
 func (s *site) attack() *attacker { return s.attackWith(nil) }
 
 // attackWith is attack with a meta.
-func (s *site) attackWith(meta []byte) *attacker {
+func (s *site) attackWith(meta []byte) *attacker { return s.attackOffering(offer(), meta) }
+
+// attackOffering is attack with an offer of the test's, and a meta.
+func (s *site) attackOffering(own packet.Wire2, meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
 	a := &attacker{
-		t: s.t, nc: nc, own: offer(), ear: make(chan struct{}),
+		t: s.t, nc: nc, own: own, ear: make(chan struct{}),
 		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
 	}
 	a.cond = sync.NewCond(&a.mu)

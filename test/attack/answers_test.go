@@ -1,0 +1,242 @@
+package attack
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+// answer returns the body of an ack, a registered or a cancel, as it is given.
+func answer(code geminio.Code, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(code)), text...)
+}
+
+// notice returns a frame with a notice, whose text is not cut.
+func notice(typ packet.Type, stream uint64, text string) []byte {
+	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: stream, Length: uint32(8 + len(text))})
+	return append(append(b, make([]byte, 8)...), text...)
+}
+
+// The sender of a text cuts it to its limit; one that is longer is an error.
+func TestTextsAreCutByTheirSender(t *testing.T) {
+	text := strings.Repeat("x", 1001)
+	for name, b := range map[string][]byte{
+		"ack":        frame(nil, packet.TypeAck, 0, 1, 1, answer(1, text)),
+		"registered": frame(nil, packet.TypeRegistered, 0, 1, 1, answer(1, text)),
+		"cancel":     frame(nil, packet.TypeCancel, 0, 1, 1, answer(2, text)),
+		"stop":       notice(packet.TypeStop, 1, text[:513]),
+		"goaway":     notice(packet.TypeGoAway, 0, text[:513]),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				a := s.attack().listen()
+				defer a.leave()
+				a.mustSend(b, "a text that is too long")
+				a.wantViolation("a text that is too long", "malformed "+name+": length ", " exceeds ")
+			})
+		})
+	}
+	t.Run("as long as it may be", func(t *testing.T) {
+		acks := make(chan error, 10)
+		w := terms{serve: func(end geminio.End) {
+			go func() { acks <- end.Publish(context.Background(), end.NewMessage(nil)) }()
+		}}
+		inBubble(t, w, func(t *testing.T, s *site) {
+			a := s.attack().listen()
+			defer a.leave()
+			number := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
+			a.mustSend(notice(packet.TypeStop, 1, text[:512]), "stop")
+			a.mustSend(frame(nil, packet.TypeAck, 0, 1, number, answer(1, text[:1000])), "ack")
+			wantError(acks, text[:1000])
+			require.False(t, a.over())
+		})
+	})
+}
+
+// wantError takes errors until one has the text. Those before it are of the clients
+// that do not answer.
+func wantError(errs <-chan error, text string) {
+	for err := range errs {
+		if err != nil && err.Error() == text {
+			return
+		}
+	}
+}
+
+// Names and texts of a peer need not be UTF-8: they are handed on as they are.
+func TestTextsNeedNotBeUTF8(t *testing.T) {
+	const odd = "\xff\xfe odd \x80"
+	got, acks := make(chan geminio.Message, 1), make(chan error, 10)
+	peers, methods := make(chan string, 1), make(chan string, 1)
+	w := terms{
+		options: func(o *server.EndOptions) {
+			o.SetAcceptStreamFunc(func(stream geminio.Stream) { peers <- stream.Peer() })
+		},
+		serve: func(end geminio.End) {
+			go end.Register(context.Background(), odd, func(_ context.Context, req geminio.Request, _ geminio.Response) { methods <- req.Method() })
+			go func() {
+				if msg, err := end.Receive(context.Background()); err == nil {
+					got <- msg
+				}
+			}()
+			go func() { acks <- end.Publish(context.Background(), end.NewMessage(nil)) }()
+		},
+	}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		a := s.attack().listen()
+		defer a.leave()
+		number := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
+		a.mustSend(frame(nil, packet.TypeAck, 0, 1, number, answer(1, odd)), "ack")
+		wantError(acks, odd)
+		m := packet.Message{Cnss: 1, Topic: []byte(odd)}
+		a.mustSend(frame(nil, packet.TypeMessage, 0, 1, 0, m.Append(nil)), "message")
+		require.Equal(t, odd, (<-got).Topic())
+		require.Equal(t, odd, string(a.wait(packet.TypeRegister, 1, "a method")[8:]))
+		a.mustSend(request(nil, 1, 1, odd), "request")
+		require.Equal(t, odd, <-methods)
+		a.mustSend(packet.AppendOpen(nil, 3, packet.Open{Windows: packet.Windows{Raw: 1, Messages: 1 << 30}, Peer: odd}), "open")
+		require.Equal(t, odd, <-peers)
+		a.mustSend(notice(packet.TypeReset, 3, odd), "reset")
+		a.mustSend(notice(packet.TypeClose, 0, odd), "close")
+		a.wantEnd("an end in order")
+	})
+}
+
+// A response that is longer than its caller allows is replaced by an error.
+func TestResponseAboveTheLimitOfTheCaller(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		w := offer()
+		w.MaxMessage, w.Large = 30_000, 40_000
+		a := s.attackOffering(w, nil).listen()
+		defer a.leave()
+		for i, test := range []struct {
+			size int
+			code geminio.Code
+		}{{30_000, 0}, {30_021, geminio.CodeTooLarge}, {100, 0}} {
+			a.mustSend(request(nil, 1, uint64(i+1), "echo", make([]byte, test.size)...), "a call")
+			p := a.wait(packet.TypeResponse, i+1, "its answer")
+			if len(p) < 12 || test.size > 100 && test.code == 0 {
+				continue // a fragment
+			}
+			r, err := packet.ParseResponse(p[8:])
+			require.NoError(t, err)
+			require.Equal(t, test.code, geminio.Code(r.Code), "%d bytes", test.size)
+		}
+	})
+}
+
+// The callee ends a handler whose time is over, without a cancel.
+func TestHandlerEndsWithItsTimeout(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		a := s.attack().listen()
+		defer a.leave()
+		start := time.Now()
+		r := packet.Request{Method: []byte("hang"), Timeout: 1500 * time.Millisecond}
+		a.mustSend(frame(nil, packet.TypeRequest, 0, 1, 1, r.Append(nil)), "a call of a second and a half")
+		a.wait(packet.TypeResponse, 1, "it is answered all the same")
+		require.Equal(t, 1500*time.Millisecond, time.Since(start))
+	})
+}
+
+// A cancel that comes before the last fragment of its request is ignored.
+func TestCancelBetweenFragments(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		a := s.attack().listen()
+		defer a.leave()
+		body := request(nil, 1, 1, "echo", make([]byte, 20<<10)...)[packet.HeaderLen+8:]
+		b := frame(nil, packet.TypeRequest, uint32(len(body)), 1, 1, body[:1000])
+		b = cancel(b, 1, 1)
+		b = frame(b, packet.TypeRequest, uint32(len(body)), 1, 2, body[:1000])
+		b = frame(b, packet.TypeAbandon, 0, 1, 2, []byte{byte(packet.TypeRequest)})
+		b = cancel(b, 1, 2)
+		b = fragment(b, packet.TypeRequest, packet.FlagNext, 1, body[1000:])
+		a.mustSend(b, "a request that is cancelled too early, and an abandoned one")
+		p := a.wait(packet.TypeResponse, 1, "the answer of the first")
+		require.EqualValues(t, 1, binary.BigEndian.Uint64(p))
+		synctest.Wait()
+		require.Equal(t, 1, a.count(packet.TypeResponse), "the second has none")
+		s.stillServes("after it")
+	})
+}
+
+// What is left of an abandoned response is nothing but that its call waits: for
+// another response.
+func TestAbandonedResponse(t *testing.T) {
+	results := make(chan string, 2)
+	w := terms{serve: func(end geminio.End) {
+		go func() {
+			opt := options.Call()
+			opt.SetTimeout(time.Minute)
+			resp, err := end.Call(context.Background(), "ask", end.NewRequest(nil), opt)
+			if err == nil {
+				results <- string(resp.Data())
+			}
+		}()
+	}}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		a := s.attack()
+		back := 0
+		a.onCredit = func(_ uint64, c packet.Credit) {
+			if c.Class == packet.ClassLargeResponses {
+				back += int(c.Amount)
+			}
+		}
+		a.listen()
+		defer a.leave()
+		number := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "the server calls"))
+		const total = 1 << 20
+		head := (&packet.Response{}).Append(nil)
+		b := frame(nil, packet.TypeResponse, total, 1, number, head)
+		b = frame(b, packet.TypeAbandon, 0, 1, number, []byte{byte(packet.TypeResponse)})
+		a.mustSend(b, "a response that is abandoned")
+		require.True(t, a.until(func() bool { return back == total }), "its credit comes back")
+		require.Empty(t, results)
+		b = frame(nil, packet.TypeResponse, 0, 1, number, append(head, "another"...))
+		b = frame(b, packet.TypeResponse, 0, 1, number, append(head, "too many"...))
+		a.mustSend(b, "another response, and one too many")
+		require.Equal(t, "another", <-results)
+		s.stillServes("after it")
+	})
+}
+
+// A large response that waits for credit holds the handler's place of its request.
+func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
+	const size = 20 << 10
+	few := terms{options: func(o *server.EndOptions) { o.SetMaxHandlers(2) }}
+	inBubble(t, few, func(t *testing.T, s *site) {
+		w := offer()
+		w.MaxMessage, w.Large = size, size+packet.MaxHead
+		a := s.attackOffering(w, nil)
+		back := make(map[packet.Class]int)
+		a.onCredit = func(_ uint64, c packet.Credit) { back[c.Class] += int(c.Amount) }
+		a.listen()
+		defer a.leave()
+		for i := range uint64(2) {
+			a.mustSend(request(nil, 1, i+1, "echo", make([]byte, size)...), "a call with a large answer")
+		}
+		a.wait(packet.TypeResponse, 1, "the first answer")
+		synctest.Wait()
+		handlers := func() int {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return back[packet.ClassHandlers]
+		}
+		require.Equal(t, 1, a.count(packet.TypeResponse))
+		require.Equal(t, 1, handlers(), "the second handler has returned, but its response waits")
+		require.NoError(t, a.send(credit(0, packet.ClassLargeResponses, size+12)))
+		a.wait(packet.TypeResponse, 2, "the second answer")
+		synctest.Wait()
+		require.Equal(t, 2, handlers(), fmt.Sprint(back))
+	})
+}

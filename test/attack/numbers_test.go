@@ -1,0 +1,173 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// once returns a message that is sent at most once, in one frame.
+func once(b []byte, call uint64, data ...byte) []byte {
+	return frame(b, packet.TypeMessage, 0, 1, call, onceBody(data))
+}
+
+func onceBody(data []byte) []byte {
+	m := packet.Message{Cnss: 1}
+	return append(m.Append(nil), data...)
+}
+
+// fragment returns a later fragment of a packet on stream 1.
+func fragment(b []byte, typ packet.Type, flags packet.Flags, call uint64, body []byte) []byte {
+	start := len(b)
+	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: 1})
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, flags)
+	b = append(b, body...)
+	packet.PutLength(b[start:])
+	return b
+}
+
+// receiving has the server's application send what it receives to the channel, and
+// answer it.
+func receiving(ch chan<- string) terms {
+	return terms{serve: func(end geminio.End) {
+		go func() {
+			for {
+				msg, err := end.Receive(context.Background())
+				if err != nil {
+					return
+				}
+				ch <- string(msg.Data())
+				msg.Done()
+			}
+		}()
+	}}
+}
+
+// The number 0 is that of messages without an answer, and of nothing else.
+func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"request":         request(nil, 1, 0, "echo"),
+		"register":        frame(nil, packet.TypeRegister, 0, 1, 0, []byte("method")),
+		"message":         message(nil, 1, 0),
+		"a large request": fragment(frame(nil, packet.TypeRequest, 20<<10, 1, 0, make([]byte, 10<<10)), packet.TypeRequest, packet.FlagNext, 0, make([]byte, 10<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{}, func(t *testing.T, s *site) {
+				a := s.attack().listen()
+				defer a.leave()
+				a.mustSend(b, "a number of 0")
+				a.wantViolation("a number of 0", "the number 0 is that of messages without an answer")
+				s.stillServes("after it")
+			})
+		})
+	}
+	t.Run("of messages", func(t *testing.T) {
+		got := make(chan string, 10)
+		inBubble(t, receiving(got), func(t *testing.T, s *site) {
+			a := s.attack().listen()
+			defer a.leave()
+			large := onceBody(make([]byte, 20<<10))
+			b := once(nil, 0, 'a')
+			b = once(b, 0, 'b')
+			b = once(b, 7, 'c') // a number of its own is as good
+			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
+			b = fragment(b, packet.TypeMessage, packet.FlagNext, 0, large[10:])
+			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
+			b = frame(b, packet.TypeAbandon, 0, 1, 0, []byte{byte(packet.TypeMessage)})
+			b = once(b, 0, 'd')
+			a.mustSend(b, "messages without an answer")
+			synctest.Wait()
+			require.Equal(t, "a", <-got)
+			require.Equal(t, "b", <-got)
+			require.Equal(t, "c", <-got)
+			require.Len(t, <-got, 20<<10)
+			require.Equal(t, "d", <-got)
+			require.Empty(t, got)
+			require.Zero(t, a.count(packet.TypeAck))
+			require.False(t, a.over())
+
+			b = frame(nil, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
+			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
+			a.mustSend(b, "one within another")
+			a.wantViolation("one within another", "message: number 0 begins twice")
+		})
+	})
+}
+
+// Messages are received in the order of their last frames: one within another comes
+// first.
+func TestMessageWithinAMessage(t *testing.T) {
+	got := make(chan string, 10)
+	inBubble(t, receiving(got), func(t *testing.T, s *site) {
+		a := s.attack().listen()
+		defer a.leave()
+		body := func(c byte) []byte {
+			data := make([]byte, 20<<10)
+			data[0] = c
+			return message(nil, 1, 1, data...)[packet.HeaderLen+8:]
+		}
+		first, second := body('1'), body('2')
+		b := frame(nil, packet.TypeMessage, uint32(len(first)), 1, 1, first[:100])
+		b = frame(b, packet.TypeMessage, uint32(len(second)), 1, 2, second[:200])
+		b = message(b, 1, 3, '3')
+		b = fragment(b, packet.TypeMessage, packet.FlagNext|packet.FlagMore, 1, first[100:200])
+		b = fragment(b, packet.TypeMessage, packet.FlagNext, 2, second[200:])
+		b = message(b, 1, 4, '4')
+		b = fragment(b, packet.TypeMessage, packet.FlagNext, 1, first[200:])
+		b = message(b, 1, 5, '5')
+		a.mustSend(b, "messages within messages")
+		for _, want := range "32415" {
+			require.Equal(t, string(want), (<-got)[:1])
+		}
+		a.wait(packet.TypeAck, 5, "all are answered")
+		s.stillServes("after it")
+	})
+}
+
+// Packets of different types may have the same number, and come at the same time.
+func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
+	const size = 20 << 10
+	results, got := make(chan string, 1), make(chan string, 1)
+	w := receiving(got)
+	receive := w.serve
+	w.serve = func(end geminio.End) {
+		receive(end)
+		go func() {
+			resp, err := end.Call(context.Background(), "ask", end.NewRequest(nil))
+			if err == nil {
+				results <- fmt.Sprint(len(resp.Data()))
+			}
+		}()
+	}
+	inBubble(t, w, func(t *testing.T, s *site) {
+		a := s.attack().listen()
+		defer a.leave()
+		asked := a.wait(packet.TypeRequest, 1, "the server calls")
+		number := uint64(asked[7])
+		require.NotZero(t, number)
+		response := append((&packet.Response{}).Append(nil), make([]byte, size)...)
+		question := request(nil, 1, number, "echo", make([]byte, size)...)[packet.HeaderLen+8:]
+		news := message(nil, 1, number, make([]byte, size)...)[packet.HeaderLen+8:]
+		parts := map[packet.Type][]byte{packet.TypeResponse: response, packet.TypeRequest: question, packet.TypeMessage: news}
+		var b []byte
+		for typ, body := range parts {
+			b = frame(b, typ, uint32(len(body)), 1, number, body[:1000])
+		}
+		for typ, body := range parts {
+			b = fragment(b, typ, packet.FlagNext, number, body[1000:])
+		}
+		a.mustSend(b, "three packets at a time")
+		require.Equal(t, fmt.Sprint(size), <-results)
+		require.Len(t, <-got, size)
+		a.wait(packet.TypeAck, 1, "the message is answered")
+		a.until(func() bool { return a.heard[packet.TypeResponse] > 0 })
+		require.False(t, a.over())
+		s.stillServes("after it")
+	})
+}
