@@ -15,4 +15,7 @@
 // goroutine at any time. A Request, a Response and a Message belong to one
 // goroutine at a time, and their setters are for the time before they are
 // handed over.
+//
+// Nil options are skipped. A context, request, message, function, dialer, connection or
+// listener that is nil is an error that names it.
 package geminio

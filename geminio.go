@@ -266,8 +266,9 @@ type RPCer interface {
 	// Hijack sends calls on this stream to rpc before registered methods are
 	// looked at. Without options it takes every call; with a pattern, those
 	// whose method matches it, or those whose method does not
-	// (options.HijackOptions). The last Hijack wins. A pattern that does not
-	// compile is an error and leaves things as they were.
+	// (options.HijackOptions). The last Hijack wins, and one with a nil rpc ends
+	// the hijacking. A pattern that does not compile is an error and leaves things
+	// as they were.
 	Hijack(rpc HijackRPC, opts ...*options.HijackOptions) error
 }
 

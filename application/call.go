@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -19,6 +20,12 @@ const headRoom = 192
 // context.DeadlineExceeded, and the handler's context ends too. An error of the
 // handler is a *geminio.RemoteError with its text, and comes with the response.
 func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("call", "context")
+	case req == nil:
+		return nil, nilarg.New("call", "request")
+	}
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
@@ -48,6 +55,12 @@ func (s *Stream) DoCall(ctx context.Context, method string, req geminio.Request,
 // is room, or forgotten when the End is over. CallAsync waits for nothing but
 // the credit that the request needs.
 func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("call async", "context")
+	case req == nil:
+		return nil, nilarg.New("call async", "request")
+	}
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}

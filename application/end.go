@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -222,6 +223,9 @@ func (e *End) CloseWith(cause error, n packet.Notice) { e.mux.Close(cause, n) }
 // calls, messages and streams that are under way have ended, and closes the End.
 // When ctx is done before, it closes the End at once and returns ctx's error.
 func (e *End) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return nilarg.New("shutdown", "context")
+	}
 	e.mux.GoAway(packet.Notice{
 		Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error(), Retry: e.cfg.RetryAfter,
 	})

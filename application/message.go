@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -152,6 +153,12 @@ func NewMessage(id, clientID, streamID uint64, data []byte, opts []*options.NewM
 // Error (a *geminio.RemoteError with its text), or when ctx or a timeout ends. A
 // message to be delivered at most once is only sent.
 func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
+	switch {
+	case ctx == nil:
+		return nilarg.New("publish", "context")
+	case msg == nil:
+		return nilarg.New("publish", "message")
+	}
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
@@ -179,6 +186,12 @@ func (s *Stream) DoPublish(ctx context.Context, number uint64, msg geminio.Messa
 // is sent to ch when it is over. About ch, see CallAsync. It waits for nothing
 // but the credit that the message needs.
 func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("publish async", "context")
+	case msg == nil:
+		return nil, nilarg.New("publish async", "message")
+	}
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return nil, err
 	}
@@ -292,6 +305,9 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 // Done or Error. When ctx ends before, it returns its error; when the stream has
 // ended and all that came was received, io.EOF.
 func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
+	if ctx == nil {
+		return nil, nilarg.New("receive", "context")
+	}
 	for box := s.inbox(); ; {
 		m, err := box.get(ctx)
 		if err != nil {

@@ -2,7 +2,6 @@ package application
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -11,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -187,8 +187,11 @@ func (m *methods) waitRemote(ctx context.Context, names []string, over <-chan st
 // Register lets the peer call a method on this stream, and returns when the peer
 // has taken note. A method that was registered before is replaced.
 func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) error {
-	if rpc == nil {
-		return errors.New("register: the rpc is nil")
+	switch {
+	case ctx == nil:
+		return nilarg.New("register", "context")
+	case rpc == nil:
+		return nilarg.New("register", "rpc")
 	}
 	if len(method) > MaxMethodName {
 		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: MaxMethodName, Err: geminio.ErrTooLarge}

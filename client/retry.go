@@ -14,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 )
 
@@ -157,6 +158,9 @@ func (r *RetryEnd) Close() error {
 // for a connection and what is under way has ended, and closes the End. When ctx is
 // done before, it closes the End at once and returns ctx's error.
 func (r *RetryEnd) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return nilarg.New("shutdown", "context")
+	}
 	r.draining.Store(true)
 	defer r.Close()
 	for {

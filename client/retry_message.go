@@ -7,6 +7,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 )
@@ -23,6 +24,12 @@ func (r *RetryEnd) NewMessage(data []byte, opts ...*options.NewMessageOptions) g
 // connection is lost meanwhile the message is sent again on the next. A message to
 // be delivered at most once is only sent, once there is a connection.
 func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
+	switch {
+	case ctx == nil:
+		return nilarg.New("publish", "context")
+	case msg == nil:
+		return nilarg.New("publish", "message")
+	}
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
@@ -56,6 +63,12 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 // sent to ch when it is over. It waits for nothing but the credit that the message
 // needs.
 func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("publish async", "context")
+	case msg == nil:
+		return nil, nilarg.New("publish async", "message")
+	}
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return nil, err
 	}
@@ -110,6 +123,9 @@ func (d delivery) job(r *RetryEnd, done func(error)) *job {
 // or Error, and goes on over reconnects. When ctx ends before, it returns its error,
 // and io.EOF after the end.
 func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
+	if ctx == nil {
+		return nil, nilarg.New("receive", "context")
+	}
 	for {
 		l, news := r.position(&r.rx)
 		if l == nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 )
@@ -22,6 +23,12 @@ func (r *RetryEnd) NewRequest(data []byte, opts ...*options.NewRequestOptions) g
 // one if the server has not seen it, or if it is marked as idempotent; else the error
 // is a *geminio.InterruptedError that matches geminio.ErrMaybeExecuted.
 func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("call", "context")
+	case req == nil:
+		return nil, nilarg.New("call", "request")
+	}
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
@@ -53,6 +60,12 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 // is sent to ch when it is over. It waits for nothing but the credit that the
 // request needs.
 func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
+	switch {
+	case ctx == nil:
+		return nil, nilarg.New("call async", "context")
+	case req == nil:
+		return nil, nilarg.New("call async", "request")
+	}
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
@@ -92,6 +105,12 @@ func idempotent(opts []*options.CallOptions) bool {
 // Register lets the server call a method, and returns when the server has taken
 // note. It is registered again after each reconnect.
 func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC) error {
+	switch {
+	case ctx == nil:
+		return nilarg.New("register", "context")
+	case rpc == nil:
+		return nilarg.New("register", "rpc")
+	}
 	if err := r.admit(); err != nil {
 		return err
 	}

@@ -16,5 +16,11 @@ type factory struct{ ids *id.IDCounter }
 
 func (f factory) NewPacketID() uint64 { return f.ids.GetID() }
 
-// NewPacketFactory returns a factory that takes its numbers from ids.
-func NewPacketFactory(ids *id.IDCounter) PacketFactory { return factory{ids} }
+// NewPacketFactory returns a factory that takes its numbers from ids, or from
+// id.DefaultIncIDCounter if that is nil.
+func NewPacketFactory(ids *id.IDCounter) PacketFactory {
+	if ids == nil {
+		ids = id.DefaultIncIDCounter
+	}
+	return factory{ids}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -49,6 +51,9 @@ func Listen(network, address string, opts ...*EndOptions) (Listener, error) {
 // NewListener accepts Ends from l, whatever its connections are: TLS, for
 // example. The listener belongs to the returned one, which closes it.
 func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
+	if v := reflect.ValueOf(l); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, nilarg.New("server", "net.Listener")
+	}
 	return newListener(l, opts)
 }
 
@@ -294,6 +299,9 @@ func (l *listener) stop(why error) error {
 // nothing new begins, what is under way ends, then they are closed. When ctx is
 // done before, they are closed at once and ctx's error is returned.
 func (l *listener) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return nilarg.New("shutdown", "context")
+	}
 	l.mu.Lock()
 	l.drain = ctx
 	l.mu.Unlock()

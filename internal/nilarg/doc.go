@@ -1,0 +1,2 @@
+// Package nilarg has the errors of arguments that are nil.
+package nilarg

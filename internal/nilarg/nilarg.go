@@ -1,0 +1,12 @@
+package nilarg
+
+// Error is the error of an operation one of whose arguments is nil.
+type Error struct {
+	Operation string // in lower case
+	Argument  string // what the argument is
+}
+
+func (e *Error) Error() string { return e.Operation + ": the " + e.Argument + " is nil" }
+
+// New returns an *Error.
+func New(operation, argument string) error { return &Error{operation, argument} }
