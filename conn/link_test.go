@@ -523,3 +523,35 @@ func TestHandshakeIsGivenUp(t *testing.T) {
 		far.Close()
 	})
 }
+
+// It is given up also while a callback is being called: the transport is closed at once,
+// and what the callback says comes to nothing.
+func TestHandshakeIsGivenUpInACallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		stop, giveUp := context.WithCancel(t.Context())
+		entered, release := make(chan struct{}), make(chan struct{})
+		offline := 0
+		cfg := testConfig()
+		cfg.Context = stop
+		cfg.Online = func(*Conn) error {
+			close(entered)
+			<-release
+			return nil
+		}
+		cfg.Offline = func(*Conn) { offline++ }
+		o := newOdd(near)
+		ch := shake(geminio.RecipientSide, o, cfg)
+		go shake(geminio.InitiatorSide, far, testConfig())
+		<-entered
+		giveUp()
+		synctest.Wait()
+		assert.EqualValues(t, 1, o.closes.Load())
+		assert.Empty(t, ch)
+		close(release)
+		assert.ErrorIs(t, (<-ch).err, net.ErrClosed)
+		assert.EqualValues(t, 1, o.closes.Load())
+		assert.Equal(t, 1, offline)
+	})
+}
