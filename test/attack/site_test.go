@@ -2,7 +2,6 @@ package attack
 
 import (
 	"context"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // forever is how long a test waits for what has no bound of its own before it
@@ -67,8 +67,8 @@ func inBubble(t *testing.T, w terms, test func(t *testing.T, s *site)) {
 	t.Helper()
 	calm()
 	synctest.Test(t, func(t *testing.T) {
-		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-		s := newSite(t, l, l.dial, w)
+		l := rig.NewPipeListener()
+		s := newSite(t, l, l.Dial, w)
 		defer s.close()
 		test(t, s)
 	})
@@ -236,36 +236,3 @@ func (c countingConn) Read(p []byte) (int, error) {
 	c.s.read.Add(int64(n))
 	return n, err
 }
-
-// pipeListener makes connections in memory.
-type pipeListener struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func (l *pipeListener) dial() (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- far:
-		return near, nil
-	case <-l.done:
-		return nil, io.ErrClosedPipe
-	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case nc := <-l.conns:
-		return nc, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }

@@ -1,0 +1,59 @@
+package rig
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// PipeListener is a net.Listener whose connections are made in memory by Dial. Its
+// methods are safe for concurrent use. In a synctest bubble it must be made there.
+type PipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+// NewPipeListener makes a PipeListener.
+func NewPipeListener() *PipeListener {
+	return &PipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Dial connects to the listener, and returns when the connection has been accepted. After
+// Close it returns io.ErrClosedPipe.
+func (l *PipeListener) Dial() (net.Conn, error) {
+	near, far := net.Pipe()
+	if err := l.Give(far); err != nil {
+		return nil, err
+	}
+	return near, nil
+}
+
+// Give has Accept return nc. After Close it returns io.ErrClosedPipe.
+func (l *PipeListener) Give(nc net.Conn) error {
+	select {
+	case l.conns <- nc:
+		return nil
+	case <-l.done:
+		return io.ErrClosedPipe
+	}
+}
+
+// Accept implements net.Listener. After Close it returns net.ErrClosed.
+func (l *PipeListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener. It may be called more than once.
+func (l *PipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *PipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
