@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -70,6 +71,8 @@ type End struct {
 	workers *workers
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
+	away atomic.Pointer[packet.Notice] // the peer wants no new work
+
 	beats      atomic.Int64 // heartbeats of which the user is still to be told
 	unanswered atomic.Int64 // messages that came and have no answer yet
 	draining   atomic.Bool  // Shutdown waits for quiet
@@ -82,10 +85,14 @@ type End struct {
 	over  chan struct{} // closed with the end
 }
 
-// New is Start and Introduce.
+// New is Start and Introduce. On an error it closes the End.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	e := Start(c, cfg)
-	return e, e.Introduce(ctx)
+	err := e.Introduce(ctx)
+	if err != nil {
+		e.Close()
+	}
+	return e, err
 }
 
 // Start makes an End over c, on which the handshake is done.
@@ -113,17 +120,8 @@ func Start(c *conn.Conn, cfg *Config) *End {
 }
 
 // Introduce registers the local methods and waits for the remote ones, at most until
-// ctx ends. On an error it closes the End.
+// ctx ends.
 func (e *End) Introduce(ctx context.Context) error {
-	err := e.introduce(ctx)
-	if err != nil {
-		e.Close()
-	}
-	return err
-}
-
-// introduce tells the peer of the methods of the default stream, and waits for its.
-func (e *End) introduce(ctx context.Context) error {
 	if err := e.announce(ctx, e.methods().served.all()); err != nil {
 		return e.constructError(err)
 	}
@@ -134,13 +132,15 @@ func (e *End) introduce(ctx context.Context) error {
 }
 
 // constructError tells a constructor's user why the connection ended, instead of
-// only that it did.
+// only that it did. A peer that wants no new work refuses it, for now.
 func (e *End) constructError(err error) error {
-	if err != io.EOF {
-		return err
+	if cause := e.c.Cause(); err == io.EOF && cause != nil {
+		err = cause
 	}
-	if cause := e.c.Cause(); cause != nil {
-		return cause
+	if n := e.away.Load(); n != nil && err != nil {
+		err = fmt.Errorf("%w: %w", &geminio.RefusedError{
+			Code: geminio.CodeGoingAway, Text: geminio.ErrGoingAway.Error(), RetryAfter: n.Retry,
+		}, err)
 	}
 	return err
 }

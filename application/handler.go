@@ -158,6 +158,7 @@ func (h *handler) Beat() {
 
 // GoAway implements multiplexer.Handler.
 func (h *handler) GoAway(n packet.Notice) {
+	h.away.Store(&n)
 	if f := h.cfg.Hooks.GoAway; f != nil {
 		f(n)
 	}

@@ -32,9 +32,6 @@ var errStillEnding = &geminio.RefusedError{
 	Code: geminio.CodeGoingAway, Text: "the former connection of this client is still ending", RetryAfter: time.Second,
 }
 
-// errStopped refuses a client when the listener is closed.
-var errStopped = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: geminio.ErrGoingAway.Error()}
-
 // identities knows which connection has which client id. Its methods are safe for
 // concurrent use.
 type identities struct {
@@ -44,16 +41,17 @@ type identities struct {
 
 // holder is a connection that has an id, or is about to get it.
 type holder struct {
-	gone chan struct{} // closed when its end was told
-	once sync.Once
+	gone chan struct{} // closed when nobody needs the id any more
 
 	// Guarded by identities.mu.
+	users   int    // who must release it
 	id      uint64 // 0: none
 	evict   func() // ends it; must not block. nil before it has begun
 	evicted bool   // it is to end as soon as it has begun
 }
 
-func newHolder() *holder { return &holder{gone: make(chan struct{})} }
+// newHolder returns a holder that is to be released once.
+func newHolder() *holder { return &holder{gone: make(chan struct{}), users: 1} }
 
 // claim gets h an id. Under DuplicateReplaces it ends who has it, and waits until
 // that one's end was told, at most for so long and until stop is closed: so that
@@ -82,7 +80,7 @@ func (t *identities) claim(h *holder, id uint64, policy DuplicatePolicy, patienc
 		case <-late:
 			return errStillEnding
 		case <-stop:
-			return errStopped
+			return geminio.ErrGoingAway
 		}
 	}
 }
@@ -124,14 +122,22 @@ func (t *identities) evictBy(h *holder, evict func()) {
 	}
 }
 
-// release is called when h's end was told, or when it failed.
+// keep has h released once more before its id is free.
+func (t *identities) keep(h *holder) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h.users++
+}
+
+// release frees the id of h, when all have released it.
 func (t *identities) release(h *holder) {
-	h.once.Do(func() {
-		t.mu.Lock()
-		if h.id != 0 && t.held[h.id] == h {
-			delete(t.held, h.id)
-		}
-		t.mu.Unlock()
-		close(h.gone)
-	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h.users--; h.users > 0 {
+		return
+	}
+	if h.id != 0 && t.held[h.id] == h {
+		delete(t.held, h.id)
+	}
+	close(h.gone)
 }

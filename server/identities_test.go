@@ -68,9 +68,9 @@ func TestIdentityIsReplaced(t *testing.T) {
 		require.NoError(t, settled(t, claim))
 		assert.Same(t, next, ids.held[7])
 
-		ids.release(old)
-		assert.Same(t, next, ids.held[7], "the late end of the old one changes nothing")
+		ids.keep(next)
 		ids.release(next)
+		assert.Same(t, next, ids.held[7], "as long as anybody needs it")
 		ids.release(next)
 		assert.Empty(t, ids.held)
 	})
@@ -125,8 +125,8 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 					t.Errorf("%d have the id", k)
 				}
 				had.Add(1)
-				var once sync.Once
-				ids.evictBy(h, func() { // more than one may want it to end
+				var once sync.Once // more than one may want it to end
+				ids.evictBy(h, func() {
 					go once.Do(func() {
 						now.Add(-1)
 						ids.release(h)

@@ -4,17 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
+	"io"
+	"log/slog"
 	"net"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/application"
-	"github.com/singchia/geminio/conn"
-	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
@@ -23,17 +20,27 @@ import (
 const maxPending = 8192
 
 // Listener hands out an End for each client. All methods are safe for concurrent
-// use. Its concrete type also has Shutdown(context.Context) error.
+// use, and may be called from within callbacks and handlers. Its concrete type also has
+// Shutdown(context.Context) error.
 type Listener interface {
 	// AcceptEnd returns the next End whose handshake is done. Clients that are
-	// slow, silent, broken or refused delay nobody and are not seen here. Its
-	// error is that of the underlying listener, after which there will be no
-	// more Ends: net.ErrClosed after Close or Shutdown.
+	// slow, silent, broken or refused delay nobody and are not seen here. A client that
+	// has closed its End in an orderly way by then is: its End gives what it had to say,
+	// and then io.EOF.
+	//
+	// After Close and Shutdown AcceptEnd returns net.ErrClosed. An error of the underlying
+	// listener that does not pass ends the accepting too: AcceptEnd returns it when the
+	// clients that had come before are handed out, and there will be no more Ends. Errors
+	// that pass, such as too many open files, are logged, and the listener tries again
+	// after a pause of 5 ms to one second.
 	AcceptEnd() (geminio.End, error)
 	// Accept is AcceptEnd.
 	Accept() (net.Conn, error)
-	// Close stops listening and closes the Ends that were not handed out. Those
-	// that were go on.
+	// Close stops listening, and closes the Ends that were not handed out and the
+	// connections of clients that are not that far. Those that were handed out go on.
+	// It returns within the time for lingering. It does not wait for callbacks: when
+	// one that decides about a client returns later, its client is refused. Its error is
+	// that of the underlying listener's Close; called again it returns nil.
 	Close() error
 	// Addr returns the listener's address.
 	Addr() net.Addr
@@ -57,190 +64,95 @@ func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
 	return newListener(l, opts)
 }
 
+// state is whether a listener lets clients in. It only grows.
+type state uint8
+
+const (
+	// accepting: clients come.
+	accepting state = iota
+	// failed: the underlying listener has failed. Clients that had come go on.
+	failed
+	// refusing: Shutdown. Clients that have yet to shake hands are refused, the Ends of
+	// others are shut down.
+	refusing
+	// closed: Close, or the end of Shutdown's context. Clients that were not handed out
+	// are cut off.
+	closed
+)
+
+// fate is what becomes of the Ends of a listener that lets nobody in any more. It only
+// grows.
+type fate uint8
+
+const (
+	// served: those that were handed out go on.
+	served fate = iota
+	// drained: all are shut down.
+	drained
+	// cutOff: all are closed.
+	cutOff
+)
+
 // listener accepts connections in one goroutine and shakes hands in one each.
 type listener struct {
-	nl   net.Listener
-	opt  *EndOptions
-	done chan struct{} // closed on Close
-	wg   sync.WaitGroup
-
-	ids      identities
-	sessions sessions
+	// Read-only after creation.
+	nl       net.Listener
+	opt      *EndOptions
+	log      *slog.Logger
+	patience time.Duration // the time for the handshake
+	linger   time.Duration
+	ids      *identities
+	sessions *sessions
+	done     chan struct{} // closed when nobody is let in any more: from refusing on
+	silent   chan struct{} // closed when nl is closed
+	closeErr error         // of that; read-only once silent is closed
 
 	mu      sync.Mutex
-	changed *sync.Cond                            // on mu
-	ready   []*ServerEnd                          // to be handed out
-	pending map[net.Conn]struct{}                 // shaking hands
-	begun   map[net.Conn]struct{}                 // hands are shaken, methods are exchanged
-	drain   context.Context                       // Shutdown's; nil as long as it was not called
-	ends    map[delegate.ConnDescriber]*ServerEnd // all that have not ended
-	err     error                                 // why no more will come; set once
+	changed *sync.Cond // on mu
+	state   state
+	fate    fate
+	err     error               // why no more will come; set once
+	guests  map[*guest]struct{} // until their end was told
+	ready   []*guest            // whose Ends are to be handed out
+	coming  int                 // guests that are not ready yet
+	asked   int                 // and those of them about which a callback decides
+	leaving int                 // Ends that are being shut down
+	listens bool                // the accepting goroutine is there
 }
 
 func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
-	l := &listener{
-		nl: nl, opt: MergeEndOptions(opts...), done: make(chan struct{}),
-		pending: make(map[net.Conn]struct{}), begun: make(map[net.Conn]struct{}),
-		ends: make(map[delegate.ConnDescriber]*ServerEnd),
-	}
-	l.changed = sync.NewCond(&l.mu)
-	l.sessions.keep = cmp.Or(l.opt.SessionKeep, defaultSessionKeep)
-	if _, _, err := l.opt.resolve(); err != nil {
+	opt := MergeEndOptions(opts...)
+	cc, _, err := opt.resolve()
+	if err != nil {
 		nl.Close()
 		return nil, err
 	}
-	l.wg.Go(l.accept)
+	l := &listener{
+		nl: nl, opt: opt, log: cc.Log, patience: cc.HandshakeTimeout, linger: cc.Linger,
+		ids: &identities{}, sessions: &sessions{keep: cmp.Or(opt.SessionKeep, defaultSessionKeep)},
+		done: make(chan struct{}), silent: make(chan struct{}),
+		guests: make(map[*guest]struct{}), listens: true,
+	}
+	l.changed = sync.NewCond(&l.mu)
+	go l.accept()
 	return l, nil
-}
-
-// accept accepts connections until the listener is closed. An error that passes,
-// such as too many open files, makes it wait a little.
-func (l *listener) accept() {
-	const shortest, longest = 5 * time.Millisecond, time.Second
-	pause := shortest
-	for {
-		nc, err := l.nl.Accept()
-		if err == nil {
-			pause = shortest
-			if l.admit(nc) {
-				l.wg.Go(func() { l.welcome(nc) })
-			}
-			continue
-		}
-		var ne net.Error
-		if !errors.As(err, &ne) || errors.Is(err, net.ErrClosed) {
-			l.stop(err)
-			return
-		}
-		select {
-		case <-time.After(pause):
-			pause = min(2*pause, longest)
-		case <-l.done:
-			l.stop(net.ErrClosed)
-			return
-		}
-	}
-}
-
-// admit waits until one more connection may shake hands.
-func (l *listener) admit(nc net.Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.pending)+len(l.begun)+len(l.ready) >= maxPending && l.err == nil {
-		l.changed.Wait()
-	}
-	if l.err != nil {
-		nc.Close()
-		return false
-	}
-	l.pending[nc] = struct{}{}
-	return true
-}
-
-// welcome shakes hands with one client.
-func (l *listener) welcome(nc net.Conn) {
-	e, err := l.handshake(nc)
-	l.mu.Lock()
-	delete(l.pending, nc)
-	delete(l.begun, nc)
-	l.changed.Broadcast()
-	closed, drain := l.err != nil, l.drain
-	if err == nil && !closed {
-		l.ready = append(l.ready, e)
-		select {
-		case <-e.Over():
-		default:
-			l.ends[e.Conn()] = e
-		}
-	}
-	l.mu.Unlock()
-	switch {
-	case err != nil || !closed:
-	case drain != nil:
-		e.Shutdown(drain)
-	default:
-		e.Close()
-	}
-}
-
-func (l *listener) handshake(nc net.Conn) (*ServerEnd, error) {
-	cc, ac, err := l.opt.resolve()
-	if err != nil {
-		nc.Close()
-		return nil, err // never: resolve has succeeded before
-	}
-	h := newHolder()
-	admit := cc.Admit
-	cc.Admit = func(wanted uint64, meta []byte) (uint64, error) {
-		clientID, err := admit(wanted, meta)
-		if err != nil {
-			return 0, err
-		}
-		return clientID, l.ids.claim(h, clientID, l.opt.duplicates(clientID), cc.HandshakeTimeout, l.done)
-	}
-	e, err := l.establish(nc, h, cc, ac)
-	if err != nil {
-		cc.Log.Info("no End for a client", "remote", nc.RemoteAddr(), "err", err)
-	}
-	return e, err
-}
-
-func (l *listener) establish(nc net.Conn, h *holder, cc *conn.Config, ac *application.Config) (*ServerEnd, error) {
-	c, err := conn.Server(nc, cc)
-	if err != nil {
-		l.ids.release(h)
-		return nil, err
-	}
-	l.mu.Lock()
-	delete(l.pending, nc)
-	l.begun[nc] = struct{}{}
-	cut := l.err != nil && l.drain == nil
-	l.mu.Unlock()
-	if cut {
-		nc.Close()
-	}
-	s := l.sessions.attach(c.ClientID(), c.Session())
-	if s != nil {
-		ac.Deliveries = &s.deliveries
-	}
-	told := ac.Hooks.Offline
-	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
-		l.mu.Lock()
-		delete(l.ends, c)
-		l.mu.Unlock()
-		if told != nil {
-			told(c)
-		}
-		l.sessions.detach(s)
-		l.ids.release(h)
-	}
-	e := &ServerEnd{application.Start(c, ac)}
-	l.ids.evictBy(h, func() {
-		e.CloseWith(geminio.ErrReplaced, packet.Notice{
-			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
-		})
-	})
-	if err := e.introduce(cc, ac); err != nil {
-		return nil, err
-	}
-	return e, nil
 }
 
 // AcceptEnd implements Listener.
 func (l *listener) AcceptEnd() (geminio.End, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.ready) == 0 && l.err == nil {
+	for len(l.ready) == 0 && (l.state == accepting || l.state == failed && l.coming > 0) {
 		l.changed.Wait()
 	}
-	if l.err != nil {
+	if len(l.ready) == 0 {
 		return nil, l.err
 	}
-	e := l.ready[0]
+	g := l.ready[0]
 	l.ready[0] = nil
 	l.ready = l.ready[1:]
-	l.changed.Broadcast()
-	return e, nil
+	l.setStage(g, parted)
+	return g.e, nil
 }
 
 // Accept implements net.Listener.
@@ -257,77 +169,118 @@ func (l *listener) Addr() net.Addr { return l.nl.Addr() }
 
 // Close implements Listener.
 func (l *listener) Close() error {
-	err := l.stop(net.ErrClosed)
-	l.wg.Wait()
-	return err
-}
-
-// stop ends the accepting for the given reason, the first time it is called.
-func (l *listener) stop(why error) error {
+	first, ends := l.stop(closed, served, net.ErrClosed)
+	ctx, cancel := context.WithTimeout(context.Background(), l.linger)
+	defer cancel()
+	for _, e := range ends {
+		select {
+		case <-e.Conn().Done():
+		case <-ctx.Done():
+		}
+	}
 	l.mu.Lock()
-	if l.err != nil {
-		l.mu.Unlock()
-		return nil
-	}
-	l.err = why
-	ready, pending := l.ready, l.pending
-	l.ready, l.pending = nil, make(map[net.Conn]struct{})
-	if l.drain == nil {
-		maps.Copy(pending, l.begun)
-	} else {
-		ready = nil // Shutdown sees to these, and to those that have begun
-	}
-	l.changed.Broadcast()
+	l.wait(ctx, func() bool { return l.coming == l.asked && !l.listens })
 	l.mu.Unlock()
-	close(l.done)
-	err := l.nl.Close()
-	for nc := range pending {
-		nc.Close()
-	}
-	var wg sync.WaitGroup
-	for _, e := range ready {
-		wg.Go(func() { e.Close() })
-	}
-	wg.Wait()
-	if errors.Is(why, net.ErrClosed) && errors.Is(err, net.ErrClosed) {
+	select {
+	case <-l.silent:
+	case <-ctx.Done():
 		return nil
 	}
-	return err
+	if !first || errors.Is(l.closeErr, net.ErrClosed) {
+		return nil
+	}
+	return l.closeErr
 }
 
 // Shutdown stops listening and shuts down all Ends at once, handed out or not:
-// nothing new begins, what is under way ends, then they are closed. When ctx is
-// done before, they are closed at once and ctx's error is returned.
+// nothing new begins, what is under way ends, then they are closed. Clients that have
+// yet to shake hands are refused, with an error that matches geminio.ErrGoingAway. When
+// ctx is done before all that, everything is cut off at once and ctx's error is returned.
+//
+// Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline),
+// but not for longer than the handshake may take; when one returns later, its client is
+// refused. It waits for handlers, and for callbacks that hold a stream: a handler or
+// callback that calls Shutdown itself gives it a ctx that ends.
 func (l *listener) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
+	l.stop(refusing, drained, net.ErrClosed)
+	patient, cancel := context.WithTimeout(ctx, l.patience)
+	defer cancel()
 	l.mu.Lock()
-	l.drain = ctx
+	silent := l.wait(patient, func() bool { return l.asked == 0 && !l.listens })
+	quiet := l.wait(ctx, func() bool { return l.coming == l.asked && l.leaving == 0 })
 	l.mu.Unlock()
-	l.stop(net.ErrClosed)
-	l.mu.Lock()
-	ends := slices.Collect(maps.Values(l.ends))
-	l.mu.Unlock()
-	cut := context.AfterFunc(ctx, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for nc := range l.begun {
-			nc.Close()
-		}
-	})
-	defer cut()
-	var wg sync.WaitGroup
-	errs := make([]error, len(ends))
-	for i, e := range ends {
-		wg.Go(func() { errs[i] = e.Shutdown(ctx) })
-	}
-	wg.Wait()
-	l.wg.Wait() // for those that had just begun
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if !quiet || !silent && ctx.Err() != nil {
+		l.stop(closed, cutOff, net.ErrClosed)
+		return ctx.Err()
 	}
 	return nil
+}
+
+// wait waits until f is true, and reports false if ctx is done before. l.mu is held, but
+// not throughout.
+func (l *listener) wait(ctx context.Context, f func() bool) bool {
+	stop := context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.changed.Broadcast()
+	})
+	defer stop()
+	for !f() {
+		if ctx.Err() != nil {
+			return false
+		}
+		l.changed.Wait()
+	}
+	return true
+}
+
+// stop lets nobody in any more, for the reason that is given the first time, and lets
+// the guests share the fate of their Ends. It returns the Ends that it has closed. It
+// waits for nothing.
+func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*ServerEnd) {
+	var cut []context.CancelFunc
+	l.mu.Lock()
+	if first = l.state == accepting; first {
+		l.err = why
+	}
+	if l.state < refusing && to >= refusing {
+		close(l.done)
+		l.ready = nil
+	}
+	l.state, l.fate = max(l.state, to), max(l.fate, ends)
+	for g := range l.guests {
+		switch {
+		case g.cut == nil && g.e == nil: // it has failed
+		case g.e == nil:
+			if l.state == closed || l.state == refusing && g.stage == greeting {
+				cut = append(cut, g.cut)
+			}
+		case l.fate == cutOff || l.state == closed && g.stage < parted:
+			closing = append(closing, g.e)
+		case l.fate == drained && g.stage > introducing:
+			l.shutDown(g)
+		}
+	}
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	for _, f := range cut {
+		f()
+	}
+	for _, e := range closing {
+		e.CloseWith(io.EOF, packet.Notice{})
+	}
+	if first {
+		go l.unlisten()
+	}
+	return first, closing
+}
+
+// unlisten closes the underlying listener.
+func (l *listener) unlisten() {
+	defer close(l.silent)
+	defer contain(&l.closeErr, "the listener's Close")
+	l.closeErr = l.nl.Close()
 }

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/singchia/geminio"
@@ -42,7 +44,8 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	return e, nil
 }
 
-// introduce exchanges the methods of both sides.
+// introduce exchanges the methods of both sides. On an error it closes the End. That the
+// client leaves is none: the End gives what came before.
 func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
 	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {
@@ -50,8 +53,20 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
 	}
-	if err := e.Introduce(ctx); err != nil {
-		return fmt.Errorf("client %d: %w", e.ClientID(), err)
+	err := e.Introduce(ctx)
+	if err == nil || e.leaves(err) {
+		return nil
 	}
-	return nil
+	e.Close()
+	return fmt.Errorf("client %d: %w", e.ClientID(), err)
+}
+
+// leaves tells whether it is because the client leaves that the introduction has ended
+// with err: it has closed the connection or wants no new work, or another connection has
+// taken its id over. What it has said before is complete.
+func (e *ServerEnd) leaves(err error) bool {
+	var closed *geminio.RemoteError
+	cause := e.Conn().Cause()
+	return cause == io.EOF || cause == geminio.ErrReplaced || errors.As(cause, &closed) ||
+		cause == nil && errors.Is(err, geminio.ErrGoingAway)
 }

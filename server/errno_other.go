@@ -1,0 +1,9 @@
+//go:build plan9 || wasip1
+
+package server
+
+import "syscall"
+
+// passing are errors of accept that pass when there is a file descriptor again, or that
+// say nothing about the listener.
+var passing = []error{syscall.EMFILE, syscall.EINTR, syscall.EBUSY}

@@ -1,0 +1,233 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/packet"
+)
+
+// stage is where a guest is on its way.
+type stage uint8
+
+const (
+	// greeting: the client has yet to say what it wants.
+	greeting stage = iota
+	// asking: a callback of the user decides about the client. Nothing but its return
+	// ends that, so nobody waits for it without a bound.
+	asking
+	// answering: the client's id is claimed, and the client is told. A callback leads
+	// back to asking.
+	answering
+	// introducing: hands are shaken, and the methods of both sides are exchanged.
+	introducing
+	// ready: the End waits for AcceptEnd.
+	ready
+	// parted: the End was handed out, or there is none.
+	parted
+)
+
+// guest is a client of a listener, from the Accept of its connection to the end of its
+// End. The listener's lock guards what is not read-only.
+type guest struct {
+	nc     net.Conn
+	holder *holder
+	stop   context.Context // has the handshake given up
+
+	cut     context.CancelFunc // ends stop; nil once the guest has arrived
+	stage   stage
+	e       *ServerEnd // from introducing on
+	over    bool       // its end was told
+	leaving bool       // it was shut down by the listener
+}
+
+// welcome brings a guest from its connection to its End.
+func (l *listener) welcome(g *guest) {
+	err := errors.New("a callback ended its goroutine")
+	defer func() { l.arrived(g, err) }() // also where one has
+	err = l.receive(g)
+}
+
+// receive shakes hands with a guest, and exchanges methods.
+func (l *listener) receive(g *guest) error {
+	cc, ac, err := l.opt.resolve()
+	if err != nil {
+		return err // never: resolve has succeeded before
+	}
+	l.configure(g, cc)
+	c, err := conn.Server(g.nc, cc)
+	if err != nil {
+		return err
+	}
+	s := l.sessions.attach(c.ClientID(), c.Session())
+	if s != nil {
+		ac.Deliveries = &s.deliveries
+	}
+	told := ac.Hooks.Offline
+	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
+		defer l.offline(g, s)
+		if told != nil {
+			told(c)
+		}
+	}
+	l.ids.keep(g.holder) // until its end is told
+	e := &ServerEnd{application.Start(c, ac)}
+	if !l.met(g, e) {
+		e.CloseWith(io.EOF, packet.Notice{})
+	}
+	l.ids.evictBy(g.holder, func() {
+		e.CloseWith(geminio.ErrReplaced, packet.Notice{
+			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
+		})
+	})
+	return e.introduce(cc, ac)
+}
+
+// configure adds to the configuration of a guest's connection what is the listener's.
+func (l *listener) configure(g *guest, cc *conn.Config) {
+	cc.Context = g.stop
+	admit, online, offline := cc.Admit, cc.Online, cc.Offline
+	cc.Admit = func(wanted uint64, meta []byte) (clientID uint64, err error) {
+		l.ask(g, func() { clientID, err = admit(wanted, meta) })
+		if err == nil {
+			err = l.ids.claim(g.holder, clientID, l.opt.duplicates(clientID), cc.HandshakeTimeout, l.done)
+		}
+		if err == nil && l.stopped() {
+			err = geminio.ErrGoingAway
+		}
+		if err == geminio.ErrGoingAway {
+			err = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: err.Error(), RetryAfter: l.opt.RetryAfter}
+		}
+		return clientID, err
+	}
+	if online != nil {
+		cc.Online = func(c *conn.Conn) (err error) {
+			l.ask(g, func() { err = online(c) })
+			return err
+		}
+	}
+	if offline != nil {
+		cc.Offline = func(c *conn.Conn) { l.ask(g, func() { offline(c) }) }
+	}
+}
+
+// ask calls a callback that decides about a guest.
+func (l *listener) ask(g *guest, f func()) {
+	l.move(g, asking)
+	defer l.move(g, answering)
+	f()
+}
+
+// move notes how far a guest has come.
+func (l *listener) move(g *guest, to stage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setStage(g, to)
+}
+
+// setStage is the one place that changes a guest's stage. l.mu is held.
+func (l *listener) setStage(g *guest, to stage) {
+	l.count(g.stage, -1)
+	l.count(to, 1)
+	g.stage = to
+	l.forget(g)
+	l.changed.Broadcast()
+}
+
+// forget forgets a guest of which nothing will be heard any more. l.mu is held.
+func (l *listener) forget(g *guest) {
+	if (g.stage == parted || g.stage == ready && l.state >= refusing) && (g.e == nil || g.over) {
+		delete(l.guests, g)
+	}
+}
+
+// count counts a guest, with n of 1, or takes it from the count. l.mu is held.
+func (l *listener) count(s stage, n int) {
+	if s < ready {
+		l.coming += n
+	}
+	if s == asking {
+		l.asked += n
+	}
+}
+
+// met notes that hands are shaken with a guest. It reports false if its End is not
+// wanted any more.
+func (l *listener) met(g *guest, e *ServerEnd) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g.e = e
+	l.setStage(g, introducing)
+	return l.state != closed
+}
+
+// arrived makes the End of a guest ready, unless err says why there is none.
+func (l *listener) arrived(g *guest, err error) {
+	l.mu.Lock()
+	cut := g.cut
+	g.stop, g.cut = nil, nil
+	switch {
+	case err != nil:
+		l.setStage(g, parted)
+	default:
+		l.setStage(g, ready)
+		if l.state < refusing {
+			l.ready = append(l.ready, g)
+		} else if l.fate == drained {
+			l.shutDown(g)
+		}
+	}
+	l.mu.Unlock()
+	cut() // which closes the connection, if a callback has ended the goroutine
+	l.ids.release(g.holder)
+	if err != nil {
+		l.log.Info("no End for a client", "remote", g.remote(), "err", err)
+	}
+}
+
+// remote returns the address of the client, for the log.
+func (g *guest) remote() string {
+	var address string
+	var err error
+	func() {
+		defer contain(&err, "RemoteAddr")
+		address = g.nc.RemoteAddr().String()
+	}()
+	if err != nil {
+		return "unknown"
+	}
+	return address
+}
+
+// shutDown shuts the End of a guest down. l.mu is held.
+func (l *listener) shutDown(g *guest) {
+	if g.leaving || g.over {
+		return
+	}
+	g.leaving = true
+	l.leaving++
+	go func() {
+		g.e.Shutdown(context.Background()) // which the end of the End ends
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.leaving--
+		l.changed.Broadcast()
+	}()
+}
+
+// offline is called when the end of a guest's End was told.
+func (l *listener) offline(g *guest, s *session) {
+	l.sessions.detach(s)
+	l.mu.Lock()
+	g.over = true
+	l.forget(g)
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	l.ids.release(g.holder)
+}

@@ -1,0 +1,375 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// work has a client say something of each kind, in a bubble.
+func work(r *raw) {
+	r.t.Helper()
+	r.say(rawOpen(3), rawOpen(5))
+	synctest.Wait() // until they are accepted
+	for i := range 3 {
+		r.say(rawMessage(1, 0, 1, fmt.Sprintf("once %d", i)))
+	}
+	r.say(
+		rawMessage(1, 1, 2, "acked"),
+		rawData(1, 0, "raw bytes"),
+		rawData(3, 0, "bytes of a stream"),
+		rawMessage(3, 0, 1, "message of a stream"),
+		rawData(5, packet.FlagFin|packet.FlagClose, "and of one that was closed"),
+	)
+}
+
+// wantWork requires that an End gives what work has said, and then io.EOF.
+func wantWork(t *testing.T, end geminio.End) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, text := range []string{"once 0", "once 1", "once 2", "acked"} {
+		m, err := end.Receive(ctx)
+		require.NoError(t, err, text)
+		assert.Equal(t, text, string(m.Data()))
+	}
+	_, err := end.Receive(ctx)
+	assert.Equal(t, io.EOF, err, "after the last message")
+	all, err := io.ReadAll(end)
+	assert.NoError(t, err)
+	assert.Equal(t, "raw bytes", string(all))
+	for _, text := range []string{"bytes of a stream", "and of one that was closed"} {
+		stream, err := end.AcceptStream()
+		require.NoError(t, err, text)
+		all, err := io.ReadAll(stream)
+		assert.NoError(t, err)
+		assert.Equal(t, text, string(all))
+		if text == "bytes of a stream" {
+			m, err := stream.Receive(ctx)
+			require.NoError(t, err)
+			assert.Equal(t, "message of a stream", string(m.Data()))
+		}
+		_, err = stream.Receive(ctx)
+		assert.Equal(t, io.EOF, err)
+	}
+	_, err = end.AcceptStream()
+	assert.Equal(t, io.EOF, err, "after the last stream")
+	_, err = end.Call(ctx, "m", end.NewRequest(nil))
+	assert.Equal(t, io.EOF, err)
+	assert.NoError(t, end.Close())
+}
+
+// follower is a delegate that notes who comes and goes.
+type follower struct {
+	*delegate.UnimplementedDelegate
+	events chan string
+}
+
+func newFollower() *follower { return &follower{events: make(chan string, 1000)} }
+
+func (f *follower) ConnOnline(delegate.ConnDescriber) error {
+	f.events <- "online"
+	return nil
+}
+
+func (f *follower) ConnOffline(delegate.ConnDescriber) error {
+	f.events <- "offline"
+	return nil
+}
+
+// A client that closes in an orderly way as soon as hands are shaken is heard all the
+// same, however far the exchange of registrations had come.
+func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
+	served := func(opt *server.EndOptions) {
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+	}
+	for _, c := range []struct {
+		name    string
+		options func(*server.EndOptions)
+		goodbye [][]byte
+	}{
+		{"nothing to exchange", func(*server.EndOptions) {}, [][]byte{rawClose(0, "")}},
+		{"it has not taken note of a method", served, [][]byte{rawClose(0, "")}},
+		{"it has not registered a method", func(opt *server.EndOptions) { opt.SetWaitRemoteRPCs("r") }, [][]byte{rawClose(0, "")}},
+		{"it closes with a code", served, [][]byte{rawClose(1000, "that was all")}},
+		{"it wants nothing new first", served, [][]byte{
+			packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{}), rawClose(0, ""),
+		}},
+	} {
+		for _, told := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/delegate %v", c.name, told), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					opt := server.NewEndOptions()
+					c.options(opt)
+					f := newFollower()
+					if told {
+						opt.SetDelegate(f)
+					}
+					nl := rig.NewPipeListener()
+					l, err := server.NewListener(nl, opt)
+					require.NoError(t, err)
+					defer l.Close()
+					nc, err := nl.Dial()
+					require.NoError(t, err)
+					defer nc.Close()
+					r, _, err := greet(t, nc, wish{})
+					require.NoError(t, err)
+					work(r)
+					r.say(c.goodbye...)
+					synctest.Wait()
+					end := acceptEnd(t, l)
+					wantWork(t, end)
+					if told {
+						assert.Equal(t, "online", <-f.events)
+						assert.Equal(t, "offline", <-f.events)
+					}
+				})
+			})
+		}
+	}
+}
+
+// acceptEnd returns the next End, which must be there already.
+func acceptEnd(t *testing.T, l server.Listener) geminio.End {
+	t.Helper()
+	got := make(chan geminio.End, 1)
+	go func() {
+		if end, err := l.AcceptEnd(); err == nil {
+			got <- end
+		}
+	}()
+	synctest.Wait()
+	select {
+	case end := <-got:
+		return end
+	default:
+		t.Fatal("AcceptEnd has no End to give")
+		return nil
+	}
+}
+
+// Of a client whose connection breaks before the exchange is over there is no End: it
+// cannot be told how much of what it has said is missing.
+func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := server.NewEndOptions()
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+		f := newFollower()
+		opt.SetDelegate(f)
+		nl := rig.NewPipeListener()
+		l, err := server.NewListener(nl, opt)
+		require.NoError(t, err)
+		nc, err := nl.Dial()
+		require.NoError(t, err)
+		r, _, err := greet(t, nc, wish{})
+		require.NoError(t, err)
+		work(r)
+		nc.Close()
+		assert.Equal(t, "online", <-f.events)
+		assert.Equal(t, "offline", <-f.events)
+		synctest.Wait()
+		accepted := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
+		synctest.Wait()
+		assert.Empty(t, accepted)
+		require.NoError(t, l.Close())
+		assert.Equal(t, net.ErrClosed, <-accepted)
+	})
+}
+
+// A client that stays, and refuses or ignores the methods, has no End.
+func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := server.NewEndOptions()
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+		nl := rig.NewPipeListener()
+		l, err := server.NewListener(nl, opt)
+		require.NoError(t, err)
+		nc, err := nl.Dial()
+		require.NoError(t, err)
+		defer nc.Close()
+		_, _, err = greet(t, nc, wish{})
+		require.NoError(t, err)
+		accepted := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, accepted)
+		require.NoError(t, l.Close())
+		assert.Equal(t, net.ErrClosed, <-accepted)
+	})
+}
+
+// A single End is made of such a client too.
+func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := server.NewEndOptions()
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+		near, far := net.Pipe()
+		defer near.Close()
+		type result struct {
+			end geminio.End
+			err error
+		}
+		made := rig.Start(func() result {
+			end, err := server.NewEndWithConn(far, opt)
+			return result{end, err}
+		})
+		r, _, err := greet(t, near, wish{})
+		require.NoError(t, err)
+		work(r)
+		r.say(rawClose(0, ""))
+		got := <-made
+		require.NoError(t, got.err)
+		wantWork(t, got.end)
+	})
+}
+
+// Requests of a client that leaves are served, as far as they came before.
+func TestRequestsOfClientThatLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		served := make(chan string, 10)
+		opt := server.NewEndOptions()
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(_ context.Context, req geminio.Request, _ geminio.Response) {
+			served <- string(req.Data())
+		}})
+		nl := rig.NewPipeListener()
+		l, err := server.NewListener(nl, opt)
+		require.NoError(t, err)
+		defer l.Close()
+		nc, err := nl.Dial()
+		require.NoError(t, err)
+		defer nc.Close()
+		r, _, err := greet(t, nc, wish{})
+		require.NoError(t, err)
+		r.say(rawRequest(1, 1, "m", "one"), rawRequest(1, 2, "m", "two"))
+		synctest.Wait()
+		r.say(rawClose(0, ""))
+		synctest.Wait()
+		assert.Len(t, served, 2)
+		_, err = acceptEnd(t, l).Receive(context.Background())
+		assert.Equal(t, io.EOF, err)
+	})
+}
+
+// Whoever follows clients by their ids gets their Ends in the order of their
+// connections, also where the first has left, or was replaced, before it was accepted.
+func TestEndsOfOneClientComeInOrder(t *testing.T) {
+	for _, how := range []string{"leaves", "is replaced"} {
+		t.Run(how, func(t *testing.T) {
+			for range 20 {
+				synctest.Test(t, func(t *testing.T) {
+					opt := server.NewEndOptions()
+					opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+					nl := rig.NewPipeListener()
+					l, err := server.NewListener(nl, opt)
+					require.NoError(t, err)
+					defer l.Close()
+					first, err := nl.Dial()
+					require.NoError(t, err)
+					defer first.Close()
+					r, _, err := greet(t, first, wish{clientID: 7})
+					require.NoError(t, err)
+					r.say(rawMessage(1, 0, 1, "first"))
+					synctest.Wait()
+					if how == "leaves" {
+						r.say(rawClose(0, ""))
+					}
+					second, err := nl.Dial()
+					require.NoError(t, err)
+					defer second.Close()
+					r, id, err := greet(t, second, wish{clientID: 7})
+					require.NoError(t, err)
+					require.EqualValues(t, 7, id)
+					r.say(rawMessage(1, 0, 1, "second"), rawClose(0, ""))
+					synctest.Wait()
+					for _, text := range []string{"first", "second"} {
+						m, err := acceptEnd(t, l).Receive(context.Background())
+						require.NoError(t, err, text)
+						require.Equal(t, text, string(m.Data()))
+					}
+				})
+			}
+		})
+	}
+}
+
+// onceMessage returns a message that is sent at most once.
+func onceMessage(s geminio.Messager) geminio.Message {
+	opt := options.NewMessage()
+	opt.SetCnss(options.CnssAtMostOnce)
+	return s.NewMessage([]byte("once"), opt)
+}
+
+// Very many clients come in turn, publish, and leave. Nothing of it is lost. Every other
+// one writes to a stream too.
+func TestClientsThatComeAndGo(t *testing.T) {
+	clients, messages := 2*rig.Amount("tcp", 300), 20
+	opt := server.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
+	require.NoError(t, err)
+	received := make(chan int, clients)
+	go func() {
+		for {
+			end, err := l.AcceptEnd()
+			if err != nil {
+				close(received)
+				return
+			}
+			go func() {
+				n := 0
+				for {
+					if _, err := end.Receive(context.Background()); err != nil {
+						break
+					}
+					n++
+				}
+				if s, err := end.AcceptStream(); err == nil {
+					if text, _ := io.ReadAll(s); string(text) == "written" {
+						n++
+					}
+				}
+				end.Close()
+				received <- n
+			}()
+		}
+	}()
+	for i := range clients {
+		end, err := client.NewEnd("tcp", l.Addr().String())
+		require.NoError(t, err)
+		if i%2 == 1 {
+			s, err := end.OpenStream()
+			require.NoError(t, err)
+			_, err = io.WriteString(s, "written")
+			require.NoError(t, err)
+		}
+		for range messages {
+			require.NoError(t, end.Publish(t.Context(), onceMessage(end)))
+		}
+		require.NoError(t, end.Close())
+	}
+	total := 0
+	for range clients {
+		total += rig.Await(t, rig.Forever, "an End", received)
+	}
+	assert.Equal(t, clients*messages+clients/2, total)
+	require.NoError(t, l.Close())
+	if _, open := <-received; open {
+		t.Error(errors.New("more Ends than clients"))
+	}
+}

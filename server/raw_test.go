@@ -1,0 +1,125 @@
+package server_test
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// raw is a client on raw frames: it says what a test has it say, and nothing else.
+type raw struct {
+	t  *testing.T
+	nc net.Conn
+}
+
+// rawOffer is what raw clients offer.
+func rawOffer() packet.Wire2 {
+	return packet.Wire2{
+		MaxFrame: 64 << 10, MaxMessage: 1 << 20, MaxStreams: 100,
+		Raw: 1 << 20, Messages: 1 << 20, Handlers: 100, Large: 1<<20 + packet.MaxHead,
+	}
+}
+
+// wish is what a raw client says of itself.
+type wish struct {
+	clientID uint64
+	session  string
+}
+
+// hello returns the handshake packet of a client.
+func hello(t *testing.T, w wish) []byte {
+	t.Helper()
+	offer := rawOffer()
+	if w.session != "" {
+		offer.Session = []byte(w.session)
+	}
+	b, err := packet.AppendConn(nil, packet.Conn{PacketID: 1, ClientID: w.clientID, Wire2: &offer})
+	require.NoError(t, err)
+	return b
+}
+
+// readAck reads the server's answer to a handshake.
+func readAck(nc net.Conn) (packet.ConnAck, error) {
+	var header [packet.HandshakeHeaderLen]byte
+	if _, err := io.ReadFull(nc, header[:]); err != nil {
+		return packet.ConnAck{}, err
+	}
+	id, n, err := packet.ParseHandshakeHeader(header[:], false)
+	if err != nil {
+		return packet.ConnAck{}, err
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(nc, body); err != nil {
+		return packet.ConnAck{}, err
+	}
+	return packet.ParseConnAck(id, body)
+}
+
+// greet shakes hands on nc as a raw client, and throws away what comes afterwards. A
+// refusal is a *geminio.RefusedError.
+func greet(t *testing.T, nc net.Conn, w wish) (*raw, uint64, error) {
+	t.Helper()
+	if _, err := nc.Write(hello(t, w)); err != nil {
+		return nil, 0, err
+	}
+	ack, err := readAck(nc)
+	if err != nil {
+		return nil, 0, err
+	}
+	if ack.Refused {
+		return nil, 0, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error, RetryAfter: ack.Retry}
+	}
+	go io.Copy(io.Discard, nc)
+	return &raw{t, nc}, ack.ClientID, nil
+}
+
+// say sends frames.
+func (r *raw) say(frames ...[]byte) {
+	r.t.Helper()
+	for _, f := range frames {
+		_, err := r.nc.Write(f)
+		require.NoError(r.t, err)
+	}
+}
+
+// rawPacket returns a packet in one frame.
+func rawPacket(typ packet.Type, stream, call uint64, head, data []byte) []byte {
+	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: stream})
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, 0)
+	b = append(append(b, head...), data...)
+	packet.PutLength(b)
+	return b
+}
+
+// rawMessage returns a message, which is acked if cnss is 2.
+func rawMessage(stream, call uint64, cnss uint8, data string) []byte {
+	m := packet.Message{Cnss: cnss}
+	return rawPacket(packet.TypeMessage, stream, call, m.Append(nil), []byte(data))
+}
+
+// rawRequest returns a request.
+func rawRequest(stream, call uint64, method, data string) []byte {
+	r := packet.Request{Method: []byte(method)}
+	return rawPacket(packet.TypeRequest, stream, call, r.Append(nil), []byte(data))
+}
+
+// rawData returns raw bytes of a stream.
+func rawData(stream uint64, flags packet.Flags, data string) []byte {
+	b := packet.AppendHeader(nil, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream, Length: uint32(len(data))})
+	return append(b, data...)
+}
+
+// rawOpen returns the frame that opens a stream.
+func rawOpen(stream uint64) []byte {
+	return packet.AppendOpen(nil, stream, packet.Open{Windows: packet.Windows{Raw: 1 << 20, Messages: 1 << 20}})
+}
+
+// rawClose returns the frame that ends a connection.
+func rawClose(code geminio.Code, text string) []byte {
+	return packet.AppendNotice(nil, packet.TypeClose, 0, packet.Notice{Code: uint32(code), Text: text})
+}
