@@ -1,0 +1,668 @@
+package wire1
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// assemblyKey names a packet of the Conn whose fragments are under way.
+type assemblyKey struct {
+	number uint64
+	typ    packet.Type
+	call   uint64
+}
+
+// assembly is a packet of the Conn of which fragments have come.
+type assembly struct {
+	total int
+	body  []byte
+}
+
+// Frame takes a frame of the Conn, whose header packet.ParseHeader has accepted. An
+// error means that the Conn has broken the rules of wire 2.
+func (t *Translator) Frame(now time.Time, h packet.Header, payload []byte) error {
+	if t.phase == over {
+		return nil
+	}
+	defer t.step(now)
+	switch {
+	case h.Type.IsPacket():
+		return t.connPacket(now, h, payload)
+	case h.Type < packet.TypeCredit:
+		return t.connControl(now, h, payload)
+	}
+	switch h.Type {
+	case packet.TypeCredit:
+		c, err := packet.ParseCredit(payload, h.Stream)
+		if err != nil {
+			return err
+		}
+		t.connCredits(now, h.Stream, c)
+	case packet.TypeOpen:
+		o, err := packet.ParseOpen(payload)
+		if err != nil {
+			return err
+		}
+		return t.connOpens(h.Stream, o)
+	case packet.TypeAccept:
+		w, err := packet.ParseAccept(payload)
+		if err != nil {
+			return err
+		}
+		t.connAccepts(h.Stream, w)
+	case packet.TypeData:
+		return t.connData(h, payload)
+	case packet.TypeRefuse, packet.TypeStop, packet.TypeReset:
+		n, err := packet.ParseNotice(h.Type, payload)
+		if err != nil {
+			return err
+		}
+		switch h.Type {
+		case packet.TypeRefuse:
+			t.connRefuses(h.Stream, n)
+		case packet.TypeStop:
+			t.connStops(now, h.Stream)
+		case packet.TypeReset:
+			t.connEnds(h.Stream, false)
+		}
+	}
+	return nil
+}
+
+// connControl takes a frame of the connection.
+func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte) error {
+	switch h.Type {
+	case packet.TypePing:
+		// The Conn asks whether the transport lives. Whether the peer does is looked
+		// after here.
+		v, err := packet.ParsePing(h.Type, payload)
+		if err != nil {
+			return err
+		}
+		t.frames.Append(packet.AppendPing(nil, packet.TypePong, v))
+	case packet.TypeGoAway:
+		t.connGoesAway(now)
+	case packet.TypeClose:
+		t.connCloses(now)
+	}
+	return nil
+}
+
+// connGoesAway refuses what the peer has begun and the Conn has not seen: it has none
+// of it any more.
+func (t *Translator) connGoesAway(now time.Time) {
+	t.away = true
+	t.refuseHeld(t.main, geminio.ErrGoingAway.Error())
+	t.pump(now, t.main)
+}
+
+// connCloses dismisses all sessions, the default one last.
+func (t *Translator) connCloses(now time.Time) {
+	if t.phase > leaving {
+		return
+	}
+	leaves := t.heard || t.cause != nil // then nothing is left but to answer
+	t.phase, t.until = closing, now.Add(min(dismissPause, t.cfg.Linger))
+	for _, s := range t.streams {
+		t.dropHeld(s)
+		switch {
+		case leaves || s == t.main:
+		case s.state == streamOffered:
+			t.answer(Packet{
+				Type: TypeSessionAck, ID: s.offered.ID, Negotiate: s.offered.Negotiate, Error: geminio.ErrGoingAway.Error(),
+			})
+		case s.state == streamOpen:
+			t.dismiss(s)
+		}
+	}
+	if !leaves && !t.dismissed {
+		t.dismissed = true
+		t.dismiss(t.main)
+	}
+}
+
+// dismiss tells the peer that a session has ended.
+func (t *Translator) dismiss(s *stream) {
+	t.send(s, Packet{Type: TypeDismiss, ID: t.newID()}, mark{})
+}
+
+// connCredits takes credit.
+func (t *Translator) connCredits(now time.Time, number uint64, c packet.Credit) {
+	if c.Class >= packet.StreamClasses {
+		t.credit.add(c)
+		t.serve(now)
+		return
+	}
+	if s := t.streams[number]; s != nil {
+		s.credit.add(c)
+		t.pump(now, s)
+	}
+}
+
+// connOpens asks the peer for a session. Clients have the server choose its id.
+func (t *Translator) connOpens(number uint64, o packet.Open) error {
+	if t.streams[number] != nil || number%2 == t.last%2 || number == defaultSession {
+		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the Conn, or is open", number)}
+	}
+	if t.phase != working {
+		t.notice(packet.TypeRefuse, number, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
+		return nil
+	}
+	s := t.newStream(number, o.Windows)
+	s.state = streamAsked
+	p := Packet{Type: TypeSession, ID: t.newID(), Meta: o.Meta, Peer: o.Peer}
+	if t.server {
+		s.session, p.Negotiate = number, number
+	} else {
+		p.Flags, p.Negotiate = FlagAcquireSession, t.newID()
+	}
+	t.streams[number] = s
+	if t.asked == nil {
+		t.asked = make(map[uint64]*stream)
+	}
+	t.asked[p.ID] = s
+	t.put(p, mark{})
+	return nil
+}
+
+// connAccepts tells the peer the id of the session that it has asked for.
+func (t *Translator) connAccepts(number uint64, w packet.Windows) {
+	s := t.streams[number]
+	if s == nil || s.state != streamOffered {
+		return
+	}
+	ack := Packet{Type: TypeSessionAck, ID: s.offered.ID, Negotiate: s.offered.Negotiate, Session: s.session}
+	s.state, s.offered = streamOpen, Packet{}
+	s.grantWindows(w)
+	t.sessions[s.session] = s
+	b := t.encode(ack)
+	s.holding = t.server
+	t.enqueue(b, mark{answer: len(b), s: s, opened: s.holding})
+}
+
+// connRefuses tells the peer that there is no session.
+func (t *Translator) connRefuses(number uint64, n packet.Notice) {
+	s := t.streams[number]
+	if s == nil || s.state != streamOffered {
+		return
+	}
+	t.answer(Packet{Type: TypeSessionAck, ID: s.offered.ID, Negotiate: s.offered.Negotiate, Error: reason(n.Code, n.Text)})
+	t.closed(s)
+}
+
+// reason returns the text of an error, which in wire 1 must not be empty.
+func reason(code uint32, text string) string {
+	switch {
+	case code == uint32(geminio.CodeOK):
+		return ""
+	case text == "":
+		return fmt.Sprintf("code %d", code)
+	}
+	return text
+}
+
+// connData takes raw bytes, and the end of a stream.
+func (t *Translator) connData(h packet.Header, payload []byte) error {
+	s := t.streams[h.Stream]
+	if s == nil {
+		return nil
+	}
+	if len(payload) > 0 {
+		n := uint64(len(payload))
+		if err := s.given[packet.ClassRaw].take(packet.ClassRaw, n); err != nil {
+			return err
+		}
+		if s.state == streamOpen && t.phase == working {
+			t.send(s, Packet{Type: TypeStream, ID: t.newID(), Raw: payload}, mark{class: packet.ClassRaw, credit: n})
+		}
+	}
+	if h.Flags&packet.FlagFin != 0 {
+		s.fin = true
+		t.halvesDone(s)
+	}
+	if h.Flags&packet.FlagClose != 0 {
+		t.connEnds(h.Stream, true)
+	}
+	return nil
+}
+
+// connStops throws away the raw bytes that come.
+func (t *Translator) connStops(now time.Time, number uint64) {
+	s := t.streams[number]
+	if s == nil {
+		return
+	}
+	s.deaf = true
+	t.dropRaw(s)
+	t.halvesDone(s)
+	t.pump(now, s)
+}
+
+// halvesDone dismisses a session whose raw bytes have ended in both directions, if it
+// has never carried anything else: wire 1 has no other way to tell the peer.
+func (t *Translator) halvesDone(s *stream) {
+	if s.fin && s.deaf && !s.packets && s.state == streamOpen && s != t.main {
+		t.peerIsTold(s)
+		s.state, s.acked = streamEnding, true
+		t.endTowardsConn(s)
+	}
+}
+
+// peerIsTold dismisses the session of a stream that ends at this side.
+func (t *Translator) peerIsTold(s *stream) {
+	if t.phase == working {
+		t.dismiss(s)
+	}
+}
+
+// connEnds takes the Conn's close of a stream, or its reset, which asks for no answer.
+func (t *Translator) connEnds(number uint64, answer bool) {
+	s := t.streams[number]
+	if s == nil || s == t.main {
+		return
+	}
+	switch s.state {
+	case streamAsked:
+		delete(t.streams, number)
+		t.giveUp(s)
+		return
+	case streamOpen:
+		t.peerIsTold(s)
+	case streamEnded:
+		answer = false // it is the answer
+	}
+	if answer {
+		t.frames.Append(packet.AppendHeader(nil, packet.Header{
+			Type: packet.TypeData, Flags: packet.FlagFin | packet.FlagClose, Stream: number,
+		}))
+	}
+	t.closed(s)
+}
+
+// giveUp notes that a session is not wanted any more that the peer may still open.
+func (t *Translator) giveUp(s *stream) {
+	s.state = streamUnwanted
+	if t.unwanted++; t.unwanted <= maxUnwanted {
+		return
+	}
+	for id, o := range t.asked {
+		if o.state == streamUnwanted {
+			t.unwanted--
+			delete(t.asked, id)
+			return
+		}
+	}
+}
+
+// connPacket takes a frame that carries a packet, or a piece of one.
+func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) error {
+	f, err := packet.ParseFragmentHeader(payload, h)
+	if err != nil {
+		return err
+	}
+	piece := payload[packet.FragmentHeaderLen(h):]
+	s := t.streams[h.Stream]
+	if h.Type == packet.TypeAbandon {
+		typ, err := packet.ParseAbandon(piece)
+		if err == nil {
+			t.abandon(s, assemblyKey{h.Stream, typ, f.Call})
+		}
+		return err
+	}
+	if h.Flags&packet.FlagNext == 0 {
+		if err := t.charge(s, h.Type, int(f.Total)); err != nil {
+			return err
+		}
+	}
+	if h.Flags == 0 {
+		return t.complete(now, s, h.Type, f.Call, piece)
+	}
+	key := assemblyKey{h.Stream, h.Type, f.Call}
+	a := t.assemblies[key]
+	if h.Flags == packet.FlagMore {
+		if a != nil {
+			return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+		}
+		if t.assemblies == nil {
+			t.assemblies = make(map[assemblyKey]*assembly)
+		}
+		a = &assembly{total: int(f.Total)}
+		t.assemblies[key] = a
+	}
+	switch {
+	case a == nil:
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d has not begun", f.Call)}
+	case len(a.body)+len(piece) > a.total:
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of more than %d bytes", a.total)}
+	}
+	a.body = append(a.body, piece...)
+	if h.Flags&packet.FlagMore != 0 {
+		return nil
+	}
+	delete(t.assemblies, key)
+	if len(a.body) < a.total {
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of %d bytes, announced are %d", len(a.body), a.total)}
+	}
+	return t.complete(now, s, h.Type, f.Call, a.body)
+}
+
+// charge takes what a packet of the Conn costs.
+func (t *Translator) charge(s *stream, typ packet.Type, size int) error {
+	large := largeClass(typ)
+	if size <= t.smallRx {
+		if typ == packet.TypeMessage && s != nil {
+			return s.given[packet.ClassMessages].take(packet.ClassMessages, uint64(size+messageOverhead))
+		}
+		large = 0
+	}
+	if large != 0 {
+		if err := t.given[large].take(large, uint64(size)); err != nil {
+			return err
+		}
+	}
+	if typ == packet.TypeRequest || typ == packet.TypeRegister {
+		return t.given[packet.ClassHandlers].take(packet.ClassHandlers, 1)
+	}
+	return nil
+}
+
+// cost returns the mark that gives back what a packet of the Conn has cost, but for the
+// handler.
+func (t *Translator) cost(typ packet.Type, size int) mark {
+	switch {
+	case size > t.smallRx && largeClass(typ) != 0:
+		return mark{class: largeClass(typ), credit: uint64(size)}
+	case typ == packet.TypeMessage:
+		return mark{class: packet.ClassMessages, credit: uint64(size + messageOverhead)}
+	}
+	return mark{}
+}
+
+// refund gives back at once what a packet has cost that is not sent.
+func (t *Translator) refund(s *stream, typ packet.Type, size int) {
+	if m := t.cost(typ, size); m.credit > 0 {
+		t.giveBack(s, m.class, m.credit)
+	}
+	if typ == packet.TypeRequest || typ == packet.TypeRegister {
+		t.giveBack(nil, packet.ClassHandlers, 1)
+	}
+}
+
+// giveBack gives credit back to the Conn, when it is time.
+func (t *Translator) giveBack(s *stream, class packet.Class, n uint64) {
+	var number uint64
+	g := &t.given[class]
+	if class < packet.StreamClasses {
+		if s == nil || s.state != streamOpen {
+			return
+		}
+		g, number = &s.given[class], s.number
+	} else if class == packet.ClassLargeMessages && s != nil && s.state == streamOpen {
+		number = s.number
+	}
+	g.owed += n
+	if g.due(class) && t.phase != over {
+		t.frames.Append(packet.AppendCredit(nil, number, packet.Credit{Class: class, Amount: g.give()}))
+	}
+}
+
+// complete takes a whole packet of the Conn.
+func (t *Translator) complete(now time.Time, s *stream, typ packet.Type, number uint64, body []byte) error {
+	if s == nil || s.state != streamOpen || t.phase != working {
+		t.refund(s, typ, len(body))
+		t.refuseConn(s, typ, number)
+		return nil
+	}
+	switch typ {
+	case packet.TypeRequest:
+		return t.connCalls(now, s, number, body)
+	case packet.TypeResponse:
+		return t.connResponds(s, number, body)
+	case packet.TypeMessage:
+		return t.connPublishes(now, s, number, body)
+	case packet.TypeRegister:
+		s.packets = true
+		id := t.newID()
+		t.pend(s, number, callKey{TypeRegisterAck, id})
+		t.send(s, Packet{Type: TypeRegister, ID: id, Raw: body}, mark{})
+	case packet.TypeAck, packet.TypeRegistered, packet.TypeCancel:
+		a, err := packet.ParseAnswer(typ, body)
+		if err != nil {
+			return err
+		}
+		t.connAnswers(s, typ, number, a)
+	}
+	return nil
+}
+
+// refuseConn answers what the Conn begins on a stream that the peer has dismissed, while
+// the Conn is not told yet.
+func (t *Translator) refuseConn(s *stream, typ packet.Type, number uint64) {
+	if s == nil || s.state != streamEnding {
+		return
+	}
+	const code, text = uint32(geminio.CodeClosed), "the peer has closed the stream"
+	a := packet.Answer{Code: code, Text: text}
+	switch typ {
+	case packet.TypeRequest:
+		t.respond(s, number, packet.Response{Code: code, Text: text})
+	case packet.TypeMessage:
+		t.deliver(s, packet.TypeAck, number, a.Append(nil), nil)
+	case packet.TypeRegister:
+		t.deliver(s, packet.TypeRegistered, number, a.Append(nil), nil)
+	}
+}
+
+// abandon forgets a packet whose further fragments will not come.
+func (t *Translator) abandon(s *stream, key assemblyKey) {
+	if a := t.assemblies[key]; a != nil {
+		delete(t.assemblies, key)
+		t.refund(s, key.typ, a.total)
+	}
+}
+
+// pend notes a request or registration of the Conn that waits for its answer.
+func (t *Translator) pend(s *stream, number uint64, key callKey) {
+	if t.calls == nil {
+		t.calls = make(map[callKey]call)
+	}
+	if s.calls == nil {
+		s.calls = make(map[uint64]callKey)
+	}
+	t.calls[key] = call{s, number}
+	s.calls[number] = key
+}
+
+// answered forgets what waited for an answer, and gives its handler back. It reports
+// whether anything did.
+func (t *Translator) answered(key callKey) (c call, ok bool) {
+	if c, ok = t.calls[key]; ok {
+		delete(t.calls, key)
+		delete(c.s.calls, c.number)
+		t.giveBack(nil, packet.ClassHandlers, 1)
+	}
+	return c, ok
+}
+
+// idFor returns the id for a packet with which the Conn's user has a number in mind,
+// which the peer's user sees, unless that is not unique.
+func (t *Translator) idFor(wanted uint64, taken func(uint64) bool) uint64 {
+	for wanted == 0 || taken(wanted) {
+		wanted = t.newID()
+	}
+	return wanted
+}
+
+// connCalls passes a request on.
+func (t *Translator) connCalls(now time.Time, s *stream, number uint64, body []byte) error {
+	r, err := packet.ParseRequest(body)
+	if err != nil {
+		return err
+	}
+	s.packets = true
+	id := t.idFor(r.ID, func(id uint64) bool { _, is := t.calls[callKey{TypeResponse, id}]; return is })
+	p := Packet{Type: TypeRequest, ID: id, Content: Content{Key: r.Method, Value: r.Data, Custom: r.Custom}}
+	p.Deadline = t.skew.deadline(r.Timeout, now)
+	p.ContextDeadline = p.Deadline
+	if !t.send(s, p, t.cost(packet.TypeRequest, len(body))) {
+		t.refund(s, packet.TypeRequest, len(body))
+		t.respond(s, number, packet.Response{Code: uint32(geminio.CodeTooLarge), Text: tooLong("request")})
+		return nil
+	}
+	t.pend(s, number, callKey{TypeResponse, id})
+	return nil
+}
+
+// tooLong is the text of a refusal of what the peer would not accept.
+func tooLong(what string) string {
+	return fmt.Sprintf("%s: %v: its wire 1 form exceeds %d bytes", what, geminio.ErrTooLarge, MaxBody)
+}
+
+// respond gives the Conn a small response.
+func (t *Translator) respond(s *stream, number uint64, r packet.Response) {
+	t.deliver(s, packet.TypeResponse, number, r.Append(nil), r.Data)
+}
+
+// connPublishes passes a message on. The peer acks it, whatever its cnss.
+func (t *Translator) connPublishes(now time.Time, s *stream, number uint64, body []byte) error {
+	m, err := packet.ParseMessage(body)
+	if err != nil {
+		return err
+	}
+	s.packets = true
+	p := Packet{Type: TypeMessage, Content: Content{Value: m.Data, Topic: string(m.Topic), Custom: m.Custom}}
+	p.ID = t.idFor(m.ID, t.messages.has)
+	p.Deadline = t.skew.deadline(m.Timeout, now)
+	p.ContextDeadline = p.Deadline
+	sent := t.send(s, p, t.cost(packet.TypeMessage, len(body)))
+	if !sent {
+		t.refund(s, packet.TypeMessage, len(body))
+	}
+	switch {
+	case m.Cnss == 1: // nobody waits
+	case !sent:
+		t.ack(s, number, packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: tooLong("message")})
+	default:
+		for _, old := range t.messages.add(p.ID, call{s, number}) {
+			t.ack(old.s, old.number, packet.Answer{
+				Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("%v messages without an answer", geminio.ErrTooMany),
+			})
+		}
+	}
+	return nil
+}
+
+// ack gives the Conn the answer to a message.
+func (t *Translator) ack(s *stream, number uint64, a packet.Answer) {
+	if s.state == streamOpen || s.state == streamEnding {
+		t.deliver(s, packet.TypeAck, number, a.Append(nil), nil)
+	}
+}
+
+// connResponds passes the response to a request of the peer on.
+func (t *Translator) connResponds(s *stream, number uint64, body []byte) error {
+	r, err := packet.ParseResponse(body)
+	if err != nil {
+		return err
+	}
+	v, ok := s.served[number]
+	if !ok {
+		t.refund(s, packet.TypeResponse, len(body))
+		return nil
+	}
+	t.unserve(s, number)
+	p := Packet{Type: TypeResponse, ID: v.id, Error: reason(r.Code, r.Text)}
+	p.Content = Content{Key: v.method, Value: r.Data, Custom: r.Custom}
+	m := t.cost(packet.TypeResponse, len(body))
+	if m.credit == 0 {
+		m.answer = HeaderLen + 8 + len(body)
+	}
+	if !t.send(s, p, m) {
+		t.refund(s, packet.TypeResponse, len(body))
+		t.refuse(s, v.id, v.method, tooLong("response"))
+	}
+	return nil
+}
+
+// refuse answers a request of the peer with an error.
+func (t *Translator) refuse(s *stream, id uint64, method []byte, text string) {
+	p := Packet{Type: TypeResponse, ID: id, Error: text, Content: Content{Key: method}}
+	t.send(s, p, mark{answer: HeaderLen + 8 + len(text)})
+}
+
+// unserve forgets a request of the peer.
+func (t *Translator) unserve(s *stream, number uint64) {
+	id := s.served[number].id
+	delete(s.served, number)
+	if s.cancels[id] == number {
+		delete(s.cancels, id)
+	}
+}
+
+// connAnswers passes the answer to a message or registration on, and the end of a call.
+func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a packet.Answer) {
+	answer := mark{answer: HeaderLen + 8 + len(a.Text)}
+	switch typ {
+	case packet.TypeAck:
+		id := number
+		if high, ok := t.highIDs.take(number); ok {
+			id = high
+		}
+		t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: reason(a.Code, a.Text)}, answer)
+	case packet.TypeRegistered:
+		if v, ok := s.served[number]; ok {
+			t.unserve(s, number)
+			t.send(s, Packet{Type: TypeRegisterAck, ID: v.id, Error: reason(a.Code, a.Text)}, answer)
+		}
+	case packet.TypeCancel:
+		key, ok := s.calls[number]
+		if !ok || key.typ != TypeResponse {
+			return
+		}
+		t.answered(key) // its late response is ignored
+		if t.knowsCancel {
+			kind := int16(KindCanceled)
+			if a.Code == uint32(geminio.CodeDeadline) {
+				kind = KindDeadline
+			}
+			t.send(s, Packet{Type: TypeRequestCancel, ID: key.id, Kind: kind}, mark{})
+		}
+	}
+}
+
+// deliver appends the frames of a packet for the Conn, for which there is credit.
+func (t *Translator) deliver(s *stream, typ packet.Type, number uint64, head, data []byte) {
+	total := len(head) + len(data)
+	most := int(min(t.cfg.Offer.MaxFrame, packet.DefaultMaxFrame)) - packet.FragmentLen
+	var room [packet.HeaderLen + packet.FragmentLen]byte
+	for off := 0; ; {
+		var flags packet.Flags
+		if off > 0 {
+			flags = packet.FlagNext
+		}
+		n := min(total-off, most)
+		if off+n < total {
+			flags |= packet.FlagMore
+		}
+		b := packet.AppendHeader(room[:0], packet.Header{Type: typ, Flags: flags, Stream: s.number})
+		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: number, Total: uint32(total)}, flags)
+		binary.BigEndian.PutUint32(b[8:], uint32(len(b)-packet.HeaderLen+n))
+		t.frames.Append(b)
+		if off < len(head) {
+			k := min(n, len(head)-off)
+			t.frames.Append(head[off : off+k])
+			off, n = off+k, n-k
+		}
+		if n > 0 {
+			t.frames.Append(data[off-len(head):][:n])
+			off += n
+		}
+		if off == total {
+			return
+		}
+	}
+}

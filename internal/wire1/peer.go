@@ -1,0 +1,447 @@
+package wire1
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// Packet takes a packet of the peer, but for one of raw bytes. An error means that the
+// peer has broken the rules of wire 1: the connection is over.
+func (t *Translator) Packet(now time.Time, p Packet) error {
+	if t.phase == over {
+		return nil
+	}
+	if p.Type&0x0f != 2 { // the id of an answer is this side's
+		t.skew.learn(p.ID, now)
+	}
+	err := t.packet(now, p)
+	if err != nil {
+		t.fail(err)
+		return err
+	}
+	t.step(now)
+	return nil
+}
+
+// packet is Packet for one that does not end the connection by itself.
+func (t *Translator) packet(now time.Time, p Packet) error {
+	switch p.Type {
+	case TypeConn, TypeConnAck:
+		return malformed(p.Type.String(), "the handshake is done")
+	case TypeHeartbeat:
+		return t.peerBeats(p)
+	case TypeHeartbeatAck:
+		if t.server {
+			return malformed(p.Type.String(), "from a client")
+		}
+	case TypeDisConn:
+		t.peerDisconnects(now, p)
+	case TypeDisConnAck:
+		t.acked = t.acked || t.said
+	case TypeSession:
+		return t.peerOpens(p)
+	case TypeSessionAck:
+		return t.peerAccepts(p)
+	case TypeDismiss:
+		t.peerDismisses(now, p)
+	case TypeDismissAck:
+		t.peerConfirms(now, p)
+	default:
+		s := t.open(p.Session)
+		if s == nil {
+			return nil // too late, as every peer does
+		}
+		t.peerSends(now, s, p)
+	}
+	return nil
+}
+
+// Raw takes raw bytes that the peer has sent for a session, the whole of a packet or a
+// piece of it.
+func (t *Translator) Raw(now time.Time, session uint64, p []byte) {
+	if t.phase == over {
+		return
+	}
+	if s := t.open(session); s != nil && !s.deaf && len(p) > 0 {
+		t.holdRaw(s, p)
+	}
+	t.step(now)
+}
+
+// TooLarge takes a packet of the peer whose body is longer than what the Conn can
+// accept, in place of the packet. Of the body only the fixed fields are needed.
+func (t *Translator) TooLarge(now time.Time, h Header, fixed []byte) {
+	if t.phase == over {
+		return
+	}
+	p := Packet{Type: h.Type, ID: h.ID}
+	p.parseFixed(fixed)
+	text := fmt.Sprintf("%v: %d bytes", geminio.ErrTooLarge, h.Length)
+	if h.Type == TypeSession {
+		t.answer(Packet{Type: TypeSessionAck, ID: h.ID, Negotiate: p.Negotiate, Error: text})
+	} else if s := t.open(p.Session); s != nil {
+		t.peerSentTooMuch(s, p, text)
+	}
+	t.step(now)
+}
+
+// open returns the stream of a session for which the peer may send, nil if there is
+// none. That the peer sends means that it knows the session.
+func (t *Translator) open(session uint64) *stream {
+	s := t.sessions[session]
+	if s == nil {
+		return nil
+	}
+	t.letGo(s)
+	if s.state != streamOpen && s.state != streamEnding || t.phase >= closing {
+		return nil
+	}
+	return s
+}
+
+// peerBeats answers a heartbeat, which clients send, unless the connection ends:
+// clients do not expect an answer then. The Conn hears of it too.
+func (t *Translator) peerBeats(p Packet) error {
+	if !t.server {
+		return malformed(p.Type.String(), "from a server")
+	}
+	if t.phase == working {
+		t.answer(Packet{Type: TypeHeartbeatAck, ID: p.ID})
+		t.frames.Append(packet.AppendPing(nil, packet.TypePing, 0))
+	}
+	return nil
+}
+
+// peerDisconnects answers the peer's DisConn.
+func (t *Translator) peerDisconnects(now time.Time, p Packet) {
+	t.answer(Packet{Type: TypeDisConnAck, ID: p.ID})
+	t.heard = true
+	t.disconnect()
+	t.leave(now)
+}
+
+// peerOpens offers a stream to the Conn.
+func (t *Translator) peerOpens(p Packet) error {
+	refuse := func(text string) error {
+		t.answer(Packet{Type: TypeSessionAck, ID: p.ID, Negotiate: p.Negotiate, Error: text})
+		return nil
+	}
+	if !t.server && (p.Negotiate <= defaultSession || t.sessions[p.Negotiate] != nil || t.offered(p.Negotiate)) {
+		return malformed(p.Type.String(), "session %d is open already", p.Negotiate)
+	}
+	intro := packet.Open{Peer: p.Peer, Meta: p.Meta}
+	offer := Offer()
+	intro.Windows = packet.Windows{Raw: offer.Raw, Messages: offer.Messages}
+	switch limit := t.cfg.Offer.MaxStreams; {
+	case t.away || t.phase != working:
+		return refuse(geminio.ErrGoingAway.Error())
+	case uint64(t.incoming) >= uint64(limit):
+		return refuse(fmt.Sprintf("too many streams: %d are open", limit))
+	case len(p.Peer) > packet.MaxName || intro.Size() > int(t.cfg.Offer.MaxFrame):
+		return refuse(fmt.Sprintf("meta and peer: %v", geminio.ErrTooLarge))
+	}
+	t.last += 2
+	s := t.newStream(t.last, packet.Windows{})
+	s.state, s.offered, s.byPeer = streamOffered, Packet{ID: p.ID, Negotiate: p.Negotiate}, true
+	s.session = p.Negotiate
+	if t.server {
+		s.session = s.number
+	}
+	t.incoming++
+	t.streams[s.number] = s
+	t.frames.Append(packet.AppendOpen(nil, s.number, intro))
+	return nil
+}
+
+// offered tells whether a session was offered to the Conn.
+func (t *Translator) offered(session uint64) bool {
+	for _, s := range t.streams {
+		if s.state == streamOffered && s.session == session {
+			return true
+		}
+	}
+	return false
+}
+
+// peerAccepts takes the answer to a Session packet.
+func (t *Translator) peerAccepts(p Packet) error {
+	s := t.asked[p.ID]
+	if s == nil {
+		return nil
+	}
+	delete(t.asked, p.ID)
+	unwanted := s.state == streamUnwanted
+	if unwanted {
+		t.unwanted--
+	}
+	switch {
+	case p.Error != "":
+		if !unwanted {
+			t.notice(packet.TypeRefuse, s.number, geminio.CodeApplication, p.Error)
+		}
+		t.closed(s)
+		return nil
+	case !t.server:
+		if p.Session <= defaultSession || t.sessions[p.Session] != nil || t.offered(p.Session) {
+			return malformed(p.Type.String(), "session %d is open already", p.Session)
+		}
+		s.session = p.Session
+	}
+	if unwanted {
+		t.peerIsTold(s)
+		t.closed(s)
+		return nil
+	}
+	s.state = streamOpen
+	t.sessions[s.session] = s
+	offer := Offer()
+	t.frames.Append(packet.AppendAccept(nil, s.number, packet.Windows{Raw: offer.Raw, Messages: offer.Messages}))
+	return nil
+}
+
+// peerDismisses answers a Dismiss, also of a session that has ended at this side, and
+// ends the stream when the Conn has what came.
+func (t *Translator) peerDismisses(now time.Time, p Packet) {
+	s := t.sessions[p.Session]
+	if s != nil {
+		t.letGo(s)
+	}
+	t.answer(Packet{Type: TypeDismissAck, ID: p.ID, Session: p.Session})
+	switch {
+	case s == nil || s.state != streamOpen:
+	case s == t.main:
+		t.dismissHeard = true
+		if !t.dismissed {
+			t.dismissed = true
+			t.dismiss(s)
+			t.leave(now)
+		}
+	case t.phase == closing:
+		// It was dismissed already.
+	default:
+		t.dismiss(s)
+		s.state, s.endAt = streamEnding, now.Add(dismissPause)
+		t.ending = append(t.ending, s)
+		t.endTowardsConn(s)
+	}
+}
+
+// peerConfirms takes the answer to a Dismiss, behind which the peer sends nothing more
+// for the session.
+func (t *Translator) peerConfirms(now time.Time, p Packet) {
+	s := t.sessions[p.Session]
+	switch {
+	case s == nil:
+	case s == t.main:
+		t.dismissAcked = t.dismissAcked || t.dismissed
+	case s.state == streamEnding && !s.acked:
+		s.acked = true
+		t.pump(now, s)
+	}
+}
+
+// endTowardsConn closes a stream that the peer has dismissed towards the Conn, when the
+// Conn has what came.
+func (t *Translator) endTowardsConn(s *stream) {
+	if s.state != streamEnding || !s.acked || s.holds() {
+		return
+	}
+	t.frames.Append(packet.AppendHeader(nil, packet.Header{
+		Type: packet.TypeData, Flags: packet.FlagFin | packet.FlagClose, Stream: s.number,
+	}))
+	t.endCalls(s)
+	s.state = streamEnded
+	t.unlist(s)
+	delete(t.sessions, s.session)
+}
+
+// closed ends a stream of which the Conn expects nothing any more.
+func (t *Translator) closed(s *stream) {
+	t.dropHeld(s)
+	t.endCalls(s)
+	if s.byPeer {
+		t.incoming--
+	}
+	s.state = streamClosed
+	t.unlist(s)
+	delete(t.streams, s.number)
+	for key := range t.assemblies {
+		if key.number == s.number {
+			t.abandon(s, key)
+		}
+	}
+	t.forget(s)
+}
+
+// unlist takes a stream out of those whose DismissAck is awaited.
+func (t *Translator) unlist(s *stream) {
+	for i, o := range t.ending {
+		if o == s {
+			t.ending = append(t.ending[:i], t.ending[i+1:]...)
+			return
+		}
+	}
+}
+
+// endCalls forgets all that waits for an answer on a stream that has ended.
+func (t *Translator) endCalls(s *stream) {
+	for _, key := range s.calls {
+		t.answered(key)
+	}
+	s.calls, s.served, s.cancels = nil, nil, nil
+}
+
+// peerSends takes a packet for an open stream.
+func (t *Translator) peerSends(now time.Time, s *stream, p Packet) {
+	if t.tooLarge(&p) {
+		t.peerSentTooMuch(s, p, fmt.Sprintf("%v: %d bytes", geminio.ErrTooLarge, bodySize(&p)))
+		return
+	}
+	s.packets = true
+	refused := t.away && s == t.main || t.phase != working
+	switch p.Type {
+	case TypeMessage:
+		if refused {
+			t.refuseMessage(s, p.ID, geminio.ErrGoingAway.Error())
+			return
+		}
+		t.hold(now, s, &held{typ: packet.TypeMessage, call: t.messageNumber(p.ID), p: p, size: bodySize(&p)})
+	case TypeMessageAck:
+		if c, ok := t.messages.take(p.ID); ok {
+			a := packet.Answer{Text: p.Error}
+			if p.Error != "" {
+				a.Code = uint32(geminio.CodeApplication)
+			}
+			t.ack(c.s, c.number, a)
+		}
+	case TypeRequest:
+		if refused {
+			t.refuse(s, p.ID, p.Key, geminio.ErrGoingAway.Error())
+			return
+		}
+		t.holdCall(now, s, packet.TypeRequest, p, p.Key)
+	case TypeRegister:
+		if refused {
+			t.answer(Packet{Type: TypeRegisterAck, ID: p.ID, Session: s.session})
+			return
+		}
+		t.holdCall(now, s, packet.TypeRegister, p, nil)
+	case TypeResponse:
+		if c, ok := t.answered(callKey{TypeResponse, p.ID}); ok {
+			t.hold(now, c.s, &held{typ: packet.TypeResponse, call: c.number, p: p, size: bodySize(&p)})
+		}
+	case TypeRegisterAck:
+		if c, ok := t.answered(callKey{TypeRegisterAck, p.ID}); ok {
+			a := packet.Answer{Text: p.Error}
+			if p.Error != "" {
+				a.Code = uint32(geminio.CodeApplication)
+			}
+			t.deliver(c.s, packet.TypeRegistered, c.number, a.Append(nil), nil)
+		}
+	case TypeRequestCancel:
+		t.peerCancels(s, p)
+	}
+}
+
+// messageNumber returns the number for a message of the peer: the id of its packet, so
+// that nothing need be kept for messages that are never answered. The highest bit of a
+// number says something else, so ids that have it are kept after all.
+func (t *Translator) messageNumber(id uint64) uint64 {
+	if id>>63 == 0 {
+		return id
+	}
+	t.lastCall++
+	number := 1<<62 | t.lastCall
+	t.highIDs.add(number, id)
+	return number
+}
+
+// tooLarge tells whether the Conn does not accept a packet for its size.
+func (t *Translator) tooLarge(p *Packet) bool {
+	switch {
+	case len(p.Topic) > packet.MaxName || len(p.Key) > packet.MaxName:
+		return true
+	case p.Type == TypeRegister:
+		return len(p.Raw) > int(t.cfg.Offer.MaxFrame)-packet.FragmentLen
+	}
+	return bodySize(p) > int(t.cfg.Offer.MaxMessage)+packet.MaxHead
+}
+
+// bodySize returns the length of the body in wire 2.
+func bodySize(p *Packet) int {
+	switch p.Type {
+	case TypeRequest:
+		r := packet.Request{Method: p.Key, Custom: p.Custom}
+		return r.HeadSize() + len(p.Value)
+	case TypeMessage:
+		m := packet.Message{Custom: p.Custom}
+		return m.HeadSize() + len(p.Topic) + len(p.Value)
+	case TypeResponse:
+		r := response(p)
+		return r.HeadSize() + len(p.Value)
+	}
+	return len(p.Raw)
+}
+
+// holdCall gives the Conn a request or registration of the peer, or holds it.
+func (t *Translator) holdCall(now time.Time, s *stream, typ packet.Type, p Packet, method []byte) {
+	if s.served == nil {
+		s.served = make(map[uint64]served)
+		s.cancels = make(map[uint64]uint64)
+	}
+	t.lastCall++
+	h := &held{typ: typ, call: t.lastCall, p: p, size: bodySize(&p)}
+	s.served[h.call] = served{id: p.ID, method: method, held: h}
+	if typ == packet.TypeRequest {
+		s.cancels[p.ID] = h.call
+	}
+	t.hold(now, s, h)
+}
+
+// peerCancels tells the handler of a request that nobody waits for it any more. A
+// request that the Conn has not seen needs no handler.
+func (t *Translator) peerCancels(s *stream, p Packet) {
+	t.knowsCancel = true
+	number, ok := s.cancels[p.ID]
+	if !ok {
+		return
+	}
+	if v := s.served[number]; v.held != nil {
+		v.held.gone = true
+		t.held -= v.held.weight()
+		v.held.p, v.held.size = Packet{}, 0
+		t.held += v.held.weight()
+		t.unserve(s, number)
+		return
+	}
+	a := packet.Answer{Code: uint32(geminio.CodeCanceled), Text: "context canceled"}
+	if p.Kind == KindDeadline {
+		a = packet.Answer{Code: uint32(geminio.CodeDeadline), Text: "context deadline exceeded"}
+	}
+	t.deliver(s, packet.TypeCancel, number, a.Append(nil), nil)
+}
+
+// refuseMessage answers a message of the peer with an error.
+func (t *Translator) refuseMessage(s *stream, id uint64, text string) {
+	t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: text}, mark{answer: HeaderLen + 8 + len(text)})
+}
+
+// peerSentTooMuch answers what the Conn cannot accept for its size. Of p nothing but the
+// type and the id, and of a request the method, need be known.
+func (t *Translator) peerSentTooMuch(s *stream, p Packet, text string) {
+	switch p.Type {
+	case TypeMessage:
+		t.refuseMessage(s, p.ID, text)
+	case TypeRequest:
+		t.refuse(s, p.ID, p.Key, text)
+	case TypeResponse:
+		if c, ok := t.answered(callKey{TypeResponse, p.ID}); ok {
+			t.respond(c.s, c.number, packet.Response{Code: uint32(geminio.CodeTooLarge), Text: text})
+		}
+	case TypeRegister:
+		t.answer(Packet{Type: TypeRegisterAck, ID: p.ID, Session: s.session, Error: text})
+	}
+}
