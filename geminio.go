@@ -34,7 +34,8 @@ type Request interface {
 	Timeout() time.Duration
 
 	// Data is the payload. It is shared, not copied: do not change it while the
-	// call is under way.
+	// call is under way, which is until Call has returned or CallAsync has told its
+	// outcome.
 	Data() []byte
 
 	// Custom is a second, small payload for the application's own metadata, such
@@ -85,7 +86,9 @@ type Response interface {
 	// Custom is the metadata that travelled back beside the data.
 	Custom() []byte
 
-	// SetData sets the payload of the answer. The slice is kept, not copied.
+	// SetData sets the payload of the answer. The slice is kept, not copied, and
+	// belongs to the answer from then on: do not change it, also not when the handler
+	// has returned, since the answer may still wait to be sent.
 	SetData([]byte)
 
 	// SetError makes the call fail at the caller, with err's text. nil takes an
@@ -93,7 +96,7 @@ type Response interface {
 	SetError(error)
 
 	// SetCustom sets the metadata that travels back beside the data. The slice
-	// is kept, not copied.
+	// is kept, not copied, as that of SetData.
 	SetCustom([]byte)
 
 	// SetClientID changes what ClientID reports; where the answer goes does not
@@ -148,7 +151,8 @@ type Message interface {
 	Cnss() options.Cnss
 
 	// Data is the payload. It is shared, not copied: do not change it while the
-	// message is under way.
+	// message is under way, which is until Publish has returned or PublishAsync has
+	// told its outcome.
 	Data() []byte
 
 	// Custom is the metadata set by the publisher; nil when none was set.

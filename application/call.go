@@ -200,7 +200,7 @@ func (s *Stream) respond(call uint64, r *response, code geminio.Code, when multi
 		m.Code, m.Text = uint32(code), r.err.Error()
 	}
 	var room [headRoom]byte
-	err := s.Send(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), r.data, when)
+	err := s.Lend(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), r.data, when)
 	if _, tooLarge := err.(*geminio.LimitError); tooLarge {
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
 		s.Send(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), nil, when)

@@ -1,7 +1,6 @@
 package application
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -241,14 +240,11 @@ func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Du
 	return max(msg.Timeout(), 0)
 }
 
-// sendOnce sends a message that nobody answers. A large one is copied, since its
-// publisher may use the memory again.
+// sendOnce sends a message that nobody answers. Its publisher may use the memory again
+// as soon as it returns.
 func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	if len(op.data) > 1<<10 {
-		op.data = bytes.Clone(op.data)
 	}
 	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, multiplexer.Later)
 }

@@ -100,13 +100,6 @@ func (t *pendingTable) remove(p *pending) {
 	p.place.Remove()
 }
 
-// has tells whether p still waits.
-func (t *pendingTable) has(p *pending, call uint64) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.wait[call] == p
-}
-
 // recycle keeps p, whose result was taken, for the next begin.
 func (t *pendingTable) recycle(p *pending) {
 	t.mu.Lock()
@@ -180,13 +173,25 @@ func (p *pending) disarm() {
 // again at once, and of the other only when all is over.
 type operation struct {
 	typ     packet.Type
-	number  uint64 // of a delivery; 0: the next one
-	data    []byte
+	number  uint64        // of a delivery; 0: the next one
+	data    []byte        // left alone by its user until the operation is over
 	timeout time.Duration // 0: none
+	until   time.Time     // when that is over: set by start, if there is one
+}
+
+// left returns what is left of the timeout, above 0, or 0 if there is none.
+func (op *operation) left() time.Duration {
+	if op.until.IsZero() {
+		return 0
+	}
+	return max(time.Until(op.until), 1)
 }
 
 // start sends an operation's packet. On an error nothing waits any more. If
 // async is set, it is called with the result instead of wait.
+//
+// Until the packet is ready to be sent its context and timeout are looked at by Lend
+// alone: an operation must not be over while Lend may still use its data.
 func (s *Stream) start(ctx context.Context, op *operation, head []byte, async func(*pending)) (*pending, error) {
 	e := s.end
 	if err := ctx.Err(); err != nil {
@@ -197,9 +202,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 		return nil, io.EOF
 	}
 	call := p.call
-	if async != nil {
-		e.arm(ctx, op, p)
-	}
+	op.until = deadlineIn(op.timeout)
 	when := multiplexer.AtOnce
 	switch {
 	case others && async != nil:
@@ -207,33 +210,31 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	case others:
 		when = multiplexer.Gathered
 	}
-	err := s.Send(ctx, op.timeout, op.typ, call, head, op.data, when)
+	err := s.Lend(ctx, op.timeout, op.typ, call, head, op.data, when)
 	if err == nil {
 		s.started(p, call, op.typ)
+		if async != nil {
+			e.arm(ctx, op, p, call)
+		}
 		return p, nil
 	}
 	taken := e.pending.takeOut(call, op.typ)
 	e.settle()
 	switch {
 	case taken != nil:
-		taken.disarm()
 		return nil, err
 	case async != nil:
-		return p, nil // the end, or the time-out, has called it
+		return p, nil // a peer that has answered what it cannot know has called it
 	}
 	<-p.done
 	return nil, err
 }
 
 // started notes that an operation's packet is ready to be sent, and looks whether
-// it was given up, or its stream has ended, meanwhile.
+// its stream has ended meanwhile.
 func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	p.sent.Store(true) // before looking: who ends the stream does it the other way round
-	t := &s.end.pending
-	switch {
-	case p.async != nil && !t.has(p, call):
-		s.end.abandon(s, call, typ, context.Canceled) // if it was answered, nobody minds
-	case s.closed() != nil && t.takeOut(call, typ) != nil:
+	if s.closed() != nil && s.end.pending.takeOut(call, typ) != nil {
 		unseen := s.Abandon(typ, call)
 		cause := s.end.Cause()
 		if cause == nil {
@@ -243,16 +244,16 @@ func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	}
 }
 
-// arm lets the context and the timeout end an async operation.
-func (e *End) arm(ctx context.Context, op *operation, p *pending) {
-	call, typ := p.call, p.typ
+// arm lets the context and the timeout end an async operation, unless it is over.
+func (e *End) arm(ctx context.Context, op *operation, p *pending, call uint64) {
+	typ := op.typ
 	e.pending.mu.Lock()
 	defer e.pending.mu.Unlock()
 	if e.pending.wait[call] != p {
 		return
 	}
 	if op.timeout > 0 {
-		p.timer = e.c.Clock().AfterFunc(op.timeout, func() { e.giveUp(call, typ, context.DeadlineExceeded) })
+		p.timer = e.c.Clock().AfterFunc(op.left(), func() { e.giveUp(call, typ, context.DeadlineExceeded) })
 	}
 	if ctx.Done() != nil {
 		p.unwatch = context.AfterFunc(ctx, func() { e.giveUp(call, typ, ctx.Err()) })
@@ -288,7 +289,7 @@ func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response
 	var late chan struct{}
 	if op.timeout > 0 {
 		late = make(chan struct{})
-		timer := e.c.Clock().AfterFunc(op.timeout, func() { close(late) })
+		timer := e.c.Clock().AfterFunc(op.left(), func() { close(late) })
 		defer timer.Stop()
 	}
 	var gone error

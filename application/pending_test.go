@@ -160,3 +160,36 @@ func TestMemoryIsTheCallersAgain(t *testing.T) {
 		}
 	}
 }
+
+// A timeout counts from the call, also if a part of it goes by in waiting for credit.
+func TestTimeoutCountsFromTheCall(t *testing.T) {
+	for _, async := range []bool{false, true} {
+		withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+			for range 3 { // as many as there is credit for
+				_, err := client.PublishAsync(t.Context(), client.NewMessage(make([]byte, 5<<10)), nil)
+				require.NoError(t, err)
+			}
+			m := client.NewMessage(make([]byte, 5<<10))
+			m.SetTimeout(10 * time.Second)
+			start, ended := time.Now(), make(chan error, 1)
+			go func() {
+				if !async {
+					ended <- client.Publish(context.Background(), m)
+					return
+				}
+				p, err := client.PublishAsync(context.Background(), m, nil)
+				if err == nil {
+					err = (<-p.Done).Error
+				}
+				ended <- err
+			}()
+			time.Sleep(6 * time.Second)
+			for range 3 {
+				_, err := server.Receive(t.Context()) // gives credit, and no answer
+				require.NoError(t, err)
+			}
+			assert.Equal(t, context.DeadlineExceeded, <-ended)
+			assert.Equal(t, 10*time.Second, time.Since(start))
+		})
+	}
+}

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/jumboframes/armorigo/log"
 	"github.com/singchia/go-timer/v2"
@@ -91,8 +93,14 @@ func (o *EndOptions) SetBufferSize(read, write int) {
 
 // MergeEndOptions returns options that have of each field the last one that is
 // set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
-// changed.
-func MergeEndOptions(opts ...*EndOptions) *EndOptions { return merge.Merge(opts...) }
+// changed. The result shares no slices with them, so that they may be changed.
+func MergeEndOptions(opts ...*EndOptions) *EndOptions {
+	o := merge.Merge(opts...)
+	o.Meta = bytes.Clone(o.Meta)
+	o.RemoteMethods = slices.Clone(o.RemoteMethods)
+	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
+	return o
+}
 
 // resolve makes the configurations of the layers.
 func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {

@@ -28,12 +28,24 @@ const (
 
 // Send makes a packet ready, with head and data as its body. It waits for the
 // credit that the packet needs, at most until ctx is done or the timeout, if it
-// is not 0, is over, and returns the context's error then. Small bodies are
-// copied; of large ones the data is used until they are sent, so it must not
-// change. Its error is io.EOF when the dialogue or the connection has ended (a
-// *geminio.InterruptedError if that came while it waited), geminio.ErrGoingAway
-// for new work on a connection that is draining, or a *geminio.LimitError.
+// is not 0, is over, and returns the context's error then. Its error is io.EOF when
+// the dialogue or the connection has ended (a *geminio.InterruptedError if that came
+// while it waited), geminio.ErrGoingAway for new work on a connection that is
+// draining, or a *geminio.LimitError.
+//
+// Memory of the caller is used only until Send returns: what is sent later is a copy.
+// That is the rule for all packets, and only Lend makes an exception from it.
 func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, when When) error {
+	if len(head)+len(data) > d.m.smallTx { // enqueue copies smaller ones
+		data = bytes.Clone(data)
+	}
+	return d.Lend(ctx, timeout, typ, call, head, data, when)
+}
+
+// Lend is Send for data that its caller leaves alone for longer, so that a large
+// packet need not be copied: until the packet has been sent as a whole, or Abandon has
+// returned. The head, and all of a small packet, is copied.
+func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, when When) error {
 	m := d.m
 	size := len(head) + len(data)
 	if size > m.MaxBody()+packet.MaxHead {
@@ -75,8 +87,8 @@ func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
 	return err
 }
 
-// enqueue puts a packet, for which its charge was taken, where it waits for its turn. m.mu
-// is held.
+// enqueue puts a packet, for which its charge was taken, where it waits for its turn. It
+// copies all but the data of a large packet. m.mu is held.
 func (d *Dialogue) enqueue(typ packet.Type, call uint64, c charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)

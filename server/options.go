@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jumboframes/armorigo/log"
@@ -119,8 +120,13 @@ func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
 // MergeEndOptions returns options that have of each field the last one that is
 // set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
-// changed.
-func MergeEndOptions(opts ...*EndOptions) *EndOptions { return merge.Merge(opts...) }
+// changed. The result shares no slices with them, so that they may be changed.
+func MergeEndOptions(opts ...*EndOptions) *EndOptions {
+	o := merge.Merge(opts...)
+	o.RemoteMethods = slices.Clone(o.RemoteMethods)
+	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
+	return o
+}
 
 // resolve makes the configurations of the layers.
 func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jumboframes/armorigo/log"
@@ -32,6 +33,18 @@ type Common struct {
 	ReadBufferSize  int
 	WriteBufferSize int
 	Limits          *options.Limits
+}
+
+// CloneMethods returns a copy of methods that the changes of their user do not reach.
+func CloneMethods(methods []*geminio.MethodRPC) []*geminio.MethodRPC {
+	methods = slices.Clone(methods)
+	for i, m := range methods {
+		if m != nil {
+			own := *m
+			methods[i] = &own
+		}
+	}
+	return methods
 }
 
 // Delegate is what the delegates of both sides have in common.
