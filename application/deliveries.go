@@ -3,7 +3,6 @@ package application
 import (
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/singchia/geminio/packet"
 )
@@ -14,37 +13,42 @@ import (
 const DeliveryBit = 1 << 63
 
 const (
-	// deliveryWindow is how many numbers back a delivery is recognized.
-	deliveryWindow = 8 << 10
-	// leastDeliveries is what is allocated for them at first.
-	leastDeliveries = 64
+	// maxDeliveries is how many deliveries are remembered: the last ones that were
+	// handed out.
+	maxDeliveries = 8 << 10
+	// deliveryBytes is what one takes without the text of its answer: itself, and its
+	// share of the map.
+	deliveryBytes = 48 + 40
 )
 
 // Deliveries remembers which messages of one session of a peer were handed out,
 // and how they were answered, over all connections of that session: so each is
 // handed out once, and has its answer also if it came with another connection than
-// the one that is there now. What it remembers is a window of the last
-// deliveryWindow numbers. Its methods are safe for concurrent use.
+// the one that is there now. It remembers the last maxDeliveries of them, and its memory
+// follows those that there are, whatever their numbers. Its methods are safe for
+// concurrent use.
 type Deliveries struct {
-	mu    sync.Mutex
-	slots []delivery // by number, modulo their length, which is a power of two
-	texts int        // bytes of the texts of their answers
-	conns uint64     // how many connections there were
+	mu     sync.Mutex
+	all    map[uint64]*delivery // by number
+	oldest *delivery            // of those, in the order in which they were handed out
+	newest *delivery
+	texts  int    // bytes of the texts of their answers
+	conns  uint64 // how many connections there were
 }
 
-// delivery is what is known of one number.
+// delivery is a message that was handed out. The message has it too, and so its answer
+// finds its way also if the delivery is forgotten. Deliveries.mu guards it.
 type delivery struct {
-	number   uint64 // 0: none
-	answered bool
-	answer   packet.Answer
-	route    *route // nil once answered
-}
+	number uint64
+	next   *delivery // was handed out next; of those that are remembered
 
-// route is where the answer to a message goes that was handed out: the last
-// connection that a copy came with. The message has it too, and so finds its way also if its number is
-// forgotten. Deliveries.mu guards it.
-type route struct {
-	carrier *Stream // counts the message as unanswered. nil: that of the message itself
+	// carrier carries the answer back, and counts the message as unanswered: the
+	// last connection that a copy came with. nil: that of the message itself; or the
+	// message is answered.
+	carrier  *Stream
+	text     string // of the answer
+	code     uint32 // of the answer
+	answered bool
 }
 
 // connect returns the number of one more connection.
@@ -55,48 +59,24 @@ func (d *Deliveries) connect() uint64 {
 	return d.conns
 }
 
-// find returns what is known of a number, nil if nothing is. d.mu is held.
-func (d *Deliveries) find(number uint64) *delivery {
-	if len(d.slots) == 0 {
-		return nil
+// add remembers a delivery, and forgets the oldest if there are too many. d.mu is held.
+func (d *Deliveries) add(v *delivery) {
+	if len(d.all) >= maxDeliveries {
+		old := d.oldest
+		d.oldest, old.next = old.next, nil
+		d.texts -= len(old.text)
+		delete(d.all, old.number)
 	}
-	s := &d.slots[number%uint64(len(d.slots))]
-	if s.number != number {
-		return nil
+	if d.all == nil {
+		d.all = make(map[uint64]*delivery)
 	}
-	return s
-}
-
-// slot returns the place for a number, nil if it is further back than what is
-// remembered. It makes room if there is none. d.mu is held.
-func (d *Deliveries) slot(number uint64) *delivery {
-	for {
-		if n := uint64(len(d.slots)); n > 0 {
-			s := &d.slots[number%n]
-			switch {
-			case s.number == number:
-				return s
-			case s.number > number && (n == deliveryWindow || s.number-number >= deliveryWindow):
-				return nil
-			case s.number == 0 || n == deliveryWindow || number > s.number && number-s.number >= deliveryWindow:
-				d.texts -= len(s.answer.Text)
-				*s = delivery{}
-				return s
-			}
-		}
-		d.grow()
+	if len(d.all) == 0 {
+		d.oldest = v
+	} else {
+		d.newest.next = v
 	}
-}
-
-// grow doubles the slots. d.mu is held.
-func (d *Deliveries) grow() {
-	old := d.slots
-	d.slots = make([]delivery, max(leastDeliveries, 2*len(old)))
-	for _, v := range old {
-		if v.number != 0 {
-			d.slots[v.number%uint64(len(d.slots))] = v
-		}
-	}
+	d.newest = v
+	d.all[v.number] = v
 }
 
 // handOut tells whether m, which is about to be handed out, is the first copy of
@@ -110,47 +90,42 @@ func (d *Deliveries) handOut(m *message) bool {
 		m.s.acked()
 		return false
 	}
-	s := d.slot(m.call)
-	if s == nil { // too far back to know: better twice than never
-		d.mu.Unlock()
-		return true
+	if v := d.all[m.call]; v != nil {
+		d.follow(v, m)
+		return false
 	}
-	if s.number == 0 {
-		m.route = &route{m.s}
-		s.number, s.route = m.call, m.route
-		d.mu.Unlock()
-		return true
-	}
-	d.follow(s, m)
-	return false
+	m.delivery = &delivery{number: m.call, carrier: m.s}
+	d.add(m.delivery)
+	d.mu.Unlock()
+	return true
 }
 
 // seen tells whether m, which has just arrived, is a copy of a message that was
 // handed out. Then its answer is that of the first copy.
 func (d *Deliveries) seen(m *message) bool {
 	d.mu.Lock()
-	s := d.find(m.call)
-	if s == nil {
+	v := d.all[m.call]
+	if v == nil {
 		d.mu.Unlock()
 		return false
 	}
-	d.follow(s, m)
+	d.follow(v, m)
 	return true
 }
 
 // follow has the stream of m carry the answer back, which may be there already. A
 // copy that was received from an older connection, after its end, changes nothing. It
 // unlocks d.mu.
-func (d *Deliveries) follow(s *delivery, m *message) {
-	if s.answered {
-		answer := s.answer
+func (d *Deliveries) follow(v *delivery, m *message) {
+	if v.answered {
+		answer := packet.Answer{Code: v.code, Text: v.text}
 		d.mu.Unlock()
 		m.s.postAck(m.call, answer)
 		return
 	}
-	other := s.route.carrier
+	other := v.carrier
 	if other == nil || other.end.nth <= m.s.end.nth {
-		s.route.carrier = m.s
+		v.carrier = m.s
 	} else {
 		other = m.s
 	}
@@ -164,19 +139,17 @@ func (d *Deliveries) follow(s *delivery, m *message) {
 func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	v := m.delivery
 	carrier = m.s
-	if m.route == nil {
-		return carrier // it was too far back
+	if v.carrier != nil {
+		carrier = v.carrier
 	}
-	if m.route.carrier != nil {
-		carrier = m.route.carrier
-	}
-	if s := d.find(m.call); s != nil && s.route == m.route {
+	if d.all[v.number] == v {
 		// Only what travels is kept, and not what it may be a part of.
-		a.Text = strings.Clone(packet.CutText(a.Text, packet.MaxAnswer))
-		d.texts += len(a.Text)
-		s.answered, s.answer, s.route = true, a, nil
+		v.code, v.text = a.Code, strings.Clone(packet.CutText(a.Text, packet.MaxAnswer))
+		d.texts += len(v.text)
 	}
+	v.answered, v.carrier = true, nil
 	return carrier
 }
 
@@ -185,10 +158,8 @@ func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 func (d *Deliveries) Rest() (size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range d.slots {
-		if r := d.slots[i].route; r != nil {
-			r.carrier = nil
-		}
+	for v := d.oldest; v != nil; v = v.next {
+		v.carrier = nil
 	}
-	return len(d.slots)*int(unsafe.Sizeof(delivery{})) + d.texts
+	return len(d.all)*deliveryBytes + d.texts
 }

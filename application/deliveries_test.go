@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,6 +20,7 @@ import (
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // wire is one connection of a session: who publishes on it, and who receives.
@@ -224,7 +226,7 @@ func TestDeliveriesCopies(t *testing.T) {
 			m := one.receive(1)
 			one.cut()
 			d.Rest()
-			require.Nil(t, d.find(1|DeliveryBit).route.carrier, "a connection that is kept")
+			require.Nil(t, d.all[1|DeliveryBit].carrier, "a connection that is kept")
 			two := newWire(t, d)
 			second := two.publish(ctx, 1)
 			two.empty()
@@ -240,9 +242,8 @@ func TestDeliveriesCopies(t *testing.T) {
 			two := newWire(t, d)
 			second := two.publish(ctx, 1)
 			two.empty()
-			newer := two.publish(ctx, 1+deliveryWindow) // takes the place of 1
-			answer(t, two.receive(1+deliveryWindow), "")
-			outcome(t, newer, "")
+			fill(d, 2, maxDeliveries)
+			require.Nil(t, d.all[1|DeliveryBit])
 			answer(t, m, text)
 			outcome(t, second, text)
 			one.unanswered(0)
@@ -332,51 +333,52 @@ func TestDeliveriesLongTexts(t *testing.T) {
 		w.cut()
 		two := newWire(t, d)
 		outcome(t, two.publish(ctx, 1), err.Error())
-		assert.Less(t, d.Rest(), 64<<10, "bytes remembered")
-		assert.Equal(t, len(d.find(1|DeliveryBit).answer.Text), d.texts)
+		assert.Less(t, d.Rest(), 2<<10, "bytes remembered")
+		assert.Equal(t, len(d.all[1|DeliveryBit].text), d.texts)
 
-		two.publish(ctx, 1+deliveryWindow)
-		answer(t, two.receive(1+deliveryWindow), "")
+		fill(d, 2, maxDeliveries)
 		assert.Zero(t, d.texts, "bytes of texts, after the only one was forgotten")
 	})
 }
 
-// The window grows as numbers need it, and not beyond its size.
-func TestDeliveriesGrowth(t *testing.T) {
-	const least, window = leastDeliveries, deliveryWindow
+// fill has n messages handed out, with numbers from first on.
+func fill(d *Deliveries, first, n uint64) {
+	for number := range n {
+		if !d.handOut(&message{call: (first + number) | DeliveryBit}) {
+			panic("it was handed out before")
+		}
+	}
+}
+
+// The last so many deliveries are remembered, whatever their numbers.
+func TestDeliveriesAreTheLastOnes(t *testing.T) {
+	const most = maxDeliveries
 	for _, c := range []struct {
 		name    string
 		numbers []uint64
-		size    int
 		known   []uint64
 		unknown []uint64
 	}{
-		{"none", nil, 0, nil, []uint64{1, math.MaxInt64}},
-		{"one", []uint64{1}, least, []uint64{1}, []uint64{2, 1 + least, 1 + window}},
-		{"as many as fit", span(1, least), least, span(1, least), []uint64{least + 1}},
-		{"one more", span(1, least+1), 2 * least, span(1, least+1), []uint64{least + 2}},
-		{"backwards", []uint64{least + 1, 1}, 2 * least, []uint64{least + 1, 1}, []uint64{2}},
-		{"the whole window", span(1, window), window, span(1, window), []uint64{window + 1}},
-		{"more than the window", span(1, 2*window), window, span(window+1, window), []uint64{1, window, 2*window + 1}},
-		{"both ends of the window", []uint64{1, window}, least, []uint64{1, window}, nil},
-		{"half the window apart", []uint64{1, 1 + window/2}, window, []uint64{1, 1 + window/2}, nil},
-		{"almost the window apart", []uint64{1, 1 + window - least}, 2 * least, []uint64{1, 1 + window - least}, nil},
-		{"a jump by the window", []uint64{1, 1 + window}, least, []uint64{1 + window}, []uint64{1}},
-		{"a jump as far as it goes", []uint64{1, math.MaxInt64}, least, []uint64{1, math.MaxInt64}, nil},
-		{"and back", []uint64{math.MaxInt64, math.MaxInt64 - least*window}, least, []uint64{math.MaxInt64}, []uint64{math.MaxInt64 - least*window}},
-		{"far apart, each in a place of its own", []uint64{1, 2 + 1<<40, 3 + 1<<50}, least, []uint64{1, 2 + 1<<40, 3 + 1<<50}, nil},
+		{"none", nil, nil, []uint64{1, math.MaxInt64}},
+		{"one", []uint64{1}, []uint64{1}, []uint64{2, 1 + most}},
+		{"backwards", []uint64{65, 1}, []uint64{65, 1}, []uint64{2}},
+		{"as many as are remembered", span(1, most), span(1, most), []uint64{most + 1}},
+		{"one more", span(1, most+1), span(2, most), []uint64{1, most + 2}},
+		{"twice as many", span(1, 2*most), span(most+1, most), []uint64{1, most, 2*most + 1}},
+		{"far apart", []uint64{1, 1 + most, 1 + 2*most, 1 << 40, math.MaxInt64}, []uint64{1, 1 + most, 1 + 2*most, 1 << 40, math.MaxInt64}, nil},
+		{"and back", []uint64{math.MaxInt64, 1}, []uint64{math.MaxInt64, 1}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := new(Deliveries)
 			for _, n := range c.numbers {
 				require.True(t, d.handOut(&message{call: n | DeliveryBit}), "%d", n)
 			}
-			assert.Equal(t, c.size, len(d.slots), "slots")
+			assert.Len(t, d.all, len(c.known))
 			for _, n := range c.known {
-				assert.NotNil(t, d.find(n|DeliveryBit), "%d is forgotten", n)
+				assert.NotNil(t, d.all[n|DeliveryBit], "%d is forgotten", n)
 			}
 			for _, n := range c.unknown {
-				assert.Nil(t, d.find(n|DeliveryBit), "%d is known", n)
+				assert.Nil(t, d.all[n|DeliveryBit], "%d is known", n)
 			}
 		})
 	}
@@ -391,8 +393,70 @@ func span(first, n uint64) []uint64 {
 	return all
 }
 
-// Whatever the numbers: what is not further back than the window was handed out once
-// and has its answer.
+// What deliveries take follows how many there are, not how far apart their numbers are,
+// and is what Rest says.
+func TestDeliveriesMemory(t *testing.T) {
+	const sessions = 200
+	for _, c := range []struct {
+		name string
+		step uint64
+		n    int
+	}{
+		{"one", 1, 1},
+		{"two, and far apart", 4096, 2},
+		{"some", 1, 100},
+		{"some, and far apart", 64, 100},
+		{"many", 1, 1000},
+		{"the last ones of very many", 1, 3 * maxDeliveries},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			many := max(1, min(sessions, 20_000/c.n))
+			all := make([]*Deliveries, many)
+			rest := 0
+			before := gauge.Take()
+			for i := range all {
+				d := new(Deliveries)
+				for k := range c.n {
+					m := &message{call: (1 + uint64(k)*c.step) | DeliveryBit}
+					d.handOut(m)
+					d.answered(m, packet.Answer{Code: 1, Text: "no"})
+				}
+				all[i] = d
+				rest += d.Rest()
+			}
+			held := min(c.n, maxDeliveries)
+			require.LessOrEqual(t, rest, many*held*(deliveryBytes+2))
+			var heap int64
+			within := func(u gauge.Usage) bool {
+				heap = u.Since(before).Heap
+				return heap <= int64(rest)*5/4+int64(many)<<9
+			}
+			gauge.Settle(gauge.Patience, within)
+			t.Logf("%d sessions with %d deliveries each: %d bytes, of which Rest tells %d", many, held, heap, rest)
+			require.LessOrEqual(t, heap, int64(rest)*5/4+int64(many)<<9)
+			runtime.KeepAlive(all)
+		})
+	}
+}
+
+// What remembering a delivery allocates is what it keeps, at most, and no more of it the
+// longer a session lasts.
+func TestDeliveriesAllocations(t *testing.T) {
+	d := new(Deliveries)
+	fill(d, 1, 2*maxDeliveries)
+	n := uint64(2*maxDeliveries + 1)
+	m := new(message)
+	allocs := testing.AllocsPerRun(4*maxDeliveries, func() {
+		m.call = n | DeliveryBit
+		n++
+		d.handOut(m)
+		d.answered(m, packet.Answer{})
+	})
+	assert.LessOrEqual(t, allocs, 1.0)
+}
+
+// Whatever the numbers: each of the last deliveries was handed out once and has its
+// answer.
 func TestDeliveriesModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -405,7 +469,8 @@ func TestDeliveriesModel(t *testing.T) {
 			answered bool
 			text     string
 		}
-		known := make(map[uint64]*entry) // handed out
+		known := make(map[uint64]*entry) // handed out, and to be remembered
+		var order []uint64               // of known, the oldest first
 		last := uint64(0)                // the highest handed out
 		var recent []*entry
 		for step := range 200_000 {
@@ -414,30 +479,34 @@ func TestDeliveriesModel(t *testing.T) {
 			case k < 300 && last > 0:
 				n = last - min(rnd.Uint64N(64), last-1)
 			case k < 500 && last > 0:
-				n = last - min(rnd.Uint64N(2*deliveryWindow), last-1)
+				n = last - min(rnd.Uint64N(2*maxDeliveries), last-1)
 			case k < 510:
 				n = last + rnd.Uint64N(200) + 1
 			case k == 510:
-				n = last + rnd.Uint64N(3*deliveryWindow) + 1
+				n = last + rnd.Uint64N(3*maxDeliveries) + 1
 			case k == 511 && step%7 == 0:
 				n = last + rnd.Uint64N(1<<30) + 1
 			}
-			e, within := known[n], n+deliveryWindow > last
+			e := known[n]
 			m := &message{call: n | DeliveryBit, s: w.to.Stream}
 			if rnd.IntN(2) == 0 {
-				if seen := d.seen(m); within && seen != (e != nil) {
+				if seen := d.seen(m); seen != (e != nil) {
 					t.Fatalf("step %d: of %d, after %d, seen is %v", step, n, last, seen)
 				}
 			}
 			out := d.handOut(m)
-			if within && out != (e == nil) {
+			if out != (e == nil) {
 				t.Fatalf("step %d: of %d, after %d, hand out is %v", step, n, last, out)
 			}
-			if out && within {
+			if out {
 				e = &entry{m: m}
 				known[n] = e
 				recent = append(recent, e)
 				last = max(last, n)
+				if order = append(order, n); len(order) > maxDeliveries {
+					delete(known, order[0])
+					order = order[1:]
+				}
 			}
 			if len(recent) > 0 && rnd.IntN(3) > 0 {
 				i := rnd.IntN(len(recent))
@@ -447,18 +516,19 @@ func TestDeliveriesModel(t *testing.T) {
 				e.answered, e.text = true, strings.Repeat("y", rnd.IntN(9))
 				d.answered(e.m, packet.Answer{Code: 1, Text: e.text})
 			}
-			if e != nil && within {
-				got := d.find(n | DeliveryBit)
-				if got == nil || got.answered != e.answered || got.answer.Text != e.text || (got.route == nil) != e.answered {
-					t.Fatalf("step %d: of %d, after %d, known is %+v, not %+v", step, n, last, got, e)
-				}
+			got := d.all[n|DeliveryBit]
+			if got == nil || got.answered != e.answered || got.text != e.text || (got.carrier == nil) != e.answered {
+				t.Fatalf("step %d: of %d, after %d, known is %+v, not %+v", step, n, last, got, e)
 			}
 		}
-		texts := 0
-		for _, s := range d.slots {
-			texts += len(s.answer.Text)
+		texts, n := 0, 0
+		for v := d.oldest; v != nil; v = v.next {
+			require.Same(t, v, d.all[v.number])
+			texts += len(v.text)
+			n++
 		}
 		assert.Equal(t, texts, d.texts, "bytes of texts")
-		assert.LessOrEqual(t, len(d.slots), deliveryWindow)
+		assert.Equal(t, len(d.all), n)
+		assert.LessOrEqual(t, n, maxDeliveries)
 	})
 }

@@ -28,7 +28,7 @@ type message struct {
 	call     uint64
 	size     int
 	answered atomic.Bool
-	route    *route // of one that is remembered; Deliveries.mu guards it
+	delivery *delivery // of one that is remembered; set when it is handed out
 }
 
 var _ geminio.Message = (*message)(nil)

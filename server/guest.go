@@ -65,7 +65,7 @@ func (l *listener) receive(g *guest) error {
 	if err != nil {
 		return err
 	}
-	s := l.sessions.attach(c.ClientID(), c.Session())
+	s := l.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr())
 	if s != nil {
 		ac.Deliveries = &s.deliveries
 	}

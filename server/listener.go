@@ -129,7 +129,7 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 	}
 	l := &listener{
 		nl: nl, opt: opt, log: cc.Log, patience: cc.HandshakeTimeout, linger: cc.Linger,
-		ids: &identities{}, sessions: &sessions{keep: cmp.Or(opt.SessionKeep, defaultSessionKeep)},
+		ids: &identities{}, sessions: newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep)),
 		done: make(chan struct{}), silent: make(chan struct{}),
 		guests: make(map[*guest]struct{}), listens: true,
 	}

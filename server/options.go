@@ -109,7 +109,8 @@ func (o *EndOptions) SetDuplicateID(p DuplicatePolicy) { o.DuplicateID = p }
 // SetSessionKeep sets how long a Listener remembers, after its connection has ended,
 // what a client that reconnects has delivered, so that a message that is sent again
 // is not handed out again: by default, and for 0, ten minutes. Of each such client
-// the last 8192 messages are remembered.
+// the last 8192 messages are remembered. Of all clients without a connection 32 MiB are
+// remembered; beyond that the remote host is forgotten from that takes most of it.
 func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 
 // SetRetryAfter sets what Shutdown tells clients: to come back in about so long.

@@ -2,15 +2,26 @@ package server
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
-func newSessions() *sessions { return &sessions{keep: time.Minute} }
+// from is the address of a connection.
+func from(host string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(host), Port: 1234} }
+
+// one is the host of tests to which it does not matter.
+var one = from("10.0.0.1")
+
+// minutes returns sessions that are remembered for a minute.
+func minutes() *sessions { return newSessions(time.Minute) }
 
 // consistent requires that what is counted is what there is.
 func consistent(t *testing.T, s *sessions) {
@@ -23,31 +34,54 @@ func consistent(t *testing.T, s *sessions) {
 		require.Same(t, e, v.place)
 		require.Zero(t, v.conns)
 	}
-	require.Equal(t, bytes, s.bytes, "bytes counted")
+	require.Equal(t, bytes, s.held.bytes, "bytes counted")
 	busy := 0
 	for _, v := range s.all {
 		if v.conns > 0 {
 			busy++
 			require.Nil(t, v.place)
+			require.Nil(t, v.among)
 		}
 	}
 	require.Equal(t, len(s.all), s.idle.Len()+busy)
+	require.Equal(t, s.idle.Len(), sound(t, &s.held))
+}
+
+// sound requires that a share is what its parts are, and that the largest is the first. It
+// returns how many sessions it has.
+func sound(t *testing.T, s *share) (n int) {
+	t.Helper()
+	bytes := 0
+	for e := s.idle.Front(); e != nil; e = e.Next() {
+		bytes += e.Value.(*session).bytes
+		n++
+	}
+	require.Len(t, s.order, len(s.parts))
+	for _, part := range s.parts {
+		require.Same(t, part, s.order[part.place])
+		require.Positive(t, part.bytes)
+		require.LessOrEqual(t, part.bytes, s.order[0].bytes)
+		bytes += part.bytes
+		n += sound(t, part)
+	}
+	require.Equal(t, bytes, s.bytes)
+	return n
 }
 
 func TestSessionsOfNobody(t *testing.T) {
-	s := newSessions()
-	assert.Nil(t, s.attach(1, nil), "a client that names none")
+	s := minutes()
+	assert.Nil(t, s.attach(1, nil, one), "a client that names none")
 	s.detach(nil)
 	consistent(t, s)
 }
 
 // A session is that of a client and a name.
 func TestSessionsAreApart(t *testing.T) {
-	s := newSessions()
-	a := s.attach(1, []byte("a"))
-	assert.Same(t, a, s.attach(1, []byte("a")))
-	assert.NotSame(t, a, s.attach(2, []byte("a")))
-	assert.NotSame(t, a, s.attach(1, []byte("b")))
+	s := minutes()
+	a := s.attach(1, []byte("a"), one)
+	assert.Same(t, a, s.attach(1, []byte("a"), one))
+	assert.NotSame(t, a, s.attach(2, []byte("a"), one))
+	assert.NotSame(t, a, s.attach(1, []byte("b"), one))
 	assert.Len(t, s.all, 3)
 	consistent(t, s)
 }
@@ -55,21 +89,21 @@ func TestSessionsAreApart(t *testing.T) {
 // A session is kept for a time after its last connection, and from each anew.
 func TestSessionsKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSessions()
-		a := s.attach(1, []byte("a"))
+		s := minutes()
+		a := s.attach(1, []byte("a"), one)
 		for range 3 {
 			s.detach(a)
 			time.Sleep(time.Minute - 1)
-			require.Same(t, a, s.attach(1, []byte("a")), "it is remembered")
+			require.Same(t, a, s.attach(1, []byte("a"), one), "it is remembered")
 			consistent(t, s)
 			time.Sleep(time.Hour)
-			require.Same(t, a, s.attach(1, []byte("a")), "with a connection it lasts")
+			require.Same(t, a, s.attach(1, []byte("a"), one), "with a connection it lasts")
 			s.detach(a)
 			consistent(t, s)
 		}
 		s.detach(a)
 		time.Sleep(time.Minute)
-		assert.NotSame(t, a, s.attach(1, []byte("a")), "it is forgotten")
+		assert.NotSame(t, a, s.attach(1, []byte("a"), one), "it is forgotten")
 		consistent(t, s)
 	})
 }
@@ -77,21 +111,21 @@ func TestSessionsKeep(t *testing.T) {
 // What has expired is let go when any client comes or goes.
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSessions()
-		other := s.attach(9, []byte("other"))
+		s := minutes()
+		other := s.attach(9, []byte("other"), one)
 		for id := range uint64(10) {
-			s.detach(s.attach(id, []byte("a")))
+			s.detach(s.attach(id, []byte("a"), one))
 			time.Sleep(time.Second)
 		}
 		require.Len(t, s.all, 11)
 		time.Sleep(time.Minute - 5*time.Second)
-		s.attach(9, []byte("other"))
+		s.attach(9, []byte("other"), one)
 		assert.Len(t, s.all, 5, "ids 6 to 9, and other")
 		consistent(t, s)
 		time.Sleep(time.Minute)
 		s.detach(other)
 		assert.Len(t, s.all, 1)
-		assert.Zero(t, s.bytes)
+		assert.Zero(t, s.held.bytes)
 		consistent(t, s)
 	})
 }
@@ -100,28 +134,167 @@ func TestSessionsExpire(t *testing.T) {
 // first, and those that have a connection never.
 func TestSessionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSessions()
-		busy := s.attach(1, []byte("busy"))
+		s := minutes()
+		busy := s.attach(1, []byte("busy"), one)
 		most := maxSessionBytes / sessionOverhead
 		name := func(i int) []byte { return fmt.Append(nil, i) }
 		for i := range most {
-			s.detach(s.attach(1, name(i)))
+			s.detach(s.attach(1, name(i), one))
 		}
 		require.Len(t, s.all, most+1)
-		require.LessOrEqual(t, s.bytes, maxSessionBytes)
+		require.LessOrEqual(t, s.held.bytes, maxSessionBytes)
 
-		first := s.attach(1, name(0)) // has come back, and is the youngest then
+		first := s.attach(1, name(0), one) // has come back, and is the youngest then
 		s.detach(first)
 		second := s.all[sessionKey{1, "1"}]
 		require.NotNil(t, second)
 		for i := range 10 {
-			s.detach(s.attach(2, name(i)))
+			s.detach(s.attach(2, name(i), one))
 		}
 		assert.Len(t, s.all, most+1)
-		assert.LessOrEqual(t, s.bytes, maxSessionBytes)
+		assert.LessOrEqual(t, s.held.bytes, maxSessionBytes)
 		consistent(t, s)
-		assert.Same(t, first, s.attach(1, name(0)))
-		assert.NotSame(t, second, s.attach(1, name(1)), "the oldest")
-		assert.Same(t, busy, s.attach(1, []byte("busy")))
+		assert.Same(t, first, s.attach(1, name(0), one))
+		assert.NotSame(t, second, s.attach(1, name(1), one), "the oldest")
+		assert.Same(t, busy, s.attach(1, []byte("busy"), one))
 	})
+}
+
+// Room is shared by hosts, and of a host by client ids: who takes much of it has its own
+// forgotten, the oldest first.
+func TestSessionsShareRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := minutes()
+		s.room = 100 * sessionOverhead
+		leave := func(id uint64, name string, host string) *session {
+			v := s.attach(id, []byte(name), from(host))
+			s.detach(v)
+			time.Sleep(time.Millisecond)
+			consistent(t, s)
+			return v
+		}
+		known := func(v *session) bool { return s.all[v.key] == v }
+
+		// One of each of some hosts, and of each of some ids of a host.
+		var others []*session
+		for i := range 10 {
+			others = append(others, leave(uint64(i+1), "a", fmt.Sprintf("10.0.1.%d", i)))
+			others = append(others, leave(uint64(i+100), "a", "10.0.2.1"))
+		}
+		// A stranger comes from one host, with many ids and many sessions.
+		var strange []*session
+		for i := range 1000 {
+			strange = append(strange, leave(uint64(1000+i%7), fmt.Sprint(i), "10.6.6.6"))
+		}
+		for _, v := range others {
+			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+		}
+		for i, v := range strange {
+			require.Equal(t, i >= 1000-80, known(v), "the stranger's own are forgotten, the oldest first")
+		}
+		// Within its host an id that takes much has its own forgotten.
+		var quiet []*session
+		for i := range 5 {
+			quiet = append(quiet, leave(uint64(5000+i), "a", "10.6.6.6"))
+		}
+		for i := range 1000 {
+			leave(6000, fmt.Sprint(i), "10.6.6.6")
+		}
+		for _, v := range append(others, quiet...) {
+			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+		}
+		// Many hosts of one network of IPv6 are one.
+		for i := range 1000 {
+			leave(uint64(7000+i), "a", fmt.Sprintf("2001:db8:1:2::%x", i+1))
+		}
+		for _, v := range others {
+			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+		}
+	})
+}
+
+// The room of a session that comes back from another host is that host's from then on.
+func TestSessionsMove(t *testing.T) {
+	s := minutes()
+	v := s.attach(1, []byte("a"), from("10.0.0.1"))
+	s.detach(v)
+	assert.Same(t, v, s.attach(1, []byte("a"), from("10.0.0.2")))
+	consistent(t, s)
+	s.detach(v)
+	consistent(t, s)
+	assert.Len(t, s.held.parts, 1)
+	assert.NotNil(t, s.held.parts["10.0.0.2"])
+}
+
+// Whatever comes and goes, the count is right.
+func TestSessionsModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	synctest.Test(t, func(t *testing.T) {
+		s := minutes()
+		s.room = 50 * sessionOverhead
+		var busy []*session
+		for range 5000 {
+			if rnd.IntN(2) == 0 || len(busy) == 0 {
+				host := fmt.Sprintf("10.0.0.%d", rnd.IntN(6))
+				busy = append(busy, s.attach(uint64(rnd.IntN(8)+1), []byte{byte(rnd.IntN(20))}, from(host)))
+			} else {
+				i := rnd.IntN(len(busy))
+				s.detach(busy[i])
+				busy[i] = busy[len(busy)-1]
+				busy = busy[:len(busy)-1]
+			}
+			if rnd.IntN(10) == 0 {
+				time.Sleep(time.Duration(rnd.IntN(10)) * time.Second)
+			}
+			require.LessOrEqual(t, s.held.bytes, s.room)
+			consistent(t, s)
+		}
+	})
+}
+
+// What is counted for a session that has delivered nothing is what it takes.
+func TestSessionOverheadIsTrue(t *testing.T) {
+	const n = 5000
+	name := func(i int) []byte { return fmt.Appendf(nil, "%032d", i) }
+	for what, host := range map[string]func(int) string{
+		"each of a host of its own": func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/250, i%250) },
+		"all of one host":           func(int) string { return "10.0.0.1" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := minutes()
+			before := gauge.Take()
+			for i := range n {
+				s.detach(s.attach(uint64(i+1), name(i), from(host(i))))
+			}
+			var heap int64
+			gauge.Settle(gauge.Patience, func(u gauge.Usage) bool {
+				heap = u.Since(before).Heap
+				return heap <= int64(s.held.bytes)
+			})
+			t.Logf("%d bytes each, of which %d are counted", heap/n, s.held.bytes/n)
+			require.LessOrEqual(t, heap, int64(s.held.bytes))
+			require.Len(t, s.all, n)
+		})
+	}
+}
+
+func TestHostOf(t *testing.T) {
+	for _, c := range []struct {
+		addr net.Addr
+		want string
+	}{
+		{nil, ""},
+		{&net.TCPAddr{IP: net.ParseIP("192.0.2.7"), Port: 80}, "192.0.2.7"},
+		{&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.7"), Port: 80}, "192.0.2.7"},
+		{&net.TCPAddr{IP: net.ParseIP("2001:db8:1:2:3:4:5:6"), Port: 80}, "2001:db8:1:2::"},
+		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 80}, "fe80::"},
+		{&net.IPAddr{IP: net.ParseIP("192.0.2.7")}, "192.0.2.7"},
+		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, "unix"},
+		{&net.UnixAddr{Name: "@", Net: "unix"}, "unix"},
+		{&net.TCPAddr{}, "tcp"},
+	} {
+		assert.Equal(t, c.want, hostOf(c.addr), "%v", c.addr)
+	}
 }

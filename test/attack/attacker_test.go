@@ -62,12 +62,20 @@ func (s *site) attackOffering(own packet.Wire2, meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
+	return s.attackOver(nc, own, packet.Conn{Meta: meta})
+}
+
+// attackOver is attack over a connection, with an offer of the test's. Of said, what the
+// attacker says of itself counts.
+func (s *site) attackOver(nc net.Conn, own packet.Wire2, said packet.Conn) *attacker {
+	s.t.Helper()
 	a := &attacker{
 		t: s.t, nc: nc, own: own, ear: make(chan struct{}),
 		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
 	}
 	a.cond = sync.NewCond(&a.mu)
-	require.NoError(s.t, a.send(hello(s.t, packet.Conn{PacketID: 1, Meta: meta, Wire2: &a.own})))
+	said.PacketID, said.Wire2 = 1, &a.own
+	require.NoError(s.t, a.send(hello(s.t, said)))
 	ack, err := readAck(nc)
 	require.NoError(s.t, err)
 	require.False(s.t, ack.Refused, ack.Error)

@@ -32,11 +32,12 @@ type served interface {
 // site is a server under attack, with a client that behaves. Its methods belong
 // to the goroutine of the test.
 type site struct {
-	t    testing.TB
-	l    server.Listener
-	dial func() (net.Conn, error)
-	read atomic.Int64 // bytes that the server has read, from all
-	good geminio.End
+	t     testing.TB
+	l     server.Listener
+	dial  func() (net.Conn, error)
+	pipes *rig.PipeListener // in a bubble
+	read  atomic.Int64      // bytes that the server has read, from all
+	good  geminio.End
 	terms
 	loop   chan struct{} // closed when nothing is accepted any more
 	unhook chan struct{} // closed at the end: releases handlers that ignore their context
@@ -69,6 +70,7 @@ func inBubble(t *testing.T, w terms, test func(t *testing.T, s *site)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := rig.NewPipeListener()
 		s := newSite(t, l, l.Dial, w)
+		s.pipes = l
 		defer s.close()
 		test(t, s)
 	})
