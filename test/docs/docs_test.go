@@ -15,7 +15,7 @@ import (
 const root = "../.."
 
 // documents are those whose code and links are checked.
-var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/*/README.md"}
+var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/README.md", "examples/*/README.md"}
 
 // imports are the packages that code in the documents may use without naming
 // them.
