@@ -7,7 +7,6 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/nilarg"
-	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -190,22 +189,6 @@ func keep(custom, data []byte, owned bool) ([]byte, []byte) {
 		data = nil
 	}
 	return custom, data
-}
-
-// respond sends the response of a handler. It is called off the reading
-// goroutine, since a large response may have to wait for credit.
-func (s *Stream) respond(call uint64, r *response, code geminio.Code, when multiplexer.When) {
-	m := packet.Response{Custom: r.custom}
-	if r.err != nil {
-		m.Code, m.Text = uint32(code), r.err.Error()
-	}
-	var room [headRoom]byte
-	err := s.Lend(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), r.data, when)
-	if _, tooLarge := err.(*geminio.LimitError); tooLarge {
-		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
-		s.Send(context.Background(), 0, packet.TypeResponse, call, m.Append(room[:0]), nil, when)
-	}
-	// Any other error is the stream's end, which the caller is told by itself.
 }
 
 // deadlineIn is when a timeout that begins now is over; zero if there is none.

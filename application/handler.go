@@ -211,7 +211,7 @@ func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, 
 		if err != nil {
 			return err
 		}
-		e.serving.cancel(call, a)
+		e.cancel(s, call, a)
 	default:
 		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
 	}

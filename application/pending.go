@@ -276,10 +276,7 @@ func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
 	if typ != packet.TypeRequest || unseen {
 		return
 	}
-	a := packet.Answer{Code: uint32(geminio.CodeCanceled)}
-	if err == context.DeadlineExceeded {
-		a.Code = uint32(geminio.CodeDeadline)
-	}
+	a := packet.Answer{Code: uint32(giveUpCode(err))}
 	s.Post(packet.TypeCancel, call, a.Append(nil))
 }
 

@@ -35,6 +35,9 @@ type serving struct {
 	// Guarded by ctx.mu.
 	s *Stream // to which the response goes; nil once the stream has ended
 	e *End    // nil once it has ended
+
+	gone error         // why the caller no longer waits; nil if it does
+	left chan struct{} // closed then; nil if nobody wants to know
 }
 
 // endStream ends the context of the handler, whose stream has ended.
@@ -111,18 +114,13 @@ func (t *servingTable) remove(v *serving) {
 	v.place.Remove()
 }
 
-// cancel ends the context of the handler of a call that nobody waits for.
-func (t *servingTable) cancel(call uint64, why packet.Answer) {
+// cancel is told that the caller of a request on s no longer waits, and why.
+func (t *servingTable) cancel(s *Stream, call uint64, err error) {
 	t.mu.Lock()
 	v := t.all[call]
 	t.mu.Unlock()
-	if v == nil {
-		return
-	}
-	if geminio.Code(why.Code) == geminio.CodeDeadline {
-		v.ctx.end(context.DeadlineExceeded)
-	} else {
-		v.ctx.end(context.Canceled)
+	if v != nil && v.req.streamID == s.StreamID() {
+		(*caller)(v).leave(err)
 	}
 }
 
@@ -219,7 +217,7 @@ func (v *serving) done(code geminio.Code, err error) {
 		v.resp = response{err: err}
 	}
 	if s != nil {
-		s.respond(v.call, &v.resp, code, when)
+		v.respond(s, code, when)
 	}
 	e.serving.remove(v)                          // not sooner: Shutdown waits for the response too
 	e.Stream.Release(packet.TypeRequest, v.size) // the credit is the connection's

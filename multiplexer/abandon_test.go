@@ -1,6 +1,7 @@
 package multiplexer
 
 import (
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -73,6 +75,69 @@ func TestAbandon(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A response that nobody awaits is taken back, and the request is answered all the same.
+func TestWithdraw(t *testing.T) {
+	nothing := packet.Response{Code: uint32(geminio.CodeCanceled)}
+	t.Run("before anything was sent", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := m.Main()
+			blockWriter(t, m)
+			large := m.ledger.tx[packet.ClassLargeResponses].avail
+			require.NoError(t, d.Send(t.Context(), 0, packet.TypeResponse, 5, nil, make([]byte, 50000), AtOnce))
+			require.NoError(t, d.Send(t.Context(), 0, packet.TypeResponse, 6, nil, make([]byte, 50000), AtOnce))
+			for range 3 { // once is enough
+				d.Withdraw(5, nothing.Append(nil))
+			}
+			m.mu.Lock()
+			assert.EqualValues(t, large-50000, m.ledger.tx[packet.ClassLargeResponses].avail)
+			m.mu.Unlock()
+			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			call, body := p.wantPacket(packet.TypeResponse, 1, "the short one")
+			assert.EqualValues(t, 5, call)
+			assert.Equal(t, nothing.Append(nil), body)
+			call, body = p.wantPacket(packet.TypeResponse, 1, "the other one")
+			assert.EqualValues(t, 6, call)
+			assert.Len(t, body, 50000)
+			d.Withdraw(6, nothing.Append(nil))
+			p.wantIdle("it was sent")
+		})
+	})
+	t.Run("in the middle", func(t *testing.T) {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 5, nil, make([]byte, 1<<20), AtOnce))
+			p.want(packet.TypeResponse, more, 1, "it begins")
+			m.Main().Withdraw(5, nothing.Append(nil))
+			for {
+				head, payload := p.next("what was in the batch, then the end of it")
+				if head.Type == packet.TypeAbandon {
+					assert.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 5, byte(packet.TypeResponse)}, payload)
+					break
+				}
+				assert.Equal(t, more|next, head.Flags)
+			}
+			p.wantIdle("nothing more of it, and no other answer")
+		})
+	})
+}
+
+// Nothing is answered before the last of it was sent: its sender would go on reading what
+// its user may use again.
+func TestAnswerBeforeTheQuestionIsSent(t *testing.T) {
+	for typ, answer := range map[packet.Type]packet.Type{
+		packet.TypeRequest: packet.TypeResponse, packet.TypeMessage: packet.TypeAck,
+	} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			require.NoError(t, m.Main().Send(t.Context(), 0, typ, 5, nil, make([]byte, 1<<20), AtOnce))
+			p.want(typ, more, 1, "it begins")
+			go io.Copy(io.Discard, p.nc)
+			p.writePacket(answer, 1, 5, 12, "and is answered")
+			<-h.over
+			assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
+			assert.ErrorContains(t, m.c.Cause(), "number 5 is answered before all of it was sent")
+		})
+	}
 }
 
 // blockWriter has the writer wait for a peer that does not read.

@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"fmt"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
 )
@@ -95,6 +96,9 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	if err := m.receive(d, c); err != nil || d == nil {
 		return nil, nil, err
 	}
+	if d.sends(questionOf(h.Type), f.Call) {
+		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d is answered before all of it was sent", f.Call)}
+	}
 	if atOnce {
 		if answers(h.Type) {
 			d.settle(f.Call)
@@ -113,6 +117,18 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 // answers tells whether a packet is the answer to what has kept a handler busy.
 func answers(typ packet.Type) bool {
 	return typ == packet.TypeResponse || typ == packet.TypeRegistered
+}
+
+// questionOf returns the type of what a packet of the type answers, if that may be large;
+// else 0.
+func questionOf(typ packet.Type) packet.Type {
+	switch typ {
+	case packet.TypeResponse:
+		return packet.TypeRequest
+	case packet.TypeAck:
+		return packet.TypeMessage
+	}
+	return 0
 }
 
 // nextFragment handles a fragment that is not the first of its packet.
@@ -170,16 +186,17 @@ func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, ow
 	return err
 }
 
-// peerAbandons drops what has come of a packet whose rest will not.
+// peerAbandons drops what has come of a packet whose rest will not. An abandoned response
+// counts as the answer, which says that the call was cancelled.
 func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 	typ, err := packet.ParseAbandon(body)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	a := m.asm.get(packetKey{d, typ, call})
 	if a == nil {
+		m.mu.Unlock()
 		return nil
 	}
 	m.takeOut(a)
@@ -187,9 +204,14 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 		m.c.Kick()
 	}
 	if answers(typ) {
-		d.settle(call) // no other answer will come
+		d.settle(call)
 	}
-	return nil
+	m.mu.Unlock()
+	if typ != packet.TypeResponse {
+		return nil
+	}
+	canceled := packet.Response{Code: uint32(geminio.CodeCanceled), Text: "the response was abandoned"}
+	return m.h.Packet(d, typ, call, canceled.Append(nil), true)
 }
 
 // takeOut takes a packet out of those that arrive. What it has cost is for the caller to

@@ -207,6 +207,7 @@ func TestOfferedStreamsCount(t *testing.T) {
 		p.writeNotice(packet.TypeReset, 3, 2, "", "one is taken back")
 		p.writeOpen(9, "in its place")
 		p.wantIdle("it waits for its answer")
+		synctest.Wait()
 		h.opened[2].Accept(true)
 		p.want(packet.TypeAccept, 0, 9, "the answer")
 	})

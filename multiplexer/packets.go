@@ -119,6 +119,48 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 	return again
 }
 
+// sends tells whether something of a packet is still to be sent. m.mu is held.
+func (d *Dialogue) sends(typ packet.Type, call uint64) bool {
+	return typ != 0 && !d.packets.empty() && d.m.queued.get(packetKey{d, typ, call}) != nil
+}
+
+// Withdraw takes back a large response that nobody waits for any more. If nothing of it
+// was sent, a small response goes in its place, with a copy of the body; if a part was, an
+// Abandon, which answers the request as well. It does nothing where no such response waits
+// to be sent.
+func (d *Dialogue) Withdraw(call uint64, body []byte) {
+	m := d.m
+	m.mu.Lock()
+	o := m.queued.get(packetKey{d, packet.TypeResponse, call})
+	if o != nil && m.cause == nil {
+		d.takeBack(o)
+		if !o.begun() {
+			d.enqueue(packet.TypeResponse, call, charge{}, body, nil)
+		}
+	}
+	m.mu.Unlock()
+	if o != nil {
+		m.c.Kick()
+	}
+}
+
+// takeBack takes a packet out that waits to be sent. m.mu is held.
+func (d *Dialogue) takeBack(o *outgoing) {
+	m := d.m
+	m.queued.remove(packetKey{d, o.typ, o.call}, o)
+	if o.begun() && m.cause == nil {
+		d.enqueue(packet.TypeAbandon, o.call, charge{}, nil, []byte{byte(o.typ)})
+	}
+	d.packets.remove(o)
+	switch {
+	case m.cause != nil:
+	case !o.begun():
+		d.refund(o.call, o.charge)
+	case o.charge.handlers > 0:
+		d.settle(o.call) // no handler of the peer sees a part of a request
+	}
+}
+
 // Abandon takes back a large packet that nobody waits for any more: what was not
 // sent will not be, and its data is no longer used. It reports whether the peer
 // cannot have acted on it: also of one that the end of the dialogue has kept from
@@ -127,25 +169,12 @@ func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := packetKey{d, typ, call}
-	o := m.queued.get(key)
+	o := m.queued.get(packetKey{d, typ, call})
 	if o == nil {
 		_, unseen = d.dropped[packetID{typ, call}]
 		return unseen
 	}
-	m.queued.remove(key, o)
-	begun := o.begun()
-	if begun && m.cause == nil {
-		d.enqueue(packet.TypeAbandon, call, charge{}, nil, []byte{byte(typ)})
-	}
-	d.packets.remove(o)
-	switch {
-	case m.cause != nil:
-	case !begun:
-		d.refund(call, o.charge)
-	case o.charge.handlers > 0:
-		d.settle(call) // no handler of the peer sees a part of a request
-	}
+	d.takeBack(o)
 	return true
 }
 

@@ -1,0 +1,110 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
+	"github.com/singchia/geminio/packet"
+)
+
+// respond sends the response of a handler on s. It is called off the reading goroutine,
+// since a large response may have to wait for credit. It does not do so for a caller that
+// no longer waits, for which a short response takes the place of the handler's.
+func (v *serving) respond(s *Stream, code geminio.Code, when multiplexer.When) {
+	m := packet.Response{Custom: v.resp.custom}
+	if v.resp.err != nil {
+		m.Code, m.Text = uint32(code), v.resp.err.Error()
+	}
+	var room [headRoom]byte
+	c := (*caller)(v)
+	err := c.Err()
+	if err == nil {
+		err = s.Lend(c, 0, packet.TypeResponse, v.call, m.Append(room[:0]), v.resp.data, when)
+	}
+	gone := c.Err()
+	_, tooLarge := err.(*geminio.LimitError)
+	switch {
+	case err == nil && gone != nil: // by now, after the response was made ready
+		s.Withdraw(v.call, noResponse(gone))
+	case gone != nil:
+		s.Post(packet.TypeResponse, v.call, noResponse(gone))
+	case tooLarge:
+		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
+		s.Send(context.Background(), 0, packet.TypeResponse, v.call, m.Append(room[:0]), nil, when)
+	}
+	// Any other error is the stream's end, which the caller is told by itself.
+}
+
+// noResponse is the body of the response to a call that nobody awaits, since err.
+func noResponse(err error) []byte {
+	m := packet.Response{Code: uint32(giveUpCode(err))}
+	return m.Append(nil)
+}
+
+// giveUpCode tells why a caller no longer waits, of which err is its context's error.
+func giveUpCode(err error) geminio.Code {
+	if err == context.DeadlineExceeded {
+		return geminio.CodeDeadline
+	}
+	return geminio.CodeCanceled
+}
+
+// cancel is told that the caller of a request on s no longer waits. The handler's context
+// ends, and its response gives way to a short one: before it is queued, while it waits for
+// credit, and where it is queued or half sent.
+func (e *End) cancel(s *Stream, call uint64, a packet.Answer) {
+	err := context.Canceled
+	if geminio.Code(a.Code) == geminio.CodeDeadline {
+		err = context.DeadlineExceeded
+	}
+	e.serving.cancel(s, call, err)
+	s.Withdraw(call, noResponse(err))
+}
+
+// caller is a serving as the context of its response: it ends when the caller no longer
+// waits.
+type caller serving
+
+var _ context.Context = (*caller)(nil)
+
+// leave ends the context, and that of the handler.
+func (c *caller) leave(err error) {
+	c.ctx.mu.Lock()
+	defer c.ctx.mu.Unlock()
+	if c.gone != nil {
+		return
+	}
+	c.gone = err
+	if c.left != nil {
+		close(c.left)
+	}
+	c.ctx.endLocked(err)
+}
+
+// Deadline implements context.Context.
+func (c *caller) Deadline() (_ time.Time, ok bool) { return }
+
+// Done implements context.Context.
+func (c *caller) Done() <-chan struct{} {
+	c.ctx.mu.Lock()
+	defer c.ctx.mu.Unlock()
+	if c.left == nil {
+		c.left = make(chan struct{})
+		if c.gone != nil {
+			close(c.left)
+		}
+	}
+	return c.left
+}
+
+// Err implements context.Context.
+func (c *caller) Err() error {
+	c.ctx.mu.Lock()
+	defer c.ctx.mu.Unlock()
+	return c.gone
+}
+
+// Value implements context.Context.
+func (c *caller) Value(any) any { return nil }

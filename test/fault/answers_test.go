@@ -1,0 +1,73 @@
+package fault
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+)
+
+// Answers that nobody awaits do not pile up behind a slow link: what the callee holds
+// follows the callers under way, and later calls succeed.
+func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
+	const (
+		callers = 8
+		rounds  = 40
+		answer  = 1 << 20
+		perByte = 40 * time.Nanosecond // 25 MB/s: an answer takes 42 ms
+	)
+	for _, onStream := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLink(t, nil, nil)
+			var caller, callee geminio.Stream = l.Client, l.Server
+			if onStream {
+				var err error
+				caller, err = l.Client.OpenStream()
+				require.NoError(t, err)
+				callee, err = l.Server.AcceptStream()
+				require.NoError(t, err)
+			}
+			register(t, callee, "big", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
+				resp.SetData(make([]byte, answer))
+			})
+			l.far.perByte = perByte
+			before := heap()
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					for range rounds {
+						ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+						caller.Call(ctx, "big", caller.NewRequest(nil))
+						cancel()
+					}
+				})
+			}
+			all.Wait()
+			// An answer of each caller, as it is sent and as it arrives, and what is under way.
+			assert.Less(t, heap()-before, int64(3*callers*answer), "bytes held after %d calls", callers*rounds)
+
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			resp, err := caller.Call(ctx, "big", caller.NewRequest(nil))
+			require.NoError(t, err, "a later call")
+			assert.Len(t, resp.Data(), answer)
+			assert.Less(t, time.Since(start), time.Second, "an answer, and what was under way")
+		})
+	}
+}
+
+// heap returns how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
