@@ -48,13 +48,16 @@ type broker struct {
 	sync                      bool
 	heartbeat, retryDelay     time.Duration
 	maxDeliver                int
+	maxStore                  int64
 	deadTopic                 string
 	groups                    []subscription // of -group
 	tls                       *cli.ServerTLS
 	queues                    queues
 
 	engine   *engine
-	ctx      context.Context // ends when the broker is to end
+	disk     *disk           // nil: the storage is elsewhere
+	ctx      context.Context // ends when the broker is to end, or its storage has failed
+	failed   chan struct{}   // closed when the storage has failed
 	session  string          // names messages that their producers do not name
 	ids      atomic.Uint64   // counts those
 	clients  presence
@@ -62,6 +65,7 @@ type broker struct {
 	takers   counts // subscriptions, by topic/group
 	held     holdings
 	failures failures
+	seldom   cli.Seldom
 }
 
 func brokerMain(args []string) int {
@@ -73,6 +77,7 @@ func brokerMain(args []string) int {
 	b.Flags.BoolVar(&b.sync, "sync", false, "with -data, have each message on the disk before it is acknowledged: it survives a power cut, and is slow")
 	b.Flags.Int64Var(&b.queues.maxMessages, "max-messages", 1_000_000, "keep up to `N` messages of a topic; then producers wait")
 	b.Flags.Int64Var(&b.queues.maxBytes, "max-bytes", 1<<30, "keep up to `N` bytes of a topic; then producers wait")
+	b.Flags.Int64Var(&b.maxStore, "max-store", 0, "with -data, keep up to `N` bytes of all topics, each of which reserves -max-bytes of them; 0: three quarters of what the disk has free")
 	b.Flags.DurationVar(&b.queues.ackWait, "ack-wait", 30*time.Second, "deliver a message again if nothing was heard for that `TIME` of the broker whose consumer has it")
 	b.Flags.IntVar(&b.queues.maxInFlight, "in-flight", 10_000, "let up to `N` messages be with the consumers of a group")
 	b.Flags.DurationVar(&b.retryDelay, "retry-delay", time.Second, "deliver a message that a consumer could not deal with again after that `TIME`, and twice that the next time, and so on, up to 64 times that")
@@ -97,8 +102,10 @@ func (b *broker) check() error {
 	switch {
 	case b.Flags.NArg() > 0:
 		return cli.Usagef("what is %q?", b.Flags.Arg(0))
-	case b.nats != "" && (set["data"] || b.sync):
-		return cli.Usagef("-data and -sync are not for -nats: that has a storage of its own")
+	case b.nats != "" && (set["data"] || b.sync || b.maxStore != 0):
+		return cli.Usagef("-data, -sync and -max-store are not for -nats: that has a storage of its own")
+	case b.maxStore < 0:
+		return cli.Usagef("-max-store is not below 0")
 	case b.nats == "" && set["replicas"]:
 		return cli.Usagef("-replicas goes with -nats")
 	case b.queues.maxMessages <= 0 || b.queues.maxBytes <= 0 || b.queues.maxInFlight <= 0 || b.queues.replicas <= 0:
@@ -113,16 +120,32 @@ func (b *broker) check() error {
 	return nil
 }
 
-// run serves until ctx ends.
+// run serves until ctx ends. When the storage has failed it is opened again; what the
+// clients have under way they begin again.
 func (b *broker) run(ctx context.Context) error {
 	if err := b.check(); err != nil {
 		return err
 	}
+	if b.nats == "" {
+		b.disk = &disk{dir: b.data, log: b.Log}
+	}
+	for {
+		err := b.once(ctx)
+		if !errors.Is(err, errStorage) {
+			return err
+		}
+		b.Log.Warn("the storage is opened again", "err", err)
+	}
+}
+
+// once serves until ctx ends, or the storage has failed.
+func (b *broker) once(ctx context.Context) error {
 	nl, err := b.tls.Listen(b.listen)
 	if err != nil {
 		return err
 	}
 	defer nl.Close()
+	b.listen = nl.Addr().String() // if it is to listen once more
 	if err := b.open(ctx); err != nil {
 		return err
 	}
@@ -139,7 +162,26 @@ func (b *broker) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(b.Stdout, "listening on %s\n", l.Addr())
-	return b.serve(ctx, l)
+
+	watched, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b.failed = make(chan struct{})
+	if b.disk != nil {
+		var watcher sync.WaitGroup
+		defer watcher.Wait()
+		defer cancel(nil)
+		watcher.Go(func() {
+			if err := b.disk.watch(watched, b.engine.health); err != nil {
+				close(b.failed)
+				cancel(err)
+			}
+		})
+	}
+	err = b.serve(watched, l)
+	if cause := context.Cause(watched); errors.Is(cause, errStorage) {
+		err = cause
+	}
+	return err
 }
 
 // open opens the storage, with the groups that are to be there.
@@ -148,10 +190,17 @@ func (b *broker) open(ctx context.Context) (err error) {
 		if b.engine, err = connect(b.nats, b.Log); err != nil {
 			return fmt.Errorf("the storage at %s: %w", b.nats, err)
 		}
-	} else if b.engine, err = embed(ctx, b.data, b.sync, b.Log); err != nil {
-		return err
+	} else {
+		if b.engine, err = embed(ctx, b.data, b.maxStore, b.sync, b.Log); err != nil {
+			return err
+		}
+		b.disk.opened()
 	}
-	b.queues.js = b.engine.js
+	b.queues.use(b.engine, b.disk)
+	if all, _, known := b.engine.capacity(); known && all < b.queues.maxBytes {
+		b.Log.Warn(fmt.Sprintf("the disk has no room for a topic: each reserves %s (-max-bytes), and all may have %s (-max-store)",
+			cli.Size(b.queues.maxBytes), cli.Size(all)))
+	}
 	for _, s := range b.groups {
 		bounded, cancel := context.WithTimeout(ctx, engineAnswer)
 		_, err := b.queues.group(bounded, s.Topic, s.Group)
@@ -180,13 +229,23 @@ func (b *broker) serve(ctx context.Context, l server.Listener) error {
 		}
 		clients.Go(func() { b.client(end) })
 	}
-	bounded, cancel := context.WithTimeout(context.Background(), grace)
+	bounded, cancel := context.WithTimeout(context.Background(), b.grace())
 	defer cancel()
 	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
 		b.Log.Info("clients were cut off", "err", e)
 	}
 	clients.Wait()
 	return err
+}
+
+// grace is how long what is under way may take when the broker ends.
+func (b *broker) grace() time.Duration {
+	select {
+	case <-b.failed:
+		return 0 // the storage takes no more
+	default:
+		return grace
+	}
 }
 
 // client serves one client until its connection ends, and what it has left is done.

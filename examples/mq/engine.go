@@ -36,15 +36,15 @@ type engine struct {
 }
 
 // embed starts a server in this process that listens nowhere and stores in a
-// directory.
-func embed(ctx context.Context, dir string, sync bool, log *slog.Logger) (*engine, error) {
+// directory, up to so many bytes; 0: three quarters of what is free.
+func embed(ctx context.Context, dir string, maxStore int64, sync bool, log *slog.Logger) (*engine, error) {
 	unlock, err := lock(dir)
 	if err != nil {
 		return nil, fmt.Errorf("the storage in %s: %w", dir, err)
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "mq", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: dir, SyncAlways: sync,
+		JetStream: true, StoreDir: dir, SyncAlways: sync, JetStreamMaxStore: maxStore,
 		MaxPayload: maxPayload + headroom,
 	})
 	if err != nil {
@@ -63,8 +63,8 @@ func embed(ctx context.Context, dir string, sync bool, log *slog.Logger) (*engin
 	if err == nil {
 		err = l.fatal()
 	}
-	if err == nil && !s.JetStreamEnabled() {
-		err = errors.New("JetStream did not start")
+	if err == nil {
+		err = (&engine{server: s}).health()
 	}
 	var e *engine
 	if err == nil {
@@ -113,6 +113,29 @@ func connect(url string, log *slog.Logger, opts ...nats.Option) (*engine, error)
 		return nil, err
 	}
 	return &engine{js: js, nc: nc, unlock: func() {}}, nil
+}
+
+// health returns why a server in this process does not store what it is given, nil if it
+// does.
+func (e *engine) health() error {
+	if h := e.server.Healthz(&server.HealthzOptions{}); h.Error != "" {
+		return errors.New(h.Error)
+	}
+	return nil
+}
+
+// capacity returns how many bytes all topics may have, and how many of them are reserved,
+// if that is known.
+func (e *engine) capacity() (all, reserved int64, known bool) {
+	if e.server == nil {
+		return 0, 0, false
+	}
+	conf := e.server.JetStreamConfig()
+	_, reserved, err := e.server.JetStreamReservedResources()
+	if conf == nil || err != nil {
+		return 0, 0, false
+	}
+	return conf.MaxStore, reserved, true
 }
 
 // maxMessage is the largest message that the engine takes.

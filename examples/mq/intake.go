@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/singchia/geminio"
@@ -50,7 +51,7 @@ type intake struct {
 type published struct {
 	geminio.Message
 	id     string
-	until  time.Time              // when the producer gives up; zero: never
+	until  time.Time              // when to give up, which is before the producer does; zero: never
 	stored jetstream.PubAckFuture // nil: not begun
 }
 
@@ -113,7 +114,8 @@ func (b *broker) look(msg geminio.Message) (*published, error) {
 		return nil, fmt.Errorf("the message has %d bytes: at most %d, please", len(msg.Data()), max)
 	}
 	if t := msg.Timeout(); t > 0 {
-		p.until = time.Now().Add(t)
+		// A little earlier than the producer, so that its error has the reason.
+		p.until = time.Now().Add(t - min(t/10, time.Second))
 	}
 	return p, nil
 }
@@ -155,6 +157,9 @@ func (in *intake) settle() {
 				err = nil
 			case err = <-p.stored.Err():
 				in.behind.Add(1)
+			case <-in.b.failed:
+				err = errStorage
+				in.behind.Add(1)
 			}
 		}
 		if err != nil {
@@ -187,8 +192,13 @@ func (in *intake) insist(p *published, err error) error {
 		}
 		pause = in.pause(p, err, pause)
 	}
-	if isFull(err) {
+	switch {
+	case isFull(err):
 		return errFull
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("the broker's storage does not answer: %w", err)
+	case errors.Is(err, errNoRoom) && in.b.seldom.Now(err.Error()):
+		in.b.Log.Warn(err.Error())
 	}
 	return err
 }
@@ -199,9 +209,7 @@ func (in *intake) pause(p *published, err error, pause time.Duration) time.Durat
 	if isFinal(err) {
 		return 0
 	}
-	if !isFull(err) {
-		in.b.Log.Info("a message is not stored yet", "topic", p.Topic(), "err", err)
-	}
+	in.tell(p, err)
 	if in.b.clients.away(in.clientID) > sessionKeep {
 		return 0
 	}
@@ -222,4 +230,17 @@ func (in *intake) pause(p *published, err error, pause time.Duration) time.Durat
 		return 0
 	}
 	return min(2*pause, longestPause)
+}
+
+// tell logs why a producer waits, once in a while.
+func (in *intake) tell(p *published, err error) {
+	switch {
+	case errors.Is(err, errDiskFull): // is logged where it is found out
+	case isFull(err):
+		if in.b.seldom.Now("full: " + p.Topic()) {
+			in.b.Log.Warn("a topic is full: its producers wait", "topic", p.Topic(), "err", err)
+		}
+	case in.b.seldom.Now(p.Topic() + err.Error()):
+		in.b.Log.Warn("a message is not stored yet", "topic", p.Topic(), "err", err)
+	}
 }

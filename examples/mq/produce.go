@@ -53,6 +53,7 @@ type producer struct {
 	inFlight int
 	pending  int // bytes in flight
 	stored   int // acknowledged
+	waits    cli.Seldom
 	err      error
 }
 
@@ -121,10 +122,39 @@ func (p *producer) publish(ctx context.Context) error {
 			err, more = errInterrupted, false
 		}
 	}
-	for p.inFlight > 0 {
-		p.answered(<-acks)
+	if p.err != nil {
+		// What is behind a message that failed may be stored nevertheless. But its
+		// own timeout ends later than that of the message.
+		patience := grace
+		if p.timeout > 0 {
+			patience = min(grace, p.timeout/10)
+		}
+		defer time.AfterFunc(patience, cancel).Stop()
 	}
+	p.await(0, acks)
 	return cmp.Or(p.err, err)
+}
+
+// told is after how long without an answer the user is told that there is none.
+const told = 5 * time.Second
+
+// await waits until so many messages are in flight, or fewer.
+func (p *producer) await(inFlight int, acks chan *geminio.Publish) {
+	late := time.NewTicker(told)
+	defer late.Stop()
+	for start := time.Now(); p.inFlight > inFlight; {
+		select {
+		case a := <-acks:
+			p.answered(a)
+			start = time.Now()
+			late.Reset(told)
+		case <-late.C:
+			waits := time.Since(start).Round(time.Second)
+			if p.waits.Now("") {
+				p.Log.Warn(fmt.Sprintf("no message was acknowledged for %v: the topic may be full, or the broker or its storage is not there", waits))
+			}
+		}
+	}
 }
 
 // lines reads lines, without their ends, each into memory of its own: a message's data
@@ -151,12 +181,12 @@ func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publ
 	opt.SetCustom([]byte(p.session + "-" + strconv.FormatUint(p.messages, 10)))
 	msg := p.end.NewMessage(data, opt)
 	msg.SetTimeout(p.timeout)
-	if p.async == 0 {
-		p.count(p.end.Publish(ctx, msg))
-		return
+	p.await(max(p.async, 1)-1, acks)
+	for p.inFlight > 0 && p.pending+len(data) > maxAsyncBytes {
+		p.await(p.inFlight-1, acks)
 	}
-	for p.inFlight >= p.async || p.inFlight > 0 && p.pending+len(data) > maxAsyncBytes {
-		p.answered(<-acks)
+	if p.err != nil {
+		return
 	}
 	if _, err := p.end.PublishAsync(ctx, msg, acks); err != nil {
 		p.count(err)
@@ -164,6 +194,9 @@ func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publ
 	}
 	p.inFlight++
 	p.pending += len(data)
+	if p.async == 0 {
+		p.await(0, acks)
+	}
 }
 
 // answered takes the answer to an asynchronous message.

@@ -66,6 +66,9 @@ func (ps *pushers) subscribe(ctx context.Context, data []byte) (any, error) {
 	p := &pusher{pushers: ps, subscription: s, key: s.Topic + "/" + s.Group}
 	if err := p.begin(ctx); err != nil {
 		ps.wg.Done()
+		if errors.Is(err, errNoRoom) && ps.b.seldom.Now(err.Error()) {
+			ps.log.Warn(err.Error())
+		}
 		if isFinal(err) {
 			return nil, err
 		}
@@ -156,7 +159,7 @@ func (p *pusher) run() {
 			if p.b.ctx.Err() == nil {
 				p.stream.Close() // then all that is outstanding fails
 			} else {
-				late = time.After(grace) // the consumer may finish what it has
+				late = time.After(p.b.grace()) // the consumer may finish what it has
 			}
 		case <-late:
 			p.stream.Close()

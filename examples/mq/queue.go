@@ -19,6 +19,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
 const (
@@ -32,7 +34,9 @@ const (
 
 // queues are the topics. Its methods are safe for concurrent use.
 type queues struct {
-	js jetstream.JetStream
+	js     jetstream.JetStream
+	disk   *disk // nil: it is elsewhere
+	engine *engine
 
 	// Read-only.
 	maxMessages int64
@@ -51,6 +55,13 @@ type topic struct {
 	opened chan struct{}    // closed when it is, or cannot be
 	stream jetstream.Stream // after that
 	err    error
+}
+
+// use has the topics stored by an engine, which has just been opened.
+func (q *queues) use(e *engine, d *disk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.engine, q.js, q.disk, q.topics = e, e.js, d, nil
 }
 
 // open returns a topic that is open; it makes the topic if there is none. Who comes
@@ -104,7 +115,7 @@ func (q *queues) forget(t *topic) {
 func (q *queues) make(ctx context.Context, t *topic) {
 	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
 	defer cancel()
-	t.stream, t.err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	t.stream, t.err = q.openStream(ctx, jetstream.StreamConfig{
 		Name:      streamPrefix + t.name,
 		Subjects:  []string{subjectPrefix + t.name},
 		Retention: jetstream.InterestPolicy,
@@ -117,10 +128,62 @@ func (q *queues) make(ctx context.Context, t *topic) {
 	if t.err == nil {
 		t.err = q.hold(ctx, t)
 	}
+	if hasNoRoom(t.err) {
+		t.err = q.noRoom(t.name)
+	}
 	if t.err != nil {
 		q.forget(t)
 	}
 	close(t.opened)
+}
+
+// openStream returns the stream with that configuration. One that is there and has it already
+// is not updated: an update of what is reserved anyway is refused where the disk has become
+// short.
+func (q *queues) openStream(ctx context.Context, conf jetstream.StreamConfig) (jetstream.Stream, error) {
+	stream, err := q.js.Stream(ctx, conf.Name)
+	if err == nil {
+		is := stream.CachedInfo().Config
+		if is.MaxMsgs == conf.MaxMsgs && is.MaxBytes == conf.MaxBytes && is.Replicas == conf.Replicas {
+			return stream, nil
+		}
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, err
+	}
+	return q.js.CreateOrUpdateStream(ctx, conf)
+}
+
+// openConsumer does for consumers what openStream does for streams.
+func openConsumer(ctx context.Context, stream jetstream.Stream, conf jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	c, err := stream.Consumer(ctx, conf.Durable)
+	if err == nil {
+		is := c.CachedInfo().Config
+		if is.AckWait == conf.AckWait && is.MaxAckPending == conf.MaxAckPending && is.MaxWaiting == conf.MaxWaiting {
+			return c, nil
+		}
+	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, err
+	}
+	return stream.CreateOrUpdateConsumer(ctx, conf)
+}
+
+// errNoRoom is what producers and consumers are told if a topic cannot be made.
+var errNoRoom = errors.New("no room for the topic")
+
+// hasNoRoom tells whether the storage cannot have another topic of that size.
+func hasNoRoom(err error) bool {
+	const insufficientStorage = 10047
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == insufficientStorage
+}
+
+// noRoom says what there is.
+func (q *queues) noRoom(topic string) error {
+	there := "the NATS servers have less"
+	if all, reserved, known := q.engine.capacity(); known {
+		there = fmt.Sprintf("%s of %s are reserved (-max-store)", cli.Size(reserved), cli.Size(all))
+	}
+	return fmt.Errorf("%w %s: each topic reserves %s (-max-bytes), and %s", errNoRoom, topic, cli.Size(q.maxBytes), there)
 }
 
 // hold sees to it that the topic has either groups or the holder. Another broker may
@@ -184,7 +247,7 @@ func (q *queues) group(ctx context.Context, topicName, name string) (jetstream.C
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	c, err := openConsumer(ctx, t.stream, jetstream.ConsumerConfig{
 		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: q.ackWait, MaxAckPending: q.maxInFlight, MaxWaiting: maxConsumers,
 	})
@@ -280,7 +343,7 @@ func message(topic, id string, data []byte) *nats.Msg {
 // begin begins to store a message. It returns nil if the topic is not open, or what is
 // being stored is too much.
 func (q *queues) begin(topic, id string, data []byte) jetstream.PubAckFuture {
-	if q.ready(topic) == nil {
+	if q.ready(topic) == nil || q.disk.check() != nil {
 		return nil
 	}
 	stored, err := q.js.PublishMsgAsync(message(topic, id, data), jetstream.WithRetryAttempts(0))
@@ -292,6 +355,9 @@ func (q *queues) begin(topic, id string, data []byte) jetstream.PubAckFuture {
 
 // store stores a message in a topic.
 func (q *queues) store(ctx context.Context, topic string, m *nats.Msg) error {
+	if err := q.disk.check(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
 	defer cancel()
 	t, err := q.open(ctx, topic)
@@ -323,6 +389,8 @@ func isFinal(err error) bool {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return false // it is made anew
+	case errors.Is(err, errNoRoom):
+		return true
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
 		return true
 	case errors.As(err, &refused):

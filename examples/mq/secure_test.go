@@ -77,7 +77,7 @@ func TestCommandLine(t *testing.T) {
 		{"broker -group t", 2, "is no name for a group"},
 		{"broker -max-messages 0", 2, "must be above 0"},
 		{"broker -ack-wait 0", 2, "must be above 0"},
-		{"broker -nats nats://127.0.0.1:1 -sync", 2, "-data and -sync are not for -nats"},
+		{"broker -nats nats://127.0.0.1:1 -sync", 2, "-data, -sync and -max-store are not for -nats"},
 		{"broker -replicas 3", 2, "-replicas goes with -nats"},
 		{"broker -listen 127.0.0.1:0 -nats nats://127.0.0.1:1", 1, "the storage at nats://127.0.0.1:1"},
 		{"broker -listen 127.0.0.1:0 -data /dev/null", 1, "the storage in /dev/null"},

@@ -21,7 +21,7 @@ func TestLateAnswersCount(t *testing.T) {
 	c := startConsumer(t, addr, "g", "-work", "800ms", "-o", file)
 	haveConsumers(t, addr, "g", 1)
 	produce(t, addr, numbers(1, count))
-	until(t, addr, "all are in flight", func(s topicStats) bool { return s.group("g").InFlight == count })
+	until(t, addr, "all were handed out", func(s topicStats) bool { return s.group("g").Pending == 0 })
 	b.Signal(syscall.SIGSTOP)
 	grown(t, 2, file)
 	b.Signal(syscall.SIGCONT)

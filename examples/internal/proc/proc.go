@@ -156,6 +156,9 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
+// Pid is the number of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Kill kills the process, as kill -9 does, and waits for its end.
 func (p *Process) Kill() {
 	p.t.Helper()

@@ -1,0 +1,77 @@
+package main
+
+// Tests in which the storage has no room.
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/singchia/geminio/examples/internal/proc"
+)
+
+// A topic for which the disk has no room: broker, producers and consumers say so.
+func TestNoRoomForTopic(t *testing.T) {
+	b, addr := startBroker(t, "-max-bytes", fmt.Sprint(int64(1)<<50))
+	b.Expect(`level=WARN msg="the disk has no room for a topic: each reserves 1\.0 PiB \(-max-bytes\), .* \(-max-store\)`)
+	for _, flags := range [][]string{{"-timeout", "20s"}, {"-timeout", "20s", "-async", "10"}, nil} {
+		code, said := ended(startProducer(t, addr, numbers(1, 20), flags...))
+		assert.Equal(t, 1, code)
+		assert.Regexp(t, `no room for the topic t: .* 1\.0 PiB \(-max-bytes\), .* \(-max-store\)`, said)
+	}
+	code, said := ended(startConsumer(t, addr, "g"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "no room for the topic t: ")
+	b.Expect(`level=WARN msg="no room for the topic t: `)
+	stop(t, b)
+}
+
+// The topics that there is room for are not affected by one for which there is none.
+func TestNoRoomForThirdTopic(t *testing.T) {
+	b, addr := startBroker(t, "-max-bytes", "1000000", "-max-store", "2500000")
+	for _, topic := range []string{"a", "b", "c", "a"} {
+		p := proc.Start(t, binary, "produce", "-connect", addr, "-topic", topic)
+		p.Type("one\n")
+		p.CloseInput()
+		if topic == "c" {
+			assert.Equal(t, 1, p.Wait())
+			p.Expect(`no room for the topic c: each topic reserves 976\.6 KiB \(-max-bytes\), and 1\.9 MiB of 2\.4 MiB are reserved \(-max-store\)`)
+			continue
+		}
+		assert.Zero(t, p.Wait(), p.Output())
+	}
+	stop(t, b)
+}
+
+// A producer gives up when its time is over, and not twice as late when it has many
+// messages in flight; and it is told why.
+func TestTimeout(t *testing.T) {
+	const timeout = 4 * time.Second
+	b, addr := startBroker(t, "-max-messages", "10", "-group", "t/g")
+	b.Expect("listening")
+	for _, async := range []string{"0", "50"} {
+		t.Run("async "+async, func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			code, said := ended(startProducer(t, addr, numbers(1, 1000), "-async", async, "-timeout", timeout.String()))
+			assert.Equal(t, 1, code)
+			assert.Contains(t, said, "not acknowledged: the topic is full")
+			assert.Less(t, time.Since(start), timeout*7/4)
+		})
+	}
+}
+
+// A producer without a timeout waits, and says that it does.
+func TestWaitIsTold(t *testing.T) {
+	b, addr := startBroker(t, "-max-messages", "10", "-group", "t/g")
+	for _, async := range []string{"0", "50"} {
+		p := startProducer(t, addr, numbers(1, 20), "-async", async)
+		p.Expect(`level=WARN msg="no message was acknowledged for [^"]*: the topic may be full`)
+		p.Kill()
+	}
+	b.Expect(`level=WARN msg="a topic is full: its producers wait" topic=t`)
+	assert.Equal(t, 1, strings.Count(b.Output(), "a topic is full"), "told once in a while: %s", b.Output())
+}
