@@ -59,7 +59,9 @@ var (
 // Code classifies an error that crosses the connection.
 type Code uint32
 
-// The codes; peers may send others, which mean what CodeApplication means.
+// The codes of the library. Codes from FirstApplicationCode on belong to the application,
+// which gives them their meaning. Codes in between are reserved, and mean what
+// CodeApplication means.
 const (
 	CodeOK          Code = iota // no error
 	CodeApplication             // the handler's, receiver's or delegate's own error
@@ -75,6 +77,31 @@ const (
 	CodeClosed                  // the peer has closed the stream or End
 	CodeReplaced                // another connection has taken the client's id over
 )
+
+// FirstApplicationCode is the least of the codes that belong to the application. They
+// travel unchanged.
+const FirstApplicationCode Code = 1000
+
+// Coder is an error that has a code. When a handler gives an error to SetError, a receiver
+// gives one to Message.Error, or a delegate returns one, its code travels with its text: it
+// is the Code of the RemoteError or RefusedError at the other side.
+//
+// The library finds a Coder among the errors that the given error wraps, as errors.As does.
+// It also finds a *RemoteError, *RefusedError or *StreamError, which have a field in place
+// of the method, so that a program which passes on the error of another peer passes on its
+// code. The text is always that of the given error itself.
+//
+// An error without a code has CodeDeadline if it matches context.DeadlineExceeded,
+// CodeCanceled for context.Canceled, CodeTooLarge for ErrTooLarge, CodeLimit for
+// ErrTooMany, and CodeApplication otherwise.
+//
+// Code returns a code from FirstApplicationCode on, or one from CodeApplication to
+// CodeTooLarge. The library's other codes are about connections: if Code returns one of
+// them, CodeApplication travels in its place.
+type Coder interface {
+	error
+	Code() Code
+}
 
 // RemoteError is an error that the other side reported: of a handler, of a
 // message's receiver, or the reason of its closing. Its text is the other

@@ -91,8 +91,9 @@ type Response interface {
 	// has returned, since the answer may still wait to be sent.
 	SetData([]byte)
 
-	// SetError makes the call fail at the caller, with err's text. nil takes an
-	// earlier error back.
+	// SetError makes the call fail at the caller, with err's text and code (see
+	// [Coder]): a [*RemoteError] of another peer is passed on as it is. An error
+	// whose methods panic arrives as [CodePanic]. nil takes an earlier error back.
 	SetError(error)
 
 	// SetCustom sets the metadata that travels back beside the data. The slice
@@ -122,8 +123,9 @@ type Message interface {
 	// once there is nobody to tell and Done returns nil.
 	Done() error
 
-	// Error tells the publisher that the message failed: its Publish returns an
-	// error with err's text. A nil err is the same as Done. What it returns is
+	// Error tells the publisher that the message failed: its Publish returns a
+	// [*RemoteError] with err's text, of which at most 1000 bytes travel, and with
+	// its code (see [Coder]). A nil err is the same as Done. What it returns is
 	// the fate of the answer, as for Done, not err.
 	Error(err error) error
 
@@ -243,7 +245,8 @@ type RPCer interface {
 	// whichever is first. A caller that gives up also ends the context of the
 	// handler.
 	//
-	// An error of the handler is a [*RemoteError] with the handler's text. On an
+	// An error of the handler is a [*RemoteError] with the handler's text and
+	// code. On an
 	// End or stream already closed the error is io.EOF itself. For a call that
 	// was under way when the stream or the connection ended it is an
 	// [*InterruptedError], which says whether the peer may have acted on it. A

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -69,7 +70,7 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
 	err := s.StartCall(ctx, method, req, CallTimeout(req, opts), func(resp geminio.Response, err error) {
 		c.Response, c.Error = resp, err
-		Hand(s.end.over, ch, c)
+		Hand(s.end.log, s.end.over, ch, c)
 	})
 	if err != nil {
 		return nil, err
@@ -110,19 +111,28 @@ func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration
 }
 
 // Hand sends v to ch: at once, or in a goroutine of its own, until over is closed,
-// where ch is full.
-func Hand[T any](over <-chan struct{}, ch chan T, v T) {
+// where ch is full. If the user has closed ch, that is logged.
+func Hand[T any](log *slog.Logger, over <-chan struct{}, ch chan T, v T) {
+	defer survive(log)
 	select {
 	case ch <- v:
 		return
 	default:
 	}
 	go func() {
+		defer survive(log)
 		select {
 		case ch <- v:
 		case <-over:
 		}
 	}()
+}
+
+// survive is deferred where something is sent to a channel of the user.
+func survive(log *slog.Logger) {
+	if v := recover(); v != nil {
+		log.Error("the channel of an asynchronous call or publication is closed", "panic", v)
+	}
 }
 
 // prepareCall checks a call, completes its operation, and appends its head to room.

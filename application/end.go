@@ -101,6 +101,7 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	if e.events.all = cfg.Events; e.events.all == nil {
 		e.events.all = &Events{}
 	}
+	e.events.log = e.log
 	if cfg.Deliveries != nil {
 		e.nth = cfg.Deliveries.connect()
 	}
@@ -264,8 +265,8 @@ func (e *End) settle() {
 	}
 }
 
-// Tell has f called among the hooks, unless Offline is about to be.
-func (e *End) Tell(f func()) { e.events.post(f) }
+// Tell has f, which what names, called among the hooks, unless Offline is about to be.
+func (e *End) Tell(what string, f func()) { e.events.post(what, f) }
 
 // Cause returns why the End ended, or nil if it has not.
 func (e *End) Cause() error {

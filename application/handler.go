@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
@@ -23,36 +24,43 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 		d.Accept(true)
 		return
 	}
-	e.events.post(func() {
-		if hooks.DialogueOnline != nil {
-			if err := hooks.DialogueOnline(d); err != nil {
-				d.Refuse(packet.Notice{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+	e.events.post("DialogueOnline", func() {
+		e.decide(s, func(why packet.Notice) {
+			if why.Code != 0 {
+				d.Refuse(why)
 				e.leave(s)
 				return
 			}
-		}
-		s.online = true
-		d.Accept(hooks.AcceptStream == nil)
-		if hooks.AcceptStream != nil {
-			hooks.AcceptStream(s)
-		}
+			s.online = true
+			d.Accept(hooks.AcceptStream == nil)
+		})
 	})
+	if hooks.AcceptStream != nil {
+		e.events.post("the function of SetAcceptStreamFunc", func() {
+			if !s.online {
+				return
+			}
+			guard.Run(e.log, "the function of SetAcceptStreamFunc", func() { hooks.AcceptStream(s) }, func(failed error) {
+				if failed != nil {
+					d.Reset(guard.Describe(e.log, failed))
+				}
+			})
+		})
+	}
 }
 
 // Accepted implements multiplexer.Handler.
 func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
-	hooks := &e.cfg.Hooks
 	e.join()
-	e.events.post(func() {
+	e.events.post("DialogueOnline", func() {
 		s.online = true
-		if hooks.DialogueOnline == nil {
-			return
-		}
-		if err := hooks.DialogueOnline(d); err != nil {
-			d.Reset(packet.Notice{Code: uint32(geminio.CodeApplication), Text: err.Error()})
-		}
+		e.decide(s, func(why packet.Notice) {
+			if why.Code != 0 {
+				d.Reset(why)
+			}
+		})
 	})
 	s.mu.Lock()
 	s.announced = true
@@ -61,6 +69,30 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	if ended {
 		e.streamOffline(s)
 	}
+}
+
+// decide tells the user of a stream that opens, and calls then with why that is refused:
+// a zero Notice if it is not.
+func (e *End) decide(s *Stream, then func(why packet.Notice)) {
+	f := e.cfg.Hooks.DialogueOnline
+	if f == nil {
+		then(packet.Notice{})
+		return
+	}
+	var why packet.Notice
+	guard.Run(e.log, "DialogueOnline", func() {
+		if err := f(s.Dialogue); err != nil {
+			why = guard.Describe(e.log, err)
+			if !guard.Choosable(geminio.Code(why.Code)) {
+				why.Code = uint32(geminio.CodeApplication) // it would be about the connection
+			}
+		}
+	}, func(failed error) {
+		if failed != nil {
+			why = guard.Describe(e.log, failed)
+		}
+		then(why)
+	})
 }
 
 // Closed implements multiplexer.Handler.
@@ -79,18 +111,19 @@ func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 
 // streamOffline tells the user of a stream's end.
 func (e *End) streamOffline(s *Stream) {
-	hooks := &e.cfg.Hooks
-	e.events.post(func() {
-		if s.online {
-			if hooks.DialogueOffline != nil {
-				hooks.DialogueOffline(s.Dialogue)
+	if f := e.cfg.Hooks.DialogueOffline; f != nil {
+		e.events.post("DialogueOffline", func() {
+			if s.online {
+				f(s.Dialogue)
 			}
-			if hooks.ClosedStream != nil {
-				hooks.ClosedStream(s)
-			}
+		})
+	}
+	e.events.post("the function of SetClosedStreamFunc", func() {
+		defer e.settle()
+		defer s.Dialogue.Forget()
+		if f := e.cfg.Hooks.ClosedStream; f != nil && s.online {
+			f(s)
 		}
-		s.Dialogue.Forget()
-		e.settle()
 	})
 	e.leave(s)
 }
@@ -123,7 +156,7 @@ func (e *End) leave(s *Stream) {
 
 // offline has the end of the connection told, after everything else.
 func (e *End) offline() {
-	e.events.last(func() {
+	e.events.last("ConnOffline", func() {
 		if f := e.cfg.Hooks.Offline; f != nil {
 			f(e.c)
 		}
@@ -150,7 +183,7 @@ func (h *handler) Beat() {
 		return
 	}
 	h.beats.Add(1)
-	(*End)(h).events.post(func() {
+	(*End)(h).events.post("Heartbeat", func() {
 		h.beats.Add(-1)
 		f(h.c)
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
@@ -54,13 +55,14 @@ func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 func (m *message) Done() error { return m.answer(packet.Answer{}) }
 
 // Error tells the publisher that the message could not be dealt with, and why:
-// Publish returns the text, of which at most 1000 bytes travel. Otherwise it is
-// like Done; a nil err is Done.
+// Publish returns the text, of which at most 1000 bytes travel, with the code of err
+// (geminio.Coder). Otherwise it is like Done; a nil err is Done.
 func (m *message) Error(err error) error {
-	if err == nil {
+	if err == nil || m.s == nil {
 		return m.Done()
 	}
-	return m.answer(packet.Answer{Code: uint32(geminio.CodeApplication), Text: err.Error()})
+	why := guard.Describe(m.s.end.log, err)
+	return m.answer(packet.Answer{Code: why.Code, Text: why.Text})
 }
 
 func (m *message) answer(a packet.Answer) error {
@@ -200,7 +202,7 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	p := &geminio.Publish{Message: msg, Done: ch}
 	err := s.StartPublish(ctx, 0, msg, PublishTimeout(msg, opts), func(err error) {
 		p.Error = err
-		Hand(s.end.over, ch, p)
+		Hand(s.end.log, s.end.over, ch, p)
 	})
 	if err != nil {
 		return nil, err

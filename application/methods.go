@@ -248,9 +248,9 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 			// calls of f wait.
 			size, clientID, streamID := len(name), s.ClientID(), s.StreamID()
 			s.Post(packet.TypeRegistered, call, a.Append(nil))
-			e.events.post(func() {
+			e.events.post("RemoteRegistration", func() {
+				defer s.Release(packet.TypeRegister, size)
 				f(method, clientID, streamID)
-				s.Release(packet.TypeRegister, size)
 			})
 			return nil
 		}

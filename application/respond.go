@@ -9,14 +9,11 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// respond sends the response of a handler on s. It is called off the reading goroutine,
-// since a large response may have to wait for credit. It does not do so for a caller that
-// no longer waits, for which a short response takes the place of the handler's.
-func (v *serving) respond(s *Stream, code geminio.Code, when multiplexer.When) {
-	m := packet.Response{Custom: v.resp.custom}
-	if v.resp.err != nil {
-		m.Code, m.Text = uint32(code), v.resp.err.Error()
-	}
+// respond sends the response of a handler on s, with why the call has failed if it has. It
+// is called off the reading goroutine, since a large response may have to wait for credit.
+// If the caller no longer waits, a short response takes the place of the handler's.
+func (v *serving) respond(s *Stream, why packet.Notice, when multiplexer.When) {
+	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
 	var room [headRoom]byte
 	c := (*caller)(v)
 	err := c.Err()

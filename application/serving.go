@@ -2,7 +2,6 @@ package application
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -10,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
@@ -179,56 +179,26 @@ func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error
 
 // run runs the handler and sends its response.
 func (v *serving) run(log *slog.Logger) {
-	code := geminio.CodeApplication
-	ended := false
-	// Also where the handler ends its goroutine instead of returning.
+	var why packet.Notice
+	returned := false
 	defer func() {
-		if !ended {
-			v.done(geminio.CodePanic, errors.New("the handler ended its goroutine"))
+		if !returned { // the handler, or a method of its error, has called runtime.Goexit
+			v.resp = response{}
+			why = packet.Notice{Code: uint32(geminio.CodePanic), Text: "the handler ended its goroutine"}
 		}
+		v.done(why)
 	}()
-	err := v.handle(log)
-	if err != nil {
-		code = geminio.CodePanic
-	} else if _, isContext := v.resp.err.(interface{ Timeout() bool }); isContext && errors.Is(v.resp.err, context.DeadlineExceeded) {
-		code = geminio.CodeDeadline
-	} else if errors.Is(v.resp.err, context.Canceled) {
-		code = geminio.CodeCanceled
-	}
-	if v.rpc == nil && v.hij == nil {
-		code = geminio.CodeNoMethod
-	}
-	ended = true
-	v.done(code, err)
+	why = v.handle(log)
+	returned = true
 }
 
-// done sends the response, or err instead, and gives everything back. Of what has ended
-// meanwhile there is nothing to be given back to.
-func (v *serving) done(code geminio.Code, err error) {
-	s, e := v.finish()
-	if e == nil {
-		return
-	}
-	when := multiplexer.AtOnce
-	if e.serving.n.Load() > 1 {
-		when = multiplexer.Gathered
-	}
-	if err != nil {
-		v.resp = response{err: err}
-	}
-	if s != nil {
-		v.respond(s, code, when)
-	}
-	e.serving.remove(v)                          // not sooner: Shutdown waits for the response too
-	e.Stream.Release(packet.TypeRequest, v.size) // the credit is the connection's
-	e.settle()
-}
-
-// handle calls the handler; a panic becomes an error.
-func (v *serving) handle(log *slog.Logger) (err error) {
+// handle calls the handler and returns why the call has failed, or a zero Notice. A panic
+// becomes an error.
+func (v *serving) handle(log *slog.Logger) (why packet.Notice) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in handler of %q: %v", v.req.method, r)
+			why = packet.Notice{Code: uint32(geminio.CodePanic), Text: fmt.Sprintf("panic in handler of %q: %v", v.req.method, r)}
+			v.resp = response{}
 			log.Error("a handler panicked", "method", v.req.method, "client", v.req.clientID,
 				"stream", v.req.streamID, "panic", r, "stack", string(debug.Stack()))
 		}
@@ -239,7 +209,29 @@ func (v *serving) handle(log *slog.Logger) (err error) {
 	case v.rpc != nil:
 		v.rpc(&v.ctx, &v.req, &v.resp)
 	default:
-		v.resp.err = fmt.Errorf("no such rpc: %s", v.req.method)
+		return packet.Notice{Code: uint32(geminio.CodeNoMethod), Text: "no such rpc: " + v.req.method}
 	}
-	return nil
+	if v.resp.err == nil {
+		return packet.Notice{}
+	}
+	return guard.Describe(log, v.resp.err)
+}
+
+// done sends the response and gives everything back. Of what has ended meanwhile there is
+// nothing to be given back to.
+func (v *serving) done(why packet.Notice) {
+	s, e := v.finish()
+	if e == nil {
+		return
+	}
+	when := multiplexer.AtOnce
+	if e.serving.n.Load() > 1 {
+		when = multiplexer.Gathered
+	}
+	if s != nil {
+		v.respond(s, why, when)
+	}
+	e.serving.remove(v)                          // not sooner: Shutdown waits for the response too
+	e.Stream.Release(packet.TypeRequest, v.size) // the credit is the connection's
+	e.settle()
 }

@@ -33,7 +33,7 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := dial(dialer)
+	nc, err := dial(cc.Log, dialer)
 	if err != nil {
 		return nil, err
 	}

@@ -3,26 +3,28 @@ package client
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"runtime/debug"
 
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/guard"
 )
 
 // Dialer makes a connection to the server.
 type Dialer func() (net.Conn, error)
 
-var (
-	errNoDialer = errors.New("client: the dialer is nil")
-	errDialGone = errors.New("client: the dialer called runtime.Goexit")
-)
+var errNoDialer = errors.New("client: the dialer is nil")
 
-// dial calls the dialer. A dialer that returns no connection and no error has failed.
-func dial(dialer Dialer) (net.Conn, error) {
+// dial calls the dialer in a goroutine of its own and waits for it. A dialer that panics,
+// ends its goroutine, or returns no connection and no error has failed.
+func dial(log *slog.Logger, dialer Dialer) (nc net.Conn, err error) {
 	if dialer == nil {
 		return nil, errNoDialer
 	}
-	nc, err := dialer()
+	err = guard.Wait(log, "the dialer", func() (err error) {
+		nc, err = dialer()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -32,8 +34,7 @@ func dial(dialer Dialer) (net.Conn, error) {
 	return nc, nil
 }
 
-// dial calls the dialer in a goroutine of its own, and does not wait for it beyond
-// Close. A dialer that panics or ends its goroutine has failed.
+// dial calls the dialer, and does not wait for it beyond Close.
 func (r *RetryEnd) dial() (net.Conn, error) {
 	type result struct {
 		nc  net.Conn
@@ -41,15 +42,8 @@ func (r *RetryEnd) dial() (net.Conn, error) {
 	}
 	ch := make(chan result, 1)
 	go func() {
-		d := result{err: errDialGone}
-		defer func() {
-			if v := recover(); v != nil {
-				r.log.Error("the dialer panicked", "panic", v, "stack", string(debug.Stack()))
-				d.err = fmt.Errorf("client: the dialer panicked: %v", v)
-			}
-			ch <- d
-		}()
-		d.nc, d.err = dial(r.dialer)
+		nc, err := dial(r.log, r.dialer)
+		ch <- result{nc, err}
 	}()
 	select {
 	case d := <-ch:

@@ -12,6 +12,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/merge"
 	"github.com/singchia/geminio/internal/setup"
 	"github.com/singchia/geminio/options"
@@ -116,8 +117,12 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if o.ClientID != nil {
 		cc.ClientID = *o.ClientID
 	}
-	cc.Meta, cc.PacketID = o.Meta, ac.IDs.NewPacketID()
-	if err := checkMeta(cc); err != nil {
+	cc.Meta = o.Meta
+	err = guard.Wait(cc.Log, "NewPacketID", func() error { cc.PacketID = ac.IDs.NewPacketID(); return nil })
+	if err == nil {
+		err = checkMeta(cc)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	return cc, ac, nil

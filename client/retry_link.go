@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -118,7 +118,7 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 		}
 	}
 	return func(c *conn.Conn) {
-		r.events.Post(func() {
+		r.events.Post(r.log, "ConnOnline", func() {
 			if l.refused = tell(c); l.refused != nil {
 				conn.Discard(nc)
 			}
@@ -181,7 +181,7 @@ func (r *RetryEnd) reconnect(lost *link) {
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
-			l.e.Tell(func() {
+			l.e.Tell("EndReOnline", func() {
 				if l.refused == nil {
 					d.EndReOnline(r)
 				}
@@ -239,12 +239,7 @@ func (r *RetryEnd) tell(err error) {
 	if f == nil {
 		return
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			r.log.Error("the function of SetRetryFailedFunc panicked", "panic", v, "stack", string(debug.Stack()))
-		}
-	}()
-	f(err)
+	guard.Wait(r.log, "the function of SetRetryFailedFunc", func() error { f(err); return nil })
 }
 
 // pause waits before the next attempt. It reports false if the RetryEnd has ended.

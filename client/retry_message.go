@@ -82,7 +82,7 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 	d := r.delivery(ctx, msg, opts)
 	err := r.outbox.start(d.job(r, func(err error) {
 		p.Error = err
-		application.Hand(r.done, ch, p)
+		application.Hand(r.log, r.done, ch, p)
 	}))
 	if err != nil {
 		return nil, err

@@ -84,7 +84,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 		},
 		done: func(resp geminio.Response, err error) {
 			c.Response, c.Error = resp, err
-			application.Hand(r.done, ch, c)
+			application.Hand(r.log, r.done, ch, c)
 		},
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -202,15 +202,16 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		return false, err
 	}
 	if hello.Wire2 == nil {
-		return false, c.refuse(over, hello, geminio.CodeVersion, fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion))
+		err := fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion)
+		return false, c.refuse(over, hello, packet.Notice{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
 	}
 	c.meta, c.peer = hello.Meta, *hello.Wire2
 	if c.clientID, err = cfg.Admit(hello.ClientID, hello.Meta); err != nil {
-		return false, c.refuse(over, hello, geminio.CodeApplication, err)
+		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
 	if cfg.Online != nil {
 		if err := cfg.Online(c); err != nil {
-			return false, c.refuse(over, hello, geminio.CodeApplication, err)
+			return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 		}
 		online = true
 	}
@@ -221,14 +222,11 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	return online, err
 }
 
-// refuse tells the client why it may not come in, and returns that reason.
-func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, code geminio.Code, why error) error {
+// refuse tells the client why it may not come in, and returns that as an error.
+func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Notice, why error) error {
 	no := packet.ConnAck{
-		PacketID: hello.PacketID, Refused: true, Code: uint32(code), Error: packet.CutText(why.Error(), packet.MaxText),
-	}
-	var own *geminio.RefusedError
-	if errors.As(why, &own) { // it may say more than a text
-		no.Code, no.Retry = cmp.Or(uint32(own.Code), no.Code), own.RetryAfter
+		PacketID: hello.PacketID, Refused: true, Code: said.Code, Retry: said.Retry,
+		Error: packet.CutText(said.Text, packet.MaxText),
 	}
 	ack, err := packet.AppendConnAck(nil, no)
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/guard"
 )
 
 const (
@@ -307,12 +308,4 @@ func (l *link) panicked(method string, v any) error {
 }
 
 // safe returns err, or another error if methods of err panic.
-func (l *link) safe(err error) (out error) {
-	defer func() {
-		if v := recover(); v != nil {
-			out = fmt.Errorf("transport: an error of type %T, which panics: %v", err, v)
-		}
-	}()
-	_, _ = err.Error(), errors.Is(err, io.EOF)
-	return err
-}
+func (l *link) safe(err error) error { return guard.Check(l.log, err) }

@@ -22,4 +22,9 @@
 // delays the later callbacks of its End, and what it decides: a ConnOnline its
 // own handshake, a DialogueOnline the opening of its stream. Calls, messages and
 // bytes go on meanwhile.
+//
+// The error with which a callback refuses a client or stream reaches the other side with
+// its text and code (geminio.Coder). A callback that panics, or ends its goroutine with
+// runtime.Goexit, is logged with its stack and refuses the client or stream that it
+// decides about, with geminio.CodePanic; nothing else happens.
 package delegate

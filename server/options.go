@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/merge"
 	"github.com/singchia/geminio/internal/setup"
 	"github.com/singchia/geminio/options"
@@ -143,14 +145,12 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	cc.Admit = o.admit
+	cc.Admit = func(wanted uint64, meta []byte) (uint64, error) { return o.admit(cc.Log, wanted, meta) }
 	ac.RetryAfter = o.RetryAfter
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
 	if o.Delegate != nil {
 		ac.Hooks.Heartbeat = func(c delegate.ConnDescriber) {
-			if err := o.Delegate.Heartbeat(c); err != nil {
-				cc.Log.Warn("the delegate's Heartbeat failed", "client", c.ClientID(), "err", err)
-			}
+			setup.Note(cc.Log, "Heartbeat", c, o.Delegate.Heartbeat(c))
 		}
 	}
 	return cc, ac, nil
@@ -170,9 +170,13 @@ func (o *EndOptions) check() error {
 
 // admit chooses a client's id: the delegate's word, the option, the client's
 // wish, a new one.
-func (o *EndOptions) admit(wanted uint64, meta []byte) (uint64, error) {
+func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (uint64, error) {
 	if o.Delegate != nil {
-		clientID, err := o.Delegate.GetClientID(wanted, meta)
+		var clientID uint64
+		err := guard.Wait(log, "GetClientID", func() (err error) {
+			clientID, err = o.Delegate.GetClientID(wanted, meta)
+			return err
+		})
 		if clientID != 0 || err != nil {
 			return clientID, err
 		}

@@ -2,6 +2,7 @@ package logging
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -122,4 +123,59 @@ func quote(s string) string {
 		return s
 	}
 	return strconv.Quote(s)
+}
+
+// Contain returns a logger that writes to l and survives it: a handler of the user that
+// panics or ends its goroutine loses its record, and nothing else happens.
+func Contain(l *slog.Logger) *slog.Logger {
+	if l.Handler() == slog.DiscardHandler {
+		return l
+	}
+	return slog.New(&contained{l.Handler()})
+}
+
+// contained is the slog.Handler of Contain. Records are rare, so each may have a
+// goroutine.
+type contained struct{ to slog.Handler }
+
+// Enabled is true for every level: Handle asks the handler itself.
+func (*contained) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle writes one record.
+func (c *contained) Handle(ctx context.Context, record slog.Record) error {
+	return c.call(func() error {
+		if !c.to.Enabled(ctx, record.Level) {
+			return nil
+		}
+		return c.to.Handle(ctx, record)
+	})
+}
+
+// WithAttrs returns a handler that adds attrs to every record.
+func (c *contained) WithAttrs(attrs []slog.Attr) slog.Handler {
+	to := c.to
+	c.call(func() error { to = c.to.WithAttrs(attrs); return nil })
+	return &contained{to}
+}
+
+// WithGroup returns a handler that puts name before the keys of what is added later.
+func (c *contained) WithGroup(name string) slog.Handler {
+	to := c.to
+	c.call(func() error { to = c.to.WithGroup(name); return nil })
+	return &contained{to}
+}
+
+// call calls f in a goroutine of its own and waits for it. What f panics with is dropped:
+// there is no other place to log it.
+func (c *contained) call(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("the logger panicked or ended its goroutine")
+		defer func() {
+			recover()
+			result <- err
+		}()
+		err = f()
+	}()
+	return <-result
 }

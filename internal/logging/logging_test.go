@@ -1,10 +1,12 @@
 package logging
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -99,4 +101,31 @@ func TestNilIsSilent(t *testing.T) {
 func TestRealLogger(t *testing.T) {
 	var l log.Logger = log.NewLog()
 	assert.True(t, FromLogger(l).Enabled(context.Background(), slog.LevelDebug))
+}
+
+// bad is a slog.Handler that misbehaves, in each of its methods.
+type bad struct{ how func() }
+
+func (b bad) Enabled(context.Context, slog.Level) bool  { b.how(); return true }
+func (b bad) Handle(context.Context, slog.Record) error { b.how(); return nil }
+func (b bad) WithAttrs([]slog.Attr) slog.Handler        { b.how(); return b }
+func (b bad) WithGroup(string) slog.Handler             { b.how(); return b }
+
+func TestContain(t *testing.T) {
+	for name, how := range map[string]func(){"panics": func() { panic("oops") }, "exits": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			l := Contain(slog.New(bad{how}))
+			l.Error("lost")
+			l.With("key", "value").WithGroup("group").Error("lost")
+		})
+	}
+	var b bytes.Buffer
+	l := Contain(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	l.Info("left out")
+	l.With("a", 1).WithGroup("g").Warn("written", "b", 2)
+	assert.Contains(t, b.String(), "msg=written a=1 g.b=2")
+	assert.NotContains(t, b.String(), "left out")
+	silent := slog.New(slog.DiscardHandler)
+	assert.Same(t, silent, Contain(silent), "costs nothing")
+	assert.False(t, FromLogger(nil).Enabled(t.Context(), slog.LevelError))
 }

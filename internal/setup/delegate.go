@@ -1,5 +1,13 @@
 package setup
 
+import (
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/singchia/geminio/internal/guard"
+	"github.com/singchia/geminio/packet"
+)
+
 // NotNil returns d as a Delegate, nil if d is nil.
 func NotNil[D interface {
 	comparable
@@ -10,4 +18,30 @@ func NotNil[D interface {
 		return nil
 	}
 	return d
+}
+
+// Note logs that a callback, whose error changes nothing, has returned one.
+func Note(log *slog.Logger, what string, about interface{ ClientID() uint64 }, err error) {
+	if err != nil {
+		log.Warn("the delegate's "+what+" failed", "client", about.ClientID(), "err", guard.Describe(log, err).Text)
+	}
+}
+
+// numbers is a user's PacketFactory. In place of one that panics it counts by itself: a
+// number that is not unique confuses nobody but its readers.
+type numbers struct {
+	packet.PacketFactory
+	log  *slog.Logger
+	last atomic.Uint64
+}
+
+// NewPacketID implements packet.PacketFactory.
+func (n *numbers) NewPacketID() (id uint64) {
+	defer func() {
+		if v := recover(); v != nil {
+			guard.Panicked(n.log, "NewPacketID", v)
+			id = n.last.Add(1)
+		}
+	}()
+	return n.PacketFactory.NewPacketID()
 }

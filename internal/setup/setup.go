@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/logging"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
@@ -119,6 +120,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	if cc.Log == nil {
 		cc.Log = logging.FromLogger(c.Log)
 	}
+	cc.Log = logging.Contain(cc.Log)
 	ac := &application.Config{
 		IDs: c.PacketFactory,
 		Limits: multiplexer.Limits{
@@ -131,7 +133,11 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		RemoteMethods: c.RemoteMethods,
 		CheckRemote:   c.CheckRemote,
 	}
-	if ac.IDs == nil {
+	switch ac.IDs.(type) {
+	case *numbers:
+	default:
+		ac.IDs = &numbers{PacketFactory: ac.IDs, log: cc.Log}
+	case nil:
 		mode := id.Odd
 		if side == geminio.RecipientSide {
 			mode = id.Even
@@ -145,11 +151,16 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		ac.Limits.SendQueue = c.WriteBufferSize * bufferUnit
 	}
 	if d != nil {
-		cc.Online = func(c *conn.Conn) error { return d.ConnOnline(c) }
-		cc.Offline = func(c *conn.Conn) { d.ConnOffline(c) }
-		ac.Hooks.Offline = func(c delegate.ConnDescriber) { d.ConnOffline(c) }
+		cc.Online = func(c *conn.Conn) error {
+			return guard.Wait(cc.Log, "ConnOnline", func() error { return d.ConnOnline(c) })
+		}
+		offline := func(c delegate.ConnDescriber) { Note(cc.Log, "ConnOffline", c, d.ConnOffline(c)) }
+		cc.Offline = func(c *conn.Conn) {
+			guard.Wait(cc.Log, "ConnOffline", func() error { offline(c); return nil })
+		}
+		ac.Hooks.Offline = offline
 		ac.Hooks.DialogueOnline = d.DialogueOnline
-		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { d.DialogueOffline(v) }
+		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { Note(cc.Log, "DialogueOffline", v, d.DialogueOffline(v)) }
 		ac.Hooks.RemoteRegistration = d.RemoteRegistration
 	}
 	return cc, ac, nil

@@ -57,7 +57,25 @@ func TestNumbersBySide(t *testing.T) {
 	mine := packet.NewPacketFactory(id.NewIDCounter(id.Even))
 	_, ac, err := (&Common{Limits: &options.Limits{}, PacketFactory: mine}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
-	assert.Equal(t, mine, ac.IDs)
+	for range 10 {
+		assert.Zero(t, ac.IDs.NewPacketID()%2, "those of the user's factory")
+	}
+}
+
+// badFactory is a user's PacketFactory that panics.
+type badFactory struct{}
+
+func (badFactory) NewPacketID() uint64 { panic("oops") }
+
+func TestPacketFactoryThatPanics(t *testing.T) {
+	_, ac, err := (&Common{Limits: &options.Limits{}, PacketFactory: badFactory{}}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	for want := range uint64(10) {
+		assert.Equal(t, want+1, ac.IDs.NewPacketID(), "it counts by itself")
+	}
+	_, again, err := (&Common{Limits: &options.Limits{}, PacketFactory: ac.IDs}).Resolve(geminio.InitiatorSide, nil)
+	require.NoError(t, err)
+	assert.Same(t, ac.IDs, again.IDs)
 }
 
 func TestSettingsReachTheLayers(t *testing.T) {

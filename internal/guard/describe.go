@@ -1,0 +1,87 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// Describe returns what a peer is told of an error of the user: its text, its code, and
+// when to come back. An error whose methods panic becomes one with CodePanic.
+func Describe(log *slog.Logger, err error) packet.Notice {
+	if failed, ok := Check(log, err).(*Failure); ok {
+		err = failed
+	}
+	return describe(err)
+}
+
+func describe(err error) packet.Notice {
+	code, retry := carried(err)
+	if code <= geminio.CodeApplication {
+		code = matched(err)
+	}
+	return packet.Notice{Code: uint32(code), Retry: retry, Text: err.Error()}
+}
+
+// carried returns the code of the first error in err's tree that has one of its own, or 0.
+func carried(err error) (code geminio.Code, retry time.Duration) {
+	for err != nil {
+		switch e := err.(type) {
+		case *geminio.RemoteError:
+			code = e.Code
+		case *geminio.StreamError:
+			code = e.Code
+		case *geminio.RefusedError:
+			code, retry = e.Code, e.RetryAfter
+		case *geminio.InterruptedError:
+			return 0, 0 // its cause is about another stream or connection
+		case geminio.Coder:
+			if code = e.Code(); !Choosable(code) {
+				code = 0
+			}
+		}
+		if code > geminio.CodeApplication || retry > 0 {
+			return code, retry
+		}
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			err = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			for _, err := range e.Unwrap() {
+				if code, retry = carried(err); code > geminio.CodeApplication || retry > 0 {
+					return code, retry
+				}
+			}
+			return 0, 0
+		default:
+			return 0, 0
+		}
+	}
+	return 0, 0
+}
+
+// matched returns the code whose error err matches.
+func matched(err error) geminio.Code {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return geminio.CodeDeadline
+	case errors.Is(err, context.Canceled):
+		return geminio.CodeCanceled
+	case errors.Is(err, geminio.ErrTooLarge):
+		return geminio.CodeTooLarge
+	case errors.Is(err, geminio.ErrTooMany):
+		return geminio.CodeLimit
+	}
+	return geminio.CodeApplication
+}
+
+// Choosable tells whether an error of the user may have the code by a method of its own:
+// the application's codes, and those of the library that are about a call. The others are
+// about the connection.
+func Choosable(code geminio.Code) bool {
+	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge || code >= geminio.FirstApplicationCode
+}

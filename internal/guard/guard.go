@@ -1,0 +1,86 @@
+package guard
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/singchia/geminio"
+)
+
+// Failure is what a function of the user did instead of returning.
+type Failure struct {
+	what string // the function
+	did  string
+}
+
+// Error implements error. The text does not tell what the function has panicked with: it
+// may travel to a peer.
+func (f *Failure) Error() string { return f.what + " " + f.did }
+
+// Code implements geminio.Coder.
+func (f *Failure) Code() geminio.Code { return geminio.CodePanic }
+
+// Run calls f, the user's function that what names, and then calls then, unless that is
+// nil: with nil if f has returned, or else with a *Failure, which is logged. If f has
+// called runtime.Goexit, the goroutine ends when then has returned.
+func Run(log *slog.Logger, what string, f func(), then func(failed error)) {
+	returned := false
+	defer func() {
+		var failed error
+		if v := recover(); v != nil {
+			failed = Panicked(log, what, v)
+		} else if !returned {
+			failed = exited(log, what)
+		}
+		if then != nil {
+			then(failed)
+		}
+	}()
+	f()
+	returned = true
+}
+
+// Wait calls f as Run does, in a goroutine of its own, and waits for it. It returns the
+// error of f, as Check has found it, or a *Failure.
+func Wait(log *slog.Logger, what string, f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		var err error
+		Run(log, what, func() { err = Check(log, f()) }, func(failed error) {
+			if failed != nil {
+				err = failed
+			}
+			result <- err
+		})
+	}()
+	return <-result
+}
+
+// Panicked logs that a function of the user, which what names, has panicked with v, and
+// returns that as an error. It is called by the function that has recovered.
+func Panicked(log *slog.Logger, what string, v any) error {
+	log.Error("a function of the user panicked", "function", what, "panic", v, "stack", string(debug.Stack()))
+	return &Failure{what, "panicked"}
+}
+
+// exited logs that a function of the user has ended its goroutine, and returns that as
+// an error.
+func exited(log *slog.Logger, what string) error {
+	log.Error("a function of the user ended its goroutine", "function", what)
+	return &Failure{what, "ended its goroutine"}
+}
+
+// Check returns err, or a *Failure if methods of err panic, which is logged.
+func Check(log *slog.Logger, err error) (checked error) {
+	if err == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			checked = Panicked(log, fmt.Sprintf("the methods of an error of type %T", err), v)
+		}
+	}()
+	describe(err)
+	return err
+}

@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// quota is an error of an application, with a code of its own.
+type quota struct{ left int }
+
+const codeQuota = geminio.FirstApplicationCode + 7
+
+func (q *quota) Error() string    { return fmt.Sprintf("%d left", q.left) }
+func (*quota) Code() geminio.Code { return codeQuota }
+
+// codes are errors of an application, and the codes that they arrive with.
+var codes = []struct {
+	name string
+	err  error
+	code geminio.Code
+	is   error // that it matches at the other side; nil: none
+}{
+	{"its own", errors.New("no"), geminio.CodeApplication, nil},
+	{"with a code", &quota{3}, codeQuota, nil},
+	{"with a code, wrapped", fmt.Errorf("upload: %w", &quota{3}), codeQuota, nil},
+	{"the largest code", &geminio.RemoteError{Code: 1<<32 - 1, Text: "x"}, 1<<32 - 1, nil},
+	{"of another peer", &geminio.RemoteError{Code: geminio.CodeNoMethod, Text: "no such rpc: x"}, geminio.CodeNoMethod, nil},
+	{"of another peer, wrapped", fmt.Errorf("backend: %w", &geminio.RemoteError{Code: codeQuota, Text: "x"}), codeQuota, nil},
+	{"a deadline", context.DeadlineExceeded, geminio.CodeDeadline, context.DeadlineExceeded},
+	{"a deadline, wrapped", fmt.Errorf("db: %w", context.DeadlineExceeded), geminio.CodeDeadline, context.DeadlineExceeded},
+	{"canceled, wrapped", fmt.Errorf("db: %w", context.Canceled), geminio.CodeCanceled, context.Canceled},
+	{"too many, wrapped", fmt.Errorf("db: %w", geminio.ErrTooMany), geminio.CodeLimit, geminio.ErrTooMany},
+}
+
+func TestCodesOfResponses(t *testing.T) {
+	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
+		for _, c := range codes {
+			mustRegister(t, callee, "fail", func(_ context.Context, req geminio.Request, resp geminio.Response) {
+				resp.SetData(req.Data())
+				resp.SetCustom(req.Custom())
+				resp.SetError(c.err)
+			})
+			opt := options.NewRequest()
+			opt.SetCustom([]byte("custom"))
+			resp, err := caller.Call(rig.Deadline(t), "fail", caller.NewRequest([]byte("data"), opt))
+			require.Equal(t, &geminio.RemoteError{Code: c.code, Text: c.err.Error()}, err, c.name)
+			require.Equal(t, err, resp.Error(), c.name)
+			require.Equal(t, "data", string(resp.Data()), c.name)
+			require.Equal(t, "custom", string(resp.Custom()), c.name)
+			for _, target := range []error{context.DeadlineExceeded, context.Canceled, geminio.ErrTooMany} {
+				require.Equal(t, target == c.is, errors.Is(err, target), "%s: %v", c.name, target)
+			}
+		}
+	})
+}
+
+func TestCodesOfAcks(t *testing.T) {
+	eachStream(t, func(t *testing.T, publisher, receiver geminio.Stream) {
+		for _, c := range codes {
+			answered := rig.Start(func() error {
+				m, err := receiver.Receive(rig.Deadline(t))
+				if err != nil {
+					return err
+				}
+				return m.Error(c.err)
+			})
+			err := publisher.Publish(rig.Deadline(t), publisher.NewMessage([]byte("data")))
+			require.Equal(t, &geminio.RemoteError{Code: c.code, Text: c.err.Error()}, err, c.name)
+			require.NoError(t, <-answered)
+		}
+	})
+}
+
+// A program between two peers passes on what the one has said to the other.
+func TestCodesThroughAProxy(t *testing.T) {
+	front, back := rig.NewPair(t, "tcp", nil, nil), rig.NewPair(t, "tcp", nil, nil)
+	require.NoError(t, front.Server.Hijack(func(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
+		answer, err := back.Client.Call(ctx, method, back.Client.NewRequest(req.Data()))
+		if answer != nil {
+			resp.SetData(answer.Data())
+			resp.SetCustom(answer.Custom())
+		}
+		resp.SetError(err)
+	}))
+	for _, c := range codes {
+		mustRegister(t, back.Server, "fail", func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(req.Data())
+			resp.SetError(c.err)
+		})
+		got, err := call(t, front.Client, "fail", "data")
+		require.Equal(t, &geminio.RemoteError{Code: c.code, Text: c.err.Error()}, err, c.name)
+		require.Equal(t, "data", got, c.name)
+	}
+	_, err := call(t, front.Client, "nobody's", "")
+	require.Equal(t, &geminio.RemoteError{Code: geminio.CodeNoMethod, Text: "no such rpc: nobody's"}, err)
+	mustRegister(t, back.Server, "panic", func(context.Context, geminio.Request, geminio.Response) { panic("oops") })
+	_, err = call(t, front.Client, "panic", "")
+	require.Equal(t, &geminio.RemoteError{Code: geminio.CodePanic, Text: `panic in handler of "panic": oops`}, err)
+}
+
+func TestCodesOfRefusals(t *testing.T) {
+	full := fmt.Errorf("house: %w", &geminio.RefusedError{Code: geminio.CodeLimit, Text: "full", RetryAfter: time.Minute})
+	for _, c := range []struct {
+		err   error
+		code  geminio.Code
+		retry time.Duration
+	}{
+		{errors.New("no"), geminio.CodeApplication, 0},
+		{fmt.Errorf("door: %w", &quota{0}), codeQuota, 0},
+		{&geminio.RemoteError{Code: codeQuota, Text: "x"}, codeQuota, 0},
+		{full, geminio.CodeLimit, time.Minute},
+	} {
+		want := &geminio.RefusedError{Code: c.code, Text: c.err.Error(), RetryAfter: c.retry}
+		for name, refuse := range map[string]func(*recorder){
+			"ConnOnline":  func(r *recorder) { r.refuseConn = c.err },
+			"GetClientID": func(r *recorder) { r.refuseID = c.err },
+		} {
+			sd := newRecorder()
+			refuse(sd)
+			so := server.NewEndOptions()
+			so.SetDelegate(sd)
+			l := listen(t, so)
+			_, err := dial(l.Addr().String())
+			require.Equal(t, want, err, name)
+			l.Close()
+		}
+		sd := newRecorder()
+		sd.refuseDialogue = c.err
+		so := server.NewEndOptions()
+		so.SetDelegate(sd)
+		p := rig.NewPair(t, "tcp", nil, so)
+		_, err := p.Client.OpenStream()
+		require.Equal(t, want, err, "DialogueOnline")
+
+		cd := newRecorder()
+		cd.refuseDialogue = c.err
+		co := client.NewEndOptions()
+		co.SetDelegate(cd)
+		p = rig.NewPair(t, "tcp", co, nil)
+		_, err = p.Server.OpenStream()
+		require.Equal(t, want, err, "DialogueOnline of a client")
+		s, err := p.Client.OpenStream()
+		require.NoError(t, err, "its own are open when it is told")
+		far, err := p.Server.AcceptStream()
+		require.NoError(t, err)
+		_, err = far.Read(make([]byte, 1))
+		require.Equal(t, &geminio.StreamError{Code: c.code, Text: c.err.Error(), Remote: true}, err)
+		s.Close()
+	}
+}
+
+// A delegate refuses a stream and not the connection, whatever the error that it passes
+// on is about.
+func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
+	sd := newRecorder()
+	sd.refuseDialogue = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: "the backend shuts down"}
+	so := server.NewEndOptions()
+	so.SetDelegate(sd)
+	l := listen(t, so)
+	defer l.Close()
+	w := &line{address: l.Addr().String()}
+	end, err := client.NewRetryEndWithDialer(w.dial)
+	require.NoError(t, err)
+	defer end.Close()
+	rig.Within(t, rig.Forever, "OpenStream", func() {
+		_, err = end.OpenStream()
+	})
+	require.Equal(t, &geminio.RefusedError{Code: geminio.CodeApplication, Text: "the backend shuts down"}, err)
+}

@@ -1,0 +1,425 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// misdeeds are what functions of a user do instead of returning.
+var misdeeds = map[string]func() error{
+	"panics":                func() error { panic("oops") },
+	"exits":                 func() error { runtime.Goexit(); return nil },
+	"returns a typed nil":   func() error { return (*quota)(nil) },
+	"returns a mean error":  func() error { return meanError{} },
+	"returns an odd unwrap": func() error { return oddUnwrap{} },
+}
+
+// meanError has an Is method that panics.
+type meanError struct{}
+
+func (meanError) Error() string { return "mean" }
+func (meanError) Is(error) bool { panic("oops") }
+
+// oddUnwrap has an Unwrap method that panics.
+type oddUnwrap struct{}
+
+func (oddUnwrap) Error() string { return "odd" }
+func (oddUnwrap) Unwrap() error { panic("oops") }
+
+// wicked has functions of a user that misbehave once each.
+type wicked struct {
+	*delegate.UnimplementedDelegate
+	told chan string // the names of those that were called, in their order
+
+	mu   sync.Mutex
+	what string // the name of the next one that misbehaves; "": none
+	how  func() error
+}
+
+func newWicked(what string, how func() error) *wicked {
+	return &wicked{told: make(chan string, 10_000), what: what, how: how}
+}
+
+// plan has the next call of the function of that name misbehave.
+func (w *wicked) plan(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.what = what
+}
+
+// forget forgets which functions were called.
+func (w *wicked) forget() {
+	for len(w.told) > 0 {
+		<-w.told
+	}
+}
+
+// done tells whether what was planned has happened.
+func (w *wicked) done() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.what == ""
+}
+
+// act is called by the function of that name.
+func (w *wicked) act(name string) error {
+	w.told <- name
+	w.mu.Lock()
+	bad := w.what == name
+	if bad {
+		w.what = ""
+	}
+	w.mu.Unlock()
+	if bad {
+		return w.how()
+	}
+	return nil
+}
+
+// await waits until the function of that name has been called.
+func (w *wicked) await(t *testing.T, name string) {
+	t.Helper()
+	for rig.Await(t, rig.Forever, name, w.told) != name {
+	}
+}
+
+func (w *wicked) ConnOnline(delegate.ConnDescriber) error          { return w.act("ConnOnline") }
+func (w *wicked) ConnOffline(delegate.ConnDescriber) error         { return w.act("ConnOffline") }
+func (w *wicked) Heartbeat(delegate.ConnDescriber) error           { return w.act("Heartbeat") }
+func (w *wicked) GetClientID(uint64, []byte) (uint64, error)       { return 0, w.act("GetClientID") }
+func (w *wicked) DialogueOnline(delegate.DialogueDescriber) error  { return w.act("DialogueOnline") }
+func (w *wicked) DialogueOffline(delegate.DialogueDescriber) error { return w.act("DialogueOffline") }
+func (w *wicked) RemoteRegistration(string, uint64, uint64)        { w.act("RemoteRegistration") }
+func (w *wicked) EndReOnline(delegate.ClientDescriber)             { w.act("EndReOnline") }
+func (w *wicked) acceptStream(geminio.Stream)                      { w.act("AcceptStreamFunc") }
+func (w *wicked) closedStream(geminio.Stream)                      { w.act("ClosedStreamFunc") }
+func (w *wicked) retryFailed(error)                                { w.act("RetryFailedFunc") }
+func (w *wicked) NewPacketID() uint64                              { w.act("NewPacketID"); return 1 }
+
+// wantPanicCode wants an error that says that a function of the other side has panicked.
+func wantPanicCode(t *testing.T, err error) {
+	t.Helper()
+	var refused *geminio.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, geminio.CodePanic, refused.Code, refused.Text)
+	require.NotContains(t, refused.Text, "oops", "what it has panicked with is told nobody")
+}
+
+// A function of a server's user that misbehaves costs its own client or stream. Others go
+// on, what is to be told is told, and the client's id is free again.
+func TestServerSurvivesItsUser(t *testing.T) {
+	closeStream := func(t *testing.T, end geminio.End, _ bool) {
+		s, err := end.OpenStream()
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	for what, test := range map[string]func(t *testing.T, end geminio.End, threw bool){
+		"GetClientID": nil, // the client is refused
+		"ConnOnline":  nil,
+		"ConnOffline": func(t *testing.T, end geminio.End, _ bool) { end.Close() },
+		"Heartbeat":   func(*testing.T, geminio.End, bool) {},
+		"RemoteRegistration": func(t *testing.T, end geminio.End, _ bool) {
+			for range 3 { // which needs credit
+				mustRegister(t, end, "mine", rig.Echo)
+			}
+		},
+		"DialogueOnline": func(t *testing.T, end geminio.End, _ bool) {
+			_, err := end.OpenStream()
+			wantPanicCode(t, err)
+		},
+		"AcceptStreamFunc": func(t *testing.T, end geminio.End, threw bool) {
+			s, err := end.OpenStream()
+			require.NoError(t, err)
+			if threw {
+				_, err = s.Read(make([]byte, 1))
+				var reset *geminio.StreamError
+				require.ErrorAs(t, err, &reset)
+				require.Equal(t, geminio.CodePanic, reset.Code)
+			}
+			s.Close()
+		},
+		"DialogueOffline":  closeStream,
+		"ClosedStreamFunc": closeStream,
+	} {
+		for how, misdeed := range misdeeds {
+			inBubble(t, what+" "+how, func(t *testing.T) {
+				w := newWicked(what, misdeed)
+				so := server.NewEndOptions()
+				so.SetDelegate(w)
+				so.SetAcceptStreamFunc(w.acceptStream)
+				so.SetClosedStreamFunc(w.closedStream)
+				so.SetDuplicateID(server.DuplicateRefused)
+				so.SetMaxHandlers(1)
+				so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: rig.Echo})
+				pipes := rig.NewPipeListener()
+				l, err := server.NewListener(pipes, so)
+				require.NoError(t, err)
+				defer l.Close()
+				co := client.NewEndOptions()
+				co.SetClientID(7)
+				co.SetHeartbeat(time.Second)
+				end, err := client.NewEndWithDialer(pipes.Dial, co)
+				if test == nil {
+					wantPanicCode(t, err)
+				} else {
+					require.NoError(t, err)
+					mustCall(t, end, "echo", "hello")
+					test(t, end, how == "panics" || how == "exits")
+					w.await(t, what)
+					end.Close()
+				}
+				synctest.Wait()
+				w.forget()
+				end, err = client.NewEndWithDialer(pipes.Dial, co)
+				require.NoError(t, err)
+				defer end.Close()
+				w.await(t, "ConnOnline")
+				w.await(t, "Heartbeat")
+				mustCall(t, end, "echo", "hello")
+				mustRegister(t, end, "mine", rig.Echo)
+				w.await(t, "RemoteRegistration")
+				s, err := end.OpenStream()
+				require.NoError(t, err)
+				w.await(t, "DialogueOnline")
+				w.await(t, "AcceptStreamFunc")
+				s.Close()
+				w.await(t, "DialogueOffline")
+				w.await(t, "ClosedStreamFunc")
+				end.Close()
+				w.await(t, "ConnOffline")
+			})
+		}
+	}
+}
+
+// inBubble runs a test in a bubble.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
+// The same for functions of a client's user, whose End reconnects.
+func TestRetryEndSurvivesItsUser(t *testing.T) {
+	for _, what := range []string{
+		"ConnOnline", "ConnOffline", "EndReOnline", "RemoteRegistration", "DialogueOnline", "DialogueOffline",
+		"RetryFailedFunc", "Dialer", "NewPacketID",
+	} {
+		for how, misdeed := range misdeeds {
+			inBubble(t, what+" "+how, func(t *testing.T) { retryWith(t, what, misdeed) })
+		}
+	}
+}
+
+func retryWith(t *testing.T, what string, misdeed func() error) {
+	so := server.NewEndOptions()
+	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: rig.Echo})
+	pipes := rig.NewPipeListener()
+	l, err := server.NewListener(pipes, so)
+	require.NoError(t, err)
+	defer l.Close()
+	w := newWicked("", misdeed)
+	co := client.NewEndOptions()
+	co.SetDelegate(w)
+	co.SetPacketFactory(w)
+	co.SetRetryFailedFunc(w.retryFailed)
+	var conn net.Conn
+	var down atomic.Bool
+	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		if err := w.act("Dialer"); err != nil {
+			return nil, err
+		}
+		if down.Load() {
+			return nil, errLineClosed
+		}
+		conn, err = pipes.Dial()
+		return conn, err
+	}, co)
+	require.NoError(t, err)
+	defer end.Close()
+	far, err := l.AcceptEnd()
+	require.NoError(t, err)
+	use := func() {
+		mustCall(t, end, "echo", "hello")
+		mustRegister(t, far, "server's", rig.Echo)
+		w.await(t, "RemoteRegistration")
+		for s, err := far.OpenStream(); ; s, err = far.OpenStream() {
+			if err == nil {
+				s.Close()
+				break
+			}
+			wantPanicCode(t, err)
+		}
+		w.await(t, "DialogueOffline")
+	}
+	use()
+	w.plan(what)
+	if what != "NewPacketID" { // which would be called by this goroutine
+		use()
+	}
+	down.Store(true)
+	conn.Close()
+	w.await(t, "RetryFailedFunc")
+	w.await(t, "RetryFailedFunc")
+	down.Store(false)
+	w.await(t, "ConnOnline")
+	w.await(t, "EndReOnline")
+	synctest.Wait()
+	for { // the last one is that of the connection which stands
+		if far, err = l.AcceptEnd(); err == nil {
+			if _, err = far.Call(rig.Deadline(t), "x", far.NewRequest(nil)); err != io.EOF {
+				break
+			}
+		}
+	}
+	use()
+	require.True(t, w.done(), "it has misbehaved")
+}
+
+// The constructor of a plain client's End returns an error where a function of its user
+// misbehaves, and the End goes on where that is too late.
+func TestClientSurvivesItsUser(t *testing.T) {
+	l := listen(t)
+	defer l.Close()
+	for how, misdeed := range misdeeds {
+		t.Run(how, func(t *testing.T) {
+			w := newWicked("ConnOnline", misdeed)
+			co := client.NewEndOptions()
+			co.SetDelegate(w)
+			_, err := dial(l.Addr().String(), co)
+			require.Error(t, err)
+			_, err = client.NewEndWithDialer(func() (net.Conn, error) { return nil, misdeed() }, co)
+			require.Error(t, err)
+			for _, what := range []string{"DialogueOnline", "DialogueOffline", "ConnOffline"} {
+				w := newWicked(what, misdeed)
+				co.SetDelegate(w)
+				end, err := dial(l.Addr().String(), co)
+				require.NoError(t, err)
+				for range 2 {
+					s, err := end.OpenStream()
+					require.NoError(t, err, "it is open when it is told")
+					w.await(t, "DialogueOnline")
+					s.Close()
+					w.await(t, "DialogueOffline")
+				}
+				end.Close()
+				w.await(t, "ConnOffline")
+			}
+		})
+	}
+}
+
+// A handler, or receiver, that gives an error whose methods panic costs its own call or
+// message.
+func TestErrorsThatPanic(t *testing.T) {
+	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
+		for how, misdeed := range misdeeds {
+			fail := func(resp geminio.Response) { resp.SetError(misdeed()) }
+			mustRegister(t, callee, "fail", func(_ context.Context, _ geminio.Request, resp geminio.Response) { fail(resp) })
+			some := options.Hijack()
+			some.SetMatch(true, "^hijacked$|^echo$")
+			require.NoError(t, callee.Hijack(func(_ context.Context, method string, req geminio.Request, resp geminio.Response) {
+				resp.SetData(req.Data())
+				if method != "echo" {
+					fail(resp)
+				}
+			}, some))
+			for _, method := range []string{"fail", "hijacked"} {
+				_, err := call(t, caller, method, "")
+				var remote *geminio.RemoteError
+				require.ErrorAs(t, err, &remote, how)
+				require.Equal(t, geminio.CodePanic, remote.Code, "%s %s: %s", method, how, remote.Text)
+			}
+			mustCall(t, caller, "echo", "lives on")
+			if how == "panics" || how == "exits" {
+				continue
+			}
+			answered := rig.Start(func() error {
+				m, err := callee.Receive(rig.Deadline(t))
+				if err != nil {
+					return err
+				}
+				return m.Error(misdeed())
+			})
+			err := caller.Publish(rig.Deadline(t), caller.NewMessage(nil))
+			var remote *geminio.RemoteError
+			require.ErrorAs(t, err, &remote, how)
+			require.Equal(t, geminio.CodePanic, remote.Code, how)
+			require.NoError(t, <-answered)
+		}
+	})
+}
+
+// wickedLog is a slog.Handler that misbehaves.
+type wickedLog struct {
+	slog.Handler
+	how func() error
+}
+
+func (w wickedLog) Enabled(context.Context, slog.Level) bool  { return w.how() == nil }
+func (w wickedLog) Handle(context.Context, slog.Record) error { return w.how() }
+
+// Loggers that misbehave lose what was to be logged, and nothing else.
+func TestLoggersThatMisbehave(t *testing.T) {
+	for how, misdeed := range misdeeds {
+		t.Run(how, func(t *testing.T) {
+			so := server.NewEndOptions()
+			so.SetLogger(slog.New(wickedLog{slog.DiscardHandler, misdeed}))
+			so.SetDelegate(newWicked("ConnOffline", misdeeds["panics"]))
+			l := listen(t, so)
+			defer l.Close()
+			for range 3 {
+				nc, err := rig.DialRaw(l.Addr().String())
+				require.NoError(t, err)
+				_, err = nc.Write(make([]byte, 100)) // no handshake
+				require.NoError(t, err)
+				io.Copy(io.Discard, nc)
+				nc.Close()
+				end, err := dial(l.Addr().String())
+				require.NoError(t, err)
+				far, err := l.AcceptEnd()
+				require.NoError(t, err)
+				mustRegister(t, far, "panic", func(context.Context, geminio.Request, geminio.Response) { panic("oops") })
+				_, err = call(t, end, "panic", "")
+				var remote *geminio.RemoteError
+				require.True(t, errors.As(err, &remote) && remote.Code == geminio.CodePanic, "%v", err)
+				end.Close()
+			}
+		})
+	}
+}
+
+// A channel that its user has closed costs the outcome that was to be sent to it.
+func TestClosedChannels(t *testing.T) {
+	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
+		mustRegister(t, callee, "echo", rig.Echo)
+		called := make(chan *geminio.Call)
+		close(called)
+		_, err := caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest(nil), called)
+		require.NoError(t, err)
+		published := make(chan *geminio.Publish)
+		close(published)
+		_, err = caller.PublishAsync(rig.Deadline(t), caller.NewMessage(nil), published)
+		require.NoError(t, err)
+		m, err := callee.Receive(rig.Deadline(t))
+		require.NoError(t, err)
+		require.NoError(t, m.Done())
+		mustCall(t, caller, "echo", "lives on")
+	})
+}
