@@ -143,7 +143,7 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, me
 	if err := s.closed(); err != nil {
 		return nil, err
 	}
-	if s.end.cfg.CheckRemote && !s.methods().served.knows(method) {
+	if s.end.cfg.CheckRemote && !s.methods().knows(method) {
 		return nil, geminio.ErrRemoteRPCUnregistered
 	}
 	op.typ = packet.TypeRequest

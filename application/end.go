@@ -109,7 +109,7 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	e.Stream = e.newStream(e.mux.Main())
 	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxWorkersIdle)
 	if cfg.Methods != nil {
-		e.Stream.rpc = &methods{served: cfg.Methods}
+		e.Stream.rpc = cfg.Methods.connect(cfg.CheckRemote)
 	}
 	for _, m := range cfg.LocalMethods {
 		if m != nil {
@@ -123,13 +123,30 @@ func Start(c *conn.Conn, cfg *Config) *End {
 // Introduce registers the local methods and waits for the remote ones, at most until
 // ctx ends.
 func (e *End) Introduce(ctx context.Context) error {
-	if err := e.announce(ctx, e.methods().served.all()); err != nil {
+	if err := e.announceInTime(ctx); err != nil {
 		return e.constructError(err)
 	}
 	if len(e.cfg.RemoteMethods) == 0 {
 		return nil
 	}
 	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.over))
+}
+
+// announceInTime tells the peer of the methods. The peer has to take note of them within
+// the time of a handshake.
+func (e *End) announceInTime(ctx context.Context) error {
+	names := e.methods().served.all()
+	if len(names) == 0 {
+		return nil
+	}
+	patience := e.c.HandshakeTimeout()
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := e.announce(bounded, names)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: the peer has not taken note of the methods after %v", geminio.ErrHandshakeTimeout, patience)
+	}
+	return err
 }
 
 // constructError tells a constructor's user why the connection ended, instead of

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/singchia/geminio"
@@ -33,7 +35,7 @@ type Methods struct {
 	hijack geminio.HijackRPC // nil: none
 	match  *regexp.Regexp    // nil: every method
 	want   bool              // whether those that match are hijacked, or the others
-	known  map[string]bool   // methods that some peer has registered
+	last   *methods          // those of the last connection; nil before the first
 }
 
 type method struct {
@@ -93,23 +95,18 @@ func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	return string(name), nil, nil
 }
 
-// learn notes a method of a peer. Of all peers together it notes as many as one may
-// register.
-func (m *Methods) learn(name string) {
+// connect returns the methods of the next connection. With check set, knows of the next
+// connection is to be asked.
+func (m *Methods) connect(check bool) *methods {
+	next := &methods{served: m}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.known == nil {
-		m.known = make(map[string]bool)
+	last := m.last
+	m.last = next
+	m.mu.Unlock()
+	if last != nil && check {
+		next.former = last.takeNames()
 	}
-	if len(m.known) < MaxRemoteMethods {
-		m.known[name] = true
-	}
-}
-
-func (m *Methods) knows(name string) bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.known[name]
+	return next
 }
 
 // methods are the methods of a stream: those that are served here, and those
@@ -119,7 +116,47 @@ type methods struct {
 
 	mu     sync.Mutex
 	remote map[string]bool
-	news   chan struct{} // closed when remote grows; nil if nobody waits
+	news   chan struct{}   // closed when remote grows; nil if nobody waits
+	former map[string]bool // what the peer of the connection before told of, until settled
+	since  time.Time       // when the first of remote came
+}
+
+// introduction is how long after its first registration a peer may take for those that
+// it makes at the beginning of a connection. Until then the methods of the connection
+// before are known too: a call right after a reconnect is not refused because it was
+// faster than the peer.
+const introduction = time.Second
+
+// settled tells whether the methods of the connection before count no more. m.mu is held.
+func (m *methods) settled() bool {
+	return len(m.remote) > 0 && time.Since(m.since) >= introduction
+}
+
+// knows tells whether the peer has registered a method, as far as can be told.
+func (m *methods) knows(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.remote[name] || m.former[name] && !m.settled()
+}
+
+// takeNames returns what is known when the next connection begins: the methods of this
+// one, and those of the one before as well if this one ended too soon. They are no more than
+// one peer may register.
+func (m *methods) takeNames() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := make(map[string]bool, len(m.remote))
+	maps.Copy(names, m.remote)
+	if !m.settled() {
+		for name := range m.former {
+			if len(names) >= MaxRemoteMethods {
+				break
+			}
+			names[name] = true
+		}
+	}
+	m.former = nil
+	return names
 }
 
 // find is Methods.find of the stream's methods.
@@ -136,7 +173,6 @@ func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 // addRemote notes a method that the peer has registered. It reports whether it
 // is new.
 func (m *methods) addRemote(name string) bool {
-	m.served.learn(name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.remote[name] {
@@ -144,6 +180,7 @@ func (m *methods) addRemote(name string) bool {
 	}
 	if m.remote == nil {
 		m.remote = make(map[string]bool)
+		m.since = time.Now()
 	}
 	m.remote[name] = true
 	m.wake()

@@ -77,11 +77,15 @@ func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
 func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = methods }
 
 // SetRemoteRPCCheck has Call refuse methods that the server has not registered
-// on that stream: with geminio.ErrRemoteRPCUnregistered.
+// on that stream: with geminio.ErrRemoteRPCUnregistered. An End that reconnects also
+// goes by what the server of the connection before has registered, until one second after
+// the first registration of the new one.
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
 // SetRegisterLocalRPCs registers methods, on the default stream, that the server
-// may call. The constructor returns when the server has taken note of them.
+// may call. The constructor returns when the server has taken note of them. If the server has
+// not within the time of the handshake, the constructor fails with an error that matches
+// geminio.ErrHandshakeTimeout.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
 // SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come

@@ -1,10 +1,13 @@
 package client
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +23,11 @@ import (
 type link struct {
 	e     *application.End
 	start time.Time
-	away  atomic.Bool  // the peer wants no new work
-	retry atomic.Int64 // and wants to be left alone for about so long
+	ready atomic.Bool             // e is set, and methods are exchanged
+	away  atomic.Bool             // the peer wants no new work
+	retry atomic.Int64            // and wants to be left alone for about so long
+	stop  context.CancelCauseFunc // ends the exchange of methods
+	drain sync.Once
 
 	// Guarded by RetryEnd.mu.
 	kept bool // its end begins the making of the next
@@ -63,7 +69,9 @@ func (r *RetryEnd) connect() (*link, error) {
 		conn.Discard(nc)
 		return nil, err // never: resolve has succeeded before
 	}
-	l := &link{start: time.Now()}
+	ctx, stop := context.WithCancelCause(r.ctx)
+	defer stop(nil)
+	l := &link{start: time.Now(), stop: stop}
 	online := r.configure(l, nc, cc, ac)
 	cc.Context = r.ctx
 	c, err := conn.Client(nc, cc)
@@ -71,11 +79,38 @@ func (r *RetryEnd) connect() (*link, error) {
 		return nil, err
 	}
 	online(c)
-	if l.e, err = application.New(r.ctx, c, ac); err != nil {
+	if l.e, err = application.New(ctx, c, ac); err != nil {
+		if l.away.Load() {
+			r.hint = time.Duration(l.retry.Load())
+			err = geminio.ErrGoingAway
+		}
 		return nil, err
 	}
 	r.rename(c.ClientID())
+	if l.ready.Store(true); l.away.Load() {
+		r.leave(l)
+	}
 	return l, nil
+}
+
+// leave is called when the peer of l wants no new work. What is under way on l may end,
+// within the time for draining; then l is closed, if the peer has not done so.
+func (r *RetryEnd) leave(l *link) {
+	l.away.Store(true)
+	if !l.ready.Load() {
+		l.stop(geminio.ErrGoingAway) // no work has begun on it
+		return
+	}
+	l.drain.Do(func() { go r.drain(l) })
+}
+
+func (r *RetryEnd) drain(l *link) {
+	late := time.AfterFunc(r.opt.DrainTimeout, func() {
+		err := fmt.Errorf("%w, and is still there after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
+		l.e.CloseWith(err, packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
+	})
+	defer late.Stop()
+	l.e.Shutdown(context.Background())
 }
 
 // configure adds to the configurations what is the RetryEnd's. The function that it
@@ -95,7 +130,7 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	ac.Limits.Lost = true
 	ac.Hooks.GoAway = func(n packet.Notice) {
 		l.retry.Store(int64(n.Retry))
-		l.away.Store(true)
+		r.leave(l)
 	}
 	ac.Hooks.Over = func() {
 		r.mu.Lock()
@@ -195,20 +230,22 @@ func (r *RetryEnd) reconnect(lost *link) {
 }
 
 // lived is how many times the shortest back-off a connection must live to count as
-// a success.
+// a success if its peer has said nothing, or a side has broken a rule of the wire.
 const lived = 10
 
 // lost looks at a connection that has ended.
 func (r *RetryEnd) lost(l *link) {
-	if time.Since(l.start) >= lived*r.opt.RetryMin {
+	cause := l.e.Cause()
+	works := l.e.Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
+	if works || time.Since(l.start) >= lived*r.opt.RetryMin {
 		r.fails = 0
 	}
 	if l.away.Load() {
 		r.hint = time.Duration(l.retry.Load())
 	}
-	if errors.Is(l.e.Cause(), geminio.ErrReplaced) {
+	if errors.Is(cause, geminio.ErrReplaced) {
 		r.fails = replaced
-		r.failed(l.e.Cause())
+		r.failed(cause)
 	}
 }
 
@@ -255,7 +292,7 @@ func (r *RetryEnd) pause() bool {
 }
 
 // backoff returns how long to wait: with full jitter, and not less than the server
-// has asked for.
+// has asked for, as far as it may.
 func (r *RetryEnd) backoff() time.Duration {
 	bound := r.opt.RetryMax
 	if shift := r.opt.RetryMin << min(r.fails, 32); r.fails <= 32 && shift>>min(r.fails, 32) == r.opt.RetryMin {
@@ -263,9 +300,9 @@ func (r *RetryEnd) backoff() time.Duration {
 	}
 	r.fails++
 	wait := rand.N(bound)
-	if r.hint > 0 {
-		wait = max(wait, r.hint+rand.N(r.hint))
-		r.hint = 0
+	if hint := min(r.hint, r.opt.MaxRetryAfter); hint > 0 {
+		wait = max(wait, hint+rand.N(hint))
 	}
+	r.hint = 0
 	return wait
 }

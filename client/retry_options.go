@@ -14,6 +14,9 @@ const (
 	defaultRetryMax        = 30 * time.Second
 	defaultMaxWaiting      = 4096
 	defaultMaxWaitingBytes = 64 << 20
+	defaultDrainTimeout    = 5 * time.Minute
+	// hintFactor is how many times the longest back-off a server may ask for by default.
+	hintFactor = 10
 
 	// leastBackoff keeps an End from dialling without a pause.
 	leastBackoff = time.Millisecond
@@ -30,13 +33,16 @@ type RetryOptions struct {
 	StopOnRefusal   bool
 	MaxWaiting      int
 	MaxWaitingBytes int
+	MaxRetryAfter   time.Duration
+	DrainTimeout    time.Duration
 }
 
 // SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random
 // time between 0 and a bound, which begins at min and doubles with every attempt
-// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s; both are at least 1 ms and
-// at most a year, and max is at least min. The
-// bound begins at min again after a connection that has lived ten times min.
+// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s; both are at least
+// 1 ms and at most a year, and max is at least min. The bound begins at min again after a
+// connection on which the server has sent anything other than registrations and its end,
+// unless a side has broken a rule of the wire, and after one that has lived ten times min.
 func (o *RetryOptions) SetRetryBackoff(min, max time.Duration) { o.RetryMin, o.RetryMax = min, max }
 
 // SetRetryFirst has the constructor of a RetryEnd try again, like later on, until
@@ -66,14 +72,30 @@ func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 	o.MaxWaiting, o.MaxWaitingBytes = operations, bytes
 }
 
+// SetMaxRetryAfter bounds the time for which a server may ask to be left alone, with its
+// SetRetryAfter or a refusal: an End waits for at most twice as long. The default, and 0, is
+// ten times the longest back-off, which is five minutes by default. It is at least 1 ms and
+// at most ten years.
+func (o *RetryOptions) SetMaxRetryAfter(d time.Duration) { o.MaxRetryAfter = d }
+
+// SetDrainTimeout bounds how long an End stays with a connection whose server wants no new
+// work (it shuts down), for the calls, messages and streams that are under way there. Then
+// it closes that connection, with a cause that matches geminio.ErrGoingAway, and makes
+// the next. By default, and for 0, it is five minutes. It is at least 1 ms and at most a year.
+func (o *RetryOptions) SetDrainTimeout(d time.Duration) { o.DrainTimeout = d }
+
 // resolve puts defaults where nothing is set.
 func (o *RetryOptions) resolve() error {
 	err := errors.Join(
 		setup.Default("RetryMin", &o.RetryMin, defaultRetryMin, leastBackoff, setup.LongestTime),
 		setup.Default("RetryMax", &o.RetryMax, defaultRetryMax, leastBackoff, setup.LongestTime),
+		setup.Default("DrainTimeout", &o.DrainTimeout, defaultDrainTimeout, time.Millisecond, setup.LongestTime),
 		setup.Default("MaxWaiting", &o.MaxWaiting, defaultMaxWaiting, 1, math.MaxInt),
 		setup.Default("MaxWaitingBytes", &o.MaxWaitingBytes, defaultMaxWaitingBytes, 1, math.MaxInt),
 	)
+	if err != nil {
+		return err
+	}
 	o.RetryMax = max(o.RetryMax, o.RetryMin)
-	return err
+	return setup.Default("MaxRetryAfter", &o.MaxRetryAfter, hintFactor*o.RetryMax, time.Millisecond, hintFactor*setup.LongestTime)
 }

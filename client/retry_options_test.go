@@ -23,15 +23,22 @@ func TestRetryOptionsResolve(t *testing.T) {
 	}{
 		{"nothing", RetryOptions{}, RetryOptions{
 			RetryMin: 100 * time.Millisecond, RetryMax: 30 * time.Second, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+			MaxRetryAfter: 5 * time.Minute, DrainTimeout: 5 * time.Minute,
 		}},
-		{"all", RetryOptions{RetryMin: time.Millisecond, RetryMax: time.Second, MaxWaiting: 3, MaxWaitingBytes: 4}, RetryOptions{
+		{"all", RetryOptions{
 			RetryMin: time.Millisecond, RetryMax: time.Second, MaxWaiting: 3, MaxWaitingBytes: 4,
+			MaxRetryAfter: time.Minute, DrainTimeout: time.Hour,
+		}, RetryOptions{
+			RetryMin: time.Millisecond, RetryMax: time.Second, MaxWaiting: 3, MaxWaitingBytes: 4,
+			MaxRetryAfter: time.Minute, DrainTimeout: time.Hour,
 		}},
 		{"a least back-off above the largest", RetryOptions{RetryMin: time.Minute, RetryMax: time.Second}, RetryOptions{
 			RetryMin: time.Minute, RetryMax: time.Minute, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+			MaxRetryAfter: 10 * time.Minute, DrainTimeout: 5 * time.Minute,
 		}},
 		{"a least back-off above the largest by default", RetryOptions{RetryMin: time.Hour}, RetryOptions{
 			RetryMin: time.Hour, RetryMax: time.Hour, MaxWaiting: 4096, MaxWaitingBytes: 64 << 20,
+			MaxRetryAfter: 10 * time.Hour, DrainTimeout: 5 * time.Minute,
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,6 +51,8 @@ func TestRetryOptionsResolve(t *testing.T) {
 		"RetryMin of 1ns is not between 1ms and 8760h0m0s":          {RetryMin: 1},
 		"RetryMax of -1ns is not between 1ms and 8760h0m0s":         {RetryMax: -1},
 		"RetryMax of 8760h0m0.000000001s is not between 1ms":        {RetryMax: 8760*time.Hour + 1},
+		"MaxRetryAfter of -1ns is not between 1ms and":              {MaxRetryAfter: -1},
+		"DrainTimeout of 1ns is not between 1ms and":                {DrainTimeout: 1},
 		"MaxWaiting of -1 is not between 1 and":                     {MaxWaiting: -1},
 		"MaxWaitingBytes of -9223372036854775808 is not between 1 ": {MaxWaitingBytes: math.MinInt},
 	} {
@@ -104,12 +113,15 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// What the server asks for is obeyed once, and spread over as much again.
+// What the server asks for is obeyed once, up to a bound, and spread over as much again.
 func TestBackoffObeysTheHint(t *testing.T) {
-	r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: time.Second, RetryMax: time.Second}}}
+	r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: time.Second, RetryMax: time.Second, MaxRetryAfter: time.Minute}}}
 	least, longest := time.Duration(math.MaxInt64), time.Duration(0)
-	for range 2000 {
+	for i := range 2000 {
 		r.hint = time.Minute
+		if i%2 == 0 {
+			r.hint = math.MaxInt64
+		}
 		wait := r.backoff()
 		least, longest = min(least, wait), max(longest, wait)
 		require.Zero(t, r.hint)

@@ -51,6 +51,7 @@ func TestStopOnRefusal(t *testing.T) {
 			told := make(chan error, 1000)
 			opt := NewEndOptions()
 			opt.SetStopOnRefusal()
+			opt.SetMaxRetryAfter(time.Hour)
 			opt.SetRetryFailedFunc(func(err error) { told <- err })
 			inLab(t, sopt, opt, func(t *testing.T, l *lab) {
 				door.err.Store(&c.refusal)

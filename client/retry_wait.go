@@ -140,7 +140,7 @@ func (r *RetryEnd) again(l *link, err error, repeat bool) bool {
 		return !err.MaybeExecuted || repeat
 	case *geminio.RefusedError:
 		if err.Code == geminio.CodeGoingAway {
-			l.away.Store(true)
+			r.leave(l)
 			return true
 		}
 	default:
@@ -152,7 +152,7 @@ func (r *RetryEnd) again(l *link, err error, repeat bool) bool {
 			<-l.e.Over()
 			return true
 		case geminio.ErrGoingAway:
-			l.away.Store(true)
+			r.leave(l)
 			return true
 		}
 	}

@@ -94,11 +94,13 @@ type Conn struct {
 	handed   bool         // a packet came: whom it has woken is let run before the next read
 	beats    int          // pings of the peer in the present second
 	beatsEnd time.Duration
+	works    bool // what worked says
 
 	// The write token: free, taken, or taken with new work.
 	token atomic.Uint32
 	cur   atomic.Pointer[Batch] // what its holder is writing
 
+	worked   atomic.Bool  // the peer has sent something that is no ceremony
 	lastRead atomic.Int64 // when a byte last came, since start
 	rtt      atomic.Int64 // the shortest round trip seen; 0: none yet
 	state    atomic.Uint32
@@ -163,6 +165,9 @@ func (c *Conn) Session() []byte {
 // Local returns what this side offered in the handshake.
 func (c *Conn) Local() packet.Wire2 { return c.cfg.Wire2 }
 
+// HandshakeTimeout returns the time of a handshake of the configuration.
+func (c *Conn) HandshakeTimeout() time.Duration { return c.cfg.HandshakeTimeout }
+
 // Clock returns the clock of the configuration.
 func (c *Conn) Clock() clock.Clock { return c.cfg.Clock }
 
@@ -173,6 +178,10 @@ func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
 // is not waited for beyond the time for lingering and a quarter of a second; the
 // goroutine that has called its Close stays until it returns.
 func (c *Conn) Done() <-chan struct{} { return c.link.closed }
+
+// Worked tells whether the peer has sent anything after the handshake other than
+// registrations, their answers, GoAway and Close.
+func (c *Conn) Worked() bool { return c.worked.Load() }
 
 // RTT returns the shortest round trip seen, or 0 before the first.
 func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }

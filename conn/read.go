@@ -110,6 +110,20 @@ func (c *Conn) begin(h packet.Header) {
 	c.left = int(h.Length)
 	c.handed = c.handed || h.Type.IsPacket()
 	c.bulk = h.Length >= bulkFrom
+	if !c.works && !isCeremony(h.Type) {
+		c.works = true
+		c.worked.Store(true)
+	}
+}
+
+// isCeremony tells whether frames of a type are sent at the beginning and the end of
+// every connection, also of one that is good for nothing.
+func isCeremony(t packet.Type) bool {
+	switch t {
+	case packet.TypeRegister, packet.TypeRegistered, packet.TypeGoAway, packet.TypeClose:
+		return true
+	}
+	return false
 }
 
 // wanted tells whether a frame is for the upper layer.

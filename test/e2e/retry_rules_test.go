@@ -695,7 +695,7 @@ func TestRetryReceivesWhatHadCome(t *testing.T) {
 
 // A server that shuts down says when to come back; calls under way end well.
 func TestRetryObeysTheHintOfShutdown(t *testing.T) {
-	const after = 300 * time.Millisecond
+	const after = 150 * time.Millisecond
 	entered, leave := make(chan struct{}), make(chan struct{})
 	sopt := server.NewEndOptions()
 	sopt.SetRetryAfter(after)

@@ -1,0 +1,283 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+// hostileServer is the server's side of a connection, on raw frames.
+type hostileServer struct {
+	t  *testing.T
+	nc net.Conn
+}
+
+// welcome shakes hands with a client. It returns after the client has ended the
+// connection; before, it calls react with each frame of the client.
+func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payload []byte) []byte) {
+	defer s.nc.Close()
+	var header [packet.HandshakeHeaderLen]byte
+	if _, err := io.ReadFull(s.nc, header[:]); err != nil {
+		return
+	}
+	id, n, err := packet.ParseHandshakeHeader(header[:], true)
+	require.NoError(s.t, err)
+	if _, err = io.ReadFull(s.nc, make([]byte, n)); err != nil {
+		return
+	}
+	own := offer()
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: 7, Wire2: &own})
+	require.NoError(s.t, err)
+	if _, err := s.nc.Write(ack); err != nil {
+		return
+	}
+	out := make(chan []byte, 100_000)
+	defer close(out)
+	go func() { // a pipe has no room: what is read must not wait for what is written
+		for b := range out {
+			s.nc.Write(b)
+		}
+	}()
+	go func() { // it is alive, and says so
+		for time.Sleep(time.Second); ; time.Sleep(time.Second) {
+			if _, err := s.nc.Write(packet.AppendPing(nil, packet.TypePing, 1)); err != nil {
+				return
+			}
+		}
+	}()
+	out <- begin
+	for {
+		var b [packet.HeaderLen]byte
+		if _, err := io.ReadFull(s.nc, b[:]); err != nil {
+			return
+		}
+		h, err := packet.ParseHeader(b[:], own.MaxFrame)
+		require.NoError(s.t, err)
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(s.nc, payload); err != nil {
+			return
+		}
+		if h.Type == packet.TypePing {
+			v, err := packet.ParsePing(h.Type, payload)
+			require.NoError(s.t, err)
+			out <- packet.AppendPing(nil, packet.TypePong, v)
+		}
+		if answer := react(h, payload); answer != nil {
+			out <- answer
+		}
+	}
+}
+
+// besideAHostile runs a test with an End whose first connection, or attempt, is to a hostile
+// server, and all others to an honest one, which serves echo. Dials are counted.
+func besideAHostile(t *testing.T, opt *client.EndOptions, hostile func(s *hostileServer), test func(t *testing.T, end *client.RetryEnd, dials *atomic.Int64)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		honest := server.NewEndOptions()
+		honest.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(req.Data())
+		}})
+		patient := client.NewEndOptions()
+		patient.SetRetryBackoff(time.Second, time.Second)
+		patient.SetRetryFirst(t.Context())
+		end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+			near, far := net.Pipe()
+			if dials.Add(1) == 1 {
+				go hostile(&hostileServer{t, far})
+			} else {
+				go server.NewEndWithConn(far, honest)
+			}
+			return near, nil
+		}, patient, opt)
+		require.NoError(t, err)
+		defer func() {
+			end.Close()
+			time.Sleep(lingerTime + 2*time.Second) // for the hostile server's connection
+		}()
+		synctest.Wait()
+		test(t, end.(*client.RetryEnd), &dials)
+	})
+}
+
+func goAway(retry time.Duration) []byte {
+	return packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{Code: uint32(geminio.CodeGoingAway), Retry: retry})
+}
+
+// A server that says it goes away and stays, and is alive all the while, holds an End for the
+// time of draining if something is under way, and else not at all.
+func TestServerThatGoesAwayAndStays(t *testing.T) {
+	const drain = time.Minute
+	for _, busy := range []bool{false, true} {
+		t.Run(fmt.Sprintf("busy %v", busy), func(t *testing.T) {
+			opt := client.NewEndOptions()
+			opt.SetDrainTimeout(drain)
+			hostile := func(s *hostileServer) {
+				s.welcome(nil, func(h packet.Header, _ []byte) []byte {
+					switch h.Type {
+					case packet.TypeOpen:
+						b := packet.AppendAccept(nil, h.Stream, packet.Windows{Raw: 1 << 30, Messages: 1 << 30})
+						return append(b, goAway(0)...)
+					case packet.TypeData:
+						return goAway(0)
+					}
+					return nil
+				})
+			}
+			besideAHostile(t, opt, hostile, func(t *testing.T, end *client.RetryEnd, _ *atomic.Int64) {
+				if busy {
+					_, err := end.OpenStream()
+					require.NoError(t, err)
+				} else {
+					_, err := end.Write([]byte("x"))
+					require.NoError(t, err)
+				}
+				synctest.Wait()
+				start := time.Now()
+				_, err := end.Call(context.Background(), "echo", end.NewRequest(nil))
+				require.NoError(t, err)
+				if busy {
+					assert.LessOrEqual(t, time.Since(start), drain+2*time.Second)
+					assert.GreaterOrEqual(t, time.Since(start), drain)
+				} else {
+					assert.LessOrEqual(t, time.Since(start), lingerTime+2*time.Second)
+				}
+			})
+		})
+	}
+}
+
+// A server that refuses streams because it goes away, and says nothing else of that.
+func TestServerThatRefusesStreamsAndStays(t *testing.T) {
+	hostile := func(s *hostileServer) {
+		s.welcome(nil, func(h packet.Header, _ []byte) []byte {
+			if h.Type == packet.TypeOpen {
+				return packet.AppendNotice(nil, packet.TypeRefuse, h.Stream, packet.Notice{Code: uint32(geminio.CodeGoingAway)})
+			}
+			return nil
+		})
+	}
+	besideAHostile(t, nil, hostile, func(t *testing.T, end *client.RetryEnd, _ *atomic.Int64) {
+		start := time.Now()
+		_, err := end.OpenStream()
+		require.NoError(t, err, "at the next")
+		assert.LessOrEqual(t, time.Since(start), lingerTime+2*time.Second)
+	})
+}
+
+// A server that asks to be left alone for 49 days is left alone for twenty times the longest
+// back-off at most.
+func TestServerThatAsksForSilence(t *testing.T) {
+	const forDays = math.MaxUint32 * time.Millisecond
+	for name, hostile := range map[string]func(s *hostileServer){
+		"going away": func(s *hostileServer) {
+			s.welcome(goAway(forDays), func(packet.Header, []byte) []byte { return nil })
+		},
+		"refusing": func(s *hostileServer) {
+			var header [packet.HandshakeHeaderLen]byte
+			io.ReadFull(s.nc, header[:])
+			id, n, _ := packet.ParseHandshakeHeader(header[:], true)
+			io.ReadFull(s.nc, make([]byte, n))
+			no, _ := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, Refused: true, Code: 1, Error: "no", Retry: forDays})
+			s.nc.Write(no)
+			s.nc.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Time{}
+			noted := func(s *hostileServer) {
+				start = time.Now()
+				hostile(s)
+			}
+			besideAHostile(t, nil, noted, func(t *testing.T, end *client.RetryEnd, dials *atomic.Int64) {
+				for dials.Load() < 2 {
+					time.Sleep(10 * time.Millisecond)
+					require.Less(t, time.Since(start), time.Hour)
+				}
+				assert.LessOrEqual(t, time.Since(start), 20*time.Second+lingerTime+time.Second)
+				assert.GreaterOrEqual(t, time.Since(start), 10*time.Second, "it is obeyed as far as it may be")
+			})
+		})
+	}
+}
+
+// A server that registers as many methods as it may does not keep an End that checks them
+// from those of the next server.
+func TestServerThatRegistersAllItMay(t *testing.T) {
+	opt := client.NewEndOptions()
+	opt.SetRemoteRPCCheck()
+	hostile := func(s *hostileServer) {
+		var all []byte
+		for i := range 1 << 14 {
+			all = frame(all, packet.TypeRegister, 0, 1, uint64(i+1), fmt.Appendf(nil, "method %d", i))
+		}
+		answered := 0
+		// No more than the credit allows: it comes back with the answers.
+		const burst = 1 << 11
+		next := all
+		send := func(n int) []byte {
+			var b []byte
+			for range n {
+				if len(next) == 0 {
+					break
+				}
+				h, err := packet.ParseHeader(next, math.MaxUint32)
+				require.NoError(s.t, err)
+				one := packet.HeaderLen + int(h.Length)
+				b, next = append(b, next[:one]...), next[one:]
+			}
+			return b
+		}
+		s.welcome(send(burst), func(h packet.Header, _ []byte) []byte {
+			if h.Type != packet.TypeRegistered {
+				return nil
+			}
+			if answered++; answered == 1<<14 {
+				s.nc.Close()
+				return nil
+			}
+			return send(1)
+		})
+	}
+	besideAHostile(t, opt, hostile, func(t *testing.T, end *client.RetryEnd, dials *atomic.Int64) {
+		for end.Stats().Connections < 2 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		_, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("x")))
+		assert.NoError(t, err)
+	})
+}
+
+// A server that takes note of no method costs an attempt the time of a handshake.
+func TestServerThatTakesNoNote(t *testing.T) {
+	opt := client.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}})
+	var failures []error
+	opt.SetRetryFailedFunc(func(err error) { failures = append(failures, err) })
+	var start time.Time
+	hostile := func(s *hostileServer) {
+		start = time.Now()
+		s.welcome(nil, func(packet.Header, []byte) []byte { return nil })
+	}
+	besideAHostile(t, opt, hostile, func(t *testing.T, end *client.RetryEnd, dials *atomic.Int64) {
+		assert.LessOrEqual(t, time.Since(start), 10*time.Second+lingerTime+time.Second)
+		assert.EqualValues(t, 2, dials.Load())
+		require.Len(t, failures, 1)
+		assert.ErrorIs(t, failures[0], geminio.ErrHandshakeTimeout)
+	})
+}
