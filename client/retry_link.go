@@ -195,8 +195,14 @@ func (r *RetryEnd) keep(l *link) bool {
 	r.cur.Store(l)
 	close(r.news)
 	r.news = make(chan struct{})
-	kept := l.kept
+	kept, rdShut, wrShut := l.kept, r.rd.shut, r.wr.shut
 	r.mu.Unlock()
+	if rdShut {
+		l.e.CloseRead()
+	}
+	if wrShut {
+		l.e.CloseWrite()
+	}
 	if ended {
 		l.e.Close() // Close may have seen the one before
 		return false

@@ -6,14 +6,17 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/singchia/geminio/application"
 )
 
 // rawSide is one direction of the raw bytes of a RetryEnd. RetryEnd.mu guards it.
 type rawSide struct {
 	cursor
 	used     bool // bytes were moved over the connection where the cursor is
+	shut     bool // CloseRead or CloseWrite was called
 	deadline time.Time
-	changed  chan struct{} // closed, and made anew, when the deadline is set
+	changed  chan struct{} // closed, and made anew, when deadline or shut is set
 }
 
 // Read reads what comes, over one connection after the other. When a connection is
@@ -58,13 +61,13 @@ func (r *RetryEnd) Write(p []byte) (int, error) {
 func (r *RetryEnd) side(s *rawSide) (*link, error) {
 	for {
 		r.mu.Lock()
-		l, news, deadline, changed := s.at, r.news, s.deadline, s.changed
+		l, news, deadline, changed, shut := s.at, r.news, s.deadline, s.changed, s.shut
 		r.mu.Unlock()
+		if shut || l == nil && r.over() { // whatever the deadline
+			return nil, io.EOF
+		}
 		if l != nil {
 			return l, nil
-		}
-		if r.over() { // whatever the deadline
-			return nil, io.EOF
 		}
 		var late <-chan time.Time
 		stop := func() bool { return false }
@@ -103,6 +106,35 @@ func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (again bool, _ e
 	}
 	r.pass(&s.cursor, l)
 	return !used && n == 0, err
+}
+
+// CloseWrite ends this side's raw bytes, over this connection and all that follow: the
+// server reads io.EOF after what was written. Write returns net.ErrClosed from now on; calls,
+// messages and streams go on. After Close it returns net.ErrClosed.
+func (r *RetryEnd) CloseWrite() error { return r.shut(&r.wr, (*application.End).CloseWrite) }
+
+// CloseRead throws away the raw bytes that have come and tells the server to send no more,
+// over this connection and all that follow: the server's Write returns a
+// *geminio.StreamError. Read returns io.EOF from now on. After Close it returns net.ErrClosed.
+func (r *RetryEnd) CloseRead() error { return r.shut(&r.rd, (*application.End).CloseRead) }
+
+// shut ends a direction of the raw bytes, by calling half on the connections.
+func (r *RetryEnd) shut(s *rawSide, half func(*application.End) error) error {
+	if r.over() {
+		return net.ErrClosed
+	}
+	r.mu.Lock()
+	s.shut = true
+	close(s.changed)
+	s.changed = make(chan struct{})
+	at, cur := s.at, r.cur.Load()
+	r.mu.Unlock()
+	for _, l := range []*link{at, cur} {
+		if l != nil {
+			half(l.e) // an error says that l has ended
+		}
+	}
+	return nil
 }
 
 // SetDeadline sets both deadlines.

@@ -1,0 +1,110 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+)
+
+// CloseWrite is for this connection and all that follow, and leaves the rest alone.
+func TestCloseWriteOverACut(t *testing.T) {
+	inLab(t, serving("echo", echo), nil, func(t *testing.T, l *lab) {
+		_, err := l.end.Write([]byte("the last words"))
+		require.NoError(t, err)
+		require.NoError(t, l.end.CloseWrite())
+		require.NoError(t, l.end.CloseWrite(), "again")
+		for range 2 {
+			_, err = l.end.Write([]byte("x"))
+			assert.Equal(t, net.ErrClosed, err)
+			got, err := io.ReadAll(l.server())
+			require.NoError(t, err)
+			if l.dials.Load() == 1 {
+				assert.Equal(t, "the last words", string(got))
+			} else {
+				assert.Empty(t, got)
+			}
+			_, err = l.server().Write([]byte("back"))
+			require.NoError(t, err)
+			b := make([]byte, 4)
+			_, err = io.ReadFull(l.end, b)
+			require.NoError(t, err)
+			assert.Equal(t, "back", string(b))
+			_, err = l.end.Call(context.Background(), "echo", l.end.NewRequest(nil))
+			require.NoError(t, err)
+			l.cut()
+			_, err = l.end.Read(b)
+			require.ErrorIs(t, err, geminio.ErrConnectionLost, "of what the server has written")
+			_, err = l.end.Write([]byte("x"))
+			assert.Equal(t, net.ErrClosed, err)
+			l.mend()
+		}
+	})
+}
+
+// The same for CloseRead.
+func TestCloseReadOverACut(t *testing.T) {
+	inLab(t, serving("echo", echo), nil, func(t *testing.T, l *lab) {
+		_, err := l.server().Write([]byte("unread"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, l.end.CloseRead())
+		for range 2 {
+			synctest.Wait()
+			n, err := l.end.Read(make([]byte, 10))
+			assert.Zero(t, n)
+			assert.Equal(t, io.EOF, err)
+			_, err = l.server().Write([]byte("x"))
+			var stopped *geminio.StreamError
+			assert.ErrorAs(t, err, &stopped)
+			_, err = l.end.Write([]byte("forth"))
+			require.NoError(t, err)
+			b := make([]byte, 5)
+			_, err = io.ReadFull(l.server(), b)
+			require.NoError(t, err)
+			assert.Equal(t, "forth", string(b))
+			l.cut()
+			_, err = l.end.Write([]byte("x"))
+			require.ErrorIs(t, err, geminio.ErrConnectionLost, "of what was written")
+			_, err = l.end.Read(b)
+			assert.Equal(t, io.EOF, err)
+			l.mend()
+		}
+	})
+}
+
+// Half closes wake who waits, with and without a connection.
+func TestHalfClosesWake(t *testing.T) {
+	for _, name := range []string{"connected", "cut"} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+				if name == "cut" {
+					l.cut()
+				}
+				read := in(func() error {
+					_, err := l.end.Read(make([]byte, 1))
+					return err
+				})
+				write := in(func() error {
+					_, err := l.end.Write(make([]byte, 1<<20)) // more than the window
+					return err
+				})
+				goesOn(t, read)
+				goesOn(t, write)
+				require.NoError(t, l.end.CloseRead())
+				require.NoError(t, l.end.CloseWrite())
+				assert.Equal(t, io.EOF, ended(t, read))
+				assert.Equal(t, net.ErrClosed, ended(t, write))
+				l.end.Close()
+				assert.Equal(t, net.ErrClosed, l.end.CloseRead())
+				assert.Equal(t, net.ErrClosed, l.end.CloseWrite())
+			})
+		})
+	}
+}
