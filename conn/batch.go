@@ -33,6 +33,7 @@ type Batch struct {
 	size   int            // bytes in pieces
 	chunks []*chunk.Chunk // to be freed afterwards
 	flat   []byte         // keeps Buf's memory for the next batch
+	after  func()         // to be called when the batch is filled
 
 	mu     sync.Mutex // guards what follows; held while the batch is filled, and during each system call
 	pieces [][]byte
@@ -112,6 +113,9 @@ func (b *Batch) add(p []byte) {
 	b.pieces = append(b.pieces, p)
 	b.size += len(p)
 }
+
+// After has f called when the batch is filled, without its lock. Fill calls it once at most.
+func (b *Batch) After(f func()) { b.after = f }
 
 // seal makes a piece of what Buf has gained.
 func (b *Batch) seal() {

@@ -22,7 +22,8 @@ type Upper interface {
 	// reading goroutine calls it; it must not block.
 	Frame(h packet.Header) error
 	// Fill adds frames to b as long as b has room, and tells whether more is
-	// ready. The holder of the write token calls it; it must not block.
+	// ready. The holder of the write token calls it, with the lock of b; it must not block,
+	// and what takes further locks is for b.After.
 	Fill(b *Batch) (more bool)
 	// Idle is called by the reading goroutine before it waits.
 	Idle()

@@ -120,6 +120,15 @@ func (c *Conn) finished(b *Batch) {
 // fill makes a batch: the connection's own frames, then the upper layer's, then
 // the Close frame, after which nothing comes.
 func (c *Conn) fill(b *Batch) (more bool) {
+	more = c.fillLocked(b)
+	if f := b.after; f != nil {
+		b.after = nil
+		f()
+	}
+	return more
+}
+
+func (c *Conn) fillLocked(b *Batch) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	bye := c.fillControl(b)

@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"io"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"testing"
@@ -226,4 +227,36 @@ func TestWindowsAboveTheLargestCredit(t *testing.T) {
 			p.wantViolation("more than that", "1 on top of 2147483647 exceeds 2147483647")
 		})
 	}
+}
+
+// That nothing is left of a dialogue is told without the lock of the batch in which its last
+// frame stands, so that what is told may take further locks.
+func TestGoneIsToldWithoutTheBatchLock(t *testing.T) {
+	near, far := net.Pipe()
+	m, h, p := newSetup().start(t, near, far)
+	d := openFrom(t, m, p, 3)
+	gone := make(chan bool, 1)
+	h.mu.Lock()
+	h.onGone = func() {
+		reclaimed := make(chan struct{})
+		go func() {
+			m.c.Reclaim(nil) // takes the lock of the batch
+			close(reclaimed)
+		}()
+		select {
+		case <-reclaimed:
+			gone <- true
+		case <-time.After(5 * time.Second):
+			gone <- false
+		}
+	}
+	h.mu.Unlock()
+	p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "the peer closes")
+	p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, 3, "the answer")
+	assert.True(t, <-gone, "the lock of the batch is held")
+	_, err := d.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+	far.Close()
+	<-m.c.Done()
+	<-h.over
 }

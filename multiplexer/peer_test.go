@@ -368,6 +368,7 @@ type fakeHandler struct {
 
 	onOpened func(*Dialogue) // instead of Accept(true)
 	onPacket func(got) error // instead of remembering it and keeping the credit
+	onGone   func()          // nil: nothing
 }
 
 func newFakeHandler() *fakeHandler {
@@ -420,7 +421,14 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 	d.Forget()
 }
 
-func (h *fakeHandler) Gone() {}
+func (h *fakeHandler) Gone() {
+	h.mu.Lock()
+	f := h.onGone
+	h.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
 
 func (h *fakeHandler) Noted() {}
 

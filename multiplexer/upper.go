@@ -17,7 +17,7 @@ type upper Mux
 func (u *upper) Fill(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	defer m.unlock()
+	defer m.filled(b)
 	m.fillConnection(b)
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
@@ -36,6 +36,16 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 		}
 	}
 	return !m.sched.empty()
+}
+
+// filled releases m.mu after Fill. The Handler is told what could not be told under it when
+// the lock of b is released too.
+func (m *Mux) filled(b *conn.Batch) {
+	if m.gone {
+		m.gone = false
+		b.After(m.h.Gone)
+	}
+	m.mu.Unlock()
 }
 
 func (m *Mux) fillConnection(b *conn.Batch) {
