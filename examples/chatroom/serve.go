@@ -66,7 +66,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	case s.heartbeat <= 0:
 		return cli.Usagef("-heartbeat must be above 0")
 	}
-	nl, err := s.tls.Listen(s.listen)
+	nl, err := s.tls.Listen(s.listen, s.Stdout)
 	if err != nil {
 		return err
 	}

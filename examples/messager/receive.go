@@ -62,7 +62,7 @@ func (r *receiver) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nl, err := r.tls.Listen(r.listen)
+	nl, err := r.tls.Listen(r.listen, r.Stderr)
 	if err != nil {
 		return errors.Join(err, closeOutput())
 	}

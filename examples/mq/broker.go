@@ -3,7 +3,6 @@ package main
 // The broker: it accepts clients, and lets them publish, subscribe and ask.
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/server"
 )
 
@@ -29,8 +28,7 @@ share.
   mq broker [FLAGS]
 
 On SIGINT or SIGTERM it hands out nothing more, waits a little for what is under way,
-and ends; a second signal ends it at once. The token can also be in the environment,
-as MQ_TOKEN.
+and ends; a second signal ends it at once.
 `
 
 const (
@@ -44,15 +42,16 @@ const (
 // broker is one run of mq broker.
 type broker struct {
 	*cli.Program
-	listen, data, nats, token string
-	sync                      bool
-	heartbeat, retryDelay     time.Duration
-	maxDeliver                int
-	maxStore                  int64
-	deadTopic                 string
-	groups                    []subscription // of -group
-	tls                       *cli.ServerTLS
-	queues                    queues
+	listen, data, nats    string
+	sync                  bool
+	heartbeat, retryDelay time.Duration
+	maxDeliver            int
+	maxStore              int64
+	deadTopic             string
+	groups                []subscription // of -group
+	tls                   *cli.ServerTLS
+	tokens                *cli.ServerTokens
+	queues                queues
 
 	engine   *engine
 	disk     *disk           // nil: the storage is elsewhere
@@ -84,7 +83,6 @@ func brokerMain(args []string) int {
 	b.Flags.IntVar(&b.maxDeliver, "max-deliver", 0, "move a message with which a group's consumers have failed `N` times to the topic of -dead-letter; 0: deliver it for ever")
 	b.Flags.StringVar(&b.deadTopic, "dead-letter", "dead-letters", "with -max-deliver, move messages to the topic `T`")
 	b.Flags.DurationVar(&b.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
-	b.Flags.StringVar(&b.token, "token", "", "let in only clients that have the same `TEXT`")
 	b.Flags.Func("group", "have the group G of the topic T from the beginning, as `T/G`; can be repeated", func(text string) error {
 		topic, group, _ := strings.Cut(text, "/")
 		s := subscription{Topic: topic, Group: group}
@@ -92,6 +90,7 @@ func brokerMain(args []string) int {
 		return s.check()
 	})
 	b.tls = cli.ServerTLSFlags(b.Flags)
+	b.tokens = cli.ServerTokenFlags(b.Flags, tokenVariable)
 	return b.Main(args, b.run)
 }
 
@@ -126,11 +125,16 @@ func (b *broker) run(ctx context.Context) error {
 	if err := b.check(); err != nil {
 		return err
 	}
+	tokens, err := b.tokens.Load()
+	if err != nil {
+		return err
+	}
+	cli.WarnPlain(b.Log, b.listen, tokens.Wanted(), b.tls.Used())
 	if b.nats == "" {
 		b.disk = &disk{dir: b.data, log: b.Log}
 	}
 	for {
-		err := b.once(ctx)
+		err := b.once(ctx, tokens)
 		if !errors.Is(err, errStorage) {
 			return err
 		}
@@ -139,8 +143,8 @@ func (b *broker) run(ctx context.Context) error {
 }
 
 // once serves until ctx ends, or the storage has failed.
-func (b *broker) once(ctx context.Context) error {
-	nl, err := b.tls.Listen(b.listen)
+func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
+	nl, err := b.tls.Listen(b.listen, b.Stdout)
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func (b *broker) once(ctx context.Context) error {
 	opt.SetLogger(b.Log)
 	opt.SetHeartbeat(b.heartbeat)
 	opt.SetSessionKeep(sessionKeep)
-	opt.SetDelegate(door{token: cmp.Or(b.token, os.Getenv(tokenVariable))})
+	opt.SetDelegate(door.Delegate{Program: program, Tokens: tokens, Log: b.Log})
 	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // topic and name included
 	l, err := server.NewListener(nl, opt)
 	if err != nil {

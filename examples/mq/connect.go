@@ -4,11 +4,9 @@ package main
 // reconnects by itself.
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -16,13 +14,16 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 )
 
 // The pauses between attempts to reconnect are up to these.
 const retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
 
-// tokenVariable is where the token is if it is not among the flags.
-const tokenVariable = "MQ_TOKEN"
+const (
+	program       = "mq"
+	tokenVariable = "MQ_TOKEN" // where the token is if it is in no file
+)
 
 // end is what a *client.RetryEnd can do beside its interfaces.
 type end interface {
@@ -34,10 +35,11 @@ type end interface {
 // peer is a client of the broker.
 type peer struct {
 	*cli.Program
-	connect, token string
-	heartbeat      time.Duration
-	wait           bool
-	tls            *cli.ClientTLS
+	connect   string
+	heartbeat time.Duration
+	wait      bool
+	tls       *cli.ClientTLS
+	token     *cli.ClientToken
 
 	end  end
 	over atomic.Bool // the End is closed on purpose
@@ -47,10 +49,10 @@ type peer struct {
 func newPeer(name, usage string) *peer {
 	p := &peer{Program: cli.New(name, usage)}
 	p.Flags.StringVar(&p.connect, "connect", address, "connect to the broker at `ADDR` (host:port)")
-	p.Flags.StringVar(&p.token, "token", "", "the `TEXT` that the broker wants")
 	p.Flags.BoolVar(&p.wait, "wait", false, "wait for a broker that is not there yet, instead of failing")
 	p.Flags.DurationVar(&p.heartbeat, "heartbeat", 10*time.Second, "take the broker for dead if it is silent for twice that `TIME`")
 	p.tls = cli.ClientTLSFlags(p.Flags)
+	p.token = cli.ClientTokenFlags(p.Flags, tokenVariable).NameFlag(p.Flags)
 	return p
 }
 
@@ -65,18 +67,19 @@ func (p *peer) dial(ctx context.Context, methods ...string) error {
 	if err != nil {
 		return err
 	}
-	meta, err := json.Marshal(hello{Token: cmp.Or(p.token, os.Getenv(tokenVariable))})
+	name, token, err := p.token.Load()
 	if err != nil {
 		return err
 	}
+	cli.WarnPlain(p.Log, p.connect, token != "", p.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(p.Log)
-	opt.SetMeta(meta)
+	opt.SetMeta(door.New(program, name, token).Meta())
 	opt.SetHeartbeat(p.heartbeat)
 	opt.SetDelegate(teller{peer: p})
 	opt.SetWaitRemoteRPCs(methods...)
 	opt.SetRetryBackoff(retryMin, retryMax)
-	opt.SetRetryFailedFunc(func(err error) { p.Log.Info("not connected", "err", err) })
+	opt.SetRetryFailedFunc(cli.NotConnected(p.Log))
 	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(2*maxAsync, 2*maxAsyncBytes)
 	if p.wait {

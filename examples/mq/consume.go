@@ -27,8 +27,7 @@ If the connection or the broker is lost it goes on when they are back.
   mq consume [FLAGS] -topic T
 
 On SIGINT or SIGTERM it finishes the message at hand and ends; what else it was sent
-goes to other consumers. A second signal ends it at once. The token can also be in the
-environment, as MQ_TOKEN.
+goes to other consumers. A second signal ends it at once.
 `
 
 // consumer is one run of mq consume.

@@ -23,8 +23,7 @@ const usage = `mq is a message queue.
   mq stats [FLAGS] [TOPIC...]          show how much is in the queues
   mq drop [FLAGS] -topic T -group G    forget a group that nobody consumes for any more
 
-mq broker -h and so on explain the flags. The exit code is 0 when all went well, 1 when
-something failed, 2 when the command line makes no sense.
+mq broker -h and so on explain the flags.
 `
 
 // address is where the broker listens and the others connect by default.

@@ -28,8 +28,7 @@ there is no room in the topic it waits until there is.
   mq produce [FLAGS] -topic T
 
 On SIGINT or SIGTERM it takes no more lines, waits a little for the answers, and says
-what was acknowledged; a second signal ends it at once. The token can also be in the
-environment, as MQ_TOKEN.
+what was acknowledged; a second signal ends it at once.
 `
 
 const (

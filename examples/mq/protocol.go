@@ -2,7 +2,7 @@ package main
 
 // What the broker and its clients say to each other.
 //
-// A client's meta is a JSON hello. A producer publishes messages on its End, with the
+// A client's meta is a door.Hello. A producer publishes messages on its End, with the
 // topic of the queue as their topic, and a name as custom bytes under which the broker
 // knows a message that is published again. Done means that the message is stored, Error
 // that it is not and why.
@@ -25,11 +25,6 @@ const (
 	methodStats     = "stats"     // a list of topics, all if it is empty; answered with a list of topicStats
 	methodDrop      = "drop"      // a subscription of which Topic and Group count
 )
-
-// hello is what a client says of itself when it connects.
-type hello struct {
-	Token string `json:"token,omitempty"`
-}
 
 // subscription says what a consumer wants.
 type subscription struct {

@@ -26,19 +26,35 @@ func TestTLS(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
-	b, addr := startBroker(t, "-token", "correct horse", "-group", "t/g")
-	produce(t, addr, numbers(1, 3), "-token", "correct horse")
+	right, wrong := proc.TokenFile(t, "correct horse"), proc.TokenFile(t, "battery staple")
+	b, addr := startBroker(t, "-token-file", right, "-group", "t/g")
+	produce(t, addr, numbers(1, 3), "-token-file", right)
 	commands := []string{"produce -topic t", "consume -topic t", "stats", "drop -topic t -group g"}
 	for _, command := range commands {
-		for _, flags := range [][]string{{}, {"-token", "battery staple"}} {
+		for _, flags := range [][]string{{}, {"-token-file", wrong}} {
 			args := append(append(strings.Fields(command), "-connect", addr), flags...)
 			code, said := proc.Run(t, binary, args...)
 			assert.Equal(t, 1, code, "%v", args)
-			assert.Contains(t, said, "connecting to "+addr+": the broker wants another token", "%v", args)
+			assert.Contains(t, said, "connecting to "+addr+": the server wants another token", "%v", args)
 		}
 	}
 	t.Setenv(tokenVariable, "correct horse")
 	assert.EqualValues(t, 3, statsOf(t, addr).Messages)
+	stop(t, b)
+}
+
+// Each client has a token of its own, which is good for its own name.
+func TestTokenOfEach(t *testing.T) {
+	table := proc.SecretFile(t, "shop = \"token of the shop\"\nmail = \"token of the mail\"\n")
+	b, addr := startBroker(t, "-tokens", table, "-group", "t/g")
+	shop := proc.TokenFile(t, "token of the shop")
+	produce(t, addr, numbers(1, 3), "-name", "shop", "-token-file", shop)
+	for _, name := range []string{"mail", "other", "Shop"} {
+		code, said := ended(startProducer(t, addr, "", "-name", name, "-token-file", shop))
+		assert.Equal(t, 1, code, name)
+		assert.Contains(t, said, "the server wants another token")
+		b.Expect(`level=WARN msg="a client was not let in" name=` + name)
+	}
 	stop(t, b)
 }
 
@@ -51,11 +67,11 @@ func TestTokenChanged(t *testing.T) {
 	p.Type("one\n")
 	c.Expect("one")
 	b.Kill()
-	_, addr = startBroker(t, "-token", "new")
+	_, addr = startBroker(t, "-token-file", proc.TokenFile(t, "a new one"))
 	proxy.SetTarget(addr)
 	for _, peer := range []*proc.Process{c, p} {
 		assert.Equal(t, 1, peer.Wait(), peer.Output())
-		peer.Expect(`the broker wants another token`)
+		peer.Expect(`the server wants another token`)
 	}
 }
 

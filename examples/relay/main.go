@@ -122,7 +122,7 @@ func (c *command) check() error {
 	case c.grace < 0 || c.wait <= 0 || c.heartbeat <= 0:
 		return cli.Usagef("-grace, -wait and -heartbeat are times")
 	}
-	if _, err := c.dialTLS.Config(); err != nil {
+	if _, err := c.dialTLS.Config(""); err != nil {
 		return fmt.Errorf("of the flags -dial-...: %w", err)
 	}
 	return nil

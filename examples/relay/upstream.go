@@ -38,7 +38,7 @@ func (c *command) upstream(ctx context.Context) (upstream, error) {
 
 // listenHop accepts hops at addr.
 func (c *command) listenHop(addr string) (server.Listener, error) {
-	l, err := c.listenTLS.Listen(addr)
+	l, err := c.listenTLS.Listen(addr, c.Stdout)
 	if err != nil {
 		return nil, err
 	}

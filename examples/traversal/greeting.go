@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"regexp"
 
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
 // greeting is what a node says of itself. It travels as the meta of its End, in the
@@ -49,25 +49,20 @@ func decodeGreeting(meta []byte) (greeting, error) {
 // reaches the node.
 type doorman struct {
 	*delegate.UnimplementedDelegate
-	token [sha256.Size]byte // its sum
-	log   *slog.Logger
+	tokens *cli.Tokens
+	log    *slog.Logger
 }
 
-func newDoorman(token string, log *slog.Logger) *doorman {
-	return &doorman{token: sha256.Sum256([]byte(token)), log: log}
-}
-
-// GetClientID lets in who knows the token. All Ends of a node get the same id, which
-// is made of its name: so the library ends the old connection when a new one comes.
+// GetClientID lets in nodes that know the token, theirs if they have one of their own. All
+// Ends of a node get the same id, which is made of its name: so the library ends the old
+// connection when a new one comes.
 func (d *doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	g, err := decodeGreeting(meta)
 	if err != nil {
 		d.log.Warn("not let in", "err", err)
 		return 0, err
 	}
-	// Sums have the same length, and comparing takes the same time, whatever comes.
-	sum := sha256.Sum256([]byte(g.Token))
-	if subtle.ConstantTimeCompare(sum[:], d.token[:]) != 1 {
+	if d.tokens.Check(g.Node, g.Token) != nil {
 		d.log.Warn("not let in", "node", g.Node, "err", "wrong token")
 		return 0, errors.New("wrong token")
 	}

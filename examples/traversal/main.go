@@ -7,10 +7,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/singchia/geminio/examples/internal/cli"
@@ -24,8 +22,8 @@ const usage = `traversal makes services reachable whose machines cannot be diall
   traversal node   -connect ADDR -token-file FILE -name NODE -service SERVICE=ADDR ...
         dials the server; dials TCP to the ADDR of a -service when it is asked to
 
-Both know the token, which is the first line of FILE. Both may be started, stopped
-and restarted in any order.
+Both know the token, which is the first line of FILE; or the server has a token for each
+node, in a file of -tokens. Both may be started, stopped and restarted in any order.
 
 They stop on SIGINT or SIGTERM: no new connections are taken, those there are have
 the time of -grace, what is left then is broken. A second signal ends the program at
@@ -55,16 +53,17 @@ func main() {
 	}
 }
 
+// tokenVariable is where the token is if it is in no file.
+const tokenVariable = "TRAVERSAL_TOKEN"
+
 // common is what both sides have.
 type common struct {
 	*cli.Program
-	tokenFile        string
 	grace, heartbeat time.Duration
 }
 
 func newCommon(role string) *common {
 	c := &common{Program: cli.New("traversal "+role, fmt.Sprintf("traversal %s is one side. traversal -h explains both.\n", role))}
-	c.Flags.StringVar(&c.tokenFile, "token-file", "", "the first line of `FILE` is the token that server and nodes share")
 	c.Flags.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
 	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other side every `TIME` whether it is there; if it is silent for twice that it is lost")
 	return c
@@ -75,24 +74,8 @@ func (c *common) check() error {
 	switch {
 	case c.Flags.NArg() > 0:
 		return cli.Usagef("what is %q?", c.Flags.Arg(0))
-	case c.tokenFile == "":
-		return cli.Usagef("-token-file is missing")
 	case c.grace < 0 || c.heartbeat <= 0:
 		return cli.Usagef("-grace and -heartbeat are times")
 	}
 	return nil
-}
-
-// token reads the token.
-func (c *common) token() (string, error) {
-	text, err := os.ReadFile(c.tokenFile)
-	if err != nil {
-		return "", cli.Usagef("-token-file: %v", err)
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	token := strings.TrimSpace(string(line))
-	if token == "" {
-		return "", cli.Usagef("-token-file: the first line of %s is empty", c.tokenFile)
-	}
-	return token, nil
 }

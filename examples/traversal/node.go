@@ -22,6 +22,7 @@ type nodeSide struct {
 	services      map[string]string // their addresses, by name
 	wait          time.Duration
 	tls           *cli.ClientTLS
+	token         *cli.ClientToken
 }
 
 func newNode() *nodeSide {
@@ -31,6 +32,7 @@ func newNode() *nodeSide {
 	n.Flags.Func("service", "offer the TCP address as a service: `SERVICE=ADDR`; may be repeated", n.addService)
 	n.Flags.DurationVar(&n.wait, "wait", 10*time.Second, "wait for a service to accept a connection for `TIME`")
 	n.tls = cli.ClientTLSFlags(n.Flags)
+	n.token = cli.ClientTokenFlags(n.Flags, tokenVariable)
 	return n
 }
 
@@ -48,9 +50,15 @@ func (n *nodeSide) addService(text string) error {
 
 // run serves until ctx ends, or until the server does not want this node.
 func (n *nodeSide) run(ctx context.Context) error {
+	_, token, err := n.token.Load()
+	if err != nil {
+		return err
+	}
 	switch err := n.check(); {
 	case err != nil:
 		return err
+	case token == "":
+		return cli.Usagef("-token-file is missing")
 	case n.connect == "":
 		return cli.Usagef("-connect is missing")
 	case !validName.MatchString(n.name):
@@ -60,13 +68,10 @@ func (n *nodeSide) run(ctx context.Context) error {
 	case n.wait <= 0:
 		return cli.Usagef("-wait is a time")
 	}
-	if _, err := n.tls.Config(); err != nil {
+	if _, err := n.tls.Config(n.connect); err != nil {
 		return err
 	}
-	token, err := n.token()
-	if err != nil {
-		return err
-	}
+	cli.WarnPlain(n.Log, n.connect, true, n.tls.Used())
 
 	opt := client.NewEndOptions()
 	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)

@@ -23,6 +23,7 @@ type serverSide struct {
 	maps   []mapping
 	wait   time.Duration
 	tls    *cli.ServerTLS
+	tokens *cli.ServerTokens
 
 	nodes   tunnel.Pool // the Ends of the nodes, by name
 	carrier *tunnel.Carrier
@@ -37,6 +38,7 @@ func newServer() *serverSide {
 	s.Flags.Func("map", "carry TCP connections that come to ADDR to a node's service: `ADDR=NODE/SERVICE`; may be repeated", s.addMap)
 	s.Flags.DurationVar(&s.wait, "wait", 10*time.Second, "let a connection wait for its node for `TIME`")
 	s.tls = cli.ServerTLSFlags(s.Flags)
+	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
 	return s
 }
 
@@ -52,9 +54,15 @@ func (s *serverSide) addMap(text string) error {
 
 // run serves until ctx ends.
 func (s *serverSide) run(ctx context.Context) error {
+	tokens, err := s.tokens.Load()
+	if err != nil {
+		return err
+	}
 	switch err := s.check(); {
 	case err != nil:
 		return err
+	case !tokens.Wanted():
+		return cli.Usagef("-token-file is missing, or -tokens")
 	case s.listen == "":
 		return cli.Usagef("-listen is missing")
 	case len(s.maps) == 0:
@@ -62,17 +70,14 @@ func (s *serverSide) run(ctx context.Context) error {
 	case s.wait <= 0:
 		return cli.Usagef("-wait is a time")
 	}
-	token, err := s.token()
-	if err != nil {
-		return err
-	}
-	door, err := s.tls.Listen(s.listen)
+	cli.WarnPlain(s.Log, s.listen, true, s.tls.Used())
+	door, err := s.tls.Listen(s.listen, s.Stdout)
 	if err != nil {
 		return err
 	}
 	opt := server.NewEndOptions()
 	opt.Limits = tunnel.Limits(s.heartbeat, s.Log)
-	opt.SetDelegate(newDoorman(token, s.Log))
+	opt.SetDelegate(&doorman{tokens: tokens, log: s.Log})
 	nodes, err := server.NewListener(door, opt)
 	if err != nil {
 		return err

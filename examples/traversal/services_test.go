@@ -60,7 +60,7 @@ func httpClient(t *testing.T) *http.Client {
 }
 
 func TestHTTP(t *testing.T) {
-	token := tokenFile(t, "secret")
+	token := tokenFile(t, "the secret")
 	s := startServer(t, token, []string{"inside/web"})
 	startNode(t, token, s.addr, "inside", "-service", "web="+webServer(t, "web"))
 	client := httpClient(t)
@@ -74,7 +74,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
-	token := tokenFile(t, "secret")
+	token := tokenFile(t, "the secret")
 	s := startServer(t, token, []string{"one/web", "two/web", "two/admin"})
 	one := startNode(t, token, s.addr, "one", "-service", "web="+webServer(t, "web of one"))
 	startNode(t, token, s.addr, "two", "-service", "web="+webServer(t, "web of two"), "-service", "admin="+webServer(t, "admin of two"))
@@ -150,7 +150,7 @@ func serveSSH(c net.Conn, conf *ssh.ServerConfig) {
 }
 
 func TestSSH(t *testing.T) {
-	token := tokenFile(t, "secret")
+	token := tokenFile(t, "the secret")
 	addr, hostKey := sshServer(t)
 	s := startServer(t, token, []string{"inside/ssh"})
 	startNode(t, token, s.addr, "inside", "-service", "ssh="+addr)

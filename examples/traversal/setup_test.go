@@ -52,8 +52,14 @@ type serverProcess struct {
 // startServer starts a server that offers the goals.
 func startServer(t *testing.T, token string, goals []string, flags ...string) *serverProcess {
 	t.Helper()
+	return startServerWith(t, append(slices.Clip(flags), "-token-file", token), goals)
+}
+
+// startServerWith starts a server with these flags that offers the goals.
+func startServerWith(t *testing.T, flags, goals []string) *serverProcess {
+	t.Helper()
 	s := &serverProcess{
-		t: t, flags: append(slices.Clip(flags), "-token-file", token), goals: goals, addr: "127.0.0.1:0",
+		t: t, flags: flags, goals: goals, addr: "127.0.0.1:0",
 		public: slices.Repeat([]string{"127.0.0.1:0"}, len(goals)),
 	}
 	s.start()

@@ -18,7 +18,7 @@ import (
 )
 
 func TestHalfClose(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	for _, reverse := range []bool{false, true} {
@@ -40,7 +40,7 @@ func TestHalfClose(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	for _, reverse := range []bool{false, true} {
@@ -68,7 +68,7 @@ func refused(t *testing.T, addr string) {
 }
 
 func TestRefusals(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web", "inside/nonsense", "outside/web"}, "-wait", "2s")
 	startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	s.Expect("inside is connected from")
@@ -84,10 +84,10 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestWrongToken(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
-	for _, wrong := range []string{"Secret", "secret2", "secre"} {
+	for _, wrong := range []string{"The secret", "the secret2", "the secre"} {
 		code, out := proc.Run(t, program, nodeArgs(tokenFile(t, wrong), s.addr, "inside", "-service", "web="+service.Addr().String())...)
 		assert.Equal(t, 1, code)
 		assert.Equal(t, "traversal node: the server does not let this node in: wrong token\n", out)
@@ -96,20 +96,53 @@ func TestWrongToken(t *testing.T) {
 	pair(t, s.public[0], service) // the node that knows the token was not replaced
 }
 
+// A node whose token is stolen can be played, but no other one.
+func TestTokenOfEachNode(t *testing.T) {
+	table := proc.SecretFile(t, "inside = \"the token of inside\"\nother = \"the token of other\"\n")
+	inside, service := proc.TokenFile(t, "the token of inside"), listen(t)
+	more := []string{"-service", "web=" + service.Addr().String()}
+	s := startServerWith(t, []string{"-tokens", table}, []string{"inside/web"})
+	startNode(t, inside, s.addr, "inside", more...)
+	for _, name := range []string{"other", "third"} {
+		code, out := proc.Run(t, program, nodeArgs(inside, s.addr, name, more...)...)
+		assert.Equal(t, 1, code)
+		assert.Contains(t, out, "wrong token")
+	}
+	pair(t, s.public[0], service)
+}
+
+// A token that others can read, or that travels in the open, is none.
+func TestTokenIsSecret(t *testing.T) {
+	token := proc.TokenFile(t, "the secret")
+	s := proc.Start(t, program, "server", "-listen", "0.0.0.0:0", "-token-file", token, "-map", "127.0.0.1:0=a/b")
+	s.Expect(`level=WARN msg="THE TOKEN TRAVELS WITHOUT TLS`)
+	s.Expect(`accepting nodes at`)
+	code, out := proc.Run(t, program, "node", "-connect", "256.0.0.1:1", "-token-file", token, "-name", "a", "-service", "b=c:1", "-pin", "nonsense")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, out, "fingerprint")
+	node := proc.Start(t, program, "node", "-connect", "256.0.0.1:1", "-token-file", token, "-name", "a", "-service", "b=c:1")
+	node.Expect(`level=WARN msg="THE TOKEN TRAVELS WITHOUT TLS`)
+
+	require.NoError(t, os.Chmod(token, 0o640))
+	code, out = proc.Run(t, program, "server", "-listen", "127.0.0.1:0", "-token-file", token, "-map", "127.0.0.1:0=a/b")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, out, "others can read or change")
+}
+
 // The token has changed while the node was connected.
 func TestTokenChanges(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	s.Kill()
-	require.NoError(t, os.WriteFile(token, []byte("another"), 0o600))
+	require.NoError(t, os.WriteFile(token, []byte("another secret"), 0o600))
 	s.start()
 	assert.Equal(t, 1, node.Wait())
 	assert.Contains(t, node.Output(), "wrong token")
 }
 
 func TestTLS(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	cert, key := proc.Certificate(t)
 	s := startServer(t, token, []string{"inside/web"}, "-cert", cert, "-key", key, "-client-ca", cert)
 	more := []string{"-service", "web=" + service.Addr().String(), "-cert", cert, "-key", key}
@@ -128,7 +161,7 @@ func TestTLS(t *testing.T) {
 
 // A node may be started before its server.
 func TestNodeFirst(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	l := listen(t)
 	addr := l.Addr().String()
 	l.Close()
@@ -142,7 +175,7 @@ func TestNodeFirst(t *testing.T) {
 }
 
 func TestNodeKilled(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"}, "-wait", "60s")
 	start := func() *proc.Process {
 		return startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
@@ -172,7 +205,7 @@ func TestNodeKilled(t *testing.T) {
 }
 
 func TestServerKilled(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	_, served := pair(t, s.public[0], service)
@@ -186,7 +219,7 @@ func TestServerKilled(t *testing.T) {
 
 // Of two runs of a node, the last one to connect has the name.
 func TestReplaced(t *testing.T) {
-	token, first, second := tokenFile(t, "secret"), listen(t), listen(t)
+	token, first, second := tokenFile(t, "the secret"), listen(t), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
 	old := startNode(t, token, s.addr, "inside", "-service", "web="+first.Addr().String())
 	client, _ := pair(t, s.public[0], first)
@@ -202,7 +235,7 @@ func TestReplaced(t *testing.T) {
 // A node that is silent, as if its machine were gone, is lost; when it speaks again,
 // it comes back.
 func TestSilence(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"}, "-heartbeat", "1s")
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String(), "-heartbeat", "1s")
 	client, _ := pair(t, s.public[0], service)
@@ -216,7 +249,7 @@ func TestSilence(t *testing.T) {
 
 // Who is told to stop lets connections end.
 func TestStop(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	for _, side := range []string{"server", "node"} {
 		t.Run(side, func(t *testing.T) {
 			s := startServer(t, token, []string{"inside/web"}, "-grace", "60s")
@@ -242,7 +275,7 @@ func TestStop(t *testing.T) {
 
 // And breaks those that do not.
 func TestStopBreaks(t *testing.T) {
-	token, service := tokenFile(t, "secret"), listen(t)
+	token, service := tokenFile(t, "the secret"), listen(t)
 	for _, side := range []string{"server", "node"} {
 		t.Run(side, func(t *testing.T) {
 			s := startServer(t, token, []string{"inside/web"}, "-grace", "100ms")
@@ -260,9 +293,9 @@ func TestStopBreaks(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	token := tokenFile(t, "secret")
+	token := tokenFile(t, "the secret")
 	empty := filepath.Join(t.TempDir(), "empty")
-	require.NoError(t, os.WriteFile(empty, []byte("\nsecret"), 0o600))
+	require.NoError(t, os.WriteFile(empty, []byte("\nthe secret"), 0o600))
 	server := func(more ...string) []string { return append([]string{"server", "-token-file", token}, more...) }
 	node := func(more ...string) []string { return append([]string{"node", "-token-file", token}, more...) }
 	for _, test := range []struct {
@@ -275,7 +308,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--help"}, 0, "-map ADDR=NODE/SERVICE"},
 		{[]string{"node", "-h"}, 0, "-service SERVICE=ADDR"},
 		{[]string{"server", "-listen", ":1"}, 2, "-token-file is missing"},
-		{[]string{"node", "-connect", "x:1", "-name", "x", "-service", "a=b:1", "-token-file", empty}, 2, "is empty"},
+		{[]string{"node", "-connect", "x:1", "-name", "x", "-service", "a=b:1", "-token-file", empty}, 2, "has less than 8 characters"},
 		{server(), 2, "-listen is missing"},
 		{server("-listen", ":1"), 2, "-map is missing"},
 		{server("-map", ":1=node"), 2, "ADDR=NODE/SERVICE"},

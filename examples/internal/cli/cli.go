@@ -10,10 +10,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/singchia/geminio/examples/internal/screen"
 )
 
-// Program is one command: its flags, its log and where it writes. It belongs to
-// one goroutine; Log, once Main has set it, may be used by all.
+// Program is one command: its flags, its log and where it writes: a terminal gets nothing
+// that it would obey. A Program belongs to one goroutine; Log, once Main has set it, may be
+// used by all.
 type Program struct {
 	Name   string
 	Flags  *flag.FlagSet
@@ -27,12 +32,20 @@ type Program struct {
 
 // New makes a program. The usage is what -h prints before the flags.
 func New(name, usage string) *Program {
-	p := &Program{Name: name, Stdout: os.Stdout, Stderr: os.Stderr, usage: usage}
+	p := &Program{Name: name, Stdout: screen.New(os.Stdout), Stderr: screen.New(os.Stderr), usage: usage}
 	p.Flags = flag.NewFlagSet(name, flag.ContinueOnError)
 	p.Flags.SetOutput(io.Discard) // Main prints the error
 	p.Flags.Usage = func() {}
 	p.Flags.TextVar(&p.level, "v", slog.LevelWarn, "log from `LEVEL` on: debug, info, warn or error")
 	return p
+}
+
+// Terminal returns the terminal to draw on, by way of stderr; nil if stderr is none.
+func (p *Program) Terminal() *os.File {
+	if _, ok := p.Stderr.(*screen.Writer); ok && term.IsTerminal(int(os.Stderr.Fd())) {
+		return os.Stderr
+	}
+	return nil
 }
 
 // UsageError is an error of the command line: Main then exits with 2.
@@ -43,16 +56,15 @@ func (e *UsageError) Error() string { return e.Text }
 // Usagef makes a UsageError.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// Main parses args, runs do, and returns the exit code: 0 when all went well, 1
-// when do failed, 2 when the command line makes no sense. The context of do ends
-// on SIGINT or SIGTERM; a second signal ends the process at once.
+// Main parses args, runs do, and returns the exit code. The context of do ends on SIGINT or
+// SIGTERM; a second signal ends the process at once.
 func (p *Program) Main(args []string, do func(context.Context) error) int {
 	switch err := p.Flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(p.Stdout, p.usage+"\nFlags:\n")
+		fmt.Fprint(p.Stdout, p.usage+"\n"+ExitCodes+"\nFlags:\n")
 		p.Flags.SetOutput(p.Stdout)
 		p.Flags.PrintDefaults()
-		return 0
+		return ExitOK
 	case err != nil:
 		return p.fail(&UsageError{err.Error()})
 	}
@@ -63,7 +75,7 @@ func (p *Program) Main(args []string, do func(context.Context) error) int {
 	if err := do(ctx); err != nil {
 		return p.fail(err)
 	}
-	return 0
+	return ExitOK
 }
 
 func (p *Program) fail(err error) int {
@@ -71,7 +83,7 @@ func (p *Program) fail(err error) int {
 	var usage *UsageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(p.Stderr, "%s -h explains the flags.\n", p.Name)
-		return 2
+		return ExitUsage
 	}
-	return 1
+	return ExitFailed
 }

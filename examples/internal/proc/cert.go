@@ -55,3 +55,19 @@ func writePEM(t testing.TB, file, kind string, der []byte) {
 		t.Fatal(err)
 	}
 }
+
+// TokenFile makes a file with a token.
+func TokenFile(t testing.TB, token string) string {
+	t.Helper()
+	return SecretFile(t, token+"\n")
+}
+
+// SecretFile makes a file that others cannot read.
+func SecretFile(t testing.TB, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

@@ -32,7 +32,7 @@ func Server(does string, opt *server.EndOptions, serve func(server.Listener) err
 		}
 		logs := server.NewEndOptions()
 		logs.SetLogger(p.Log)
-		nl, err := tls.Listen(*addr)
+		nl, err := tls.Listen(*addr, p.Stdout)
 		if err != nil {
 			return err
 		}
