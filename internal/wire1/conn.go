@@ -609,8 +609,8 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 	switch typ {
 	case packet.TypeAck:
 		id := number
-		if high, ok := t.highIDs.take(number); ok {
-			id = high
+		if odd, ok := t.oddIDs.take(number); ok {
+			id = odd
 		}
 		t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: reason(a.Code, a.Text)}, answer)
 	case packet.TypeRegistered:

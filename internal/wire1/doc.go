@@ -6,4 +6,6 @@
 // in, frames for the Conn and packets for the peer come out. It gives the Conn credit
 // as the peer's transport takes what the Conn has sent, and holds what the peer has
 // sent until the Conn gives credit for it.
+//
+// A Transport runs a Translator between the two: it is the net.Conn of the Conn.
 package wire1

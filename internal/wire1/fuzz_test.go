@@ -417,7 +417,7 @@ func randomCode(seed uint64, n int) []byte {
 func TestRandomPrograms(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for i := range uint64(100) {
+	for i := range uint64(40) {
 		code := randomCode(seed+i, 3000)
 		run(t, code)
 		if t.Failed() {

@@ -347,15 +347,15 @@ func (t *Translator) peerSends(now time.Time, s *stream, p Packet) {
 }
 
 // messageNumber returns the number for a message of the peer: the id of its packet, so
-// that nothing need be kept for messages that are never answered. The highest bit of a
-// number says something else, so ids that have it are kept after all.
+// that nothing need be kept for messages that are never answered. Ids that are no
+// numbers are kept after all: 0, and those whose highest bit is set.
 func (t *Translator) messageNumber(id uint64) uint64 {
-	if id>>63 == 0 {
+	if id != 0 && id>>63 == 0 {
 		return id
 	}
 	t.lastCall++
 	number := 1<<62 | t.lastCall
-	t.highIDs.add(number, id)
+	t.oddIDs.add(number, id)
 	return number
 }
 

@@ -125,11 +125,12 @@ type Translator struct {
 	assemblies  map[assemblyKey]*assembly
 	calls       map[callKey]call
 	messages    unanswered[call]   // of the Conn, by the ids of their packets
-	highIDs     unanswered[uint64] // ids of the peer's messages that have the highest bit, by number
+	oddIDs      unanswered[uint64] // ids of the peer's messages that are no numbers, by their numbers
 	unwanted    int                // streams of asked that are streamUnwanted
 	lastID      uint64
 	knowsCancel bool // the peer is known to understand RequestCancel
 
+	paused    bool // nothing is read from the peer
 	lastHeard time.Time
 	nextBeat  time.Time
 }
@@ -273,7 +274,7 @@ func (t *Translator) Tick(now time.Time) {
 		return
 	}
 	if silent := now.Sub(t.lastHeard); silent >= t.cfg.Silence {
-		if t.Reading() {
+		if !t.paused {
 			t.fail(geminio.ErrSilent)
 			return
 		}
@@ -320,8 +321,12 @@ func (t *Translator) Wake() time.Time {
 	return at
 }
 
-// step does what follows in the life of the connection from what has happened.
+// step does what follows from what has happened.
 func (t *Translator) step(now time.Time) {
+	was := t.paused
+	if t.paused = !t.Reading(); was && !t.paused {
+		t.lastHeard = now // the time of silence begins with the listening
+	}
 	late := !now.Before(t.until)
 	switch t.phase {
 	case leaving:

@@ -520,20 +520,26 @@ func TestMessageOfTheConn(t *testing.T) {
 // waits for them for ever.
 func TestUnansweredMessagesAreBounded(t *testing.T) {
 	p := newPair(t, geminio.RecipientSide)
-	m := packet.Message{Cnss: 2}
-	for range 2*maxUnanswered + 1 {
-		p.publish(1, m)
-		p.sent = nil
-	}
-	assert.LessOrEqual(t, len(p.tr.messages.young)+len(p.tr.messages.old), 2*maxUnanswered)
-	failed := 0
-	for _, e := range p.conn.events {
-		if e.typ == packet.TypeAck {
-			failed++
-			assert.Equal(t, uint32(geminio.CodeLimit), e.answer.Code)
+	fill := func(from uint64) {
+		for n := from; len(p.tr.messages.young) < maxUnanswered; n++ {
+			p.tr.messages.add(n, call{p.tr.main, n})
 		}
 	}
-	assert.Equal(t, maxUnanswered, failed)
+	fill(1 << 50)
+	p.publish(1, packet.Message{Cnss: 2})
+	q := p.want(TypeMessage, "the first of the next generation")
+	p.wantQuiet("nothing is forgotten yet")
+	fill(1 << 51)
+	p.peer(Packet{Type: TypeMessageAck, ID: 1 << 50, Session: 1})
+	p.wantFrame(packet.TypeAck, "an old one is known")
+	p.publish(1, packet.Message{Cnss: 2})
+	for range maxUnanswered - 1 {
+		e := p.wantFrame(packet.TypeAck, "the oldest are forgotten")
+		require.Equal(t, uint32(geminio.CodeLimit), e.answer.Code)
+	}
+	p.peer(Packet{Type: TypeMessageAck, ID: q.ID, Session: 1})
+	p.wantFrame(packet.TypeAck, "this one is not")
+	p.wantQuiet("that is all")
 	p.check()
 }
 
@@ -551,6 +557,7 @@ func TestMessageOfThePeer(t *testing.T) {
 			}, e.msg)
 			assert.NotZero(t, e.msg.Timeout)
 			assert.Zero(t, e.number>>63, "this bit says something else in wire 2")
+			assert.NotZero(t, e.number)
 			p.answer(1, packet.TypeAck, e.number, packet.Answer{})
 			assert.Equal(t, Packet{Type: TypeMessageAck, ID: id, Session: 1}, p.want(TypeMessageAck, "its ack"))
 		}
@@ -620,9 +627,12 @@ func TestSilenceWhileNotReading(t *testing.T) {
 	assert.False(t, p.tr.Reading())
 	p.pass(time.Hour)
 	assert.NoError(t, p.tr.Err())
+	p.pass(2*testPeriod - time.Second)
 	p.notice(packet.TypeStop, 1, 0, "")
 	assert.True(t, p.tr.Reading())
-	p.pass(2 * testPeriod)
+	p.pass(2*testPeriod - 1)
+	assert.NoError(t, p.tr.Err(), "the time begins with the listening")
+	p.pass(1)
 	assert.Equal(t, geminio.ErrSilent, p.tr.Err())
 }
 
