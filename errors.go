@@ -41,7 +41,8 @@ var (
 	// ErrProtocol ends a connection whose peer broke the rules of the wire; the
 	// text says which.
 	ErrProtocol = errors.New("protocol error")
-	// ErrVersion refuses a peer that does not speak wire 2.
+	// ErrVersion refuses a peer that does not speak wire 2, where such peers are not
+	// served.
 	ErrVersion = errors.New("wire version not supported")
 	// ErrHandshakeTimeout ends a connection whose handshake took too long.
 	ErrHandshakeTimeout = errors.New("handshake timeout")

@@ -44,7 +44,7 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 // also if an error is returned: then it is closed. The error is a
 // *geminio.RefusedError if the server does not want this client; it matches
 // geminio.ErrHandshakeTimeout if the server did not answer in time, and
-// geminio.ErrVersion if it speaks another wire. The client waits for the methods
+// geminio.ErrVersion if it speaks wire 1 alone and SetRefuseWireV1 is set. The client waits for the methods
 // of SetWaitRemoteRPCs for as long as the connection stands.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)

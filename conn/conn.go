@@ -69,6 +69,11 @@ type Config struct {
 	// ends.
 	Context context.Context
 
+	// Translate returns the transport over which this side speaks wire 2 with a peer that
+	// speaks wire 1 alone, and what is offered in that peer's place. The transport takes
+	// nc over. nil refuses such peers, with geminio.ErrVersion.
+	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Wire2)
+
 	// Admit is the server's: it chooses the client's id, never 0, or refuses.
 	Admit func(wanted uint64, meta []byte) (uint64, error)
 }
@@ -85,6 +90,7 @@ type Conn struct {
 	clientID uint64
 	meta     []byte
 	peer     packet.Wire2 // what the peer offered
+	wire1    *Wire1Peer   // nil: the peer speaks wire 2
 	start    time.Time
 	flush    func() // write(nil, true), made once: it is started often
 

@@ -58,6 +58,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	online, err := do(c, over)
 	deadline.Stop()
 	stop()
+	once.Do(func() {}) // from now on nobody gives up
 	select {
 	case <-over:
 		err = why
@@ -65,6 +66,9 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	}
 	if err == nil {
 		c.link.lost = c.abort
+		if c.wire1 != nil {
+			c.translate()
+		}
 		c.io = newTransport(c)
 		return c, nil
 	}
@@ -175,12 +179,18 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, err
 	case ack.Refused:
 		return false, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error, RetryAfter: ack.Retry}
-	case ack.Wire2 == nil:
-		return false, fmt.Errorf("%w: the server speaks wire 1 only, this client wire 2", geminio.ErrVersion)
 	case ack.ClientID == 0:
 		return false, &packet.Error{What: "connack", Reason: "a client id of 0"}
 	}
-	c.clientID, c.meta, c.peer = ack.ClientID, cfg.Meta, *ack.Wire2
+	if ack.Wire2 == nil {
+		err = c.refuseWire1(Wire1Peer{Side: c.side, Beat: beatExponent(cfg.Heartbeat)})
+	} else {
+		c.peer = *ack.Wire2
+	}
+	if err != nil {
+		return false, err
+	}
+	c.clientID, c.meta = ack.ClientID, cfg.Meta
 	if cfg.Online == nil {
 		return false, nil
 	}
@@ -201,11 +211,16 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	offer := &cfg.Wire2
 	if hello.Wire2 == nil {
-		err := fmt.Errorf("%w: the client speaks wire 1 only, this server wire 2", geminio.ErrVersion)
-		return false, c.refuse(over, hello, packet.Notice{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
+		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, Beat: hello.Beat}); err != nil {
+			return false, c.refuse(over, hello, packet.Notice{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
+		}
+		offer = nil
+	} else {
+		c.peer = *hello.Wire2
 	}
-	c.meta, c.peer = hello.Meta, *hello.Wire2
+	c.meta = hello.Meta
 	if c.clientID, err = cfg.Admit(hello.ClientID, hello.Meta); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
@@ -215,7 +230,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		}
 		online = true
 	}
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Wire2: &cfg.Wire2})
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Wire2: offer})
 	if err == nil {
 		err = c.send(over, ack)
 	}

@@ -21,6 +21,7 @@ type Limits struct {
 	MaxHandlers      int
 	MaxHandlerBytes  int
 	MemoryBudget     int
+	RefuseWireV1     bool
 	Logger           *slog.Logger
 }
 
@@ -73,6 +74,11 @@ func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
 // needs it: a quarter must hold one largest message, and 2 KiB for each stream
 // of both sides.
 func (l *Limits) SetMemoryBudget(bytes int) { l.MemoryBudget = bytes }
+
+// SetRefuseWireV1 has peers refused that speak wire 1 alone, those of the library's
+// earlier releases: with geminio.ErrVersion at this side, and a text that says so at the
+// other. By default they are served.
+func (l *Limits) SetRefuseWireV1() { l.RefuseWireV1 = true }
 
 // SetLogger sets where the End logs what nobody is told of by an error: panics
 // of handlers, clients that were turned away, violations of the protocol. The

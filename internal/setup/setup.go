@@ -114,6 +114,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			Requests:   uint32(l.MaxHandlerBytes),
 		},
 	}
+	if !l.RefuseWireV1 {
+		cc.Translate = translate(cc, uint64(l.MemoryBudget))
+	}
 	if c.Timer != nil {
 		cc.Clock = clock.FromTimer(c.Timer)
 	}

@@ -297,10 +297,11 @@ func TestUnknownFrames(t *testing.T) {
 	})
 }
 
-// Row 25: handshakes of other versions. Wire 1 alone is told so, with a code; what
-// does not begin as this handshake does gets no answer.
+// Row 25: handshakes of other versions. Where wire 1 is refused, its peers are told so,
+// with a code; what does not begin as this handshake does gets no answer.
 func TestOtherVersionsInTheHandshake(t *testing.T) {
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	refuse := func(o *server.EndOptions) { o.SetRefuseWireV1() }
+	withstand(t, terms{options: refuse}, func(t *testing.T, s *site) {
 		before := measure()
 		old, err := s.dial()
 		require.NoError(t, err)

@@ -1,0 +1,80 @@
+package conn
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/singchia/geminio"
+)
+
+// Wire1Peer is a peer that speaks wire 1 alone, after a handshake without an offer of
+// wire 2.
+type Wire1Peer struct {
+	Side     geminio.Side // of this side
+	PacketID uint64       // of the peer's handshake packet; 0 at the client, where it repeats this side's
+	Beat     uint8        // the heartbeat that the client has announced: an exponent e, for 5*4^e seconds
+}
+
+// refuseWire1 returns why a peer of wire 1 is not served, nil if it is.
+func (c *Conn) refuseWire1(p Wire1Peer) error {
+	if c.cfg.Translate != nil {
+		c.wire1 = &p
+		return nil
+	}
+	peer, own := "client", "server"
+	if c.side == geminio.InitiatorSide {
+		peer, own = own, peer
+	}
+	return fmt.Errorf("%w: the %s speaks wire 1 only, this %s wire 2", geminio.ErrVersion, peer, own)
+}
+
+// translate puts the transport of a translator between c and a peer of wire 1.
+func (c *Conn) translate() {
+	under := &link{
+		nc: c.link.nc, clock: c.link.clock, log: c.link.log, lost: c.abort, closed: make(chan struct{}),
+	}
+	c.link.nc, c.peer = c.cfg.Translate(guarded{under}, *c.wire1)
+}
+
+// guarded is the net.Conn of a link for those who know nothing of links: it panics and
+// ends goroutines only as far as a link lets it, and has no deadlines.
+type guarded struct{ l *link }
+
+// Read implements net.Conn.
+func (g guarded) Read(p []byte) (int, error) { return g.l.read(p) }
+
+// Write implements net.Conn.
+func (g guarded) Write(p []byte) (int, error) {
+	if err := g.l.write(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close implements net.Conn.
+func (g guarded) Close() error { return g.l.call("Close", g.l.nc.Close) }
+
+// NetConn returns the connection beneath the link's net.Conn, nil if there is none.
+func (g guarded) NetConn() (under net.Conn) {
+	if w, wraps := g.l.nc.(wrapper); wraps {
+		under = w.NetConn()
+	}
+	return under
+}
+
+// LocalAddr implements net.Conn.
+func (g guarded) LocalAddr() net.Addr { return g.l.localAddr() }
+
+// RemoteAddr implements net.Conn.
+func (g guarded) RemoteAddr() net.Addr { return g.l.remoteAddr() }
+
+// SetDeadline returns os.ErrNoDeadline.
+func (g guarded) SetDeadline(time.Time) error { return os.ErrNoDeadline }
+
+// SetReadDeadline returns os.ErrNoDeadline.
+func (g guarded) SetReadDeadline(time.Time) error { return os.ErrNoDeadline }
+
+// SetWriteDeadline returns os.ErrNoDeadline.
+func (g guarded) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }

@@ -1,0 +1,30 @@
+package setup
+
+import (
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/wire1"
+	"github.com/singchia/geminio/packet"
+)
+
+// translate returns what serves peers of wire 1 for a Conn with the configuration cc. Of
+// the memory budget, the windows of the streams have their part.
+func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Wire2) {
+	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Wire2) {
+		period := wire1.Period(peer.Beat << 4)
+		t := wire1.NewTransport(nc, wire1.Config{
+			Side:     peer.Side,
+			Offer:    cc.Wire2,
+			Budget:   budget / parts * (parts - 1),
+			Period:   period,
+			Silence:  2 * max(period, cc.Heartbeat),
+			Linger:   cc.Linger,
+			PacketID: peer.PacketID,
+			FirstID:  uint64(time.Now().Unix())<<32 | uint64(rand.Uint32()>>1),
+		}, cc.Clock)
+		return t, wire1.Offer()
+	}
+}

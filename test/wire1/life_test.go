@@ -1,0 +1,249 @@
+package wire1
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/wire1"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/oldpeer"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// Where peers of wire 1 are not wanted, both sides have a text that says so.
+func TestRefuseWireV1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		opt := server.NewEndOptions()
+		opt.SetRefuseWireV1()
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.NewEndWithConn(near, opt)
+			done <- err
+		}()
+		_, err := oldpeer.Dial(far, oldpeer.Config{})
+		assert.ErrorContains(t, err, "the client speaks wire 1 only, this server wire 2")
+		assert.ErrorIs(t, <-done, geminio.ErrVersion)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		opt := client.NewEndOptions()
+		opt.SetRefuseWireV1()
+		done := make(chan error, 1)
+		go func() {
+			_, err := client.NewEndWithConn(near, opt)
+			done <- err
+		}()
+		p, err := oldpeer.Accept(far, oldpeer.Config{})
+		require.NoError(t, err)
+		err = <-done
+		assert.ErrorIs(t, err, geminio.ErrVersion)
+		assert.ErrorContains(t, err, "the server speaks wire 1 only, this client wire 2")
+		<-p.Over()
+		p.Cut()
+	})
+}
+
+// refusing is a delegate that refuses all.
+type refusing struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (refusing) ConnOnline(delegate.ConnDescriber) error { return errors.New("not today") }
+
+func TestRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		opt := server.NewEndOptions()
+		opt.SetDelegate(refusing{})
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.NewEndWithConn(near, opt)
+			done <- err
+		}()
+		_, err := oldpeer.Dial(far, oldpeer.Config{})
+		assert.EqualError(t, err, "not today")
+		assert.ErrorContains(t, <-done, "not today")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		go oldpeer.Accept(far, oldpeer.Config{Refuse: "not today"})
+		_, err := client.NewEndWithConn(near)
+		var refused *geminio.RefusedError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, "not today", refused.Text)
+	})
+}
+
+// recording is a delegate that writes down what it is told.
+type recording struct {
+	*delegate.UnimplementedDelegate
+	mu   sync.Mutex
+	told []string
+}
+
+func (r *recording) note(what string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, what)
+	return nil
+}
+
+func (r *recording) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.told
+}
+
+func (r *recording) ConnOnline(delegate.ConnDescriber) error  { return r.note("online") }
+func (r *recording) ConnOffline(delegate.ConnDescriber) error { return r.note("offline") }
+func (r *recording) Heartbeat(delegate.ConnDescriber) error   { return r.note("heartbeat") }
+func (r *recording) DialogueOnline(delegate.DialogueDescriber) error {
+	return r.note("stream")
+}
+func (r *recording) DialogueOffline(delegate.DialogueDescriber) error {
+	return r.note("stream gone")
+}
+func (r *recording) RemoteRegistration(method string, _, _ uint64) { r.note("method " + method) }
+func (r *recording) EndReOnline(delegate.ClientDescriber)          { r.note("again") }
+
+func TestDelegate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recording{}
+		c := &config{server: true}
+		c.serve.Delegate = r
+		s := connect(t, c)
+		s.peer.Register(t.Context(), "m")
+		session, err := s.peer.Open(t.Context(), "", nil)
+		require.NoError(t, err)
+		s.accept()
+		session.Dismiss(t.Context())
+		time.Sleep(30 * time.Second)
+		s.peer.Shut(t.Context())
+		synctest.Wait()
+		assert.Equal(t, []string{"online", "method m", "stream", "stream gone", "heartbeat", "offline"}, r.all())
+		s.close()
+	})
+}
+
+// A Listener serves clients of both wires, and an id is one client's, whatever the wire.
+func TestListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := rig.NewPipeListener()
+		l, err := server.NewListener(pipes)
+		require.NoError(t, err)
+		dial := func() net.Conn {
+			nc, err := pipes.Dial()
+			require.NoError(t, err)
+			return nc
+		}
+		old, err := oldpeer.Dial(dial(), oldpeer.Config{ClientID: 77})
+		require.NoError(t, err)
+		first, err := l.AcceptEnd()
+		require.NoError(t, err)
+		assert.EqualValues(t, 77, first.ClientID())
+
+		opt := client.NewEndOptions()
+		opt.SetClientID(77)
+		end, err := client.NewEndWithConn(dial(), opt)
+		require.NoError(t, err)
+		second, err := l.AcceptEnd()
+		require.NoError(t, err)
+		<-old.Over()
+		assert.ErrorIs(t, first.(*server.ServerEnd).Cause(), geminio.ErrReplaced)
+		old.Cut()
+
+		old, err = oldpeer.Dial(dial(), oldpeer.Config{ClientID: 77})
+		require.NoError(t, err)
+		third, err := l.AcceptEnd()
+		require.NoError(t, err)
+		assert.ErrorIs(t, second.(*server.ServerEnd).Cause(), geminio.ErrReplaced)
+		end.Close()
+
+		done := make(chan error, 1)
+		go func() { done <- l.(interface{ Shutdown(context.Context) error }).Shutdown(t.Context()) }()
+		<-old.Over()
+		assert.NoError(t, <-done)
+		assert.EqualValues(t, 77, third.ClientID())
+		old.Cut()
+	})
+}
+
+// A retry End goes on when its server is of an earlier release, and when that is
+// replaced by a newer one.
+func TestRetryEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := rig.NewPipeListener()
+		var mu sync.Mutex
+		registered := make(map[string]int)
+		old := func() *oldpeer.Peer {
+			nc, err := pipes.Accept()
+			require.NoError(t, err)
+			p, err := oldpeer.Accept(nc, oldpeer.Config{ClientID: 77, Handle: echo, Sees: func(p wire1.Packet) {
+				if p.Type == wire1.TypeRegister {
+					mu.Lock()
+					registered[string(p.Raw)]++
+					mu.Unlock()
+				}
+			}})
+			require.NoError(t, err)
+			return p
+		}
+		first := make(chan *oldpeer.Peer, 1)
+		go func() { first <- old() }()
+		r := &recording{}
+		opt := client.NewEndOptions()
+		opt.SetDelegate(r)
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: handler})
+		end, err := client.NewRetryEndWithDialer(pipes.Dial, opt)
+		require.NoError(t, err)
+		resp, err := end.Call(t.Context(), "echo", end.NewRequest([]byte("hi")))
+		require.NoError(t, err)
+		assert.Equal(t, "old hi", string(resp.Data()))
+
+		(<-first).Cut()
+		go func() { first <- old() }()
+		idempotent := options.Call()
+		idempotent.SetIdempotent(true)
+		_, err = end.Call(t.Context(), "echo", end.NewRequest(nil), idempotent)
+		require.NoError(t, err)
+		assert.NoError(t, end.Publish(t.Context(), end.NewMessage(nil)))
+		synctest.Wait()
+		mu.Lock()
+		assert.Equal(t, map[string]int{"local": 2}, registered)
+		mu.Unlock()
+		assert.Equal(t, []string{"online", "offline", "online", "again"}, r.all())
+
+		// The next server is a newer one.
+		(<-first).Shut(t.Context())
+		l, err := server.NewListener(pipes)
+		require.NoError(t, err)
+		newer, err := l.AcceptEnd()
+		require.NoError(t, err)
+		require.NoError(t, newer.Register(t.Context(), "echo", handler))
+		resp, err = end.Call(t.Context(), "echo", end.NewRequest([]byte("hi")))
+		require.NoError(t, err)
+		assert.Equal(t, "new hi ", string(resp.Data()))
+		resp, err = newer.Call(t.Context(), "local", newer.NewRequest([]byte("hi")))
+		require.NoError(t, err)
+		assert.Equal(t, "new hi ", string(resp.Data()))
+		end.Close()
+		l.Close()
+		newer.Close()
+	})
+}
