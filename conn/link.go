@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -272,40 +271,31 @@ func (l *link) finish() bool {
 	return true
 }
 
-// call calls a method of the net.Conn.
+// call calls a method of the net.Conn. A method that ends the goroutine ends that of the
+// caller too.
 func (l *link) call(method string, f func() error) (err error) {
-	returned := false
-	defer func() {
-		if !returned {
-			err = l.panicked(method, recover())
+	guard.Run(l.log, theTransports+method, func() { err = f() }, func(failed error) {
+		if failed != nil {
+			err = failed
 		}
-	}()
-	err = f()
-	returned = true
-	if err != nil {
-		err = l.safe(err)
-	}
-	return err
+	})
+	return l.safe(err)
 }
 
-// broke is called when a Read or Write has not returned, with what it has panicked with.
+// broke is called when a Read or Write has not returned, with what it has panicked with;
+// nil: it has ended the goroutine.
 func (l *link) broke(method string, v any) error {
-	err := l.panicked(method, v)
-	if v == nil && l.lost != nil {
+	if v != nil {
+		return guard.Panicked(l.log, theTransports+method, v)
+	}
+	err := guard.Exited(l.log, theTransports+method)
+	if l.lost != nil {
 		l.lost(err)
 	}
 	return err
 }
 
-// panicked makes an error of what a method has panicked with; nil: it has ended the
-// goroutine.
-func (l *link) panicked(method string, v any) error {
-	if v == nil {
-		return fmt.Errorf("transport: %s called runtime.Goexit", method)
-	}
-	l.log.Error("the transport panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
-	return fmt.Errorf("transport: %s panicked: %v", method, v)
-}
+const theTransports = "the transport's "
 
 // safe returns err, or another error if methods of err panic.
 func (l *link) safe(err error) error { return guard.Check(l.log, err) }

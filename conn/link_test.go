@@ -392,22 +392,22 @@ func TestTransportThatPanics(t *testing.T) {
 		"Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { boom(""); return 0, nil } },
 			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
-			"boom",
+			"panicked",
 		},
 		"Read ends its goroutine": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
 			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
-			"Goexit",
+			"ended its goroutine",
 		},
 		"Write": {
 			func(o *oddities) { o.write = func([]byte) (int, error) { boom(""); return 0, nil } },
 			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
-			"boom",
+			"panicked",
 		},
 		"Write ends its goroutine": {
 			func(o *oddities) { o.write = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
 			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
-			"Goexit",
+			"ended its goroutine",
 		},
 		"the error of Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },

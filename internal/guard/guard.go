@@ -31,7 +31,7 @@ func Run(log *slog.Logger, what string, f func(), then func(failed error)) {
 		if v := recover(); v != nil {
 			failed = Panicked(log, what, v)
 		} else if !returned {
-			failed = exited(log, what)
+			failed = Exited(log, what)
 		}
 		if then != nil {
 			then(failed)
@@ -64,9 +64,9 @@ func Panicked(log *slog.Logger, what string, v any) error {
 	return &Failure{what, "panicked"}
 }
 
-// exited logs that a function of the user has ended its goroutine, and returns that as
-// an error.
-func exited(log *slog.Logger, what string) error {
+// Exited logs that a function of the user has ended its goroutine, and returns that as
+// an error. It is called by a deferred function that finds nothing to recover.
+func Exited(log *slog.Logger, what string) error {
 	log.Error("a function of the user ended its goroutine", "function", what)
 	return &Failure{what, "ended its goroutine"}
 }
