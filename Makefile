@@ -64,6 +64,13 @@ scale: ## have ten thousand clients and a hundred thousand streams, and see what
 transports: ## run the end-to-end tests over other transports, one that delivers a byte at a time among them
 	@for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network LESS=2 $(GO) test -timeout 30m ./test/e2e; done
 
+# In this build the locks of the multiplexer check its ledgers and queues whenever they are
+# released. See multiplexer/debug_on.go.
+.PHONY: debug
+debug: ## run the tests of the core while the invariants of its state are checked
+	LESS=8 $(GO) test -tags geminiodebug -timeout 30m ./multiplexer ./application ./test/fault ./test/e2e
+	$(GO) vet -tags geminiodebug ./...
+
 # Each test runs in a process of its own, so that nothing that it leaves can end unseen
 # while others run. The programs of the examples are not among them: their tests start
 # processes anyway. Go 1.26 has an experiment, and later ones do so without, by which the

@@ -58,6 +58,7 @@ func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 				// The reading goroutine has taken the request off the connection before the
 				// end and hands it over now.
 				h := (*handler)(server)
+				received(far, packet.TypeRequest, len(requestBody("m")))
 				require.NoError(t, h.Packet(far.Dialogue, packet.TypeRequest, 1, requestBody("m"), false))
 				synctest.Wait()
 				assert.Zero(t, started.Load(), "handlers that started")

@@ -79,6 +79,7 @@ func TestMessageThatArrivesDuringClose(t *testing.T) {
 			require.NoError(t, accepted.Close())
 			m := packet.Message{Cnss: 2}
 			body := append(m.Append(nil), "late"...)
+			received(accepted, packet.TypeMessage, len(body))
 			require.NoError(t, server.takeMessage(accepted, 77, body, false), "as if it had come before")
 			assert.Zero(t, server.unanswered.Load())
 			_, err = accepted.Receive(t.Context())

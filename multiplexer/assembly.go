@@ -101,7 +101,7 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	}
 	if atOnce {
 		if answers(h.Type) {
-			d.settle(f.Call)
+			d.answered(f.Call)
 		}
 		return d, nil, nil
 	}
@@ -164,7 +164,7 @@ func (m *Mux) finish(a *assembly) error {
 	if wanted {
 		m.takeOut(a)
 		if answers(a.key.typ) {
-			a.key.d.settle(a.key.call)
+			a.key.d.answered(a.key.call)
 		}
 	}
 	m.mu.Unlock()
@@ -204,7 +204,7 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 		m.c.Kick()
 	}
 	if answers(typ) {
-		d.settle(call)
+		d.answered(call)
 	}
 	m.mu.Unlock()
 	if typ != packet.TypeResponse {

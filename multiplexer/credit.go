@@ -26,6 +26,19 @@ func (d *Dialogue) settle(call uint64) {
 	}
 }
 
+// answered is settle for a packet that the peer has answered. m.mu is held.
+func (d *Dialogue) answered(call uint64) {
+	d.credit.countAnswered(call)
+	d.settle(call)
+}
+
+// countBegun counts a packet of which the first fragment is sent, in the debug build. m.mu
+// is held.
+func (d *Dialogue) countBegun(call uint64, c charge) {
+	d.credit.countBegun(call, c)
+	d.m.ledger.countBegun(c)
+}
+
 // granted adds what the peer grants to a dialogue, or to the connection: then d is nil.
 // m.mu is held.
 func (m *Mux) granted(d *Dialogue, c packet.Credit) error {

@@ -380,8 +380,8 @@ func TestAWaitingShareHoldsBackNobodyElse(t *testing.T) {
 		slow, other := openTo(t, m, p), openTo(t, m, p)
 		go io.Copy(io.Discard, p.nc)
 		p.nc.SetReadDeadline(time.Time{})
-		for range 4 {
-			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 20000), AtOnce))
+		for i := range uint64(4) {
+			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 10+i, nil, make([]byte, 20000), AtOnce))
 		}
 		stuck := sendOn(slow, t.Context(), packet.TypeMessage, 2, 20000)
 		assert.True(t, blocked(stuck), "its receiver is slow: more than its share")

@@ -15,7 +15,7 @@ type deadline struct {
 // renew makes a deadline in place of dl. When t comes, or now if it has come, it
 // marks the deadline as expired and calls wake, with the lock held. For a zero t it
 // returns nil. The lock is held.
-func (dl *deadline) renew(t time.Time, lock *sync.Mutex, wake func()) *deadline {
+func (dl *deadline) renew(t time.Time, lock sync.Locker, wake func()) *deadline {
 	if dl != nil && dl.timer != nil {
 		dl.timer.Stop() // one that fires all the same marks what nobody looks at
 	}

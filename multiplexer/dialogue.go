@@ -3,7 +3,6 @@ package multiplexer
 import (
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -83,7 +82,7 @@ type Dialogue struct {
 	out       *sender // made on first use, by sender
 
 	// Receiving; guarded by rmu.
-	rmu     sync.Mutex
+	rmu     guard
 	recv    chunk.Queue
 	rx      [packet.StreamClasses]inflow
 	in      *receiver                           // made on first use, by receiver
@@ -111,6 +110,9 @@ func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
 	}
 	d.rx[packet.ClassRaw] = newInflow(m.local.Raw)
 	d.rx[packet.ClassMessages] = newInflow(m.local.Messages)
+	if debugging {
+		d.rmu.onUnlock(d.verify)
+	}
 	return d
 }
 

@@ -270,7 +270,9 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 		m.c.Kick()
 		m.mu.Lock()
 		for i, body := range bodies {
-			m.main.enqueue(packet.TypeRequest, uint64(i), charge{}, []byte("head"), body)
+			c := m.charge(packet.TypeRequest, len("head")+len(body))
+			assert.True(t, m.main.admit(uint64(i), c))
+			m.main.enqueue(packet.TypeRequest, uint64(i), c, []byte("head"), body)
 		}
 		m.mu.Unlock()
 		m.main.Send(t.Context(), 0, packet.TypeRequest, 9, nil, []byte("small"), AtOnce)

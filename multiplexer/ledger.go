@@ -112,6 +112,7 @@ func usesHandler(typ packet.Type) bool {
 // queued, what is avail at one side is left at the other, in each class of the connection
 // and of each stream.
 type ledger struct {
+	connTotals
 	tx [packet.Classes]outflow
 	rx [packet.Classes]inflow
 
@@ -123,6 +124,7 @@ type ledger struct {
 // given for the stream's own classes. Mux.mu guards it. (The windows that the stream gives
 // are in Dialogue.rx, under a lock of their own.)
 type streamLedger struct {
+	streamTotals
 	tx       [packet.StreamClasses]outflow
 	handlers uint32 // requests and registrations of this side that are outstanding
 	drops    bool   // this side has closed: messages that it held are released
@@ -248,6 +250,7 @@ func (l *ledger) refund(s *streamLedger, call uint64, c charge) {
 // was answered, or what is left of it was abandoned. The caller of one that was answered
 // may be gone long since: its handler was at work until now.
 func (s *streamLedger) settle(call uint64) {
+	s.countSettled(call)
 	s.handlers -= min(s.handlers, 1)
 	if a := s.large; a != nil {
 		a.requestBytes -= a.requests[call]

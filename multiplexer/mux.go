@@ -82,7 +82,7 @@ type Mux struct {
 	lastIn  uint64    // the highest id that the peer has opened
 	discard []byte    // what nobody wants is read into this
 
-	mu        sync.Mutex
+	mu        guard
 	sched     scheduler
 	table     map[uint64]*Dialogue // all that frames may come for
 	cause     error                // why it ended, once it has
@@ -134,7 +134,10 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
-	m.windows.add()
+	m.windows.used, m.windows.streams = m.windows.first, 1
+	if debugging {
+		m.mu.onUnlock(m.verify)
+	}
 	return m
 }
 

@@ -108,7 +108,11 @@ func (d *Dialogue) enqueue(typ packet.Type, call uint64, c charge, head, data []
 // fillPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
 func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 	m := d.m
-	_, last := d.packets.fill(b, d.id, int(m.peer.MaxFrame))
+	d.countNextSmall()
+	first, last := d.packets.fill(b, d.id, int(m.peer.MaxFrame))
+	if first != nil {
+		d.countBegun(first.call, first.charge)
+	}
 	if last != nil {
 		m.queued.remove(packetKey{d, last.typ, last.call}, last)
 	}
@@ -183,7 +187,7 @@ func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
 // nothing, it will not give credit back. m.mu is held.
 func (d *Dialogue) drop() {
 	m := d.m
-	d.raw.Clear()
+	d.dropRaw()
 	if d.packets.empty() {
 		return
 	}
@@ -208,6 +212,12 @@ func (d *Dialogue) drop() {
 		}
 		d.dropped[packetID{o.typ, o.call}] = struct{}{}
 	}
+}
+
+// dropRaw takes out the raw bytes that wait. m.mu is held.
+func (d *Dialogue) dropRaw() {
+	d.credit.tx[packet.ClassRaw].restore(uint32(d.raw.Len()))
+	d.raw.Clear()
 }
 
 // packets returns the headers of the small packets in b, which addSmall has made.

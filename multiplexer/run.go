@@ -202,7 +202,7 @@ func (m *Mux) peerStops(h packet.Header, n packet.Notice) error {
 		return err
 	}
 	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
-	d.raw.Clear()
+	d.dropRaw()
 	d.fin, d.finSent = true, true
 	return nil
 }

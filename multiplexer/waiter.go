@@ -100,19 +100,24 @@ func (t *waitTable) set(q *waitQueue) {
 	}
 	line := &t.lines[q.kind]
 	line.remove(&q.place)
-	w := q.waiters.First()
-	if w == nil {
-		return
+	if q.waiters.Len() > 0 {
+		q.place = q.want()
+		line.add(&q.place)
 	}
-	q.place = place{since: w.since, queue: q}
+}
+
+// want returns the place of a queue that has waiters.
+func (q *waitQueue) want() place {
+	w := q.waiters.First()
+	p := place{since: w.since, queue: q}
 	if held := q.d.credit.outstanding(classOf[q.kind]); held > 0 {
 		// A stream that holds some may take n of avail if held <= 3*(avail-n)+2.
-		q.key = uint64(held) + 3*uint64(w.charge.of(classOf[q.kind]))
+		p.key = uint64(held) + 3*uint64(w.charge.of(classOf[q.kind]))
 	}
 	if q.kind == waitLargeRequest {
-		q.need = uint64(q.d.credit.handlers) // which must be below 3*avail
+		p.need = uint64(q.d.credit.handlers) // which must be below 3*avail
 	}
-	line.add(&q.place)
+	return p
 }
 
 // head returns the queue whose first waiter is the next of its kind, or nil. The class is

@@ -1,6 +1,9 @@
 package chunk
 
-import "sync"
+import (
+	"iter"
+	"sync"
+)
 
 // MaxSize is the capacity of the largest chunk, in bytes.
 const MaxSize = 64 << 10
@@ -77,6 +80,14 @@ func (q *Queue) Head() *Chunk {
 		return nil
 	}
 	return q.head
+}
+
+// Chunks returns all chunks, which stay where they are.
+func (q *Queue) Chunks() iter.Seq[*Chunk] {
+	return func(yield func(*Chunk) bool) {
+		for c := q.head; c != nil && yield(c); c = c.next {
+		}
+	}
 }
 
 // Tail returns the last chunk if it has room for n bytes, or else adds one that

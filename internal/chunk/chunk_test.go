@@ -386,3 +386,25 @@ func runQueue(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+func TestChunksTakesNothingOut(t *testing.T) {
+	var q Queue
+	for range q.Chunks() {
+		t.Error("an empty queue has no chunks")
+	}
+	want := bytes.Repeat([]byte("0123456789"), 20_000)
+	q.Append(want)
+	for range 2 {
+		var got []byte
+		for c := range q.Chunks() {
+			got = append(got, c.Bytes()...)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%d bytes, not %d, or others", len(got), len(want))
+		}
+	}
+	for range q.Chunks() {
+		break
+	}
+	q.Clear()
+}

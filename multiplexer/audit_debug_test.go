@@ -1,0 +1,72 @@
+//go:build geminiodebug
+
+package multiplexer
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// Two sides at rest are whole. Audit names what is lost.
+func TestAudit(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		hs[1].handle(func(g got) error {
+			if g.typ != packet.TypeResponse { // which the Mux releases
+				g.d.Release(g.typ, len(g.body))
+			}
+			if g.typ == packet.TypeRequest {
+				return g.d.Post(packet.TypeResponse, g.call, make([]byte, 12))
+			}
+			return nil
+		})
+		near, _ := openPair(t, ms)
+		for i, size := range []int{10, 100_000, 10, 50_000} {
+			for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
+				require.NoError(t, near.Send(t.Context(), 0, typ, uint64(i+1), nil, make([]byte, size), AtOnce))
+			}
+		}
+		require.Eventually(t, func() bool { return Audit(ms[0], ms[1]) == nil }, patience, patience/10_000, "%v", Audit(ms[0], ms[1]))
+		ms[0].mu.Lock()
+		c := ms[0].charge(packet.TypeRequest, 50_000)
+		require.True(t, near.admit(9, c))
+		near.enqueue(packet.TypeRequest, 9, c, nil, make([]byte, 50_000))
+		near.drop()
+		ms[0].mu.Unlock()
+		require.NoError(t, Audit(ms[0], ms[1]), "what is dropped is refunded")
+		hs[1].handle(func(got) error { return nil })
+		require.NoError(t, near.Send(t.Context(), 0, packet.TypeRequest, 10, nil, make([]byte, 50_000), AtOnce))
+		require.Eventually(t, func() bool {
+			ms[1].mu.Lock()
+			defer ms[1].mu.Unlock()
+			return ms[1].ledger.rx[packet.ClassLargeRequests].held == 50_000
+		}, patience, patience/10_000)
+		err := Audit(ms[0], ms[1])
+		assert.ErrorContains(t, err, "large requests: 50000 held there")
+		assert.ErrorContains(t, err, "handlers: 1 outstanding")
+	})
+}
+
+// The first violation ends the process, so this only tells that verify is called.
+func TestLocksVerify(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		synctest.Wait()
+		verified := 0
+		m.mu.Lock()
+		m.mu.rest, m.mu.verify = 0, func() int { verified++; return 640 }
+		m.mu.Unlock()
+		assert.Equal(t, 1, verified)
+		for range 11 {
+			m.mu.Lock()
+			m.mu.Unlock()
+		}
+		assert.Equal(t, 2, verified, "a check that costs much is rarer")
+		m.mu.Lock()
+		m.mu.onUnlock(m.verify)
+		m.mu.Unlock()
+	})
+}
