@@ -20,16 +20,17 @@ type assembly struct {
 	buf    []byte
 }
 
-// Space implements conn.Sink. What is allocated follows what has come, not what
-// was announced: one frame at first, then sixteen times as much as is there, or twice
-// that if it is all. So even the largest packet is moved only a few times.
+// Space implements conn.Sink. What is allocated follows what has come, not what was
+// announced: at first what the present frame has, then sixteen times as much as is there,
+// or twice that if it is all. So even the largest packet is moved only a few times, and a
+// fragment of one byte has memory for one.
 func (a *assembly) Space(n int) []byte {
 	if len(a.buf) == cap(a.buf) {
-		room := max(packet.DefaultMaxFrame, 16*len(a.buf))
+		room := max(n, 16*len(a.buf))
 		if room >= a.total/2 {
 			room = a.total
 		}
-		grown := make([]byte, len(a.buf), room)
+		grown := make([]byte, len(a.buf), max(room, len(a.buf)+1))
 		copy(grown, a.buf)
 		a.buf = grown
 	}

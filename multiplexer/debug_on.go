@@ -156,7 +156,7 @@ func (m *Mux) verify() (cost int) {
 	}
 	l := &m.ledger
 	var queued [packet.Classes]uint64
-	var owed, windows uint64
+	var owed, windows, intros uint64
 	waits, asm := 0, 0
 	for id, d := range m.table {
 		s := &d.credit
@@ -198,6 +198,7 @@ func (m *Mux) verify() (cost int) {
 			want(a.requestBytes, sum, "credit: the sum of large requests of stream %d", id)
 		}
 		windows += d.windowSizes()
+		intros += uint64(d.introSize())
 		asm += d.asm.Len()
 		if d.waits != nil {
 			waits += m.verifyWaits(d)
@@ -213,6 +214,7 @@ func (m *Mux) verify() (cost int) {
 		want(l.due, true, "credit: something is due")
 	}
 	want(m.windows.used, windows, "the sum of windows")
+	want(m.windows.intros, intros, "the sum of names and metas")
 	want(m.windows.streams, len(m.table), "the number of streams with windows")
 	want(len(m.asm.all), asm, "packets that arrive")
 	want(m.waits.n, waits, "packets that wait for credit")

@@ -354,7 +354,16 @@ func (m *Mux) remove(d *Dialogue) {
 		m.gone = true
 	}
 	m.ledger.close(&d.credit)
-	m.windows.remove(d.windowSizes())
+	m.windows.remove(d.windowSizes(), d.introSize())
+}
+
+// introSize returns how much of the budget for windows is used by what the peer has said
+// about d, bytes.
+func (d *Dialogue) introSize() int {
+	if d.id == DefaultID || d.m.own(d.id) || d.intro == nil {
+		return 0
+	}
+	return len(d.intro.Peer) + len(d.intro.Meta)
 }
 
 // opener tells whether this side opened d.

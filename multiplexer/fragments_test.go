@@ -130,7 +130,7 @@ func TestMemoryOfAnAssembly(t *testing.T) {
 		}
 		synctest.Wait()
 		assert.Len(t, m.asm.all, packets)
-		assert.Less(t, int(heap())-int(before), packets*2*packet.DefaultMaxFrame)
+		assert.Less(t, int(heap())-int(before), packets*(2<<10)+64<<10)
 	})
 }
 
@@ -165,11 +165,29 @@ func TestAssemblyGrows(t *testing.T) {
 	assert.LessOrEqual(t, moves, 4)
 }
 
+// However small the fragments are, the memory is not more than sixteen times what has come,
+// or thirty-two times where that is all.
+func TestAssemblyOfSmallFragments(t *testing.T) {
+	r := newRand(t)
+	for range 200 {
+		a := &assembly{total: 2 + r.IntN(1<<20)}
+		for len(a.buf) < a.total {
+			n := min(1+r.IntN(1+len(a.buf)/4), a.total-len(a.buf))
+			had := len(a.buf)
+			space := a.Space(n)
+			require.NotEmpty(t, space)
+			require.LessOrEqual(t, cap(a.buf), max(32*had, 2*n), "%d bytes have come, %d come now, of %d", had, n, a.total)
+			a.Filled(len(space))
+		}
+		require.Equal(t, a.total, cap(a.buf))
+	}
+}
+
 // What is a little longer than a frame has its memory at once.
 func TestAssemblyOfTwoFrames(t *testing.T) {
-	for _, total := range []int{packet.DefaultMaxFrame + 1, 2 * packet.DefaultMaxFrame} {
+	for _, total := range []int{packet.DefaultMaxFrame + 1, 2 * (packet.DefaultMaxFrame - packet.FragmentLen)} {
 		a := &assembly{total: total}
-		a.Space(1)
+		a.Space(packet.DefaultMaxFrame - packet.FragmentLen)
 		assert.Equal(t, total, cap(a.buf))
 	}
 }

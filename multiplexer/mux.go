@@ -249,7 +249,7 @@ func (m *Mux) Open(d *Dialogue) error {
 	case size > int(m.peer.MaxFrame):
 		m.mu.Unlock()
 		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
-	case !m.windows.add():
+	case !m.windows.add(0):
 		m.mu.Unlock()
 		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
 	}

@@ -319,7 +319,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
 	}
 	m.lastIn = id
-	if why := m.unwelcome(); why.Code != 0 {
+	if why := m.unwelcome(len(o.Peer) + len(o.Meta)); why.Code != 0 {
 		m.refusals = append(m.refusals, refusal{id, why})
 		m.mu.Unlock()
 		m.c.Kick()
@@ -344,8 +344,9 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 }
 
 // unwelcome returns why no dialogue may be opened by the peer, or a zero Notice,
-// in which case the first windows of one are taken from the budget.
-func (m *Mux) unwelcome() packet.Notice {
+// in which case its first windows and what is kept of its Open, intro bytes, are taken from
+// the budget.
+func (m *Mux) unwelcome(intro int) packet.Notice {
 	limit := func(what string, n int) packet.Notice {
 		return packet.Notice{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
@@ -356,7 +357,7 @@ func (m *Mux) unwelcome() packet.Notice {
 		return limit("are open", m.incoming)
 	case m.waiting >= m.lim.Backlog:
 		return limit("wait to be accepted", m.waiting)
-	case !m.windows.add():
+	case !m.windows.add(intro):
 		return limit("use the memory budget up", len(m.table))
 	}
 	return packet.Notice{}

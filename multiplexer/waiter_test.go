@@ -36,7 +36,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 	t.Helper()
 	all := make([]*Dialogue, n)
 	for i := range all {
-		require.True(t, m.windows.add())
+		require.True(t, m.windows.add(0))
 		d := m.newDialogue(m.nextID, "", nil)
 		m.nextID += 2
 		d.state, d.accepted = dialogueOpen, true

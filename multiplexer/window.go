@@ -6,14 +6,15 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// windowBudget bounds the windows of all streams of a connection, and lets them grow. It
-// is a plain value that neither locks nor waits; Mux.mu guards a Mux's.
+// windowBudget bounds the windows of all streams of a connection, together with the names
+// and metas of those that the peer opened, and lets windows grow. It is a plain value that neither locks nor waits; Mux.mu guards a Mux's.
 type windowBudget struct {
 	limit uint64 // of the sum of all windows, bytes
 	most  uint64 // of one window, bytes
 	first uint64 // what the two windows of one stream have at first, bytes
 
 	used     uint64 // the sum of all windows, bytes
+	intros   uint64 // the names and metas of the peer's streams, bytes
 	streams  int    // how many streams have windows
 	widest   uint32 // the largest that any window has grown to, bytes
 	shrinkTo uint32 // the window of a stream for which there was no more, while others have larger ones; 0: none
@@ -24,19 +25,23 @@ func newWindowBudget(limit, most uint64, w packet.Wire2) windowBudget {
 	return windowBudget{limit: limit, most: min(most, maxCredit), first: uint64(w.Raw) + uint64(w.Messages)}
 }
 
-// add takes the first windows of one more stream, unless the budget is used up.
-func (b *windowBudget) add() bool {
-	if b.used+b.first > b.limit {
+// add takes the first windows of one more stream, and what is kept of its Open, unless the
+// budget is used up.
+func (b *windowBudget) add(intro int) bool {
+	if b.used+b.intros+b.first+uint64(intro) > b.limit {
 		return false
 	}
 	b.used += b.first
+	b.intros += uint64(intro)
 	b.streams++
 	return true
 }
 
-// remove gives back the windows of a stream, whose sizes together are n.
-func (b *windowBudget) remove(n uint64) {
+// remove gives back the windows of a stream, whose sizes together are n, and what was kept
+// of its Open.
+func (b *windowBudget) remove(n uint64, intro int) {
 	b.used -= min(b.used, n)
+	b.intros -= min(b.intros, uint64(intro))
 	b.streams--
 }
 
@@ -60,7 +65,7 @@ func (b *windowBudget) resize(f *inflow, class packet.Class, since, rtt time.Dur
 	}
 	// Half of the budget is kept for the first windows of streams to come.
 	grown := b.used - uint64(b.streams)*b.first
-	if b.used+size > b.limit || grown+size > b.limit/2 {
+	if b.used+b.intros+size > b.limit || grown+size > b.limit/2 {
 		if narrow {
 			b.shrinkTo = f.size
 		}

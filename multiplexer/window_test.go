@@ -106,7 +106,8 @@ func TestWindowIsBounded(t *testing.T) {
 // much as they have; where the budget is used up, they give back half.
 func TestWindowsBecomeEqual(t *testing.T) {
 	s := newSetup()
-	s.lim.Windows = 36 << 10 // 24 of which are the first windows of three streams
+	// 24 KiB are the first windows of three streams.
+	s.lim.Windows = 36<<10 + 2*uint64(len("name")+len("meta"))
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		measured(t, m, p, time.Second)
 		wide, narrow := openFrom(t, m, p, 3), openFrom(t, m, p, 5)

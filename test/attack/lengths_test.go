@@ -129,6 +129,34 @@ func TestInnerLengthsAreChecked(t *testing.T) {
 	}
 }
 
+// Packets that announce much, and of which one byte comes: memory follows what has come.
+func TestFragmentsOfOneByte(t *testing.T) {
+	const (
+		total = 65535
+		each  = largestBody / total // of a type, for so many there is credit
+		// perPacket bounds what is kept of a packet that has begun, beside its bytes.
+		perPacket = 512
+	)
+	withstand(t, terms{}, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		sent := 0
+		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
+			n := a.flood(each, func(b []byte, i int) []byte {
+				sent += packet.HeaderLen + packet.FragmentLen + 1
+				return frame(b, typ, total, 1, uint64(i+1), []byte("x"))
+			})
+			require.Equal(t, each, n)
+		}
+		a.mustSend(request(nil, 1, 1<<20, "echo"), "a call behind them")
+		a.wait(packet.TypeResponse, 1, "is answered")
+		t.Logf("%d packets of %d bytes each have begun, with %d bytes together", 3*each, total, sent)
+		before.wantAtMost(t, 3*each*perPacket+connHeap, connGoroutines+4, "packets of which one byte has come")
+		s.stillServes("meanwhile")
+	})
+}
+
 // Row 2, CVE-2023-45288: a packet that goes on for ever, without getting longer.
 func TestEndlessContinuationCostsNothing(t *testing.T) {
 	withstand(t, terms{}, func(t *testing.T, s *site) {

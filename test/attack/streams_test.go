@@ -100,6 +100,40 @@ func TestStreamsWithLargeMeta(t *testing.T) {
 	})
 }
 
+// Streams that the server has closed, and the peer has not: all that is kept of them, with
+// what the peer has said about each, is within a quarter of the memory budget.
+func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
+	const (
+		budget = 17 << 20
+		meta   = packet.DefaultMaxFrame - 10
+		// A meta is kept in memory of its length, rounded up to pages.
+		heap = budget/4 + budget/4/meta*(8<<10+perStream) + connHeap
+	)
+	closeAll := terms{options: func(o *server.EndOptions) {
+		o.SetMaxMessageSize(1 << 20)
+		o.SetMemoryBudget(budget)
+		o.SetAcceptStreamFunc(func(stream geminio.Stream) { stream.Close() })
+	}}
+	withstand(t, closeAll, func(t *testing.T, s *site) {
+		before := measure()
+		a := s.attack().listen()
+		defer a.leave()
+		i := 0
+		for a.count(packet.TypeRefuse) == 0 {
+			a.mustSend(open(nil, number(i), make([]byte, meta)), "one more stream")
+			i++
+			require.True(t, a.until(func() bool { return a.heard[packet.TypeAccept]+a.heard[packet.TypeRefuse] == i }), "an answer")
+		}
+		t.Logf("%d streams with metas of %d bytes", i-1, meta)
+		require.Greater(t, i, budget/4/meta/2, "streams that there is room for")
+		n, err := packet.ParseNotice(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
+		require.NoError(t, err)
+		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code), n.Text)
+		before.wantAtMost(t, heap, connGoroutines+4, "metas of streams that the peer does not close")
+		s.stillServes("meanwhile")
+	})
+}
+
 // pairs counts what a delegate is told.
 type pairs struct {
 	*delegate.UnimplementedDelegate

@@ -1,6 +1,8 @@
 package attack
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,13 +15,13 @@ import (
 
 // Ending a stream takes no longer for all that goes on on others of the connection: a
 // peer that has thousands of handlers hang, or packets begun, cannot make each of its
-// resets dear.
+// resets dear, also of streams on which a packet has begun.
 func TestResetsDoNotWalkTheConnection(t *testing.T) {
 	const (
 		streams = 20_000 / slowness
-		slower  = 20 // times, for the sake of slow machines; 40 to 90 if all were walked
+		slower  = 8 // times, for the sake of slow machines; 15 to 40 if all were walked
 	)
-	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
+	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
 	took := make(map[string]time.Duration)
 	for _, busy := range []string{"nothing", "handlers", "fragments"} {
 		overTCP(t, w, func(t *testing.T, s *site) {
@@ -30,24 +32,69 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				a.flood(4000, func(b []byte, i int) []byte { return request(b, 1, uint64(i+1), "hang") })
 			case "fragments":
 				for _, typ := range []packet.Type{packet.TypeMessage, packet.TypeResponse} {
-					a.flood(8000, func(b []byte, i int) []byte { return frame(b, typ, 8180, 1, uint64(i+1), []byte("x")) })
+					a.flood(7700, func(b []byte, i int) []byte { return frame(b, typ, 8180, 1, uint64(i+1), []byte("x")) })
 				}
 			}
-			start := time.Now()
 			for i := range streams / 100 {
+				a.flood(100, func(b []byte, j int) []byte { return open(b, number(i*100+j), nil) })
+				a.wait(packet.TypeAccept, (i+1)*100, "streams")
 				var b []byte
 				for j := range 100 {
 					id := number(i*100 + j)
-					b = packet.AppendNotice(open(b, id, nil), packet.TypeReset, id, packet.Notice{})
+					b = frame(b, packet.TypeResponse, 8180, id, 1, []byte("x"))
+					b = packet.AppendNotice(b, packet.TypeReset, id, packet.Notice{})
 				}
+				start := time.Now()
 				a.mustSend(packet.AppendPing(b, packet.TypePing, 1), "streams that are reset")
 				a.wait(packet.TypePong, i+1, "behind them")
+				took[busy] += time.Since(start)
 			}
-			took[busy] = time.Since(start)
 			s.stillServes("meanwhile")
 		})
 	}
 	t.Log(took)
 	require.Less(t, took["handlers"], slower*took["nothing"])
 	require.Less(t, took["fragments"], slower*took["nothing"])
+}
+
+// A Credit frame takes no longer for all that waits for other credit: a peer that answers
+// no call, and so has a thousand streams of the application wait, cannot make its frames
+// dear.
+func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
+	const (
+		frames = 100_000 / slowness
+		slower = 8 // times, for the sake of slow machines; 20 to 30 if all were walked
+	)
+	var took [2]time.Duration
+	for i, streams := range []int{10, 1000} {
+		var waiting atomic.Int64
+		w := terms{options: func(o *server.EndOptions) {
+			o.SetAcceptStreamFunc(func(s geminio.Stream) {
+				go func() {
+					waiting.Add(1)
+					s.Call(context.Background(), "never", s.NewRequest(nil))
+				}()
+			})
+		}}
+		overTCP(t, w, func(t *testing.T, s *site) {
+			own := offer()
+			own.Handlers = 1
+			a := s.attackOffering(own, nil).listen()
+			defer a.leave()
+			a.flood(streams, func(b []byte, i int) []byte { return open(b, number(i), nil) })
+			a.wait(packet.TypeRequest, 1, "one call has a handler")
+			waitFor(t, "the others wait for one", func() bool { return waiting.Load() == int64(streams) })
+			start := time.Now()
+			for round := range 10 {
+				a.flood(frames/10, func(b []byte, _ int) []byte { return append(b, credit(0, packet.ClassLargeResponses, 1)...) })
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "behind them")
+				a.wait(packet.TypePong, round+1, "all are read")
+			}
+			took[i] = time.Since(start)
+			require.Equal(t, 1, a.count(packet.TypeRequest), "calls that were sent")
+			s.stillServes("meanwhile")
+		})
+	}
+	t.Log(took)
+	require.Less(t, took[1], slower*took[0])
 }
