@@ -172,9 +172,9 @@ func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) erro
 	if err != nil {
 		return err
 	}
-	p := e.pending.takeOut(call, packet.TypeRequest)
+	p, err := e.pending.answered(s, call, packet.TypeRequest)
 	if p == nil {
-		return nil // nobody waits any more
+		return err // nil: nobody waits any more
 	}
 	r := &response{err: remoteError(m.Code, m.Text)}
 	r.custom, r.data = keep(m.Custom, m.Data, owned)

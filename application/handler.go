@@ -233,22 +233,18 @@ func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, 
 		return e.takeMessage(s, call, body, owned)
 	case packet.TypeRegister:
 		return e.takeRegister(s, call, body)
-	case packet.TypeAck, packet.TypeRegistered:
+	case packet.TypeAck, packet.TypeRegistered, packet.TypeCancel:
 		a, err := packet.ParseAnswer(typ, body)
 		if err != nil {
 			return err
 		}
-		e.takeAnswer(s, call, typ, a)
-	case packet.TypeCancel:
-		a, err := packet.ParseAnswer(typ, body)
-		if err != nil {
-			return err
+		if typ != packet.TypeCancel {
+			return e.takeAnswer(s, call, typ, a)
 		}
 		e.cancel(s, call, a)
-	default:
-		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
+		return nil
 	}
-	return nil
+	return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
 }
 
 // errNumberless is the error of a peer that sends a packet which is to be answered, but

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,27 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	}
 	t.remove(p)
 	return p
+}
+
+// answered takes out the entry of that number and type, for which an answer has come on
+// s. It returns nil if the entry is gone, and an error if it is that of another stream.
+func (t *pendingTable) answered(s *Stream, call uint64, typ packet.Type) (*pending, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.wait[call]
+	switch {
+	case p == nil || p.typ != typ:
+		return nil, nil
+	case p.s != s:
+		return nil, otherStream("answer", call, p.s, s)
+	}
+	t.remove(p)
+	return p, nil
+}
+
+// otherStream is the error of a peer that sends on a stream what belongs to another.
+func otherStream(what string, call uint64, of, on *Stream) error {
+	return &packet.Error{What: what, Reason: fmt.Sprintf("number %d is of stream %d, and comes on %d", call, of.StreamID(), on.StreamID())}
 }
 
 // remove takes p, which waits, out. t.mu is held.
@@ -325,14 +347,16 @@ func (s *Stream) do(ctx context.Context, op *operation, head []byte) (*response,
 }
 
 // takeAnswer takes the peer's answer to a message or a registration.
-func (e *End) takeAnswer(s *Stream, call uint64, typ packet.Type, a packet.Answer) {
+func (e *End) takeAnswer(s *Stream, call uint64, typ packet.Type, a packet.Answer) error {
 	of := packet.TypeMessage
 	if typ == packet.TypeRegistered {
 		of = packet.TypeRegister
 	}
-	if p := e.pending.takeOut(call, of); p != nil {
+	p, err := e.pending.answered(s, call, of)
+	if p != nil {
 		p.complete(nil, remoteError(a.Code, a.Text))
 	}
+	return err
 }
 
 // remaining returns the shorter of a timeout (0: none) and the time that ctx

@@ -52,12 +52,12 @@ func giveUpCode(err error) geminio.Code {
 // ends, and its response gives way to a short one: before it is queued, while it waits for
 // credit, and where it is queued or half sent.
 func (e *End) cancel(s *Stream, call uint64, a packet.Answer) {
-	err := context.Canceled
+	why := context.Canceled
 	if geminio.Code(a.Code) == geminio.CodeDeadline {
-		err = context.DeadlineExceeded
+		why = context.DeadlineExceeded
 	}
-	e.serving.cancel(s, call, err)
-	s.Withdraw(call, noResponse(err))
+	e.serving.cancel(s, call, why)
+	s.Withdraw(call, noResponse(why))
 }
 
 // caller is a serving as the context of its response: it ends when the caller no longer
@@ -66,11 +66,11 @@ type caller serving
 
 var _ context.Context = (*caller)(nil)
 
-// leave ends the context, and that of the handler.
-func (c *caller) leave(err error) {
+// leave ends the context, and that of the handler, if the request is one of s.
+func (c *caller) leave(s *Stream, err error) {
 	c.ctx.mu.Lock()
 	defer c.ctx.mu.Unlock()
-	if c.gone != nil {
+	if c.gone != nil || c.s != s {
 		return
 	}
 	c.gone = err

@@ -115,12 +115,12 @@ func (t *servingTable) remove(v *serving) {
 }
 
 // cancel is told that the caller of a request on s no longer waits, and why.
-func (t *servingTable) cancel(s *Stream, call uint64, err error) {
+func (t *servingTable) cancel(s *Stream, call uint64, why error) {
 	t.mu.Lock()
 	v := t.all[call]
 	t.mu.Unlock()
-	if v != nil && v.req.streamID == s.StreamID() {
-		(*caller)(v).leave(err)
+	if v != nil {
+		(*caller)(v).leave(s, why)
 	}
 }
 

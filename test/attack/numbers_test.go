@@ -2,6 +2,7 @@ package attack
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,19 @@ func receiving(ch chan<- string) terms {
 	}}
 }
 
+// arrived returns what has been sent to ch, from a goroutine of the bubble, by the time at
+// which nothing goes on there.
+func arrived[T any](t *testing.T, ch <-chan T, reason string) (v T) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case v = <-ch:
+	default:
+		require.Fail(t, "nothing has come", reason)
+	}
+	return v
+}
+
 // The number 0 is that of messages without an answer, and of nothing else.
 func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 	for name, b := range map[string][]byte{
@@ -82,12 +96,11 @@ func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 			b = frame(b, packet.TypeAbandon, 0, 1, 0, []byte{byte(packet.TypeMessage)})
 			b = once(b, 0, 'd')
 			a.mustSend(b, "messages without an answer")
-			synctest.Wait()
-			require.Equal(t, "a", <-got)
-			require.Equal(t, "b", <-got)
-			require.Equal(t, "c", <-got)
-			require.Len(t, <-got, 20<<10)
-			require.Equal(t, "d", <-got)
+			for _, want := range []string{"a", "b", "c"} {
+				require.Equal(t, want, arrived(t, got, want))
+			}
+			require.Len(t, arrived(t, got, "the large one"), 20<<10)
+			require.Equal(t, "d", arrived(t, got, "d"))
 			require.Empty(t, got)
 			require.Zero(t, a.count(packet.TypeAck))
 			require.False(t, a.over())
@@ -123,7 +136,7 @@ func TestMessageWithinAMessage(t *testing.T) {
 		b = message(b, 1, 5, '5')
 		a.mustSend(b, "messages within messages")
 		for _, want := range "32415" {
-			require.Equal(t, string(want), (<-got)[:1])
+			require.Equal(t, string(want), arrived(t, got, "a message")[:1])
 		}
 		a.wait(packet.TypeAck, 5, "all are answered")
 		s.stillServes("after it")
@@ -163,11 +176,41 @@ func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 			b = fragment(b, typ, packet.FlagNext, number, body[1000:])
 		}
 		a.mustSend(b, "three packets at a time")
-		require.Equal(t, fmt.Sprint(size), <-results)
-		require.Len(t, <-got, size)
+		require.Equal(t, fmt.Sprint(size), arrived(t, results, "the response"))
+		require.Len(t, arrived(t, got, "the message"), size)
 		a.wait(packet.TypeAck, 1, "the message is answered")
 		a.until(func() bool { return a.heard[packet.TypeResponse] > 0 })
 		require.False(t, a.over())
 		s.stillServes("after it")
 	})
+}
+
+// What belongs to a packet comes on its stream.
+func TestAnswersOnAnotherStream(t *testing.T) {
+	w := terms{serve: func(end geminio.End) {
+		go end.Call(context.Background(), "ask", end.NewRequest(nil))
+		go end.Publish(context.Background(), end.NewMessage(nil))
+		go end.Register(context.Background(), "method", func(context.Context, geminio.Request, geminio.Response) {})
+	}}
+	for name, test := range map[string]struct {
+		of   packet.Type // the server's question
+		send func(number uint64) []byte
+	}{
+		"response":   {packet.TypeRequest, func(n uint64) []byte { return frame(nil, packet.TypeResponse, 0, 3, n, make([]byte, 12)) }},
+		"ack":        {packet.TypeMessage, func(n uint64) []byte { return frame(nil, packet.TypeAck, 0, 3, n, make([]byte, 4)) }},
+		"registered": {packet.TypeRegister, func(n uint64) []byte { return frame(nil, packet.TypeRegistered, 0, 3, n, make([]byte, 4)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, w, func(t *testing.T, s *site) {
+				a := s.attack().listen()
+				defer a.leave()
+				a.mustSend(open(nil, 3, nil), "another stream")
+				a.wait(packet.TypeAccept, 1, "is open")
+				number := binary.BigEndian.Uint64(a.wait(test.of, 1, "the server's question"))
+				a.mustSend(test.send(number), "an answer on the other stream")
+				a.wantViolation("an answer on the other stream", " is of stream 1, and comes on 3")
+				s.stillServes("after it")
+			})
+		})
+	}
 }
