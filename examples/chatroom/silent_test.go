@@ -22,7 +22,7 @@ func TestSlowClient(t *testing.T) {
 	slow := join(t, addr, "slow", "-heartbeat", "1h")
 	quick := join(t, addr, "quick")
 	slow.Expect(`\* quick has joined\n`)
-	slow.Signal(syscall.SIGSTOP)
+	slow.Freeze()
 	for i := range count {
 		quick.Type(fmt.Sprintf("line %d\n", i))
 		if n := i + 1; n%(queue/2) == 0 { // it is not to become slow itself
@@ -49,7 +49,7 @@ func TestSlowClient(t *testing.T) {
 func TestSilentClient(t *testing.T) {
 	s, addr := serve(t, "-heartbeat", "1s")
 	ada, bob := join(t, addr, "ada"), join(t, addr, "bob")
-	ada.Signal(syscall.SIGSTOP)
+	ada.Freeze()
 	bob.Expect(`\* ada has left \(connection lost\)\n`)
 	ada.Signal(syscall.SIGCONT)
 	ada.Expect(`\* connected again\n`)

@@ -19,9 +19,13 @@ const usage = `messager sends lines or files as messages, each of which is ackno
   messager receive [FLAGS]             write what comes to stdout or a file
   messager send [FLAGS] [FILE...]      send the lines of stdin or of files
 
-messager receive -h and messager send -h explain the flags. The exit code is 0 when
-all went well, 1 when something failed, 2 when the command line makes no sense.
+messager receive -h and messager send -h explain the flags.
 `
+
+const (
+	program       = "messager"
+	tokenVariable = "MESSAGER_TOKEN" // where the token is if it is in no file
+)
 
 // address is where the receiver listens and the sender connects by default.
 const address = "127.0.0.1:1209"

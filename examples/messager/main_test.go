@@ -164,6 +164,84 @@ func TestTLS(t *testing.T) {
 	stop(t, r)
 }
 
+// TLS is one flag on each side: the receiver makes a certificate, by which the sender knows
+// it.
+func TestSelfSigned(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
+	r, addr := receive(t, "-tls")
+	fingerprint := r.Expect(`certificate (sha256:[0-9a-f]{64})\n`)[1]
+	p := proc.NewProxy(t, addr)
+	send := func(pin string) (int, string) {
+		return proc.Run(t, binary, "send", "-connect", p.Addr, "-pin", pin)
+	}
+	for i, pin := range []string{fingerprint, "first", "first"} {
+		code, said := send(pin)
+		assert.Zero(t, code, said)
+		isNew := strings.Contains(said, "is trusted from now on by its certificate "+fingerprint)
+		assert.Equal(t, i == 1, isNew, "only the first time: %s", said)
+	}
+	code, said := proc.Run(t, binary, "send", "-connect", p.Addr)
+	assert.Equal(t, 1, code, "without TLS: %s", said)
+
+	// Another one in its place is found out, also by a sender that was connected.
+	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-pin", "first")
+	s.Type("one\n")
+	r.Expect(`(?m)^one$`)
+	stop(t, r)
+	r, addr = receive(t, "-tls", "-tls-file", filepath.Join(t.TempDir(), "other.pem"))
+	p.SetTarget(addr)
+	s.Expect(`level=WARN msg="THE CERTIFICATE OF \S+ IS NOT THE ONE THAT IT SHOULD BE`)
+	code, said = send("first")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "IS NOT THE ONE THAT IT SHOULD BE")
+	stop(t, r)
+}
+
+// With a table each sender has a token of its own.
+func TestTokens(t *testing.T) {
+	ada, shared := proc.TokenFile(t, "the token of ada"), proc.TokenFile(t, "the token of all")
+	table := proc.SecretFile(t, "ada = \"the token of ada\"\nbob = \"the token of bob\"\n")
+	r, addr := receive(t, "-tokens", table, "-token-file", shared)
+	for _, c := range []struct {
+		flags []string
+		code  int
+	}{
+		{[]string{"-name", "ada", "-token-file", ada}, 0},
+		{[]string{"-name", "eve", "-token-file", shared}, 0},
+		{[]string{"-token-file", shared}, 0},
+		{[]string{"-name", "bob", "-token-file", ada}, 1},
+		{[]string{"-name", "bob", "-token-file", shared}, 1},
+		{[]string{"-token-file", ada}, 1},
+		{nil, 1},
+	} {
+		code, said := proc.Run(t, binary, append([]string{"send", "-connect", addr}, c.flags...)...)
+		assert.Equal(t, c.code, code, "%v: %s", c.flags, said)
+		assert.Equal(t, code != 0, strings.Contains(said, "wants another token"), "%v: %s", c.flags, said)
+	}
+	r.Expect(`level=WARN msg="a client was not let in" name=bob`)
+
+	// A token that is good no longer ends a sender that comes back.
+	p := proc.NewProxy(t, addr)
+	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-token-file", shared)
+	s.Type("one\n")
+	r.Expect(`(?m)^one$`)
+	stop(t, r)
+	r, addr = receive(t, "-tokens", table)
+	p.SetTarget(addr)
+	assert.Equal(t, 1, s.Wait())
+	s.Expect(`wants another token`)
+	stop(t, r)
+
+	open := proc.SecretFile(t, "readable by all")
+	require.NoError(t, os.Chmod(open, 0o644))
+	code, said := proc.Run(t, binary, "send", "-connect", addr, "-token-file", open)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, said, "others can read or change "+open)
+	r = proc.Start(t, binary, "receive", "-listen", "0.0.0.0:0", "-token-file", shared)
+	r.Expect(`level=WARN msg="THE TOKEN TRAVELS WITHOUT TLS`)
+}
+
 func TestNoReceiver(t *testing.T) {
 	r, addr := receive(t)
 	r.Kill()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // redraw is how often the bar is drawn.
@@ -23,11 +22,10 @@ type progress struct {
 	last time.Time
 }
 
-// newProgress makes a bar on w for so many bytes, -1 if that is not known. It is nil
-// if w is no terminal.
-func newProgress(w io.Writer, total int64) *progress {
-	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) || total == 0 {
+// newProgress makes a bar on a terminal for so many bytes, -1 if that is not known. It is
+// nil if there is no terminal.
+func newProgress(w *os.File, total int64) *progress {
+	if w == nil || total == 0 {
 		return nil
 	}
 	bar := progressbar.NewOptions64(total,

@@ -13,12 +13,15 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/screen"
 	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/server"
 )
 
 const receiveUsage = `messager receive writes the messages of all senders, and acknowledges each when it is
-written. What it has to say besides goes to stderr.
+written. What it has to say besides goes to stderr. A file or a pipe gets the messages as
+they are; on a terminal what it would obey is shown as escapes.
 
   messager receive [FLAGS]
 
@@ -32,6 +35,7 @@ type receiver struct {
 	listen, output string
 	sync           bool
 	tls            *cli.ServerTLS
+	tokens         *cli.ServerTokens
 	turns          turns.Turns // of the connections of one sender
 
 	mu       sync.Mutex // messages are written one at a time
@@ -47,6 +51,7 @@ func receiveMain(args []string) int {
 	r.Flags.StringVar(&r.output, "o", "", "append to `FILE` instead of writing to stdout")
 	r.Flags.BoolVar(&r.sync, "sync", false, "with -o, have each message on the disk before it is acknowledged")
 	r.tls = cli.ServerTLSFlags(r.Flags)
+	r.tokens = cli.ServerTokenFlags(r.Flags, tokenVariable)
 	return r.Main(args, r.run)
 }
 
@@ -58,6 +63,11 @@ func (r *receiver) run(ctx context.Context) error {
 	case r.sync && r.output == "":
 		return cli.Usagef("-sync goes with -o")
 	}
+	tokens, err := r.tokens.Load()
+	if err != nil {
+		return err
+	}
+	cli.WarnPlain(r.Log, r.listen, tokens.Wanted(), r.tls.Used())
 	closeOutput, err := r.open()
 	if err != nil {
 		return err
@@ -68,13 +78,14 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	opt := server.NewEndOptions()
 	opt.SetLogger(r.Log)
+	opt.SetDelegate(door.Delegate{Program: program, Tokens: tokens, Log: r.Log})
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return errors.Join(err, closeOutput())
 	}
 	fmt.Fprintf(r.Stderr, "listening on %s\n", l.Addr())
 	err = r.serve(ctx, l)
-	fmt.Fprintf(r.Stderr, "received %d messages, %s\n", r.messages, size(r.bytes))
+	fmt.Fprintf(r.Stderr, "received %d messages, %s\n", r.messages, cli.Size(r.bytes))
 	return errors.Join(err, closeOutput())
 }
 
@@ -92,7 +103,7 @@ func (r *receiver) open() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.out = file
+	r.out = screen.New(file)
 	return file.Close, nil
 }
 
@@ -170,16 +181,4 @@ func (r *receiver) write(data []byte) error {
 	r.messages++
 	r.bytes += int64(n)
 	return nil
-}
-
-// size makes a number of bytes readable.
-func size(n int64) string {
-	const kib, mib = 1 << 10, 1 << 20
-	switch {
-	case n < kib:
-		return fmt.Sprintf("%d bytes", n)
-	case n < mib:
-		return fmt.Sprintf("%.1f KiB", float64(n)/kib)
-	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/mib)
 }

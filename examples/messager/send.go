@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const sendUsage = `messager send publishes each line of stdin, or of files, as a message and waits until
@@ -39,6 +40,13 @@ const (
 // errInterrupted is why not all was sent when a signal came.
 var errInterrupted = errors.New("interrupted before all was sent")
 
+// retryEnd is what a *client.RetryEnd can do beside its interfaces.
+type retryEnd interface {
+	geminio.End
+	Done() <-chan struct{}
+	Cause() error
+}
+
 // sender is one run of messager send. It belongs to one goroutine.
 type sender struct {
 	*cli.Program
@@ -47,8 +55,9 @@ type sender struct {
 	wait    bool
 	in      input
 	tls     *cli.ClientTLS
+	token   *cli.ClientToken
 
-	end      geminio.End
+	end      retryEnd
 	over     atomic.Bool // the End is closed on purpose
 	bar      *progress
 	inFlight int
@@ -65,6 +74,7 @@ func sendMain(args []string) int {
 	s.Flags.IntVar(&s.in.chunk, "chunk", 0, "send pieces of `N` bytes instead of lines")
 	s.Flags.BoolVar(&s.wait, "wait", false, "wait for a receiver that is not there yet, instead of failing")
 	s.tls = cli.ClientTLSFlags(s.Flags)
+	s.token = cli.ClientTokenFlags(s.Flags, tokenVariable).NameFlag(s.Flags)
 	return s.Main(args, s.run)
 }
 
@@ -92,7 +102,7 @@ func (s *sender) run(ctx context.Context) error {
 		s.end.Close()
 	}()
 
-	s.bar = newProgress(s.Stderr, s.in.total())
+	s.bar = newProgress(s.Terminal(), s.in.total())
 	start := time.Now()
 	err := s.publish(ctx)
 	s.bar.end()
@@ -108,19 +118,27 @@ func (s *sender) dial(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	name, token, err := s.token.Load()
+	if err != nil {
+		return err
+	}
+	cli.WarnPlain(s.Log, s.connect, token != "", s.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(s.Log)
+	opt.SetMeta(door.New(program, name, token).Meta())
 	opt.SetDelegate(&teller{s: s})
 	opt.SetRetryBackoff(retryMin, retryMax)
-	opt.SetRetryFailedFunc(func(err error) { s.Log.Info("not connected", "err", err) })
+	opt.SetRetryFailedFunc(cli.NotConnected(s.Log))
+	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(maxInFlight, maxInFlightBytes+maxChunk)
 	if s.wait {
 		opt.SetRetryFirst(ctx)
 	}
-	s.end, err = client.NewRetryEndWithDialer(dialer, opt)
+	end, err := client.NewRetryEndWithDialer(dialer, opt)
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", s.connect, err)
 	}
+	s.end = end.(retryEnd)
 	return nil
 }
 
@@ -176,6 +194,8 @@ func (s *sender) publish(ctx context.Context) error {
 			s.answered(p)
 		case err = <-read:
 			more = false
+		case <-s.end.Done():
+			err, more = s.end.Cause(), false
 		case <-ctx.Done():
 			err, more = errInterrupted, false
 		}
@@ -233,6 +253,6 @@ func (s *sender) count(msg geminio.Message, err error) {
 func (s *sender) report(took time.Duration) {
 	seconds := max(took, time.Microsecond).Seconds()
 	fmt.Fprintf(s.Stdout, "acknowledged %d messages, %s, in %v: %.0f messages/s, %s/s\n",
-		s.messages, size(s.bytes), took.Round(time.Microsecond),
-		float64(s.messages)/seconds, size(int64(float64(s.bytes)/seconds)))
+		s.messages, cli.Size(s.bytes), took.Round(time.Microsecond),
+		float64(s.messages)/seconds, cli.Size(int64(float64(s.bytes)/seconds)))
 }

@@ -61,10 +61,7 @@ type Process struct {
 // Start starts a program. It is killed when the test is over, if it runs still.
 func Start(t testing.TB, binary string, args ...string) *Process {
 	t.Helper()
-	p := &Process{
-		t: t, name: filepath.Base(binary), cmd: exec.Command(binary, args...),
-		done: make(chan struct{}), news: make(chan struct{}),
-	}
+	p := newProcess(t, binary, args)
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -75,20 +72,37 @@ func Start(t testing.TB, binary string, args ...string) *Process {
 	}
 	go func() {
 		p.cmd.Wait() // the state has the exit code
-		p.mu.Lock()
-		p.over = true
-		close(p.news)
-		p.mu.Unlock()
-		close(p.done)
+		p.ended()
 	}()
-	t.Cleanup(func() {
+	p.clean()
+	return p
+}
+
+func newProcess(t testing.TB, binary string, args []string) *Process {
+	return &Process{
+		t: t, name: filepath.Base(binary), cmd: exec.Command(binary, args...),
+		done: make(chan struct{}), news: make(chan struct{}),
+	}
+}
+
+// ended is called when the process has ended, and all that it has printed was read.
+func (p *Process) ended() {
+	p.mu.Lock()
+	p.over = true
+	close(p.news)
+	p.mu.Unlock()
+	close(p.done)
+}
+
+// clean sees to it that nothing is left of the process when the test is over.
+func (p *Process) clean() {
+	p.t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.done
-		if t.Failed() {
-			t.Logf("%s printed:\n%s", p.name, p.Output())
+		if p.t.Failed() {
+			p.t.Logf("%s printed:\n%s", p.name, p.Output())
 		}
 	})
-	return p
 }
 
 // output takes what a process prints.
