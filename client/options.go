@@ -63,8 +63,10 @@ func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 // SetDelegate sets who is told of the End's connection and streams.
 func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 
-// SetClientID asks the server for an id. The server's delegate may grant another,
-// or refuse. By default, and for 0, the server chooses.
+// SetClientID asks the server for an id. The server may grant another, or refuse: its
+// delegate, its options, and the library, if it has chosen that id for another client which
+// is connected or remembered. By default, and for 0, the server chooses. A RetryEnd need not
+// ask for the id that it has been given: it gets that again by itself.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
 // SetMeta attaches bytes to the connection that the server's delegate and both

@@ -221,7 +221,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		c.peer = *hello.Wire2
 	}
 	c.meta = hello.Meta
-	if c.clientID, err = cfg.Admit(hello.ClientID, hello.Meta); err != nil {
+	if c.clientID, err = cfg.Admit(c, hello.ClientID); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
 	if cfg.Online != nil {

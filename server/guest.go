@@ -65,7 +65,7 @@ func (l *listener) receive(g *guest) error {
 	if err != nil {
 		return err
 	}
-	s := l.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr())
+	s := l.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), l.ids.chosen(g.holder))
 	if s != nil {
 		ac.Deliveries = &s.deliveries
 	}
@@ -92,11 +92,12 @@ func (l *listener) receive(g *guest) error {
 // configure adds to the configuration of a guest's connection what is the listener's.
 func (l *listener) configure(g *guest, cc *conn.Config) {
 	cc.Context = g.stop
-	admit, online, offline := cc.Admit, cc.Online, cc.Offline
-	cc.Admit = func(wanted uint64, meta []byte) (clientID uint64, err error) {
-		l.ask(g, func() { clientID, err = admit(wanted, meta) })
+	online, offline := cc.Online, cc.Offline
+	cc.Admit = func(c *conn.Conn, wanted uint64) (clientID uint64, err error) {
+		var want demand
+		l.ask(g, func() { want, err = l.opt.admit(l.log, wanted, c.Meta()) })
 		if err == nil {
-			err = l.ids.claim(g.holder, clientID, l.opt.duplicates(clientID), cc.HandshakeTimeout, l.done)
+			clientID, err = l.ids.claim(g.holder, want, c.Session(), l.opt.duplicates(want.id), cc.HandshakeTimeout, l.done)
 		}
 		if err == nil && l.stopped() {
 			err = geminio.ErrGoingAway

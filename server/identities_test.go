@@ -1,6 +1,8 @@
 package server
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,12 +15,49 @@ import (
 	"github.com/singchia/geminio"
 )
 
+// seven is an id that the server has chosen.
+var seven = demand{7, byServer}
+
+// claim claims what is demanded, at once.
+func claim(t *testing.T, ids *identities, h *holder, want demand, session string, policy DuplicatePolicy) (uint64, error) {
+	t.Helper()
+	stop := make(chan struct{})
+	close(stop)
+	return ids.claim(h, want, []byte(session), policy, 0, stop)
+}
+
 // claiming starts a claim, and returns where its error arrives.
 func claiming(t *identities, h *holder, policy DuplicatePolicy, stop <-chan struct{}) <-chan error {
 	ch := make(chan error, 1)
-	go func() { ch <- t.claim(h, 7, policy, 10*time.Second, stop) }()
+	go func() {
+		id, err := t.claim(h, seven, nil, policy, 10*time.Second, stop)
+		if err == nil && id != 7 {
+			panic("another id")
+		}
+		ch <- err
+	}()
 	synctest.Wait()
 	return ch
+}
+
+// fresh returns identities of which nothing is known.
+func fresh() *identities { return newIdentities(newSessions(time.Minute)) }
+
+// has requires that connections have an id, in whatever order, and no others.
+func has(t *testing.T, ids *identities, id uint64, want ...*holder) {
+	t.Helper()
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	i := ids.held[id]
+	if i == nil {
+		require.Empty(t, want, "nobody has the id")
+		return
+	}
+	require.ElementsMatch(t, want, i.holders)
+	for place, h := range i.holders {
+		require.Equal(t, place, h.place)
+		require.Same(t, i, h.identity)
+	}
 }
 
 // settled requires that a claim is over, and returns its error.
@@ -49,14 +88,15 @@ func waits(t *testing.T, ch <-chan error) {
 func holding(t *testing.T, ids *identities) (*holder, *atomic.Int64) {
 	t.Helper()
 	h, evicted := newHolder(), new(atomic.Int64)
-	require.NoError(t, ids.claim(h, 7, DuplicateReplaces, time.Second, nil))
+	_, err := claim(t, ids, h, seven, "", DuplicateReplaces)
+	require.NoError(t, err)
 	ids.evictBy(h, func() { evicted.Add(1) })
 	return h, evicted
 }
 
 func TestIdentityIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		claim := claiming(ids, next, DuplicateReplaces, nil)
@@ -66,11 +106,11 @@ func TestIdentityIsReplaced(t *testing.T) {
 		waits(t, claim) // its end was not told
 		ids.release(old)
 		require.NoError(t, settled(t, claim))
-		assert.Same(t, next, ids.held[7])
+		has(t, ids, 7, next)
 
 		ids.keep(next)
 		ids.release(next)
-		assert.Same(t, next, ids.held[7], "as long as anybody needs it")
+		has(t, ids, 7, next)
 		ids.release(next)
 		assert.Empty(t, ids.held)
 	})
@@ -79,9 +119,10 @@ func TestIdentityIsReplaced(t *testing.T) {
 // One that is still shaking hands is ended as soon as it can be.
 func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old := newHolder()
-		require.NoError(t, ids.claim(old, 7, DuplicateReplaces, time.Second, nil))
+		_, err := claim(t, ids, old, seven, "", DuplicateReplaces)
+		require.NoError(t, err)
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
 		waits(t, claim)
 		evicted := 0
@@ -96,9 +137,10 @@ func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 // One whose handshake fails gives its id back, and need not be ended.
 func TestIdentityOfAFailedHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old := newHolder()
-		require.NoError(t, ids.claim(old, 7, DuplicateReplaces, time.Second, nil))
+		_, err := claim(t, ids, old, seven, "", DuplicateReplaces)
+		require.NoError(t, err)
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
 		ids.release(old)
 		require.NoError(t, settled(t, claim))
@@ -112,12 +154,12 @@ func TestIdentityOfAFailedHandshake(t *testing.T) {
 func TestIdentityIsWantedByMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 50
-		ids := new(identities)
+		ids := fresh()
 		var now, had atomic.Int64
 		for range n {
 			go func() {
 				h := newHolder()
-				if err := ids.claim(h, 7, DuplicateReplaces, time.Hour, nil); err != nil {
+				if _, err := ids.claim(h, seven, nil, DuplicateReplaces, time.Hour, nil); err != nil {
 					t.Errorf("not claimed: %v", err)
 					return
 				}
@@ -143,13 +185,13 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 
 func TestIdentityIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		assert.Equal(t, errTaken, settled(t, claiming(ids, next, DuplicateRefused, nil)))
 		assert.Zero(t, evicted.Load(), "the old one goes on")
 		ids.release(next)
-		assert.Same(t, old, ids.held[7], "who was refused takes nothing away")
+		has(t, ids, 7, old)
 		ids.release(old)
 		require.NoError(t, settled(t, claiming(ids, newHolder(), DuplicateRefused, nil)))
 	})
@@ -157,20 +199,20 @@ func TestIdentityIsRefused(t *testing.T) {
 
 func TestIdentityIsAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		require.NoError(t, settled(t, claiming(ids, next, DuplicateAllowed, nil)))
 		ids.release(next)
 		assert.Zero(t, evicted.Load())
-		assert.Same(t, old, ids.held[7])
+		has(t, ids, 7, old)
 	})
 }
 
 // Patience with one that does not end is bounded; the client is told to come back.
 func TestIdentityPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		claim := claiming(ids, next, DuplicateReplaces, nil)
@@ -184,7 +226,7 @@ func TestIdentityPatience(t *testing.T) {
 		assert.ErrorIs(t, err, geminio.ErrGoingAway, "which is no refusal for good")
 		assert.ErrorContains(t, err, "still ending")
 		ids.release(next)
-		assert.Same(t, old, ids.held[7])
+		has(t, ids, 7, old)
 		assert.EqualValues(t, 1, evicted.Load())
 	})
 }
@@ -192,7 +234,7 @@ func TestIdentityPatience(t *testing.T) {
 // A listener that stops keeps nobody waiting, and says that it is no refusal for good.
 func TestIdentityStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ids := new(identities)
+		ids := fresh()
 		holding(t, ids)
 		stop := make(chan struct{})
 		claim := claiming(ids, newHolder(), DuplicateReplaces, stop)
@@ -204,9 +246,214 @@ func TestIdentityStop(t *testing.T) {
 
 // Ids are independent of each other.
 func TestIdentitiesAreApart(t *testing.T) {
-	ids := new(identities)
+	ids := fresh()
 	for id := uint64(1); id < 100; id++ {
-		require.NoError(t, ids.claim(newHolder(), id, DuplicateRefused, 0, nil))
+		_, err := claim(t, ids, newHolder(), demand{id, byServer}, "", DuplicateRefused)
+		require.NoError(t, err)
 	}
 	assert.Len(t, ids.held, 99)
+}
+
+// Where many may have an id, each gives it back by itself.
+func TestIdentityOfMany(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	ids := fresh()
+	var all []*holder
+	for range 2000 {
+		if rnd.IntN(2) == 0 || len(all) == 0 {
+			h := newHolder()
+			_, err := claim(t, ids, h, seven, "", DuplicateAllowed)
+			require.NoError(t, err)
+			all = append(all, h)
+		} else {
+			i := rnd.IntN(len(all))
+			ids.release(all[i])
+			all = append(all[:i], all[i+1:]...)
+		}
+		if len(all) > 0 {
+			has(t, ids, 7, all...)
+		} else {
+			require.Empty(t, ids.held)
+		}
+	}
+}
+
+var policies = []DuplicatePolicy{DuplicateReplaces, DuplicateRefused, DuplicateAllowed}
+
+// leave has a connection of a client come to its end, which named that session.
+func leave(ids *identities, h *holder, id uint64, session string) {
+	ids.sessions.detach(ids.sessions.attach(id, []byte(session), nil, ids.chosen(h)))
+	ids.release(h)
+}
+
+// An id that the library has chosen cannot be wished for by others, as long as its client
+// has it or is remembered: they get new ones.
+func TestChosenIdentityIsNotForOthers(t *testing.T) {
+	for _, policy := range policies {
+		for _, session := range []string{"", "mine"} {
+			t.Run(fmt.Sprint(policy, session), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ids := fresh()
+					h := newHolder()
+					mine, err := claim(t, ids, h, demand{}, session, policy)
+					require.NoError(t, err)
+					ids.evictBy(h, func() { t.Error("it is ended") })
+					strangers := func(granted bool) {
+						t.Helper()
+						for _, theirs := range []string{"", "theirs", "min", "mine\x00"} {
+							other := newHolder()
+							got, err := claim(t, ids, other, demand{mine, byClient}, theirs, policy)
+							require.NoError(t, err)
+							require.Equal(t, granted, got == mine, "session %q", theirs)
+							require.NotZero(t, got)
+							ids.release(other)
+						}
+					}
+					strangers(false)
+					has(t, ids, mine, h)
+					leave(ids, h, mine, session)
+					require.Empty(t, ids.held)
+					strangers(session == "") // nothing is known of a client without a session
+					time.Sleep(time.Minute)
+					strangers(true)
+				})
+			})
+		}
+	}
+}
+
+// The client itself gets it again, by the policy.
+func TestChosenIdentityComesBack(t *testing.T) {
+	for _, policy := range policies {
+		for _, known := range []string{"held", "remembered", "forgotten", "another server"} {
+			t.Run(fmt.Sprint(policy, known), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ids := fresh()
+					h := newHolder()
+					mine, err := claim(t, ids, h, demand{}, "mine", policy)
+					require.NoError(t, err)
+					evicted := false
+					ids.evictBy(h, func() {
+						evicted = true
+						go leave(ids, h, mine, "mine")
+					})
+					switch known {
+					case "remembered":
+						leave(ids, h, mine, "mine")
+					case "forgotten":
+						leave(ids, h, mine, "mine")
+						time.Sleep(time.Hour)
+					case "another server":
+						ids = fresh()
+					}
+					again := newHolder()
+					got, err := ids.claim(again, demand{mine, byClient}, []byte("mine"), policy, time.Second, nil)
+					if known == "held" && policy == DuplicateRefused {
+						require.Equal(t, errTaken, err)
+						return
+					}
+					require.NoError(t, err)
+					require.Equal(t, mine, got)
+					assert.Equal(t, known == "held" && policy == DuplicateReplaces, evicted)
+					assert.True(t, ids.chosen(again), "it is protected as before")
+					other := newHolder()
+					got, err = claim(t, ids, other, demand{mine, byClient}, "theirs", policy)
+					require.NoError(t, err)
+					require.NotEqual(t, mine, got)
+				})
+			})
+		}
+	}
+}
+
+// A stranger who has got the id of a client that was forgotten loses it when the client
+// comes back, as anybody who has chosen an id does.
+func TestChosenIdentityIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ids := fresh()
+		h := newHolder()
+		mine, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+		require.NoError(t, err)
+		leave(ids, h, mine, "mine")
+		time.Sleep(time.Hour)
+		stranger := newHolder()
+		got, err := claim(t, ids, stranger, demand{mine, byClient}, "theirs", DuplicateReplaces)
+		require.NoError(t, err)
+		require.Equal(t, mine, got)
+		ids.evictBy(stranger, func() { go ids.release(stranger) })
+		h = newHolder()
+		got, err = ids.claim(h, demand{mine, byClient}, []byte("mine"), DuplicateReplaces, time.Second, nil)
+		require.NoError(t, err)
+		require.Equal(t, mine, got)
+		got, err = claim(t, ids, newHolder(), demand{mine, byClient}, "theirs", DuplicateReplaces)
+		require.NoError(t, err)
+		require.NotEqual(t, mine, got)
+	})
+}
+
+// What the server says counts: a delegate may grant such an id to another.
+func TestChosenIdentityIsGranted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ids := fresh()
+		h := newHolder()
+		mine, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+		require.NoError(t, err)
+		_, err = claim(t, ids, newHolder(), demand{mine, byServer}, "theirs", DuplicateRefused)
+		require.Equal(t, errTaken, err)
+		ids.evictBy(h, func() { go ids.release(h) })
+		other := newHolder()
+		got, err := ids.claim(other, demand{mine, byServer}, []byte("theirs"), DuplicateReplaces, time.Second, nil)
+		require.NoError(t, err)
+		require.Equal(t, mine, got)
+		assert.False(t, ids.chosen(other))
+	})
+}
+
+// Ids that the library chooses are those of no other client, and cannot be guessed.
+func TestChosenIdentitiesAreNew(t *testing.T) {
+	ids := fresh()
+	seen := make(map[uint64]bool)
+	var bits [63]int
+	const n = 4000
+	for i := range n {
+		session := ""
+		if i%2 == 1 {
+			session = fmt.Sprint("session ", i)
+		}
+		// Somebody has the id that it would have.
+		if i%4 == 1 {
+			_, err := claim(t, ids, newHolder(), demand{idOf(session), byClient}, "", DuplicateReplaces)
+			require.NoError(t, err)
+		}
+		id, err := claim(t, ids, newHolder(), demand{}, session, DuplicateReplaces)
+		require.NoError(t, err)
+		require.NotZero(t, id)
+		require.Less(t, id, uint64(1)<<63)
+		require.False(t, seen[id], "id %d was there already", id)
+		seen[id] = true
+		for b := range bits {
+			bits[b] += int(id >> b & 1)
+		}
+	}
+	for b, ones := range bits {
+		assert.InDelta(t, n/2, ones, n/8, "bit %d", b)
+	}
+}
+
+// Two connections of one session have two ids, unless the second one wishes for that of
+// the first.
+func TestChosenIdentitiesOfOneSession(t *testing.T) {
+	ids := fresh()
+	one, err := claim(t, ids, newHolder(), demand{}, "mine", DuplicateReplaces)
+	require.NoError(t, err)
+	h := newHolder()
+	two, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+	require.NoError(t, err)
+	require.NotEqual(t, one, two)
+	leave(ids, h, two, "mine")
+	got, err := claim(t, ids, newHolder(), demand{two, byClient}, "mine", DuplicateReplaces)
+	require.NoError(t, err)
+	require.Equal(t, two, got, "it is the session's too")
 }

@@ -129,11 +129,12 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 	}
 	l := &listener{
 		nl: nl, opt: opt, log: cc.Log, patience: cc.HandshakeTimeout, linger: cc.Linger,
-		ids: &identities{}, sessions: newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep)),
 		done: make(chan struct{}), silent: make(chan struct{}),
 		guests: make(map[*guest]struct{}), listens: true,
 	}
 	l.changed = sync.NewCond(&l.mu)
+	l.sessions = newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep))
+	l.ids = newIdentities(l.sessions)
 	go l.accept()
 	return l, nil
 }

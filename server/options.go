@@ -19,7 +19,6 @@ import (
 	"github.com/singchia/geminio/internal/setup"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
-	"github.com/singchia/geminio/pkg/id"
 )
 
 // maxRetryAfter is the longest time that the wire can tell: some 49 days.
@@ -71,8 +70,10 @@ func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 // SetDelegate sets who decides about clients and streams and is told of them.
 func (o *EndOptions) SetDelegate(d delegate.ServerDelegate) { o.Delegate = d }
 
-// SetClientID sets the id that clients get. A delegate's word goes before it;
-// without either, a client gets the id that it wishes, or one that is new.
+// SetClientID sets the id that all clients get. The delegate's GetClientID goes before it
+// unless it returns 0. Without either, a client gets the id that it wishes for, unless the
+// library has chosen that id for another client; else the library chooses an id: one that
+// is not in use, cannot be guessed, and is below 2^63.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
 // SetWaitRemoteRPCs makes the constructor wait until the client has registered
@@ -104,7 +105,8 @@ func (o *EndOptions) SetAcceptStreamFunc(f func(geminio.Stream)) { o.AcceptStrea
 func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStreamFunc = f }
 
 // SetDuplicateID sets what a Listener does with a client that comes with the id of
-// another whose connection stands. By default the new one replaces it. The id that
+// another whose connection stands. By default the new one replaces it. An id that the
+// library has chosen is not for other clients, whatever is set: see DuplicatePolicy. The id that
 // SetClientID gives to all clients may be theirs at the same time in any case.
 func (o *EndOptions) SetDuplicateID(p DuplicatePolicy) { o.DuplicateID = p }
 
@@ -145,7 +147,13 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	cc.Admit = func(wanted uint64, meta []byte) (uint64, error) { return o.admit(cc.Log, wanted, meta) }
+	cc.Admit = func(c *conn.Conn, wanted uint64) (uint64, error) {
+		want, err := o.admit(cc.Log, wanted, c.Meta())
+		if want.by == byLibrary && err == nil {
+			want.id = idOf(string(c.Session()))
+		}
+		return want.id, err
+	}
 	ac.RetryAfter = o.RetryAfter
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
 	if o.Delegate != nil {
@@ -168,9 +176,9 @@ func (o *EndOptions) check() error {
 	return err
 }
 
-// admit chooses a client's id: the delegate's word, the option, the client's
-// wish, a new one.
-func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (uint64, error) {
+// admit decides who chooses a client's id: the delegate, the option, the client, the
+// library.
+func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand, error) {
 	if o.Delegate != nil {
 		var clientID uint64
 		err := guard.Wait(log, "GetClientID", func() (err error) {
@@ -178,21 +186,21 @@ func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (uint64
 			return err
 		})
 		if clientID != 0 || err != nil {
-			return clientID, err
+			return demand{clientID, byServer}, err
 		}
 	}
 	switch {
 	case o.ClientID != nil && *o.ClientID != 0:
-		return *o.ClientID, nil
+		return demand{*o.ClientID, byServer}, nil
 	case wanted != 0:
-		return wanted, nil
+		return demand{wanted, byClient}, nil
 	}
-	return id.DefaultIncIDCounter.GetID(), nil
+	return demand{}, nil
 }
 
 // duplicates is what becomes of a second client with that id.
 func (o *EndOptions) duplicates(clientID uint64) DuplicatePolicy {
-	if o.ClientID != nil && *o.ClientID == clientID {
+	if o.ClientID != nil && *o.ClientID == clientID && clientID != 0 {
 		return DuplicateAllowed
 	}
 	return o.DuplicateID

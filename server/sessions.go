@@ -33,8 +33,9 @@ type sessions struct {
 
 	mu   sync.Mutex
 	all  map[sessionKey]*session
-	idle list.List // those without a connection, the oldest first
-	held share     // what those take: in parts of hosts, which are in parts of client ids
+	own  map[uint64]*session // by ids that the library has chosen for them
+	idle list.List           // those without a connection, the oldest first
+	held share               // what those take: in parts of hosts, which are in parts of client ids
 }
 
 type sessionKey struct {
@@ -57,12 +58,28 @@ type session struct {
 }
 
 func newSessions(keep time.Duration) *sessions {
-	return &sessions{keep: keep, room: maxSessionBytes, all: make(map[sessionKey]*session)}
+	return &sessions{
+		keep: keep, room: maxSessionBytes,
+		all: make(map[sessionKey]*session), own: make(map[uint64]*session),
+	}
 }
 
-// attach returns the session of a client that has connected from an address; nil if it
-// names none.
-func (t *sessions) attach(clientID uint64, name []byte, from net.Addr) *session {
+// owner returns the name of the session that is remembered for an id which the library
+// has chosen, if there is one.
+func (t *sessions) owner(clientID uint64) (name string, owned bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget()
+	s := t.own[clientID]
+	if s == nil {
+		return "", false
+	}
+	return s.key.name, true
+}
+
+// attach returns the session of a client that has connected from an address, perhaps with
+// an id that the library has chosen for it; nil if it names none.
+func (t *sessions) attach(clientID uint64, name []byte, from net.Addr, chosen bool) *session {
 	if len(name) == 0 {
 		return nil
 	}
@@ -77,6 +94,9 @@ func (t *sessions) attach(clientID uint64, name []byte, from net.Addr) *session 
 	}
 	if s.place != nil {
 		t.wake(s)
+	}
+	if chosen {
+		t.own[clientID] = s
 	}
 	s.host = hostOf(from)
 	s.conns++
@@ -123,6 +143,9 @@ func (t *sessions) forget() {
 func (t *sessions) drop(s *session) {
 	t.wake(s)
 	delete(t.all, s.key)
+	if t.own[s.key.clientID] == s {
+		delete(t.own, s.key.clientID)
+	}
 }
 
 // hostOf returns what of an address is likely to be one host's: an IPv4 address, the

@@ -1,0 +1,109 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// A client that reconnects has the id that the library has chosen for it again, and nobody
+// else gets it, also when the server has forgotten the client, or was started anew.
+func TestRetryEndKeepsItsID(t *testing.T) {
+	for _, policy := range []server.DuplicatePolicy{server.DuplicateReplaces, server.DuplicateRefused, server.DuplicateAllowed} {
+		for _, how := range []string{"cut", "forgotten", "another server"} {
+			t.Run(fmt.Sprint(policy, how), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					opt := server.NewEndOptions()
+					opt.SetDuplicateID(policy)
+					nl, l := newSite(t, opt)
+					var last net.Conn
+					end, err := client.NewRetryEndWithDialer(func() (nc net.Conn, err error) {
+						last, err = nl.Dial()
+						return last, err
+					})
+					require.NoError(t, err)
+					defer end.Close()
+					id := end.ClientID()
+					strangers := func() {
+						t.Helper()
+						for _, session := range []string{"", "theirs"} {
+							nc, err := nl.Dial()
+							require.NoError(t, err)
+							_, got, err := greet(t, nc, wish{clientID: id, session: session})
+							require.NoError(t, err)
+							assert.NotEqual(t, id, got)
+							nc.Close()
+							synctest.Wait()
+						}
+					}
+					strangers()
+					switch how {
+					case "cut":
+						last.Close()
+					case "forgotten":
+						opt.SetSessionKeep(1)
+						require.NoError(t, l.Close())
+						nl, l = newSite(t, opt)
+						last.Close()
+						require.NoError(t, end.Register(context.Background(), "m", rig.Echo))
+						last.Close()
+					case "another server":
+						require.NoError(t, l.Close())
+						nl, l = newSite(t, opt)
+						last.Close()
+					}
+					require.NoError(t, end.Register(context.Background(), "m", rig.Echo))
+					assert.Equal(t, id, end.ClientID())
+					strangers()
+					require.NoError(t, end.Register(context.Background(), "n", rig.Echo))
+					assert.EqualValues(t, map[string]int{"cut": 2, "forgotten": 3, "another server": 2}[how], end.(*client.RetryEnd).Stats().Connections)
+					require.NoError(t, l.Close())
+				})
+			})
+		}
+	}
+}
+
+// granting grants every wish.
+type granting struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (granting) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
+
+// A delegate that grants a wish has decided, and is not asked for a proof.
+func TestDelegateGrantsAnID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := server.NewEndOptions()
+		opt.SetDelegate(granting{})
+		nl, l := newSite(t, opt)
+		defer l.Close()
+		nc, err := nl.Dial()
+		require.NoError(t, err)
+		defer nc.Close()
+		_, id, err := greet(t, nc, wish{})
+		require.NoError(t, err)
+		require.NotZero(t, id, "0 leaves it to the library")
+		other, err := nl.Dial()
+		require.NoError(t, err)
+		defer other.Close()
+		_, got, err := greet(t, other, wish{clientID: id, session: "theirs"})
+		require.NoError(t, err)
+		assert.Equal(t, id, got)
+		_, err = nc.Write(rawMessage(1, 0, 1, "replaced"))
+		time.Sleep(time.Minute)
+		_, err = nc.Write(rawMessage(1, 0, 1, "replaced"))
+		assert.Error(t, err)
+	})
+}

@@ -1,0 +1,109 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+)
+
+// Row 19: a stranger that knows the ids of all clients for which the library has chosen
+// them throws none of them out.
+func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
+	const clients = 200
+	for name, policy := range map[string]server.DuplicatePolicy{
+		"replaces": server.DuplicateReplaces, "refused": server.DuplicateRefused, "allowed": server.DuplicateAllowed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDuplicateID(policy) }}, func(t *testing.T, s *site) {
+				var ends []geminio.End
+				for i := range clients {
+					newEnd := client.NewEndWithDialer
+					if i%2 == 1 {
+						newEnd = client.NewRetryEndWithDialer
+					}
+					end, err := newEnd(s.dial)
+					require.NoError(t, err)
+					defer end.Close()
+					s.end(end.ClientID())
+					ends = append(ends, end)
+				}
+				for i, end := range ends {
+					own := offer()
+					if i%4 < 2 {
+						own.Session = fmt.Append(nil, "session ", i)
+					}
+					nc, err := s.dial()
+					require.NoError(t, err)
+					a := s.attackOver(nc, own, packet.Conn{ClientID: end.ClientID()})
+					require.NotEqual(t, end.ClientID(), a.end.ClientID())
+					a.leave()
+				}
+				synctest.Wait()
+				for _, end := range ends {
+					resp, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("here")))
+					require.NoError(t, err)
+					require.Equal(t, "here", string(resp.Data()))
+					if r, retries := end.(*client.RetryEnd); retries {
+						require.EqualValues(t, 1, r.Stats().Connections)
+					}
+				}
+				s.stillServes("after the stranger")
+			})
+		})
+	}
+}
+
+// Row 19: nobody can keep the ids occupied that the library will choose next.
+func TestSquattersKeepNobodyOut(t *testing.T) {
+	const (
+		squatters = 1000 / slowness
+		newcomers = 100
+	)
+	inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDuplicateID(server.DuplicateRefused) }}, func(t *testing.T, s *site) {
+		last := s.client()
+		defer last.Close()
+		for i := range squatters {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			defer nc.Close()
+			own := offer()
+			go nc.Write(hello(t, packet.Conn{PacketID: 1, ClientID: last.ClientID() + 1 + uint64(i), Wire2: &own}))
+			_, err = readAck(nc)
+			require.NoError(t, err)
+		}
+		for range newcomers {
+			nc, err := s.dial()
+			require.NoError(t, err)
+			end, err := client.NewEndWithConn(nc)
+			require.NoError(t, err)
+			defer end.Close()
+		}
+		s.stillServes("among them")
+	})
+}
+
+// What a client has chosen itself is no secret, and goes by the policy, as it did.
+func TestIDsThatClientsHaveChosen(t *testing.T) {
+	inBubble(t, terms{}, func(t *testing.T, s *site) {
+		opt := client.NewEndOptions()
+		opt.SetClientID(77)
+		end, err := client.NewEndWithDialer(s.dial, opt)
+		require.NoError(t, err)
+		defer end.Close()
+		nc, err := s.dial()
+		require.NoError(t, err)
+		a := s.attackOver(nc, offer(), packet.Conn{ClientID: 77})
+		defer a.leave()
+		_, err = end.AcceptStream()
+		require.Error(t, err)
+		require.ErrorIs(t, end.(interface{ Cause() error }).Cause(), geminio.ErrReplaced)
+	})
+}
