@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
 )
@@ -121,13 +122,30 @@ func TestConnectAndClose(t *testing.T) {
 	})
 }
 
+// door lets nobody in.
+type door struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (door) GetClientID(uint64, []byte) (uint64, error) { return 0, errors.New("not you") }
+
 func TestConnectIsRefused(t *testing.T) {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
+	refuse := server.NewEndOptions()
+	refuse.SetDelegate(door{})
+	refuse.SetRefuseWireV1()
+	l, err := server.Listen("tcp", "127.0.0.1:0", refuse)
 	require.NoError(t, err)
 	defer l.Close()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer nc.Close()
+	dial := func() net.Conn {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { nc.Close() })
+		return nc
+	}
+	_, err = connect(dial(), smallest, 0, nil)
+	assert.EqualError(t, err, "not you (code 1)")
+
+	nc := dial()
 	_, err = nc.Write([]byte("\x01\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x0c\x18\x00\x00\x00\x00\x00\x00\x00\x00\x00{}"))
 	require.NoError(t, err)
 	answer, err := io.ReadAll(nc)
