@@ -24,15 +24,17 @@ const goodbye = time.Second
 
 // do does what a line says, and waits until that is done, over reconnects if need
 // be. It reports false if that was to leave.
-func (c *chatClient) do(ctx context.Context, line string) bool {
-	command, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+func (c *chatClient) do(ctx context.Context, line typedLine) bool {
+	command, rest, _ := strings.Cut(strings.TrimSpace(line.text), " ")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var err error
 	switch {
+	case line.err != nil:
+		err = line.err
 	case command == "":
 	case !strings.HasPrefix(command, "/"):
-		err = c.publish(ctx, topicSay, line)
+		err = c.publish(ctx, topicSay, line.text)
 	case command == "/who":
 		err = c.who(ctx)
 	case command == "/msg":
@@ -40,18 +42,20 @@ func (c *chatClient) do(ctx context.Context, line string) bool {
 	case command == "/quit":
 		return false
 	case command == "/help":
-		c.print("%s", help)
+		for text := range strings.Lines(help) {
+			c.print("%s", strings.TrimSuffix(text, "\n"))
+		}
 	default:
 		err = errors.New("there is no " + command + "; /help tells what there is")
 	}
 	switch {
 	case err == nil, err == io.EOF, ctx.Err() != nil: // nobody waits for it any more
 	case errors.Is(err, geminio.ErrMaybeExecuted):
-		c.print("! the connection was lost, and it is not known whether this has arrived: %s", line)
+		c.complain(line, "the connection was lost, and it is not known whether this has arrived: %s", line.text)
 	case errors.Is(err, geminio.ErrNotExecuted):
-		c.print("! this has not arrived: %s", line)
+		c.complain(line, "this has not arrived: %s", line.text)
 	default:
-		c.print("! %v", err)
+		c.complain(line, "%v", err)
 	}
 	return true
 }

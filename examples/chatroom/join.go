@@ -6,8 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,16 +15,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/term"
+
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const joinUsage = `chatroom join goes into the room of a server under a name. Lines that are typed are
 said to all; /help explains what else there is. Where the connection is lost it comes
 back by itself, and what was typed meanwhile is said then. At the end of its input,
-on SIGINT or SIGTERM, and after /quit, it leaves.
+on SIGINT or SIGTERM, and after /quit, it leaves. Of lines that do not come from a
+terminal it exits with 1 if one of them was not said; the others are.
 
   chatroom join [FLAGS] NAME
 `
@@ -46,11 +49,14 @@ type chatClient struct {
 	connect   string
 	heartbeat time.Duration
 	tls       *cli.ClientTLS
-	me        identity
+	token     *cli.ClientToken
+	name      string
 	end       retryEnd
 	over      atomic.Bool // it leaves of its own will
 
 	mu sync.Mutex // what is printed comes in whole lines
+
+	failed bool // something that was typed was not done; of the goroutine that reads
 
 	// Of the goroutine that listens.
 	room  string // its number
@@ -63,6 +69,7 @@ func joinMain(args []string) int {
 	c.Flags.StringVar(&c.connect, "connect", address, "connect to the server at `ADDR` (host:port)")
 	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "take the server for dead if it is silent for twice that `TIME`")
 	c.tls = cli.ClientTLSFlags(c.Flags)
+	c.token = cli.ClientTokenFlags(c.Flags, tokenVariable)
 	return c.Main(args, c.run)
 }
 
@@ -74,8 +81,8 @@ func (c *chatClient) run(ctx context.Context) error {
 	if c.heartbeat <= 0 {
 		return cli.Usagef("-heartbeat must be above 0")
 	}
-	c.me = identity{Name: c.Flags.Arg(0), Token: rand.Text() + rand.Text()}
-	if err := checkName(c.me.Name); err != nil {
+	c.name = c.Flags.Arg(0)
+	if err := checkName(c.name); err != nil {
 		return cli.Usagef("%v", err)
 	}
 	if err := c.dial(ctx); err != nil {
@@ -86,36 +93,83 @@ func (c *chatClient) run(ctx context.Context) error {
 	defer c.leave()
 	listener.Go(c.listen)
 
-	lines, read := make(chan string), make(chan error, 1)
+	lines, read := make(chan typedLine), make(chan error, 1)
 	go func() { read <- typed(os.Stdin, lines, c.end.Done()) }()
 	for {
 		select {
 		case line := <-lines:
 			if !c.do(ctx, line) {
-				return nil
+				return c.verdict()
 			}
 		case err := <-read:
-			return cmp.Or(c.end.Cause(), err)
+			return cmp.Or(c.end.Cause(), err, c.verdict())
 		case <-c.end.Done():
 			return fmt.Errorf("no longer in the room: %w", c.end.Cause())
 		case <-ctx.Done():
-			return nil
+			return c.verdict()
 		}
 	}
 }
 
-// typed reads lines until the input or the End ends.
-func typed(r io.Reader, lines chan<- string, done <-chan struct{}) error {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		select {
-		case lines <- scanner.Text():
-		case <-done:
+// verdict returns an error if something was not done that was not typed at a terminal: there
+// somebody has seen it.
+func (c *chatClient) verdict() error {
+	if c.failed && !typedAtTerminal() {
+		return errors.New("not everything was said or done")
+	}
+	return nil
+}
+
+// typedLine is one line of the input, without its end.
+type typedLine struct {
+	number int
+	text   string
+	err    error // why it cannot be said
+}
+
+// maxCommand is what a line may have beside what is said in it: a command and a name.
+const maxCommand = 200
+
+// typed reads lines until the input or the End ends. Of one that is too long it keeps the
+// beginning, and goes on behind its end.
+func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
+	in := bufio.NewReader(r)
+	for number := 1; ; number++ {
+		text, length, err := readLine(in)
+		if length > 0 || err == nil {
+			line := typedLine{number: number, text: text}
+			if length > longestLine+maxCommand {
+				line.err = tooLong(length)
+			}
+			select {
+			case lines <- line:
+			case <-done:
+				return nil
+			}
+		}
+		switch {
+		case err == io.EOF:
 			return nil
+		case err != nil:
+			return err
 		}
 	}
-	return scanner.Err()
+}
+
+// readLine reads a line, of which it returns the beginning and how many bytes it has.
+func readLine(in *bufio.Reader) (text string, length int, err error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		length += len(part)
+		line = append(line, part[:min(len(part), longestLine+maxCommand-len(line))]...)
+		if err != bufio.ErrBufferFull {
+			if err == nil {
+				length-- // the line feed
+			}
+			return strings.TrimRight(string(line), "\r\n"), length, err
+		}
+	}
 }
 
 // dial makes the End. Later on, the server refuses it if somebody else has taken the
@@ -125,17 +179,18 @@ func (c *chatClient) dial(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	meta, err := json.Marshal(c.me)
+	_, token, err := c.token.Load()
 	if err != nil {
 		return err
 	}
+	cli.WarnPlain(c.Log, c.connect, token != "", c.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(c.Log)
-	opt.SetMeta(meta)
+	opt.SetMeta(door.New(program, c.name, token).Meta())
 	opt.SetHeartbeat(c.heartbeat)
 	opt.SetDelegate(teller{client: c})
 	opt.SetRetryBackoff(retryMin, retryMax)
-	opt.SetRetryFailedFunc(func(err error) { c.Log.Info("not connected", "err", err) })
+	opt.SetRetryFailedFunc(cli.NotConnected(c.Log))
 	opt.SetStopOnRefusal()
 	end, err := client.NewRetryEndWithDialer(dialer, opt)
 	if err != nil {
@@ -162,11 +217,27 @@ func (t teller) ConnOffline(delegate.ConnDescriber) error {
 // EndReOnline implements delegate.ClientDelegate.
 func (t teller) EndReOnline(delegate.ClientDescriber) { t.client.print("* connected again") }
 
-// print prints a line.
-func (c *chatClient) print(format string, args ...any) {
+// print prints a line. What comes from the server breaks none.
+func (c *chatClient) print(format string, args ...any) { c.printTo(c.Stdout, format, args...) }
+
+// complain prints on stderr why what a line says was not done.
+func (c *chatClient) complain(line typedLine, format string, args ...any) {
+	c.failed = true
+	where := ""
+	if !typedAtTerminal() {
+		where = fmt.Sprintf("line %d: ", line.number)
+	}
+	c.printTo(c.Stderr, "! %s%s", where, fmt.Sprintf(format, args...))
+}
+
+// typedAtTerminal tells whether somebody types.
+func typedAtTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
+
+func (c *chatClient) printTo(w io.Writer, format string, args ...any) {
+	line := oneLine(fmt.Sprintf(format, args...))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fmt.Fprintf(c.Stdout, format+"\n", args...)
+	fmt.Fprintln(w, line)
 }
 
 // listen prints the events of the server until the end, over all reconnects.
@@ -221,7 +292,7 @@ func (c *chatClient) heardLine(e event) {
 	if e.Past && !c.fresh && missed > 0 {
 		c.print("* %d lines are missing here", missed)
 	}
-	if e.From != c.me.Name || e.Past && c.fresh {
+	if e.From != c.name || e.Past && c.fresh {
 		c.print("<%s> %s", e.From, e.Text)
 	}
 }

@@ -19,9 +19,7 @@ const usage = `chatroom is a chat with a server and clients for the terminal.
   chatroom serve [FLAGS]               have a room for clients
   chatroom join [FLAGS] NAME           go there under that name
 
-chatroom serve -h and chatroom join -h explain the flags. The exit code is 0 when all
-went well, 1 when something failed or the name was refused, 2 when the command line
-makes no sense.
+chatroom serve -h and chatroom join -h explain the flags.
 `
 
 // address is where the server listens and clients connect by default.

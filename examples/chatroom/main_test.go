@@ -16,8 +16,8 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// program is the path of the program.
-var program string
+// binary is the program.
+var binary string
 
 func TestMain(m *testing.M) {
 	built, cleanup, err := proc.Build([]string{"."}, proc.RaceFlags()...)
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = built[0]
+	binary = built[0]
 	code := leak.Run(m)
 	cleanup()
 	os.Exit(code)
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // serve starts a server and returns its address.
 func serve(t *testing.T, flags ...string) (*proc.Process, string) {
 	t.Helper()
-	s := proc.Start(t, program, append([]string{"serve", "-listen", "127.0.0.1:0"}, flags...)...)
+	s := proc.Start(t, binary, append([]string{"serve", "-listen", "127.0.0.1:0"}, flags...)...)
 	return s, s.Expect(`listening on (\S+)\n`)[1]
 }
 
@@ -49,7 +49,7 @@ func join(t *testing.T, addr, name string, flags ...string) *proc.Process {
 // start starts a client.
 func start(t *testing.T, addr, name string, flags ...string) *proc.Process {
 	t.Helper()
-	return proc.Start(t, program, append(append([]string{"join", "-connect", addr}, flags...), name)...)
+	return proc.Start(t, binary, append(append([]string{"join", "-connect", addr}, flags...), name)...)
 }
 
 // stop ends a process with a signal and expects that it ends well.
@@ -76,21 +76,23 @@ func TestConversation(t *testing.T) {
 	ada.Type("hello\n")
 	bob.Expect(`(?m)^<ada> hello$`)
 	bob.Type("hello to you\x1b[2J, \tada \n")
-	ada.Expect(`(?m)^<bob> hello to you\[2J,  ada$`)
+	ada.Expect(`(?m)^<bob> hello to you\x1b\[2J,  ada$`) // a pipe gets what was said
+	ada.Type("👨\u200d👩\u200d👧 می\u200cخواهم\n")
+	bob.Expect("<ada> 👨\u200d👩\u200d👧 می\u200cخواهم\n")
 
 	ada.Type("/who\n")
 	ada.Expect(`(?m)^\* here: ada, bob$`)
 	bob.Type("/shout\n")
-	bob.Expect(`(?m)^! there is no /shout;`)
+	bob.Expect(`(?m)^! line 2: there is no /shout;`)
 	bob.Type("/help\n")
 	bob.Expect(`/msg NAME TEXT`)
 	bob.Type(strings.Repeat("long ", 500) + "\n")
-	bob.Expect(`(?m)^! a line of 2499 characters is too long$`)
+	bob.Expect(`(?m)^! line 4: a line of 2500 bytes is too long: at most 2000$`)
 
 	quit(t, ada)
 	bob.Expect(`(?m)^\* ada has left$`)
 	bob.CloseInput() // the end of the input is a /quit
-	assert.Zero(t, bob.Wait())
+	assert.Equal(t, 1, bob.Wait(), "not all was said")
 	for _, c := range []*proc.Process{ada, bob} {
 		assert.NotContains(t, c.Output(), "connection")
 		assert.NotContains(t, c.Output(), "WARN")
@@ -127,9 +129,9 @@ func TestPrivate(t *testing.T) {
 	ada.Expect(`(?m)^\[you to Bob\] are you there\?$`)
 	bob.Expect(`(?m)^\[ada to you\] are you there\?$`)
 	ada.Type("/msg dave hello\n")
-	ada.Expect(`(?m)^! there is nobody called dave$`)
+	ada.Expect(`(?m)^! line 2: there is nobody called dave$`)
 	ada.Type("/msg bob\n")
-	ada.Expect(`(?m)^! /msg NAME TEXT, please$`)
+	ada.Expect(`(?m)^! line 3: /msg NAME TEXT, please$`)
 	ada.Type("to all\n")
 	carol.Expect(`<ada> to all\n`)
 	assert.NotContains(t, carol.Output(), "are you there")
@@ -141,7 +143,7 @@ func TestDuplicateName(t *testing.T) {
 	s, addr := serve(t)
 	ada := join(t, addr, "ada")
 	for _, name := range []string{"ada", "ADA"} {
-		code, said := proc.Run(t, program, "join", "-connect", addr, name)
+		code, said := proc.Run(t, binary, "join", "-connect", addr, name)
 		assert.Equal(t, 1, code)
 		assert.Equal(t, "chatroom join: joining at "+addr+": the name ada is taken\n", said)
 	}
@@ -150,6 +152,60 @@ func TestDuplicateName(t *testing.T) {
 	assert.NotContains(t, ada.Output(), "has joined", "who was refused was not there")
 	quit(t, ada)
 	join(t, addr, "ada")
+	stop(t, s)
+}
+
+// A name that looks like that of somebody who is there is refused, whatever its characters.
+func TestNamesThatLookAlike(t *testing.T) {
+	s, addr := serve(t)
+	ada := join(t, addr, "paypal")
+	for _, name := range []string{"раураl", "PAYPAL", "paypaI", "ｐaypal"} {
+		code, said := proc.Run(t, binary, "join", "-connect", addr, name)
+		assert.Equal(t, 1, code, "%q: %s", name, said)
+		assert.Regexp(t, `taken\n\z`, said)
+	}
+	for _, name := range []string{"pay\u200bpal", "paypal\u3164", strings.Repeat("x", 21)} {
+		code, said := proc.Run(t, binary, "join", "-connect", addr, name)
+		assert.Equal(t, 2, code, "%q: %s", name, said)
+	}
+	join(t, addr, "раураl-2") // this one can be told apart
+	quit(t, ada)
+	stop(t, s)
+}
+
+// Names can be reserved for those who know the token of each.
+func TestTokens(t *testing.T) {
+	table := proc.SecretFile(t, "ada = \"the token of ada\"\n")
+	ada, shared := proc.TokenFile(t, "the token of ada"), proc.TokenFile(t, "the token of all")
+	s, addr := serve(t, "-tokens", table, "-token-file", shared)
+	quit(t, join(t, addr, "ada", "-token-file", ada))
+	quit(t, join(t, addr, "bob", "-token-file", shared))
+	for _, c := range []struct{ name, token, want string }{
+		{"ada", shared, "wants another token"},
+		{"bob", ada, "wants another token"},
+		{"ADA", shared, "the name ADA looks like ada, which belongs to somebody"},
+		{"аda", shared, "the name аda looks like ada, which belongs to somebody"},
+	} {
+		code, said := proc.Run(t, binary, "join", "-connect", addr, "-token-file", c.token, c.name)
+		assert.Equal(t, 1, code, said)
+		assert.Contains(t, said, c.want)
+	}
+	stop(t, s)
+}
+
+// Lines that are too long are told, and the others are said.
+func TestLongLines(t *testing.T) {
+	s, addr := serve(t)
+	ada := join(t, addr, "ada")
+	bob := start(t, addr, "bob")
+	bob.Type("first\n" + strings.Repeat("x", 3000) + "\n" + strings.Repeat("y", 1<<20) + "\nlast without an end")
+	bob.CloseInput()
+	assert.Equal(t, 1, bob.Wait())
+	bob.Expect(`(?m)^! line 2: a line of 3000 bytes is too long: at most 2000$`)
+	bob.Expect(`(?m)^! line 3: a line of 1048576 bytes is too long: at most 2000$`)
+	bob.Expect(`(?m)^chatroom join: not everything was said or done$`)
+	ada.Expect(`(?m)^\* bob has left$`)
+	assert.Contains(t, ada.Output(), "* bob has joined\n<bob> first\n<bob> last without an end\n* bob has left\n")
 	stop(t, s)
 }
 
@@ -177,9 +233,9 @@ func TestTLS(t *testing.T) {
 	ada, bob := join(t, addr, "ada", "-ca", cert), join(t, addr, "bob", "-insecure")
 	ada.Type("in secret\n")
 	bob.Expect(`<ada> in secret\n`)
-	code, said := proc.Run(t, program, "join", "-connect", addr, "carol")
+	code, said := proc.Run(t, binary, "join", "-connect", addr, "carol")
 	assert.Equal(t, 1, code, "without TLS: %s", said)
-	code, said = proc.Run(t, program, "join", "-connect", addr, "-tls", "carol")
+	code, said = proc.Run(t, binary, "join", "-connect", addr, "-tls", "carol")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "certificate")
 	stop(t, s)
@@ -206,7 +262,7 @@ func TestCommandLine(t *testing.T) {
 		{"serve -cert x", 2, "-cert and -key go together"},
 		{"join -connect " + addr + " ada", 1, "connection refused"},
 	} {
-		code, said := proc.Run(t, program, strings.Fields(c.args)...)
+		code, said := proc.Run(t, binary, strings.Fields(c.args)...)
 		assert.Equal(t, c.code, code, "chatroom %s: %s", c.args, said)
 		assert.Contains(t, said, c.text, "chatroom %s", c.args)
 	}

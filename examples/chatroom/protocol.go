@@ -2,22 +2,21 @@ package main
 
 // What client and server say to each other.
 //
-// The client's meta has its name, and a token that only it knows. It says lines by
+// The client's meta is a door.Hello, with its name. It says lines by
 // Publish, with topicSay, and calls methodWho and methodTell. The server publishes
 // events, each with its kind as the topic.
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/names"
+	"github.com/singchia/geminio/examples/internal/screen"
 	"github.com/singchia/geminio/options"
 )
 
@@ -76,68 +75,72 @@ func readEvent(msg geminio.Message) (event, error) {
 	return e, nil
 }
 
-// identity is a client's meta. Who knows the token is the same client, also when it
-// comes with another connection while the server still holds the one before.
-type identity struct {
-	Name  string `json:"name"`
-	Token string `json:"token"`
-}
+// program is what clients say that they are one of.
+const program = "chatroom"
 
-// leastToken is how many characters make a token that cannot be guessed.
-const leastToken = 32
+// tokenVariable is where the token is if it is in no file.
+const tokenVariable = "CHATROOM_TOKEN"
 
-// names are what clients may be called.
-var names = regexp.MustCompile(`^[\pL\pN][\pL\pN_.-]{0,19}$`)
-
-// readIdentity reads and checks a meta.
-func readIdentity(meta []byte) (identity, error) {
-	var who identity
-	if err := json.Unmarshal(meta, &who); err != nil {
-		return who, errors.New("this is no client of a chatroom")
-	}
-	if err := checkName(who.Name); err != nil {
+// readHello reads and checks a meta. Whoever knows the session in it is the same client, also
+// when it comes with another connection while the server still holds the one before.
+func readHello(meta []byte) (door.Hello, error) {
+	who, err := door.Read(program, meta)
+	if err != nil {
 		return who, err
 	}
-	if len(who.Token) < leastToken {
-		return who, fmt.Errorf("the token must have %d characters", leastToken)
-	}
-	return who, nil
+	return who, checkName(who.Name)
 }
+
+// longestName is how many characters a name may have.
+const longestName = 20
 
 func checkName(name string) error {
-	if !names.MatchString(name) {
-		return fmt.Errorf("%q is no name: it takes up to 20 letters, digits and _ . -", name)
+	if n := utf8.RuneCountInString(name); n > longestName {
+		return fmt.Errorf("a name of %d characters is too long: at most %d", n, longestName)
 	}
-	return nil
-}
-
-// clientID is the id of the client with that token: always the same, so that the
-// listener knows which connection a new one replaces, and nobody else can have it.
-func (who identity) clientID() uint64 {
-	sum := sha256.Sum256([]byte(who.Token))
-	return max(binary.BigEndian.Uint64(sum[:8]), 1) // 0 would be none
+	return names.Check(name)
 }
 
 // longestLine is how many bytes a line may have.
 const longestLine = 2000
 
-// clean checks a line, and takes out of it what a terminal would obey.
+// tooLong is the error of a line that has more bytes than it may.
+func tooLong(bytes int) error {
+	return fmt.Errorf("a line of %d bytes is too long: at most %d", bytes, longestLine)
+}
+
+// clean checks a line, and makes it one: what breaks lines becomes a space. What else a
+// terminal would obey stays: clients see to it where they have a terminal.
 func clean(text string) (string, error) {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsPrint(r):
-			return r
-		case unicode.IsSpace(r):
+	text = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if breaksLine(r) || r == '\t' {
 			return ' '
 		}
-		return -1
-	}, text)
-	text = strings.TrimSpace(text)
+		return r
+	}, text))
 	switch {
 	case text == "":
 		return "", errors.New("there is nothing in that line")
 	case len(text) > longestLine:
-		return "", fmt.Errorf("a line of %d characters is too long", utf8.RuneCountInString(text))
+		return "", tooLong(len(text))
 	}
 	return text, nil
+}
+
+// breaksLine tells whether what follows a character is on another line.
+func breaksLine(r rune) bool {
+	switch r {
+	case '\n', '\r', '\v', '\f', '\u0085', '\u2028', '\u2029':
+		return true
+	}
+	return false
+}
+
+// oneLine returns text with escapes for what breaks lines. A server that is not to be
+// trusted could otherwise have its text look like a line of somebody else.
+func oneLine(text string) string {
+	if strings.IndexFunc(text, breaksLine) < 0 {
+		return text
+	}
+	return screen.Line(text)
 }

@@ -70,7 +70,7 @@ func TestComeBackBeforeNoticed(t *testing.T) {
 	bob.Type("two\n")
 	bob.Type("/who\n")
 	bob.Expect(`\* here: ada, bob\n`) // for the server she is there
-	code, said := proc.Run(t, program, "join", "-connect", addr, "ada")
+	code, said := proc.Run(t, binary, "join", "-connect", addr, "ada")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "the name ada is taken")
 

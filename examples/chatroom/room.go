@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/names"
 )
 
 // room knows who is there and what was said last, and puts what they are to hear
@@ -27,7 +30,7 @@ type room struct {
 
 // member is a client that is there, with one connection.
 type member struct {
-	identity
+	door.Hello
 	remote string // the connection's address
 	box    *mailbox
 	gone   chan struct{} // closed when the connection has ended
@@ -41,7 +44,7 @@ func newRoom(history, queue int) *room {
 	}
 }
 
-// key is what names have to differ in.
+// key is by what members are found. Their names differ in more than that.
 func key(name string) string { return strings.ToLower(name) }
 
 var (
@@ -50,33 +53,39 @@ var (
 )
 
 // admit tells whether a client may come in.
-func (r *room) admit(who identity) error {
+func (r *room) admit(who door.Hello) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitLocked(who)
 }
 
-func (r *room) admitLocked(who identity) error {
+func (r *room) admitLocked(who door.Hello) error {
 	if r.closed {
 		return errStopping
 	}
-	if m := r.names[key(who.Name)]; m != nil && m.clientID() != who.clientID() {
-		return fmt.Errorf("the name %s is taken", m.Name)
+	for _, m := range r.members {
+		switch {
+		case m.ClientID() == who.ClientID() || !names.Alike(m.Name, who.Name):
+		case key(m.Name) == key(who.Name):
+			return fmt.Errorf("the name %s is taken", m.Name)
+		default:
+			return fmt.Errorf("the name %s looks like %s, which is taken", who.Name, m.Name)
+		}
 	}
 	return nil
 }
 
 // enter lets a client in: it hears who is there and what was said last, the others
 // hear of it.
-func (r *room) enter(who identity, remote string) error {
+func (r *room) enter(who door.Hello, remote string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.admitLocked(who); err != nil {
 		return err // somebody was faster
 	}
 	r.tellAll(event{kind: kindJoined, From: who.Name})
-	m := &member{identity: who, remote: remote, box: newMailbox(r.queue), gone: make(chan struct{})}
-	r.members[who.clientID()], r.names[key(who.Name)] = m, m
+	m := &member{Hello: who, remote: remote, box: newMailbox(r.queue), gone: make(chan struct{})}
+	r.members[who.ClientID()], r.names[key(who.Name)] = m, m
 	m.box.put(event{kind: kindHello, To: who.Name, Text: r.number, Here: r.hereLocked()})
 	m.box.put(r.last...)
 	return nil

@@ -42,6 +42,7 @@ type chatServer struct {
 	history, queue int
 	heartbeat      time.Duration
 	tls            *cli.ServerTLS
+	tokens         *cli.ServerTokens
 	room           *room
 	turns          turns.Turns // of the connections of one client
 }
@@ -53,6 +54,7 @@ func serveMain(args []string) int {
 	s.Flags.IntVar(&s.queue, "queue", 256, "let `N` lines wait for a client that is slow; older ones it misses")
 	s.Flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
 	s.tls = cli.ServerTLSFlags(s.Flags)
+	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
 	return s.Main(args, s.run)
 }
 
@@ -66,6 +68,11 @@ func (s *chatServer) run(ctx context.Context) error {
 	case s.heartbeat <= 0:
 		return cli.Usagef("-heartbeat must be above 0")
 	}
+	tokens, err := s.tokens.Load()
+	if err != nil {
+		return err
+	}
+	cli.WarnPlain(s.Log, s.listen, tokens.Wanted(), s.tls.Used())
 	nl, err := s.tls.Listen(s.listen, s.Stdout)
 	if err != nil {
 		return err
@@ -74,7 +81,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	opt := server.NewEndOptions()
 	opt.SetLogger(s.Log)
 	opt.SetHeartbeat(s.heartbeat)
-	opt.SetDelegate(door{room: s.room})
+	opt.SetDelegate(doorman{room: s.room, tokens: tokens, log: s.Log})
 	opt.SetRegisterLocalRPCs(
 		&geminio.MethodRPC{Method: methodWho, RPC: s.who},
 		&geminio.MethodRPC{Method: methodTell, RPC: s.tell},
