@@ -10,9 +10,10 @@ import (
 
 // What operations return. Test for these with errors.Is; the types below carry
 // the details. An End or Stream that is closed gives io.EOF itself, unwrapped,
-// from Read (after what is buffered), Receive, Accept, AcceptStream, Call,
-// Publish, Register and OpenStream; its Write gives net.ErrClosed, or
-// io.ErrClosedPipe where the peer is the one who closed.
+// from Receive, Accept, AcceptStream, Call, Publish, Register and OpenStream; its Write
+// gives net.ErrClosed, or io.ErrClosedPipe where the peer has closed. Read gives what is
+// buffered, and then io.EOF itself, but an error where the bytes are not all that were
+// written: ErrConnectionLost or a *StreamError.
 var (
 	// ErrMismatchClientID refuses a request or message made for another client.
 	ErrMismatchClientID = errors.New("mismatch clientID")
@@ -49,8 +50,9 @@ var (
 	// ErrReplaced ends a connection whose client id another connection has taken
 	// over.
 	ErrReplaced = errors.New("replaced by another connection of this client")
-	// ErrConnectionLost ends the streams of a connection that broke, at an End that
-	// reconnects by itself.
+	// ErrConnectionLost ends the streams of a connection that broke, or that was closed
+	// for a reason: Read and Write of those that were not complete by then return an
+	// error that matches it and the reason, and that does not match io.EOF.
 	ErrConnectionLost = errors.New("connection lost")
 	// ErrAnswered is returned by Done and Error of a message that has its answer
 	// already.

@@ -313,7 +313,10 @@ type Messager interface {
 
 // Raw is the byte stream: a full net.Conn with deadlines, in which nothing is
 // lost or reordered whatever the reader's pace. Once the peer has closed, Read
-// gives what is buffered and then io.EOF. Close still delivers what was written.
+// gives what is buffered and then io.EOF, which says that nothing is missing: where
+// the connection broke, or a Write of the peer was cut off, it gives an error that
+// matches [ErrConnectionLost] or is a [*StreamError]. Close still delivers what was
+// written.
 type Raw net.Conn
 
 // RawRPCMessager is the three ways of talking that every stream has.

@@ -22,10 +22,10 @@ type Stream struct {
 	mu        sync.Mutex
 	rpc       *methods    // nil until something is registered
 	box       *inbox      // nil until a message comes or is waited for
-	shut      bool        // Close was called: messages are not wanted any more
-	owed      int         // answers to messages that came, while the stream can carry them
-	announced bool        // DialogueOnline was posted, or there is nobody to tell
 	ended     atomic.Bool // no work begins any more; set with mu held
+	owed      uint32      // answers to messages that came, while the stream can carry them
+	shut      bool        // Close was called: messages are not wanted any more
+	announced bool        // DialogueOnline was posted, or there is nobody to tell
 	gone      bool        // it is not in End.live any more
 	online    bool        // DialogueOnline was called; the events goroutine's
 }
@@ -42,7 +42,7 @@ func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 func (s *Stream) StreamID() uint64 { return s.DialogueID() }
 
 // Close closes the stream: what was written is still delivered, then the peer
-// reads io.EOF. Calls and messages that are under way end, messages that were not
+// reads io.EOF, or a *geminio.StreamError if a Write was under way. Calls and messages that are under way end, messages that were not
 // received are dropped. It does not wait.
 func (s *Stream) Close() error {
 	err := s.Dialogue.Close()

@@ -127,7 +127,6 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	}
 	cc.Wire2.Session = r.session
 	ac.Methods = r.methods
-	ac.Limits.Lost = true
 	ac.Hooks.GoAway = func(n packet.Notice) {
 		l.retry.Store(int64(n.Retry))
 		r.leave(l)

@@ -22,8 +22,8 @@ type Upper interface {
 	// reading goroutine calls it; it must not block.
 	Frame(h packet.Header) error
 	// Fill adds frames to b as long as b has room, and tells whether more is
-	// ready. The holder of the write token calls it, with the lock of b; it must not block,
-	// and what takes further locks is for b.After.
+	// ready, or after End still to come. The holder of the write token calls it, with the
+	// lock of b; it must not block, and what takes further locks is for b.After.
 	Fill(b *Batch) (more bool)
 	// Idle is called by the reading goroutine before it waits.
 	Idle()
@@ -39,7 +39,8 @@ type Upper interface {
 	Noted()
 	// End is called once, when the connection stops being of use: on leaving
 	// Open or Draining, with the cause. It must not block. With deliver set, what
-	// Fill gives afterwards is still written; else Fill must give nothing more.
+	// Fill gives afterwards is still written, and then, when Fill has no more, the
+	// Close frame; else Fill must give nothing more.
 	End(cause error, deliver bool)
 }
 
@@ -271,7 +272,7 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 	over := c.peerClosed && c.byes == byeSent
 	first := c.setState(Closing)
 	if first {
-		c.cause, c.bye, c.byes = cause, bye, byeDue
+		c.cause, c.bye = cause, bye
 		c.stopBeat()
 		c.lingerEnd = c.Now() + c.cfg.Linger
 		c.linger = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
@@ -279,10 +280,23 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 	c.mu.Unlock()
 	if first {
 		c.upper.End(cause, !byPeer)
+		c.mu.Lock()
+		c.byes = byeDue // not sooner: until now the upper layer could add what goes before
+		c.mu.Unlock()
 		c.Kick()
 	}
 	if over {
 		c.terminate(true)
+	}
+}
+
+// Amend replaces the notice of the Close frame, if that says that all is well and is not
+// yet in a batch.
+func (c *Conn) Amend(bye packet.Notice) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bye.Code == 0 {
+		c.bye = bye
 	}
 }
 

@@ -144,8 +144,18 @@ func TestEndOfData(t *testing.T) {
 	}{
 		{"fin", func(p *peer) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
 		{"fin and close", func(p *peer) { p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "") }, io.EOF},
-		{"the end of the connection", func(p *peer) { p.nc.Close() }, io.EOF},
+		{"the end of the connection", func(p *peer) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
 		{"close of the connection", func(p *peer) { p.writeNotice(packet.TypeClose, 0, 0, "", "") }, io.EOF},
+		{"close of the connection, with a code", func(p *peer) { p.writeNotice(packet.TypeClose, 0, 10, "cut", "") },
+			&lostError{&geminio.RemoteError{Code: 10, Text: "cut"}}},
+		{"reset, then the end of the connection", func(p *peer) {
+			p.writeNotice(packet.TypeReset, 3, 77, "because", "")
+			p.nc.Close()
+		}, &geminio.StreamError{Code: 77, Text: "because", Remote: true}},
+		{"fin, then the end of the connection", func(p *peer) {
+			p.writeData(3, packet.FlagFin, 0, "")
+			p.nc.Close()
+		}, io.EOF},
 		{"reset", func(p *peer) { p.writeNotice(packet.TypeReset, 3, 77, "because", "") },
 			&geminio.StreamError{Code: 77, Text: "because", Remote: true}},
 	} {
@@ -184,7 +194,8 @@ func TestEndWakesAReader(t *testing.T) {
 		{"close here", func(p *peer, d *Dialogue) { d.Close() }, io.EOF},
 		{"close read here", func(p *peer, d *Dialogue) { d.CloseRead() }, io.EOF},
 		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, io.EOF},
-		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, io.EOF},
+		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
+		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, io.EOF},
 		{"deadline", func(p *peer, d *Dialogue) { d.SetReadDeadline(time.Now()) }, os.ErrDeadlineExceeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {

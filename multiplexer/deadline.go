@@ -51,6 +51,7 @@ func (dl *deadline) err() error {
 type sender struct {
 	lent     []byte // raw bytes behind those that are queued, still the writer's
 	loans    int    // pieces of a batch that are the writer's
+	turns    int    // Writes that wait for their turn
 	cond     sync.Cond
 	deadline *deadline
 }

@@ -28,6 +28,19 @@ const (
 	dialogueClosed
 )
 
+// opening is how far the Handler is with being told of a dialogue that the peer opens.
+type opening uint8
+
+const (
+	// openingTold: it knows of the dialogue, or need not.
+	openingTold opening = iota
+	// openingBegun: it is being told.
+	openingBegun
+	// openingMissed: it is being told, and the dialogue has ended meanwhile, of which it
+	// is told next.
+	openingMissed
+)
+
 // control is a set of control frames that are to be sent for a dialogue.
 type control uint8
 
@@ -66,11 +79,12 @@ type Dialogue struct {
 	closeSent bool // and was
 	peerGone  bool // the peer sends nothing more
 	overdue   bool // closeSent already at the last heartbeat
-	writing   bool // a Write is under way
+	writing   bool // a Write has its turn; others may wait for theirs
+	held      bool // in Mux.held
+	cut       bool // this side has ended the raw bytes while a Write was under way
 	counted   bool // in Mux.incoming
 	leaving   bool // and is to be uncounted when it waits in no lane
-	opening   bool // the Handler is being told of it
-	missed    bool // and it has ended meanwhile
+	opening   opening
 	credit    streamLedger
 	waits     *waitQueues           // packets that wait for credit; nil if none
 	raw       chunk.Queue           // raw bytes that wait
@@ -219,7 +233,10 @@ func (d *Dialogue) Forget() {
 }
 
 // CloseWrite ends this side's raw bytes, after those that were written. Packets
-// go on. It returns net.ErrClosed after Close.
+// go on. It returns net.ErrClosed after Close. A Write that is under way is cut off, and
+// the dialogue is reset then, behind what was written, since its reader must not take
+// that for all: the default one cannot be, whose reader is told at the end of the
+// connection.
 func (d *Dialogue) CloseWrite() error {
 	m := d.m
 	m.mu.Lock()
@@ -261,7 +278,8 @@ func (d *Dialogue) CloseRead() error {
 }
 
 // Close ends the dialogue: what was written is still delivered, then the peer
-// reads io.EOF. What the peer sends from now on is thrown away. It does not wait.
+// reads io.EOF; or, if a Write was under way and is cut off, a *geminio.StreamError with
+// geminio.CodeClosed. What the peer sends from now on is thrown away. It does not wait.
 func (d *Dialogue) Close() error {
 	m := d.m
 	m.mu.Lock()
@@ -290,7 +308,7 @@ func (d *Dialogue) Reset(n packet.Notice) {
 	m.mu.Lock()
 	first := d.state == dialogueOpen
 	if first {
-		d.notice = &n
+		d.notice, d.finSent = &n, true
 		err := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text}
 		d.end(err)
 		m.signal(d, ctlReset)

@@ -76,6 +76,7 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	var flags packet.Flags
 	if !again {
 		flags = d.lastFlags()
+		defer d.fillCut(b)
 	}
 	if n == 0 && flags == 0 {
 		return false
@@ -103,9 +104,21 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	return again
 }
 
+// fillCut adds a Reset, in place of lastFlags, behind the raw bytes of a dialogue of which
+// a Write was cut off.
+func (d *Dialogue) fillCut(b *conn.Batch) {
+	if !d.cut || d.finSent || d.writes() || d == d.m.main || !d.packets.empty() {
+		return
+	}
+	d.finSent, d.closeSent = true, true
+	b.Buf = packet.AppendNotice(b.Buf, packet.TypeReset, d.id, d.m.cutNotice())
+	d.m.remove(d)
+}
+
 // lastFlags returns the flags of a Data frame after which no raw byte is left.
 func (d *Dialogue) lastFlags() packet.Flags {
 	switch {
+	case d.writes() || d.cut: // wrote comes back to this; or it is no proper end
 	case d.closing && !d.closeSent:
 		if !d.packets.empty() {
 			return 0 // fillPackets comes back to this

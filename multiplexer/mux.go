@@ -53,11 +53,6 @@ type Limits struct {
 	MaxWindow uint64 // the largest window that a dialogue may grow to, bytes
 	Windows   uint64 // the sum of all windows, bytes
 	SendQueue int    // raw bytes of a dialogue that wait to be written
-
-	// Lost has reading and writing of what was open when the connection broke end
-	// with an error that matches geminio.ErrConnectionLost, after what had come,
-	// instead of io.EOF and io.ErrClosedPipe.
-	Lost bool
 }
 
 // DefaultID is the id of the dialogue that exists from the start.
@@ -88,6 +83,7 @@ type Mux struct {
 	cause     error                // why it ended, once it has
 	away      bool                 // nothing new is to begin: one side said GoAway
 	nextID    uint64               // for the next dialogue that this side opens
+	held      int                  // dialogues for whose Writes the Close frame waits
 	opened    int                  // dialogues in the table that this side opened
 	gone      bool                 // one of them was taken out: unlock tells the Handler
 	incoming  int                  // and those that the peer did, until their end is told
@@ -285,7 +281,7 @@ func (m *Mux) Open(d *Dialogue) error {
 
 // takeBackOpen ends a dialogue that the peer has not answered. m.mu is held.
 func (d *Dialogue) takeBackOpen() {
-	d.notice = &packet.Notice{Code: uint32(geminio.CodeCanceled)}
+	d.notice, d.finSent = &packet.Notice{Code: uint32(geminio.CodeCanceled)}, true
 	d.end(net.ErrClosed)
 	d.m.signal(d, ctlReset)
 	d.m.remove(d)

@@ -117,7 +117,7 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 		m.queued.remove(packetKey{d, last.typ, last.call}, last)
 	}
 	again = !d.packets.empty()
-	if !again && d.closing {
+	if !again && (d.closing || d.cut) {
 		m.sched.push(d, laneRaw)
 	}
 	return again

@@ -8,9 +8,10 @@ import (
 )
 
 // Read reads what has come, at least one byte, or waits for it. After the last
-// byte of a peer that has closed, or of a connection that has ended, it returns
-// io.EOF; after a reset a *geminio.StreamError; os.ErrDeadlineExceeded after the
-// deadline. A deadline is for what may have to wait: once nothing more can come, Read
+// byte of a peer that has closed the dialogue or the connection, and after the end by this
+// side, it returns io.EOF; after a reset a *geminio.StreamError; where the connection broke,
+// or was closed for a reason, an error that matches geminio.ErrConnectionLost;
+// os.ErrDeadlineExceeded after the deadline. A deadline is for what may have to wait: once nothing more can come, Read
 // returns what there is, and then the end, whatever the deadline.
 func (d *Dialogue) Read(p []byte) (n int, err error) {
 	d.rmu.Lock()

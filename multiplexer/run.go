@@ -326,7 +326,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return nil
 	}
 	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
-	d.counted, d.accepted, d.opening = true, true, true
+	d.counted, d.accepted, d.opening = true, true, openingBegun
 	d.grant(o.Windows)
 	m.incoming++
 	m.waiting++
@@ -334,8 +334,8 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	m.mu.Unlock()
 	m.h.Opened(d)
 	m.mu.Lock()
-	d.opening = false
-	missed, cause := d.missed, m.cause
+	missed, cause := d.opening == openingMissed, m.cause
+	d.opening = openingTold
 	m.mu.Unlock()
 	if missed {
 		m.h.Closed(d, cause)

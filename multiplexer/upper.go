@@ -1,10 +1,8 @@
 package multiplexer
 
 import (
-	"fmt"
 	"io"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
@@ -22,7 +20,7 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
 		if d == nil {
-			return false
+			return m.held > 0
 		}
 		before := b.Size()
 		if d.fill(b, l) {
@@ -35,7 +33,7 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 			m.gone = true
 		}
 	}
-	return !m.sched.empty()
+	return m.held > 0 || !m.sched.empty()
 }
 
 // filled releases m.mu after Fill. The Handler is told what could not be told under it when
@@ -102,9 +100,9 @@ func (u *upper) GoAway(n packet.Notice) {
 func (u *upper) End(cause error, deliver bool) {
 	m := (*Mux)(u)
 	rerr, werr := error(io.EOF), io.ErrClosedPipe
-	if m.lim.Lost && cause != io.EOF {
-		rerr = fmt.Errorf("%w: %w", geminio.ErrConnectionLost, cause)
-		werr = rerr
+	if cause != io.EOF {
+		lost := &lostError{cause}
+		rerr, werr = lost, lost
 	}
 	m.mu.Lock()
 	m.cause = cause
@@ -112,13 +110,20 @@ func (u *upper) End(cause error, deliver bool) {
 	var closed []*Dialogue
 	for _, d := range m.table {
 		if d != m.main && d.accepted && d.state != dialogueClosed {
-			if d.missed = d.opening; !d.missed { // else its opening is told first
+			if d.opening == openingBegun {
+				d.opening = openingMissed
+			} else {
 				closed = append(closed, d)
 			}
 		}
 		d.end(werr)
 		all = append(all, d)
+		if deliver && d.writes() {
+			d.held = true
+			m.held++
+		}
 	}
+	m.sayCut()
 	clear(m.table)
 	m.opened, m.incoming, m.windows.used = 0, 0, 0
 	m.asm = index[assembly]{}

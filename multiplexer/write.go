@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"net"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
@@ -14,17 +15,18 @@ const lendFrom = 8 << 10
 // Write sends p and returns when all of it is on its way or stands in the
 // dialogue's queue, for all of which the peer has given credit: so it will be
 // delivered even if Close comes next. Its error is net.ErrClosed after Close or
-// CloseWrite, io.ErrClosedPipe when the peer or the connection is gone, a
+// CloseWrite, one that matches io.ErrClosedPipe when the peer or the connection is gone, a
 // *geminio.StreamError when the peer reads no more, os.ErrDeadlineExceeded. Before
 // the dialogue is open it is net.ErrClosed as well.
 func (d *Dialogue) Write(p []byte) (total int, err error) {
 	m := d.m
 	m.mu.Lock()
-	for d.writing && d.writable() == nil {
-		d.waitWrite()
-	}
 	if err := d.writable(); err != nil {
 		m.mu.Unlock()
+		return 0, err
+	}
+	if err := d.takeTurn(); err != nil {
+		d.wrote(p)
 		return 0, err
 	}
 	d.writing = true
@@ -57,11 +59,84 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 	d.writing = false
 	d.wakeWrite()
 	queued := d.raw.Len()
-	m.mu.Unlock()
+	d.wrote(p)
 	if queued > 0 {
 		d.flush(queued)
 	}
 	return total, err
+}
+
+// takeTurn waits until no other Write has its turn. m.mu is held.
+func (d *Dialogue) takeTurn() error {
+	if !d.writing {
+		return nil
+	}
+	out := d.sender()
+	out.turns++
+	for d.writing && d.writable() == nil {
+		d.waitWrite()
+	}
+	out.turns--
+	return d.writable()
+}
+
+// writes tells whether a Write is under way. m.mu is held.
+func (d *Dialogue) writes() bool { return d.writing || d.out != nil && d.out.turns > 0 }
+
+// wrote ends a Write that has left rest unsent. If this side has ended the raw bytes
+// meanwhile, the peer is told how when the last Write has ended: until then it is not
+// known whether one was cut off. m.mu is held, and wrote releases it.
+func (d *Dialogue) wrote(rest []byte) {
+	m := d.m
+	if len(rest) > 0 && d.fin && !d.finSent && !d.peerGone {
+		d.cut = true
+	}
+	if !d.fin || d.writes() {
+		m.mu.Unlock()
+		return
+	}
+	broken := d.cut && d.state == dialogueOpen && d != m.main // by CloseWrite
+	if broken {
+		d.end(net.ErrClosed)
+		d.closing = true
+		m.ledger.drop(&d.credit)
+		m.purge(d)
+	}
+	if d.held {
+		d.held = false
+		m.held--
+		m.sayCut()
+		m.sched.push(d, laneRaw)
+	} else if m.cause == nil {
+		m.sched.push(d, laneRaw)
+	}
+	m.mu.Unlock()
+	if broken {
+		err := &geminio.StreamError{Code: geminio.CodeClosed, Text: cutText}
+		d.endRead(err)
+		m.h.Closed(d, err)
+	}
+	m.c.Push(nil, false)
+}
+
+// cutText says why a stream, or the default one with its connection, has no proper end.
+const cutText = "closed during a Write"
+
+// cutNotice tells the peer that the bytes which it has got are not all that was to come.
+func (m *Mux) cutNotice() packet.Notice {
+	code := geminio.CodeClosed
+	if m.cause != nil {
+		code = geminio.CodeGoingAway // the End was closed, not the stream
+	}
+	return packet.Notice{Code: uint32(code), Text: cutText}
+}
+
+// sayCut has the Close frame say that raw bytes of the default dialogue, which cannot be
+// reset, were cut off. m.mu is held.
+func (m *Mux) sayCut() {
+	if m.main.cut && m.cause != nil {
+		m.c.Amend(m.cutNotice())
+	}
 }
 
 // flush has what Write has queued written: at once if the peer is likely to wait

@@ -39,9 +39,19 @@ func work(r *raw) {
 	)
 }
 
-// wantWork requires that an End gives what work has said, and then io.EOF.
-func wantWork(t *testing.T, end geminio.End) {
+// wantWork requires that an End gives what work has said, and then io.EOF; but Read an
+// error if the client has closed with a code.
+func wantWork(t *testing.T, end geminio.End, coded bool) {
 	t.Helper()
+	readAll := func(from io.Reader, coded bool) string {
+		all, err := io.ReadAll(from)
+		if coded {
+			assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+		} else {
+			assert.NoError(t, err)
+		}
+		return string(all)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, text := range []string{"once 0", "once 1", "once 2", "acked"} {
@@ -51,15 +61,11 @@ func wantWork(t *testing.T, end geminio.End) {
 	}
 	_, err := end.Receive(ctx)
 	assert.Equal(t, io.EOF, err, "after the last message")
-	all, err := io.ReadAll(end)
-	assert.NoError(t, err)
-	assert.Equal(t, "raw bytes", string(all))
+	assert.Equal(t, "raw bytes", readAll(end, coded))
 	for _, text := range []string{"bytes of a stream", "and of one that was closed"} {
 		stream, err := end.AcceptStream()
 		require.NoError(t, err, text)
-		all, err := io.ReadAll(stream)
-		assert.NoError(t, err)
-		assert.Equal(t, text, string(all))
+		assert.Equal(t, text, readAll(stream, coded && text == "bytes of a stream"))
 		if text == "bytes of a stream" {
 			m, err := stream.Receive(ctx)
 			require.NoError(t, err)
@@ -134,7 +140,7 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 					r.say(c.goodbye...)
 					synctest.Wait()
 					end := acceptEnd(t, l)
-					wantWork(t, end)
+					wantWork(t, end, c.name == "it closes with a code")
 					if told {
 						assert.Equal(t, "online", <-f.events)
 						assert.Equal(t, "offline", <-f.events)
@@ -235,7 +241,7 @@ func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
 		r.say(rawClose(0, ""))
 		got := <-made
 		require.NoError(t, got.err)
-		wantWork(t, got.end)
+		wantWork(t, got.end, false)
 	})
 }
 

@@ -106,10 +106,12 @@ type want struct {
 	exactly error   // the error itself
 	oneOf   []error // or one that matches one of these,
 	byPeer  error   // or this, if the peer has closed the stream; nil: none
+	broken  error   // instead of all of them, if the connection has broken; nil: the same
 }
 
 var (
 	wantEOF   = want{exactly: io.EOF}
+	wantBytes = want{exactly: io.EOF, broken: geminio.ErrConnectionLost}
 	wantMaybe = want{oneOf: []error{geminio.ErrMaybeExecuted}}
 	wantNot   = want{oneOf: []error{geminio.ErrNotExecuted}}
 	// wantFreed is for what waits for handlers that end with the stream: if the peer
@@ -121,11 +123,16 @@ var (
 	wantAbout = want{oneOf: []error{geminio.ErrMaybeExecuted, geminio.ErrNotExecuted}}
 )
 
-// check compares; late says that the operation may have begun after the end, byPeer
-// that the peer has closed the stream.
-func (w want) check(err error, late, byPeer bool) error {
-	if byPeer && w.byPeer != nil && errors.Is(err, w.byPeer) {
+// check compares; late says that the operation may have begun after the end.
+func (w want) check(err error, late bool, how ending) error {
+	if how.byPeer && w.byPeer != nil && errors.Is(err, w.byPeer) {
 		return nil
+	}
+	if how.breaks && w.broken != nil {
+		if errors.Is(err, w.broken) && !errors.Is(err, io.EOF) {
+			return nil
+		}
+		return fmt.Errorf("got %T %v, want %v", err, err, w.broken)
 	}
 	if err == w.exactly && (err != nil || w.oneOf == nil) || late && err == io.EOF {
 		return nil
@@ -182,7 +189,7 @@ var blockers = func() []blocker {
 		}},
 	}
 	for _, some := range [][]blocker{
-		on("Read", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Read", wantBytes, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			return rig.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
 		}),
 		on("Write", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
@@ -294,19 +301,22 @@ func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 	}
 }
 
-// endings are what happens to the connection or the stream.
-var endings = []struct {
+// ending is something that happens to the connection or the stream.
+type ending struct {
 	name   string
 	stream bool // it ends a stream only
 	byPeer bool // the peer ends it
+	breaks bool // the connection breaks
 	end    func(f *blocked)
-}{
-	{"the local End closes", false, false, func(f *blocked) { f.Client.Close() }},
-	{"the remote End closes", false, false, func(f *blocked) { f.Server.Close() }},
-	{"the transport breaks here", false, false, func(f *blocked) { f.ClientConn.Close() }},
-	{"the transport breaks there", false, false, func(f *blocked) { f.ServerConn.Close() }},
-	{"the stream is closed here", true, false, func(f *blocked) { f.stream.Close() }},
-	{"the stream is closed there", true, true, func(f *blocked) { f.peer.Close() }},
+}
+
+var endings = []ending{
+	{name: "the local End closes", end: func(f *blocked) { f.Client.Close() }},
+	{name: "the remote End closes", end: func(f *blocked) { f.Server.Close() }},
+	{name: "the transport breaks here", breaks: true, end: func(f *blocked) { f.ClientConn.Close() }},
+	{name: "the transport breaks there", breaks: true, end: func(f *blocked) { f.ServerConn.Close() }},
+	{name: "the stream is closed here", stream: true, end: func(f *blocked) { f.stream.Close() }},
+	{name: "the stream is closed there", stream: true, byPeer: true, end: func(f *blocked) { f.peer.Close() }},
 }
 
 // TestBlockedReturns runs in bubbles, where it is certain that an operation is
@@ -329,7 +339,7 @@ func TestBlockedReturns(t *testing.T) {
 					}
 					go e.end(f)
 					err := rig.Await(t, time.Second, "return", done)
-					require.NoError(t, b.want.check(err, false, e.byPeer))
+					require.NoError(t, b.want.check(err, false, e))
 				})
 			})
 		}
@@ -352,7 +362,7 @@ func TestBlockedReturnsTCP(t *testing.T) {
 					done := b.begin(t, f)
 					go e.end(f)
 					err := rig.Await(t, rig.Forever, "return", done)
-					require.NoError(t, b.want.check(err, true, e.byPeer))
+					require.NoError(t, b.want.check(err, true, e))
 				})
 			}
 		})

@@ -260,12 +260,16 @@ func TestPlainCut(t *testing.T) {
 	a, _ := rig.OpenStream(t, p.Client, p.Server)
 	p.ServerConn.Close()
 	_, err := a.Read(make([]byte, 1))
-	assert.Equal(t, io.EOF, err)
+	lost := err
+	assert.ErrorIs(t, lost, geminio.ErrConnectionLost)
+	assert.NotErrorIs(t, lost, io.EOF)
 	_, err = a.Write(make([]byte, 1))
 	assert.ErrorIs(t, err, io.ErrClosedPipe)
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
 	_, err = p.Client.Call(rig.Deadline(t), "m", p.Client.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
-	t.Log(p.Client.(interface{ Cause() error }).Cause())
+	require.NoError(t, p.Client.Close())
+	assert.ErrorIs(t, lost, p.Client.(interface{ Cause() error }).Cause())
 }
 
 // The manual's way to stop an http.Server.

@@ -219,7 +219,11 @@ func TestCallsAfterTheEnd(t *testing.T) {
 				_, err = s.Receive(t.Context())
 				require.Equal(t, io.EOF, err)
 				_, err = s.Read(make([]byte, 1))
-				require.Equal(t, io.EOF, err)
+				if name == "broken" {
+					require.ErrorIs(t, err, geminio.ErrConnectionLost)
+				} else {
+					require.Equal(t, io.EOF, err)
+				}
 			}
 			_, err = p.Client.OpenStream()
 			require.Equal(t, io.EOF, err)

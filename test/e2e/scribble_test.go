@@ -88,8 +88,8 @@ func scribbleSizes() []int {
 // gatedPair is a Pair whose server hears only while its gate is open.
 func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
-	co.SetLinger(time.Second)
-	so.SetLinger(time.Second)
+	co.SetLinger(300 * time.Millisecond)
+	so.SetLinger(300 * time.Millisecond)
 	if small {
 		for _, l := range []interface {
 			SetMaxMessageSize(int)

@@ -1,0 +1,265 @@
+package multiplexer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// cutWrite begins a Write of which the peer gives no credit for the rest, and a second one
+// behind it if there are to be two.
+func cutWrite(d *Dialogue, size int, two bool) <-chan error {
+	ended := make(chan error, 2)
+	go func() { ended <- errOf(d.Write(make([]byte, size))) }()
+	if two {
+		synctest.Wait()
+		go func() { ended <- errOf(d.Write(make([]byte, size))) }()
+	}
+	synctest.Wait()
+	return ended
+}
+
+// wantWritten reads the accepted bytes of a stream, which the peer's window bounds, and
+// returns the first frame behind them.
+func wantWritten(t *testing.T, p *peer, stream uint64, window int) (packet.Header, []byte) {
+	t.Helper()
+	got := 0
+	for {
+		h, payload := p.next("what was accepted, then the end")
+		if h.Type != packet.TypeData || h.Stream != stream || len(payload) == 0 {
+			require.Equal(t, window, got, "accepted bytes")
+			return h, payload
+		}
+		got += len(payload)
+	}
+}
+
+// io.EOF would tell the reader that it has all. So a stream that is closed while a Write is
+// under way is reset, behind what was accepted and behind its packets.
+func TestCloseDuringAWrite(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		close func(d *Dialogue)
+		code  geminio.Code
+		read  error // of this side, afterwards
+	}{
+		{"Close", func(d *Dialogue) { d.Close() }, geminio.CodeClosed, io.EOF},
+		{"CloseWrite", func(d *Dialogue) { d.CloseWrite() }, geminio.CodeClosed,
+			&geminio.StreamError{Code: geminio.CodeClosed, Text: cutText}},
+		{"CloseWrite, then Close", func(d *Dialogue) { d.CloseWrite(); d.Close() }, geminio.CodeClosed, nil},
+		{"the End", func(d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, geminio.CodeGoingAway, io.EOF},
+		{"Close, then the End", func(d *Dialogue) {
+			d.Close()
+			d.m.Close(io.EOF, packet.Notice{})
+		}, 0, io.EOF},
+	} {
+		for _, size := range []int{5000, 100_000} {
+			for _, two := range []bool{false, true} {
+				t.Run(fmt.Sprint(test.name, " ", size, " ", two), func(t *testing.T) {
+					newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+						d := openFrom(t, m, p, 3)
+						ended := cutWrite(d, size, two)
+						require.NoError(t, d.Send(context.Background(), 0, packet.TypeMessage, 7, nil, make([]byte, 10_000), AtOnce))
+						test.close(d)
+						synctest.Wait()
+						assert.Error(t, <-ended)
+						if two {
+							assert.Error(t, <-ended)
+						}
+						head, payload := wantWritten(t, p, 3, 4<<10)
+						if head.Type == packet.TypeMessage {
+							head, payload = wantWritten(t, p, 3, 0)
+						}
+						require.Equal(t, packet.TypeReset, head.Type)
+						n, err := packet.ParseNotice(head.Type, payload)
+						require.NoError(t, err)
+						if test.code != 0 {
+							assert.Equal(t, test.code, geminio.Code(n.Code))
+						}
+						assert.Equal(t, cutText, n.Text)
+						synctest.Wait()
+						closings, _ := h.closings(d)
+						assert.Equal(t, 1, closings)
+						_, err = d.Read(make([]byte, 1))
+						if test.read != nil {
+							assert.Equal(t, test.read, err)
+						}
+						_, err = d.Write([]byte{1})
+						assert.True(t, errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe), err)
+						if m.c.Cause() != nil {
+							p.wantNotice(packet.TypeClose, 0, 0, "nothing of the default stream was cut off")
+							return
+						}
+						p.wantIdle("no more is said of it")
+						m.mu.Lock()
+						assert.Len(t, m.table, 1)
+						assert.Zero(t, m.incoming)
+						m.mu.Unlock()
+					})
+				})
+			}
+		}
+	}
+}
+
+// A Write that gets all its bytes accepted while its stream is closed is not cut off.
+func TestCloseAsAWriteEnds(t *testing.T) {
+	for _, closeIt := range []func(d *Dialogue) error{(*Dialogue).Close, (*Dialogue).CloseWrite} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := openFrom(t, m, p, 3)
+			written, err := d.Write(make([]byte, 4<<10)) // all there is credit for
+			require.NoError(t, err)
+			require.NoError(t, closeIt(d))
+			_, err = d.Write(make([]byte, 10)) // which comes too late, and cuts nothing off
+			assert.Equal(t, net.ErrClosed, err)
+			got := 0
+			for {
+				head, payload := p.next("what was written")
+				require.Equal(t, packet.TypeData, head.Type)
+				got += len(payload)
+				if head.Flags&packet.FlagFin != 0 {
+					break
+				}
+			}
+			assert.Equal(t, written, got)
+		})
+	}
+}
+
+// A Write that ended at its deadline was not under way when its stream was closed.
+func TestCloseAfterAWriteThatWasLate(t *testing.T) {
+	for _, size := range []int{5000, 100_000} {
+		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+			d := openFrom(t, m, p, 3)
+			d.SetWriteDeadline(time.Now().Add(time.Second))
+			_, err := d.Write(make([]byte, size))
+			require.Error(t, err)
+			require.NoError(t, d.Close())
+			head, _ := wantWritten(t, p, 3, 4<<10)
+			assert.Equal(t, packet.FlagFin|packet.FlagClose, head.Flags)
+		})
+	}
+}
+
+// The default stream cannot be reset: the Close frame of the connection says that a Write
+// was cut off.
+func TestEndDuringAWriteOnTheDefaultStream(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(m *Mux)
+		code geminio.Code
+	}{
+		{"Close", func(m *Mux) { m.Close(io.EOF, packet.Notice{}) }, geminio.CodeGoingAway},
+		{"CloseWrite, then Close", func(m *Mux) {
+			m.main.CloseWrite()
+			synctest.Wait()
+			m.Close(io.EOF, packet.Notice{})
+		}, geminio.CodeGoingAway},
+		{"Close with a code of its own", func(m *Mux) {
+			m.Close(geminio.ErrReplaced, packet.Notice{Code: uint32(geminio.CodeReplaced)})
+		}, geminio.CodeReplaced},
+	} {
+		for _, size := range []int{5000, 100_000} {
+			for _, two := range []bool{false, true} {
+				t.Run(fmt.Sprint(test.name, " ", size, " ", two), func(t *testing.T) {
+					newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+						other := openFrom(t, m, p, 3)
+						_, err := other.Write([]byte("all of it"))
+						require.NoError(t, err)
+						p.want(packet.TypeData, 0, 3, "another stream")
+						ended := cutWrite(m.main, size, two)
+						test.end(m)
+						head, payload := wantWritten(t, p, 1, 4<<10)
+						require.Equal(t, packet.TypeClose, head.Type)
+						n, err := packet.ParseNotice(head.Type, payload)
+						require.NoError(t, err)
+						assert.Equal(t, test.code, geminio.Code(n.Code))
+						assert.Error(t, <-ended)
+					})
+				})
+			}
+		}
+	}
+}
+
+// CloseWrite during a Write on the default stream says nothing: the reader waits for the
+// end of the connection.
+func TestCloseWriteDuringAWriteOnTheDefaultStream(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		ended := cutWrite(m.main, 5000, false)
+		require.NoError(t, m.main.CloseWrite())
+		assert.Equal(t, net.ErrClosed, <-ended)
+		for got := 0; got < 4<<10; {
+			got += len(p.want(packet.TypeData, 0, 1, "what was accepted"))
+		}
+		p.wantIdle("no end")
+		p.writePacket(packet.TypeRequest, 1, 1, 1, "packets go on")
+		require.NoError(t, m.main.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
+		p.wantPacket(packet.TypeResponse, 1, "both ways")
+	})
+}
+
+// What is written up to the last moment before the Close frame is sent arrives, or its
+// Write fails and the reader is told; whatever the moment in which they meet.
+func TestWriteAsTheConnectionCloses(t *testing.T) {
+	for range 300 {
+		near, far := tcpPair(t)
+		s := newSetup()
+		s.local.Raw, s.peer.Raw = 64<<10, 64<<10
+		ms, _ := s.startPair(t, near, far)
+		a, b := openPair(t, ms)
+		type result struct {
+			n   int
+			err error
+		}
+		copied := func(from io.Reader) <-chan result {
+			ch := make(chan result, 1)
+			go func() {
+				n, err := io.Copy(io.Discard, from)
+				ch <- result{int(n), err}
+			}()
+			return ch
+		}
+		written := func(to io.Writer, size int) <-chan result {
+			ch := make(chan result, 1)
+			go func() {
+				total, p := 0, make([]byte, size)
+				for {
+					n, err := to.Write(p)
+					total += n
+					if err != nil {
+						if n == 0 {
+							err = nil // no Write was torn apart
+						}
+						ch <- result{total, err}
+						return
+					}
+				}
+			}()
+			return ch
+		}
+		readA, readMain := copied(b), copied(ms[1].Main())
+		wroteA, wroteMain := written(a, 10_000), written(ms[0].Main(), 300)
+		time.Sleep(100 * time.Microsecond)
+		ms[0].Close(io.EOF, packet.Notice{})
+		for _, pair := range [][2]<-chan result{{wroteA, readA}, {wroteMain, readMain}} {
+			w, r := <-pair[0], <-pair[1]
+			require.Equal(t, w.n, r.n, "what Write has said, and what was read")
+			if w.err != nil {
+				require.Error(t, r.err, "a Write was torn apart")
+			}
+		}
+		stopPair(ms)
+	}
+}

@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// cuts are ways to cut a Write off that is under way from the client to the server, and
+// what the reader gets instead of io.EOF.
+var cuts = []struct {
+	name   string
+	stream bool // only a stream can be cut off so
+	cut    func(p *rig.Pair, s halfCloser)
+	code   geminio.Code // of a stream's error; 0: the connection is lost
+}{
+	{"Close of the stream", true, func(_ *rig.Pair, s halfCloser) { s.Close() }, geminio.CodeClosed},
+	{"CloseWrite of the stream", true, func(_ *rig.Pair, s halfCloser) { s.CloseWrite() }, geminio.CodeClosed},
+	{"Close of the End", false, func(p *rig.Pair, _ halfCloser) { p.Client.Close() }, geminio.CodeGoingAway},
+	{"Shutdown with a deadline", false, func(p *rig.Pair, _ halfCloser) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		p.Client.(shutdowner).Shutdown(ctx)
+	}, geminio.CodeGoingAway},
+	{"CloseWrite, then Close of the End", false, func(p *rig.Pair, s halfCloser) {
+		s.CloseWrite()
+		p.Client.Close()
+	}, geminio.CodeGoingAway},
+	{"a break of the connection", false, func(p *rig.Pair, _ halfCloser) { p.ClientConn.Close() }, 0},
+}
+
+// A transfer that is cut off does not look complete: its reader gets what was sent, and
+// then an error.
+func TestTransferThatIsCutOff(t *testing.T) {
+	for _, network := range rig.Networks("tcp", "pipe") {
+		for _, c := range cuts {
+			for _, onStream := range []bool{true, false} {
+				if c.stream && !onStream {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/%s/stream %v", network, c.name, onStream), func(t *testing.T) {
+					p := rig.NewPair(t, network, nil, nil)
+					var near, far geminio.Stream = p.Client, p.Server
+					if onStream {
+						near, far = rig.OpenStream(t, p.Client, p.Server)
+					}
+					data := large()[:min(8<<20, len(large()))]
+					type outcome struct {
+						n   int
+						err error
+					}
+					wrote := rig.Start(func() outcome {
+						n, err := near.Write(data)
+						return outcome{n, err}
+					})
+					first := make([]byte, 1000)
+					_, err := io.ReadFull(far, first)
+					require.NoError(t, err)
+					c.cut(p, near.(halfCloser))
+					w := rig.Await(t, rig.Forever, "the Write", wrote)
+					require.Error(t, w.err)
+					require.Less(t, w.n, len(data))
+
+					rest, err := io.ReadAll(far)
+					require.Error(t, err, "after %d of %d bytes", len(rest)+len(first), len(data))
+					require.NotErrorIs(t, err, io.EOF)
+					require.ErrorIs(t, err, io.ErrClosedPipe)
+					got := append(first, rest...)
+					if c.code != 0 {
+						require.Len(t, got, w.n, "what Write has said is what arrives")
+					}
+					require.Equal(t, data[:len(got)], got)
+					var reset *geminio.StreamError
+					var closed *geminio.RemoteError
+					switch {
+					case c.code == 0:
+						assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+					case onStream && errors.As(err, &reset):
+						assert.True(t, reset.Remote)
+						if c.name != "CloseWrite, then Close of the End" { // whichever is said first
+							assert.Equal(t, c.code, reset.Code)
+						}
+					default:
+						require.False(t, onStream, "%v", err)
+						require.ErrorAs(t, err, &closed)
+						assert.Equal(t, c.code, closed.Code)
+						assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+						assert.ErrorIs(t, err, geminio.ErrGoingAway)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A stream whose writer has ended it is complete, whatever becomes of the connection and
+// of the Writes on other streams.
+func TestTransferThatIsComplete(t *testing.T) {
+	for _, network := range rig.Networks("tcp", "pipe") {
+		for _, end := range []func(p *rig.Pair){
+			func(p *rig.Pair) { p.Client.Close() },
+			func(p *rig.Pair) { p.ClientConn.Close() },
+			func(p *rig.Pair) { p.Server.Close() },
+		} {
+			p := rig.NewPair(t, network, nil, nil)
+			a, b := rig.OpenStream(t, p.Client, p.Server)
+			other, _ := rig.OpenStream(t, p.Client, p.Server)
+			go other.Write(make([]byte, 1<<20))
+			_, err := a.Write([]byte("all of it"))
+			require.NoError(t, err)
+			require.NoError(t, a.Close())
+			first := make([]byte, 1)
+			_, err = io.ReadFull(b, first)
+			require.NoError(t, err)
+			for !finished(b) {
+				time.Sleep(time.Millisecond)
+			}
+			end(p)
+			rest, err := io.ReadAll(b)
+			require.NoError(t, err)
+			require.Equal(t, "all of it", string(append(first, rest...)))
+		}
+	}
+}
+
+// finished tells whether the peer has closed a stream.
+func finished(s geminio.Stream) bool {
+	_, err := s.Call(context.Background(), "nothing", s.NewRequest(nil))
+	return err == io.EOF
+}
+
+// What the time for lingering does not suffice to deliver is not followed by io.EOF.
+func TestLingerThatDoesNotSuffice(t *testing.T) {
+	for _, network := range rig.Networks("tcp", "pipe") {
+		for _, onStream := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/stream %v", network, onStream), func(t *testing.T) {
+				p, g := gatedPair(t, network, false)
+				var near, far geminio.Stream = p.Client, p.Server
+				if onStream {
+					near, far = rig.OpenStream(t, p.Client, p.Server)
+				}
+				junk, _ := rig.OpenStream(t, p.Client, p.Server)
+				reopen := g.shut()
+				defer reopen()
+				for range 20 { // more than the path takes
+					require.NoError(t, junk.Publish(t.Context(), onceMessage(junk, 60<<10)))
+				}
+				n, err := near.Write(make([]byte, 5000))
+				require.NoError(t, err)
+				require.NoError(t, p.Client.Close())
+				reopen()
+				all, err := io.ReadAll(far)
+				require.ErrorIs(t, err, geminio.ErrConnectionLost)
+				require.NotErrorIs(t, err, io.EOF)
+				require.LessOrEqual(t, len(all), n)
+			})
+		}
+	}
+}
+
+// A retry End tells a loss from an end in the same way.
+func TestRetryEndIsToldOfACut(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		l := listen(t, server.NewEndOptions())
+		address := l.Addr().String()
+		end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return rig.Dial(address) })
+		require.NoError(t, err)
+		peer, err := l.AcceptEnd()
+		require.NoError(t, err)
+		size := 100
+		if cut {
+			size = 1 << 20 // more than the first window
+		}
+		wrote := rig.Start(func() error { _, err := peer.Write(make([]byte, size)); return err })
+		_, err = io.ReadFull(end, make([]byte, 100))
+		require.NoError(t, err)
+		if !cut {
+			require.NoError(t, <-wrote)
+		}
+		require.NoError(t, peer.Close())
+		_, err = io.Copy(io.Discard, end)
+		if cut {
+			require.Error(t, <-wrote)
+			require.ErrorIs(t, err, geminio.ErrConnectionLost)
+			require.ErrorIs(t, err, geminio.ErrGoingAway)
+		} else {
+			require.NoError(t, err)
+		}
+		end.Close()
+		l.Close()
+	}
+}
