@@ -131,9 +131,9 @@ func TestAnswerBeforeTheQuestionIsSent(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, typ, 5, nil, make([]byte, 1<<20), AtOnce))
 			p.want(typ, more, 1, "it begins")
-			go io.Copy(io.Discard, p.nc)
 			p.writePacket(answer, 1, 5, 12, "and is answered")
 			<-h.over
+			go io.Copy(io.Discard, p.nc)
 			assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
 			assert.ErrorContains(t, m.c.Cause(), "number 5 is answered before all of it was sent")
 		})
