@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/guard"
 )
 
 // accept accepts connections until the listener is closed, or has failed. An error that
@@ -52,21 +52,18 @@ func (l *listener) accept() {
 
 // acceptOne calls the underlying Accept, and tells whether its error passes.
 func (l *listener) acceptOne() (nc net.Conn, again bool, err error) {
-	defer contain(&err, "the listener's Accept")
-	if nc, err = l.nl.Accept(); err != nil {
-		return nil, passes(err), err
-	}
-	if err = conn.Check(nc); err != nil {
-		return nil, true, fmt.Errorf("Accept returned no error, but %w", err)
-	}
-	return nc, false, nil
-}
-
-// contain makes an error of a panic. It is deferred.
-func contain(err *error, where string) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic in %s: %v\n%s", where, r, debug.Stack())
-	}
+	guard.Run(l.log, "Accept of the listener", func() {
+		if nc, err = l.nl.Accept(); err != nil {
+			again = passes(err)
+		} else if err = conn.Check(nc); err != nil {
+			again, err = true, fmt.Errorf("Accept returned no error, but %w", err)
+		}
+	}, func(failed error) {
+		if failed != nil {
+			again, err = false, failed
+		}
+	})
+	return nc, again, err
 }
 
 // passes tells whether an error of Accept is likely to pass: a time-out, an error that

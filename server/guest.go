@@ -10,6 +10,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -188,22 +189,10 @@ func (l *listener) arrived(g *guest, err error) {
 	cut() // which closes the connection, if a callback has ended the goroutine
 	l.ids.release(g.holder)
 	if err != nil {
-		l.log.Info("no End for a client", "remote", g.remote(), "err", err)
+		guard.Run(l.log, "RemoteAddr", func() {
+			l.log.Info("no End for a client", "remote", g.nc.RemoteAddr(), "err", err)
+		}, nil)
 	}
-}
-
-// remote returns the address of the client, for the log.
-func (g *guest) remote() string {
-	var address string
-	var err error
-	func() {
-		defer contain(&err, "RemoteAddr")
-		address = g.nc.RemoteAddr().String()
-	}()
-	if err != nil {
-		return "unknown"
-	}
-	return address
 }
 
 // shutDown shuts the End of a guest down. l.mu is held.

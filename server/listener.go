@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
@@ -282,6 +283,9 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 // unlisten closes the underlying listener.
 func (l *listener) unlisten() {
 	defer close(l.silent)
-	defer contain(&l.closeErr, "the listener's Close")
-	l.closeErr = l.nl.Close()
+	guard.Run(l.log, "Close of the listener", func() { l.closeErr = l.nl.Close() }, func(failed error) {
+		if failed != nil {
+			l.closeErr = failed
+		}
+	})
 }

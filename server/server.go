@@ -23,9 +23,11 @@ var _ geminio.End = (*ServerEnd)(nil)
 // belongs to the End from now on, also if an error is returned: then it is
 // closed. Within the handshake's timeout the client must have done its part and
 // registered the methods of SetWaitRemoteRPCs, and taken note of this side's. The error matches
-// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error. What a
-// Listener knows of all its clients, an End by itself does not: it replaces no former
-// connection of the client, and takes a message that is sent again for a new one.
+// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error. It is no error if
+// the client closes its End in an orderly way meanwhile: then the End gives what came before,
+// and io.EOF. What a Listener knows of all its clients, an End by itself does not: it
+// replaces no former connection of the client, and takes a message that is sent again for a
+// new one.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
