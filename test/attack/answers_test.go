@@ -237,3 +237,39 @@ func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 		require.Equal(t, 2, handlers(), fmt.Sprint(back))
 	})
 }
+
+// Codes that nobody knows are reported as they are, and match no error.
+func TestCodesThatNobodyKnows(t *testing.T) {
+	for _, code := range []geminio.Code{13, 999, geminio.FirstApplicationCode, 1<<32 - 1} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			results := make(chan error, 10)
+			w := terms{serve: func(end geminio.End) {
+				go func() {
+					_, err := end.Call(context.Background(), "ask", end.NewRequest(nil))
+					results <- err
+				}()
+				go func() { results <- end.Publish(context.Background(), end.NewMessage(nil)) }()
+			}}
+			inBubble(t, w, func(t *testing.T, s *site) {
+				a := s.attack().listen()
+				defer a.leave()
+				asked := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "a call"))
+				told := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
+				r := packet.Response{Code: uint32(code), Text: "odd"}
+				a.mustSend(frame(nil, packet.TypeResponse, 0, 1, asked, r.Append(nil)), "its response")
+				a.mustSend(frame(nil, packet.TypeAck, 0, 1, told, answer(code, "odd")), "its ack")
+				for odd := 0; odd < 2; {
+					var said *geminio.RemoteError
+					if errors.As(arrived(t, results, "an error"), &said) && said.Text == "odd" {
+						require.Equal(t, code, said.Code)
+						require.NotErrorIs(t, said, context.Canceled)
+						require.NotErrorIs(t, said, geminio.ErrProtocol)
+						odd++
+					}
+				}
+				a.mustSend(notice(packet.TypeStop, 1, ""), "the connection goes on")
+				s.stillServes("after it")
+			})
+		})
+	}
+}
