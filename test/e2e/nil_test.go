@@ -132,7 +132,8 @@ func TestNilOptions(t *testing.T) {
 	dialer := func() (net.Conn, error) { return rig.Dial(l.Addr().String()) }
 	ro := client.NewEndOptions()
 	ro.SetRetryFailedFunc(nil)
-	ro.SetRetryFirst(nil)
+	var none context.Context
+	ro.SetRetryFirst(none)
 	for name, make := range map[string]func() (geminio.End, error){
 		"plain": func() (geminio.End, error) { return client.NewEndWithDialer(dialer, nil, co, nil) },
 		"retry": func() (geminio.End, error) { return client.NewRetryEndWithDialer(dialer, co, ro, nil) },

@@ -134,7 +134,6 @@ type message struct {
 	number              uint64
 	cnss                byte
 	topic, custom, data string
-	class               byte
 	cost                int
 }
 
