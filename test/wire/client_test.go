@@ -271,8 +271,12 @@ func (c *client) run() {
 	err := c.loop()
 	c.mu.Lock()
 	c.over, c.cause = true, err
+	end := errOver
+	if err != nil { // what has come without fin is not complete
+		end = fmt.Errorf("the connection is lost: %w", err)
+	}
 	for _, s := range c.streams {
-		c.endLocked(s, errOver)
+		c.endLocked(s, end)
 	}
 	for number, canceled := range c.serving {
 		close(canceled)
@@ -412,7 +416,7 @@ func (c *client) endLocked(s *stream, err error) {
 	if s.err == nil {
 		s.err = err
 	}
-	s.open, s.fin = false, true
+	s.open = false
 }
 
 // drop gives the credit back of what has come in part on a stream that has ended, and
@@ -817,15 +821,15 @@ func (s *stream) done(m message, text string) {
 func (s *stream) Read(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
-	for len(s.raw) == 0 && !s.fin {
+	for len(s.raw) == 0 && !s.fin && s.err == nil {
 		c.changed.Wait()
 	}
 	if len(s.raw) == 0 {
 		defer c.mu.Unlock()
-		if _, reset := s.err.(*remote); reset {
-			return 0, s.err
+		if s.fin || s.err == errOver {
+			return 0, io.EOF
 		}
-		return 0, io.EOF
+		return 0, s.err
 	}
 	n := copy(p, s.raw)
 	s.raw = s.raw[n:]

@@ -553,6 +553,52 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
+// Raw bytes that are cut off do not look complete: neither those of a stream, nor those of
+// a connection that breaks.
+func TestTransfersThatAreCut(t *testing.T) {
+	type cut struct {
+		name string
+		do   func(p *pair, near geminio.Stream)
+		code int // of the error of Read; -1: the connection is lost
+	}
+	for _, test := range []cut{
+		{"the server closes the stream", func(_ *pair, near geminio.Stream) { near.Close() }, 11},
+		{"the server closes the End", func(p *pair, _ geminio.Stream) { p.end.Close() }, 10},
+		{"the connection breaks", func(p *pair, _ geminio.Stream) { p.nc.Close() }, -1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := meet(t, large)
+			p.mu.Lock()
+			p.opened = make(chan *stream, 1)
+			p.mu.Unlock()
+			near, err := p.end.OpenStream()
+			require.NoError(t, err)
+			far := <-p.opened
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := near.Write(pattern(1 << 20))
+				wrote <- err
+			}()
+			p.mu.Lock()
+			for len(far.raw) < large.Raw { // all that there is credit for
+				p.changed.Wait()
+			}
+			p.mu.Unlock()
+			test.do(p, near)
+			require.Error(t, <-wrote)
+			p.mu.Lock()
+			for far.err == nil {
+				p.changed.Wait()
+			}
+			p.mu.Unlock()
+			all, err := io.ReadAll(far)
+			require.Error(t, err, "not all has come")
+			assert.Equal(t, test.code, code(err), "%v", err)
+			assert.Equal(t, pattern(len(all)), all)
+		})
+	}
+}
+
 // A server that shuts down waits for what is under way, and lets nothing begin.
 func TestGoaway(t *testing.T) {
 	p := meet(t, large)
