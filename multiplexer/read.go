@@ -4,6 +4,7 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -102,6 +103,9 @@ func (d *Dialogue) endAwait() {
 // WriteTo implements io.WriterTo: it writes what comes to w until the end, with
 // a buffer that is as large as a frame and no other copy.
 func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
+	if w == nil {
+		return 0, nilarg.New("write to", "writer")
+	}
 	buf := make([]byte, copyBuffer)
 	for {
 		n, err := d.Read(buf)
@@ -126,6 +130,9 @@ func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
 
 // ReadFrom implements io.ReaderFrom: it sends what it reads from r until the end.
 func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
+	if r == nil {
+		return 0, nilarg.New("read from", "reader")
+	}
 	buf := make([]byte, copyBuffer)
 	for {
 		n, rerr := r.Read(buf)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"io"
 	"net"
 	"testing"
 
@@ -49,6 +50,12 @@ func TestNilArguments(t *testing.T) {
 				{"receive: the context is nil", func() error { _, err := s.Receive(none); return err }},
 			} {
 				assert.NotPanics(t, func() { assert.EqualError(t, c.call(), c.want) }, c.want)
+			}
+			if w, ok := s.(io.WriterTo); ok {
+				_, err := w.WriteTo(nil)
+				assert.EqualError(t, err, "write to: the writer is nil")
+				_, err = s.(io.ReaderFrom).ReadFrom(nil)
+				assert.EqualError(t, err, "read from: the reader is nil")
 			}
 			if e, ok := s.(shutter); ok {
 				assert.EqualError(t, e.Shutdown(none), "shutdown: the context is nil")
