@@ -331,17 +331,17 @@ func (t *Transport) readRaw(r *bufio.Reader, h Header) error {
 	}
 	p := Packet{Type: h.Type}
 	p.parseFixed(room[:])
-	left := int(h.Length) - len(room)
-	c := chunk.Get(min(left, maxPiece))
+	left := int64(h.Length) - int64(len(room)) // an int may have 32 bits
+	c := chunk.Get(int(min(left, maxPiece)))
 	defer c.Free()
 	buf := c.Space()
 	for left > 0 && t.mayRead() {
-		n, err := r.Read(buf[:min(left, len(buf))])
+		n, err := r.Read(buf[:min(left, int64(len(buf)))])
 		if err != nil {
 			return err
 		}
 		t.do(func(now time.Time) { t.tr.Raw(now, p.Session, buf[:n]) })
-		left -= n
+		left -= int64(n)
 	}
 	return nil
 }

@@ -196,24 +196,29 @@ func TestTransportEnds(t *testing.T) {
 // what they announce.
 func TestTransportSizes(t *testing.T) {
 	small := func(c *Config) { c.Offer.MaxMessage, c.Offer.Large, c.Budget = 1<<10, 1<<20, 1<<20 }
-	header := func(typ Type, n int) []byte { return AppendHeader(nil, Header{Type: typ, ID: 7, Length: uint32(n)}) }
+	header := func(typ Type, n uint32) []byte { return AppendHeader(nil, Header{Type: typ, ID: 7, Length: n}) }
 	session := append(make([]byte, 7), 1)
-	t.Run("raw bytes beyond all limits", func(t *testing.T) {
-		overPipe(t, geminio.RecipientSide, small, func(t *testing.T, w *wire) {
-			const total = 64 << 20
-			go func() {
-				w.peer.Write(append(header(TypeStream, 8+total), session...))
-				for range total >> 20 {
-					w.peer.Write(make([]byte, 1<<20))
+	for name, announced := range map[string]uint32{
+		"raw bytes beyond all limits":        64 << 20,
+		"raw bytes beyond an int of 32 bits": 1<<32 - 9,
+	} {
+		t.Run(name, func(t *testing.T) {
+			overPipe(t, geminio.RecipientSide, small, func(t *testing.T, w *wire) {
+				const total = 64 << 20
+				go func() {
+					w.peer.Write(append(header(TypeStream, 8+announced), session...))
+					for range total >> 20 {
+						w.peer.Write(make([]byte, 1<<20))
+					}
+				}()
+				for got := 0; got < total; {
+					e := w.frames(packet.TypeData)
+					got += len(e.data)
+					w.tr.Write(w.conn.release(e))
 				}
-			}()
-			for got := 0; got < total; {
-				e := w.frames(packet.TypeData)
-				got += len(e.data)
-				w.tr.Write(w.conn.release(e))
-			}
+			})
 		})
-	})
+	}
 	t.Run("a call that is too large", func(t *testing.T) {
 		overPipe(t, geminio.RecipientSide, small, func(t *testing.T, w *wire) {
 			w.write(append(header(TypeRequest, 1<<20), session...))
