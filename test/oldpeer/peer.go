@@ -257,7 +257,7 @@ func (p *Peer) write() {
 			return
 		}
 		if _, err := p.nc.Write(b); err != nil {
-			p.close()
+			p.end(err)
 			return
 		}
 	}

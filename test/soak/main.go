@@ -15,20 +15,21 @@ func main() {
 	length := flag.Duration("for", 30*time.Minute, "how long to run")
 	every := flag.Duration("every", 5*time.Second, "how often to sample")
 	clients := flag.Int("clients", 8, "how many clients")
+	old := flag.Int("old", 4, "how many clients of wire 1, beside them")
 	picture := flag.String("svg", "", "write a picture of the samples to `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *length)
 	defer cancel()
-	if err := run(ctx, *clients, *every, *picture); err != nil {
+	if err := run(ctx, *clients, *old, *every, *picture); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, clients int, every time.Duration, picture string) error {
-	w, err := newWork(clients)
+func run(ctx context.Context, clients, old int, every time.Duration, picture string) error {
+	w, err := newWork(clients, old)
 	if err != nil {
 		return err
 	}

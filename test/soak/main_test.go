@@ -20,7 +20,7 @@ func TestSoak(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "soak.svg")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	w, err := newWork(3)
+	w, err := newWork(3, 2)
 	require.NoError(t, err)
 	samples := w.watch(ctx, 50*time.Millisecond)
 	require.NoError(t, w.close())

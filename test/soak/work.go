@@ -32,7 +32,8 @@ type work struct {
 	wrong                                 atomic.Pointer[error]
 }
 
-func newWork(clients int) (*work, error) {
+// newWork has clients of this library, and old ones, which speak wire 1.
+func newWork(clients, old int) (*work, error) {
 	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{})}
 	var err error
 	opt := server.NewEndOptions()
@@ -54,6 +55,9 @@ func newWork(clients int) (*work, error) {
 		for _, do := range []func(*client.RetryEnd) error{w.call, w.call, w.publish, w.publishAsync, w.stream, w.stream, w.slow} {
 			w.wg.Go(func() { w.repeat(r, do) })
 		}
+	}
+	for range old {
+		w.wg.Go(w.workOld)
 	}
 	w.wg.Go(w.cut)
 	return w, nil

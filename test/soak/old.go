@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio/internal/wire1"
+	"github.com/singchia/geminio/test/oldpeer"
+)
+
+// oldClient is a client of wire 1 that connects again when its connection was cut.
+type oldClient struct {
+	w *work
+
+	mu   sync.Mutex
+	cond *sync.Cond
+	back map[uint64][]byte // raw bytes that came, by session
+}
+
+// errOver is what an operation of an oldClient returns that the end of the connection has
+// ended.
+var errOver = errors.New("the connection has ended")
+
+// workOld does the work of one oldClient until the end.
+func (w *work) workOld() {
+	for {
+		select {
+		case <-w.stop:
+			return
+		default:
+		}
+		if err := w.connectOld(); err != nil {
+			time.Sleep(rand.N(50 * time.Millisecond))
+		}
+	}
+}
+
+// connectOld works with one connection, until it breaks or all ends.
+func (w *work) connectOld() error {
+	nc, err := w.dial()
+	if err != nil {
+		return err
+	}
+	c := &oldClient{w: w, back: make(map[uint64][]byte)}
+	c.cond = sync.NewCond(&c.mu)
+	p, err := oldpeer.Dial(nc, oldpeer.Config{
+		Newer: rand.IntN(2) == 0,
+		Handle: func(_ context.Context, _ *oldpeer.Session, p wire1.Packet) ([]byte, error) {
+			return p.Value, nil
+		},
+		Raw: func(s *oldpeer.Session, b []byte) {
+			c.mu.Lock()
+			c.back[s.ID] = append(c.back[s.ID], b...)
+			c.cond.Broadcast()
+			c.mu.Unlock()
+		},
+		Dismissed: func(*oldpeer.Session) { c.cond.Broadcast() },
+	})
+	if err != nil {
+		nc.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, do := range []func(context.Context, *oldpeer.Peer) error{c.call, c.call, c.publish, c.stream, c.stream} {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				err := do(ctx, p)
+				select {
+				case <-w.stop:
+					return // what is closed while it is at work may see its end
+				default:
+				}
+				if err != nil && p.Err() == nil && ctx.Err() == nil {
+					w.wrong.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	select {
+	case <-p.Over():
+	case <-w.stop:
+		p.Shut(context.Background())
+	}
+	cancel()
+	c.cond.Broadcast()
+	wg.Wait()
+	p.Cut()
+	return nil
+}
+
+func (c *oldClient) call(ctx context.Context, p *oldpeer.Peer) error {
+	if rand.IntN(20) == 0 { // some are given up
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, rand.N(time.Millisecond))
+		defer cancel()
+	}
+	data := payload()
+	back, err := p.Call(ctx, "echo", data)
+	c.w.calls.Add(1)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil && !bytes.Equal(data, back):
+		return fmt.Errorf("an old call of %d bytes was answered with %d others", len(data), len(back))
+	}
+	return err
+}
+
+func (c *oldClient) publish(ctx context.Context, p *oldpeer.Peer) error {
+	c.w.messages.Add(1)
+	return p.Publish(ctx, "topic", payload())
+}
+
+// stream sends bytes there and back.
+func (c *oldClient) stream(ctx context.Context, p *oldpeer.Peer) error {
+	s, err := p.Open(ctx, "", nil)
+	if err != nil {
+		return err
+	}
+	c.w.streams.Add(1)
+	data := bytes.Repeat(payload(), 1+rand.IntN(10))
+	for rest := data; len(rest) > 0; {
+		n := min(len(rest), 1+rand.IntN(20_000))
+		if _, err := s.Write(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	c.mu.Lock()
+	for len(c.back[s.ID]) < len(data) && ctx.Err() == nil && p.Err() == nil {
+		c.cond.Wait()
+	}
+	back := c.back[s.ID]
+	delete(c.back, s.ID)
+	c.mu.Unlock()
+	c.w.bytes.Add(int64(len(back)))
+	if ctx.Err() != nil || p.Err() != nil {
+		return errOver
+	}
+	if !bytes.Equal(back, data) {
+		return fmt.Errorf("%d other bytes came back of an old client's %d", len(back), len(data))
+	}
+	return s.Dismiss(ctx)
+}
