@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,41 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
+// way is a way to a server, which may be another one later.
+type way struct {
+	mu   sync.Mutex
+	nl   *rig.PipeListener
+	last net.Conn
+}
+
+func (w *way) set(nl *rig.PipeListener) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nl = nl
+}
+
+func (w *way) get() *rig.PipeListener {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nl
+}
+
+// dial is a client.Dialer.
+func (w *way) dial() (net.Conn, error) {
+	nc, err := w.get().Dial()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = nc
+	return nc, err
+}
+
+// cut breaks the last connection.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last.Close()
+}
+
 // A client that reconnects has the id that the library has chosen for it again, and nobody
 // else gets it, also when the server has forgotten the client, or was started anew.
 func TestRetryEndKeepsItsID(t *testing.T) {
@@ -26,19 +62,21 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					opt := server.NewEndOptions()
 					opt.SetDuplicateID(policy)
-					nl, l := newSite(t, opt)
-					var last net.Conn
-					end, err := client.NewRetryEndWithDialer(func() (nc net.Conn, err error) {
-						last, err = nl.Dial()
-						return last, err
-					})
+					w := new(way)
+					move := func() server.Listener {
+						nl, l := newSite(t, opt)
+						w.set(nl)
+						return l
+					}
+					l := move()
+					end, err := client.NewRetryEndWithDialer(w.dial)
 					require.NoError(t, err)
 					defer end.Close()
 					id := end.ClientID()
 					strangers := func() {
 						t.Helper()
 						for _, session := range []string{"", "theirs"} {
-							nc, err := nl.Dial()
+							nc, err := w.get().Dial()
 							require.NoError(t, err)
 							_, got, err := greet(t, nc, wish{clientID: id, session: session})
 							require.NoError(t, err)
@@ -50,18 +88,18 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 					strangers()
 					switch how {
 					case "cut":
-						last.Close()
+						w.cut()
 					case "forgotten":
 						opt.SetSessionKeep(1)
 						require.NoError(t, l.Close())
-						nl, l = newSite(t, opt)
-						last.Close()
+						l = move()
+						w.cut()
 						require.NoError(t, end.Register(context.Background(), "m", rig.Echo))
-						last.Close()
+						w.cut()
 					case "another server":
 						require.NoError(t, l.Close())
-						nl, l = newSite(t, opt)
-						last.Close()
+						l = move()
+						w.cut()
 					}
 					require.NoError(t, end.Register(context.Background(), "m", rig.Echo))
 					assert.Equal(t, id, end.ClientID())
