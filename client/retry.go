@@ -70,6 +70,7 @@ type RetryEnd struct {
 	waitingBytes int
 	drained      chan struct{} // closed when none does; nil if nobody wants to know
 	rx           cursor        // where Receive is
+	accepting    cursor        // where AcceptStream is
 	rd, wr       rawSide       // where Read and Write are
 }
 

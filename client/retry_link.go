@@ -180,6 +180,7 @@ func (r *RetryEnd) keep(l *link) bool {
 	r.mu.Lock()
 	prev := r.cur.Load()
 	r.rx.follow(prev, l)
+	r.accepting.follow(prev, l)
 	r.rd.follow(prev, l)
 	r.wr.follow(prev, l)
 	if !r.rd.deadline.IsZero() {

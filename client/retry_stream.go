@@ -41,21 +41,24 @@ func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Strea
 }
 
 // AcceptStream returns the next stream that the server has opened, and goes on over
-// reconnects. After the end it returns io.EOF.
+// reconnects. The streams that a connection has left behind are returned before those of
+// the next, with what had come. After the end it returns io.EOF.
 func (r *RetryEnd) AcceptStream() (geminio.Stream, error) {
-	for {
-		r.mu.Lock()
-		l, news := r.cur.Load(), r.news
-		r.mu.Unlock()
+	for !r.over() {
+		l, news := r.position(&r.accepting)
+		if l == nil {
+			select {
+			case <-news:
+			case <-r.done:
+			}
+			continue
+		}
 		if s, err := l.e.AcceptStream(); err != io.EOF {
 			return s, err
 		}
-		select {
-		case <-news:
-		case <-r.done:
-			return nil, io.EOF
-		}
+		r.pass(&r.accepting, l)
 	}
+	return nil, io.EOF
 }
 
 // Accept is AcceptStream.
