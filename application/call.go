@@ -176,6 +176,10 @@ func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) erro
 	if p == nil {
 		return err // nil: nobody waits any more
 	}
+	if p.late() { // so the handler may have answered because its own time is over
+		p.complete(nil, context.DeadlineExceeded)
+		return nil
+	}
 	r := &response{err: remoteError(m.Code, m.Text)}
 	r.custom, r.data = keep(m.Custom, m.Data, owned)
 	p.complete(r, r.err)

@@ -23,6 +23,8 @@ type pending struct {
 	s    *Stream
 	sent atomic.Bool // or at least ready to be
 
+	until time.Time // when its time is over; zero: never
+
 	place list.Link[pending] // in Stream.waiting; the table's lock guards it
 
 	// The result, set before done is signaled or async is called.
@@ -52,8 +54,9 @@ type pendingTable struct {
 const maxFree = 128
 
 // begin makes an entry, or returns nil after the end. It tells whether there are
-// others, or are about to be. A number of 0 is for the table to choose.
-func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async func(*pending)) (p *pending, others bool) {
+// others, or are about to be. A number of 0 is for the table to choose; until is when the
+// time of the operation is over, if it is not zero.
+func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, until time.Time, async func(*pending)) (p *pending, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over {
@@ -73,7 +76,7 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, async fu
 	} else if t.wait[number] != nil {
 		panic("BUG: a delivery is under way twice on one connection")
 	}
-	p.call, p.typ, p.s, p.async = number, typ, s, async
+	p.call, p.typ, p.s, p.until, p.async = number, typ, s, until, async
 	t.wait[p.call] = p
 	s.waiting.Add(&p.place, p)
 	// The first one after many were answered together has others behind it.
@@ -179,6 +182,9 @@ func (p *pending) complete(resp *response, err error) {
 	e.settle()
 }
 
+// late tells whether the time of p is over.
+func (p *pending) late() bool { return !p.until.IsZero() && !time.Now().Before(p.until) }
+
 // disarm has neither the context nor the timeout end p any more, which was taken
 // out.
 func (p *pending) disarm() {
@@ -219,12 +225,16 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p, others := e.pending.begin(s, op.typ, op.number, async)
+	op.until = deadlineIn(op.timeout)
+	until := op.until
+	if at, ok := ctx.Deadline(); ok && (until.IsZero() || at.Before(until)) {
+		until = at
+	}
+	p, others := e.pending.begin(s, op.typ, op.number, until, async)
 	if p == nil {
 		return nil, io.EOF
 	}
 	call := p.call
-	op.until = deadlineIn(op.timeout)
 	when := multiplexer.AtOnce
 	switch {
 	case others && async != nil:

@@ -19,9 +19,9 @@ import (
 func TestPendingTable(t *testing.T) {
 	var table pendingTable
 	assert.True(t, table.empty())
-	a, others := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
+	a, others := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
 	assert.False(t, others)
-	b, others := table.begin(&Stream{}, packet.TypeMessage, 0, nil)
+	b, others := table.begin(&Stream{}, packet.TypeMessage, 0, time.Time{}, nil)
 	assert.True(t, others)
 	assert.NotEqual(t, a.call, b.call)
 	assert.Nil(t, table.takeOut(a.call, packet.TypeMessage), "of another type")
@@ -33,7 +33,7 @@ func TestPendingTable(t *testing.T) {
 	call := a.call
 	a.err = io.EOF
 	table.recycle(a)
-	c, _ := table.begin(&Stream{}, packet.TypeRegister, 0, nil)
+	c, _ := table.begin(&Stream{}, packet.TypeRegister, 0, time.Time{}, nil)
 	assert.Same(t, a, c, "used again")
 	assert.NoError(t, c.err, "as new")
 	assert.Greater(t, c.call, call, "a number is never used again")
@@ -43,7 +43,7 @@ func TestPendingTable(t *testing.T) {
 	assert.True(t, table.empty())
 
 	table.end()
-	d, _ := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
+	d, _ := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
 	assert.Nil(t, d)
 }
 
@@ -51,7 +51,7 @@ func TestPendingTableKeepsFew(t *testing.T) {
 	var table pendingTable
 	var all []*pending
 	for range 3 * maxFree {
-		p, _ := table.begin(&Stream{}, packet.TypeRequest, 0, nil)
+		p, _ := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
 		all = append(all, p)
 	}
 	for _, p := range all {
@@ -93,6 +93,7 @@ func TestGivenUpCallsLeaveNoTrace(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.NoError(t, call(ctx, client, "block"))
+		synctest.Wait() // the server has sent its answer, and is about to be done
 		assert.True(t, client.pending.empty())
 		assert.Zero(t, server.serving.n.Load())
 	})

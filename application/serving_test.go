@@ -89,7 +89,7 @@ func TestRequestAfterTheEndGivesItsCreditBack(t *testing.T) {
 // No handler outlives its End, however its requests and the end of the End meet.
 func TestHandlersEndWithTheirEnd(t *testing.T) {
 	const (
-		ends  = 10_000
+		ends  = 10_000 / slowness
 		calls = 20
 	)
 	var running atomic.Int64
@@ -126,7 +126,7 @@ func TestHandlersEndWithTheirEnd(t *testing.T) {
 // Ending a stream costs what it ends, however much is under way on other streams.
 func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 	const (
-		others = 100_000
+		others = 100_000 / slowness
 		slower = 50 // times; some 1000 if the others were walked
 	)
 	for name, ends := range map[string]func(others int) time.Duration{
@@ -141,7 +141,7 @@ func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 		"operations": func(others int) time.Duration {
 			var table pendingTable
 			return timeEnds(others, func(s *Stream) { table.endStream(s, io.EOF) }, func(s *Stream) {
-				table.begin(s, packet.TypeRequest, 0, func(*pending) {})
+				table.begin(s, packet.TypeRequest, 0, time.Time{}, func(*pending) {})
 			})
 		},
 	} {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
@@ -177,4 +179,58 @@ func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
 		_, err = end.OpenStream()
 	})
 	require.Equal(t, &geminio.RefusedError{Code: geminio.CodeApplication, Text: "the backend shuts down"}, err)
+}
+
+// A call whose time is over has failed with context.DeadlineExceeded, whatever the handler
+// answers when its own context, of the same deadline, ends.
+func TestDeadlinesThatMeet(t *testing.T) {
+	const calls = 1000
+	handlers := map[string]func(ctx context.Context, resp geminio.Response){
+		"its context's error": func(ctx context.Context, resp geminio.Response) { resp.SetError(ctx.Err()) },
+		"that, wrapped":       func(ctx context.Context, resp geminio.Response) { resp.SetError(fmt.Errorf("db: %w", ctx.Err())) },
+		"an error of its own": func(_ context.Context, resp geminio.Response) { resp.SetError(errors.New("gave up")) },
+		"nothing":             func(context.Context, geminio.Response) {},
+	}
+	for _, network := range []string{"bubble", "tcp"} {
+		run := func(t *testing.T) {
+			p := rig.NewPair(t, map[string]string{"bubble": "pipe", "tcp": "tcp"}[network], nil, nil)
+			defer p.Close()
+			require.NoError(t, p.Server.Hijack(func(ctx context.Context, method string, _ geminio.Request, resp geminio.Response) {
+				<-ctx.Done()
+				handlers[method](ctx, resp)
+			}))
+			var all sync.WaitGroup
+			for method := range handlers {
+				for i := range calls / 4 {
+					all.Go(func() {
+						var err error
+						timeout := time.Duration(1+i%4) * time.Millisecond
+						req := p.Client.NewRequest(nil)
+						switch i % 3 {
+						case 0:
+							ctx, cancel := context.WithTimeout(t.Context(), timeout)
+							defer cancel()
+							_, err = p.Client.Call(ctx, method, req)
+						case 1:
+							req.SetTimeout(timeout)
+							_, err = p.Client.Call(t.Context(), method, req)
+						case 2:
+							req.SetTimeout(timeout)
+							var c *geminio.Call
+							if c, err = p.Client.CallAsync(t.Context(), method, req, nil); err == nil {
+								err = (<-c.Done).Error
+							}
+						}
+						assert.ErrorIs(t, err, context.DeadlineExceeded, method)
+					})
+				}
+			}
+			all.Wait()
+		}
+		if network == "bubble" {
+			inBubble(t, network, run)
+		} else {
+			t.Run(network, run)
+		}
+	}
 }
