@@ -76,8 +76,9 @@ type Config struct {
 	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Wire2)
 
 	// Admit is the server's: it chooses the client's id, never 0, or refuses.
-	// The Conn has the client's meta and session already.
-	Admit func(c *Conn, wanted uint64) (uint64, error)
+	// The Conn has the client's meta and session already. over is closed when the
+	// handshake is given up; what Admit returns then comes to nothing.
+	Admit func(c *Conn, wanted uint64, over <-chan struct{}) (uint64, error)
 }
 
 // Conn is one connection to one peer. Its reading methods belong to one

@@ -221,8 +221,13 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		c.peer = *hello.Wire2
 	}
 	c.meta = hello.Meta
-	if c.clientID, err = cfg.Admit(c, hello.ClientID); err != nil {
+	if c.clientID, err = cfg.Admit(c, hello.ClientID, over); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
+	}
+	select {
+	case <-over: // nobody is to be told of a client that has gone
+		return false, errOver
+	default:
 	}
 	if cfg.Online != nil {
 		if err := cfg.Online(c); err != nil {

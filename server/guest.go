@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -94,11 +95,18 @@ func (l *listener) receive(g *guest) error {
 func (l *listener) configure(g *guest, cc *conn.Config) {
 	cc.Context = g.stop
 	online, offline := cc.Online, cc.Offline
-	cc.Admit = func(c *conn.Conn, wanted uint64) (clientID uint64, err error) {
+	cc.Admit = func(c *conn.Conn, wanted uint64, over <-chan struct{}) (clientID uint64, err error) {
 		var want demand
 		l.ask(g, func() { want, err = l.opt.admit(l.log, wanted, c.Meta()) })
+		select {
+		case <-over: // it was asked for too long: the client must not replace anybody
+			return 0, cmp.Or(err, net.ErrClosed)
+		default:
+		}
 		if err == nil {
-			clientID, err = l.ids.claim(g.holder, want, c.Session(), l.opt.duplicates(want.id), cc.HandshakeTimeout, l.done)
+			// Its patience ends before the time of the handshake, so that the client is told.
+			patience := cc.HandshakeTimeout * 3 / 4
+			clientID, err = l.ids.claim(g.holder, want, c.Session(), l.opt.duplicates(want.id), patience, l.done)
 		}
 		if err == nil && l.stopped() {
 			err = geminio.ErrGoingAway

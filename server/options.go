@@ -147,7 +147,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
-	cc.Admit = func(c *conn.Conn, wanted uint64) (uint64, error) {
+	cc.Admit = func(c *conn.Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
 		want, err := o.admit(cc.Log, wanted, c.Meta())
 		if want.by == byLibrary && err == nil {
 			want.id = idOf(string(c.Session()))

@@ -34,6 +34,7 @@ type hung struct {
 
 	mu     sync.Mutex
 	events []string
+	hangs  bool // or has hung, which is once
 }
 
 func newHung(in string) *hung {
@@ -43,8 +44,10 @@ func newHung(in string) *hung {
 func (h *hung) call(name string) {
 	h.mu.Lock()
 	h.events = append(h.events, name)
+	again := h.hangs
+	h.hangs = again || name == h.in
 	h.mu.Unlock()
-	if name != h.in {
+	if name != h.in || again {
 		return
 	}
 	close(h.entered)
@@ -157,6 +160,46 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// The id of a client about which a callback does not decide is another's when the callback
+// has returned at last, if the client had it already, and else at once.
+func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
+	for _, in := range []string{"GetClientID", "ConnOnline"} {
+		t.Run(in, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHung(in)
+				opt := server.NewEndOptions()
+				opt.SetDelegate(h)
+				nl, l := newSite(t, opt)
+				nc, greeted := dialRaw(t, nl, wish{})
+				defer nc.Close()
+				<-h.entered
+				time.Sleep(time.Minute)
+				require.Error(t, <-greeted, "the time for the handshake is over")
+				other, greeted := dialRaw(t, nl, wish{})
+				defer other.Close()
+				if in == "ConnOnline" {
+					require.ErrorContains(t, <-greeted, "still ending")
+					close(h.release)
+					synctest.Wait()
+					assert.Equal(t, []string{"GetClientID", "ConnOnline", "GetClientID", "ConnOffline"}, h.told())
+					other, greeted = dialRaw(t, nl, wish{})
+					defer other.Close()
+				}
+				require.NoError(t, <-greeted)
+				synctest.Wait()
+				assert.EqualValues(t, 7, acceptEnd(t, l).ClientID())
+				if in == "GetClientID" {
+					close(h.release)
+					synctest.Wait()
+					assert.Equal(t, []string{"GetClientID", "GetClientID", "ConnOnline"}, h.told(), "nobody was replaced")
+				}
+				require.NoError(t, l.Close())
+				other.Close()
+			})
+		})
 	}
 }
 
