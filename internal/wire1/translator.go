@@ -349,17 +349,23 @@ func (t *Translator) step(now time.Time) {
 	}
 }
 
+// errNotTaken ends a connection that the peer has ended, while the Conn did not take what
+// had come.
+var errNotTaken = errors.New("what had come was not taken in time")
+
 // finish ends the connection: in an orderly way, unless the peer's transport has ended
-// in another.
+// in another, or the Conn has not got all that came.
 func (t *Translator) finish() {
-	err := io.EOF
-	if t.cause != nil && !errors.Is(t.cause, io.EOF) && t.phase != closing {
-		err = t.cause
-	} else {
+	switch {
+	case t.cause != nil && !errors.Is(t.cause, io.EOF) && t.phase != closing:
+		t.fail(t.cause)
+	case t.held > 0:
+		t.fail(errNotTaken)
+	default:
 		t.disconnect()
 		t.notice(packet.TypeClose, 0, geminio.CodeOK, "")
+		t.fail(io.EOF)
 	}
-	t.fail(err)
 }
 
 // disconnect sends DisConn, once.
