@@ -136,7 +136,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 
 // checkMeta returns an error if the meta does not fit into the handshake.
 func checkMeta(cc *conn.Config) error {
-	if len(cc.Meta) < packet.MaxDecodablePacketLen/2 {
+	if len(cc.Meta) < packet.MaxHandshakeLen/2 {
 		return nil
 	}
 	if _, err := packet.AppendConn(nil, packet.Conn{Meta: cc.Meta, Wire2: &cc.Wire2}); err != nil {

@@ -6,8 +6,14 @@ import (
 	"time"
 )
 
-// MaxDecodablePacketLen bounds the body of a handshake packet, in bytes.
-const MaxDecodablePacketLen = 64 << 10
+// MaxHandshakeLen bounds the body of a handshake packet, in bytes.
+const MaxHandshakeLen = 64 << 10
+
+// MaxDecodablePacketLen is the length of the longest packet that the earlier library
+// decoded, in bytes. Programs derive the sizes of their batches from it. This library
+// bounds nothing by it: what an End accepts is in its options (SetMaxMessageSize), and a
+// peer of wire 1 accepts no longer packet.
+const MaxDecodablePacketLen = 10 << 20
 
 // HandshakeHeaderLen is the length of the header of the two handshake packets.
 //
@@ -162,8 +168,8 @@ func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) (
 		panic("BUG: " + err.Error()) // plain structs of bytes, strings and numbers
 	}
 	size := len(fixed) + len(object)
-	if size > MaxDecodablePacketLen {
-		return b, tooLarge("handshake", uint64(size), MaxDecodablePacketLen)
+	if size > MaxHandshakeLen {
+		return b, tooLarge("handshake", uint64(size), MaxHandshakeLen)
 	}
 	b = append(b, Version, typ)
 	b = binary.BigEndian.AppendUint64(b, packetID)
@@ -184,8 +190,8 @@ func ParseHandshakeHeader(b []byte, server bool) (packetID uint64, length int, e
 	switch {
 	case b[0] != Version || b[1] != want:
 		return 0, 0, malformed(what, "it begins with %02x %02x, not with %02x %02x", b[0], b[1], Version, want)
-	case size > MaxDecodablePacketLen:
-		return 0, 0, tooLarge(what, uint64(size), MaxDecodablePacketLen)
+	case size > MaxHandshakeLen:
+		return 0, 0, tooLarge(what, uint64(size), MaxHandshakeLen)
 	}
 	return binary.BigEndian.Uint64(b[2:]), int(size), nil
 }

@@ -392,7 +392,7 @@ func TestHandshakeHeader(t *testing.T) {
 		if c.text == "" {
 			assert.NoError(t, err)
 			assert.Equal(t, uint64(1), id)
-			assert.Contains(t, []int{0, MaxDecodablePacketLen}, n)
+			assert.Contains(t, []int{0, MaxHandshakeLen}, n)
 			continue
 		}
 		assert.ErrorContains(t, err, c.text)
@@ -409,12 +409,12 @@ func TestHandshakeTooLarge(t *testing.T) {
 	require.ErrorIs(t, err, ErrPacketTooLarge)
 
 	// The largest Meta is what is left of 64 KiB beside {"meta":""}, in base64.
-	largest := base64.StdEncoding.DecodedLen(MaxDecodablePacketLen-connLen-len(`{"meta":""}`)) / 3 * 3
+	largest := base64.StdEncoding.DecodedLen(MaxHandshakeLen-connLen-len(`{"meta":""}`)) / 3 * 3
 	b, err := AppendConn(nil, Conn{Meta: make([]byte, largest)})
 	require.NoError(t, err)
 	id, body := open(t, b, true)
-	require.LessOrEqual(t, len(body), MaxDecodablePacketLen)
-	require.Greater(t, len(body), MaxDecodablePacketLen-4)
+	require.LessOrEqual(t, len(body), MaxHandshakeLen)
+	require.Greater(t, len(body), MaxHandshakeLen-4)
 	c, err := ParseConn(id, body)
 	require.NoError(t, err)
 	require.Len(t, c.Meta, largest)
@@ -423,7 +423,7 @@ func TestHandshakeTooLarge(t *testing.T) {
 	requireMalformed(t, err, "handshake", "exceeds 65536")
 	require.ErrorIs(t, err, ErrPacketTooLarge)
 	require.Equal(t, "before", string(b))
-	_, err = AppendConnAck(nil, ConnAck{Refused: true, Error: strings.Repeat("x", MaxDecodablePacketLen)})
+	_, err = AppendConnAck(nil, ConnAck{Refused: true, Error: strings.Repeat("x", MaxHandshakeLen)})
 	require.ErrorIs(t, err, ErrPacketTooLarge)
 }
 
@@ -450,7 +450,7 @@ func FuzzHandshakeHeader(f *testing.F) {
 			require.Contains(t, []string{"conn", "connack"}, err.(*Error).What)
 			return
 		}
-		require.LessOrEqual(t, n, MaxDecodablePacketLen)
+		require.LessOrEqual(t, n, MaxHandshakeLen)
 		typ := byte(typeConnAck)
 		if server {
 			typ = typeConn

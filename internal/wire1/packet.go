@@ -45,7 +45,7 @@ const (
 	// Version is the first byte of every packet.
 	Version = 0x01
 	// MaxBody is the longest body that every peer accepts, in bytes.
-	MaxBody = 10 << 20
+	MaxBody = packet.MaxDecodablePacketLen
 	// FlagAcquire in Conn asks the server for a client id.
 	FlagAcquire = 0x08
 	// FlagAcquireSession in Session asks the server for a session id.
