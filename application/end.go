@@ -35,7 +35,7 @@ type Hooks struct {
 	// GoAway is told that the peer wants no new work, and when to come back, and
 	// Over that the End has ended, after all who wait were told. Unlike the others
 	// they are called at once, by any goroutine, and must not block.
-	GoAway func(packet.Notice)
+	GoAway func(packet.Reason)
 	Over   func()
 }
 
@@ -71,7 +71,7 @@ type End struct {
 	workers *workers
 	remotes atomic.Int64 // methods that the peer has registered, on all streams
 
-	away atomic.Pointer[packet.Notice] // the peer wants no new work
+	away atomic.Pointer[packet.Reason] // the peer wants no new work
 
 	beats      atomic.Int64 // heartbeats of which the user is still to be told
 	unanswered atomic.Int64 // messages that came and have no answer yet
@@ -229,13 +229,13 @@ func (e *End) ListStreams() []geminio.Stream {
 // Close ends everything: whatever waits returns at once. It delivers what was
 // written, and waits for that within the connection's time for lingering.
 func (e *End) Close() error {
-	e.mux.Close(io.EOF, packet.Notice{})
+	e.mux.Close(io.EOF, packet.Reason{})
 	<-e.c.Done()
 	return nil
 }
 
 // CloseWith is Close for a cause that the peer is told. It does not wait.
-func (e *End) CloseWith(cause error, n packet.Notice) { e.mux.Close(cause, n) }
+func (e *End) CloseWith(cause error, n packet.Reason) { e.mux.Close(cause, n) }
 
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
 // calls, messages and streams that are under way have ended, and closes the End.
@@ -244,7 +244,7 @@ func (e *End) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
-	e.mux.GoAway(packet.Notice{
+	e.mux.GoAway(packet.Reason{
 		Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error(), Retry: e.cfg.RetryAfter,
 	})
 	e.draining.Store(true)

@@ -25,7 +25,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 		return
 	}
 	e.events.post("DialogueOnline", func() {
-		e.decide(s, func(why packet.Notice) {
+		e.decide(s, func(why packet.Reason) {
 			if why.Code != 0 {
 				d.Refuse(why)
 				e.leave(s)
@@ -56,7 +56,7 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	e.join()
 	e.events.post("DialogueOnline", func() {
 		s.online = true
-		e.decide(s, func(why packet.Notice) {
+		e.decide(s, func(why packet.Reason) {
 			if why.Code != 0 {
 				d.Reset(why)
 			}
@@ -72,14 +72,14 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 }
 
 // decide tells the user of a stream that opens, and calls then with why that is refused:
-// a zero Notice if it is not.
-func (e *End) decide(s *Stream, then func(why packet.Notice)) {
+// a zero Reason if it is not.
+func (e *End) decide(s *Stream, then func(why packet.Reason)) {
 	f := e.cfg.Hooks.DialogueOnline
 	if f == nil {
-		then(packet.Notice{})
+		then(packet.Reason{})
 		return
 	}
-	var why packet.Notice
+	var why packet.Reason
 	guard.Run(e.log, "DialogueOnline", func() {
 		if err := f(s.Dialogue); err != nil {
 			why = guard.Describe(e.log, err)
@@ -166,8 +166,8 @@ func (e *End) offline() {
 // Gone implements multiplexer.Handler.
 func (h *handler) Gone() { (*End)(h).settle() }
 
-// Noted implements multiplexer.Handler.
-func (h *handler) Noted() {
+// OnGoAwayAcked implements multiplexer.Handler.
+func (h *handler) OnGoAwayAcked() {
 	h.noted.Store(true)
 	(*End)(h).settle()
 }
@@ -190,7 +190,7 @@ func (h *handler) Beat() {
 }
 
 // GoAway implements multiplexer.Handler.
-func (h *handler) GoAway(n packet.Notice) {
+func (h *handler) GoAway(n packet.Reason) {
 	h.away.Store(&n)
 	if f := h.cfg.Hooks.GoAway; f != nil {
 		f(n)

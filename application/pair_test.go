@@ -23,7 +23,7 @@ func connConfig() *conn.Config {
 	return &conn.Config{
 		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
 		HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: 5 * time.Second,
-		Wire2: packet.Wire2{
+		Settings: packet.Settings{
 			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100,
 			Raw: 16 << 10, Messages: 16 << 10, Handlers: 200, Large: 4 << 20,
 		},

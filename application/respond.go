@@ -12,7 +12,7 @@ import (
 // respond sends the response of a handler on s, with why the call has failed if it has. It
 // is called off the reading goroutine, since a large response may have to wait for credit.
 // If the caller no longer waits, a short response takes the place of the handler's.
-func (v *serving) respond(s *Stream, why packet.Notice, when multiplexer.When) {
+func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
 	var room [headRoom]byte
 	c := (*caller)(v)

@@ -179,12 +179,12 @@ func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error
 
 // run runs the handler and sends its response.
 func (v *serving) run(log *slog.Logger) {
-	var why packet.Notice
+	var why packet.Reason
 	returned := false
 	defer func() {
 		if !returned { // the handler, or a method of its error, has called runtime.Goexit
 			v.resp = response{}
-			why = packet.Notice{Code: uint32(geminio.CodePanic), Text: "the handler ended its goroutine"}
+			why = packet.Reason{Code: uint32(geminio.CodePanic), Text: "the handler ended its goroutine"}
 		}
 		v.done(why)
 	}()
@@ -192,12 +192,12 @@ func (v *serving) run(log *slog.Logger) {
 	returned = true
 }
 
-// handle calls the handler and returns why the call has failed, or a zero Notice. A panic
+// handle calls the handler and returns why the call has failed, or a zero Reason. A panic
 // becomes an error.
-func (v *serving) handle(log *slog.Logger) (why packet.Notice) {
+func (v *serving) handle(log *slog.Logger) (why packet.Reason) {
 	defer func() {
 		if r := recover(); r != nil {
-			why = packet.Notice{Code: uint32(geminio.CodePanic), Text: fmt.Sprintf("panic in handler of %q: %v", v.req.method, r)}
+			why = packet.Reason{Code: uint32(geminio.CodePanic), Text: fmt.Sprintf("panic in handler of %q: %v", v.req.method, r)}
 			v.resp = response{}
 			log.Error("a handler panicked", "method", v.req.method, "client", v.req.clientID,
 				"stream", v.req.streamID, "panic", r, "stack", string(debug.Stack()))
@@ -209,17 +209,17 @@ func (v *serving) handle(log *slog.Logger) (why packet.Notice) {
 	case v.rpc != nil:
 		v.rpc(&v.ctx, &v.req, &v.resp)
 	default:
-		return packet.Notice{Code: uint32(geminio.CodeNoMethod), Text: "no such rpc: " + v.req.method}
+		return packet.Reason{Code: uint32(geminio.CodeNoMethod), Text: "no such rpc: " + v.req.method}
 	}
 	if v.resp.err == nil {
-		return packet.Notice{}
+		return packet.Reason{}
 	}
 	return guard.Describe(log, v.resp.err)
 }
 
 // done sends the response and gives everything back. Of what has ended meanwhile there is
 // nothing to be given back to.
-func (v *serving) done(why packet.Notice) {
+func (v *serving) done(why packet.Reason) {
 	s, e := v.finish()
 	if e == nil {
 		return

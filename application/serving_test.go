@@ -42,9 +42,9 @@ func requestBody(method string) []byte {
 func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 	for name, end := range map[string]func(server *End, far *Stream){
 		"stream closed": func(_ *End, far *Stream) { far.Close() },
-		"stream reset":  func(_ *End, far *Stream) { far.Reset(packet.Notice{}) },
+		"stream reset":  func(_ *End, far *Stream) { far.Reset(packet.Reason{}) },
 		"End closed":    func(server *End, _ *Stream) { server.Close() },
-		"End cut":       func(server *End, _ *Stream) { server.c.Close(io.ErrUnexpectedEOF, packet.Notice{}) },
+		"End cut":       func(server *End, _ *Stream) { server.c.Close(io.ErrUnexpectedEOF, packet.Reason{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			withPair(t, nil, nil, func(t *testing.T, client, server *End) {
@@ -74,7 +74,7 @@ func TestRequestAfterTheEndGivesItsCreditBack(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
 		near, far := openPair(t, client, server)
 		register(t, server, "m", func(context.Context, geminio.Request, geminio.Response) {})
-		for range 10 * int(connConfig().Wire2.Handlers) {
+		for range 10 * int(connConfig().Settings.Handlers) {
 			go near.Call(t.Context(), "m", near.NewRequest(nil))
 			go far.Close()
 			synctest.Wait()
@@ -108,9 +108,9 @@ func TestHandlersEndWithTheirEnd(t *testing.T) {
 				for range calls {
 					client.StartCall(t.Context(), "m", client.NewRequest(nil), 0, func(geminio.Response, error) {})
 				}
-				server.CloseWith(io.EOF, packet.Notice{})
+				server.CloseWith(io.EOF, packet.Reason{})
 				<-server.Over()
-				client.CloseWith(io.EOF, packet.Notice{})
+				client.CloseWith(io.EOF, packet.Reason{})
 				<-server.c.Done()
 				<-client.c.Done()
 			})

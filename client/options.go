@@ -139,7 +139,7 @@ func checkMeta(cc *conn.Config) error {
 	if len(cc.Meta) < packet.MaxHandshakeLen/2 {
 		return nil
 	}
-	if _, err := packet.AppendConn(nil, packet.Conn{Meta: cc.Meta, Wire2: &cc.Wire2}); err != nil {
+	if _, err := packet.AppendConn(nil, packet.Conn{Meta: cc.Meta, Settings: &cc.Settings}); err != nil {
 		return fmt.Errorf("options: Meta of %d bytes: %w: %w", len(cc.Meta), geminio.ErrTooLarge, err)
 	}
 	return nil

@@ -95,7 +95,7 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 		return nil, err
 	}
 	rand.Read(r.session)
-	cc.Wire2.Session = r.session
+	cc.Settings.Session = r.session
 	if err := checkMeta(cc); err != nil {
 		return nil, err
 	}

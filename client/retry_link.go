@@ -107,7 +107,7 @@ func (r *RetryEnd) leave(l *link) {
 func (r *RetryEnd) drain(l *link) {
 	late := time.AfterFunc(r.opt.DrainTimeout, func() {
 		err := fmt.Errorf("%w, and is still there after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
-		l.e.CloseWith(err, packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
+		l.e.CloseWith(err, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
 	})
 	defer late.Stop()
 	l.e.Shutdown(context.Background())
@@ -125,9 +125,9 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	if id := r.clientID.Load(); id != 0 {
 		cc.ClientID = id
 	}
-	cc.Wire2.Session = r.session
+	cc.Settings.Session = r.session
 	ac.Methods = r.methods
-	ac.Hooks.GoAway = func(n packet.Notice) {
+	ac.Hooks.GoAway = func(n packet.Reason) {
 		l.retry.Store(int64(n.Retry))
 		r.leave(l)
 	}

@@ -14,11 +14,11 @@ const (
 	copyBelow = 2 << 10 // chunks that hold less are copied: a piece costs more
 )
 
-// Lender lends memory to a batch.
-type Lender interface {
-	// Returned ends the loan: its bytes are written. It is not called when the
+// BufferOwner lends memory to a batch.
+type BufferOwner interface {
+	// Written ends the loan: its bytes are written. It is not called when the
 	// loan was reclaimed.
-	Returned()
+	Written()
 }
 
 // Batch is what one system call writes. The upper layer appends frames to Buf,
@@ -44,7 +44,7 @@ type Batch struct {
 
 type loan struct {
 	piece int
-	from  Lender
+	from  BufferOwner
 }
 
 var batches = sync.Pool{New: func() any { return &Batch{flat: make([]byte, 0, 2<<10)} }}
@@ -96,9 +96,9 @@ func (b *Batch) AddChunk(c *chunk.Chunk) {
 	b.chunks = append(b.chunks, c)
 }
 
-// Lend adds p. It reports whether p is on loan until from.Returned is called or
+// Lend adds p. It reports whether p is on loan until from.Written is called or
 // Reclaim has returned; if not, p was copied.
-func (b *Batch) Lend(p []byte, from Lender) bool {
+func (b *Batch) Lend(p []byte, from BufferOwner) bool {
 	if !b.lend {
 		b.Buf = append(b.Buf, p...)
 		return false
@@ -140,7 +140,7 @@ func (b *Batch) advance(n int) bool {
 }
 
 // reclaim replaces what from has lent by copies.
-func (b *Batch) reclaim(from Lender) (n int) {
+func (b *Batch) reclaim(from BufferOwner) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	kept := b.loans[:0]
@@ -159,12 +159,12 @@ func (b *Batch) reclaim(from Lender) (n int) {
 }
 
 // returned ends all loans.
-func (b *Batch) returned() {
+func (b *Batch) endLoans() {
 	b.mu.Lock()
 	loans := b.loans
 	b.loans = nil
 	b.mu.Unlock()
 	for _, l := range loans {
-		l.from.Returned()
+		l.from.Written()
 	}
 }

@@ -29,18 +29,18 @@ func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
 		for i := range frames {
 			u.give(dataFrame(append(make([]byte, 1000), byte(i))...))
 		}
-		c.Close(errMine, packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: "bye", Retry: time.Second})
+		c.Close(errMine, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "bye", Retry: time.Second})
 		assert.Equal(t, Closing, c.State())
 		for i := range frames {
 			payload := p.want(packet.TypeData, "what was ready")
 			require.Equal(t, byte(i), payload[1000])
 		}
-		n := p.wantNotice(packet.TypeClose, geminio.CodeGoingAway, "after all that was ready")
+		n := p.wantReason(packet.TypeClose, geminio.CodeGoingAway, "after all that was ready")
 		assert.Equal(t, "bye", n.Text)
 		assert.Equal(t, time.Second, n.Retry)
 		p.wantIdle(time.Second, "nothing follows Close")
 		assert.Equal(t, Closing, c.State(), "the peer has not said Close yet")
-		p.writeClose(packet.Notice{}, "the answer")
+		p.writeClose(packet.Reason{}, "the answer")
 		p.wantEnd("both have said Close")
 		<-c.Done()
 		<-u.over
@@ -56,10 +56,10 @@ func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
 
 func TestNothingFollowsTheCloseFrame(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		c.Close(errMine, packet.Notice{})
-		p.wantNotice(packet.TypeClose, geminio.CodeOK, "the end of this side")
+		c.Close(errMine, packet.Reason{})
+		p.wantReason(packet.TypeClose, geminio.CodeOK, "the end of this side")
 		p.writePing(1, "asked after the Close frame was sent")
-		c.GoAway(packet.Notice{})
+		c.GoAway(packet.Reason{})
 		c.Probe()
 		u.give(dataFrame(1))
 		c.Kick()
@@ -70,17 +70,17 @@ func TestNothingFollowsTheCloseFrame(t *testing.T) {
 func TestPeersCloseIsAnswered(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		notice packet.Notice
+		notice packet.Reason
 		want   error
 	}{
-		{"without an error", packet.Notice{}, io.EOF},
-		{"with a code", packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: "maintenance"}, geminio.ErrGoingAway},
-		{"with a code of the peer's own", packet.Notice{Code: 4711, Text: "because"}, nil},
+		{"without an error", packet.Reason{}, io.EOF},
+		{"with a code", packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "maintenance"}, geminio.ErrGoingAway},
+		{"with a code of the peer's own", packet.Reason{Code: 4711, Text: "because"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
 				p.writeClose(test.notice, "the peer's end")
-				p.wantNotice(packet.TypeClose, geminio.CodeOK, "the answer")
+				p.wantReason(packet.TypeClose, geminio.CodeOK, "the answer")
 				p.wantEnd("both have said Close")
 				<-u.over
 				s := u.seen()
@@ -102,9 +102,9 @@ func TestPeersCloseIsAnswered(t *testing.T) {
 func TestSimultaneousClose(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
 		start := time.Now()
-		c.Close(errMine, packet.Notice{})
-		p.writeClose(packet.Notice{Code: 3, Text: "theirs"}, "before ours was read")
-		p.wantNotice(packet.TypeClose, geminio.CodeOK, "ours")
+		c.Close(errMine, packet.Reason{})
+		p.writeClose(packet.Reason{Code: 3, Text: "theirs"}, "before ours was read")
+		p.wantReason(packet.TypeClose, geminio.CodeOK, "ours")
 		p.wantEnd("both have said Close")
 		<-c.Done()
 		assert.Same(t, errMine, c.Cause(), "the first cause")
@@ -129,7 +129,7 @@ func TestTwoConnsCloseEachOther(t *testing.T) {
 		}
 		start := time.Now()
 		for _, c := range conns {
-			go c.Close(errMine, packet.Notice{})
+			go c.Close(errMine, packet.Reason{})
 		}
 		for i, c := range conns {
 			<-c.Done()
@@ -160,7 +160,7 @@ func TestLingerBoundsClose(t *testing.T) {
 					p.drain()
 				}
 				start := time.Now()
-				c.Close(errMine, packet.Notice{})
+				c.Close(errMine, packet.Reason{})
 				assert.Zero(t, time.Since(start), "Close does not wait")
 				<-c.Done()
 				assert.Equal(t, cfg.Linger, time.Since(start))
@@ -231,7 +231,7 @@ func TestFirstCauseWins(t *testing.T) {
 			causes[i] = errors.New("one of many")
 			all.Go(func() {
 				if i%2 == 0 {
-					c.Close(causes[i], packet.Notice{})
+					c.Close(causes[i], packet.Reason{})
 				} else {
 					c.abort(causes[i])
 				}
@@ -240,7 +240,7 @@ func TestFirstCauseWins(t *testing.T) {
 		all.Wait()
 		first := c.Cause()
 		assert.Contains(t, causes, first)
-		c.Close(errMine, packet.Notice{})
+		c.Close(errMine, packet.Reason{})
 		<-c.Done()
 		<-u.over
 		assert.Same(t, first, c.Cause())
@@ -273,7 +273,7 @@ func TestReadThatNeverReturns(t *testing.T) {
 		c, u := startOn(t, geminio.RecipientSide, deaf, p, testConfig())
 		p.drain()
 		start := time.Now()
-		c.Close(errMine, packet.Notice{})
+		c.Close(errMine, packet.Reason{})
 		<-c.Done()
 		assert.Equal(t, 5*time.Second, time.Since(start))
 		assert.Equal(t, 1, u.seen().ends)
@@ -284,12 +284,12 @@ func TestReadThatNeverReturns(t *testing.T) {
 
 func TestGoAway(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		p.write(packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{Code: 10, Text: "soon", Retry: time.Minute}), "goaway")
+		p.write(packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{Code: 10, Text: "soon", Retry: time.Minute}), "goaway")
 		synctest.Wait()
 		assert.Equal(t, Draining, c.State())
-		assert.Equal(t, []packet.Notice{{Code: 10, Text: "soon", Retry: time.Minute}}, u.seen().away)
-		c.GoAway(packet.Notice{Text: "me too"})
-		assert.Equal(t, "me too", p.wantNotice(packet.TypeGoAway, 0, "ours").Text)
+		assert.Equal(t, []packet.Reason{{Code: 10, Text: "soon", Retry: time.Minute}}, u.seen().away)
+		c.GoAway(packet.Reason{Text: "me too"})
+		assert.Equal(t, "me too", p.wantReason(packet.TypeGoAway, 0, "ours").Text)
 		behind := p.wantPing(packet.TypePing, "a ping behind it")
 		p.write(dataFrame(9), "work under way")
 		synctest.Wait()
@@ -299,23 +299,23 @@ func TestGoAway(t *testing.T) {
 		p.writePong(behind, "again")
 		synctest.Wait()
 		assert.Equal(t, 1, u.seen().noted, "all that was begun before has come")
-		c.Close(errMine, packet.Notice{})
-		p.wantNotice(packet.TypeClose, 0, "the end")
-		p.writeClose(packet.Notice{}, "the answer")
+		c.Close(errMine, packet.Reason{})
+		p.wantReason(packet.TypeClose, 0, "the end")
+		p.writeClose(packet.Reason{}, "the answer")
 		p.wantEnd("closed")
 	})
 }
 
 func TestWhatArrivesWhileClosingIsThrownAway(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		c.Close(errMine, packet.Notice{})
-		p.wantNotice(packet.TypeClose, 0, "the end")
+		c.Close(errMine, packet.Reason{})
+		p.wantReason(packet.TypeClose, 0, "the end")
 		p.write(dataFrame(make([]byte, 50000)...), "late data")
-		p.write(packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{}), "late goaway")
+		p.write(packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{}), "late goaway")
 		synctest.Wait()
 		assert.Empty(t, u.seen().got)
 		assert.Equal(t, Closing, c.State(), "not back to draining")
-		p.writeClose(packet.Notice{}, "the answer")
+		p.writeClose(packet.Reason{}, "the answer")
 		p.wantEnd("closed")
 	})
 }

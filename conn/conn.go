@@ -14,8 +14,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Upper is the layer above a Conn.
-type Upper interface {
+// FrameHandler is the layer above a Conn.
+type FrameHandler interface {
 	// Frame takes a frame that is the upper layer's. Payload and the methods like it
 	// give what it carries; what is left of it is skipped. An error ends the
 	// connection: a *packet.Error because the peer broke a rule of the wire. The
@@ -29,14 +29,14 @@ type Upper interface {
 	Idle()
 	// Beat is called for every heartbeat of the peer that is answered, by the
 	// reading goroutine.
-	Beat()
-	// Sweep is called at each heartbeat of this side.
-	Sweep()
+	OnPing()
+	// OnHeartbeat is called at each heartbeat of this side.
+	OnHeartbeat()
 	// GoAway is called when the peer wants no new work, by the reading goroutine.
-	GoAway(packet.Notice)
-	// Noted is called when all that the peer has sent before it knew of this side's
+	GoAway(packet.Reason)
+	// OnGoAwayAcked is called when all that the peer has sent before it knew of this side's
 	// GoAway has come, by the reading goroutine.
-	Noted()
+	OnGoAwayAcked()
 	// End is called once, when the connection stops being of use: on leaving
 	// Open or Draining, with the cause. It must not block. With deliver set, what
 	// Fill gives afterwards is still written, and then, when Fill has no more, the
@@ -49,10 +49,10 @@ type Upper interface {
 type Config struct {
 	Clock            clock.Clock
 	Log              *slog.Logger
-	HandshakeTimeout time.Duration // for the whole handshake
-	Heartbeat        time.Duration // a Ping goes out this often; two without a byte from the peer are death
-	Linger           time.Duration // how long closing may take
-	Wire2            packet.Wire2  // what this side offers
+	HandshakeTimeout time.Duration   // for the whole handshake
+	Heartbeat        time.Duration   // a Ping goes out this often; two without a byte from the peer are death
+	Linger           time.Duration   // how long closing may take
+	Settings         packet.Settings // what this side offers
 
 	// Online is called when the ids are known: at the server before it answers,
 	// at the client after the answer has come. An error ends the handshake.
@@ -73,7 +73,7 @@ type Config struct {
 	// Translate returns the transport over which this side speaks wire 2 with a peer that
 	// speaks wire 1 alone, and what is offered in that peer's place. The transport takes
 	// nc over. nil refuses such peers, with geminio.ErrVersion.
-	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Wire2)
+	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings)
 
 	// Admit is the server's: it chooses the client's id, never 0, or refuses.
 	// The Conn has the client's meta and session already. over is closed when the
@@ -88,61 +88,61 @@ type Conn struct {
 	link     link
 	io       transport
 	cfg      *Config
-	upper    Upper
+	upper    FrameHandler
 	side     geminio.Side
 	clientID uint64
 	meta     []byte
-	peer     packet.Wire2 // what the peer offered
-	wire1    *Wire1Peer   // nil: the peer speaks wire 2
+	peer     packet.Settings // what the peer offered
+	wire1    *Wire1Peer      // nil: the peer speaks wire 2
 	start    time.Time
 	flush    func() // write(nil, true), made once: it is started often
 
 	// The reading goroutine's.
-	rb       *chunk.Chunk // what was read and not yet used; nil at rest
-	left     int          // bytes of the present frame's payload that are still to be read
-	bulk     bool         // the last frames were large ones
-	handed   bool         // a packet came: whom it has woken is let run before the next read
-	beats    int          // pings of the peer in the present second
-	beatsEnd time.Duration
-	works    bool // what worked says
+	rb               *chunk.Chunk // what was read and not yet used; nil at rest
+	left             int          // bytes of the present frame's payload that are still to be read
+	bulk             bool         // the last frames were large ones
+	packetDispatched bool         // a packet came: whom it has woken is let run before the next read
+	pingCount        int          // pings of the peer in the present second
+	pingCountEnd     time.Duration
+	workSeen         bool // what worked says
 
 	// The write token: free, taken, or taken with new work.
-	token atomic.Uint32
-	cur   atomic.Pointer[Batch] // what its holder is writing
+	token   atomic.Uint32
+	current atomic.Pointer[Batch] // what its holder is writing
 
 	worked   atomic.Bool  // the peer has sent something that is no ceremony
 	lastRead atomic.Int64 // when a byte last came, since start
 	rtt      atomic.Int64 // the shortest round trip seen; 0: none yet
 	state    atomic.Uint32
 
-	mu         sync.Mutex
-	cause      error          // why it ended; set once, on entering Closing or Closed
-	pings      bool           // a Ping is to be sent
-	probing    bool           // Probe was called, and no Pong has come since
-	pong       uint64         // the value of the last Ping,
-	pongs      bool           // which is to be answered
-	goAway     *packet.Notice // to be sent
-	lastPing   uint64         // the value of the last Ping of this side,
-	pinged     bool           // if there was one
-	awayPing   uint64         // and of the one that was sent behind goAway,
-	awaits     bool           // if its answer has not come
-	bye        packet.Notice  // to be sent after everything else,
-	byes       byeState       // once closing
-	peerClosed bool           // the peer has sent Close
-	beat       clock.Timer
-	nextPing   time.Duration
-	linger     clock.Timer
-	lingerEnd  time.Duration // when it fires
+	mu               sync.Mutex
+	cause            error          // why it ended; set once, on entering Closing or Closed
+	pingDue          bool           // a Ping is to be sent
+	probing          bool           // Probe was called, and no Pong has come since
+	pongValue        uint64         // the value of the last Ping,
+	pongDue          bool           // which is to be answered
+	goAway           *packet.Reason // to be sent
+	lastPing         uint64         // the value of the last Ping of this side,
+	pingSent         bool           // if there was one
+	goAwayPing       uint64         // and of the one that was sent behind goAway,
+	goAwayAckPending bool           // if its answer has not come
+	closeFrame       packet.Reason  // to be sent after everything else,
+	closeState       closeState     // once closing
+	peerClosed       bool           // the peer has sent Close
+	heartbeatTimer   clock.Timer
+	nextPing         time.Duration
+	linger           clock.Timer
+	lingerEnd        time.Duration // when it fires
 }
 
-// byeState tells how far this side is with its Close frame.
-type byeState uint8
+// closeState tells how far this side is with its Close frame.
+type closeState uint8
 
 const (
-	byeNone byeState = iota
-	byeDue
-	byeFilled // it is in a batch
-	byeSent
+	closeNone closeState = iota
+	closeDue
+	closeBatched // it is in a batch
+	closeSent
 )
 
 // ClientID returns the id that the client got in the handshake.
@@ -161,19 +161,19 @@ func (c *Conn) LocalAddr() net.Addr { return c.link.localAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.link.remoteAddr() }
 
 // Peer returns what the peer offered in the handshake.
-func (c *Conn) Peer() packet.Wire2 { return c.peer }
+func (c *Conn) Peer() packet.Settings { return c.peer }
 
 // Session returns what tells the connections of one client that reconnects from
 // those of others; nil if the client does not.
 func (c *Conn) Session() []byte {
 	if c.side == geminio.InitiatorSide {
-		return c.cfg.Wire2.Session
+		return c.cfg.Settings.Session
 	}
 	return c.peer.Session
 }
 
 // Local returns what this side offered in the handshake.
-func (c *Conn) Local() packet.Wire2 { return c.cfg.Wire2 }
+func (c *Conn) Local() packet.Settings { return c.cfg.Settings }
 
 // HandshakeTimeout returns the time of a handshake of the configuration.
 func (c *Conn) HandshakeTimeout() time.Duration { return c.cfg.HandshakeTimeout }
@@ -200,19 +200,19 @@ func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 func (c *Conn) Now() time.Duration { return time.Since(c.start) }
 
 // Start lets the connection work for upper. Run is called next.
-func (c *Conn) Start(upper Upper) {
+func (c *Conn) Start(upper FrameHandler) {
 	c.upper = upper
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(Open)
 	c.lastRead.Store(int64(c.Now()))
 	c.nextPing = c.Now() + c.cfg.Heartbeat
-	c.beat = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onBeat)
+	c.heartbeatTimer = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onHeartbeatTimer)
 }
 
-// onBeat sends a Ping when it is time for one, and ends the connection when two
+// onHeartbeatTimer sends a Ping when it is time for one, and ends the connection when two
 // heartbeats have passed without a byte.
-func (c *Conn) onBeat() {
+func (c *Conn) onHeartbeatTimer() {
 	now := c.Now()
 	death := time.Duration(c.lastRead.Load()) + 2*c.cfg.Heartbeat
 	if now >= death {
@@ -223,14 +223,14 @@ func (c *Conn) onBeat() {
 	c.mu.Lock()
 	if c.State() < Closing {
 		if now >= c.nextPing {
-			c.pings, ping = true, true
+			c.pingDue, ping = true, true
 			c.nextPing = now + c.cfg.Heartbeat
 		}
-		c.beat.Reset(min(c.nextPing, death) - now)
+		c.heartbeatTimer.Reset(min(c.nextPing, death) - now)
 	}
 	c.mu.Unlock()
 	if ping {
-		c.upper.Sweep()
+		c.upper.OnHeartbeat()
 		c.Kick()
 	}
 }
@@ -240,7 +240,7 @@ func (c *Conn) onBeat() {
 func (c *Conn) Probe() {
 	c.mu.Lock()
 	first := !c.probing
-	c.pings = c.pings || first
+	c.pingDue = c.pingDue || first
 	c.probing = true
 	c.mu.Unlock()
 	if first {
@@ -249,12 +249,12 @@ func (c *Conn) Probe() {
 }
 
 // GoAway tells the peer that this side wants no new work.
-func (c *Conn) GoAway(n packet.Notice) {
+func (c *Conn) GoAway(n packet.Reason) {
 	c.mu.Lock()
 	if c.State() < Closing {
 		c.setState(Draining)
 		c.goAway = &n
-		c.pings = true // whose answer says that the peer has noted
+		c.pingDue = true // whose answer says that the peer has acked
 	}
 	c.mu.Unlock()
 	c.Kick()
@@ -263,18 +263,18 @@ func (c *Conn) GoAway(n packet.Notice) {
 // Close ends the connection for the given cause: everything that the upper
 // layer has ready is written, then a Close frame with the notice. It does not
 // wait for that; Done tells when it is over, at most the time of lingering later.
-func (c *Conn) Close(cause error, bye packet.Notice) {
+func (c *Conn) Close(cause error, bye packet.Reason) {
 	c.close(cause, bye, false)
 }
 
-func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
+func (c *Conn) close(cause error, bye packet.Reason, byPeer bool) {
 	c.mu.Lock()
 	c.peerClosed = c.peerClosed || byPeer
-	over := c.peerClosed && c.byes == byeSent
+	over := c.peerClosed && c.closeState == closeSent
 	first := c.setState(Closing)
 	if first {
-		c.cause, c.bye = cause, bye
-		c.stopBeat()
+		c.cause, c.closeFrame = cause, bye
+		c.stopHeartbeat()
 		c.lingerEnd = c.Now() + c.cfg.Linger
 		c.linger = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
 	}
@@ -282,7 +282,7 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 	if first {
 		c.upper.End(cause, !byPeer)
 		c.mu.Lock()
-		c.byes = byeDue // not sooner: until now the upper layer could add what goes before
+		c.closeState = closeDue // not sooner: until now the upper layer could add what goes before
 		c.mu.Unlock()
 		c.Kick()
 	}
@@ -293,11 +293,11 @@ func (c *Conn) close(cause error, bye packet.Notice, byPeer bool) {
 
 // Amend replaces the notice of the Close frame, if that says that all is well and is not
 // yet in a batch.
-func (c *Conn) Amend(bye packet.Notice) {
+func (c *Conn) Amend(bye packet.Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bye.Code == 0 {
-		c.bye = bye
+	if c.closeFrame.Code == 0 {
+		c.closeFrame = bye
 	}
 }
 
@@ -308,7 +308,7 @@ func (c *Conn) abort(cause error) {
 	if first {
 		c.cause = cause
 		c.setState(Closing)
-		c.stopBeat()
+		c.stopHeartbeat()
 	}
 	c.mu.Unlock()
 	if first {
@@ -335,9 +335,9 @@ func (c *Conn) terminate(orderly bool) {
 	}
 }
 
-func (c *Conn) stopBeat() {
-	if c.beat != nil {
-		c.beat.Stop()
+func (c *Conn) stopHeartbeat() {
+	if c.heartbeatTimer != nil {
+		c.heartbeatTimer.Stop()
 	}
 }
 
@@ -350,52 +350,52 @@ func (c *Conn) Cause() error {
 
 // fillControl adds the connection's own frames that go before all others. It
 // returns how far this side is with its Close frame, after which it adds nothing.
-func (c *Conn) fillControl(b *Batch) byeState {
+func (c *Conn) fillControl(b *Batch) closeState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byes > byeDue {
-		return c.byes
+	if c.closeState > closeDue {
+		return c.closeState
 	}
-	if c.pongs {
-		c.pongs = false
-		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pong)
+	if c.pongDue {
+		c.pongDue = false
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pongValue)
 	}
 	away := c.goAway != nil
 	if away {
-		b.Buf = packet.AppendNotice(b.Buf, packet.TypeGoAway, 0, *c.goAway)
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAway)
 		c.goAway = nil
 	}
-	if c.pings {
-		c.pings = false
+	if c.pingDue {
+		c.pingDue = false
 		value := uint64(c.Now())
-		if c.pinged {
+		if c.pingSent {
 			value = max(value, c.lastPing+1)
 		}
-		c.lastPing, c.pinged = value, true
+		c.lastPing, c.pingSent = value, true
 		if away {
-			c.awayPing, c.awaits = c.lastPing, true
+			c.goAwayPing, c.goAwayAckPending = c.lastPing, true
 		}
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, c.lastPing)
 	}
-	return c.byes
+	return c.closeState
 }
 
-// fillBye adds the Close frame.
-func (c *Conn) fillBye(b *Batch) {
+// fillClose adds the Close frame.
+func (c *Conn) fillClose(b *Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byes == byeDue {
-		c.byes = byeFilled
-		b.Buf = packet.AppendNotice(b.Buf, packet.TypeClose, 0, c.bye)
+	if c.closeState == closeDue {
+		c.closeState = closeBatched
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeClose, 0, c.closeFrame)
 	}
 }
 
 // wrote is called by the holder of the token after each batch.
-func (c *Conn) wrote() {
+func (c *Conn) batchWritten() {
 	c.mu.Lock()
-	said := c.byes == byeFilled
+	said := c.closeState == closeBatched
 	if said {
-		c.byes = byeSent
+		c.closeState = closeSent
 	}
 	over := said && c.peerClosed
 	c.mu.Unlock()

@@ -11,7 +11,7 @@
 //
 // # Reading
 //
-// One goroutine runs Run, which gives each frame to the upper layer (Upper.Frame);
+// One goroutine runs Run, which gives each frame to the upper layer (FrameHandler.Frame);
 // that takes its payload with Payload or ReadPayload. It waits for the transport
 // and for nothing else. While it waits on a TCP or unix socket, it holds no buffer.
 //
@@ -20,7 +20,7 @@
 // Nothing is queued here. Whoever has made something ready in the upper layer
 // calls Push, which writes in the caller's goroutine, or Kick, which leaves it
 // to another. Both take the write token if it is free; its holder asks the
-// upper layer for batches (Upper.Fill) and writes each with one system call
+// upper layer for batches (FrameHandler.Fill) and writes each with one system call
 // until nothing is left. If the token is taken, its holder will see the new work
 // before it gives the token up.
 package conn

@@ -161,7 +161,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, Beat: beatExponent(cfg.Heartbeat),
-		Meta: cfg.Meta, Wire2: &cfg.Wire2,
+		Meta: cfg.Meta, Settings: &cfg.Settings,
 	})
 	if err != nil {
 		return false, fmt.Errorf("meta of %d bytes: %w: %w", len(cfg.Meta), geminio.ErrTooLarge, err)
@@ -182,10 +182,10 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	case ack.ClientID == 0:
 		return false, &packet.Error{What: "connack", Reason: "a client id of 0"}
 	}
-	if ack.Wire2 == nil {
+	if ack.Settings == nil {
 		err = c.refuseWire1(Wire1Peer{Side: c.side, Beat: beatExponent(cfg.Heartbeat)})
 	} else {
-		c.peer = *ack.Wire2
+		c.peer = *ack.Settings
 	}
 	if err != nil {
 		return false, err
@@ -211,14 +211,14 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	offer := &cfg.Wire2
-	if hello.Wire2 == nil {
+	offer := &cfg.Settings
+	if hello.Settings == nil {
 		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, Beat: hello.Beat}); err != nil {
-			return false, c.refuse(over, hello, packet.Notice{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
+			return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
 		}
 		offer = nil
 	} else {
-		c.peer = *hello.Wire2
+		c.peer = *hello.Settings
 	}
 	c.meta = hello.Meta
 	if c.clientID, err = cfg.Admit(c, hello.ClientID, over); err != nil {
@@ -235,7 +235,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		}
 		online = true
 	}
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Wire2: offer})
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer})
 	if err == nil {
 		err = c.send(over, ack)
 	}
@@ -243,7 +243,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 }
 
 // refuse tells the client why it may not come in, and returns that as an error.
-func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Notice, why error) error {
+func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Reason, why error) error {
 	no := packet.ConnAck{
 		PacketID: hello.PacketID, Refused: true, Code: said.Code, Retry: said.Retry,
 		Error: packet.CutText(said.Text, packet.MaxText),

@@ -24,7 +24,7 @@ func TestHandshake(t *testing.T) {
 		near, far := net.Pipe()
 		var online atomic.Int32
 		serverCfg, clientCfg := testConfig(), testConfig()
-		serverCfg.Wire2.Raw, clientCfg.Wire2.Raw = 1000, 2000
+		serverCfg.Settings.Raw, clientCfg.Settings.Raw = 1000, 2000
 		clientCfg.ClientID, clientCfg.Meta = 99, []byte("some meta")
 		serverCfg.Admit = func(c *Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
 			meta := c.Meta()
@@ -59,9 +59,9 @@ func TestHandshake(t *testing.T) {
 		}
 		assert.Equal(t, geminio.RecipientSide, s.c.Side())
 		assert.Equal(t, geminio.InitiatorSide, c.c.Side())
-		assert.Equal(t, clientCfg.Wire2, s.c.Peer())
-		assert.Equal(t, serverCfg.Wire2, c.c.Peer())
-		assert.Equal(t, serverCfg.Wire2, s.c.Local())
+		assert.Equal(t, clientCfg.Settings, s.c.Peer())
+		assert.Equal(t, serverCfg.Settings, c.c.Peer())
+		assert.Equal(t, serverCfg.Settings, s.c.Local())
 		assert.EqualValues(t, 2, online.Load())
 		near.Close()
 		far.Close()
@@ -232,7 +232,7 @@ func TestOldPeersAreTold(t *testing.T) {
 		})
 	})
 	t.Run("a server that gives no id", func(t *testing.T) {
-		withAck(t, packet.ConnAck{Wire2: &testConfig().Wire2}, nil, func(t *testing.T, r result) {
+		withAck(t, packet.ConnAck{Settings: &testConfig().Settings}, nil, func(t *testing.T, r result) {
 			assert.ErrorContains(t, r.err, "client id of 0")
 		})
 	})
@@ -265,7 +265,7 @@ func withAck(t *testing.T, ack packet.ConnAck, change func(*Config), test func(t
 func TestOnlineErrorAtTheClient(t *testing.T) {
 	bad := errors.New("not this server")
 	offline := 0
-	withAck(t, packet.ConnAck{ClientID: 7, Wire2: &testConfig().Wire2}, func(cfg *Config) {
+	withAck(t, packet.ConnAck{ClientID: 7, Settings: &testConfig().Settings}, func(cfg *Config) {
 		cfg.Online = func(c *Conn) error { return bad }
 		cfg.Offline = func(*Conn) { offline++ }
 	}, func(t *testing.T, r result) {
@@ -287,7 +287,7 @@ func TestOfflineAfterOnlineOnce(t *testing.T) {
 				assert.EqualValues(t, 42, c.ClientID())
 			}
 			ch := shake(geminio.RecipientSide, near, cfg)
-			(&peer{t, far}).write(helloBytes(t, packet.Conn{Wire2: &cfg.Wire2}), "hello")
+			(&peer{t, far}).write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
 			far.Close()
 			assert.Error(t, (<-ch).err)
 			assert.Equal(t, 1, offline)
@@ -301,7 +301,7 @@ func TestOfflineAfterOnlineOnce(t *testing.T) {
 			cfg.Online = func(*Conn) error { return nil }
 			cfg.Offline = func(*Conn) { offline++ }
 			ch := shake(geminio.RecipientSide, near, cfg)
-			(&peer{t, far}).write(helloBytes(t, packet.Conn{Wire2: &cfg.Wire2}), "hello")
+			(&peer{t, far}).write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
 			start := time.Now()
 			assert.ErrorIs(t, (<-ch).err, geminio.ErrHandshakeTimeout)
 			assert.Equal(t, cfg.HandshakeTimeout, time.Since(start))
@@ -310,7 +310,7 @@ func TestOfflineAfterOnlineOnce(t *testing.T) {
 	})
 	t.Run("the client's own Online takes too long", func(t *testing.T) {
 		offline := 0
-		withAck(t, packet.ConnAck{ClientID: 7, Wire2: &testConfig().Wire2}, func(cfg *Config) {
+		withAck(t, packet.ConnAck{ClientID: 7, Settings: &testConfig().Settings}, func(cfg *Config) {
 			cfg.Online = func(*Conn) error { time.Sleep(time.Minute); return nil }
 			cfg.Offline = func(*Conn) { offline++ }
 		}, func(t *testing.T, r result) {
@@ -398,11 +398,11 @@ func TestNothingIsReadBeyondTheHandshake(t *testing.T) {
 				ch := shake(side, near, cfg)
 				var first []byte
 				if side == geminio.RecipientSide {
-					first = helloBytes(t, packet.Conn{PacketID: 1, Wire2: &cfg.Wire2})
+					first = helloBytes(t, packet.Conn{PacketID: 1, Settings: &cfg.Settings})
 				} else {
 					_, err := far.Read(make([]byte, 4096))
 					require.NoError(t, err)
-					first = ackBytes(t, packet.ConnAck{ClientID: 7, Wire2: &cfg.Wire2})
+					first = ackBytes(t, packet.ConnAck{ClientID: 7, Settings: &cfg.Settings})
 				}
 				frames := append(dataFrame(1, 2, 3), dataFrame(bytes.Repeat([]byte{4}, 5000)...)...)
 				wrote := make(chan error, 1)

@@ -119,7 +119,7 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 				got := uppers[i].seen().beats
 				assert.Equal(t, int(span/beats[1-i]), got, "pings of the other side")
 			}
-			conns[0].Close(errMine, packet.Notice{})
+			conns[0].Close(errMine, packet.Reason{})
 			for i, c := range conns {
 				<-c.Done()
 				<-uppers[i].over
@@ -131,18 +131,18 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 func TestPingFlood(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
 		for range 5 { // as many as there may be
-			for range maxBeats {
+			for range maxPings {
 				p.writePing(1, "a ping")
 				p.wantPing(packet.TypePong, "an answer")
 			}
 			time.Sleep(time.Second)
 		}
-		for range maxBeats {
+		for range maxPings {
 			p.writePing(1, "a ping")
 			p.wantPing(packet.TypePong, "an answer")
 		}
 		p.writePing(1, "one too many")
-		n := p.wantNotice(packet.TypeClose, geminio.CodeProtocol, "it is told why")
+		n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "it is told why")
 		assert.Contains(t, n.Text, "ping: more than 250 in a second")
 	})
 }
@@ -155,10 +155,10 @@ func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
 			p.writePing(1, "a ping")
 			time.Sleep(time.Millisecond)
 		}
-		assert.Equal(t, maxBeats+1, int(time.Since(start)/time.Millisecond), "one too many")
+		assert.Equal(t, maxPings+1, int(time.Since(start)/time.Millisecond), "one too many")
 		<-c.Done()
 		assert.ErrorIs(t, c.Cause(), geminio.ErrProtocol)
-		assert.Equal(t, maxBeats*time.Millisecond+5*time.Second, time.Since(start), "the time for lingering")
+		assert.Equal(t, maxPings*time.Millisecond+5*time.Second, time.Since(start), "the time for lingering")
 	})
 }
 

@@ -140,11 +140,11 @@ func TestOwnCloseOfTheTransport(t *testing.T) {
 		},
 		"the peer is silent":       func(*Conn, *fakeUpper, odd, *peer) { time.Sleep(time.Minute) },
 		"the peer breaks a rule":   func(_ *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
-		"the peer does not answer": func(c *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Notice{}) },
+		"the peer does not answer": func(c *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
 		"both have closed": func(c *Conn, _ *fakeUpper, _ odd, p *peer) {
-			c.Close(io.EOF, packet.Notice{})
+			c.Close(io.EOF, packet.Reason{})
 			p.want(packet.TypeClose, "ours")
-			p.writeClose(packet.Notice{}, "theirs")
+			p.writeClose(packet.Reason{}, "theirs")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,11 +187,11 @@ func TestCloseThatNeverReturns(t *testing.T) {
 	}{
 		"broken": {func(_ *Conn, p *peer) { p.nc.Close() }, closeGrace},
 		"closed": {func(c *Conn, p *peer) {
-			c.Close(io.EOF, packet.Notice{})
+			c.Close(io.EOF, packet.Reason{})
 			p.want(packet.TypeClose, "ours")
-			p.writeClose(packet.Notice{}, "theirs")
+			p.writeClose(packet.Reason{}, "theirs")
 		}, 5*time.Second + closeGrace},
-		"not answered": {func(c *Conn, p *peer) { p.drain(); c.Close(io.EOF, packet.Notice{}) }, 5*time.Second + closeGrace},
+		"not answered": {func(c *Conn, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) }, 5*time.Second + closeGrace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
@@ -442,9 +442,9 @@ func TestTransportThatPanics(t *testing.T) {
 		"CloseWrite": {
 			func(o *oddities) { o.closeWrite = func() error { boom(""); return nil } },
 			func(c *Conn, _ *fakeUpper, p *peer) {
-				c.Close(errMine, packet.Notice{})
+				c.Close(errMine, packet.Reason{})
 				p.want(packet.TypeClose, "ours")
-				p.writeClose(packet.Notice{}, "theirs")
+				p.writeClose(packet.Reason{}, "theirs")
 			},
 			"mine",
 		},

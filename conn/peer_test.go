@@ -58,9 +58,9 @@ func (p *peer) writePong(value uint64, reason string) {
 	p.write(packet.AppendPing(nil, packet.TypePong, value), reason)
 }
 
-func (p *peer) writeClose(n packet.Notice, reason string) {
+func (p *peer) writeClose(n packet.Reason, reason string) {
 	p.t.Helper()
-	p.write(packet.AppendNotice(nil, packet.TypeClose, 0, n), reason)
+	p.write(packet.AppendReason(nil, packet.TypeClose, 0, n), reason)
 }
 
 // read reads one frame.
@@ -93,9 +93,9 @@ func (p *peer) wantPing(typ packet.Type, reason string) uint64 {
 	return v
 }
 
-func (p *peer) wantNotice(typ packet.Type, code geminio.Code, reason string) packet.Notice {
+func (p *peer) wantReason(typ packet.Type, code geminio.Code, reason string) packet.Reason {
 	p.t.Helper()
-	n, err := packet.ParseNotice(typ, p.want(typ, reason))
+	n, err := packet.ParseReason(typ, p.want(typ, reason))
 	require.NoError(p.t, err, reason)
 	require.Equal(p.t, code, geminio.Code(n.Code), reason)
 	return n
@@ -131,7 +131,7 @@ func testConfig() *Config {
 	return &Config{
 		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
 		HandshakeTimeout: 10 * time.Second, Heartbeat: 20 * time.Second, Linger: 5 * time.Second,
-		Wire2: packet.Wire2{
+		Settings: packet.Settings{
 			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
 			Raw: 16 << 10, Messages: 16 << 10, Handlers: 8, Large: 2 << 20,
 		},
@@ -183,7 +183,7 @@ func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config)
 	t.Helper()
 	ch := shake(side, nc, cfg)
 	if side == geminio.RecipientSide {
-		p.write(helloBytes(t, packet.Conn{PacketID: 1, Wire2: &cfg.Wire2}), "hello")
+		p.write(helloBytes(t, packet.Conn{PacketID: 1, Settings: &cfg.Settings}), "hello")
 	}
 	var header [packet.HandshakeHeaderLen]byte
 	_, err := io.ReadFull(p.nc, header[:])
@@ -193,7 +193,7 @@ func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config)
 	_, err = io.ReadFull(p.nc, make([]byte, n))
 	require.NoError(t, err)
 	if side == geminio.InitiatorSide {
-		p.write(ackBytes(t, packet.ConnAck{PacketID: id, ClientID: 7, Wire2: &cfg.Wire2}), "ack")
+		p.write(ackBytes(t, packet.ConnAck{PacketID: id, ClientID: 7, Settings: &cfg.Settings}), "ack")
 	}
 	r := <-ch
 	require.NoError(t, r.err)
@@ -247,12 +247,12 @@ type fakeUpper struct {
 	over chan struct{} // closed when reading has ended
 
 	mu      sync.Mutex
-	ready   [][]byte // to be given by Fill
-	from    Lender   // lends them, if set
+	ready   [][]byte    // to be given by Fill
+	from    BufferOwner // lends them, if set
 	got     []frame
 	readErr error
 	beats   int
-	away    []packet.Notice
+	away    []packet.Reason
 	ends    int
 	noted   int
 	cause   error
@@ -290,7 +290,7 @@ func (u *fakeUpper) seen() (s struct {
 	got     []frame
 	readErr error
 	beats   int
-	away    []packet.Notice
+	away    []packet.Reason
 	ends    int
 	noted   int
 	cause   error
@@ -319,21 +319,21 @@ func (u *fakeUpper) Fill(b *Batch) bool {
 
 func (u *fakeUpper) Idle() {}
 
-func (u *fakeUpper) Sweep() {}
+func (u *fakeUpper) OnHeartbeat() {}
 
-func (u *fakeUpper) Noted() {
+func (u *fakeUpper) OnGoAwayAcked() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.noted++
 }
 
-func (u *fakeUpper) Beat() {
+func (u *fakeUpper) OnPing() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.beats++
 }
 
-func (u *fakeUpper) GoAway(n packet.Notice) {
+func (u *fakeUpper) GoAway(n packet.Reason) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.away = append(u.away, n)

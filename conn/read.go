@@ -22,8 +22,8 @@ const (
 	// bulkFrom is from what length a frame is likely to be followed by another of
 	// its kind, of which only the header is wanted in the read buffer.
 	bulkFrom = 16 << 10
-	// maxBeats is how many heartbeats the peer may send in a second.
-	maxBeats = 250
+	// maxPings is how many heartbeats the peer may send in a second.
+	maxPings = 250
 )
 
 // Sink takes the payload of one frame, piece by piece.
@@ -61,14 +61,14 @@ func (c *Conn) readFrame() (packet.Header, error) {
 			return packet.Header{}, err
 		}
 		if c.rb == nil || c.rb.Len() == 0 {
-			if err := c.io.next(); err != nil {
+			if err := c.io.readNext(); err != nil {
 				return packet.Header{}, err
 			}
 		}
 		if err := c.need(packet.HeaderLen); err != nil {
 			return packet.Header{}, err
 		}
-		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Wire2.MaxFrame)
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
 		if err != nil {
 			return h, err
 		}
@@ -89,7 +89,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 // goes on from there.
 func (c *Conn) takeWhole() error {
 	for c.rb.Len() >= packet.HeaderLen {
-		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Wire2.MaxFrame)
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
 		if err != nil || h.Type < packet.TypeCredit || c.rb.Len() < packet.HeaderLen+int(h.Length) {
 			return nil
 		}
@@ -108,10 +108,10 @@ func (c *Conn) takeWhole() error {
 func (c *Conn) begin(h packet.Header) {
 	c.rb.Took(packet.HeaderLen)
 	c.left = int(h.Length)
-	c.handed = c.handed || h.Type.IsPacket()
+	c.packetDispatched = c.packetDispatched || h.Type.IsPacket()
 	c.bulk = h.Length >= bulkFrom
-	if !c.works && !isCeremony(h.Type) {
-		c.works = true
+	if !c.workSeen && !isCeremony(h.Type) {
+		c.workSeen = true
 		c.worked.Store(true)
 	}
 }
@@ -154,12 +154,12 @@ var errClosed = errors.New("closed by peer")
 func (c *Conn) violation(err error) {
 	err = fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
 	c.cfg.Log.Warn("closing the connection", "client", c.clientID, "err", err)
-	c.Close(err, packet.Notice{Code: uint32(geminio.CodeProtocol), Text: err.Error()})
+	c.Close(err, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()})
 	for {
 		if c.rb != nil {
 			c.rb.Took(c.rb.Len())
 		}
-		if c.io.fill() != nil {
+		if c.io.readMore() != nil {
 			c.abort(err)
 			return
 		}
@@ -186,7 +186,7 @@ func (c *Conn) control(h packet.Header) error {
 		}
 		c.onPong(v)
 	case packet.TypeGoAway:
-		n, err := packet.ParseNotice(h.Type, p)
+		n, err := packet.ParseReason(h.Type, p)
 		if err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (c *Conn) control(h packet.Header) error {
 		c.mu.Unlock()
 		c.upper.GoAway(n)
 	case packet.TypeClose:
-		n, err := packet.ParseNotice(h.Type, p)
+		n, err := packet.ParseReason(h.Type, p)
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (c *Conn) control(h packet.Header) error {
 		if n.Code != uint32(geminio.CodeOK) {
 			cause = &geminio.RemoteError{Code: geminio.Code(n.Code), Text: n.Text}
 		}
-		c.close(cause, packet.Notice{}, true)
+		c.close(cause, packet.Reason{}, true)
 		return errClosed
 	}
 	return nil
@@ -213,32 +213,32 @@ func (c *Conn) control(h packet.Header) error {
 
 func (c *Conn) onPing(value uint64) error {
 	now := c.Now()
-	if now >= c.beatsEnd {
-		c.beats, c.beatsEnd = 0, now+time.Second
+	if now >= c.pingCountEnd {
+		c.pingCount, c.pingCountEnd = 0, now+time.Second
 	}
-	if c.beats++; c.beats > maxBeats {
-		return &packet.Error{What: "ping", Reason: fmt.Sprintf("more than %d in a second", maxBeats)}
+	if c.pingCount++; c.pingCount > maxPings {
+		return &packet.Error{What: "ping", Reason: fmt.Sprintf("more than %d in a second", maxPings)}
 	}
 	c.mu.Lock()
-	c.pong, c.pongs = value, true
+	c.pongValue, c.pongDue = value, true
 	c.mu.Unlock()
-	c.upper.Beat()
+	c.upper.OnPing()
 	c.Kick()
 	return nil
 }
 
 func (c *Conn) onPong(value uint64) {
 	c.mu.Lock()
-	if !c.pinged || value > c.lastPing {
+	if !c.pingSent || value > c.lastPing {
 		c.mu.Unlock()
 		return // not an answer to any Ping of ours
 	}
 	c.probing = false
-	noted := c.awaits && value >= c.awayPing
-	c.awaits = c.awaits && !noted
+	acked := c.goAwayAckPending && value >= c.goAwayPing
+	c.goAwayAckPending = c.goAwayAckPending && !acked
 	c.mu.Unlock()
-	if noted {
-		c.upper.Noted()
+	if acked {
+		c.upper.OnGoAwayAcked()
 	}
 	took := max(c.Now()-time.Duration(value), 1) // a coarse clock may not have moved
 	if old := c.RTT(); old == 0 || took < old {
@@ -305,9 +305,9 @@ func (c *Conn) ReadPayload(s Sink) error {
 		}
 		var err error
 		if c.left >= direct {
-			err = c.io.fillSink(s)
+			err = c.io.readSink(s)
 		} else {
-			err = c.io.fill()
+			err = c.io.readMore()
 		}
 		if err != nil {
 			return err
@@ -320,7 +320,7 @@ func (c *Conn) ReadPayload(s Sink) error {
 func (c *Conn) skip() error {
 	for c.left > 0 {
 		if c.rb == nil || c.rb.Len() == 0 {
-			if err := c.io.fill(); err != nil {
+			if err := c.io.readMore(); err != nil {
 				return err
 			}
 		}
@@ -335,7 +335,7 @@ func (c *Conn) need(n int) error {
 		if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
 			c.rb.Compact()
 		}
-		if err := c.io.fill(); err != nil {
+		if err := c.io.readMore(); err != nil {
 			return err
 		}
 	}
@@ -353,7 +353,7 @@ func (c *Conn) buffer() []byte {
 }
 
 // rest is called before waiting for the transport.
-func (c *Conn) rest() {
+func (c *Conn) beforeWait() {
 	if c.rb != nil && c.rb.Len() == 0 {
 		c.rb.Free()
 		c.rb = nil
@@ -364,7 +364,7 @@ func (c *Conn) rest() {
 }
 
 // heard is called when bytes have come. It returns the time.
-func (c *Conn) heard() time.Duration {
+func (c *Conn) noteRead() time.Duration {
 	now := c.Now()
 	c.lastRead.Store(int64(now))
 	return now

@@ -55,7 +55,7 @@ func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan err
 	cfg := testConfig()
 	cfg.Heartbeat = time.Hour
 	ch := shake(geminio.RecipientSide, near, cfg)
-	p.write(helloBytes(t, packet.Conn{Wire2: &cfg.Wire2}), "hello")
+	p.write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
 	c := (<-ch).c
 	u := &partsUpper{fakeUpper: fakeUpper{c: c}, t: t}
 	for _, step := range steps {
@@ -118,7 +118,7 @@ func TestPartsOfPayloads(t *testing.T) {
 	for range 4 {
 		p.write(dataFrame(payload...), "a frame")
 	}
-	p.writeClose(packet.Notice{}, "the end")
+	p.writeClose(packet.Reason{}, "the end")
 	assert.Equal(t, io.EOF, awaitCause(t, ended))
 }
 
@@ -149,7 +149,7 @@ func TestFramesWithPauses(t *testing.T) {
 		<-got
 		time.Sleep(150 * time.Millisecond) // longer than sockets are left alone
 	}
-	p.writeClose(packet.Notice{}, "the end")
+	p.writeClose(packet.Reason{}, "the end")
 	assert.Equal(t, io.EOF, awaitCause(t, ended))
 }
 

@@ -75,11 +75,11 @@ func newTransport(c *Conn) transport {
 // having said that it is empty.
 const lookAgain = 100 * time.Millisecond
 
-func (t *socket) next() error { return t.read(nil, true) }
+func (t *socket) readNext() error { return t.read(nil, true) }
 
-func (t *socket) fill() error { return t.read(nil, false) }
+func (t *socket) readMore() error { return t.read(nil, false) }
 
-func (t *socket) fillSink(s Sink) error { return t.read(s, false) }
+func (t *socket) readSink(s Sink) error { return t.read(s, false) }
 
 func (t *socket) read(s Sink, whole bool) error {
 	for {
@@ -106,7 +106,7 @@ func (t *socket) onReadable(fd uintptr) bool {
 		n, all, errno := t.readOnce(int(fd))
 		switch {
 		case errno == syscall.EAGAIN:
-			t.rest()
+			t.beforeWait()
 			return false
 		case errno == syscall.EINTR:
 		case errno != 0:
@@ -116,15 +116,15 @@ func (t *socket) onReadable(fd uintptr) bool {
 			t.rerr = io.EOF
 			return true
 		default:
-			now := c.heard()
+			now := c.noteRead()
 			if !t.whole {
 				return true
 			}
 			if t.rerr = c.takeWhole(); t.rerr != nil || c.rb.Len() > 0 || c.State() == Closed {
 				return true
 			}
-			if all && !c.handed {
-				t.restFor(now)
+			if all && !c.packetDispatched {
+				t.waitUnlessReadable(now)
 				return false
 			}
 		}
@@ -140,23 +140,23 @@ func (t *socket) onReadable(fd uintptr) bool {
 // would cost a system call: the poller will tell what comes next. The end of the stream
 // may have come together with these bytes, though, and would not be told again. So the
 // socket is looked at again after a while.
-func (t *socket) restFor(now time.Duration) {
+func (t *socket) waitUnlessReadable(now time.Duration) {
 	if now >= t.again {
 		t.again = now + lookAgain
 		t.c.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
-	t.rest()
+	t.beforeWait()
 }
 
 // rest is called before waiting for something to read.
-func (t *socket) rest() {
-	t.c.rest()
+func (t *socket) beforeWait() {
+	t.c.beforeWait()
 	t.waits.Store(true)
 }
 
 // look implements transport. While all processors are busy, the runtime asks its
 // poller every ten milliseconds only; so long would answers wait behind bulk.
-func (t *socket) look() {
+func (t *socket) wakeReader() {
 	if !t.waits.Load() {
 		return
 	}
@@ -178,8 +178,8 @@ func (t *socket) peek(fd uintptr) {
 // that there was room left.
 func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	c := t.c
-	if c.handed {
-		c.handed = false
+	if c.packetDispatched {
+		c.packetDispatched = false
 		runtime.Gosched()
 	}
 	buf := c.buffer()

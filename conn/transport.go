@@ -10,12 +10,12 @@ import (
 type transport interface {
 	// next is fill between two frames, when the read buffer is empty. It may give
 	// whole frames to the upper layer, and then wait for more.
-	next() error
+	readNext() error
 	// fill waits until at least one more byte stands in the read buffer.
-	fill() error
-	// fillSink waits until at least one more byte of the present payload is in s
+	readMore() error
+	// readSink waits until at least one more byte of the present payload is in s
 	// or in the read buffer, which is empty.
-	fillSink(s Sink) error
+	readSink(s Sink) error
 	// lends tells whether write can take borrowed memory, and need not wait.
 	lends() bool
 	// write writes b. It reports whether it stopped because it would have to
@@ -24,7 +24,7 @@ type transport interface {
 	write(b *Batch, wait bool) (again bool)
 	// look has the reading goroutine woken if there is something to read. The holder
 	// of the write token calls it when it goes on writing.
-	look()
+	wakeReader()
 }
 
 // plain serves every net.Conn by its own methods. The read buffer is given back
@@ -35,11 +35,11 @@ type plain struct {
 	first [64]byte
 }
 
-func (t *plain) next() error { return t.fill() }
+func (t *plain) readNext() error { return t.readMore() }
 
-func (t *plain) fill() error {
+func (t *plain) readMore() error {
 	c := t.c
-	c.rest()
+	c.beforeWait()
 	var n int
 	var err error
 	if c.rb == nil && !c.bulk {
@@ -52,16 +52,16 @@ func (t *plain) fill() error {
 		c.bulk = c.bulk || n > direct
 	}
 	if n > 0 {
-		c.heard()
+		c.noteRead()
 	}
 	return err
 }
 
-func (t *plain) fillSink(Sink) error { return t.fill() }
+func (t *plain) readSink(Sink) error { return t.readMore() }
 
 func (t *plain) lends() bool { return false }
 
-func (t *plain) look() {}
+func (t *plain) wakeReader() {}
 
 func (t *plain) write(b *Batch, _ bool) bool {
 	for _, p := range b.pieces {

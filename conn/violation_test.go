@@ -42,7 +42,7 @@ func TestViolations(t *testing.T) {
 				u.give(dataFrame(7))
 				p.write(test.frame, "what breaks the rules")
 				p.want(packet.TypeData, "what was ready is delivered")
-				n := p.wantNotice(packet.TypeClose, geminio.CodeProtocol, "the peer is told")
+				n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the peer is told")
 				for _, want := range test.want {
 					assert.Contains(t, n.Text, want)
 				}
@@ -89,8 +89,8 @@ func TestViolationIsBoundedInTime(t *testing.T) {
 // A violation on a connection that is closing already changes nothing.
 func TestViolationWhileClosing(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		c.Close(io.EOF, packet.Notice{})
-		p.wantNotice(packet.TypeClose, 0, "an end")
+		c.Close(io.EOF, packet.Reason{})
+		p.wantReason(packet.TypeClose, 0, "an end")
 		err := c.Cause()
 		assert.Equal(t, io.EOF, err, "the first cause stays, whatever comes")
 		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
@@ -161,7 +161,7 @@ func TestFramesOverTCP(t *testing.T) {
 			}
 			p.write(b[:min(size, len(b))], "a piece")
 		}
-		p.writeClose(packet.Notice{}, "the end")
+		p.writeClose(packet.Reason{}, "the end")
 		<-u.over
 		assertFrames(t, want, u.seen().got)
 	}

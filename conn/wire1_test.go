@@ -21,12 +21,12 @@ import (
 // learns of them.
 func translating(peers chan<- Wire1Peer) *Config {
 	cfg := testConfig()
-	cfg.Translate = func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Wire2) {
+	cfg.Translate = func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings) {
 		if peers != nil {
 			peers <- peer
 		}
 		return wire1.NewTransport(nc, wire1.Config{
-			Side: peer.Side, Offer: cfg.Wire2, Budget: 8 << 20, Period: wire1.Period(peer.Beat << 4), Silence: time.Minute, Linger: cfg.Linger,
+			Side: peer.Side, Offer: cfg.Settings, Budget: 8 << 20, Period: wire1.Period(peer.Beat << 4), Silence: time.Minute, Linger: cfg.Linger,
 		}, cfg.Clock), wire1.Offer()
 	}
 	return cfg
@@ -83,7 +83,7 @@ func TestPeersOfWire1(t *testing.T) {
 	})
 	t.Run("peers of wire 2 have no translator", func(t *testing.T) {
 		cfg := testConfig()
-		cfg.Translate = func(net.Conn, Wire1Peer) (net.Conn, packet.Wire2) { panic("not needed") }
+		cfg.Translate = func(net.Conn, Wire1Peer) (net.Conn, packet.Settings) { panic("not needed") }
 		onPipe(t, cfg, func(c *Conn, _ *fakeUpper, p *peer) { assert.Nil(t, c.wire1) })
 	})
 }

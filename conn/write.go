@@ -9,8 +9,8 @@ const (
 	tokenAgain        // and must look for more before giving it up
 )
 
-// take takes the token, or makes sure that its holder looks once more.
-func (c *Conn) take() bool {
+// acquireWrite takes the token, or makes sure that its holder looks once more.
+func (c *Conn) acquireWrite() bool {
 	for {
 		switch c.token.Load() {
 		case tokenFree:
@@ -27,8 +27,8 @@ func (c *Conn) take() bool {
 	}
 }
 
-// drop gives the token up, unless there may be new work.
-func (c *Conn) drop() bool {
+// releaseWrite gives the token up, unless there may be new work.
+func (c *Conn) releaseWrite() bool {
 	if c.token.CompareAndSwap(tokenTaken, tokenFree) {
 		return true
 	}
@@ -39,7 +39,7 @@ func (c *Conn) drop() bool {
 // Kick sees to it that what Fill would give is written, by another goroutine.
 // It never blocks.
 func (c *Conn) Kick() {
-	if c.take() {
+	if c.acquireWrite() {
 		go c.flush()
 	}
 }
@@ -55,7 +55,7 @@ type Writer interface {
 // or for one batch if w is nil. On other transports it is Kick. With gather set
 // the caller first lets others run that may have something to add.
 func (c *Conn) Push(w Writer, gather bool) {
-	if !c.take() {
+	if !c.acquireWrite() {
 		return
 	}
 	if !c.io.lends() {
@@ -75,12 +75,12 @@ func (c *Conn) Push(w Writer, gather bool) {
 func (c *Conn) write(w Writer, all bool) {
 	for {
 		b := newBatch(c.io.lends())
-		c.cur.Store(b)
-		more := c.fill(b)
+		c.current.Store(b)
+		more := c.fillBatch(b)
 		if b.Size() == 0 {
-			c.cur.Store(nil)
+			c.current.Store(nil)
 			b.free()
-			if c.drop() {
+			if c.releaseWrite() {
 				return
 			}
 			continue
@@ -91,10 +91,10 @@ func (c *Conn) write(w Writer, all bool) {
 		}
 		c.finished(b)
 		switch {
-		case !more && c.drop():
+		case !more && c.releaseWrite():
 			return
 		case all || w != nil && !w.Sent():
-			c.io.look()
+			c.io.wakeReader()
 			runtime.Gosched()
 		default:
 			go c.flush()
@@ -111,16 +111,16 @@ func (c *Conn) finish(b *Batch) {
 }
 
 func (c *Conn) finished(b *Batch) {
-	c.cur.Store(nil)
-	b.returned()
+	c.current.Store(nil)
+	b.endLoans()
 	b.free()
-	c.wrote()
+	c.batchWritten()
 }
 
 // fill makes a batch: the connection's own frames, then the upper layer's, then
 // the Close frame, after which nothing comes.
-func (c *Conn) fill(b *Batch) (more bool) {
-	more = c.fillLocked(b)
+func (c *Conn) fillBatch(b *Batch) (more bool) {
+	more = c.fillBatchLocked(b)
 	if f := b.after; f != nil {
 		b.after = nil
 		f()
@@ -128,16 +128,16 @@ func (c *Conn) fill(b *Batch) (more bool) {
 	return more
 }
 
-func (c *Conn) fillLocked(b *Batch) (more bool) {
+func (c *Conn) fillBatchLocked(b *Batch) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	bye := c.fillControl(b)
-	if bye > byeDue {
+	if bye > closeDue {
 		return false
 	}
 	more = c.upper.Fill(b)
-	if bye == byeDue && !more {
-		c.fillBye(b)
+	if bye == closeDue && !more {
+		c.fillClose(b)
 	}
 	b.seal()
 	return more
@@ -145,9 +145,9 @@ func (c *Conn) fillLocked(b *Batch) (more bool) {
 
 // Reclaim makes sure that what from has lent to the present batch is not read
 // any more: it is copied. It returns how many loans it has ended; of others,
-// Returned is being called. No lock may be held that Fill takes.
-func (c *Conn) Reclaim(from Lender) int {
-	if b := c.cur.Load(); b != nil {
+// Written is being called. No lock may be held that Fill takes.
+func (c *Conn) Reclaim(from BufferOwner) int {
+	if b := c.current.Load(); b != nil {
 		return b.reclaim(from)
 	}
 	return 0

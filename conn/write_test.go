@@ -64,9 +64,9 @@ func TestManyWriters(t *testing.T) {
 				next[h.Stream]++
 			}
 			all.Wait()
-			go c.Close(errMine, packet.Notice{})
-			p.wantNotice(packet.TypeClose, 0, "nothing else is left")
-			p.writeClose(packet.Notice{}, "the answer")
+			go c.Close(errMine, packet.Reason{})
+			p.wantReason(packet.TypeClose, 0, "nothing else is left")
+			p.writeClose(packet.Reason{}, "the answer")
 			<-c.Done()
 			<-u.over
 		})
@@ -124,8 +124,8 @@ func TestPushDoesNotWaitForAFullSocket(t *testing.T) {
 	for range frames {
 		p.want(packet.TypeData, "all are written in the end")
 	}
-	go c.Close(errMine, packet.Notice{})
-	p.wantNotice(packet.TypeClose, 0, "the end")
+	go c.Close(errMine, packet.Reason{})
+	p.wantReason(packet.TypeClose, 0, "the end")
 	p.nc.Close()
 	<-c.Done()
 	<-u.over
@@ -137,7 +137,7 @@ type lenderCount struct {
 	back int
 }
 
-func (l *lenderCount) Returned() {
+func (l *lenderCount) Written() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.back++

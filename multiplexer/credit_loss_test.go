@@ -80,7 +80,7 @@ func TestPacketsThatArriveWhileTheirStreamIsClosed(t *testing.T) {
 	for _, typ := range []packet.Type{packet.TypeMessage, packet.TypeRequest, packet.TypeResponse} {
 		for name, end := range map[string]func(d *Dialogue){
 			"close": func(d *Dialogue) { d.Close() },
-			"reset": func(d *Dialogue) { d.Reset(packet.Notice{Code: 1}) },
+			"reset": func(d *Dialogue) { d.Reset(packet.Reason{Code: 1}) },
 		} {
 			t.Run(typ.String()+" "+name, func(t *testing.T) {
 				s := newSetup()

@@ -241,7 +241,7 @@ func TestCreditViolations(t *testing.T) {
 func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openFrom(t, m, p, 3)
-		d.Reset(packet.Notice{})
+		d.Reset(packet.Reason{})
 		p.wantNotice(packet.TypeReset, 3, 0, "this side resets")
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "for a stream that is gone")
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "even too much")
@@ -309,15 +309,15 @@ func TestWaitForCreditEnds(t *testing.T) {
 			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"reset", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { d.Reset(packet.Notice{}) })
+			time.AfterFunc(time.Second, func() { d.Reset(packet.Reason{}) })
 			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"the end of the connection", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { m.Close(io.EOF, packet.Notice{}) })
+			time.AfterFunc(time.Second, func() { m.Close(io.EOF, packet.Reason{}) })
 			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
 		}, geminio.ErrNotExecuted, time.Second},
 		{"the peer goes away", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { m.GoAway(packet.Notice{}) })
+			time.AfterFunc(time.Second, func() { m.GoAway(packet.Reason{}) })
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)

@@ -58,10 +58,10 @@ func TestCloseDuringAWrite(t *testing.T) {
 		{"CloseWrite", func(d *Dialogue) { d.CloseWrite() }, geminio.CodeClosed,
 			&geminio.StreamError{Code: geminio.CodeClosed, Text: cutText}},
 		{"CloseWrite, then Close", func(d *Dialogue) { d.CloseWrite(); d.Close() }, geminio.CodeClosed, nil},
-		{"the End", func(d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, geminio.CodeGoingAway, io.EOF},
+		{"the End", func(d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, geminio.CodeGoingAway, io.EOF},
 		{"Close, then the End", func(d *Dialogue) {
 			d.Close()
-			d.m.Close(io.EOF, packet.Notice{})
+			d.m.Close(io.EOF, packet.Reason{})
 		}, 0, io.EOF},
 	} {
 		for _, size := range []int{5000, 100_000} {
@@ -82,7 +82,7 @@ func TestCloseDuringAWrite(t *testing.T) {
 							head, payload = wantWritten(t, p, 3, 0)
 						}
 						require.Equal(t, packet.TypeReset, head.Type)
-						n, err := packet.ParseNotice(head.Type, payload)
+						n, err := packet.ParseReason(head.Type, payload)
 						require.NoError(t, err)
 						if test.code != 0 {
 							assert.Equal(t, test.code, geminio.Code(n.Code))
@@ -160,14 +160,14 @@ func TestEndDuringAWriteOnTheDefaultStream(t *testing.T) {
 		end  func(m *Mux)
 		code geminio.Code
 	}{
-		{"Close", func(m *Mux) { m.Close(io.EOF, packet.Notice{}) }, geminio.CodeGoingAway},
+		{"Close", func(m *Mux) { m.Close(io.EOF, packet.Reason{}) }, geminio.CodeGoingAway},
 		{"CloseWrite, then Close", func(m *Mux) {
 			m.main.CloseWrite()
 			synctest.Wait()
-			m.Close(io.EOF, packet.Notice{})
+			m.Close(io.EOF, packet.Reason{})
 		}, geminio.CodeGoingAway},
 		{"Close with a code of its own", func(m *Mux) {
-			m.Close(geminio.ErrReplaced, packet.Notice{Code: uint32(geminio.CodeReplaced)})
+			m.Close(geminio.ErrReplaced, packet.Reason{Code: uint32(geminio.CodeReplaced)})
 		}, geminio.CodeReplaced},
 	} {
 		for _, size := range []int{5000, 100_000} {
@@ -182,7 +182,7 @@ func TestEndDuringAWriteOnTheDefaultStream(t *testing.T) {
 						test.end(m)
 						head, payload := wantWritten(t, p, 1, 4<<10)
 						require.Equal(t, packet.TypeClose, head.Type)
-						n, err := packet.ParseNotice(head.Type, payload)
+						n, err := packet.ParseReason(head.Type, payload)
 						require.NoError(t, err)
 						assert.Equal(t, test.code, geminio.Code(n.Code))
 						assert.Error(t, <-ended)
@@ -252,7 +252,7 @@ func TestWriteAsTheConnectionCloses(t *testing.T) {
 		readA, readMain := copied(b), copied(ms[1].Main())
 		wroteA, wroteMain := written(a, 10_000), written(ms[0].Main(), 300)
 		time.Sleep(100 * time.Microsecond)
-		ms[0].Close(io.EOF, packet.Notice{})
+		ms[0].Close(io.EOF, packet.Reason{})
 		for _, pair := range [][2]<-chan result{{wroteA, readA}, {wroteMain, readMain}} {
 			w, r := <-pair[0], <-pair[1]
 			require.Equal(t, w.n, r.n, "what Write has said, and what was read")

@@ -76,7 +76,7 @@ func TestFramesOfClosedStreamsAreIgnored(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		theirs, mine := openFrom(t, m, p, 3), openTo(t, m, p)
 		for _, d := range []*Dialogue{theirs, mine} {
-			d.Reset(packet.Notice{Code: 9})
+			d.Reset(packet.Reason{Code: 9})
 			p.wantNotice(packet.TypeReset, d.DialogueID(), 9, "reset")
 			id := d.DialogueID()
 			p.writeData(id, 0, 50000, "even without credit")
@@ -193,9 +193,9 @@ func TestEndWakesAReader(t *testing.T) {
 			&geminio.StreamError{Code: 77, Text: "x", Remote: true}},
 		{"close here", func(p *peer, d *Dialogue) { d.Close() }, io.EOF},
 		{"close read here", func(p *peer, d *Dialogue) { d.CloseRead() }, io.EOF},
-		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, io.EOF},
+		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.EOF},
 		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
-		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, io.EOF},
+		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.EOF},
 		{"deadline", func(p *peer, d *Dialogue) { d.SetReadDeadline(time.Now()) }, os.ErrDeadlineExceeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -339,7 +339,7 @@ func errOf(_ int, err error) error { return err }
 func TestResetCarriesItsCode(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
-		near.Reset(packet.Notice{Code: 1234, Text: "no such file"})
+		near.Reset(packet.Reason{Code: 1234, Text: "no such file"})
 		want := &geminio.StreamError{Code: 1234, Text: "no such file", Remote: true}
 		_, err := far.Read(make([]byte, 1))
 		assert.Equal(t, want, err)

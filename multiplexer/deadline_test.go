@@ -66,8 +66,8 @@ func TestTheEndComesBeforeTheDeadline(t *testing.T) {
 	}{
 		{"close", func(_ *peer, d *Dialogue) { d.Close() }, 10, io.EOF, net.ErrClosed},
 		{"close read", func(_ *peer, d *Dialogue) { d.CloseRead() }, 0, io.EOF, os.ErrDeadlineExceeded},
-		{"reset", func(_ *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, 10, io.EOF, io.ErrClosedPipe},
-		{"end of the connection", func(_ *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, 10, io.EOF, io.ErrClosedPipe},
+		{"reset", func(_ *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, 10, io.EOF, io.ErrClosedPipe},
+		{"end of the connection", func(_ *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, 10, io.EOF, io.ErrClosedPipe},
 		{"half close by the peer", func(p *peer, d *Dialogue) {
 			p.writeData(d.id, packet.FlagFin, 0, "half closed")
 		}, 10, io.EOF, os.ErrDeadlineExceeded},
@@ -226,9 +226,9 @@ func TestEndWakesAWriter(t *testing.T) {
 		}, io.ErrClosedPipe},
 		{"close here", func(p *peer, d *Dialogue) { d.Close() }, net.ErrClosed},
 		{"close write here", func(p *peer, d *Dialogue) { d.CloseWrite() }, net.ErrClosed},
-		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Notice{}) }, io.ErrClosedPipe},
+		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.ErrClosedPipe},
 		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, io.ErrClosedPipe},
-		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Notice{}) }, io.ErrClosedPipe},
+		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.ErrClosedPipe},
 	} {
 		for _, size := range []int{5000, 100_000} {
 			t.Run(test.name, func(t *testing.T) {
@@ -349,9 +349,9 @@ func TestReadWhileTheStreamEnds(t *testing.T) {
 		end  func(near, far *Dialogue)
 	}{
 		{"close read", func(_, far *Dialogue) { far.CloseRead() }},
-		{"reset", func(_, far *Dialogue) { far.Reset(packet.Notice{}) }},
+		{"reset", func(_, far *Dialogue) { far.Reset(packet.Reason{}) }},
 		{"close", func(_, far *Dialogue) { far.Close() }},
-		{"reset by peer", func(near, _ *Dialogue) { near.Reset(packet.Notice{}) }},
+		{"reset by peer", func(near, _ *Dialogue) { near.Reset(packet.Reason{}) }},
 		{"close by peer", func(near, _ *Dialogue) { near.Close() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -92,7 +92,7 @@ type Dialogue struct {
 	asm       list.List[assembly]   // packets of which a part has come
 	dropped   map[packetID]struct{} // packets that waited when the dialogue ended, and will never be sent
 	werr      error                 // why writing failed; set once
-	notice    *packet.Notice
+	notice    *packet.Reason
 	out       *sender // made on first use, by sender
 
 	// Receiving; guarded by rmu.
@@ -199,7 +199,7 @@ func (d *Dialogue) Accept(queue bool) {
 }
 
 // Refuse answers the peer's wish to open the dialogue with no.
-func (d *Dialogue) Refuse(n packet.Notice) {
+func (d *Dialogue) Refuse(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
 	m.waiting--
@@ -303,7 +303,7 @@ func (d *Dialogue) Close() error {
 }
 
 // Reset ends the dialogue at once, in both directions, and tells the peer why.
-func (d *Dialogue) Reset(n packet.Notice) {
+func (d *Dialogue) Reset(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
 	first := d.state == dialogueOpen

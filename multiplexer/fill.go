@@ -34,14 +34,14 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 		b.Buf = packet.AppendAccept(b.Buf, d.id, windows)
 	}
 	if ctl&ctlReset != 0 {
-		b.Buf = packet.AppendNotice(b.Buf, packet.TypeReset, d.id, *d.notice)
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, *d.notice)
 		return
 	}
 	if d.state == dialogueOpen {
 		d.fillCredit(b, ctl&ctlRaw != 0, packet.ClassRaw)
 		d.fillCredit(b, ctl&ctlMessages != 0, packet.ClassMessages)
 		if ctl&ctlStop != 0 {
-			b.Buf = packet.AppendNotice(b.Buf, packet.TypeStop, d.id, packet.Notice{})
+			b.Buf = packet.AppendReason(b.Buf, packet.TypeStop, d.id, packet.Reason{})
 		}
 	}
 	if ctl&ctlLarge != 0 {
@@ -111,7 +111,7 @@ func (d *Dialogue) fillCut(b *conn.Batch) {
 		return
 	}
 	d.finSent, d.closeSent = true, true
-	b.Buf = packet.AppendNotice(b.Buf, packet.TypeReset, d.id, d.m.cutNotice())
+	b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, d.m.cutNotice())
 	d.m.remove(d)
 }
 

@@ -206,7 +206,7 @@ func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
 			p.writeNotice(packet.TypeReset, d.DialogueID(), 1, "no more", "the peer resets")
 		}},
 		{"this side resets", func(p *peer, d *Dialogue) {
-			d.Reset(packet.Notice{Code: 1, Text: "no more"})
+			d.Reset(packet.Reason{Code: 1, Text: "no more"})
 		}},
 		{"the peer abandons", func(p *peer, d *Dialogue) {
 			for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
@@ -262,7 +262,7 @@ func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
 		d := openFrom(t, m, p, 3)
 		p.writeFragment(packet.TypeRequest, more, 3, 1, 30000, 10000, "begins")
 		synctest.Wait()
-		d.Reset(packet.Notice{Code: 1})
+		d.Reset(packet.Reason{Code: 1})
 		assert.EqualValues(t, 30000, p.wantCredit(0, packet.ClassLargeRequests, "for what began"))
 		p.wantNotice(packet.TypeReset, 3, 1, "this side resets")
 		p.writeFragment(packet.TypeRequest, next|more, 3, 1, 0, 10000, "goes on")

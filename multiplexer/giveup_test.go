@@ -31,7 +31,7 @@ func TestOpenIsGivenUpAsTheAnswerComes(t *testing.T) {
 			b = packet.AppendCredit(b, id, packet.Credit{Class: packet.ClassRaw, Amount: 1})
 			b = packet.AppendHeader(b, packet.Header{Type: packet.TypeData, Stream: id, Length: 1})
 			b = append(b, 'x')
-			b = packet.AppendNotice(b, packet.TypeStop, id, packet.Notice{})
+			b = packet.AppendReason(b, packet.TypeStop, id, packet.Reason{})
 			p.write(b, "accepted and used")
 		}},
 		{"refuse", func(p *peer, id uint64) {

@@ -164,7 +164,7 @@ func (s *streamLedger) outstanding(class packet.Class) uint32 {
 }
 
 // newLedger returns the ledger of a connection between two sides with these settings.
-func newLedger(local, peer packet.Wire2) (l ledger) {
+func newLedger(local, peer packet.Settings) (l ledger) {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		l.rx[class] = newInflow(local.Credit(class))
 		l.tx[class] = newOutflow(peer.Credit(class))

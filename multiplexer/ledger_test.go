@@ -105,7 +105,7 @@ type parcel struct {
 const bookSmall = 100
 
 func newBooks(t *testing.T, r *rand.Rand) *books {
-	w := packet.Wire2{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (bookSmall + messageOverhead)}
+	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (bookSmall + messageOverhead)}
 	k := &books{t: t, r: r, a: newLedger(w, w), b: newLedger(w, w)}
 	for range 3 {
 		s := &bookStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}

@@ -37,10 +37,10 @@ type Handler interface {
 	// Beat is told of a heartbeat of the peer.
 	Beat()
 	// GoAway is told that the peer wants no new work.
-	GoAway(packet.Notice)
-	// Noted is told that the peer knows of this side's GoAway, and that all it had begun
+	GoAway(packet.Reason)
+	// OnGoAwayAcked is told that the peer knows of this side's GoAway, and that all it had begun
 	// before has arrived.
-	Noted()
+	OnGoAwayAcked()
 	// End is told, once, that the connection has ended, and why, after Closed was
 	// told of all dialogues but one that is just being Opened: of that it is told
 	// when Opened has returned. Any goroutine may call.
@@ -66,8 +66,8 @@ type Mux struct {
 	h       Handler
 	lim     Limits
 	main    *Dialogue // the one with DefaultID
-	peer    packet.Wire2
-	local   packet.Wire2
+	peer    packet.Settings
+	local   packet.Settings
 	smallTx int // the largest packet body that the peer takes as small
 	smallRx int // and the one that this side takes as small
 
@@ -100,7 +100,7 @@ type Mux struct {
 
 type refusal struct {
 	id     uint64
-	notice packet.Notice
+	notice packet.Reason
 }
 
 // maxRefusals bounds the refusals that wait to be sent: so many that the opens of
@@ -140,7 +140,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 // smallBody is the largest body of a packet that goes without credit of the
 // connection: half of the first window for messages, so that it always fits what
 // is granted at the latest, and not more than a frame.
-func smallBody(w packet.Wire2) int {
+func smallBody(w packet.Settings) int {
 	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, 8<<10))
 }
 
@@ -177,7 +177,7 @@ func (m *Mux) Dialogues() []*Dialogue {
 }
 
 // GoAway lets nothing new begin, at either side.
-func (m *Mux) GoAway(n packet.Notice) {
+func (m *Mux) GoAway(n packet.Reason) {
 	m.mu.Lock()
 	m.away = true
 	m.main.rejectWaiters()
@@ -205,7 +205,7 @@ func (m *Mux) Idle() bool {
 // Close ends all dialogues at once, but still delivers what was written to them,
 // as far as that is possible within the connection's time for lingering. It does
 // not wait for that; the connection's Done tells when it is over.
-func (m *Mux) Close(cause error, bye packet.Notice) { m.c.Close(cause, bye) }
+func (m *Mux) Close(cause error, bye packet.Reason) { m.c.Close(cause, bye) }
 
 // Accept returns the next dialogue that the peer has opened and that was
 // accepted with queue set. It returns io.EOF after the end: of this side at once,
@@ -281,7 +281,7 @@ func (m *Mux) Open(d *Dialogue) error {
 
 // takeBackOpen ends a dialogue that the peer has not answered. m.mu is held.
 func (d *Dialogue) takeBackOpen() {
-	d.notice, d.finSent = &packet.Notice{Code: uint32(geminio.CodeCanceled)}, true
+	d.notice, d.finSent = &packet.Reason{Code: uint32(geminio.CodeCanceled)}, true
 	d.end(net.ErrClosed)
 	d.m.signal(d, ctlReset)
 	d.m.remove(d)

@@ -71,7 +71,7 @@ func TestOpenIsRefused(t *testing.T) {
 		d := m.NewDialogue("", nil)
 		opened := async(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "an open")
-		p.write(packet.AppendNotice(nil, packet.TypeRefuse, 2, packet.Notice{
+		p.write(packet.AppendReason(nil, packet.TypeRefuse, 2, packet.Reason{
 			Code: uint32(geminio.CodeLimit), Text: "no room", Retry: time.Minute,
 		}), "no")
 		err := <-opened
@@ -153,7 +153,7 @@ func TestOpensOfThePeerAreRefused(t *testing.T) {
 				p.writeData(id, 0, 10, "for a refused one, on its way")
 				d, err := m.Accept()
 				require.NoError(t, err)
-				d.Reset(packet.Notice{})
+				d.Reset(packet.Reason{})
 				p.wantNotice(packet.TypeReset, d.DialogueID(), 0, "one leaves")
 				id += 2
 				p.writeOpen(id, "there is room again")
@@ -167,7 +167,7 @@ func TestOpensOfThePeerAreRefused(t *testing.T) {
 func TestTheHandlerRefuses(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		h.onOpened = func(d *Dialogue) {
-			d.Refuse(packet.Notice{Code: uint32(geminio.CodeApplication), Text: "not you"})
+			d.Refuse(packet.Reason{Code: uint32(geminio.CodeApplication), Text: "not you"})
 		}
 		windows := m.windows.used
 		for i := range uint64(100) { // more than streams, backlog and budget allow
@@ -196,7 +196,7 @@ func TestResetBeforeTheHandlerDecides(t *testing.T) {
 					if accept {
 						d.Accept(true)
 					} else {
-						d.Refuse(packet.Notice{})
+						d.Refuse(packet.Reason{})
 					}
 					n, _ := h.closings(d)
 					assert.Equal(t, 1, n, "Closed is told of it, since it was opened")
@@ -288,7 +288,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		t.Run(fmt.Sprint("by the handler ", byHandler), func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				if byHandler {
-					h.onOpened = func(d *Dialogue) { d.Refuse(packet.Notice{Code: 1, Text: "no"}) }
+					h.onOpened = func(d *Dialogue) { d.Refuse(packet.Reason{Code: 1, Text: "no"}) }
 				}
 				start := time.Now()
 				for i := range uint64(100_000) {
@@ -329,7 +329,7 @@ func TestAcceptWaits(t *testing.T) {
 		d := <-accepted
 		assert.EqualValues(t, 3, d.DialogueID())
 		p.want(packet.TypeAccept, 0, 3, "yes")
-		m.Close(io.EOF, packet.Notice{})
+		m.Close(io.EOF, packet.Reason{})
 		assert.Nil(t, <-accepted, "the end")
 	})
 }

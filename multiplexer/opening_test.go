@@ -26,7 +26,7 @@ func TestEndWhileOpeningIsTold(t *testing.T) {
 	}{
 		{"not decided", func(*Dialogue) {}},
 		{"accepted", func(d *Dialogue) { d.Accept(true) }},
-		{"refused", func(d *Dialogue) { d.Refuse(packet.Notice{Code: 1}) }},
+		{"refused", func(d *Dialogue) { d.Refuse(packet.Reason{Code: 1}) }},
 	} {
 		t.Run(decide.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -40,7 +40,7 @@ func TestEndWhileOpeningIsTold(t *testing.T) {
 				h.mu.Unlock()
 				p.writeOpen(3, "the peer opens")
 				d := <-begun
-				m.Close(io.EOF, packet.Notice{})
+				m.Close(io.EOF, packet.Reason{})
 				synctest.Wait()
 				h.mu.Lock()
 				assert.Zero(t, h.closed[d], "Closed, before Opened has returned")

@@ -61,7 +61,7 @@ func (p *peer) writeCredit(stream uint64, class packet.Class, n uint32, reason s
 
 func (p *peer) writeNotice(typ packet.Type, stream uint64, code geminio.Code, text, reason string) {
 	p.t.Helper()
-	p.write(packet.AppendNotice(nil, typ, stream, packet.Notice{Code: uint32(code), Text: text}), reason)
+	p.write(packet.AppendReason(nil, typ, stream, packet.Reason{Code: uint32(code), Text: text}), reason)
 }
 
 // writePacket writes a packet in one frame, with n bytes as its body.
@@ -122,7 +122,7 @@ func (p *peer) want(typ packet.Type, flags packet.Flags, stream uint64, reason s
 
 func (p *peer) wantNotice(typ packet.Type, stream uint64, code geminio.Code, reason string) string {
 	p.t.Helper()
-	n, err := packet.ParseNotice(typ, p.want(typ, 0, stream, reason))
+	n, err := packet.ParseReason(typ, p.want(typ, 0, stream, reason))
 	require.NoError(p.t, err, reason)
 	require.Equal(p.t, code, geminio.Code(n.Code), "%s: %s", reason, n.Text)
 	return n.Text
@@ -176,13 +176,13 @@ func (p *peer) wantIdle(reason string) {
 // setup says how a test wants its Mux.
 type setup struct {
 	side        geminio.Side
-	local, peer packet.Wire2
+	local, peer packet.Settings
 	lim         Limits
 	linger      time.Duration
 }
 
-func testWire() packet.Wire2 {
-	return packet.Wire2{
+func testWire() packet.Settings {
+	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
 		Raw: 4 << 10, Messages: 4 << 10, Handlers: 8, Large: 4 << 20,
 	}
@@ -195,9 +195,9 @@ func newSetup() *setup {
 	}
 }
 
-func (s *setup) config(w packet.Wire2) *conn.Config {
+func (s *setup) config(w packet.Settings) *conn.Config {
 	return &conn.Config{
-		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Wire2: w,
+		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Settings: w,
 		HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: s.linger,
 		Admit: func(*conn.Conn, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
 	}
@@ -268,7 +268,7 @@ func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeH
 // stopPair closes both and waits for their end.
 func stopPair(ms [2]*Mux) {
 	for _, m := range ms {
-		m.Close(io.EOF, packet.Notice{})
+		m.Close(io.EOF, packet.Reason{})
 	}
 	for _, m := range ms {
 		<-m.c.Done()
@@ -364,7 +364,7 @@ type fakeHandler struct {
 	ends     int
 	cause    error
 	beats    int
-	away     []packet.Notice
+	away     []packet.Reason
 
 	onOpened func(*Dialogue) // instead of Accept(true)
 	onPacket func(got) error // instead of remembering it and keeping the credit
@@ -430,7 +430,7 @@ func (h *fakeHandler) Gone() {
 	}
 }
 
-func (h *fakeHandler) Noted() {}
+func (h *fakeHandler) OnGoAwayAcked() {}
 
 func (h *fakeHandler) Beat() {
 	h.mu.Lock()
@@ -438,7 +438,7 @@ func (h *fakeHandler) Beat() {
 	h.beats++
 }
 
-func (h *fakeHandler) GoAway(n packet.Notice) {
+func (h *fakeHandler) GoAway(n packet.Reason) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.away = append(h.away, n)

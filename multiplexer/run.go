@@ -10,7 +10,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Frame implements conn.Upper.
+// Frame implements conn.FrameHandler.
 func (u *upper) Frame(h packet.Header) error {
 	m := (*Mux)(u)
 	if m.late != nil && (h.Type != packet.TypeData || h.Stream != m.late.id) {
@@ -56,7 +56,7 @@ func (m *Mux) frame(h packet.Header) error {
 		}
 		return m.peerAccepts(h, w)
 	}
-	n, err := packet.ParseNotice(h.Type, p)
+	n, err := packet.ParseReason(h.Type, p)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (m *Mux) peerGone(d *Dialogue, first bool, cause error) {
 }
 
 // peerStops handles a Stop: the peer reads no more raw bytes.
-func (m *Mux) peerStops(h packet.Header, n packet.Notice) error {
+func (m *Mux) peerStops(h packet.Header, n packet.Reason) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, err := m.find(h)
@@ -208,7 +208,7 @@ func (m *Mux) peerStops(h packet.Header, n packet.Notice) error {
 }
 
 // peerResets handles a Reset: the dialogue ends at once.
-func (m *Mux) peerResets(h packet.Header, n packet.Notice) error {
+func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 	cause := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
 	m.mu.Lock()
 	d, err := m.find(h)
@@ -272,7 +272,7 @@ func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
 }
 
 // peerRefuses handles a Refuse. Like an Accept it is ignored if the Open was given up.
-func (m *Mux) peerRefuses(h packet.Header, n packet.Notice) error {
+func (m *Mux) peerRefuses(h packet.Header, n packet.Reason) error {
 	m.mu.Lock()
 	defer m.unlock()
 	d, err := m.find(h)
@@ -343,16 +343,16 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	return nil
 }
 
-// unwelcome returns why no dialogue may be opened by the peer, or a zero Notice,
+// unwelcome returns why no dialogue may be opened by the peer, or a zero Reason,
 // in which case its first windows and what is kept of its Open, intro bytes, are taken from
 // the budget.
-func (m *Mux) unwelcome(intro int) packet.Notice {
-	limit := func(what string, n int) packet.Notice {
-		return packet.Notice{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
+func (m *Mux) unwelcome(intro int) packet.Reason {
+	limit := func(what string, n int) packet.Reason {
+		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
 	switch {
 	case m.away || m.cause != nil:
-		return packet.Notice{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
+		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
 	case m.incoming >= int(m.local.MaxStreams):
 		return limit("are open", m.incoming)
 	case m.waiting >= m.lim.Backlog:
@@ -360,5 +360,5 @@ func (m *Mux) unwelcome(intro int) packet.Notice {
 	case !m.windows.add(intro):
 		return limit("use the memory budget up", len(m.table))
 	}
-	return packet.Notice{}
+	return packet.Reason{}
 }

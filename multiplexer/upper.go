@@ -10,7 +10,7 @@ import (
 // upper is a Mux as its connection sees it.
 type upper Mux
 
-// Fill implements conn.Upper: the connection's own credit and refusals, then
+// Fill implements conn.FrameHandler: the connection's own credit and refusals, then
 // what the scheduler gives.
 func (u *upper) Fill(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
@@ -56,24 +56,24 @@ func (m *Mux) fillConnection(b *conn.Batch) {
 		}
 	}
 	for _, r := range m.refusals {
-		b.Buf = packet.AppendNotice(b.Buf, packet.TypeRefuse, r.id, r.notice)
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeRefuse, r.id, r.notice)
 	}
 	m.refusals = nil
 }
 
-// Idle implements conn.Upper.
+// Idle implements conn.FrameHandler.
 func (u *upper) Idle() { (*Mux)(u).wakeLate() }
 
-// Beat implements conn.Upper.
-func (u *upper) Beat() { u.h.Beat() }
+// OnPing implements conn.FrameHandler.
+func (u *upper) OnPing() { u.h.Beat() }
 
-// Noted implements conn.Upper.
-func (u *upper) Noted() { u.h.Noted() }
+// OnGoAwayAcked implements conn.FrameHandler.
+func (u *upper) OnGoAwayAcked() { u.h.OnGoAwayAcked() }
 
-// Sweep implements conn.Upper: dialogues whose peer has left our Close unanswered
+// OnHeartbeat implements conn.FrameHandler: dialogues whose peer has left our Close unanswered
 // for a whole heartbeat are taken out. What it may still send for them is ignored,
 // as it is for all that were open once.
-func (u *upper) Sweep() {
+func (u *upper) OnHeartbeat() {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	defer m.unlock()
@@ -85,8 +85,8 @@ func (u *upper) Sweep() {
 	}
 }
 
-// GoAway implements conn.Upper.
-func (u *upper) GoAway(n packet.Notice) {
+// GoAway implements conn.FrameHandler.
+func (u *upper) GoAway(n packet.Reason) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	m.away = true
@@ -95,7 +95,7 @@ func (u *upper) GoAway(n packet.Notice) {
 	m.h.GoAway(n)
 }
 
-// End implements conn.Upper: all dialogues end, and everybody who waits is
+// End implements conn.FrameHandler: all dialogues end, and everybody who waits is
 // woken. What was made ready before is still written if the connection lingers.
 func (u *upper) End(cause error, deliver bool) {
 	m := (*Mux)(u)

@@ -281,7 +281,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		require.True(t, blocked(sent))
 		m.mu.Lock()
 		require.NoError(t, m.granted(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
-		d.notice = &packet.Notice{Code: 1}
+		d.notice = &packet.Reason{Code: 1}
 		d.end(geminio.ErrGoingAway)
 		m.signal(d, ctlReset)
 		d.drop()

@@ -21,7 +21,7 @@ type windowBudget struct {
 }
 
 // newWindowBudget returns the budget of streams that begin with the windows of w.
-func newWindowBudget(limit, most uint64, w packet.Wire2) windowBudget {
+func newWindowBudget(limit, most uint64, w packet.Settings) windowBudget {
 	return windowBudget{limit: limit, most: min(most, maxCredit), first: uint64(w.Raw) + uint64(w.Messages)}
 }
 

@@ -149,7 +149,7 @@ func TestGrownWindowsAreGivenBack(t *testing.T) {
 		readBytes(t, d, 2048)
 		p.wantCredit(3, packet.ClassRaw, "credit")
 		assert.EqualValues(t, before+8<<10+4<<10, m.windows.used)
-		d.Reset(packet.Notice{})
+		d.Reset(packet.Reason{})
 		assert.Equal(t, before, m.windows.used)
 		p.wantNotice(packet.TypeReset, 3, 0, "reset")
 	})

@@ -123,12 +123,12 @@ func (d *Dialogue) wrote(rest []byte) {
 const cutText = "closed during a Write"
 
 // cutNotice tells the peer that the bytes which it has got are not all that was to come.
-func (m *Mux) cutNotice() packet.Notice {
+func (m *Mux) cutNotice() packet.Reason {
 	code := geminio.CodeClosed
 	if m.cause != nil {
 		code = geminio.CodeGoingAway // the End was closed, not the stream
 	}
-	return packet.Notice{Code: uint32(code), Text: cutText}
+	return packet.Reason{Code: uint32(code), Text: cutText}
 }
 
 // sayCut has the Close frame say that raw bytes of the default dialogue, which cannot be
@@ -233,11 +233,11 @@ func (p *pusher) Sent() bool {
 	return len(d.out.lent) == 0
 }
 
-// lender is a dialogue as conn.Lender.
+// lender is a dialogue as conn.BufferOwner.
 type lender Dialogue
 
-// Returned implements conn.Lender.
-func (l *lender) Returned() {
+// Written implements conn.BufferOwner.
+func (l *lender) Written() {
 	d := (*Dialogue)(l)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()

@@ -92,28 +92,28 @@ func ParseCredit(b []byte, stream uint64) (Credit, error) {
 	return c, nil
 }
 
-// Notice is why something ends or does not begin: the payload of GoAway, Close,
+// Reason is why something ends or does not begin: the payload of GoAway, Close,
 // Refuse, Stop and Reset.
 //
 //	+-----------+------------+------------------+
 //	| code (32) | retry (32) | text, UTF-8 ...  |
 //	+-----------+------------+------------------+
-type Notice struct {
+type Reason struct {
 	Code  uint32
 	Retry time.Duration // come back in about so long; whole milliseconds; 0 says nothing
 	Text  string
 }
 
-// MaxText bounds the text of a Notice, in bytes; longer ones are cut, in front
+// MaxText bounds the text of a Reason, in bytes; longer ones are cut, in front
 // of the character that does not fit.
 const MaxText = 512
 
-const noticeLen = 8
+const reasonLen = 8
 
-// AppendNotice appends a frame of type t with n as its payload.
-func AppendNotice(b []byte, t Type, stream uint64, n Notice) []byte {
+// AppendReason appends a frame of type t with n as its payload.
+func AppendReason(b []byte, t Type, stream uint64, n Reason) []byte {
 	text := CutText(n.Text, MaxText)
-	b = AppendHeader(b, Header{Type: t, Stream: stream, Length: uint32(noticeLen + len(text))})
+	b = AppendHeader(b, Header{Type: t, Stream: stream, Length: uint32(reasonLen + len(text))})
 	b = binary.BigEndian.AppendUint32(b, n.Code)
 	b = binary.BigEndian.AppendUint32(b, milliseconds(n.Retry))
 	return append(b, text...)
@@ -136,18 +136,18 @@ func CutText(text string, limit int) string {
 	return text[:n]
 }
 
-// ParseNotice parses the payload of a frame of type t.
-func ParseNotice(t Type, b []byte) (Notice, error) {
-	if len(b) < noticeLen {
-		return Notice{}, malformed(t.String(), "payload of %d bytes, need %d", len(b), noticeLen)
+// ParseReason parses the payload of a frame of type t.
+func ParseReason(t Type, b []byte) (Reason, error) {
+	if len(b) < reasonLen {
+		return Reason{}, malformed(t.String(), "payload of %d bytes, need %d", len(b), reasonLen)
 	}
-	if len(b) > noticeLen+MaxText {
-		return Notice{}, tooLarge(t.String(), uint64(len(b)), noticeLen+MaxText)
+	if len(b) > reasonLen+MaxText {
+		return Reason{}, tooLarge(t.String(), uint64(len(b)), reasonLen+MaxText)
 	}
-	return Notice{
+	return Reason{
 		Code:  binary.BigEndian.Uint32(b),
 		Retry: time.Duration(binary.BigEndian.Uint32(b[4:])) * time.Millisecond,
-		Text:  string(b[noticeLen:]),
+		Text:  string(b[reasonLen:]),
 	}, nil
 }
 

@@ -86,8 +86,8 @@ func TestCredit(t *testing.T) {
 	assert.Equal(t, "unknown class", Classes.String())
 }
 
-func TestNotice(t *testing.T) {
-	b := AppendNotice(nil, TypeReset, 5, Notice{Code: 6, Retry: 1500 * time.Millisecond, Text: "no"})
+func TestReason(t *testing.T) {
+	b := AppendReason(nil, TypeReset, 5, Reason{Code: 6, Retry: 1500 * time.Millisecond, Text: "no"})
 	assert.Equal(t, unhex(t, "15 00 000000000005 0000000a 00000006 000005dc 6e6f"), b)
 
 	for _, typ := range []Type{TypeGoAway, TypeClose, TypeRefuse, TypeStop, TypeReset} {
@@ -95,46 +95,46 @@ func TestNotice(t *testing.T) {
 		if typ < TypeCredit {
 			stream = 0
 		}
-		for _, n := range []Notice{
+		for _, n := range []Reason{
 			{},
 			{Code: math.MaxUint32},
 			{Code: 1, Text: "größer"},
 			{Code: 9, Retry: math.MaxUint32 * time.Millisecond, Text: strings.Repeat("x", MaxText)},
 		} {
-			p := payload(t, AppendNotice(nil, typ, stream, n), typ, stream)
-			require.Len(t, p, noticeLen+len(n.Text))
-			got, err := ParseNotice(typ, p)
+			p := payload(t, AppendReason(nil, typ, stream, n), typ, stream)
+			require.Len(t, p, reasonLen+len(n.Text))
+			got, err := ParseReason(typ, p)
 			require.NoError(t, err)
 			require.Equal(t, n, got)
 		}
 
-		p := make([]byte, noticeLen+MaxText+1)
-		for n := range noticeLen {
-			_, err := ParseNotice(typ, p[:n])
+		p := make([]byte, reasonLen+MaxText+1)
+		for n := range reasonLen {
+			_, err := ParseReason(typ, p[:n])
 			requireMalformed(t, err, typ.String(), fmt.Sprintf("payload of %d bytes, need 8", n))
 		}
-		_, err := ParseNotice(typ, p)
+		_, err := ParseReason(typ, p)
 		requireMalformed(t, err, typ.String(), "length 521 exceeds 520")
 		require.ErrorIs(t, err, ErrPacketTooLarge)
 	}
 }
 
-// TestNoticeLimits shows what becomes of a notice that does not fit its fields.
-func TestNoticeLimits(t *testing.T) {
+// TestReasonLimits shows what becomes of a notice that does not fit its fields.
+func TestReasonLimits(t *testing.T) {
 	full := strings.Repeat("x", MaxText)
-	for _, c := range []struct{ in, want Notice }{
-		{Notice{Retry: -time.Hour}, Notice{}},
-		{Notice{Retry: time.Millisecond - 1}, Notice{}},
-		{Notice{Retry: math.MaxInt64}, Notice{Retry: math.MaxUint32 * time.Millisecond}},
-		{Notice{Text: full + "y"}, Notice{Text: full}},
-		{Notice{Text: full[1:] + "ä"}, Notice{Text: full[1:]}},
-		{Notice{Text: full[2:] + "ä" + "y"}, Notice{Text: full[2:] + "ä"}},
-		{Notice{Text: full[3:] + "\U0001f600"}, Notice{Text: full[3:]}},
-		{Notice{Text: full[4:] + "\U0001f600" + "y"}, Notice{Text: full[4:] + "\U0001f600"}},
-		{Notice{Text: strings.Repeat("\x80", 600)}, Notice{Text: strings.Repeat("\x80", MaxText-utf8.UTFMax)}},
+	for _, c := range []struct{ in, want Reason }{
+		{Reason{Retry: -time.Hour}, Reason{}},
+		{Reason{Retry: time.Millisecond - 1}, Reason{}},
+		{Reason{Retry: math.MaxInt64}, Reason{Retry: math.MaxUint32 * time.Millisecond}},
+		{Reason{Text: full + "y"}, Reason{Text: full}},
+		{Reason{Text: full[1:] + "ä"}, Reason{Text: full[1:]}},
+		{Reason{Text: full[2:] + "ä" + "y"}, Reason{Text: full[2:] + "ä"}},
+		{Reason{Text: full[3:] + "\U0001f600"}, Reason{Text: full[3:]}},
+		{Reason{Text: full[4:] + "\U0001f600" + "y"}, Reason{Text: full[4:] + "\U0001f600"}},
+		{Reason{Text: strings.Repeat("\x80", 600)}, Reason{Text: strings.Repeat("\x80", MaxText-utf8.UTFMax)}},
 	} {
-		p := payload(t, AppendNotice(nil, TypeStop, 1, c.in), TypeStop, 1)
-		got, err := ParseNotice(TypeStop, p)
+		p := payload(t, AppendReason(nil, TypeStop, 1, c.in), TypeStop, 1)
+		got, err := ParseReason(TypeStop, p)
 		require.NoError(t, err)
 		assert.Equal(t, c.want, got)
 	}
@@ -210,17 +210,17 @@ func FuzzCredit(f *testing.F) {
 	})
 }
 
-func FuzzNotice(f *testing.F) {
+func FuzzReason(f *testing.F) {
 	f.Add(uint8(TypeClose), unhex(f, "00000000 00000000"))
 	f.Add(uint8(TypeReset), unhex(f, "00000009 000005dc 6e6f"))
-	f.Add(uint8(TypeGoAway), make([]byte, noticeLen+MaxText+1))
+	f.Add(uint8(TypeGoAway), make([]byte, reasonLen+MaxText+1))
 	f.Fuzz(func(t *testing.T, typ uint8, b []byte) {
-		n, err := ParseNotice(Type(typ), b)
+		n, err := ParseReason(Type(typ), b)
 		if err != nil {
 			requireMalformed(t, err, Type(typ).String())
 			return
 		}
-		require.Equal(t, b, AppendNotice(nil, Type(typ), 1, n)[HeaderLen:])
+		require.Equal(t, b, AppendReason(nil, Type(typ), 1, n)[HeaderLen:])
 	})
 }
 
@@ -255,10 +255,10 @@ func FuzzOpen(f *testing.F) {
 // The longest frames of each type that is not fragmented fit the smallest limit.
 func TestControlFitsTheSmallestFrame(t *testing.T) {
 	text := strings.Repeat("x", 2*MinMaxFrame)
-	n := Notice{Text: text}
+	n := Reason{Text: text}
 	a := Answer{Text: text}
 	for name, size := range map[string]int{
-		"notice": len(AppendNotice(nil, TypeStop, 1, n)) - HeaderLen,
+		"notice": len(AppendReason(nil, TypeStop, 1, n)) - HeaderLen,
 		"answer": 8 + len(a.Append(nil)),
 		"accept": len(AppendAccept(nil, 3, Windows{})) - HeaderLen,
 		"credit": len(AppendCredit(nil, 3, Credit{})) - HeaderLen,

@@ -38,11 +38,11 @@ const (
 	connAcquire = 0x08 // the server may choose the client id
 )
 
-// Wire2 is what a side offers in its handshake: that it speaks wire 2, what it
+// Settings is what a side offers in its handshake: that it speaks wire 2, what it
 // accepts and how much it can take before it gives further credit. It stands in
 // the JSON object of both packets under the key "wire2". Unknown keys are ignored;
 // a key that is missing, that occurs twice or that has the wrong case is an error.
-type Wire2 struct {
+type Settings struct {
 	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
 	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
 	MaxStreams uint32 `json:"streams"`  // streams that the peer may have open, without the default one
@@ -60,12 +60,12 @@ type Wire2 struct {
 	Features []string `json:"features,omitempty"`
 }
 
-// MaxSession is the length of the longest Wire2.Session, in bytes.
+// MaxSession is the length of the longest Settings.Session, in bytes.
 const MaxSession = 32
 
 // check tells whether the values of an offer with these keys can be worked with, and
 // whether it is complete.
-func (w *Wire2) check(what string, keys map[string]bool) error {
+func (w *Settings) check(what string, keys map[string]bool) error {
 	if keys["frame"] && w.MaxFrame < MinMaxFrame {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
 	}
@@ -87,7 +87,7 @@ func (w *Wire2) check(what string, keys map[string]bool) error {
 }
 
 // Credit returns the first credit of a class of the connection.
-func (w *Wire2) Credit(class Class) uint32 {
+func (w *Settings) Credit(class Class) uint32 {
 	switch {
 	case class == ClassHandlers:
 		return w.Handlers
@@ -107,12 +107,12 @@ type Conn struct {
 	ClientID uint64 // the id that the client wishes to have; 0: any
 	Beat     uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
 	Meta     []byte
-	Wire2    *Wire2 // nil: the client speaks wire v1 alone
+	Settings *Settings // nil: the client speaks wire v1 alone
 }
 
 type connJSON struct {
-	Meta  []byte `json:"meta,omitempty"`
-	Wire2 *Wire2 `json:"wire2,omitempty"`
+	Meta     []byte    `json:"meta,omitempty"`
+	Settings *Settings `json:"wire2,omitempty"`
 }
 
 // ConnAck is the server's answer.
@@ -127,14 +127,14 @@ type ConnAck struct {
 	Code     uint32        // why it was refused
 	Error    string        // why, in words
 	Retry    time.Duration // of a refusal: come back in about so long; whole milliseconds; 0 says nothing
-	Wire2    *Wire2        // nil: the server speaks wire v1 alone
+	Settings *Settings     // nil: the server speaks wire v1 alone
 }
 
 type connAckJSON struct {
-	Error string `json:"error,omitempty"`
-	Code  uint32 `json:"code,omitempty"`
-	Retry uint32 `json:"retry,omitempty"` // milliseconds
-	Wire2 *Wire2 `json:"wire2,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Code     uint32    `json:"code,omitempty"`
+	Retry    uint32    `json:"retry,omitempty"` // milliseconds
+	Settings *Settings `json:"wire2,omitempty"`
 }
 
 const (
@@ -147,7 +147,7 @@ func AppendConn(b []byte, c Conn) ([]byte, error) {
 	fixed := make([]byte, 0, connLen)
 	fixed = append(fixed, c.Beat<<4&connBeat|connAcquire, 0)
 	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
-	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Wire2})
+	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Settings})
 }
 
 // AppendConnAck appends a ConnAck packet.
@@ -159,7 +159,7 @@ func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 		fixed = append(fixed, 0)
 	}
 	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
-	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, milliseconds(a.Retry), a.Wire2})
+	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, milliseconds(a.Retry), a.Settings})
 }
 
 func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) ([]byte, error) {
@@ -210,9 +210,9 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Meta, c.Wire2 = v.Meta, v.Wire2
-	if c.Wire2 != nil {
-		return c, c.Wire2.check("conn", keys)
+	c.Meta, c.Settings = v.Meta, v.Settings
+	if c.Settings != nil {
+		return c, c.Settings.check("conn", keys)
 	}
 	return c, nil
 }
@@ -231,11 +231,11 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 	if err != nil {
 		return a, err
 	}
-	a.Error, a.Code, a.Wire2 = v.Error, v.Code, v.Wire2
+	a.Error, a.Code, a.Settings = v.Error, v.Code, v.Settings
 	a.Retry = time.Duration(v.Retry) * time.Millisecond
 	a.Refused = refused != 0 || a.Error != ""
-	if a.Wire2 != nil && !a.Refused {
-		return a, a.Wire2.check("connack", keys)
+	if a.Settings != nil && !a.Refused {
+		return a, a.Settings.check("connack", keys)
 	}
 	return a, nil
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // offer is one that passes.
-func offer() *Wire2 {
-	return &Wire2{
+func offer() *Settings {
+	return &Settings{
 		MaxFrame: DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100, Raw: 1 << 16,
 		Messages: 1 << 15, Handlers: 1000, Large: 1 << 22,
 	}
@@ -45,8 +45,8 @@ func TestConn(t *testing.T) {
 		{"nothing", Conn{}, `{}`},
 		{"all numbers", Conn{PacketID: math.MaxUint64, ClientID: math.MaxUint64 - 1, Beat: 3}, `{}`},
 		{"meta", Conn{Meta: []byte{0, 0xff, '<'}}, `{"meta":"AP88"}`},
-		{"wire 2", Conn{PacketID: 1, Beat: 1, Wire2: offer()}, `{"wire2":` + offerJSON + `}`},
-		{"features", Conn{Meta: []byte("m"), Wire2: featured},
+		{"wire 2", Conn{PacketID: 1, Beat: 1, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"features", Conn{Meta: []byte("m"), Settings: featured},
 			`{"meta":"bQ==","wire2":` + strings.TrimSuffix(offerJSON, "}") + `,"features":["a","ü"]}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestConnAck(t *testing.T) {
 		json string
 	}{
 		{"nothing", ConnAck{}, `{}`},
-		{"wire 2", ConnAck{PacketID: 7, ClientID: math.MaxUint64, Wire2: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"wire 2", ConnAck{PacketID: 7, ClientID: math.MaxUint64, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
 		{"refused", ConnAck{PacketID: 7, Refused: true, Code: 8, Error: "wire <2> only"},
 			`{"error":"wire \u003c2\u003e only","code":8}`},
 		{"refused for now", ConnAck{Refused: true, Code: 6, Error: "full", Retry: 1500 * time.Millisecond},
@@ -194,7 +194,7 @@ func offerWith(t *testing.T, old, replacement string) string {
 func TestOfferKeys(t *testing.T) {
 	var all []string
 	mandatory := 0
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Wire2]()) {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
 		key, optional, _ := strings.Cut(field.Tag.Get("json"), ",")
 		all = append(all, key)
 		if optional == "" {
@@ -321,7 +321,7 @@ func TestRefusal(t *testing.T) {
 		{7, `{}`, ConnAck{Refused: true}},
 		{0, `{"error":"no"}`, ConnAck{Refused: true, Error: "no"}},
 		{0, `{"error":""}`, ConnAck{}},
-		{1, `{"error":"no","wire2":{}}`, ConnAck{Refused: true, Error: "no", Wire2: &Wire2{}}}, // its offer is of no use
+		{1, `{"error":"no","wire2":{}}`, ConnAck{Refused: true, Error: "no", Settings: &Settings{}}}, // its offer is of no use
 	} {
 		a, err := ParseConnAck(1, ackBody(c.refused, c.object))
 		require.NoError(t, err)
@@ -332,34 +332,34 @@ func TestRefusal(t *testing.T) {
 
 func TestOffer(t *testing.T) {
 	for _, c := range []struct {
-		change func(*Wire2)
+		change func(*Settings)
 		text   string // none: it is legal
 	}{
-		{func(w *Wire2) { w.MaxFrame = 1024 }, ""},
-		{func(w *Wire2) { w.MaxFrame = 1023 }, "largest frame of 1023 bytes, need 1024"},
-		{func(w *Wire2) { w.MaxFrame = math.MaxUint32 }, ""},
-		{func(w *Wire2) { w.MaxStreams = 0 }, ""},
-		{func(w *Wire2) { w.Raw = 1 }, ""},
-		{func(w *Wire2) { w.Raw = 0 }, "first credit too small: raw 0, messages 32768, handlers 1000"},
-		{func(w *Wire2) { w.Messages = 1024 }, ""},
-		{func(w *Wire2) { w.Messages = 1023 }, "first credit too small: raw 65536, messages 1023"},
-		{func(w *Wire2) { w.Handlers = 0 }, "handlers 0"},
-		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead }, ""},
-		{func(w *Wire2) { w.Large = w.MaxMessage + MaxHead - 1 }, "credit of 1048607 for large messages of 1048576"},
-		{func(w *Wire2) { w.MaxMessage, w.Large = math.MaxUint32, math.MaxUint32 }, "credit of 4294967295 for large messages of 4294967295"},
-		{func(w *Wire2) { w.Requests = w.MaxMessage + MaxHead }, ""},
-		{func(w *Wire2) { w.Requests = 1 }, "credit of 1 for large requests of 1048576"},
-		{func(w *Wire2) { w.MaxMessage, w.Large = 0, MaxHead }, ""},
-		{func(w *Wire2) { w.Session = make([]byte, 32) }, ""},
-		{func(w *Wire2) { w.Session = make([]byte, 33) }, "session of 33 bytes, at most 32"},
+		{func(w *Settings) { w.MaxFrame = 1024 }, ""},
+		{func(w *Settings) { w.MaxFrame = 1023 }, "largest frame of 1023 bytes, need 1024"},
+		{func(w *Settings) { w.MaxFrame = math.MaxUint32 }, ""},
+		{func(w *Settings) { w.MaxStreams = 0 }, ""},
+		{func(w *Settings) { w.Raw = 1 }, ""},
+		{func(w *Settings) { w.Raw = 0 }, "first credit too small: raw 0, messages 32768, handlers 1000"},
+		{func(w *Settings) { w.Messages = 1024 }, ""},
+		{func(w *Settings) { w.Messages = 1023 }, "first credit too small: raw 65536, messages 1023"},
+		{func(w *Settings) { w.Handlers = 0 }, "handlers 0"},
+		{func(w *Settings) { w.Large = w.MaxMessage + MaxHead }, ""},
+		{func(w *Settings) { w.Large = w.MaxMessage + MaxHead - 1 }, "credit of 1048607 for large messages of 1048576"},
+		{func(w *Settings) { w.MaxMessage, w.Large = math.MaxUint32, math.MaxUint32 }, "credit of 4294967295 for large messages of 4294967295"},
+		{func(w *Settings) { w.Requests = w.MaxMessage + MaxHead }, ""},
+		{func(w *Settings) { w.Requests = 1 }, "credit of 1 for large requests of 1048576"},
+		{func(w *Settings) { w.MaxMessage, w.Large = 0, MaxHead }, ""},
+		{func(w *Settings) { w.Session = make([]byte, 32) }, ""},
+		{func(w *Settings) { w.Session = make([]byte, 33) }, "session of 33 bytes, at most 32"},
 	} {
 		w := offer()
 		c.change(w)
-		b, err := AppendConn(nil, Conn{Wire2: w})
+		b, err := AppendConn(nil, Conn{Settings: w})
 		require.NoError(t, err)
 		id, body := open(t, b, true)
 		_, err = ParseConn(id, body)
-		b, errAck := AppendConnAck(nil, ConnAck{ClientID: 1, Wire2: w})
+		b, errAck := AppendConnAck(nil, ConnAck{ClientID: 1, Settings: w})
 		require.NoError(t, errAck)
 		id, body = open(t, b, false)
 		_, errAck = ParseConnAck(id, body)
@@ -428,7 +428,7 @@ func TestHandshakeTooLarge(t *testing.T) {
 }
 
 // equalOffers compares offers; JSON does not tell empty features from none.
-func equalOffers(a, b *Wire2) bool {
+func equalOffers(a, b *Settings) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -482,8 +482,8 @@ func FuzzConn(f *testing.F) {
 		id, body := open(t, again, true)
 		d, err := ParseConn(id, body)
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(c.Meta, d.Meta) && equalOffers(c.Wire2, d.Wire2), "%+v and %+v", c, d)
-		c.Meta, d.Meta, c.Wire2, d.Wire2 = nil, nil, nil, nil
+		require.True(t, bytes.Equal(c.Meta, d.Meta) && equalOffers(c.Settings, d.Settings), "%+v and %+v", c, d)
+		c.Meta, d.Meta, c.Settings, d.Settings = nil, nil, nil, nil
 		require.Equal(t, c, d)
 	})
 }
@@ -508,8 +508,8 @@ func FuzzConnAck(f *testing.F) {
 		id, body := open(t, again, false)
 		c, err := ParseConnAck(id, body)
 		require.NoError(t, err)
-		require.True(t, equalOffers(a.Wire2, c.Wire2), "%+v and %+v", a, c)
-		a.Wire2, c.Wire2 = nil, nil
+		require.True(t, equalOffers(a.Settings, c.Settings), "%+v and %+v", a, c)
+		a.Settings, c.Settings = nil, nil
 		require.Equal(t, a, c)
 	})
 }

@@ -39,8 +39,8 @@ const Ignorable Type = 0x80
 const (
 	TypePing   Type = 0x01 // are you there; 8 opaque bytes
 	TypePong   Type = 0x02 // I am; the 8 bytes of the Ping
-	TypeGoAway Type = 0x03 // no new work, please: Notice
-	TypeClose  Type = 0x04 // nothing follows: Notice
+	TypeGoAway Type = 0x03 // no new work, please: Reason
+	TypeClose  Type = 0x04 // nothing follows: Reason
 	TypeCredit Type = 0x05 // you may send more: Credit
 )
 
@@ -48,10 +48,10 @@ const (
 const (
 	TypeOpen   Type = 0x10 // a new stream: Open
 	TypeAccept Type = 0x11 // the stream is yours: Windows
-	TypeRefuse Type = 0x12 // the stream is not: Notice
+	TypeRefuse Type = 0x12 // the stream is not: Reason
 	TypeData   Type = 0x13 // raw bytes
-	TypeStop   Type = 0x14 // I read no further raw bytes: Notice
-	TypeReset  Type = 0x15 // the stream ends at once: Notice
+	TypeStop   Type = 0x14 // I read no further raw bytes: Reason
+	TypeReset  Type = 0x15 // the stream ends at once: Reason
 )
 
 // The packets: application data, in fragments where large.

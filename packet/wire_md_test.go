@@ -133,7 +133,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 	require.NoError(t, err)
 	body := b[HandshakeHeaderLen:]
 	require.Len(t, body, n)
-	var w *Wire2
+	var w *Settings
 	if server {
 		c, err := ParseConn(id, body)
 		require.NoError(t, err)
@@ -143,7 +143,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("heartbeat exponent", c.Beat)
 		d.add("client id", c.ClientID)
 		d.add("meta", c.Meta)
-		w = c.Wire2
+		w = c.Settings
 		again, err = AppendConn(nil, c)
 		require.NoError(t, err)
 	} else {
@@ -161,7 +161,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 				d.add("retry", a.Retry.Milliseconds())
 			}
 		}
-		w = a.Wire2
+		w = a.Settings
 		again, err = AppendConnAck(nil, a)
 		require.NoError(t, err)
 	}
@@ -226,12 +226,12 @@ func (d *decoder) frame(from string, b []byte) (h Header, again []byte) {
 		d.add("bytes", p)
 		return h, append(AppendHeader(nil, h), p...)
 	default:
-		n, err := ParseNotice(h.Type, p)
+		n, err := ParseReason(h.Type, p)
 		require.NoError(t, err)
 		d.add("code", n.Code)
 		d.add("retry", int64(n.Retry/time.Millisecond))
 		d.add("text", n.Text)
-		return h, AppendNotice(nil, h.Type, h.Stream, n)
+		return h, AppendReason(nil, h.Type, h.Stream, n)
 	}
 }
 
@@ -511,7 +511,7 @@ func TestWireMDTables(t *testing.T) {
 	assert.ElementsMatch(t, want, rows(section(t, text, "## Codes"), `\d+`, 2))
 
 	want = nil
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Wire2]()) {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
 		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		want = append(want, "`"+key+"`")
 	}

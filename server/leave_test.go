@@ -115,7 +115,7 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 		{"it has not registered a method", func(opt *server.EndOptions) { opt.SetWaitRemoteRPCs("r") }, [][]byte{rawClose(0, "")}},
 		{"it closes with a code", served, [][]byte{rawClose(1000, "that was all")}},
 		{"it wants nothing new first", served, [][]byte{
-			packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{}), rawClose(0, ""),
+			packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{}), rawClose(0, ""),
 		}},
 	} {
 		for _, told := range []bool{false, true} {

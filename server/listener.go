@@ -272,7 +272,7 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 		f()
 	}
 	for _, e := range closing {
-		e.CloseWith(io.EOF, packet.Notice{})
+		e.CloseWith(io.EOF, packet.Reason{})
 	}
 	if first {
 		go l.unlisten()

@@ -18,8 +18,8 @@ type raw struct {
 }
 
 // rawOffer is what raw clients offer.
-func rawOffer() packet.Wire2 {
-	return packet.Wire2{
+func rawOffer() packet.Settings {
+	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 1 << 20, MaxStreams: 100,
 		Raw: 1 << 20, Messages: 1 << 20, Handlers: 100, Large: 1<<20 + packet.MaxHead,
 	}
@@ -38,7 +38,7 @@ func hello(t *testing.T, w wish) []byte {
 	if w.session != "" {
 		offer.Session = []byte(w.session)
 	}
-	b, err := packet.AppendConn(nil, packet.Conn{PacketID: 1, ClientID: w.clientID, Wire2: &offer})
+	b, err := packet.AppendConn(nil, packet.Conn{PacketID: 1, ClientID: w.clientID, Settings: &offer})
 	require.NoError(t, err)
 	return b
 }
@@ -121,5 +121,5 @@ func rawOpen(stream uint64) []byte {
 
 // rawClose returns the frame that ends a connection.
 func rawClose(code geminio.Code, text string) []byte {
-	return packet.AppendNotice(nil, packet.TypeClose, 0, packet.Notice{Code: uint32(code), Text: text})
+	return packet.AppendReason(nil, packet.TypeClose, 0, packet.Reason{Code: uint32(code), Text: text})
 }

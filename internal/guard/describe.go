@@ -12,19 +12,19 @@ import (
 
 // Describe returns what a peer is told of an error of the user: its text, its code, and
 // when to come back. An error whose methods panic becomes one with CodePanic.
-func Describe(log *slog.Logger, err error) packet.Notice {
+func Describe(log *slog.Logger, err error) packet.Reason {
 	if failed, ok := Check(log, err).(*Failure); ok {
 		err = failed
 	}
 	return describe(err)
 }
 
-func describe(err error) packet.Notice {
+func describe(err error) packet.Reason {
 	code, retry := carried(err)
 	if code <= geminio.CodeApplication {
 		code = matched(err)
 	}
-	return packet.Notice{Code: uint32(code), Retry: retry, Text: err.Error()}
+	return packet.Reason{Code: uint32(code), Retry: retry, Text: err.Error()}
 }
 
 // carried returns the code of the first error in err's tree that has one of its own, or 0.

@@ -60,7 +60,7 @@ func TestDescribe(t *testing.T) {
 		{&geminio.InterruptedError{Cause: remote}, geminio.CodeApplication, "inner: the peer has not acted on it"},
 	} {
 		log, logged := newLog()
-		assert.Equal(t, packet.Notice{Code: uint32(test.code), Text: test.text}, Describe(log, test.err), "%#v", test.err)
+		assert.Equal(t, packet.Reason{Code: uint32(test.code), Text: test.text}, Describe(log, test.err), "%#v", test.err)
 		assert.Empty(t, logged.String())
 	}
 }
@@ -68,7 +68,7 @@ func TestDescribe(t *testing.T) {
 func TestDescribeWhenToComeBack(t *testing.T) {
 	log, _ := newLog()
 	err := fmt.Errorf("outer: %w", &geminio.RefusedError{Text: "full", RetryAfter: time.Minute})
-	assert.Equal(t, packet.Notice{Code: 1, Text: "outer: full", Retry: time.Minute}, Describe(log, err))
+	assert.Equal(t, packet.Reason{Code: 1, Text: "outer: full", Retry: time.Minute}, Describe(log, err))
 }
 
 func TestDescribeErrorsThatPanic(t *testing.T) {

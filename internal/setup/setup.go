@@ -103,7 +103,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		HandshakeTimeout: l.HandshakeTimeout,
 		Heartbeat:        l.Heartbeat,
 		Linger:           l.Linger,
-		Wire2: packet.Wire2{
+		Settings: packet.Settings{
 			MaxFrame:   packet.DefaultMaxFrame,
 			MaxMessage: uint32(l.MaxMessageSize),
 			MaxStreams: uint32(l.MaxStreams),

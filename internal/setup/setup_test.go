@@ -36,10 +36,10 @@ func TestDefaults(t *testing.T) {
 	assert.NotNil(t, cc.Log)
 	assert.Nil(t, cc.Online)
 	assert.Nil(t, cc.Offline)
-	assert.Equal(t, packet.Wire2{
+	assert.Equal(t, packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 1024,
-		Raw: 16 << 10, Messages: 16 << 10, Handlers: 4096, Large: cc.Wire2.Large,
-	}, cc.Wire2)
+		Raw: 16 << 10, Messages: 16 << 10, Handlers: 4096, Large: cc.Settings.Large,
+	}, cc.Settings)
 	assert.Equal(t, 1024, ac.Limits.Backlog)
 	assert.EqualValues(t, 16<<20, ac.Limits.MaxWindow)
 	assert.Equal(t, 128<<10, ac.Limits.SendQueue)
@@ -99,11 +99,11 @@ func TestSettingsReachTheLayers(t *testing.T) {
 	assert.Equal(t, 1*time.Second, cc.HandshakeTimeout)
 	assert.Equal(t, 2*time.Second, cc.Heartbeat)
 	assert.Equal(t, 3*time.Second, cc.Linger)
-	assert.EqualValues(t, 4000, cc.Wire2.MaxMessage)
-	assert.EqualValues(t, 5, cc.Wire2.MaxStreams)
+	assert.EqualValues(t, 4000, cc.Settings.MaxMessage)
+	assert.EqualValues(t, 5, cc.Settings.MaxStreams)
 	assert.EqualValues(t, 6, ac.Limits.Backlog)
-	assert.EqualValues(t, 7, cc.Wire2.Handlers)
-	assert.EqualValues(t, 2<<20, cc.Wire2.Large)
+	assert.EqualValues(t, 7, cc.Settings.Handlers)
+	assert.EqualValues(t, 2<<20, cc.Settings.Large)
 	assert.EqualValues(t, 2<<20, ac.Limits.Windows)
 	assert.Equal(t, methods, ac.LocalMethods)
 	assert.Equal(t, []string{"r"}, ac.RemoteMethods)
@@ -117,7 +117,7 @@ func TestSettingsReachTheLayers(t *testing.T) {
 func TestBufferSizes(t *testing.T) {
 	cc, ac, err := (&Common{Limits: &options.Limits{}, ReadBufferSize: 1}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
-	assert.EqualValues(t, cc.Wire2.Raw, ac.Limits.MaxWindow, "never less than the first window")
+	assert.EqualValues(t, cc.Settings.Raw, ac.Limits.MaxWindow, "never less than the first window")
 	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
 	_, ac, err = (&Common{Limits: &options.Limits{}, ReadBufferSize: -5, WriteBufferSize: -5}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
@@ -208,14 +208,14 @@ func TestBudget(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, "%+v", limits)
-		w := cc.Wire2
+		w := cc.Settings
 		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MaxHead, "%+v", limits)
 		assert.Equal(t, w.Raw, w.Messages)
 		assert.GreaterOrEqual(t, w.Raw, uint32(leastWindow))
 		assert.LessOrEqual(t, w.Raw, uint32(firstWindow))
 		first := uint64(w.Raw) + uint64(w.Messages)
 		assert.LessOrEqual(t, first*(2*uint64(w.MaxStreams)+1), ac.Limits.Windows, "%+v", limits)
-		_, err = packet.AppendConn(nil, packet.Conn{Wire2: &w})
+		_, err = packet.AppendConn(nil, packet.Conn{Settings: &w})
 		require.NoError(t, err)
 		if limits.MemoryBudget > 0 {
 			assert.LessOrEqual(t, ac.Limits.Windows+3*uint64(w.Large), uint64(limits.MemoryBudget), "%+v", limits)

@@ -12,12 +12,12 @@ import (
 
 // translate returns what serves peers of wire 1 for a Conn with the configuration cc. Of
 // the memory budget, the windows of the streams have their part.
-func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Wire2) {
-	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Wire2) {
+func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Settings) {
+	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Settings) {
 		period := wire1.Period(peer.Beat << 4)
 		t := wire1.NewTransport(nc, wire1.Config{
 			Side:     peer.Side,
-			Offer:    cc.Wire2,
+			Offer:    cc.Settings,
 			Budget:   budget / parts * (parts - 1),
 			Period:   period,
 			Silence:  2 * max(period, cc.Heartbeat),

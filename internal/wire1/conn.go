@@ -57,7 +57,7 @@ func (t *Translator) Frame(now time.Time, h packet.Header, payload []byte) error
 	case packet.TypeData:
 		return t.connData(h, payload)
 	case packet.TypeRefuse, packet.TypeStop, packet.TypeReset:
-		n, err := packet.ParseNotice(h.Type, payload)
+		n, err := packet.ParseReason(h.Type, payload)
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (t *Translator) connAccepts(number uint64, w packet.Windows) {
 }
 
 // connRefuses tells the peer that there is no session.
-func (t *Translator) connRefuses(number uint64, n packet.Notice) {
+func (t *Translator) connRefuses(number uint64, n packet.Reason) {
 	s := t.streams[number]
 	if s == nil || s.state != streamOffered {
 		return

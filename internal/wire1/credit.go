@@ -15,7 +15,7 @@ const (
 
 // smallBody returns the length of the longest body that a side with this offer takes
 // as small.
-func smallBody(w packet.Wire2) int {
+func smallBody(w packet.Settings) int {
 	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, maxSmall))
 }
 

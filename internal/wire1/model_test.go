@@ -21,7 +21,7 @@ type event struct {
 	number uint64       // of a packet
 	data   []byte       // of data; of register, the method
 	open   packet.Open
-	notice packet.Notice
+	notice packet.Reason
 	credit packet.Credit
 	req    packet.Request
 	resp   packet.Response
@@ -34,8 +34,8 @@ type event struct {
 type model struct {
 	t       testing.TB
 	side    geminio.Side
-	own     packet.Wire2
-	theirs  packet.Wire2
+	own     packet.Settings
+	theirs  packet.Settings
 	streams map[uint64]*modelStream
 	lastIn  uint64
 	nextOut uint64
@@ -68,7 +68,7 @@ const (
 	modelClosed
 )
 
-func newModel(t testing.TB, side geminio.Side, own packet.Wire2) *model {
+func newModel(t testing.TB, side geminio.Side, own packet.Settings) *model {
 	theirs := Offer()
 	m := &model{
 		t: t, side: side, own: own, theirs: theirs, streams: make(map[uint64]*modelStream),
@@ -128,7 +128,7 @@ func (m *model) frame(h packet.Header, payload []byte) {
 	case packet.TypePing, packet.TypePong:
 		_, err = packet.ParsePing(h.Type, payload)
 	case packet.TypeGoAway, packet.TypeClose:
-		e.notice, err = packet.ParseNotice(h.Type, payload)
+		e.notice, err = packet.ParseReason(h.Type, payload)
 		m.over = h.Type == packet.TypeClose
 	case packet.TypeCredit:
 		e.credit, err = packet.ParseCredit(payload, h.Stream)
@@ -150,7 +150,7 @@ func (m *model) frame(h packet.Header, payload []byte) {
 		}
 		if h.Type == packet.TypeRefuse {
 			s.state = modelClosed
-			e.notice, err = packet.ParseNotice(h.Type, payload)
+			e.notice, err = packet.ParseReason(h.Type, payload)
 			break
 		}
 		var w packet.Windows
@@ -391,8 +391,8 @@ type pair struct {
 }
 
 // testOffer is what the Conn offers.
-func testOffer() packet.Wire2 {
-	return packet.Wire2{
+func testOffer() packet.Settings {
+	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 8 << 20, MaxStreams: 8,
 		Raw: 4 << 10, Messages: 4 << 10, Handlers: 4, Large: 8<<20 + packet.MaxHead,
 	}
@@ -654,7 +654,7 @@ func (p *pair) notice(typ packet.Type, stream uint64, code geminio.Code, text st
 	if s := p.conn.streams[stream]; s != nil && (typ == packet.TypeReset || typ == packet.TypeRefuse) {
 		s.state = modelClosed
 	}
-	p.frame(packet.AppendNotice(nil, typ, stream, packet.Notice{Code: uint32(code), Text: text}))
+	p.frame(packet.AppendReason(nil, typ, stream, packet.Reason{Code: uint32(code), Text: text}))
 }
 
 // opened opens a stream of the Conn, and returns its number and the session.

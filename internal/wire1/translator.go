@@ -13,8 +13,8 @@ import (
 // Offer is what a translator offers to a Conn in the place of its peer. Wire 1 has no
 // credit, so what is offered bounds what a translator holds of what the peer's transport
 // does not take.
-func Offer() packet.Wire2 {
-	return packet.Wire2{
+func Offer() packet.Settings {
+	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: MaxContent, MaxStreams: 1 << 30,
 		Raw: 32 << 10, Messages: 32 << 10, Handlers: 64 << 10, Large: 16 << 20,
 	}
@@ -44,9 +44,9 @@ const defaultSession = 1
 
 // Config is what a Translator has to know.
 type Config struct {
-	Side   geminio.Side // of the Conn; the peer has the other
-	Offer  packet.Wire2 // what the Conn offers
-	Budget uint64       // bytes that may wait here for the Conn and be held by it, of large packets
+	Side   geminio.Side    // of the Conn; the peer has the other
+	Offer  packet.Settings // what the Conn offers
+	Budget uint64          // bytes that may wait here for the Conn and be held by it, of large packets
 
 	// Period is how often the client sends a Heartbeat.
 	Period time.Duration
@@ -464,5 +464,5 @@ func (t *Translator) forget(s *stream) {
 
 // notice appends a frame with a notice for the Conn.
 func (t *Translator) notice(typ packet.Type, number uint64, code geminio.Code, text string) {
-	t.frames.Append(packet.AppendNotice(nil, typ, number, packet.Notice{Code: uint32(code), Text: text}))
+	t.frames.Append(packet.AppendReason(nil, typ, number, packet.Reason{Code: uint32(code), Text: text}))
 }

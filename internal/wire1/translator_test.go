@@ -63,7 +63,7 @@ func TestStreamOfTheConnIsRefused(t *testing.T) {
 		p.peer(Packet{Type: TypeSessionAck, ID: q.ID, Negotiate: q.Negotiate, Error: "not today"})
 		e := p.wantFrame(packet.TypeRefuse, "the peer has refused")
 		assert.Equal(t, number, e.stream)
-		assert.Equal(t, packet.Notice{Code: uint32(geminio.CodeApplication), Text: "not today"}, e.notice)
+		assert.Equal(t, packet.Reason{Code: uint32(geminio.CodeApplication), Text: "not today"}, e.notice)
 		assert.Len(t, p.tr.streams, 1)
 		assert.Empty(t, p.tr.asked)
 	})

@@ -142,7 +142,7 @@ func TestTransportEnds(t *testing.T) {
 			w.frames(packet.TypeClose)
 			_, err := w.tr.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
-			n, err := w.tr.Write(packet.AppendNotice(nil, packet.TypeClose, 0, packet.Notice{}))
+			n, err := w.tr.Write(packet.AppendReason(nil, packet.TypeClose, 0, packet.Reason{}))
 			assert.NoError(t, err, "it is thrown away")
 			assert.NotZero(t, n)
 		})

@@ -18,15 +18,15 @@ type attacker struct {
 	t   testing.TB
 	nc  net.Conn
 	end served // the server's side
-	own packet.Wire2
-	his packet.Wire2 // what the server offered
+	own packet.Settings
+	his packet.Settings // what the server offered
 
 	mu    sync.Mutex
 	cond  *sync.Cond // on mu: something was heard
 	heard map[packet.Type]int
 	last  map[packet.Type][]byte // the last payload of each type
 	give  int                    // credit for requests
-	bye   *packet.Notice
+	bye   *packet.Reason
 	deaf  bool  // the ear has ended
 	why   error // why
 	ear   chan struct{}
@@ -37,8 +37,8 @@ type attacker struct {
 }
 
 // offer is what an attacker offers: that it can take anything.
-func offer() packet.Wire2 {
-	return packet.Wire2{
+func offer() packet.Settings {
+	return packet.Settings{
 		MaxFrame: 1 << 20, MaxMessage: 1 << 30, MaxStreams: 1 << 20,
 		Raw: 1 << 30, Messages: 1 << 30, Handlers: 1 << 30, Large: 1<<30 + packet.MaxHead,
 	}
@@ -58,7 +58,7 @@ func (s *site) attack() *attacker { return s.attackWith(nil) }
 func (s *site) attackWith(meta []byte) *attacker { return s.attackOffering(offer(), meta) }
 
 // attackOffering is attack with an offer of the test's, and a meta.
-func (s *site) attackOffering(own packet.Wire2, meta []byte) *attacker {
+func (s *site) attackOffering(own packet.Settings, meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
@@ -67,19 +67,19 @@ func (s *site) attackOffering(own packet.Wire2, meta []byte) *attacker {
 
 // attackOver is attack over a connection, with an offer of the test's. Of said, what the
 // attacker says of itself counts.
-func (s *site) attackOver(nc net.Conn, own packet.Wire2, said packet.Conn) *attacker {
+func (s *site) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *attacker {
 	s.t.Helper()
 	a := &attacker{
 		t: s.t, nc: nc, own: own, ear: make(chan struct{}),
 		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
 	}
 	a.cond = sync.NewCond(&a.mu)
-	said.PacketID, said.Wire2 = 1, &a.own
+	said.PacketID, said.Settings = 1, &a.own
 	require.NoError(s.t, a.send(hello(s.t, said)))
 	ack, err := readAck(nc)
 	require.NoError(s.t, err)
 	require.False(s.t, ack.Refused, ack.Error)
-	a.his = *ack.Wire2
+	a.his = *ack.Settings
 	a.give = int(a.his.Handlers)
 	a.end = s.end(ack.ClientID)
 	return a
@@ -147,7 +147,7 @@ func (a *attacker) hear(header []byte) error {
 			go a.send(packet.AppendPing(nil, packet.TypePong, v)) // not before its frames are read
 		}
 	case packet.TypeClose:
-		n, err := packet.ParseNotice(h.Type, payload)
+		n, err := packet.ParseReason(h.Type, payload)
 		if err != nil {
 			return err
 		}

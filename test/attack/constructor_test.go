@@ -23,7 +23,7 @@ func TestClientThatNeverTakesNote(t *testing.T) {
 		require.NoError(t, err)
 		defer nc.Close()
 		own := offer()
-		go nc.Write(hello(t, packet.Conn{PacketID: 1, Wire2: &own}))
+		go nc.Write(hello(t, packet.Conn{PacketID: 1, Settings: &own}))
 		_, err = readAck(nc)
 		require.NoError(t, err)
 		start := time.Now()

@@ -66,7 +66,7 @@ func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 		a.wait(packet.TypeData, 1, "which is answered")
 		for name, late := range map[string][]byte{
 			"bytes": credit(3, packet.ClassRaw, 1<<32-1), "messages": credit(3, packet.ClassMessages, 1<<32-1),
-			"stop": packet.AppendNotice(nil, packet.TypeStop, 3, packet.Notice{}), "reset": packet.AppendNotice(nil, packet.TypeReset, 3, packet.Notice{}),
+			"stop": packet.AppendReason(nil, packet.TypeStop, 3, packet.Reason{}), "reset": packet.AppendReason(nil, packet.TypeReset, 3, packet.Reason{}),
 			"data": data(nil, 0, 3, make([]byte, 100)), "a message": message(nil, 3, 1),
 		} {
 			n := a.flood(times, func(b []byte, _ int) []byte { return append(b, late...) })

@@ -14,7 +14,7 @@ import (
 func TestTheDefaultStreamEndsWithTheConnection(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"close": data(nil, packet.FlagFin|packet.FlagClose, 1, nil),
-		"reset": packet.AppendNotice(nil, packet.TypeReset, 1, packet.Notice{}),
+		"reset": packet.AppendReason(nil, packet.TypeReset, 1, packet.Reason{}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, terms{}, func(t *testing.T, s *site) {

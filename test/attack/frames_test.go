@@ -40,10 +40,10 @@ func session() []byte {
 	b = frame(b, packet.TypeAbandon, 0, 1, 2, []byte{byte(packet.TypeMessage)})
 	b = frame(b, packet.TypeResponse, 0, 1, 9, (&packet.Response{}).Append(nil))
 	b = frame(b, packet.TypeAck, 0, 1, 9, (&packet.Answer{}).Append(nil))
-	b = packet.AppendNotice(b, packet.TypeStop, 1, packet.Notice{})
+	b = packet.AppendReason(b, packet.TypeStop, 1, packet.Reason{})
 	b = data(b, packet.FlagFin, 1, nil)
-	b = packet.AppendNotice(b, packet.TypeGoAway, 0, packet.Notice{Text: "bye"})
-	b = packet.AppendNotice(b, packet.TypeReset, 3, packet.Notice{Code: 1})
+	b = packet.AppendReason(b, packet.TypeGoAway, 0, packet.Reason{Text: "bye"})
+	b = packet.AppendReason(b, packet.TypeReset, 3, packet.Reason{Code: 1})
 	return b
 }
 
@@ -187,7 +187,7 @@ func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 	overTCP(t, terms{}, func(t *testing.T, s *site) {
 		before := measure()
 		w := offer()
-		first := hello(t, packet.Conn{PacketID: 1, Wire2: &w})
+		first := hello(t, packet.Conn{PacketID: 1, Settings: &w})
 		for i := range connections {
 			nc, err := s.dial()
 			require.NoError(t, err)
@@ -236,7 +236,7 @@ func FuzzFrames(f *testing.F) {
 		}()
 		near.SetDeadline(time.Now().Add(forever))
 		w := offer()
-		_, err := near.Write(hello(t, packet.Conn{PacketID: 1, Wire2: &w}))
+		_, err := near.Write(hello(t, packet.Conn{PacketID: 1, Settings: &w}))
 		require.NoError(t, err)
 		_, err = readAck(near)
 		require.NoError(t, err)

@@ -40,7 +40,7 @@ const (
 // goroutine each, until the handshake's time is up; two where the transport is not known
 // to let go of its readers. Nobody waits for them.
 func TestSilentPeersDelayNobody(t *testing.T) {
-	begin := hello(t, packet.Conn{PacketID: 1, Wire2: new(packet.Wire2)})
+	begin := hello(t, packet.Conn{PacketID: 1, Settings: new(packet.Settings)})
 	attack := func(t *testing.T, s *site) (peers []net.Conn) {
 		for i := range silentPeers {
 			nc, err := s.dial()
@@ -105,7 +105,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 			nc, err := s.dial()
 			require.NoError(t, err)
 			defer nc.Close()
-			b := hello(t, packet.Conn{PacketID: 1, Meta: make([]byte, meta), Wire2: &w})
+			b := hello(t, packet.Conn{PacketID: 1, Meta: make([]byte, meta), Settings: &w})
 			go nc.Write(b)
 			ack, err := readAck(nc)
 			require.NoError(t, err)
@@ -132,7 +132,7 @@ func TestFeaturesThatNobodyKnows(t *testing.T) {
 		before := measure()
 		w := offer()
 		w.Features = make([]string, features)
-		b := hello(t, packet.Conn{PacketID: 1, Wire2: &w})
+		b := hello(t, packet.Conn{PacketID: 1, Settings: &w})
 		w.Features = nil
 		for range clients {
 			nc, err := s.dial()
@@ -232,7 +232,7 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 						"the token was used":            {ClientID: victim, Meta: token},
 						"the token is another client's": {ClientID: victim + 1, Meta: g.token(victim, 3)},
 					} {
-						hostile.PacketID, hostile.Wire2 = 1, &offered
+						hostile.PacketID, hostile.Settings = 1, &offered
 						nc, err := s.dial()
 						require.NoError(t, err)
 						go nc.Write(hello(t, hostile))

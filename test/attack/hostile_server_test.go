@@ -40,7 +40,7 @@ func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payloa
 		return
 	}
 	own := offer()
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: 7, Wire2: &own})
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: 7, Settings: &own})
 	require.NoError(s.t, err)
 	if _, err := s.nc.Write(ack); err != nil {
 		return
@@ -115,7 +115,7 @@ func besideAHostile(t *testing.T, opt *client.EndOptions, hostile func(s *hostil
 }
 
 func goAway(retry time.Duration) []byte {
-	return packet.AppendNotice(nil, packet.TypeGoAway, 0, packet.Notice{Code: uint32(geminio.CodeGoingAway), Retry: retry})
+	return packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{Code: uint32(geminio.CodeGoingAway), Retry: retry})
 }
 
 // A server that says it goes away and stays, and is alive all the while, holds an End for the
@@ -166,7 +166,7 @@ func TestServerThatRefusesStreamsAndStays(t *testing.T) {
 	hostile := func(s *hostileServer) {
 		s.welcome(nil, func(h packet.Header, _ []byte) []byte {
 			if h.Type == packet.TypeOpen {
-				return packet.AppendNotice(nil, packet.TypeRefuse, h.Stream, packet.Notice{Code: uint32(geminio.CodeGoingAway)})
+				return packet.AppendReason(nil, packet.TypeRefuse, h.Stream, packet.Reason{Code: uint32(geminio.CodeGoingAway)})
 			}
 			return nil
 		})

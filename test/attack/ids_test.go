@@ -75,7 +75,7 @@ func TestSquattersKeepNobodyOut(t *testing.T) {
 			require.NoError(t, err)
 			defer nc.Close()
 			own := offer()
-			go nc.Write(hello(t, packet.Conn{PacketID: 1, ClientID: last.ClientID() + 1 + uint64(i), Wire2: &own}))
+			go nc.Write(hello(t, packet.Conn{PacketID: 1, ClientID: last.ClientID() + 1 + uint64(i), Settings: &own}))
 			_, err = readAck(nc)
 			require.NoError(t, err)
 		}

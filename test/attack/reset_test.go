@@ -31,7 +31,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 			}
 			synctest.Wait()
 			for i := range 100 {
-				if a.send(packet.AppendNotice(nil, packet.TypeReset, number(id+i), packet.Notice{})) != nil {
+				if a.send(packet.AppendReason(nil, packet.TypeReset, number(id+i), packet.Reason{})) != nil {
 					break
 				}
 			}

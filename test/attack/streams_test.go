@@ -44,7 +44,7 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		t.Logf("%d opens in %v", rounds, time.Since(start))
 		require.Equal(t, backlog, a.count(packet.TypeAccept), "streams that were accepted")
 		require.Equal(t, rounds-backlog, a.count(packet.TypeRefuse), "streams that were refused")
-		n, err := packet.ParseNotice(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
+		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code))
 		require.Equal(t, "too many streams: 1024 are open", n.Text)
@@ -66,7 +66,7 @@ func TestBacklogOfStreamsIsBounded(t *testing.T) {
 		a := s.attack().listen()
 		defer a.leave()
 		a.flood(4*few, func(b []byte, i int) []byte { return open(b, number(i), nil) })
-		n, err := packet.ParseNotice(packet.TypeRefuse, a.wait(packet.TypeRefuse, 3*few, "all beyond the backlog are refused"))
+		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 3*few, "all beyond the backlog are refused"))
 		require.NoError(t, err)
 		require.Equal(t, "too many streams: 16 wait to be accepted", n.Text)
 		_, err = a.end.AcceptStream()
@@ -126,7 +126,7 @@ func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
 		}
 		t.Logf("%d streams with metas of %d bytes", i-1, meta)
 		require.Greater(t, i, budget/4/meta/2, "streams that there is room for")
-		n, err := packet.ParseNotice(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
+		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code), n.Text)
 		before.wantAtMost(t, heap, connGoroutines+4, "metas of streams that the peer does not close")
@@ -217,7 +217,7 @@ func TestOpensThatBreakARule(t *testing.T) {
 		"a lower number":         {open(open(nil, 9, nil), 5, nil), "stream 5 cannot"},
 		"accept of nothing":      {packet.AppendAccept(nil, 2, packet.Windows{Raw: 1, Messages: 1 << 20}), "stream 2 was never opened"},
 		"accept of its own":      {packet.AppendAccept(open(nil, 3, nil), 3, packet.Windows{Raw: 1, Messages: 1 << 30}), "stream 3 is not being opened"},
-		"refuse of its own":      {packet.AppendNotice(open(nil, 3, nil), packet.TypeRefuse, 3, packet.Notice{}), "stream 3 is not being opened"},
+		"refuse of its own":      {packet.AppendReason(open(nil, 3, nil), packet.TypeRefuse, 3, packet.Reason{}), "stream 3 is not being opened"},
 		"data of nothing":        {data(nil, 0, 77, []byte("x")), "data: stream 77 was never opened"},
 		"a request of nothing":   {request(nil, 77, 1, "echo"), "request: stream 77 was never opened"},
 	} {

@@ -42,7 +42,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				for j := range 100 {
 					id := number(i*100 + j)
 					b = frame(b, packet.TypeResponse, 8180, id, 1, []byte("x"))
-					b = packet.AppendNotice(b, packet.TypeReset, id, packet.Notice{})
+					b = packet.AppendReason(b, packet.TypeReset, id, packet.Reason{})
 				}
 				start := time.Now()
 				a.mustSend(packet.AppendPing(b, packet.TypePing, 1), "streams that are reset")
