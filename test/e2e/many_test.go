@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// Closing an End with many streams, each with calls under way, takes time that grows with
+// their number and not with its square.
+func TestCloseOfManyStreamsIsLinear(t *testing.T) {
+	const slower = 10 // times; 16 and more if it were quadratic
+	few := rig.Amount("pipe", 4000)
+	many := 4 * few
+	short, long := closeMany(t, few), closeMany(t, many)
+	for range 2 {
+		if long < slower*short {
+			break
+		}
+		long = min(long, closeMany(t, many)) // the machine may have been busy with something else
+	}
+	t.Logf("%d streams: %v, %d: %v", few, short, many, long)
+	require.Less(t, long, slower*short)
+}
+
+// closeMany returns how long it takes to close an End with n streams and as many calls, and
+// to tell all who wait.
+func closeMany(t *testing.T, n int) time.Duration {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	for _, o := range []interface{ SetMaxStreams(int) }{co, so} {
+		o.SetMaxStreams(2 * n)
+	}
+	so.SetMaxHandlers(2 * n)
+	so.SetMemoryBudget(1 << 30)
+	co.SetMemoryBudget(1 << 30)
+	so.SetAcceptStreamFunc(func(s geminio.Stream) {
+		s.Hijack(func(ctx context.Context, _ string, _ geminio.Request, _ geminio.Response) { <-ctx.Done() })
+		s.Write([]byte{1}) // it is ready
+	})
+	p := rig.NewPair(t, "pipe", co, so)
+	defer p.Close()
+	done := make(chan *geminio.Call, n)
+	for range n {
+		s, err := p.Client.OpenStream()
+		require.NoError(t, err)
+		_, err = s.Read(make([]byte, 1))
+		require.NoError(t, err)
+		_, err = s.CallAsync(t.Context(), "hang", s.NewRequest(nil), done)
+		require.NoError(t, err)
+	}
+	start := time.Now()
+	p.Client.Close()
+	for range n {
+		require.ErrorIs(t, (<-done).Error, geminio.ErrMaybeExecuted)
+	}
+	return time.Since(start)
+}
