@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 )
 
 // lane has the asynchronous operations of one kind that wait for a connection. When
@@ -105,8 +106,14 @@ func (v *lane) start(j *job) error {
 	return v.park(j, true, maybe(err))
 }
 
-// attempt begins j on l, within what is left of its time.
-func (j *job) attempt(l *link) error {
+// attempt begins j on l, within what is left of its time. The methods of a request or
+// message of the user's own type may panic.
+func (j *job) attempt(l *link) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = guard.Panicked(j.lane.r.log, "a method of a Request or Message", v)
+		}
+	}()
 	timeout, err := left(j.until)
 	if err != nil {
 		return err

@@ -305,3 +305,17 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 		l.waiting(0)
 	})
 }
+
+// A request of the user's own type, whose methods panic, costs its own call.
+func TestJobThatPanics(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		l.cut()
+		bad, good := l.probe(1), l.probe(2)
+		bad.begin = func(*link, time.Duration, func(geminio.Response, error)) error { panic("oops") }
+		require.NoError(t, l.end.calls.start(&bad.job))
+		require.NoError(t, l.end.calls.start(&good.job))
+		l.mend()
+		assert.ErrorContains(t, bad.outcome(t), "panicked")
+		assert.NoError(t, good.outcome(t))
+	})
+}
