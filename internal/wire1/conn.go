@@ -106,7 +106,7 @@ func (t *Translator) connCloses(now time.Time) {
 		return
 	}
 	leaves := t.heard || t.cause != nil // then nothing is left but to answer
-	t.phase, t.until = closing, now.Add(min(dismissPause, t.cfg.Linger))
+	t.phase, t.until = closing, now.Add(min(dismissPause, t.cfg.Linger/2))
 	for _, s := range t.streams {
 		t.dropHeld(s)
 		switch {

@@ -249,15 +249,15 @@ func (t *Translator) Broken(now time.Time, err error) {
 	t.step(now)
 }
 
-// leave enters leaving. Of new work the Conn will have none while what came is still
-// on its way.
+// leave enters leaving. What the Conn would begin now could not be carried out any more,
+// so it is told, unless it is told of the end at once.
 func (t *Translator) leave(now time.Time) {
 	if t.phase != working {
 		return
 	}
 	t.phase, t.until = leaving, now.Add(t.cfg.Linger)
-	if t.held > 0 {
-		t.notice(packet.TypeGoAway, 0, geminio.CodeGoingAway, "")
+	if t.cause == nil || t.held > 0 {
+		t.notice(packet.TypeGoAway, 0, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
 	}
 }
 

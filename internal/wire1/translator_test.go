@@ -681,6 +681,7 @@ func TestCloseByThePeer(t *testing.T) {
 				p.want(TypeDismissAck, "the second packet")
 				own := p.want(TypeDismiss, "the third packet")
 				p.peer(Packet{Type: TypeDismissAck, ID: own.ID, Session: 1})
+				p.wantFrame(packet.TypeGoAway, "nothing new is to begin")
 				p.wantQuiet("the connection stands")
 				for _, typ := range order {
 					p.peer(Packet{Type: typ, ID: 100})
