@@ -21,7 +21,6 @@ type program struct {
 	messages []event  // and messages
 	unread   []event  // what the Conn has not released
 	calls    []uint64 // of the Conn, which it may cancel
-	half     []assemblyKey
 	cut      bool
 }
 

@@ -42,6 +42,10 @@ type oldAttacker struct {
 	end served
 	ear chan struct{}
 
+	// patience is how long flood waits for the server to take something: in a bubble a
+	// second is enough.
+	patience time.Duration
+
 	mu    sync.Mutex
 	heard map[wire1.Type]int
 	last  map[wire1.Type]wire1.Packet
@@ -53,7 +57,11 @@ func (s *site) attackOld() *oldAttacker {
 	nc, err := s.dial()
 	require.NoError(s.t, err)
 	a := &oldAttacker{
-		t: s.t, nc: nc, ear: make(chan struct{}), heard: make(map[wire1.Type]int), last: make(map[wire1.Type]wire1.Packet),
+		t: s.t, nc: nc, ear: make(chan struct{}), patience: time.Second,
+		heard: make(map[wire1.Type]int), last: make(map[wire1.Type]wire1.Packet),
+	}
+	if s.pipes == nil {
+		a.patience = forever
 	}
 	require.NoError(s.t, a.send(oldHello()))
 	ack, err := oldpeer.Read(nc)
@@ -109,7 +117,7 @@ func (a *oldAttacker) flood(n int, next func(b []byte, i int) []byte) int {
 		if len(b) < piece && i < n-1 {
 			continue
 		}
-		a.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		a.nc.SetWriteDeadline(time.Now().Add(a.patience))
 		if _, err := a.nc.Write(b); err != nil {
 			return i
 		}

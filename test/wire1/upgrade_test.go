@@ -358,7 +358,7 @@ func everybody(t *testing.T, members map[uint64]member) {
 	for from, m := range members {
 		wg.Go(func() {
 			for to := range members {
-				data := bytes.Repeat([]byte(fmt.Sprintf("%d to %d,", from, to)), 1+int(from*to%200))
+				data := bytes.Repeat(fmt.Appendf(nil, "%d to %d,", from, to), 1+int(from*to%200))
 				back, err := m.call(to, data)
 				assert.NoError(t, err, "%d calls %d", from, to)
 				assert.True(t, bytes.Equal(data, back), "%d calls %d", from, to)
