@@ -29,12 +29,12 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	return s.DoCall(ctx, method, req, CallTimeout(req, opts))
+	return s.doCall(ctx, method, req, CallTimeout(req, opts))
 }
 
-// DoCall is Call for whoever has checked whom the request is for, and knows the
+// doCall is Call for whoever has checked whom the request is for, and knows the
 // timeout (0: none): an End that reconnects calls it once for each attempt.
-func (s *Stream) DoCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
+func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	var room [headRoom]byte
 	op := operation{timeout: timeout}
 	head, err := s.prepareCall(ctx, &op, room[:0], method, req)
@@ -68,9 +68,9 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 		ch = make(chan *geminio.Call, 1)
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
-	err := s.StartCall(ctx, method, req, CallTimeout(req, opts), func(resp geminio.Response, err error) {
+	err := s.startCall(ctx, method, req, CallTimeout(req, opts), func(resp geminio.Response, err error) {
 		c.Response, c.Error = resp, err
-		Hand(s.end.log, s.end.over, ch, c)
+		Hand(s.end.log, s.end.done, ch, c)
 	})
 	if err != nil {
 		return nil, err
@@ -78,10 +78,10 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	return c, nil
 }
 
-// StartCall is DoCall without the wait: done is told the outcome, and must not
+// startCall is doCall without the wait: done is told the outcome, and must not
 // block. It waits for nothing but the credit that the request needs. On an error
 // done is not called.
-func (s *Stream) StartCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
+func (s *Stream) startCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
 	var room [headRoom]byte
 	op := operation{timeout: timeout}
 	head, err := s.prepareCall(ctx, &op, room[:0], method, req)

@@ -85,7 +85,7 @@ func (d *Deliveries) add(v *delivery) {
 // one, in the order of its publisher.
 func (d *Deliveries) handOut(m *message) bool {
 	d.mu.Lock()
-	if m.s != nil && m.s.end.nth < d.conns {
+	if m.s != nil && m.s.end.connSeq < d.conns {
 		d.mu.Unlock()
 		m.s.acked()
 		return false
@@ -124,7 +124,7 @@ func (d *Deliveries) follow(v *delivery, m *message) {
 		return
 	}
 	other := v.carrier
-	if other == nil || other.end.nth <= m.s.end.nth {
+	if other == nil || other.end.connSeq <= m.s.end.connSeq {
 		v.carrier = m.s
 	} else {
 		other = m.s
@@ -153,9 +153,9 @@ func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 	return carrier
 }
 
-// Rest is called when the session has no connection, and returns how many bytes the
+// Detach is called when the session has no connection, and returns how many bytes the
 // memory of its deliveries takes: of the connections it keeps nothing.
-func (d *Deliveries) Rest() (size int) {
+func (d *Deliveries) Detach() (size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for v := d.oldest; v != nil; v = v.next {

@@ -59,7 +59,7 @@ func (w *wire) publish(ctx context.Context, number uint64) <-chan error {
 	w.t.Helper()
 	outcome := make(chan error, 1)
 	msg := w.from.NewMessage(fmt.Appendf(nil, "%d", number))
-	require.NoError(w.t, w.from.StartPublish(ctx, number|DeliveryBit, msg, 0, func(err error) { outcome <- err }))
+	require.NoError(w.t, w.from.startPublish(ctx, number|DeliveryBit, msg, 0, func(err error) { outcome <- err }))
 	synctest.Wait()
 	return outcome
 }
@@ -213,7 +213,7 @@ func TestDeliveriesCopies(t *testing.T) {
 			one.publish(ctx, 1)
 			m := one.receive(1)
 			one.cut()
-			d.Rest()
+			d.Detach()
 			answer(t, m, text)
 			assert.ErrorIs(t, m.Done(), geminio.ErrAnswered)
 			two := newWire(t, d)
@@ -225,7 +225,7 @@ func TestDeliveriesCopies(t *testing.T) {
 			one.publish(ctx, 1)
 			m := one.receive(1)
 			one.cut()
-			d.Rest()
+			d.Detach()
 			require.Nil(t, d.all[1|DeliveryBit].carrier, "a connection that is kept")
 			two := newWire(t, d)
 			second := two.publish(ctx, 1)
@@ -311,7 +311,7 @@ func TestDeliveriesAtMostOnce(t *testing.T) {
 		w.unanswered(0)
 		p := packet.Message{Cnss: uint8(options.CnssAtMostOnce)}
 		for range 2 {
-			require.NoError(t, w.from.Send(t.Context(), 0, packet.TypeMessage, 1|DeliveryBit, p.Append(nil), []byte("1"), multiplexer.AtOnce))
+			require.NoError(t, w.from.d.Send(t.Context(), 0, packet.TypeMessage, 1|DeliveryBit, p.Append(nil), []byte("1"), multiplexer.AtOnce))
 			w.receive(1).Done()
 		}
 		w.unanswered(0)
@@ -333,7 +333,7 @@ func TestDeliveriesLongTexts(t *testing.T) {
 		w.cut()
 		two := newWire(t, d)
 		outcome(t, two.publish(ctx, 1), err.Error())
-		assert.Less(t, d.Rest(), 2<<10, "bytes remembered")
+		assert.Less(t, d.Detach(), 2<<10, "bytes remembered")
 		assert.Equal(t, len(d.all[1|DeliveryBit].text), d.texts)
 
 		fill(d, 2, maxDeliveries)
@@ -394,7 +394,7 @@ func span(first, n uint64) []uint64 {
 }
 
 // What deliveries take follows how many there are, not how far apart their numbers are,
-// and is what Rest says.
+// and is what Detach says.
 func TestDeliveriesMemory(t *testing.T) {
 	const sessions = 200
 	for _, c := range []struct {
@@ -422,7 +422,7 @@ func TestDeliveriesMemory(t *testing.T) {
 					d.answered(m, packet.Answer{Code: 1, Text: "no"})
 				}
 				all[i] = d
-				rest += d.Rest()
+				rest += d.Detach()
 			}
 			held := min(c.n, maxDeliveries)
 			require.LessOrEqual(t, rest, many*held*(deliveryBytes+2))
@@ -432,7 +432,7 @@ func TestDeliveriesMemory(t *testing.T) {
 				return heap <= int64(rest)*5/4+int64(many)<<9
 			}
 			gauge.Settle(gauge.Patience, within)
-			t.Logf("%d sessions with %d deliveries each: %d bytes, of which Rest tells %d", many, held, heap, rest)
+			t.Logf("%d sessions with %d deliveries each: %d bytes, of which Detach tells %d", many, held, heap, rest)
 			require.LessOrEqual(t, heap, int64(rest)*5/4+int64(many)<<9)
 			runtime.KeepAlive(all)
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
@@ -32,11 +33,14 @@ type Hooks struct {
 	AcceptStream       func(geminio.Stream)
 	ClosedStream       func(geminio.Stream)
 
-	// GoAway is told that the peer wants no new work, and when to come back, and
-	// Over that the End has ended, after all who wait were told. Unlike the others
-	// they are called at once, by any goroutine, and must not block.
+	// GoAway is called when the peer wants no new work. The Reason says when to come
+	// back. Unlike the hooks above it is called at once, by any goroutine, and must not
+	// block.
 	GoAway func(packet.Reason)
-	Over   func()
+
+	// Done is called when the End has ended, after every operation has got its outcome.
+	// It is called like GoAway.
+	Done func()
 }
 
 // Config is what an End has to know.
@@ -59,11 +63,11 @@ type End struct {
 	*Stream // the default one
 
 	// Read-only.
-	cfg *Config
-	c   *conn.Conn
-	mux *multiplexer.Mux
-	log *slog.Logger
-	nth uint64 // which of the connections of Config.Deliveries it is
+	cfg     *Config
+	c       *conn.Conn
+	mux     *multiplexer.Mux
+	log     *slog.Logger
+	connSeq uint64 // which of the connections of Config.Deliveries it is
 
 	events  events
 	pending pendingTable
@@ -82,13 +86,14 @@ type End struct {
 	live  int           // streams whose end is still to be told
 	cause error         // why the End ended; set once
 	quiet chan struct{} // closed when nothing is under way; nil if nobody waits
-	over  chan struct{} // closed with the end
+	done  chan struct{} // closed when the End has ended
 }
 
-// New is Start and Introduce. On an error it closes the End.
+// New starts an End over c, registers the local methods with the peer, and waits for the
+// remote ones, at most until ctx ends. On an error it closes the End.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	e := Start(c, cfg)
-	err := e.Introduce(ctx)
+	err := e.introduce(ctx)
 	if err != nil {
 		e.Close()
 	}
@@ -97,13 +102,13 @@ func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 
 // Start makes an End over c, on which the handshake is done.
 func Start(c *conn.Conn, cfg *Config) *End {
-	e := &End{cfg: cfg, c: c, log: c.Log(), over: make(chan struct{})}
+	e := &End{cfg: cfg, c: c, log: c.Log(), done: make(chan struct{})}
 	if e.events.all = cfg.Events; e.events.all == nil {
 		e.events.all = &Events{}
 	}
 	e.events.log = e.log
 	if cfg.Deliveries != nil {
-		e.nth = cfg.Deliveries.connect()
+		e.connSeq = cfg.Deliveries.connect()
 	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
@@ -120,16 +125,16 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	return e
 }
 
-// Introduce registers the local methods and waits for the remote ones, at most until
-// ctx ends.
-func (e *End) Introduce(ctx context.Context) error {
+// introduce registers the local methods with the peer and waits for the remote ones, at
+// most until ctx ends.
+func (e *End) introduce(ctx context.Context) error {
 	if err := e.announceInTime(ctx); err != nil {
 		return e.constructError(err)
 	}
 	if len(e.cfg.RemoteMethods) == 0 {
 		return nil
 	}
-	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.over))
+	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.done))
 }
 
 // announceInTime tells the peer of the methods. The peer has to take note of them within
@@ -234,8 +239,21 @@ func (e *End) Close() error {
 	return nil
 }
 
-// CloseWith is Close for a cause that the peer is told. It does not wait.
-func (e *End) CloseWith(cause error, n packet.Reason) { e.mux.Close(cause, n) }
+// CloseWithError is Close that tells the peer why: the Cause of its End is a
+// *geminio.RemoteError with code and text, of which at most 512 bytes travel. The code
+// must be one that an application may choose, as for [geminio.Coder].
+func (e *End) CloseWithError(code geminio.Code, text string) error {
+	why, err := guard.Reason("close", code, text)
+	if err != nil {
+		return err
+	}
+	e.mux.Close(io.EOF, why)
+	<-e.c.Done()
+	return nil
+}
+
+// Reset is CloseWithError: the End is its own default stream.
+func (e *End) Reset(code geminio.Code, text string) error { return e.CloseWithError(code, text) }
 
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
 // calls, messages and streams that are under way have ended, and closes the End.
@@ -258,7 +276,7 @@ func (e *End) Shutdown(ctx context.Context) error {
 	var err error
 	select {
 	case <-quiet:
-	case <-e.over:
+	case <-e.done:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -282,9 +300,6 @@ func (e *End) settle() {
 	}
 }
 
-// Tell has f, which what names, called among the hooks, unless Offline is about to be.
-func (e *End) Tell(what string, f func()) { e.events.post(what, f) }
-
 // Cause returns why the End ended, or nil if it has not.
 func (e *End) Cause() error {
 	e.mu.Lock()
@@ -292,8 +307,5 @@ func (e *End) Cause() error {
 	return e.cause
 }
 
-// Over is closed when the End has ended.
-func (e *End) Over() <-chan struct{} { return e.over }
-
-// Conn returns the connection.
-func (e *End) Conn() *conn.Conn { return e.c }
+// Done is closed when the End has ended.
+func (e *End) Done() <-chan struct{} { return e.done }

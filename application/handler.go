@@ -81,7 +81,7 @@ func (e *End) decide(s *Stream, then func(why packet.Reason)) {
 	}
 	var why packet.Reason
 	guard.Run(e.log, "DialogueOnline", func() {
-		if err := f(s.Dialogue); err != nil {
+		if err := f(s.d); err != nil {
 			why = guard.Describe(e.log, err)
 			if !guard.Choosable(geminio.Code(why.Code)) {
 				why.Code = uint32(geminio.CodeApplication) // it would be about the connection
@@ -114,13 +114,13 @@ func (e *End) streamOffline(s *Stream) {
 	if f := e.cfg.Hooks.DialogueOffline; f != nil {
 		e.events.post("DialogueOffline", func() {
 			if s.online {
-				f(s.Dialogue)
+				f(s.d)
 			}
 		})
 	}
 	e.events.post("the function of SetClosedStreamFunc", func() {
 		defer e.settle()
-		defer s.Dialogue.Forget()
+		defer s.d.Forget()
 		if f := e.cfg.Hooks.ClosedStream; f != nil && s.online {
 			f(s)
 		}
@@ -204,7 +204,7 @@ func (h *handler) End(cause error) {
 	e.cause = cause
 	last := e.live == 0
 	e.mu.Unlock()
-	close(e.over)
+	close(e.done)
 	e.pending.end()
 	e.Stream.endWork(cause)
 	e.serving.endAll()
@@ -212,7 +212,7 @@ func (h *handler) End(cause error) {
 	if last {
 		e.offline()
 	}
-	if f := e.cfg.Hooks.Over; f != nil {
+	if f := e.cfg.Hooks.Done; f != nil {
 		f()
 	}
 }

@@ -87,14 +87,14 @@ func (s *Stream) sendAck(call uint64, a packet.Answer) error {
 		when = multiplexer.Later // more answers are likely to follow
 	}
 	var room [64]byte
-	err := s.Send(context.Background(), 0, packet.TypeAck, call, a.Append(room[:0]), nil, when)
+	err := s.d.Send(context.Background(), 0, packet.TypeAck, call, a.Append(room[:0]), nil, when)
 	s.acked() // not sooner: Shutdown waits for the answer too
 	return err
 }
 
 // postAck is sendAck for those who must not wait.
 func (s *Stream) postAck(call uint64, a packet.Answer) {
-	s.Post(packet.TypeAck, call, a.Append(nil))
+	s.d.Post(packet.TypeAck, call, a.Append(nil))
 	s.acked()
 }
 
@@ -163,13 +163,13 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
-	return s.DoPublish(ctx, 0, msg, PublishTimeout(msg, opts))
+	return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
 }
 
-// DoPublish is Publish for whoever has checked whom the message is for, and knows
+// doPublish is Publish for whoever has checked whom the message is for, and knows
 // the timeout (0: none). An End that reconnects calls it once for each attempt,
 // with the number of the delivery; 0 is for a message that is not sent again.
-func (s *Stream) DoPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
+func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
 	var room [headRoom]byte
 	op := operation{number: number, timeout: timeout}
 	head, err := s.preparePublish(ctx, &op, room[:0], msg)
@@ -200,9 +200,9 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 		ch = make(chan *geminio.Publish, 1)
 	}
 	p := &geminio.Publish{Message: msg, Done: ch}
-	err := s.StartPublish(ctx, 0, msg, PublishTimeout(msg, opts), func(err error) {
+	err := s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), func(err error) {
 		p.Error = err
-		Hand(s.end.log, s.end.over, ch, p)
+		Hand(s.end.log, s.end.done, ch, p)
 	})
 	if err != nil {
 		return nil, err
@@ -210,10 +210,10 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	return p, nil
 }
 
-// StartPublish is DoPublish without the wait: done is told the outcome, and must
+// startPublish is doPublish without the wait: done is told the outcome, and must
 // not block. It waits for nothing but the credit that the message needs. On an
 // error done is not called.
-func (s *Stream) StartPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
+func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
 	var room [headRoom]byte
 	op := operation{number: number, timeout: timeout}
 	head, err := s.preparePublish(ctx, &op, room[:0], msg)
@@ -248,7 +248,7 @@ func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.Send(ctx, op.timeout, op.typ, 0, head, op.data, multiplexer.Later)
+	return s.d.Send(ctx, op.timeout, op.typ, 0, head, op.data, multiplexer.Later)
 }
 
 func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message) (head []byte, err error) {
@@ -289,12 +289,12 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 		}
 		s.owes()
 		if d := m.deliveries(); d != nil && d.seen(m) {
-			s.Release(packet.TypeMessage, m.size)
+			s.d.Release(packet.TypeMessage, m.size)
 			return nil
 		}
 	}
 	if !s.inbox().put(m, p.Topic) {
-		s.Release(packet.TypeMessage, m.size)
+		s.d.Release(packet.TypeMessage, m.size)
 	}
 	return nil
 }
@@ -311,7 +311,7 @@ func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Release(packet.TypeMessage, m.size)
+		s.d.Release(packet.TypeMessage, m.size)
 		if d := m.deliveries(); d == nil || d.handOut(m) {
 			return m, nil
 		}

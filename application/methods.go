@@ -284,16 +284,16 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 			// The credit comes back when the user has been told: so it bounds how many
 			// calls of f wait.
 			size, clientID, streamID := len(name), s.ClientID(), s.StreamID()
-			s.Post(packet.TypeRegistered, call, a.Append(nil))
+			s.d.Post(packet.TypeRegistered, call, a.Append(nil))
 			e.events.post("RemoteRegistration", func() {
-				defer s.Release(packet.TypeRegister, size)
+				defer s.d.Release(packet.TypeRegister, size)
 				f(method, clientID, streamID)
 			})
 			return nil
 		}
 	}
-	s.Post(packet.TypeRegistered, call, a.Append(nil))
-	s.Release(packet.TypeRegister, len(name))
+	s.d.Post(packet.TypeRegistered, call, a.Append(nil))
+	s.d.Release(packet.TypeRegister, len(name))
 	return nil
 }
 

@@ -164,7 +164,7 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 	t.mu.Unlock()
 	for _, p := range all {
 		// What of it was not sent is the caller's again.
-		unseen := s.Abandon(p.typ, p.call)
+		unseen := s.d.Abandon(p.typ, p.call)
 		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: cause})
 	}
 }
@@ -242,7 +242,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	case others:
 		when = multiplexer.Gathered
 	}
-	err := s.Lend(ctx, op.timeout, op.typ, call, head, op.data, when)
+	err := s.d.Lend(ctx, op.timeout, op.typ, call, head, op.data, when)
 	if err == nil {
 		s.started(p, call, op.typ)
 		if async != nil {
@@ -267,7 +267,7 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	p.sent.Store(true) // before looking: who ends the stream does it the other way round
 	if s.closed() != nil && s.end.pending.takeOut(call, typ) != nil {
-		unseen := s.Abandon(typ, call)
+		unseen := s.d.Abandon(typ, call)
 		cause := s.end.Cause()
 		if cause == nil {
 			cause = io.EOF // only the stream has ended
@@ -304,12 +304,12 @@ func (e *End) giveUp(call uint64, typ packet.Type, err error) {
 // abandon takes back what was not yet sent of an operation and tells the peer
 // that nobody waits for the answer.
 func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
-	unseen := s.Abandon(typ, call)
+	unseen := s.d.Abandon(typ, call)
 	if typ != packet.TypeRequest || unseen {
 		return
 	}
 	a := packet.Answer{Code: uint32(giveUpCode(err))}
-	s.Post(packet.TypeCancel, call, a.Append(nil))
+	s.d.Post(packet.TypeCancel, call, a.Append(nil))
 }
 
 // wait waits for the answer to an operation that was started without async.

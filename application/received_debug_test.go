@@ -5,4 +5,4 @@ package application
 import "github.com/singchia/geminio/packet"
 
 // received counts a packet that a test hands over by itself as one that has come.
-func received(s *Stream, typ packet.Type, size int) { s.CountReceived(typ, size) }
+func received(s *Stream, typ packet.Type, size int) { s.d.CountReceived(typ, size) }

@@ -18,18 +18,18 @@ func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	c := (*caller)(v)
 	err := c.Err()
 	if err == nil {
-		err = s.Lend(c, 0, packet.TypeResponse, v.call, m.Append(room[:0]), v.resp.data, when)
+		err = s.d.Lend(c, 0, packet.TypeResponse, v.call, m.Append(room[:0]), v.resp.data, when)
 	}
 	gone := c.Err()
 	_, tooLarge := err.(*geminio.LimitError)
 	switch {
 	case err == nil && gone != nil: // by now, after the response was made ready
-		s.Withdraw(v.call, noResponse(gone))
+		s.d.Withdraw(v.call, noResponse(gone))
 	case gone != nil:
-		s.Post(packet.TypeResponse, v.call, noResponse(gone))
+		s.d.Post(packet.TypeResponse, v.call, noResponse(gone))
 	case tooLarge:
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
-		s.Send(context.Background(), 0, packet.TypeResponse, v.call, m.Append(room[:0]), nil, when)
+		s.d.Send(context.Background(), 0, packet.TypeResponse, v.call, m.Append(room[:0]), nil, when)
 	}
 	// Any other error is the stream's end, which the caller is told by itself.
 }
@@ -57,7 +57,7 @@ func (e *End) cancel(s *Stream, call uint64, a packet.Answer) {
 		why = context.DeadlineExceeded
 	}
 	e.serving.cancel(s, call, why)
-	s.Withdraw(call, noResponse(why))
+	s.d.Withdraw(call, noResponse(why))
 }
 
 // caller is a serving as the context of its response: it ends when the caller no longer

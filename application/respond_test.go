@@ -158,7 +158,7 @@ func TestResponsesThatAreAwaitedAreSent(t *testing.T) {
 		}
 		near, _ := openPair(t, client, server)
 		for call := range uint64(60) {
-			require.NoError(t, near.Post(packet.TypeCancel, call, make([]byte, 4)))
+			require.NoError(t, near.d.Post(packet.TypeCancel, call, make([]byte, 4)))
 		}
 		for range cap(done) {
 			require.NoError(t, <-done)

@@ -170,7 +170,7 @@ func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error
 	case repeated:
 		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", call)}
 	case tooLate:
-		s.Release(packet.TypeRequest, v.size)
+		s.d.Release(packet.TypeRequest, v.size)
 		return nil
 	}
 	e.workers.run(v)
@@ -231,7 +231,7 @@ func (v *serving) done(why packet.Reason) {
 	if s != nil {
 		v.respond(s, why, when)
 	}
-	e.serving.remove(v)                          // not sooner: Shutdown waits for the response too
-	e.Stream.Release(packet.TypeRequest, v.size) // the credit is the connection's
+	e.serving.remove(v)                            // not sooner: Shutdown waits for the response too
+	e.Stream.d.Release(packet.TypeRequest, v.size) // the credit is the connection's
 	e.settle()
 }

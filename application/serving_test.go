@@ -42,7 +42,7 @@ func requestBody(method string) []byte {
 func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 	for name, end := range map[string]func(server *End, far *Stream){
 		"stream closed": func(_ *End, far *Stream) { far.Close() },
-		"stream reset":  func(_ *End, far *Stream) { far.Reset(packet.Reason{}) },
+		"stream reset":  func(_ *End, far *Stream) { far.Reset(geminio.FirstApplicationCode, "test") },
 		"End closed":    func(server *End, _ *Stream) { server.Close() },
 		"End cut":       func(server *End, _ *Stream) { server.c.Close(io.ErrUnexpectedEOF, packet.Reason{}) },
 	} {
@@ -59,7 +59,7 @@ func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 				// end and hands it over now.
 				h := (*handler)(server)
 				received(far, packet.TypeRequest, len(requestBody("m")))
-				require.NoError(t, h.Packet(far.Dialogue, packet.TypeRequest, 1, requestBody("m"), false))
+				require.NoError(t, h.Packet(far.d, packet.TypeRequest, 1, requestBody("m"), false))
 				synctest.Wait()
 				assert.Zero(t, started.Load(), "handlers that started")
 				assert.Zero(t, server.serving.n.Load(), "requests that are being served")
@@ -106,11 +106,11 @@ func TestHandlersEndWithTheirEnd(t *testing.T) {
 					running.Add(-1)
 				})
 				for range calls {
-					client.StartCall(t.Context(), "m", client.NewRequest(nil), 0, func(geminio.Response, error) {})
+					client.startCall(t.Context(), "m", client.NewRequest(nil), 0, func(geminio.Response, error) {})
 				}
-				server.CloseWith(io.EOF, packet.Reason{})
-				<-server.Over()
-				client.CloseWith(io.EOF, packet.Reason{})
+				(*Control)(server).CloseWith(io.EOF, packet.Reason{})
+				<-server.Done()
+				(*Control)(client).CloseWith(io.EOF, packet.Reason{})
 				<-server.c.Done()
 				<-client.c.Done()
 			})
@@ -215,7 +215,7 @@ func TestHungHandlerKeepsOnlyItsRequest(t *testing.T) {
 		gone.end, gone.conn, gone.mux = weak.Make(server), weak.Make(s), weak.Make(server.mux)
 		gone.stream = weak.Make(stream)
 		client.Close()
-		<-server.Over()
+		<-server.Done()
 		<-s.Done()
 	}()
 	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
@@ -257,7 +257,7 @@ func TestHungHandlerDoesNotKeepItsStream(t *testing.T) {
 		_, err := near.CallAsync(t.Context(), "m", near.NewRequest(nil), nil)
 		require.NoError(t, err)
 		<-started
-		gone = weak.Make(far.Dialogue)
+		gone = weak.Make(far.d)
 		near.Close()
 	}()
 	for limit := time.Now().Add(10 * time.Second); gone.Value() != nil && time.Now().Before(limit); time.Sleep(time.Millisecond) {

@@ -13,7 +13,7 @@ import (
 // Stream is one stream of an End: raw bytes, which are the Dialogue's, calls and
 // messages. All its methods are safe for concurrent use.
 type Stream struct {
-	*multiplexer.Dialogue
+	d   *multiplexer.Dialogue
 	end *End
 
 	waiting list.List[pending] // its entries in End.pending, whose lock guards it
@@ -33,29 +33,31 @@ type Stream struct {
 var _ geminio.Stream = (*Stream)(nil)
 
 func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
-	s := &Stream{Dialogue: d, end: e}
+	s := &Stream{d: d, end: e}
 	d.Owner = s
 	return s
 }
-
-// StreamID returns the id, the same on both sides.
-func (s *Stream) StreamID() uint64 { return s.DialogueID() }
 
 // Close closes the stream: what was written is still delivered, then the peer
 // reads io.EOF, or a *geminio.StreamError if a Write was under way. Calls and messages that are under way end, messages that were not
 // received are dropped. It does not wait.
 func (s *Stream) Close() error {
-	err := s.Dialogue.Close()
+	err := s.d.Close()
+	s.dropInbox()
+	return err
+}
+
+// dropInbox drops the messages that were not received, and those that come from now on.
+func (s *Stream) dropInbox() {
 	s.mu.Lock()
 	s.shut = true
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
 		for _, m := range box.drop() {
-			s.Release(packet.TypeMessage, m.size)
+			s.d.Release(packet.TypeMessage, m.size)
 		}
 	}
-	return err
 }
 
 // endWork ends the calls and messages of the stream, in both directions. Nobody can

@@ -22,8 +22,8 @@ func TestShutdownDoesNotWaitForMessagesOfAStreamThatHasEnded(t *testing.T) {
 	}{
 		{"closed here", func(_, server *Stream) { server.Close() }},
 		{"closed by the publisher", func(client, _ *Stream) { client.Close() }},
-		{"reset here", func(_, server *Stream) { server.Reset(packet.Reason{}) }},
-		{"reset by the publisher", func(client, _ *Stream) { client.Reset(packet.Reason{}) }},
+		{"reset here", func(_, server *Stream) { server.Reset(geminio.FirstApplicationCode, "test") }},
+		{"reset by the publisher", func(client, _ *Stream) { client.Reset(geminio.FirstApplicationCode, "test") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withPair(t, nil, nil, func(t *testing.T, client, server *End) {

@@ -41,7 +41,7 @@ func TestNothingIsLeftWithTheContext(t *testing.T) {
 		ctx := &watched{Context: parent}
 		publish := func(size int, timeout time.Duration) (<-chan error, error) {
 			ended := make(chan error, 1)
-			err := client.StartPublish(ctx, 0, client.NewMessage(make([]byte, size)), timeout, func(err error) { ended <- err })
+			err := client.startPublish(ctx, 0, client.NewMessage(make([]byte, size)), timeout, func(err error) { ended <- err })
 			return ended, err
 		}
 

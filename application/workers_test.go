@@ -94,7 +94,7 @@ func TestWorkersAtTheEnd(t *testing.T) {
 		go call(t.Context(), client, "block")
 		synctest.Wait()
 		client.Close()
-		<-server.Over()
+		<-server.Done()
 		synctest.Wait()
 		idle, _ := server.workers.state()
 		assert.Zero(t, idle, "all that waited have gone")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/multiplexer"
 )
@@ -154,6 +155,23 @@ func (r *RetryEnd) Close() error {
 	}
 	return nil
 }
+
+// CloseWithError is Close that tells the server why: the Cause of its End is a
+// *geminio.RemoteError with code and text, of which at most 512 bytes travel. The code
+// must be one that an application may choose, as for [geminio.Coder].
+func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
+	if _, err := guard.Reason("close", code, text); err != nil {
+		return err
+	}
+	r.end(io.EOF)
+	if l := r.cur.Load(); l != nil {
+		l.e.CloseWithError(code, text)
+	}
+	return nil
+}
+
+// Reset is CloseWithError: the End is its own default stream.
+func (r *RetryEnd) Reset(code geminio.Code, text string) error { return r.CloseWithError(code, text) }
 
 // Shutdown lets nothing new begin (geminio.ErrGoingAway), waits until what waits
 // for a connection and what is under way has ended, and closes the End. When ctx is

@@ -33,7 +33,7 @@ func TestShutdownAfterTheServers(t *testing.T) {
 			return err
 		})
 		drained := in(func() error {
-			return l.server().(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+			return geminio.Shutdown(context.Background(), l.server())
 		})
 		goesOn(t, call)
 		shutdown := in(func() error { return l.end.Shutdown(context.Background()) })
@@ -237,5 +237,19 @@ func TestCallbacksOfARefusedConnection(t *testing.T) {
 			"online 1", "offline", "online 2", "again online", "offline",
 			"online 3", "online 4", "online 5", "again online", "offline",
 		}, j.lines)
+	})
+}
+
+func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
+	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		assert.ErrorContains(t, l.end.CloseWithError(geminio.CodeReplaced, ""), "must not choose the code")
+		assert.NoError(t, l.end.Cause(), "the End goes on")
+		peer := l.server()
+		require.NoError(t, geminio.Reset(l.end, geminio.FirstApplicationCode, "enough"))
+		<-geminio.Done(peer)
+		var why *geminio.RemoteError
+		require.ErrorAs(t, geminio.Cause(peer), &why)
+		assert.Equal(t, &geminio.RemoteError{Code: geminio.FirstApplicationCode, Text: "enough"}, why)
+		assert.Equal(t, io.EOF, l.end.Cause())
 	})
 }

@@ -119,7 +119,7 @@ func TestDrainTimeout(t *testing.T) {
 					return err
 				})
 				shutdown := in(func() error {
-					return l.server().(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+					return geminio.Shutdown(context.Background(), l.server())
 				})
 				start := time.Now()
 				waits := in(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
@@ -182,7 +182,7 @@ func TestHintsAreBounded(t *testing.T) {
 							start = time.Now()
 						} else {
 							in(func() error {
-								return l.server().(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+								return geminio.Shutdown(context.Background(), l.server())
 							})
 						}
 						l.end.mu.Lock()

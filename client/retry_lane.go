@@ -72,7 +72,7 @@ func (v *lane) turn(ctx context.Context, until time.Time) (*link, error) {
 		}
 		select {
 		case <-changed:
-		case <-l.e.Over():
+		case <-l.e.Done():
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-late:

@@ -92,7 +92,7 @@ func TestLaneTriesAgain(t *testing.T) {
 				begun = append(begun, fmt.Sprint(p.order, " ", err))
 				switch err {
 				case error(lost), error(maybe):
-					at.e.CloseWith(io.ErrUnexpectedEOF, packet.Reason{})
+					at.control().CloseWith(io.ErrUnexpectedEOF, packet.Reason{})
 					done(nil, err)
 					return nil
 				case geminio.ErrGoingAway:

@@ -37,13 +37,16 @@ type link struct {
 	refused error // what ConnOnline has said
 }
 
+// control returns the methods of the End that its users do not have.
+func (l *link) control() *application.Control { return (*application.Control)(l.e) }
+
 // works tells whether new work can begin on l.
 func (l *link) works() bool { return !l.away.Load() && !l.over() }
 
 // over tells whether l has ended.
 func (l *link) over() bool {
 	select {
-	case <-l.e.Over():
+	case <-l.e.Done():
 		return true
 	default:
 		return false
@@ -52,7 +55,7 @@ func (l *link) over() bool {
 
 // ending tells whether l has ended or is about to: its readers and writers are told
 // before that.
-func (l *link) ending() bool { return l.e.Conn().State() >= conn.Closing }
+func (l *link) ending() bool { return l.control().Conn().State() >= conn.Closing }
 
 // maxFormer bounds how many client ids are remembered, for a server that gives a
 // new one each time.
@@ -107,7 +110,7 @@ func (r *RetryEnd) leave(l *link) {
 func (r *RetryEnd) drain(l *link) {
 	late := time.AfterFunc(r.opt.DrainTimeout, func() {
 		err := fmt.Errorf("%w, and is still there after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
-		l.e.CloseWith(err, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
+		l.control().CloseWith(err, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
 	})
 	defer late.Stop()
 	l.e.Shutdown(context.Background())
@@ -131,7 +134,7 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 		l.retry.Store(int64(n.Retry))
 		r.leave(l)
 	}
-	ac.Hooks.Over = func() {
+	ac.Hooks.Done = func() {
 		r.mu.Lock()
 		l.gone = true
 		next := l.kept
@@ -222,7 +225,7 @@ func (r *RetryEnd) reconnect(lost *link) {
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
-			l.e.Tell("EndReOnline", func() {
+			l.control().Tell("EndReOnline", func() {
 				if l.refused == nil {
 					d.EndReOnline(r)
 				}
@@ -242,7 +245,7 @@ const lived = 10
 // lost looks at a connection that has ended.
 func (r *RetryEnd) lost(l *link) {
 	cause := l.e.Cause()
-	works := l.e.Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
+	works := l.control().Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
 	if works || time.Since(l.start) >= lived*r.opt.RetryMin {
 		r.fails = 0
 	}

@@ -45,7 +45,7 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 	if l != nil {
 		timeout, err := left(d.until)
 		if err == nil {
-			err = l.e.DoPublish(ctx, d.number, msg, timeout)
+			err = l.control().DoPublish(ctx, d.number, msg, timeout)
 		}
 		if !r.again(l, err, d.number != 0) {
 			return err
@@ -113,7 +113,7 @@ func (d delivery) job(r *RetryEnd, done func(error)) *job {
 		lane: &r.outbox, order: d.order, size: len(d.msg.Data()) + len(d.msg.Custom()), index: -1,
 		ctx: d.ctx, until: d.until, repeat: d.number != 0,
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
-			return l.e.StartPublish(d.ctx, d.number, d.msg, timeout, func(err error) { done(nil, err) })
+			return l.control().StartPublish(d.ctx, d.number, d.msg, timeout, func(err error) { done(nil, err) })
 		},
 		done: func(_ geminio.Response, err error) { done(err) },
 	}

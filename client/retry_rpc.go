@@ -45,7 +45,7 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 		if err != nil {
 			return nil, err
 		}
-		resp, err := l.e.DoCall(ctx, method, req, timeout)
+		resp, err := l.control().DoCall(ctx, method, req, timeout)
 		if !r.again(l, err, repeat) {
 			if sent {
 				err = r.atEnd(err, sent)
@@ -80,7 +80,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 		lane: &r.calls, order: req.ID(), size: len(req.Data()) + len(req.Custom()), index: -1,
 		ctx: ctx, until: until(application.CallTimeout(req, opts)), repeat: idempotent(opts),
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
-			return l.e.StartCall(ctx, method, req, timeout, done)
+			return l.control().StartCall(ctx, method, req, timeout, done)
 		},
 		done: func(resp geminio.Response, err error) {
 			c.Response, c.Error = resp, err

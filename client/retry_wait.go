@@ -148,8 +148,8 @@ func (r *RetryEnd) again(l *link, err error, repeat bool) bool {
 		case io.EOF:
 			// The connection is at its end, or the server has closed its default
 			// stream, without which it is of no use.
-			l.e.CloseWith(io.EOF, packet.Reason{})
-			<-l.e.Over()
+			l.control().CloseWith(io.EOF, packet.Reason{})
+			<-l.e.Done()
 			return true
 		case geminio.ErrGoingAway:
 			r.leave(l)

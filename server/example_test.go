@@ -213,7 +213,7 @@ func ExampleEndOptions_SetAcceptStreamFunc() {
 	}
 	defer stream.Close()
 	io.WriteString(stream, "echo")
-	stream.(interface{ CloseWrite() error }).CloseWrite()
+	geminio.CloseWrite(stream)
 	answer, err := io.ReadAll(stream)
 	fmt.Printf("%s %v\n", answer, err)
 	// Output: echo <nil>
@@ -272,7 +272,7 @@ func ExampleListener_shutdown() {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // then it is cut short
 		defer cancel()
-		down <- l.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+		down <- geminio.Shutdown(ctx, l)
 	}()
 	close(leave)
 	<-call.Done

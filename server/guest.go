@@ -81,10 +81,10 @@ func (l *listener) receive(g *guest) error {
 	l.ids.keep(g.holder) // until its end is told
 	e := &ServerEnd{application.Start(c, ac)}
 	if !l.met(g, e) {
-		e.CloseWith(io.EOF, packet.Reason{})
+		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	l.ids.evictBy(g.holder, func() {
-		e.CloseWith(geminio.ErrReplaced, packet.Reason{
+		e.control().CloseWith(geminio.ErrReplaced, packet.Reason{
 			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
 		})
 	})

@@ -176,7 +176,7 @@ func (l *listener) Close() error {
 	defer cancel()
 	for _, e := range ends {
 		select {
-		case <-e.Conn().Done():
+		case <-e.control().Conn().Done():
 		case <-ctx.Done():
 		}
 	}
@@ -272,7 +272,7 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 		f()
 	}
 	for _, e := range closing {
-		e.CloseWith(io.EOF, packet.Reason{})
+		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	if first {
 		go l.unlisten()

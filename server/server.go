@@ -19,6 +19,9 @@ type ServerEnd struct {
 
 var _ geminio.End = (*ServerEnd)(nil)
 
+// control returns the methods of the End that its users do not have.
+func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.End) }
+
 // NewEndWithConn shakes hands with the client at the other side of nc, which
 // belongs to the End from now on, also if an error is returned: then it is
 // closed. Within the handshake's timeout the client must have done its part and
@@ -55,7 +58,7 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
 	}
-	err := e.Introduce(ctx)
+	err := e.control().Introduce(ctx)
 	if err == nil || e.leaves(err) {
 		return nil
 	}
@@ -68,7 +71,7 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 // taken its id over. What it has said before is complete.
 func (e *ServerEnd) leaves(err error) bool {
 	var closed *geminio.RemoteError
-	cause := e.Conn().Cause()
+	cause := e.control().Conn().Cause()
 	return cause == io.EOF || cause == geminio.ErrReplaced || errors.As(cause, &closed) ||
 		cause == nil && errors.Is(err, geminio.ErrGoingAway)
 }

@@ -111,7 +111,7 @@ func (t *sessions) detach(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s.conns--; s.conns == 0 {
-		s.since, s.bytes = time.Now(), s.deliveries.Rest()+sessionOverhead
+		s.since, s.bytes = time.Now(), s.deliveries.Detach()+sessionOverhead
 		s.place = t.idle.PushBack(s)
 		t.held.add(s)
 	}

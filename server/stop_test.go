@@ -112,7 +112,7 @@ var stops = []struct {
 	{"Shutdown", time.Second, context.DeadlineExceeded, func(l server.Listener) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		return l.(shutdowner).Shutdown(ctx)
+		return geminio.Shutdown(ctx, l)
 	}},
 }
 
@@ -218,7 +218,7 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 		require.NoError(t, err)
 		defer silent.Close()
 		<-h.entered
-		down := rig.Start(func() error { return l.(shutdowner).Shutdown(context.Background()) })
+		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), l) })
 		synctest.Wait()
 		require.Empty(t, down)
 		_, err = silent.Read(make([]byte, 1))
@@ -247,7 +247,7 @@ func TestShutdownWaitsForTheTimeOfTheHandshake(t *testing.T) {
 		<-h.entered
 		time.Sleep(time.Second)
 		start := time.Now()
-		require.NoError(t, l.(shutdowner).Shutdown(context.Background()))
+		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		require.Equal(t, 3*time.Second, time.Since(start))
 		require.Error(t, <-greeted)
 		close(h.release)
@@ -329,7 +329,7 @@ func TestShutdownWhileAClientRegisters(t *testing.T) {
 		require.Empty(t, made)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		require.NoError(t, l.(shutdowner).Shutdown(ctx))
+		require.NoError(t, geminio.Shutdown(ctx, l))
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, <-made, &refused)
 		assert.ErrorIs(t, refused, geminio.ErrGoingAway)
@@ -372,7 +372,7 @@ func TestStopInTheExchange(t *testing.T) {
 				synctest.Wait()
 				_, err = end.AcceptStream()
 				require.Equal(t, io.EOF, err)
-				require.Equal(t, io.EOF, end.(interface{ Cause() error }).Cause())
+				require.Equal(t, io.EOF, geminio.Cause(end))
 				assert.Equal(t, "online", <-f.events)
 				assert.Equal(t, "offline", <-f.events)
 			})
@@ -390,7 +390,7 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
-		down := rig.Start(func() error { return l.(shutdowner).Shutdown(context.Background()) })
+		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), l) })
 		synctest.Wait()
 		require.Empty(t, down)
 		require.NoError(t, end.Register(context.Background(), "r", rig.Echo))
@@ -418,12 +418,12 @@ func TestCloseDuringShutdown(t *testing.T) {
 		_, err := l.AcceptEnd()
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())
-		down := rig.Start(func() error { return l.(shutdowner).Shutdown(ctx) })
+		down := rig.Start(func() error { return geminio.Shutdown(ctx, l) })
 		synctest.Wait()
 		require.NoError(t, l.Close())
 		synctest.Wait()
 		require.Empty(t, down)
-		over := func(end geminio.End) bool { return end.(interface{ Cause() error }).Cause() != nil }
+		over := func(end geminio.End) bool { return geminio.Cause(end) != nil }
 		assert.False(t, over(ends[0]), "handed out")
 		assert.True(t, over(ends[1]), "not handed out")
 		cancel()
@@ -444,7 +444,7 @@ func TestShutdownAfterClose(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 		require.NoError(t, end.Publish(context.Background(), onceMessage(end)), "it goes on")
-		require.NoError(t, l.(shutdowner).Shutdown(context.Background()))
+		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		synctest.Wait()
 		_, err = end.AcceptStream()
 		require.Equal(t, io.EOF, err)

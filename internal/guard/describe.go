@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -84,4 +85,13 @@ func matched(err error) geminio.Code {
 // about the connection.
 func Choosable(code geminio.Code) bool {
 	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge || code >= geminio.FirstApplicationCode
+}
+
+// Reason returns what a peer is told when the user ends a stream or an End with a code and
+// a text. The error says that the operation op must not have the code.
+func Reason(op string, code geminio.Code, text string) (packet.Reason, error) {
+	if !Choosable(code) {
+		return packet.Reason{}, fmt.Errorf("%s: an application must not choose the code %d", op, uint32(code))
+	}
+	return packet.Reason{Code: uint32(code), Text: text}, nil
 }

@@ -64,7 +64,7 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 			require.EqualValues(t, 2, places.Load())
 			end(p)
 			for e := range 2 {
-				done := []geminio.End{p.Client, p.Server}[e].(interface{ Over() <-chan struct{} }).Over()
+				done := geminio.Done([]geminio.End{p.Client, p.Server}[e])
 				rig.Await(t, rig.Forever, "the end", done)
 			}
 			p.Close()
@@ -155,7 +155,7 @@ func TestTransportThatWritesShort(t *testing.T) {
 		got, _ := io.ReadAll(p.Server)
 		require.LessOrEqual(t, len(got), len(sent))
 		assert.Equal(t, sent[:len(got)], got)
-		assert.ErrorIs(t, p.Client.(interface{ Cause() error }).Cause(), io.ErrShortWrite)
+		assert.ErrorIs(t, geminio.Cause(p.Client), io.ErrShortWrite)
 		p.Close()
 	})
 }

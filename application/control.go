@@ -1,0 +1,56 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// Control is an End as packages client and server see it. It has the methods that they
+// need and that the End does not show to its users. A *End converts to a *Control.
+type Control End
+
+// Conn returns the connection.
+func (c *Control) Conn() *conn.Conn { return c.c }
+
+// CloseWith closes the End for a cause, and tells the peer n. It does not wait.
+func (c *Control) CloseWith(cause error, n packet.Reason) { c.mux.Close(cause, n) }
+
+// Tell calls f, which what names, among the hooks, unless Offline is about to be called.
+func (c *Control) Tell(what string, f func()) { c.events.post(what, f) }
+
+// DoCall is Call on the default stream for a caller that has checked for which client and
+// stream the request was made, and that knows the timeout (0: none). An End that
+// reconnects calls it once for each attempt.
+func (c *Control) DoCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
+	return c.doCall(ctx, method, req, timeout)
+}
+
+// StartCall is DoCall without the wait: it calls done with the outcome, and done must not
+// block. StartCall waits only for the credit that the request needs. If it returns an
+// error, done is not called.
+func (c *Control) StartCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
+	return c.startCall(ctx, method, req, timeout, done)
+}
+
+// DoPublish is Publish on the default stream for a caller that has checked for which
+// client and stream the message was made, and that knows the timeout (0: none). An End
+// that reconnects calls it once for each attempt, with the number of the delivery; 0 is
+// for a message that is not sent again.
+func (c *Control) DoPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
+	return c.doPublish(ctx, number, msg, timeout)
+}
+
+// StartPublish is DoPublish without the wait: it calls done with the outcome, and done
+// must not block. StartPublish waits only for the credit that the message needs. If it
+// returns an error, done is not called.
+func (c *Control) StartPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
+	return c.startPublish(ctx, number, msg, timeout, done)
+}
+
+// Introduce registers the local methods with the peer and waits for the remote ones, at
+// most until ctx ends.
+func (c *Control) Introduce(ctx context.Context) error { return (*End)(c).introduce(ctx) }
