@@ -260,7 +260,7 @@ func ExampleMultiplexer_OpenStream() {
 	}
 	defer stream.Close()
 	io.WriteString(stream, "is anybody there?")
-	stream.(interface{ CloseWrite() error }).CloseWrite()
+	geminio.CloseWrite(stream)
 	answer, err := io.ReadAll(stream)
 	fmt.Printf("%s, %v\n", answer, err)
 	// Output: echo service (version 1) says: is anybody there?, <nil>

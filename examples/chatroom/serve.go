@@ -135,7 +135,7 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+	if e := geminio.Shutdown(bounded, l); e != nil {
 		s.Log.Info("clients were cut off", "err", e)
 	}
 	readers.Wait()

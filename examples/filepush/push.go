@@ -170,7 +170,7 @@ func (a *app) pushTo(end geminio.End) {
 func (a *app) drain(listener server.Listener, pushes *sync.WaitGroup) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.grace)
 	defer cancel()
-	shutdown := func() { listener.(shutdowner).Shutdown(ctx) }
+	shutdown := func() { geminio.Shutdown(ctx, listener) }
 	stop := context.AfterFunc(ctx, shutdown)
 	pushes.Wait()
 	if !stop() {

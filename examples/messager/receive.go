@@ -131,7 +131,7 @@ func (r *receiver) serve(ctx context.Context, l server.Listener) error {
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+	if e := geminio.Shutdown(bounded, l); e != nil {
 		err = errors.Join(err, fmt.Errorf("senders were cut off after %v", grace))
 	}
 	senders.Wait()

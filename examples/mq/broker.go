@@ -235,7 +235,7 @@ func (b *broker) serve(ctx context.Context, l server.Listener) error {
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), b.grace())
 	defer cancel()
-	if e := l.(interface{ Shutdown(context.Context) error }).Shutdown(bounded); e != nil {
+	if e := geminio.Shutdown(bounded, l); e != nil {
 		b.Log.Info("clients were cut off", "err", e)
 	}
 	clients.Wait()

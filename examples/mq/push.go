@@ -311,7 +311,7 @@ func (p *pusher) giveBack() {
 
 // lost tells whether the consumer's connection has broken.
 func (p *pusher) lost() bool {
-	cause := p.end.(interface{ Cause() error }).Cause()
+	cause := geminio.Cause(p.end)
 	return p.b.ctx.Err() == nil && cause != nil && cause != io.EOF && !errors.Is(cause, geminio.ErrGoingAway)
 }
 

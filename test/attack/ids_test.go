@@ -104,6 +104,6 @@ func TestIDsThatClientsHaveChosen(t *testing.T) {
 		defer a.leave()
 		_, err = end.AcceptStream()
 		require.Error(t, err)
-		require.ErrorIs(t, end.(interface{ Cause() error }).Cause(), geminio.ErrReplaced)
+		require.ErrorIs(t, geminio.Cause(end), geminio.ErrReplaced)
 	})
 }

@@ -184,7 +184,7 @@ var blockers = func() []blocker {
 		{"Shutdown", false, wantNil, func(t *testing.T, f *blocked) <-chan error {
 			f.call(t, f.Client, "")
 			return rig.Start(func() error {
-				return f.Client.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+				return geminio.Shutdown(context.Background(), f.Client)
 			})
 		}},
 	}

@@ -32,7 +32,7 @@ var cuts = []struct {
 	{"Shutdown with a deadline", false, func(p *rig.Pair, _ halfCloser) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
-		p.Client.(shutdowner).Shutdown(ctx)
+		geminio.Shutdown(ctx, p.Client)
 	}, geminio.CodeGoingAway},
 	{"CloseWrite, then Close of the End", false, func(p *rig.Pair, s halfCloser) {
 		s.CloseWrite()

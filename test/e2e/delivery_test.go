@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -325,5 +324,5 @@ func TestByteByByte(t *testing.T) {
 	require.True(t, bytes.Equal(data, got), "%d bytes", len(got))
 	require.NoError(t, rig.Await(t, rig.Forever, "write", wrote))
 	require.NoError(t, other.Close())
-	require.NoError(t, p.Client.(interface{ Shutdown(context.Context) error }).Shutdown(rig.Deadline(t)))
+	require.NoError(t, geminio.Shutdown(rig.Deadline(t), p.Client))
 }

@@ -249,7 +249,7 @@ func TestRetryLeavesBlackHole(t *testing.T) {
 		t.Log(time.Since(begin))
 		end.Close()
 		l.Close()
-		l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+		geminio.Shutdown(context.Background(), l)
 		time.Sleep(time.Hour)
 	})
 }
@@ -269,7 +269,7 @@ func TestPlainCut(t *testing.T) {
 	_, err = p.Client.Call(rig.Deadline(t), "m", p.Client.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
 	require.NoError(t, p.Client.Close())
-	assert.ErrorIs(t, lost, p.Client.(interface{ Cause() error }).Cause())
+	assert.ErrorIs(t, lost, geminio.Cause(p.Client))
 }
 
 // The manual's way to stop an http.Server.
@@ -308,7 +308,7 @@ func TestStopHTTP(t *testing.T) {
 	require.NoError(t, err)
 	down := rig.Start(func() error {
 		s.SetKeepAlivesEnabled(false)
-		return p.Server.(shutdowner).Shutdown(context.Background())
+		return geminio.Shutdown(context.Background(), p.Server)
 	})
 	rig.Within(t, rig.Forever, "new work is refused", func() {
 		for {
@@ -426,7 +426,7 @@ func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 		if here {
 			who = p.Client
 		}
-		down := rig.Start(func() error { return who.(shutdowner).Shutdown(context.Background()) })
+		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), who) })
 		assert.Equal(t, geminio.ErrGoingAway, rig.Await(t, rig.Forever, "publish", waits))
 		go rig.AnswerAll(p.Server)
 		require.NoError(t, rig.Await(t, rig.Forever, "publish", held))

@@ -370,7 +370,7 @@ func (c *cutClient) stream(worker uint64) {
 			if _, err := stream.Write(data); err != nil {
 				assert.ErrorIs(c.t, err, geminio.ErrConnectionLost)
 			}
-			stream.(interface{ CloseWrite() error }).CloseWrite()
+			geminio.CloseWrite(stream)
 		})
 		got, err := io.ReadAll(stream)
 		wg.Wait()

@@ -407,7 +407,7 @@ func TestSameIdentityReplaces(t *testing.T) {
 	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
 	_, err = one.Receive(rig.Deadline(t))
 	assert.Equal(t, io.EOF, err)
-	assert.ErrorIs(t, one.(interface{ Cause() error }).Cause(), geminio.ErrReplaced)
+	assert.ErrorIs(t, geminio.Cause(one), geminio.ErrReplaced)
 	require.NoError(t, two.Register(rig.Deadline(t), "m", rig.Echo), "the new one works")
 	n.mu.Lock()
 	assert.NotNil(t, n.online[77])
@@ -710,7 +710,7 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 		return err
 	})
 	rig.Await(t, rig.Forever, "handler", entered)
-	down := rig.Start(func() error { return h.l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()) })
+	down := rig.Start(func() error { return geminio.Shutdown(context.Background(), h.l) })
 	offlineNow(t, end)
 
 	// What is new waits for the next server.

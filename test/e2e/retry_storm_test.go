@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/rig"
@@ -139,7 +140,7 @@ func TestReconnectStorm(t *testing.T) {
 
 		// A shutdown, with a hint.
 		begin := time.Now()
-		require.NoError(t, l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background()))
+		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		l = open()
 		time.Sleep(2 * time.Minute)
 		dials := m.taken()

@@ -43,7 +43,7 @@ func TestShutdownWaits(t *testing.T) {
 	a, b := rig.OpenStream(t, p.Client, p.Server)
 	rig.Await(t, rig.Forever, "the handler runs", entered)
 
-	down := rig.Start(func() error { return p.Server.(shutdowner).Shutdown(rig.Deadline(t)) })
+	down := rig.Start(func() error { return geminio.Shutdown(rig.Deadline(t), p.Server) })
 	// The client notices by a refusal.
 	rig.Within(t, rig.Forever, "new work is refused", func() {
 		for {
@@ -74,7 +74,7 @@ func TestShutdownWaits(t *testing.T) {
 	require.NoError(t, rig.Await(t, time.Second, "Shutdown", down))
 	_, err = p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
-	require.NoError(t, p.Server.(shutdowner).Shutdown(t.Context()), "again")
+	require.NoError(t, geminio.Shutdown(t.Context(), p.Server), "again")
 	require.NoError(t, p.Server.Close())
 }
 
@@ -85,7 +85,7 @@ func TestShutdownIsCutShort(t *testing.T) {
 	require.NoError(t, err)
 	rig.OpenStream(t, p.Server, p.Client)
 	ctx, cancel := context.WithCancel(t.Context())
-	down := rig.Start(func() error { return p.Server.(shutdowner).Shutdown(ctx) })
+	down := rig.Start(func() error { return geminio.Shutdown(ctx, p.Server) })
 	cancel()
 	require.Equal(t, context.Canceled, rig.Await(t, time.Second, "Shutdown", down))
 	require.ErrorIs(t, rig.Await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
@@ -95,8 +95,8 @@ func TestShutdownOfIdle(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	var work []func() error
 	for range 5 {
-		work = append(work, func() error { return p.Client.(shutdowner).Shutdown(context.Background()) })
-		work = append(work, func() error { return p.Server.(shutdowner).Shutdown(context.Background()) })
+		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Client) })
+		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Server) })
 	}
 	rig.Within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
 }
@@ -223,7 +223,7 @@ func TestListenerShutdown(t *testing.T) {
 	idle, err := dial(l.Addr().String()) // is not handed out
 	require.NoError(t, err)
 	defer idle.Close()
-	down := rig.Start(func() error { return l.(shutdowner).Shutdown(rig.Deadline(t)) })
+	down := rig.Start(func() error { return geminio.Shutdown(rig.Deadline(t), l) })
 	_, err = l.AcceptEnd()
 	for err == nil {
 		_, err = l.AcceptEnd()
@@ -311,7 +311,7 @@ func TestShutdownAfterStreams(t *testing.T) {
 							require.NoError(t, other.Close())
 						}
 					}
-					require.NoError(t, end.(interface{ Shutdown(context.Context) error }).Shutdown(rig.Deadline(t)))
+					require.NoError(t, geminio.Shutdown(rig.Deadline(t), end))
 					p.Close()
 				}
 			})

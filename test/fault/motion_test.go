@@ -187,7 +187,7 @@ func TestPanickingAndEndlessHandlers(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		begin := time.Now()
-		err := l.Server.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+		err := geminio.Shutdown(ctx, l.Server)
 		assert.Equal(t, context.DeadlineExceeded, err)
 		assert.Equal(t, 3*time.Second, time.Since(begin))
 		assert.ErrorIs(t, rig.Await(t, time.Second, "the call", stuck), geminio.ErrMaybeExecuted)

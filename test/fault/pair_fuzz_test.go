@@ -180,9 +180,9 @@ func (m *machine) do(side, op, arg int) {
 	case 3:
 		m.read(s, 1+arg*64)
 	case 4:
-		s.Stream.(interface{ CloseWrite() error }).CloseWrite()
+		geminio.CloseWrite(s.Stream)
 	case 5:
-		s.Stream.(interface{ CloseRead() error }).CloseRead()
+		geminio.CloseRead(s.Stream)
 	case 6:
 		if s.StreamID() != 1 {
 			s.Close()

@@ -237,7 +237,7 @@ func (w *work) exchange(end *client.RetryEnd, pause time.Duration) error {
 	go func() {
 		_, err := s.Write(data)
 		if err == nil {
-			err = s.(interface{ CloseWrite() error }).CloseWrite()
+			err = geminio.CloseWrite(s)
 		}
 		wrote <- err
 	}()
@@ -269,7 +269,7 @@ func (w *work) close() error {
 	for _, end := range w.ends {
 		end.Close()
 	}
-	w.l.(interface{ Shutdown(context.Context) error }).Shutdown(context.Background())
+	geminio.Shutdown(context.Background(), w.l)
 	w.wg.Wait()
 	if err := w.wrong.Load(); err != nil {
 		return *err

@@ -452,7 +452,7 @@ func TestStreamsOfTheServer(t *testing.T) {
 			near, err = p.end.OpenStream()
 			require.NoError(t, err)
 			far = <-p.opened
-			require.NoError(t, near.(interface{ CloseRead() error }).CloseRead())
+			require.NoError(t, geminio.CloseRead(near))
 			_, err = io.Copy(far, zeros{})
 			assert.Equal(t, io.ErrClosedPipe, err)
 			require.NoError(t, far.Close())
@@ -616,7 +616,7 @@ func TestGoaway(t *testing.T) {
 	}()
 	<-begun
 	down := make(chan error, 1)
-	go func() { down <- p.end.(interface{ Shutdown(context.Context) error }).Shutdown(t.Context()) }()
+	go func() { down <- geminio.Shutdown(t.Context(), p.end) }()
 	p.mu.Lock()
 	for !p.away {
 		p.changed.Wait()

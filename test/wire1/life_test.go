@@ -1,7 +1,6 @@
 package wire1
 
 import (
-	"context"
 	"errors"
 	"net"
 	"sync"
@@ -176,7 +175,7 @@ func TestListener(t *testing.T) {
 		end.Close()
 
 		done := make(chan error, 1)
-		go func() { done <- l.(interface{ Shutdown(context.Context) error }).Shutdown(t.Context()) }()
+		go func() { done <- geminio.Shutdown(t.Context(), l) }()
 		<-old.Over()
 		assert.NoError(t, <-done)
 		assert.EqualValues(t, 77, third.ClientID())

@@ -48,7 +48,7 @@ func TestHeartbeats(t *testing.T) {
 		beats.Store(0)
 		time.Sleep(10*time.Minute + time.Second)
 		assert.EqualValues(t, 30, beats.Load(), "one in 20 s")
-		assert.NoError(t, s.end.(interface{ Cause() error }).Cause())
+		assert.NoError(t, geminio.Cause(s.end))
 	})
 }
 
@@ -61,7 +61,7 @@ func TestSilentPeer(t *testing.T) {
 		_, err := s.end.Receive(t.Context())
 		assert.Equal(t, io.EOF, err)
 		assert.Equal(t, 40*time.Second, time.Since(start), "two heartbeats")
-		assert.ErrorIs(t, s.end.(interface{ Cause() error }).Cause(), geminio.ErrSilent)
+		assert.ErrorIs(t, geminio.Cause(s.end), geminio.ErrSilent)
 	})
 }
 
@@ -105,7 +105,7 @@ func TestBrokenConnection(t *testing.T) {
 		time.AfterFunc(time.Second, s.peer.Cut)
 		_, err := s.end.Call(t.Context(), "wait", s.end.NewRequest(nil))
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
-		assert.ErrorIs(t, s.end.(interface{ Cause() error }).Cause(), io.ErrUnexpectedEOF)
+		assert.ErrorIs(t, geminio.Cause(s.end), io.ErrUnexpectedEOF)
 	})
 }
 
@@ -387,7 +387,7 @@ func TestHalfClose(t *testing.T) {
 		session, err := s.peer.Open(t.Context(), "", nil)
 		require.NoError(t, err)
 		stream := s.accept()
-		require.NoError(t, stream.(interface{ CloseWrite() error }).CloseWrite())
+		require.NoError(t, geminio.CloseWrite(stream))
 		session.Write([]byte("still"))
 		buf := make([]byte, 10)
 		n, err := stream.Read(buf)
@@ -538,7 +538,7 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal("all was taken, though nobody reads")
 		default:
 		}
-		assert.NoError(t, s.end.(interface{ Cause() error }).Cause())
+		assert.NoError(t, geminio.Cause(s.end))
 		n, err := io.CopyN(io.Discard, stream, total)
 		assert.NoError(t, err)
 		assert.EqualValues(t, total, n)
@@ -553,7 +553,7 @@ func TestShutdown(t *testing.T) {
 		go s.end.Call(t.Context(), "sleep", s.end.NewRequest(nil))
 		time.Sleep(time.Second)
 		done := make(chan error, 1)
-		go func() { done <- s.end.(interface{ Shutdown(context.Context) error }).Shutdown(t.Context()) }()
+		go func() { done <- geminio.Shutdown(t.Context(), s.end) }()
 		time.Sleep(time.Second)
 		_, err := s.peer.Call(t.Context(), "echo", nil)
 		assert.EqualError(t, err, "shutting down")

@@ -140,5 +140,5 @@ func (s *setup) wantEnd(cause error) {
 	synctest.Wait()
 	_, err := s.end.AcceptStream()
 	assert.Error(s.t, err)
-	assert.ErrorIs(s.t, s.end.(interface{ Cause() error }).Cause(), cause)
+	assert.ErrorIs(s.t, geminio.Cause(s.end), cause)
 }

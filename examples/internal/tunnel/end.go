@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -71,8 +72,8 @@ func (r reconnected) EndReOnline(delegate.ClientDescriber) { r.f() }
 
 // Shutdown has an End or a Listener take no new streams, waits until those there are
 // have ended, and closes it, at the end of ctx in any case.
-func Shutdown(ctx context.Context, endOrListener any) {
-	endOrListener.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+func Shutdown(ctx context.Context, endOrListener io.Closer) {
+	geminio.Shutdown(ctx, endOrListener)
 }
 
 // CloseEnds closes a Listener and all its Ends at once, and delivers what was

@@ -128,7 +128,7 @@ func (s *streamLeg) CloseWrite() error {
 	if err := s.say(topicEnd, binary.BigEndian.AppendUint64(nil, s.sent)); err != nil {
 		return err
 	}
-	return s.Stream.(interface{ CloseWrite() error }).CloseWrite()
+	return geminio.CloseWrite(s.Stream)
 }
 
 // Abort implements Leg: the other side gets the bytes that were written, and then

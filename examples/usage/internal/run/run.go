@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/server"
@@ -54,7 +55,7 @@ func Server(does string, opt *server.EndOptions, serve func(server.Listener) err
 func shutdown(l server.Listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := l.(interface{ Shutdown(context.Context) error }).Shutdown(ctx)
+	err := geminio.Shutdown(ctx, l)
 	if err != nil {
 		return fmt.Errorf("something was cut off after %v: %w", grace, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/examples/usage/internal/run"
 )
@@ -33,7 +34,7 @@ func talk(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 		return err
 	}
 	fmt.Fprint(opened, "ping")
-	opened.(interface{ CloseWrite() error }).CloseWrite() // no more from here
+	geminio.CloseWrite(opened) // no more from here
 	text, err = io.ReadAll(opened)
 	fmt.Printf("the server echoes: %s\n", text)
 	return err
