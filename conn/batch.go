@@ -6,45 +6,47 @@ import (
 	"github.com/singchia/geminio/internal/chunk"
 )
 
-// MaxBatch is about how many bytes are written with one system call.
+// MaxBatch is the size above which a batch gets no further frames, in bytes.
 const MaxBatch = 256 << 10
 
 const (
-	maxPieces = 64      // pieces of a batch
-	copyBelow = 2 << 10 // chunks that hold less are copied: a piece costs more
+	maxPieces = 64      // bounds the pieces of a batch
+	copyBelow = 2 << 10 // chunks with fewer bytes are copied, which costs less than a piece
 )
 
 // BufferOwner lends memory to a batch.
 type BufferOwner interface {
-	// Written ends the loan: its bytes are written. It is not called when the
-	// loan was reclaimed.
+	// Written reports that the borrowed bytes are written, which ends the loan. It
+	// is not called after Reclaim has ended the loan.
 	Written()
 }
 
-// Batch is what one system call writes. The upper layer appends frames to Buf,
-// adds whole chunks and, where the transport allows, borrowed memory, in the
-// order in which they are to go.
+// Batch is a sequence of frames that is written at once, with one system call if the
+// socket takes them all. The layer above appends frames to Buf, adds chunks and lends
+// memory, in the order of the wire.
 type Batch struct {
-	// Buf takes small frames and headers: append to it and assign the result.
+	// Buf holds small frames and headers. The layer above appends to it and assigns
+	// the result.
 	Buf []byte
 
-	lend   bool           // the transport never blocks in the middle of a batch
-	cut    int            // Buf[:cut] is in pieces already
+	lend   bool           // pieces may be borrowed: the transport need not block in a batch
+	cut    int            // Buf[:cut] is in pieces
 	size   int            // bytes in pieces
-	chunks []*chunk.Chunk // to be freed afterwards
-	flat   []byte         // keeps Buf's memory for the next batch
-	after  func()         // to be called when the batch is filled
+	chunks []*chunk.Chunk // freed after the batch is written
+	flat   []byte         // memory for Buf of the next batch
+	after  func()         // runs when the batch is filled
 
-	mu     sync.Mutex // guards what follows; held while the batch is filled, and during each system call
-	pieces [][]byte
-	first  int // pieces[:first] are written
-	loans  []loan
-	sys    sysBatch
+	mu     sync.Mutex // guards the fields below; held while the batch is filled and during each system call
+	pieces [][]byte   // the bytes in order
+	first  int        // pieces[:first] are written
+	loans  []loan     // the borrowed pieces
+	sys    sysBatch   // arguments of system calls
 }
 
+// loan is a borrowed piece of a batch.
 type loan struct {
-	piece int
-	from  BufferOwner
+	piece int         // index in Batch.pieces
+	from  BufferOwner // owns the memory
 }
 
 var batches = sync.Pool{New: func() any { return &Batch{flat: make([]byte, 0, 2<<10)} }}
@@ -55,7 +57,7 @@ func newBatch(lend bool) *Batch {
 	return b
 }
 
-// free gives everything back, also of a batch that was not written.
+// free frees the chunks of b and returns b to the pool, whether it was written or not.
 func (b *Batch) free() {
 	for i, c := range b.chunks {
 		c.Free()
@@ -65,7 +67,7 @@ func (b *Batch) free() {
 		b.flat = b.Buf[:0]
 	}
 	b.Buf, b.cut, b.size, b.chunks = nil, 0, 0, b.chunks[:0]
-	b.mu.Lock() // a late Reclaim may still look
+	b.mu.Lock() // Reclaim may have loaded b before it was written
 	clear(b.pieces)
 	clear(b.loans)
 	b.pieces, b.first, b.loans = b.pieces[:0], 0, b.loans[:0]
@@ -74,10 +76,10 @@ func (b *Batch) free() {
 	batches.Put(b)
 }
 
-// Size returns how many bytes b holds.
+// Size returns the number of bytes in b.
 func (b *Batch) Size() int { return b.size + len(b.Buf) - b.cut }
 
-// Room returns how many bytes should still be added, 0 if none.
+// Room returns how many bytes should still be added; 0 if b is full.
 func (b *Batch) Room() int {
 	if len(b.pieces) >= maxPieces-2 {
 		return 0
@@ -85,7 +87,7 @@ func (b *Batch) Room() int {
 	return max(MaxBatch-b.Size(), 0)
 }
 
-// AddChunk adds the bytes of c, which now belongs to the batch.
+// AddChunk adds the bytes of c. The batch owns c from now on.
 func (b *Batch) AddChunk(c *chunk.Chunk) {
 	if !b.lend || c.Len() < copyBelow {
 		b.Buf = append(b.Buf, c.Bytes()...)
@@ -96,8 +98,8 @@ func (b *Batch) AddChunk(c *chunk.Chunk) {
 	b.chunks = append(b.chunks, c)
 }
 
-// Lend adds p. It reports whether p is on loan until from.Written is called or
-// Reclaim has returned; if not, p was copied.
+// Lend adds p. If it returns true, b borrows p until it calls from.Written or until
+// Reclaim returns. If it returns false, p was copied.
 func (b *Batch) Lend(p []byte, from BufferOwner) bool {
 	if !b.lend {
 		b.Buf = append(b.Buf, p...)
@@ -114,10 +116,11 @@ func (b *Batch) add(p []byte) {
 	b.size += len(p)
 }
 
-// After has f called when the batch is filled, without its lock. Fill calls it once at most.
+// After registers f, which runs when the batch is filled, without the lock of b. Fill
+// calls After at most once.
 func (b *Batch) After(f func()) { b.after = f }
 
-// seal makes a piece of what Buf has gained.
+// seal makes a piece of the bytes that were appended to Buf since the last piece.
 func (b *Batch) seal() {
 	if p := b.Buf[b.cut:len(b.Buf):len(b.Buf)]; len(p) > 0 {
 		b.pieces = append(b.pieces, p)
@@ -126,8 +129,8 @@ func (b *Batch) seal() {
 	}
 }
 
-// advance takes n written bytes off; b.mu is held. It reports whether these were
-// all.
+// advance removes n written bytes. It reports whether everything is written. The caller
+// holds b.mu.
 func (b *Batch) advance(n int) bool {
 	for b.first < len(b.pieces) && n >= len(b.pieces[b.first]) {
 		n -= len(b.pieces[b.first])
@@ -139,7 +142,8 @@ func (b *Batch) advance(n int) bool {
 	return b.first == len(b.pieces)
 }
 
-// reclaim replaces what from has lent by copies.
+// reclaim replaces the unwritten pieces that from has lent by copies. It returns how many
+// loans it has ended.
 func (b *Batch) reclaim(from BufferOwner) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,7 +162,7 @@ func (b *Batch) reclaim(from BufferOwner) (n int) {
 	return n
 }
 
-// returned ends all loans.
+// endLoans ends all loans after b was written.
 func (b *Batch) endLoans() {
 	b.mu.Lock()
 	loans := b.loans

@@ -18,13 +18,13 @@ import (
 
 var errMine = errors.New("mine")
 
-// dataFrame is a frame of the upper layer.
+// dataFrame is a frame for the frame handler.
 func dataFrame(payload ...byte) []byte {
 	return frameOf(packet.Header{Type: packet.TypeData, Stream: 1}, payload...)
 }
 
 func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		const frames = 1000 // more than a batch
 		for i := range frames {
 			u.give(dataFrame(append(make([]byte, 1000), byte(i))...))
@@ -55,7 +55,7 @@ func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
 }
 
 func TestNothingFollowsTheCloseFrame(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(errMine, packet.Reason{})
 		p.wantReason(packet.TypeClose, geminio.CodeOK, "the end of this side")
 		p.writePing(1, "asked after the Close frame was sent")
@@ -70,7 +70,7 @@ func TestNothingFollowsTheCloseFrame(t *testing.T) {
 func TestPeersCloseIsAnswered(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		notice packet.Reason
+		reason packet.Reason
 		want   error
 	}{
 		{"without an error", packet.Reason{}, io.EOF},
@@ -78,8 +78,8 @@ func TestPeersCloseIsAnswered(t *testing.T) {
 		{"with a code of the peer's own", packet.Reason{Code: 4711, Text: "because"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-				p.writeClose(test.notice, "the peer's end")
+			onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
+				p.writeClose(test.reason, "the peer's end")
 				p.wantReason(packet.TypeClose, geminio.CodeOK, "the answer")
 				p.wantEnd("both have said Close")
 				<-u.over
@@ -89,10 +89,10 @@ func TestPeersCloseIsAnswered(t *testing.T) {
 				if test.want != nil {
 					assert.ErrorIs(t, s.cause, test.want)
 				}
-				if test.notice.Code != 0 {
+				if test.reason.Code != 0 {
 					var remote *geminio.RemoteError
 					require.ErrorAs(t, c.Cause(), &remote)
-					assert.Equal(t, geminio.RemoteError{Code: geminio.Code(test.notice.Code), Text: test.notice.Text}, *remote)
+					assert.Equal(t, geminio.RemoteError{Code: geminio.Code(test.reason.Code), Text: test.reason.Text}, *remote)
 				}
 			})
 		})
@@ -100,7 +100,7 @@ func TestPeersCloseIsAnswered(t *testing.T) {
 }
 
 func TestSimultaneousClose(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		c.Close(errMine, packet.Reason{})
 		p.writeClose(packet.Reason{Code: 3, Text: "theirs"}, "before ours was read")
@@ -118,11 +118,11 @@ func TestTwoConnsCloseEachOther(t *testing.T) {
 		server := shake(geminio.RecipientSide, near, testConfig())
 		client := shake(geminio.InitiatorSide, far, testConfig())
 		var conns []*Conn
-		var uppers []*fakeUpper
+		var uppers []*fakeHandler
 		for _, ch := range []<-chan result{server, client} {
 			r := <-ch
 			require.NoError(t, r.err)
-			u := &fakeUpper{c: r.c, over: make(chan struct{})}
+			u := &fakeHandler{c: r.c, over: make(chan struct{})}
 			r.c.Start(u)
 			go u.run()
 			conns, uppers = append(conns, r.c), append(uppers, u)
@@ -135,7 +135,7 @@ func TestTwoConnsCloseEachOther(t *testing.T) {
 			<-c.Done()
 			<-uppers[i].over
 		}
-		assert.Zero(t, time.Since(start), "nobody had to linger")
+		assert.Zero(t, time.Since(start), "both ends have sent Close, so neither lingers")
 	})
 }
 
@@ -152,7 +152,7 @@ func TestLingerBoundsClose(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := testConfig()
 			cfg.Linger = 3 * time.Second
-			onPipe(t, cfg, func(c *Conn, u *fakeUpper, p *peer) {
+			onPipe(t, cfg, func(c *Conn, u *fakeHandler, p *peer) {
 				if test.ready {
 					u.give(dataFrame(make([]byte, 60000)...))
 				}
@@ -172,7 +172,7 @@ func TestLingerBoundsClose(t *testing.T) {
 }
 
 func TestPeerGoesWithoutAWord(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		u.give(dataFrame(1))
 		c.Kick() // blocks in the transport
 		p.nc.Close()
@@ -222,13 +222,13 @@ func TestWriteErrorAborts(t *testing.T) {
 }
 
 func TestFirstCauseWins(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		p.drain()
 		assert.NoError(t, c.Cause())
 		var all sync.WaitGroup
 		causes := make([]error, 20)
 		for i := range causes {
-			causes[i] = errors.New("one of many")
+			causes[i] = errors.New("one of many causes")
 			all.Go(func() {
 				if i%2 == 0 {
 					c.Close(causes[i], packet.Reason{})
@@ -251,13 +251,13 @@ func TestFirstCauseWins(t *testing.T) {
 	})
 }
 
-// deafConn is a transport whose Read does not return on Close.
-type deafConn struct {
+// stuckReadConn is a transport whose Read does not return on Close.
+type stuckReadConn struct {
 	net.Conn
 	release chan struct{}
 }
 
-func (d *deafConn) Read(p []byte) (int, error) {
+func (d *stuckReadConn) Read(p []byte) (int, error) {
 	n, err := d.Conn.Read(p)
 	if err != nil {
 		<-d.release
@@ -268,7 +268,7 @@ func (d *deafConn) Read(p []byte) (int, error) {
 func TestReadThatNeverReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		deaf := &deafConn{near, make(chan struct{})}
+		deaf := &stuckReadConn{near, make(chan struct{})}
 		p := &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, deaf, p, testConfig())
 		p.drain()
@@ -283,7 +283,7 @@ func TestReadThatNeverReturns(t *testing.T) {
 }
 
 func TestGoAway(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		p.write(packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{Code: 10, Text: "soon", Retry: time.Minute}), "goaway")
 		synctest.Wait()
 		assert.Equal(t, Draining, c.State())
@@ -294,11 +294,11 @@ func TestGoAway(t *testing.T) {
 		p.write(dataFrame(9), "work under way")
 		synctest.Wait()
 		assert.Len(t, u.seen().got, 1, "frames go on while draining")
-		assert.Zero(t, u.seen().noted)
+		assert.Zero(t, u.seen().goAwayAcks)
 		p.writePong(behind, "its answer")
 		p.writePong(behind, "again")
 		synctest.Wait()
-		assert.Equal(t, 1, u.seen().noted, "all that was begun before has come")
+		assert.Equal(t, 1, u.seen().goAwayAcks, "all that was begun before has come")
 		c.Close(errMine, packet.Reason{})
 		p.wantReason(packet.TypeClose, 0, "the end")
 		p.writeClose(packet.Reason{}, "the answer")
@@ -307,7 +307,7 @@ func TestGoAway(t *testing.T) {
 }
 
 func TestWhatArrivesWhileClosingIsThrownAway(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(errMine, packet.Reason{})
 		p.wantReason(packet.TypeClose, 0, "the end")
 		p.write(dataFrame(make([]byte, 50000)...), "late data")
@@ -318,15 +318,4 @@ func TestWhatArrivesWhileClosingIsThrownAway(t *testing.T) {
 		p.writeClose(packet.Reason{}, "the answer")
 		p.wantEnd("closed")
 	})
-}
-
-func TestStateNeverGoesBack(t *testing.T) {
-	for from := Handshaking; from <= Closed; from++ {
-		for to := Handshaking; to <= Closed; to++ {
-			c := &Conn{}
-			c.state.Store(uint32(from))
-			assert.Equal(t, to > from, c.setState(to), "%v to %v", from, to)
-			assert.Equal(t, max(from, to), c.State(), "%v to %v", from, to)
-		}
-	}
 }

@@ -1,26 +1,70 @@
 // Package conn is the lowest layer with I/O: one connection to one peer, over
-// any net.Conn. It shakes hands, reads and writes frames, answers and sends
-// heartbeats, and ends in an orderly way. It knows nothing of what the frames
-// are for.
+// any net.Conn. It performs the handshake, reads and writes frames, sends and
+// answers heartbeats, and closes the connection in order. It does not interpret
+// the frames of the layer above.
 //
 // # Life
 //
 //	Handshaking -> Open -> Draining -> Closing -> Closed
 //
-// Every state may be skipped, none is left backwards; see [State].
+// A connection may skip states. It never returns to an earlier one; see [State].
 //
 // # Reading
 //
-// One goroutine runs Run, which gives each frame to the upper layer (FrameHandler.Frame);
-// that takes its payload with Payload or ReadPayload. It waits for the transport
-// and for nothing else. While it waits on a TCP or unix socket, it holds no buffer.
+// One goroutine, the reading goroutine, calls [Conn.Run]. Run passes each frame
+// to [FrameHandler.Frame], which takes the payload with [Conn.Payload] or
+// [Conn.ReadPayload]. The reading goroutine waits for the transport and for
+// nothing else. While it waits on a TCP or unix socket, it holds no buffer.
 //
 // # Writing
 //
-// Nothing is queued here. Whoever has made something ready in the upper layer
-// calls Push, which writes in the caller's goroutine, or Kick, which leaves it
-// to another. Both take the write token if it is free; its holder asks the
-// upper layer for batches (FrameHandler.Fill) and writes each with one system call
-// until nothing is left. If the token is taken, its holder will see the new work
-// before it gives the token up.
+// This package queues nothing. A goroutine that has made something ready in the
+// layer above calls [Conn.Push], which writes in that goroutine, or [Conn.Kick],
+// which starts another one. Both try to acquire the write token. The holder of
+// the token asks the layer above for batches ([FrameHandler.Fill]) and writes
+// each batch with one system call until nothing is left. If the token is taken,
+// its holder looks for new work once more before it releases the token.
+//
+// # Locks
+//
+// The lock of a batch is held while the batch is filled, so FrameHandler.Fill
+// runs under it and takes the lock of the layer above inside it. Fill must not
+// take further locks; [Batch.After] registers a function that runs after the
+// batch lock is released. The lock is also held during each non-blocking system
+// call. [Conn.Reclaim] takes it, so no lock that Fill takes may be held there.
+// Conn.mu is a leaf: no other lock is taken under it.
+//
+// # Pacing
+//
+// A system call costs as much as the work of many small frames. The package
+// therefore lets other goroutines run at the points where they are likely to
+// add frames to the next batch, or to consume what was read:
+//
+//   - Push with gather set calls runtime.Gosched before the first batch. The
+//     layer above sets gather when many goroutines have work under way, so that
+//     their frames go out together.
+//   - Between two batches the holder of the token calls runtime.Gosched: the
+//     goroutines whose borrowed memory was written can then make the next bytes
+//     ready, and the reading goroutine can run.
+//   - After a read that contained a packet (packetDispatched), the reading
+//     goroutine calls runtime.Gosched before the next read. The goroutines that
+//     the packets have woken run first, and their answers may meet further
+//     requests in the same read.
+//
+// Three hints choose how much is read:
+//
+//   - bulk is set while the last frames were large. Only the next header is then
+//     read into the buffer, and payloads go straight to their destination.
+//   - whole (socket only) is set between two frames. Complete frames that one
+//     read has brought are handled at once, without leaving the poller's callback.
+//   - all (socket only) reports that a read left room in its buffer, so the
+//     socket is probably empty. If no packet came, the goroutine waits without
+//     a further read, which would only return EAGAIN. A FIN may be reported
+//     together with the last bytes and not again, so the socket is read once
+//     more after lookAgain.
+//
+// While all processors are busy, the runtime asks its poller only every ten
+// milliseconds. A goroutine that writes bulk data would delay the reading
+// goroutine by that time, so it calls wakeReader between two batches, which
+// wakes the reading goroutine if its socket has something to read.
 package conn

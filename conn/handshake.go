@@ -14,21 +14,21 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Client shakes hands as the client. It closes nc on every error. A refusal by
-// the server is a *geminio.RefusedError. It returns within the time of the handshake,
-// but for callbacks, whatever nc does: a goroutine that does not come back from a Read, Write
-// or Close of nc is left behind.
+// Client performs the handshake as the client. It closes nc on every error. A refusal
+// by the server is a *geminio.RefusedError. Apart from the time that callbacks take,
+// Client returns within Config.HandshakeTimeout even if a Read, Write or Close of nc
+// does not return; the goroutine that called such a method stays until it returns.
 func Client(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.InitiatorSide, (*Conn).greet)
 }
 
-// Server shakes hands as the server. It closes nc on every error. For its time the same
-// holds as for Client's.
+// Server performs the handshake as the server. It closes nc on every error. It returns
+// in time as Client does.
 func Server(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.RecipientSide, (*Conn).welcome)
 }
 
-// errOver is the error of an exchange that was given up.
+// errOver is the error of an exchange after the handshake has ended.
 var errOver = errors.New("the handshake is over")
 
 func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-chan struct{}) (online bool, err error)) (*Conn, error) {
@@ -58,7 +58,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	online, err := do(c, over)
 	deadline.Stop()
 	stop()
-	once.Do(func() {}) // from now on nobody gives up
+	once.Do(func() {}) // from now on, giveUp does nothing
 	select {
 	case <-over:
 		err = why
@@ -85,8 +85,8 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 }
 
 // exchange runs a part of the handshake that uses the transport. It returns when the part
-// is done or when the handshake is over. A transport that may not let go of the part has
-// it run in a goroutine of its own.
+// is done or over is closed. If the transport is of a kind whose Read and Write may not
+// return when it is closed, the part runs in a goroutine of its own.
 func (c *Conn) exchange(over <-chan struct{}, part func() error) error {
 	if c.link.prompt() {
 		return part()
@@ -129,11 +129,11 @@ func (c *Conn) send(over <-chan struct{}, b []byte) error {
 	return c.exchange(over, func() error { return c.link.write(b) })
 }
 
-// emptyPause is how long patientReader waits after many Reads of nothing.
+// emptyPause is how long patientReader waits after io.ErrNoProgress.
 const emptyPause = 5 * time.Millisecond
 
-// patientReader reads from a link until over is closed, also where nothing is read time
-// and again.
+// patientReader reads from a link until over is closed. It tries again, after a pause,
+// when the link has returned io.ErrNoProgress.
 type patientReader struct {
 	link *link
 	over <-chan struct{}
@@ -156,7 +156,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 	}
 }
 
-// greet is the client's part.
+// greet performs the client's part of the handshake.
 func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
 	hello, err := packet.AppendConn(nil, packet.Conn{
@@ -200,7 +200,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	return true, nil
 }
 
-// welcome is the server's part.
+// welcome performs the server's part of the handshake.
 func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
 	id, body, err := c.read(over, true)
@@ -225,7 +225,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
 	select {
-	case <-over: // nobody is to be told of a client that has gone
+	case <-over: // the client has gone: Online is not called
 		return false, errOver
 	default:
 	}
@@ -242,7 +242,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	return online, err
 }
 
-// refuse tells the client why it may not come in, and returns that as an error.
+// refuse tells the client why it is refused, and returns why as an error.
 func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Reason, why error) error {
 	no := packet.ConnAck{
 		PacketID: hello.PacketID, Refused: true, Code: said.Code, Retry: said.Retry,
@@ -258,8 +258,8 @@ func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Reaso
 	return fmt.Errorf("client refused: %w", why)
 }
 
-// readHandshake reads one handshake packet and not a byte more. What it
-// allocates grows with what has come, not with what was announced.
+// readHandshake reads one handshake packet and no byte after it. Its allocations grow
+// with the bytes that have arrived, not with the announced length.
 func readHandshake(r io.Reader, server bool) (id uint64, body []byte, err error) {
 	var header [packet.HandshakeHeaderLen]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -283,7 +283,8 @@ func noEOF(err error) error {
 	return err
 }
 
-// beatExponent is how wire v1 writes a heartbeat: 5*4^e seconds.
+// beatExponent returns the exponent e by which wire 1 announces a heartbeat d: the
+// largest with 5*4^e seconds <= d.
 func beatExponent(d time.Duration) uint8 {
 	e := uint8(0)
 	for period := 5 * time.Second; e < 3 && period*4 <= d; period *= 4 {

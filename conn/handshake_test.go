@@ -416,7 +416,7 @@ func TestNothingIsReadBeyondTheHandshake(t *testing.T) {
 				}
 				r := <-ch
 				require.NoError(t, r.err)
-				u := &fakeUpper{c: r.c, over: make(chan struct{})}
+				u := &fakeHandler{c: r.c, over: make(chan struct{})}
 				r.c.Start(u)
 				go u.run()
 				require.NoError(t, <-wrote)

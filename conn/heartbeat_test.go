@@ -14,7 +14,7 @@ import (
 )
 
 func TestPingAtEveryHeartbeat(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		for i := range 20 {
 			v := p.wantPing(packet.TypePing, "a heartbeat")
@@ -26,19 +26,19 @@ func TestPingAtEveryHeartbeat(t *testing.T) {
 }
 
 func TestPingIsAnswered(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		for _, v := range []uint64{0, 1, 1<<64 - 1, 0x0102030405060708} {
 			p.writePing(v, "a ping")
 			assert.Equal(t, v, p.wantPing(packet.TypePong, "its answer"))
 		}
 		synctest.Wait()
-		assert.Equal(t, 4, u.seen().beats, "the upper layer hears of each")
+		assert.Equal(t, 4, u.seen().pings, "the frame handler gets each")
 	})
 }
 
 // The peer may do whatever it likes, as long as a byte comes in time.
 func TestAnyByteIsLife(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		p.drain() // and never answer a ping
 		b := dataFrame(make([]byte, 20)...)
 		for i := range b {
@@ -64,7 +64,7 @@ func TestDeadTwoHeartbeatsAfterTheLastByte(t *testing.T) {
 		{"after a long while", 59 * time.Second, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+			onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 				if test.read {
 					p.drain()
 				}
@@ -84,7 +84,7 @@ func TestDeadTwoHeartbeatsAfterTheLastByte(t *testing.T) {
 				assert.ErrorIs(t, c.Cause(), geminio.ErrSilent)
 				s := u.seen()
 				assert.Equal(t, 1, s.ends)
-				assert.False(t, s.deliver, "to nobody")
+				assert.False(t, s.deliver, "a silent peer receives nothing")
 				assert.ErrorIs(t, s.readErr, geminio.ErrSilent)
 			})
 		})
@@ -103,11 +103,11 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 			server.Heartbeat, client.Heartbeat = beats[0], beats[1]
 			chs := []<-chan result{shake(geminio.RecipientSide, near, server), shake(geminio.InitiatorSide, far, client)}
 			var conns []*Conn
-			var uppers []*fakeUpper
+			var uppers []*fakeHandler
 			for _, ch := range chs {
 				r := <-ch
 				require.NoError(t, r.err)
-				u := &fakeUpper{c: r.c, over: make(chan struct{})}
+				u := &fakeHandler{c: r.c, over: make(chan struct{})}
 				r.c.Start(u)
 				go u.run()
 				conns, uppers = append(conns, r.c), append(uppers, u)
@@ -116,7 +116,7 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 			time.Sleep(span + time.Millisecond)
 			for i, c := range conns {
 				assert.Equal(t, Open, c.State(), "%v: %v", beats, c.Cause())
-				got := uppers[i].seen().beats
+				got := uppers[i].seen().pings
 				assert.Equal(t, int(span/beats[1-i]), got, "pings of the other side")
 			}
 			conns[0].Close(errMine, packet.Reason{})
@@ -129,7 +129,7 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 }
 
 func TestPingFlood(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		for range 5 { // as many as there may be
 			for range maxPings {
 				p.writePing(1, "a ping")
@@ -149,7 +149,7 @@ func TestPingFlood(t *testing.T) {
 
 // A peer that floods and does not read makes nothing pile up.
 func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		for c.State() < Closing {
 			p.writePing(1, "a ping")
@@ -163,7 +163,7 @@ func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		answer := func(after time.Duration) {
 			c.Probe()
 			v := p.wantPing(packet.TypePing, "a probe")
@@ -189,7 +189,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestOneProbeUntilTheAnswer(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		for range 1000 {
 			c.Probe()
 		}

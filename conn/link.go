@@ -35,7 +35,7 @@ type link struct {
 	clock clock.Clock
 	log   *slog.Logger
 	// lost is called with the error of a Read or Write that has ended the goroutine
-	// instead of returning. nil: the caller notices by itself.
+	// instead of returning. It may be nil.
 	lost func(error)
 	// closed is closed when Close of nc has returned, or when link has waited for it
 	// long enough.
@@ -43,10 +43,10 @@ type link struct {
 
 	mu    sync.Mutex
 	state linkState
-	timer clock.Timer // for what follows if Close does not return
+	timer clock.Timer // enters the next state if Close does not return
 }
 
-// linkState is where a link is in its life. It only ever grows.
+// linkState is the state of a link. It only grows.
 type linkState uint8
 
 const (
@@ -65,7 +65,7 @@ const (
 // errNoConn is the error of a net.Conn that is nil.
 var errNoConn = errors.New("the net.Conn is nil")
 
-// isNil tells whether nc is nil, or a nil pointer.
+// isNil reports whether nc is nil or a nil pointer.
 func isNil(nc net.Conn) bool {
 	if nc == nil {
 		return true
@@ -93,7 +93,7 @@ func Discard(nc net.Conn) {
 	<-l.closed
 }
 
-// prompt tells whether Read and Write of the net.Conn are known to return when it is
+// prompt reports whether Read and Write of the net.Conn are known to return when it is
 // closed.
 func (l *link) prompt() bool { return isPrompt(l.nc) }
 
@@ -162,7 +162,7 @@ func (l *link) writeOnce(p []byte) (n int, err error) {
 // closeWrite ends the writing direction of a net.Conn that can do so.
 func (l *link) closeWrite() {
 	if w, ok := l.nc.(interface{ CloseWrite() error }); ok {
-		l.call("CloseWrite", w.CloseWrite) // best effort: the Close frame has said it all
+		l.call("CloseWrite", w.CloseWrite) // the peer does not need it: it has the Close frame
 	}
 }
 
@@ -187,8 +187,8 @@ func (unknownAddr) Network() string { return "unknown" }
 func (unknownAddr) String() string  { return "unknown" }
 
 // close closes the net.Conn. It does not wait. If Close has not returned after patience,
-// link closes the connection beneath as well, and closeGrace later it leaves the
-// goroutine that waits for Close to itself.
+// link closes the connection beneath as well. After a further closeGrace, link enters
+// linkClosed; the goroutine that called Close stays until it returns.
 func (l *link) close(patience time.Duration) {
 	l.mu.Lock()
 	first := l.state == linkOpen
@@ -202,8 +202,8 @@ func (l *link) close(patience time.Duration) {
 	if !first {
 		return
 	}
-	// Close may wait until nobody uses the net.Conn any more, and the caller may be the
-	// goroutine that does.
+	// Close may wait until no goroutine uses the net.Conn, and the caller may be such a
+	// goroutine.
 	go func() {
 		defer l.finish()
 		if err := l.call("Close", l.nc.Close); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -215,8 +215,8 @@ func (l *link) close(patience time.Duration) {
 	}
 }
 
-// cut closes the connection beneath the net.Conn, for instance that beneath a TLS
-// connection: Close of the latter sends a goodbye, and may block in doing so.
+// cut closes the connection beneath the net.Conn, for instance the TCP connection beneath
+// a TLS connection, whose Close sends close_notify and may block.
 func (l *link) cut() {
 	l.mu.Lock()
 	first := l.state == linkClosing
@@ -282,8 +282,8 @@ func (l *link) call(method string, f func() error) (err error) {
 	return l.safe(err)
 }
 
-// broke is called when a Read or Write has not returned, with what it has panicked with;
-// nil: it has ended the goroutine.
+// broke returns the error for a Read or Write that has not returned. The value v is that
+// of the panic, or nil if the method has ended the goroutine.
 func (l *link) broke(method string, v any) error {
 	if v != nil {
 		return guard.Panicked(l.log, theTransports+method, v)

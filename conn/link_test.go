@@ -109,7 +109,7 @@ func (o odd) RemoteAddr() net.Addr {
 }
 
 // onOdd is onPipe with an odd transport, which behaves during the handshake.
-func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, o odd, p *peer)) {
+func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o odd, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -127,28 +127,28 @@ func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, o odd, p 
 // The transport's own Close is called, once, however the connection ends: a transport
 // that counts connections counts down there.
 func TestOwnCloseOfTheTransport(t *testing.T) {
-	for name, end := range map[string]func(c *Conn, u *fakeUpper, o odd, p *peer){
-		"the peer is gone": func(_ *Conn, _ *fakeUpper, _ odd, p *peer) { p.nc.Close() },
-		"reading fails": func(_ *Conn, _ *fakeUpper, o odd, _ *peer) {
+	for name, end := range map[string]func(c *Conn, u *fakeHandler, o odd, p *peer){
+		"the peer is gone": func(_ *Conn, _ *fakeHandler, _ odd, p *peer) { p.nc.Close() },
+		"reading fails": func(_ *Conn, _ *fakeHandler, o odd, _ *peer) {
 			o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return 0, errBroken } })
 			o.Conn.SetReadDeadline(time.Now())
 		},
-		"writing fails": func(c *Conn, u *fakeUpper, o odd, _ *peer) {
+		"writing fails": func(c *Conn, u *fakeHandler, o odd, _ *peer) {
 			o.set(func(o *oddities) { o.write = func([]byte) (int, error) { return 0, errBroken } })
 			u.give(dataFrame(1))
 			c.Kick()
 		},
-		"the peer is silent":       func(*Conn, *fakeUpper, odd, *peer) { time.Sleep(time.Minute) },
-		"the peer breaks a rule":   func(_ *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
-		"the peer does not answer": func(c *Conn, _ *fakeUpper, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
-		"both have closed": func(c *Conn, _ *fakeUpper, _ odd, p *peer) {
+		"the peer is silent":       func(*Conn, *fakeHandler, odd, *peer) { time.Sleep(time.Minute) },
+		"the peer breaks a rule":   func(_ *Conn, _ *fakeHandler, _ odd, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
+		"the peer does not answer": func(c *Conn, _ *fakeHandler, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
+		"both have closed": func(c *Conn, _ *fakeHandler, _ odd, p *peer) {
 			c.Close(io.EOF, packet.Reason{})
 			p.want(packet.TypeClose, "ours")
 			p.writeClose(packet.Reason{}, "theirs")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 				end(c, u, o, p)
 				<-c.Done()
 				synctest.Wait()
@@ -195,7 +195,7 @@ func TestCloseThatNeverReturns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
-			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 				release = make(chan struct{})
 				o.set(func(o *oddities) { o.close = func() error { <-release; return nil } })
 				start := time.Now()
@@ -212,8 +212,8 @@ func TestCloseThatNeverReturns(t *testing.T) {
 	}
 }
 
-// A transport whose Close says goodbye, and waits for a peer that does not read, is let
-// go by closing the connection beneath it.
+// If Close of a transport writes and the peer does not read, the link closes the connection
+// beneath it, which lets Close return.
 func TestCloseThatWaitsForThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -303,7 +303,7 @@ func TestShortWrite(t *testing.T) {
 	} {
 		short := func(p []byte) (int, error) { return count(p), nil }
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 				o.set(func(o *oddities) { o.write = short })
 				u.give(dataFrame(1, 2, 3))
 				c.Kick()
@@ -326,7 +326,7 @@ func TestShortWrite(t *testing.T) {
 
 // Reads that give nothing, without an error, are tried a hundred times in a row.
 func TestReadsOfNothing(t *testing.T) {
-	onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+	onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 		var left atomic.Int32
 		left.Store(99)
 		under := o.Conn
@@ -356,7 +356,7 @@ func TestReadsOfNothing(t *testing.T) {
 func TestReadsOfImpossibleLengths(t *testing.T) {
 	for name, n := range map[string]int{"more": 1 << 20, "negative": -1} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 				o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return n, nil } })
 				p.write(dataFrame(1), "ends the Read that waits already")
 				<-c.Done()
@@ -386,62 +386,62 @@ func TestTransportThatPanics(t *testing.T) {
 	boom := func(string) { panic("boom") }
 	for name, test := range map[string]struct {
 		change func(o *oddities)
-		begin  func(c *Conn, u *fakeUpper, p *peer)
+		begin  func(c *Conn, u *fakeHandler, p *peer)
 		want   string // part of the cause; "": the connection lives on
 	}{
 		"Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { boom(""); return 0, nil } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
 			"panicked",
 		},
 		"Read ends its goroutine": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
 			"ended its goroutine",
 		},
 		"Write": {
 			func(o *oddities) { o.write = func([]byte) (int, error) { boom(""); return 0, nil } },
-			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			func(c *Conn, u *fakeHandler, _ *peer) { u.give(dataFrame(1)); c.Kick() },
 			"panicked",
 		},
 		"Write ends its goroutine": {
 			func(o *oddities) { o.write = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
-			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			func(c *Conn, u *fakeHandler, _ *peer) { u.give(dataFrame(1)); c.Kick() },
 			"ended its goroutine",
 		},
 		"the error of Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
 			"fussyError",
 		},
 		"the error of Write": {
 			func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
-			func(c *Conn, u *fakeUpper, _ *peer) { u.give(dataFrame(1)); c.Kick() },
+			func(c *Conn, u *fakeHandler, _ *peer) { u.give(dataFrame(1)); c.Kick() },
 			"fussyError",
 		},
 		"Close": {
 			func(o *oddities) { o.close = func() error { boom(""); return nil } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.nc.Close() },
 			"EOF",
 		},
 		"Close ends its goroutine": {
 			func(o *oddities) { o.close = func() error { runtime.Goexit(); return nil } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.nc.Close() },
 			"EOF",
 		},
 		"NetConn": {
 			func(o *oddities) { o.netConn = func() net.Conn { boom(""); return nil } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.nc.Close() },
 			"EOF",
 		},
 		"NetConn is nil": {
 			func(o *oddities) { o.netConn = func() net.Conn { return (*net.TCPConn)(nil) } },
-			func(_ *Conn, _ *fakeUpper, p *peer) { p.nc.Close() },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.nc.Close() },
 			"EOF",
 		},
 		"CloseWrite": {
 			func(o *oddities) { o.closeWrite = func() error { boom(""); return nil } },
-			func(c *Conn, _ *fakeUpper, p *peer) {
+			func(c *Conn, _ *fakeHandler, p *peer) {
 				c.Close(errMine, packet.Reason{})
 				p.want(packet.TypeClose, "ours")
 				p.writeClose(packet.Reason{}, "theirs")
@@ -450,7 +450,7 @@ func TestTransportThatPanics(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeUpper, o odd, p *peer) {
+			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
 				o.set(test.change)
 				test.begin(c, u, p)
 				<-c.Done()
@@ -460,7 +460,7 @@ func TestTransportThatPanics(t *testing.T) {
 		})
 	}
 	t.Run("the addresses", func(t *testing.T) {
-		onOdd(t, testConfig(), func(c *Conn, _ *fakeUpper, o odd, _ *peer) {
+		onOdd(t, testConfig(), func(c *Conn, _ *fakeHandler, o odd, _ *peer) {
 			for _, f := range []func() net.Addr{nil, func() net.Addr { boom(""); return nil }, func() net.Addr { return nil }} {
 				o.set(func(o *oddities) { o.localAddr, o.remoteAddr = f, f })
 				for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {

@@ -179,7 +179,7 @@ func shake(side geminio.Side, nc net.Conn, cfg *Config) <-chan result {
 }
 
 // startOn lets a Conn of the side work on nc, with p as its peer.
-func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config) (*Conn, *fakeUpper) {
+func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config) (*Conn, *fakeHandler) {
 	t.Helper()
 	ch := shake(side, nc, cfg)
 	if side == geminio.RecipientSide {
@@ -197,14 +197,14 @@ func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config)
 	}
 	r := <-ch
 	require.NoError(t, r.err)
-	u := &fakeUpper{c: r.c, over: make(chan struct{})}
+	u := &fakeHandler{c: r.c, over: make(chan struct{})}
 	r.c.Start(u)
 	go u.run()
 	return r.c, u
 }
 
 // onPipe runs a test of a server's Conn in a bubble, over net.Pipe.
-func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeUpper, p *peer)) {
+func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -234,32 +234,32 @@ func tcpPair(t testing.TB) (near, far net.Conn) {
 	return near, far
 }
 
-// frame is a frame that the upper layer got.
+// frame is a frame that the frame handler got.
 type frame struct {
 	packet.Header
 	payload []byte
 }
 
-// fakeUpper is an upper layer that gives what it was told to, and remembers what
+// fakeHandler is a FrameHandler that gives the frames of the test and records the calls
 // happened.
-type fakeUpper struct {
+type fakeHandler struct {
 	c    *Conn
 	over chan struct{} // closed when reading has ended
 
-	mu      sync.Mutex
-	ready   [][]byte    // to be given by Fill
-	from    BufferOwner // lends them, if set
-	got     []frame
-	readErr error
-	beats   int
-	away    []packet.Reason
-	ends    int
-	noted   int
-	cause   error
-	deliver bool
+	mu         sync.Mutex
+	ready      [][]byte    // to be given by Fill
+	from       BufferOwner // lends them, if set
+	got        []frame
+	readErr    error
+	pings      int
+	away       []packet.Reason
+	ends       int
+	goAwayAcks int
+	cause      error
+	deliver    bool
 }
 
-func (u *fakeUpper) run() {
+func (u *fakeHandler) run() {
 	defer close(u.over)
 	u.c.Run()
 	u.mu.Lock()
@@ -267,7 +267,7 @@ func (u *fakeUpper) run() {
 	u.readErr = u.c.Cause()
 }
 
-func (u *fakeUpper) Frame(h packet.Header) error {
+func (u *fakeHandler) Frame(h packet.Header) error {
 	p, err := u.c.Payload()
 	if err != nil {
 		return err
@@ -279,31 +279,31 @@ func (u *fakeUpper) Frame(h packet.Header) error {
 }
 
 // give makes frames ready.
-func (u *fakeUpper) give(frames ...[]byte) {
+func (u *fakeHandler) give(frames ...[]byte) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ready = append(u.ready, frames...)
 }
 
 // seen returns a copy of what is remembered.
-func (u *fakeUpper) seen() (s struct {
-	got     []frame
-	readErr error
-	beats   int
-	away    []packet.Reason
-	ends    int
-	noted   int
-	cause   error
-	deliver bool
+func (u *fakeHandler) seen() (s struct {
+	got        []frame
+	readErr    error
+	pings      int
+	away       []packet.Reason
+	ends       int
+	goAwayAcks int
+	cause      error
+	deliver    bool
 }) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.got, s.readErr, s.beats, s.away = slices.Clone(u.got), u.readErr, u.beats, slices.Clone(u.away)
-	s.ends, s.cause, s.deliver, s.noted = u.ends, u.cause, u.deliver, u.noted
+	s.got, s.readErr, s.pings, s.away = slices.Clone(u.got), u.readErr, u.pings, slices.Clone(u.away)
+	s.ends, s.cause, s.deliver, s.goAwayAcks = u.ends, u.cause, u.deliver, u.goAwayAcks
 	return s
 }
 
-func (u *fakeUpper) Fill(b *Batch) bool {
+func (u *fakeHandler) Fill(b *Batch) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for b.Room() > 0 && len(u.ready) > 0 {
@@ -317,29 +317,29 @@ func (u *fakeUpper) Fill(b *Batch) bool {
 	return len(u.ready) > 0
 }
 
-func (u *fakeUpper) Idle() {}
+func (u *fakeHandler) Idle() {}
 
-func (u *fakeUpper) OnHeartbeat() {}
+func (u *fakeHandler) OnHeartbeat() {}
 
-func (u *fakeUpper) OnGoAwayAcked() {
+func (u *fakeHandler) OnGoAwayAcked() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.noted++
+	u.goAwayAcks++
 }
 
-func (u *fakeUpper) OnPing() {
+func (u *fakeHandler) OnPing() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.beats++
+	u.pings++
 }
 
-func (u *fakeUpper) GoAway(n packet.Reason) {
+func (u *fakeHandler) GoAway(n packet.Reason) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.away = append(u.away, n)
 }
 
-func (u *fakeUpper) End(cause error, deliver bool) {
+func (u *fakeHandler) End(cause error, deliver bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ends++

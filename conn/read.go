@@ -2,7 +2,6 @@ package conn
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"time"
@@ -13,29 +12,25 @@ import (
 )
 
 const (
-	// spill is how much is read beyond the end of a large payload, in the hope of
-	// the next header.
+	// spill is how many bytes are read beyond the end of a large payload. They are
+	// likely to contain the next header.
 	spill = 1 << 10
-	// direct is the shortest rest of a payload that is worth reading straight to
-	// where it belongs.
+	// direct is the shortest rest of a payload that is read straight into the Sink.
 	direct = 4 << 10
-	// bulkFrom is from what length a frame is likely to be followed by another of
-	// its kind, of which only the header is wanted in the read buffer.
+	// bulkFrom is the shortest payload that sets the hint bulk; see the package comment.
 	bulkFrom = 16 << 10
-	// maxPings is how many heartbeats the peer may send in a second.
-	maxPings = 250
 )
 
-// Sink takes the payload of one frame, piece by piece.
+// Sink receives the payload of one frame, piece by piece.
 type Sink interface {
-	// Space lends at least one and at most n bytes to write into.
+	// Space returns at least one and at most n bytes to write into.
 	Space(n int) []byte
-	// Filled ends the loan; its first n bytes were written.
+	// Filled reports that the first n bytes of the last Space were written.
 	Filled(n int)
 }
 
-// Run reads frames until the connection ends, and gives the upper layer its own.
-// The goroutine that calls it is the reading goroutine.
+// Run reads frames until the connection ends, and passes those of the layer above to
+// its Frame method. The goroutine that calls Run is the reading goroutine.
 func (c *Conn) Run() {
 	for {
 		h, err := c.readFrame()
@@ -44,7 +39,7 @@ func (c *Conn) Run() {
 		}
 		if err != nil {
 			c.fail(err)
-			if c.rb != nil { // whoever still refers to c need not keep it
+			if c.rb != nil { // c may be referenced for long; the buffer need not be
 				c.rb.Free()
 				c.rb = nil
 			}
@@ -53,8 +48,8 @@ func (c *Conn) Run() {
 	}
 }
 
-// readFrame returns the header of the next frame that is the upper layer's,
-// skipping what is left of the one before.
+// readFrame returns the header of the next frame for the layer above. It skips the
+// rest of the present frame.
 func (c *Conn) readFrame() (packet.Header, error) {
 	for {
 		if err := c.skip(); err != nil {
@@ -84,9 +79,8 @@ func (c *Conn) readFrame() (packet.Header, error) {
 	}
 }
 
-// takeWhole gives the upper layer the frames that stand in the read buffer as a
-// whole. It stops at one that is not, or that is not the upper layer's: readFrame
-// goes on from there.
+// takeWhole passes complete frames in the read buffer to the layer above. It stops
+// at a frame that is incomplete or belongs to this package; readFrame handles that one.
 func (c *Conn) takeWhole() error {
 	for c.rb.Len() >= packet.HeaderLen {
 		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
@@ -104,7 +98,7 @@ func (c *Conn) takeWhole() error {
 	return nil
 }
 
-// begin takes the header of a frame, which stands in the read buffer.
+// begin takes the header of a frame off the read buffer.
 func (c *Conn) begin(h packet.Header) {
 	c.rb.Took(packet.HeaderLen)
 	c.left = int(h.Length)
@@ -116,8 +110,8 @@ func (c *Conn) begin(h packet.Header) {
 	}
 }
 
-// isCeremony tells whether frames of a type are sent at the beginning and the end of
-// every connection, also of one that is good for nothing.
+// isCeremony reports whether every connection exchanges frames of type t when it
+// begins or ends. Such frames do not prove that the connection works.
 func isCeremony(t packet.Type) bool {
 	switch t {
 	case packet.TypeRegister, packet.TypeRegistered, packet.TypeGoAway, packet.TypeClose:
@@ -126,16 +120,16 @@ func isCeremony(t packet.Type) bool {
 	return false
 }
 
-// wanted tells whether a frame is for the upper layer.
+// wanted reports whether a frame is passed to the layer above.
 func (c *Conn) wanted(h packet.Header) bool { return h.Type.Known() && c.State() < Closing }
 
-// fail ends the connection after an error of reading or, if it is a *packet.Error,
-// after a violation of the wire. The reading goroutine calls it last.
+// fail ends the connection after a read error or, if err is a *packet.Error, after a
+// violation of the wire. It is the last call of the reading goroutine.
 func (c *Conn) fail(err error) {
 	var bad *packet.Error
 	switch {
 	case err == errClosed:
-		// The peer has closed in an orderly way: c.close was called.
+		// The peer has sent Close, and c.close was called.
 	case errors.As(err, &bad):
 		c.violation(err)
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
@@ -145,28 +139,10 @@ func (c *Conn) fail(err error) {
 	}
 }
 
-// errClosed ends the reading after the peer's Close frame.
+// errClosed ends Run after the peer's Close frame.
 var errClosed = errors.New("closed by peer")
 
-// violation closes the connection because the peer broke a rule of the wire,
-// and tells it which. What the peer still sends is read and thrown away
-// meanwhile, lest the Close frame be lost to a reset.
-func (c *Conn) violation(err error) {
-	err = fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
-	c.cfg.Log.Warn("closing the connection", "client", c.clientID, "err", err)
-	c.Close(err, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()})
-	for {
-		if c.rb != nil {
-			c.rb.Took(c.rb.Len())
-		}
-		if c.io.readMore() != nil {
-			c.abort(err)
-			return
-		}
-	}
-}
-
-// control handles the connection's own frames.
+// control handles the frames of this package.
 func (c *Conn) control(h packet.Header) error {
 	p, err := c.Payload()
 	if err != nil {
@@ -211,43 +187,8 @@ func (c *Conn) control(h packet.Header) error {
 	return nil
 }
 
-func (c *Conn) onPing(value uint64) error {
-	now := c.Now()
-	if now >= c.pingCountEnd {
-		c.pingCount, c.pingCountEnd = 0, now+time.Second
-	}
-	if c.pingCount++; c.pingCount > maxPings {
-		return &packet.Error{What: "ping", Reason: fmt.Sprintf("more than %d in a second", maxPings)}
-	}
-	c.mu.Lock()
-	c.pongValue, c.pongDue = value, true
-	c.mu.Unlock()
-	c.upper.OnPing()
-	c.Kick()
-	return nil
-}
-
-func (c *Conn) onPong(value uint64) {
-	c.mu.Lock()
-	if !c.pingSent || value > c.lastPing {
-		c.mu.Unlock()
-		return // not an answer to any Ping of ours
-	}
-	c.probing = false
-	acked := c.goAwayAckPending && value >= c.goAwayPing
-	c.goAwayAckPending = c.goAwayAckPending && !acked
-	c.mu.Unlock()
-	if acked {
-		c.upper.OnGoAwayAcked()
-	}
-	took := max(c.Now()-time.Duration(value), 1) // a coarse clock may not have moved
-	if old := c.RTT(); old == 0 || took < old {
-		c.rtt.Store(int64(took))
-	}
-}
-
-// Payload returns the rest of the present frame's payload, which is valid until
-// the next call of a reading method.
+// Payload returns the rest of the present frame's payload. The slice is valid until the
+// next call of a reading method.
 func (c *Conn) Payload() ([]byte, error) {
 	n := c.left
 	if n == 0 {
@@ -267,8 +208,8 @@ func (c *Conn) Payload() ([]byte, error) {
 	return p, nil
 }
 
-// Peek returns the next n bytes of the present frame's payload, which has at
-// least as many, without taking them.
+// Peek returns the next n bytes of the present frame's payload without taking them.
+// The payload must have at least n more bytes.
 func (c *Conn) Peek(n int) ([]byte, error) {
 	if err := c.need(n); err != nil {
 		return nil, err
@@ -276,25 +217,23 @@ func (c *Conn) Peek(n int) ([]byte, error) {
 	return c.rb.Bytes()[:n:n], nil
 }
 
-// Skip takes the next n bytes, which Peek has shown.
+// Skip takes the next n bytes, which Peek has returned.
 func (c *Conn) Skip(n int) {
 	c.rb.Took(n)
 	c.left -= n
 }
 
-// Buffered tells whether the rest of the present frame's payload has been read
-// already, so that Payload costs nothing.
+// Buffered reports whether the rest of the present frame's payload is in the read
+// buffer, so that Payload does not wait.
 func (c *Conn) Buffered() bool {
 	return c.left == 0 || c.rb != nil && c.rb.Len() >= c.left
 }
 
-// Left returns how many bytes of the present frame's payload are still to be
-// taken.
+// Left returns how many bytes of the present frame's payload were not yet taken.
 func (c *Conn) Left() int { return c.left }
 
-// ReadPayload moves the rest of the present frame's payload to s, reading large
-// rests straight into the space that s lends. It never waits while it holds a
-// loan.
+// ReadPayload moves the rest of the present frame's payload to s. It reads long rests
+// straight into the space of s. It does not wait between Space and Filled.
 func (c *Conn) ReadPayload(s Sink) error {
 	for c.left > 0 {
 		if c.rb != nil && c.rb.Len() > 0 {
@@ -316,7 +255,7 @@ func (c *Conn) ReadPayload(s Sink) error {
 	return nil
 }
 
-// skip throws the rest of the present frame away.
+// skip discards the rest of the present frame.
 func (c *Conn) skip() error {
 	for c.left > 0 {
 		if c.rb == nil || c.rb.Len() == 0 {
@@ -329,7 +268,7 @@ func (c *Conn) skip() error {
 	return nil
 }
 
-// need reads until at least n bytes stand in the read buffer.
+// need reads until the read buffer has at least n bytes.
 func (c *Conn) need(n int) error {
 	for c.rb == nil || c.rb.Len() < n {
 		if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
@@ -342,7 +281,7 @@ func (c *Conn) need(n int) error {
 	return nil
 }
 
-// buffer returns the space to read into.
+// buffer returns the free space of the read buffer.
 func (c *Conn) buffer() []byte {
 	if c.rb == nil {
 		c.rb = chunk.Get(chunk.MaxSize)
@@ -352,7 +291,7 @@ func (c *Conn) buffer() []byte {
 	return c.rb.Space()
 }
 
-// rest is called before waiting for the transport.
+// beforeWait frees an empty read buffer before the reading goroutine waits.
 func (c *Conn) beforeWait() {
 	if c.rb != nil && c.rb.Len() == 0 {
 		c.rb.Free()
@@ -363,7 +302,7 @@ func (c *Conn) beforeWait() {
 	}
 }
 
-// heard is called when bytes have come. It returns the time.
+// noteRead records that bytes have arrived. It returns the time.
 func (c *Conn) noteRead() time.Duration {
 	now := c.Now()
 	c.lastRead.Store(int64(now))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -33,21 +34,21 @@ func (s *chunkSink) Filled(n int) {
 	s.lent = nil
 }
 
-// partsUpper takes each frame in its own way.
-type partsUpper struct {
-	fakeUpper
+// stepHandler takes each frame in its own way.
+type stepHandler struct {
+	fakeHandler
 	t     *testing.T
 	steps []func()
 }
 
-func (u *partsUpper) Frame(packet.Header) error {
+func (u *stepHandler) Frame(packet.Header) error {
 	require.NotEmpty(u.t, u.steps)
 	u.steps[0]()
 	u.steps = u.steps[1:]
 	return nil
 }
 
-// startParts starts a server's Conn over TCP, whose upper layer takes the frames of
+// startParts starts a server's Conn over TCP, whose handler takes the frames of
 // the other side, each by the next step.
 func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan error) {
 	near, far := tcpPair(t)
@@ -57,7 +58,7 @@ func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan err
 	ch := shake(geminio.RecipientSide, near, cfg)
 	p.write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
 	c := (<-ch).c
-	u := &partsUpper{fakeUpper: fakeUpper{c: c}, t: t}
+	u := &stepHandler{fakeHandler: fakeHandler{c: c}, t: t}
 	for _, step := range steps {
 		u.steps = append(u.steps, func() { step(c) })
 	}
@@ -122,41 +123,77 @@ func TestPartsOfPayloads(t *testing.T) {
 	assert.Equal(t, io.EOF, awaitCause(t, ended))
 }
 
-// The end of a transport is noticed also if it came together with the last frame,
-// while the one before was being taken.
-func TestEndThatComesWithTheLastFrame(t *testing.T) {
-	began, goOn := make(chan struct{}), make(chan struct{})
-	p, ended := startParts(t,
-		func(*Conn) { close(began); <-goOn },
-		func(*Conn) {},
-	)
-	p.write(dataFrame(1), "first")
-	<-began
-	p.write(dataFrame(2), "second, and the end")
-	require.NoError(t, p.nc.(interface{ CloseWrite() error }).CloseWrite())
-	close(goOn)
-	assert.Equal(t, io.ErrUnexpectedEOF, awaitCause(t, ended))
-}
-
-// Frames that come one by one, with pauses in which the socket is looked at again,
-// arrive each.
-func TestFramesWithPauses(t *testing.T) {
-	got := make(chan struct{})
-	step := func(*Conn) { got <- struct{}{} }
-	p, ended := startParts(t, step, step, step, step)
-	for range 4 {
-		p.write(dataFrame(1), "one of four")
-		<-got
-		time.Sleep(150 * time.Millisecond) // longer than sockets are left alone
-	}
-	p.writeClose(packet.Reason{}, "the end")
-	assert.Equal(t, io.EOF, awaitCause(t, ended))
-}
-
 // The goroutine that reads may itself end the connection.
 func TestReaderEndsTheConnection(t *testing.T) {
 	cause := errors.New("enough")
 	p, ended := startParts(t, func(c *Conn) { c.abort(cause) })
 	p.write(dataFrame(1), "a frame")
 	assert.Equal(t, cause, awaitCause(t, ended))
+}
+
+func TestUnknownIgnorableFramesAreSkipped(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
+		for _, h := range []packet.Header{
+			{Type: 0x80}, {Type: 0xff, Flags: 0xff, Stream: packet.MaxStreamID}, {Type: 0x93, Stream: 5},
+		} {
+			for _, size := range []int{0, 1, 5000, 64 << 10} {
+				p.write(frameOf(h, make([]byte, size)...), "a hint of a later version")
+			}
+		}
+		p.write(dataFrame(1), "what is known")
+		synctest.Wait()
+		assert.Len(t, u.seen().got, 1)
+		assert.NoError(t, c.Cause())
+	})
+}
+
+// testFrames are frames of many sizes, with the frames that the handler must get.
+func testFrames() (all []byte, want []frame) {
+	for i, size := range []int{0, 1, 11, 12, 13, 51, 52, 53, 511, 512, 4095, 4096, 4097, 9000, 65535, 65536} {
+		h := packet.Header{Type: packet.TypeData, Stream: uint64(i + 1), Length: uint32(size)}
+		payload := bytes.Repeat([]byte{byte(i + 1)}, size)
+		all = append(all, frameOf(h, payload...)...)
+		want = append(want, frame{h, payload})
+	}
+	return all, want
+}
+
+func assertFrames(t *testing.T, want, got []frame) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for i := range want {
+		assert.Equal(t, want[i].Header, got[i].Header)
+		assert.True(t, bytes.Equal(want[i].payload, got[i].payload), "frame %d", i)
+	}
+}
+
+func TestFramesInPiecesOfAnySize(t *testing.T) {
+	all, want := testFrames()
+	for _, size := range []int{1, 2, 3, 7, 13, 64, 65, 1000, 4096, 70000, len(all)} {
+		onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
+			for b := all; len(b) > 0; b = b[min(size, len(b)):] {
+				p.write(b[:min(size, len(b))], "a piece")
+			}
+			synctest.Wait()
+			assertFrames(t, want, u.seen().got)
+		})
+	}
+}
+
+func TestFramesOverTCP(t *testing.T) {
+	all, want := testFrames()
+	for _, size := range []int{1, 13, 1000, len(all)} {
+		near, far := tcpPair(t)
+		p := &peer{t, far}
+		_, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
+		for b := all; len(b) > 0; b = b[min(size, len(b)):] {
+			if size == 1 && len(b) < len(all)-20_000 {
+				size = 1000 // enough of single bytes
+			}
+			p.write(b[:min(size, len(b))], "a piece")
+		}
+		p.writeClose(packet.Reason{}, "the end")
+		<-u.over
+		assertFrames(t, want, u.seen().got)
+	}
 }

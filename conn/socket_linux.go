@@ -12,36 +12,38 @@ import (
 	"unsafe"
 )
 
-// notSentLowat bounds what the kernel takes before it is sent: what stands in
-// its queue cannot be overtaken any more.
+// notSentLowat bounds the bytes that the kernel accepts before it sends them, so that
+// urgent frames wait only behind that many bytes.
 const (
 	tcpNotSentLowat = 25 // TCP_NOTSENT_LOWAT
 	notSentLowat    = 128 << 10
 )
 
-// socket serves TCP and unix sockets by non-blocking system calls between the
-// waits of the runtime's poller, so that no memory is on loan, and no buffer
-// held, while it waits.
+// socket is the transport over TCP and unix sockets. It makes non-blocking system calls
+// between the waits of the runtime's poller, so that it holds no buffer while it waits.
 type socket struct {
 	c   *Conn
 	raw syscall.RawConn
 
-	// The reading goroutine's.
-	readFn func(fd uintptr) bool // t.onReadable, made once
-	sink   Sink
-	whole  bool // what is read begins with a frame: whole ones are taken at once
-	rerr   error
-	again  time.Duration // when the socket is looked at again, though it has said nothing
-	waits  atomic.Bool   // it waits for something to read
+	// The reading goroutine owns these fields; the package comment describes the hints.
 
-	// The token holder's.
-	writeFn func(fd uintptr) bool // t.onWritable, made once
-	batch   *Batch
-	wait    bool
-	stopped bool
-	werr    error
-	peekFn  func(fd uintptr) // t.peek, made once
-	peeked  int32            // how much there was to read
+	readFn  func(fd uintptr) bool // t.onReadable, made once
+	sink    Sink                  // receives what onReadable reads; nil: the read buffer does
+	whole   bool                  // onReadable starts at the beginning of a frame
+	readErr error                 // the result of onReadable
+	recheck time.Duration         // when the read deadline is due that lookAgain has set
+
+	waits atomic.Bool // the reading goroutine waits for the socket
+
+	// The holder of the write token owns these fields.
+
+	writeFn  func(fd uintptr) bool // t.onWritable, made once
+	batch    *Batch                // the batch that onWritable writes
+	wait     bool                  // onWritable waits when the socket is full
+	stopped  bool                  // onWritable has stopped instead of waiting
+	writeErr error                 // the result of onWritable
+	peekFn   func(fd uintptr)      // t.peek, made once
+	peeked   int32                 // how many bytes peek found
 }
 
 // newTransport returns the best transport for c's net.Conn.
@@ -65,14 +67,14 @@ func newTransport(c *Conn) transport {
 	t := &socket{c: c, raw: raw}
 	t.readFn, t.writeFn, t.peekFn = t.onReadable, t.onWritable, t.peek
 	raw.Control(func(fd uintptr) {
-		// Refused on unix sockets, and harmless where it is.
+		// Unix sockets refuse the option, which does no harm.
 		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, notSentLowat)
 	})
 	return t
 }
 
-// lookAgain is after how long a socket is looked at again that was left without
-// having said that it is empty.
+// lookAgain is the time after which a socket is read again if the last read did not
+// prove that it was empty; see the package comment.
 const lookAgain = 100 * time.Millisecond
 
 func (t *socket) readNext() error { return t.read(nil, true) }
@@ -83,22 +85,23 @@ func (t *socket) readSink(s Sink) error { return t.read(s, false) }
 
 func (t *socket) read(s Sink, whole bool) error {
 	for {
-		t.sink, t.whole, t.rerr = s, whole, nil
+		t.sink, t.whole, t.readErr = s, whole, nil
 		err := t.raw.Read(t.readFn)
 		t.sink = nil
 		switch {
-		case t.rerr != nil:
-			return t.rerr
+		case t.readErr != nil:
+			return t.readErr
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		}
-		t.again = 0
+		t.recheck = 0
 		t.c.link.nc.SetReadDeadline(time.Time{})
 	}
 }
 
-// onReadable reads once, or on and on where whole frames come, until the connection is
-// closed. It returns false to be called again when there is something to read.
+// onReadable reads once. With t.whole set, it handles complete frames and continues to
+// read until a frame is incomplete or the connection is closed. It returns false if
+// the poller must call it again when the socket is readable.
 func (t *socket) onReadable(fd uintptr) bool {
 	c := t.c
 	t.waits.Store(false)
@@ -110,52 +113,46 @@ func (t *socket) onReadable(fd uintptr) bool {
 			return false
 		case errno == syscall.EINTR:
 		case errno != 0:
-			t.rerr = errno
+			t.readErr = errno
 			return true
 		case n == 0:
-			t.rerr = io.EOF
+			t.readErr = io.EOF
 			return true
 		default:
 			now := c.noteRead()
 			if !t.whole {
 				return true
 			}
-			if t.rerr = c.takeWhole(); t.rerr != nil || c.rb.Len() > 0 || c.State() == Closed {
+			if t.readErr = c.takeWhole(); t.readErr != nil || c.rb.Len() > 0 || c.State() == Closed {
 				return true
 			}
 			if all && !c.packetDispatched {
-				t.waitUnlessReadable(now)
+				t.beforeWaitUnproved(now)
 				return false
 			}
 		}
 	}
 }
 
-// restFor is called before waiting for something to read when all that there was has
-// been read, and was whole frames.
-//
-// If there was a packet, those whom it has woken are let run, and then the socket is
-// read again: what they have said may have its answer already, and who waits with others
-// is handed more at once. Otherwise the socket is not asked whether it is empty, which
-// would cost a system call: the poller will tell what comes next. The end of the stream
-// may have come together with these bytes, though, and would not be told again. So the
-// socket is looked at again after a while.
-func (t *socket) waitUnlessReadable(now time.Duration) {
-	if now >= t.again {
-		t.again = now + lookAgain
+// beforeWaitUnproved is beforeWait when no read has proved that the socket is empty. It
+// sets a read deadline, after which the socket is read once more; see the package
+// comment.
+func (t *socket) beforeWaitUnproved(now time.Duration) {
+	if now >= t.recheck {
+		t.recheck = now + lookAgain
 		t.c.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
 	t.beforeWait()
 }
 
-// rest is called before waiting for something to read.
+// beforeWait runs before the goroutine waits for the socket.
 func (t *socket) beforeWait() {
 	t.c.beforeWait()
 	t.waits.Store(true)
 }
 
-// look implements transport. While all processors are busy, the runtime asks its
-// poller every ten milliseconds only; so long would answers wait behind bulk.
+// wakeReader implements transport. A read deadline in the past wakes the reading
+// goroutine; the package comment says why.
 func (t *socket) wakeReader() {
 	if !t.waits.Load() {
 		return
@@ -168,14 +165,14 @@ func (t *socket) wakeReader() {
 
 var past = time.Unix(1, 0)
 
-// peek looks how much there is to read.
+// peek sets t.peeked to the number of bytes that can be read.
 func (t *socket) peek(fd uintptr) {
 	t.peeked = 0
 	syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&t.peeked)))
 }
 
-// readOnce reads what there is, or as much of it as there is room for. all tells
-// that there was room left.
+// readOnce makes one read. It reports with all that the read has left room, so that the
+// socket is probably empty.
 func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	c := t.c
 	if c.packetDispatched {
@@ -194,7 +191,7 @@ func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	}
 	space := t.sink.Space(c.left)
 	if len(space) < c.left {
-		buf = nil // what follows belongs to the sink too
+		buf = nil // the bytes after space belong to the sink too
 	} else {
 		buf = buf[:spill]
 	}
@@ -211,11 +208,11 @@ func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 func (t *socket) lends() bool { return true }
 
 func (t *socket) write(b *Batch, wait bool) (again bool) {
-	t.batch, t.wait, t.stopped, t.werr = b, wait, false, nil
+	t.batch, t.wait, t.stopped, t.writeErr = b, wait, false, nil
 	err := t.raw.Write(t.writeFn)
 	t.batch = nil
-	if t.werr != nil {
-		err = t.werr
+	if t.writeErr != nil {
+		err = t.writeErr
 	}
 	if err != nil {
 		t.c.abort(writeError(err))
@@ -224,12 +221,12 @@ func (t *socket) write(b *Batch, wait bool) (again bool) {
 	return t.stopped
 }
 
-// onWritable writes until all is written or the socket takes no more.
+// onWritable writes until the batch is written or the socket is full.
 func (t *socket) onWritable(fd uintptr) bool {
 	b := t.batch
 	for {
-		// The lock is held across a system call that cannot block: so long must
-		// whoever reclaims a loan wait.
+		// The system call does not block. Reclaim waits for it, because the kernel
+		// reads borrowed memory meanwhile.
 		b.mu.Lock()
 		n, errno := writev(int(fd), b)
 		done := errno == 0 && b.advance(n)
@@ -241,13 +238,13 @@ func (t *socket) onWritable(fd uintptr) bool {
 			t.stopped = !t.wait
 			return t.stopped
 		case errno != 0 && errno != syscall.EINTR:
-			t.werr = errno
+			t.writeErr = errno
 			return true
 		}
 	}
 }
 
-// sysBatch is what writev needs of a batch.
+// sysBatch holds the arguments of writev for a batch.
 type sysBatch struct {
 	iovecs [maxPieces + 2]syscall.Iovec
 	used   int
@@ -258,7 +255,7 @@ func (s *sysBatch) reset() {
 	s.used = 0
 }
 
-// writev writes what b can in one call; b.mu is held.
+// writev writes as much of b as one system call takes. The caller holds b.mu.
 func writev(fd int, b *Batch) (int, syscall.Errno) {
 	pieces := b.pieces[b.first:]
 	if len(pieces) == 1 {
@@ -273,7 +270,7 @@ func writev(fd int, b *Batch) (int, syscall.Errno) {
 	return call(syscall.SYS_WRITEV, fd, unsafe.Pointer(&v[0]), len(v))
 }
 
-// readv reads into a and then, if there is more, into b, which may be empty.
+// readv reads into a and then into b, which may be empty.
 func readv(fd int, a, b []byte) (int, syscall.Errno) {
 	if len(b) == 0 {
 		return call(syscall.SYS_READ, fd, unsafe.Pointer(&a[0]), len(a))

@@ -5,7 +5,7 @@ package conn
 // newTransport returns the transport for c's net.Conn.
 func newTransport(c *Conn) transport { return &plain{c: c} }
 
-// sysBatch is what system calls need of a batch: nothing here.
+// sysBatch holds the arguments of system calls for a batch: none on this system.
 type sysBatch struct{}
 
 func (*sysBatch) reset() {}

@@ -1,20 +1,20 @@
 package conn
 
-// State is where a connection is in its life. It only ever grows.
+// State is the state of a connection. It only grows.
 type State uint32
 
 const (
-	// Handshaking: the two handshake packets are under way. A refusal, an error
-	// or the handshake's deadline leads to Closed.
+	// Handshaking: the two handshake packets are exchanged. A refusal, an error
+	// or Config.HandshakeTimeout leads to Closed.
 	Handshaking State = iota
 	// Open: frames go both ways.
 	Open
-	// Draining: one side has said GoAway. Frames go both ways still, for the work
-	// that had begun.
+	// Draining: one side has sent GoAway. Frames still go both ways, for the work
+	// that began before.
 	Draining
-	// Closing: this side has nothing to say but what is left to write and then
-	// Close; what arrives is thrown away. Left when both sides have said Close,
-	// when the transport ends, or when the time for lingering is up.
+	// Closing: this side writes the frames that are ready and then Close. Frames
+	// that arrive are discarded. The state ends when both sides have sent Close,
+	// when the transport ends, or after Config.Linger.
 	Closing
 	// Closed: the transport is closed.
 	Closed
@@ -25,8 +25,8 @@ var stateNames = [...]string{"handshaking", "open", "draining", "closing", "clos
 // String returns the name of the state.
 func (s State) String() string { return stateNames[s] }
 
-// setState is the one place that changes the state. It reports whether it did:
-// a state that was reached already, or passed, is not entered. c.mu is held.
+// setState enters s, unless the state is s already or a later one. It reports whether
+// it has entered s. Only setState changes the state. The caller holds c.mu.
 func (c *Conn) setState(s State) bool {
 	if State(c.state.Load()) >= s {
 		return false

@@ -8,28 +8,27 @@ import (
 
 // transport moves bytes between a Conn and its net.Conn.
 type transport interface {
-	// next is fill between two frames, when the read buffer is empty. It may give
-	// whole frames to the upper layer, and then wait for more.
+	// readNext is readMore between two frames, when the read buffer is empty. It may
+	// pass complete frames to the layer above and then wait for more.
 	readNext() error
-	// fill waits until at least one more byte stands in the read buffer.
+	// readMore waits until the read buffer has at least one more byte.
 	readMore() error
 	// readSink waits until at least one more byte of the present payload is in s
-	// or in the read buffer, which is empty.
+	// or in the read buffer. The read buffer is empty before.
 	readSink(s Sink) error
-	// lends tells whether write can take borrowed memory, and need not wait.
+	// lends reports whether write can stop instead of waiting, so that a batch may
+	// contain borrowed memory.
 	lends() bool
-	// write writes b. It reports whether it stopped because it would have to
-	// wait, which it does only if wait is not set. An error ends the connection
-	// and counts as written.
+	// write writes b. Without wait, it returns true instead of waiting. An error
+	// ends the connection, and b then counts as written.
 	write(b *Batch, wait bool) (again bool)
-	// look has the reading goroutine woken if there is something to read. The holder
-	// of the write token calls it when it goes on writing.
+	// wakeReader wakes the reading goroutine if there is something to read. The
+	// holder of the write token calls it between two batches.
 	wakeReader()
 }
 
-// plain serves every net.Conn by its own methods. The read buffer is given back
-// between frames all the same: what wakes a resting connection is read into a
-// few bytes.
+// plain is the transport over any net.Conn. It waits between frames with a buffer of a
+// few bytes, so that an idle connection holds no chunk.
 type plain struct {
 	c     *Conn
 	first [64]byte
@@ -73,7 +72,8 @@ func (t *plain) write(b *Batch, _ bool) bool {
 	return false
 }
 
-// writeError names an end of the transport the same, whichever side noticed.
+// writeError returns the error for a failed write. The end of the transport is
+// io.ErrUnexpectedEOF, as it is for reads.
 func writeError(err error) error {
 	if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
 		return io.ErrUnexpectedEOF

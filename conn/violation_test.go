@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"bytes"
 	"io"
 	"sync"
 	"testing"
@@ -38,7 +37,7 @@ func TestViolations(t *testing.T) {
 		{"a long close", frameOf(packet.Header{Type: packet.TypeClose}, make([]byte, 8+packet.MaxText+1)...), []string{"close", "521"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+			onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 				u.give(dataFrame(7))
 				p.write(test.frame, "what breaks the rules")
 				p.want(packet.TypeData, "what was ready is delivered")
@@ -67,7 +66,7 @@ func TestViolations(t *testing.T) {
 
 // Where the peer does not go after it was told, the time for lingering ends it.
 func TestViolationIsBoundedInTime(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
 		start := time.Now()
 		var wg sync.WaitGroup
@@ -88,7 +87,7 @@ func TestViolationIsBoundedInTime(t *testing.T) {
 
 // A violation on a connection that is closing already changes nothing.
 func TestViolationWhileClosing(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(io.EOF, packet.Reason{})
 		p.wantReason(packet.TypeClose, 0, "an end")
 		err := c.Cause()
@@ -98,71 +97,4 @@ func TestViolationWhileClosing(t *testing.T) {
 		assert.Equal(t, io.EOF, c.Cause())
 		p.wantIdle(time.Second, "the Close frame was sent")
 	})
-}
-
-func TestUnknownIgnorableFramesAreSkipped(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		for _, h := range []packet.Header{
-			{Type: 0x80}, {Type: 0xff, Flags: 0xff, Stream: packet.MaxStreamID}, {Type: 0x93, Stream: 5},
-		} {
-			for _, size := range []int{0, 1, 5000, 64 << 10} {
-				p.write(frameOf(h, make([]byte, size)...), "a hint of a later version")
-			}
-		}
-		p.write(dataFrame(1), "what is known")
-		synctest.Wait()
-		assert.Len(t, u.seen().got, 1)
-		assert.NoError(t, c.Cause())
-	})
-}
-
-// testFrames are frames of many sizes, with what the upper layer should get.
-func testFrames() (all []byte, want []frame) {
-	for i, size := range []int{0, 1, 11, 12, 13, 51, 52, 53, 511, 512, 4095, 4096, 4097, 9000, 65535, 65536} {
-		h := packet.Header{Type: packet.TypeData, Stream: uint64(i + 1), Length: uint32(size)}
-		payload := bytes.Repeat([]byte{byte(i + 1)}, size)
-		all = append(all, frameOf(h, payload...)...)
-		want = append(want, frame{h, payload})
-	}
-	return all, want
-}
-
-func assertFrames(t *testing.T, want, got []frame) {
-	t.Helper()
-	require.Len(t, got, len(want))
-	for i := range want {
-		assert.Equal(t, want[i].Header, got[i].Header)
-		assert.True(t, bytes.Equal(want[i].payload, got[i].payload), "frame %d", i)
-	}
-}
-
-func TestFramesInPiecesOfAnySize(t *testing.T) {
-	all, want := testFrames()
-	for _, size := range []int{1, 2, 3, 7, 13, 64, 65, 1000, 4096, 70000, len(all)} {
-		onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-			for b := all; len(b) > 0; b = b[min(size, len(b)):] {
-				p.write(b[:min(size, len(b))], "a piece")
-			}
-			synctest.Wait()
-			assertFrames(t, want, u.seen().got)
-		})
-	}
-}
-
-func TestFramesOverTCP(t *testing.T) {
-	all, want := testFrames()
-	for _, size := range []int{1, 13, 1000, len(all)} {
-		near, far := tcpPair(t)
-		p := &peer{t, far}
-		_, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
-		for b := all; len(b) > 0; b = b[min(size, len(b)):] {
-			if size == 1 && len(b) < len(all)-20_000 {
-				size = 1000 // enough of single bytes
-			}
-			p.write(b[:min(size, len(b))], "a piece")
-		}
-		p.writeClose(packet.Reason{}, "the end")
-		<-u.over
-		assertFrames(t, want, u.seen().got)
-	}
 }

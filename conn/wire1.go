@@ -9,15 +9,15 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// Wire1Peer is a peer that speaks wire 1 alone, after a handshake without an offer of
-// wire 2.
+// Wire1Peer describes a peer that speaks only wire 1: its handshake has offered no
+// settings of wire 2.
 type Wire1Peer struct {
-	Side     geminio.Side // of this side
-	PacketID uint64       // of the peer's handshake packet; 0 at the client, where it repeats this side's
-	Beat     uint8        // the heartbeat that the client has announced: an exponent e, for 5*4^e seconds
+	Side     geminio.Side // this side, not that of the peer
+	PacketID uint64       // the number of the peer's handshake packet; 0 on the client, where it repeats this side's
+	Beat     uint8        // the exponent e of the heartbeat that the client has announced, 5*4^e seconds
 }
 
-// refuseWire1 returns why a peer of wire 1 is not served, nil if it is.
+// refuseWire1 returns an error if this side does not serve peers of wire 1.
 func (c *Conn) refuseWire1(p Wire1Peer) error {
 	if c.cfg.Translate != nil {
 		c.wire1 = &p
@@ -30,7 +30,7 @@ func (c *Conn) refuseWire1(p Wire1Peer) error {
 	return fmt.Errorf("%w: the %s speaks wire 1 only, this %s wire 2", geminio.ErrVersion, peer, own)
 }
 
-// translate puts the transport of a translator between c and a peer of wire 1.
+// translate replaces the net.Conn by that of Config.Translate.
 func (c *Conn) translate() {
 	under := &link{
 		nc: c.link.nc, clock: c.link.clock, log: c.link.log, lost: c.abort, closed: make(chan struct{}),
@@ -38,8 +38,8 @@ func (c *Conn) translate() {
 	c.link.nc, c.peer = c.cfg.Translate(guarded{under}, *c.wire1)
 }
 
-// guarded is the net.Conn of a link for those who know nothing of links: it panics and
-// ends goroutines only as far as a link lets it, and has no deadlines.
+// guarded is a link as a net.Conn. Its Read and Write return errors where those of the
+// link's net.Conn panic or end the goroutine. It has no deadlines.
 type guarded struct{ l *link }
 
 // Read implements net.Conn.
@@ -56,7 +56,7 @@ func (g guarded) Write(p []byte) (int, error) {
 // Close implements net.Conn.
 func (g guarded) Close() error { return g.l.call("Close", g.l.nc.Close) }
 
-// NetConn returns the connection beneath the link's net.Conn, nil if there is none.
+// NetConn returns the connection beneath the link's net.Conn, or nil if there is none.
 func (g guarded) NetConn() (under net.Conn) {
 	if w, wraps := g.l.nc.(wrapper); wraps {
 		under = w.NetConn()

@@ -51,7 +51,7 @@ func TestPeersOfWire1(t *testing.T) {
 			assert.Equal(t, wire1.Offer(), r.c.Peer())
 			assert.Nil(t, r.c.Session())
 			assert.Equal(t, near.RemoteAddr(), r.c.RemoteAddr())
-			r.c.Start(&fakeUpper{c: r.c, over: make(chan struct{})})
+			r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
 			go r.c.Run()
 			p.write(wire1.Append(nil, wire1.Packet{Type: wire1.TypeHeartbeat, ID: 9}), "a heartbeat")
 			var beat [wire1.HeaderLen]byte
@@ -70,7 +70,7 @@ func TestPeersOfWire1(t *testing.T) {
 			require.NoError(t, r.err)
 			assert.Equal(t, Wire1Peer{Side: geminio.InitiatorSide, Beat: 2}, <-peers)
 			assert.EqualValues(t, 7, r.c.ClientID())
-			r.c.Start(&fakeUpper{c: r.c, over: make(chan struct{})})
+			r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
 			r.c.abort(io.EOF)
 			<-r.c.Done()
 		})
@@ -84,7 +84,7 @@ func TestPeersOfWire1(t *testing.T) {
 	t.Run("peers of wire 2 have no translator", func(t *testing.T) {
 		cfg := testConfig()
 		cfg.Translate = func(net.Conn, Wire1Peer) (net.Conn, packet.Settings) { panic("not needed") }
-		onPipe(t, cfg, func(c *Conn, _ *fakeUpper, p *peer) { assert.Nil(t, c.wire1) })
+		onPipe(t, cfg, func(c *Conn, _ *fakeHandler, p *peer) { assert.Nil(t, c.wire1) })
 	})
 }
 
@@ -148,7 +148,7 @@ func onOldOdd(t *testing.T, test func(c *Conn, o odd, p *peer)) {
 		require.NoError(t, err)
 		r := <-ch
 		require.NoError(t, r.err)
-		r.c.Start(&fakeUpper{c: r.c, over: make(chan struct{})})
+		r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
 		go r.c.Run()
 		synctest.Wait() // a Read waits
 		go io.Copy(io.Discard, far)

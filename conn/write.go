@@ -1,15 +1,25 @@
 package conn
 
-import "runtime"
+import (
+	"runtime"
 
-// The states of the write token.
-const (
-	tokenFree  uint32 = iota
-	tokenTaken        // somebody writes
-	tokenAgain        // and must look for more before giving it up
+	"github.com/singchia/geminio/packet"
 )
 
-// acquireWrite takes the token, or makes sure that its holder looks once more.
+// The states of the write token, by which one goroutine at a time makes and writes
+// batches.
+const (
+	// tokenFree: no goroutine writes. acquireWrite leaves it.
+	tokenFree uint32 = iota
+	// tokenTaken: a goroutine writes. releaseWrite or a second acquireWrite leaves it.
+	tokenTaken
+	// tokenAgain: a goroutine writes and must look for new work before it releases
+	// the token. releaseWrite leaves it for tokenTaken.
+	tokenAgain
+)
+
+// acquireWrite acquires the write token. If another goroutine holds it, acquireWrite
+// returns false, and the holder looks for new work once more.
 func (c *Conn) acquireWrite() bool {
 	for {
 		switch c.token.Load() {
@@ -27,7 +37,8 @@ func (c *Conn) acquireWrite() bool {
 	}
 }
 
-// releaseWrite gives the token up, unless there may be new work.
+// releaseWrite releases the write token. It returns false, and the caller keeps the
+// token, if there may be new work.
 func (c *Conn) releaseWrite() bool {
 	if c.token.CompareAndSwap(tokenTaken, tokenFree) {
 		return true
@@ -36,8 +47,7 @@ func (c *Conn) releaseWrite() bool {
 	return false
 }
 
-// Kick sees to it that what Fill would give is written, by another goroutine.
-// It never blocks.
+// Kick has another goroutine write what Fill gives. It never blocks.
 func (c *Conn) Kick() {
 	if c.acquireWrite() {
 		go c.flush()
@@ -46,14 +56,14 @@ func (c *Conn) Kick() {
 
 // Writer is a goroutine that has made something ready and wants it written.
 type Writer interface {
-	// Sent tells whether all that it made ready is in some batch.
+	// Sent reports whether batches contain everything that the Writer made ready.
 	Sent() bool
 }
 
-// Push writes in the caller's goroutine, if nobody else writes already and the
-// transport is a socket, so that it need not wait for it: until w is satisfied,
-// or for one batch if w is nil. On other transports it is Kick. With gather set
-// the caller first lets others run that may have something to add.
+// Push writes in the caller's goroutine, if no other goroutine writes and the transport
+// is a socket, on which a write need not wait: until w.Sent reports true, or one batch
+// if w is nil. On other transports Push is Kick. With gather set, Push lets other
+// goroutines run first, so that their frames join the batch; see the package comment.
 func (c *Conn) Push(w Writer, gather bool) {
 	if !c.acquireWrite() {
 		return
@@ -68,10 +78,10 @@ func (c *Conn) Push(w Writer, gather bool) {
 	c.write(w, false)
 }
 
-// write writes batches; its caller holds the token. With all set it goes on
-// until there is nothing to write and waits for the transport where it must.
-// Otherwise it leaves the rest to another goroutine when w is satisfied or when
-// the transport would have it wait.
+// write writes batches. The caller holds the token. With all set, write returns when
+// nothing is left to write, and waits for the transport where necessary. Without it,
+// write leaves the rest to another goroutine when w.Sent reports true or when the
+// transport would block.
 func (c *Conn) write(w Writer, all bool) {
 	for {
 		b := newBatch(c.io.lends())
@@ -103,13 +113,15 @@ func (c *Conn) write(w Writer, all bool) {
 	}
 }
 
-// finish writes the rest of b, which had to wait, and what comes after.
+// finish writes the rest of b, for which the transport would block, and all batches
+// after it.
 func (c *Conn) finish(b *Batch) {
 	c.io.write(b, true)
 	c.finished(b)
 	c.write(nil, true)
 }
 
+// finished frees b after it was written.
 func (c *Conn) finished(b *Batch) {
 	c.current.Store(nil)
 	b.endLoans()
@@ -117,8 +129,8 @@ func (c *Conn) finished(b *Batch) {
 	c.batchWritten()
 }
 
-// fill makes a batch: the connection's own frames, then the upper layer's, then
-// the Close frame, after which nothing comes.
+// fillBatch makes a batch of the connection's own frames, those of the layer above
+// and, last of all, the Close frame. It reports whether more is ready.
 func (c *Conn) fillBatch(b *Batch) (more bool) {
 	more = c.fillBatchLocked(b)
 	if f := b.after; f != nil {
@@ -131,21 +143,53 @@ func (c *Conn) fillBatch(b *Batch) (more bool) {
 func (c *Conn) fillBatchLocked(b *Batch) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	bye := c.fillControl(b)
-	if bye > closeDue {
+	state := c.fillControl(b)
+	if state > closeDue {
 		return false
 	}
 	more = c.upper.Fill(b)
-	if bye == closeDue && !more {
+	if state == closeDue && !more {
 		c.fillClose(b)
 	}
 	b.seal()
 	return more
 }
 
-// Reclaim makes sure that what from has lent to the present batch is not read
-// any more: it is copied. It returns how many loans it has ended; of others,
-// Written is being called. No lock may be held that Fill takes.
+// fillControl adds the connection's own frames, which precede all others. It returns
+// the state of the Close frame; once a batch contains that, fillControl adds nothing.
+func (c *Conn) fillControl(b *Batch) closeState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closeState > closeDue {
+		return c.closeState
+	}
+	if c.pongDue {
+		c.pongDue = false
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pongValue)
+	}
+	goAway := c.goAwayFrame != nil
+	if goAway {
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
+		c.goAwayFrame = nil
+	}
+	if c.pingDue {
+		c.pingDue = false
+		value := uint64(c.Now())
+		if c.pingSent {
+			value = max(value, c.lastPing+1)
+		}
+		c.lastPing, c.pingSent = value, true
+		if goAway {
+			c.goAwayPing, c.goAwayAckPending = c.lastPing, true
+		}
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, c.lastPing)
+	}
+	return c.closeState
+}
+
+// Reclaim ends the loans of from to the present batch: the bytes that are not yet
+// written are copied. It returns how many loans it has ended. For other loans, Written
+// is called or has been called. The caller must not hold a lock that Fill takes.
 func (c *Conn) Reclaim(from BufferOwner) int {
 	if b := c.current.Load(); b != nil {
 		return b.reclaim(from)

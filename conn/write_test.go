@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net"
 	"sync"
@@ -73,9 +72,9 @@ func TestManyWriters(t *testing.T) {
 	}
 }
 
-// Nobody who asks for the writing waits for a peer that does not read.
+// Kick and Push return although the peer does not read.
 func TestKickAndPushDoNotBlock(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		for range 100 {
 			u.give(dataFrame(1))
@@ -92,7 +91,7 @@ func TestKickAndPushDoNotBlock(t *testing.T) {
 }
 
 // fillUp makes frames ready until the socket and everything before it is full.
-func (u *fakeUpper) fillUp(t *testing.T, c *Conn, frame []byte) (frames int) {
+func (u *fakeHandler) fillUp(t *testing.T, c *Conn, frame []byte) (frames int) {
 	t.Helper()
 	for full := 0; full < 3; {
 		u.give(frame)
@@ -114,148 +113,4 @@ func (u *fakeUpper) fillUp(t *testing.T, c *Conn, frame []byte) (frames int) {
 		require.Less(t, frames, 10_000)
 	}
 	return frames
-}
-
-func TestPushDoesNotWaitForAFullSocket(t *testing.T) {
-	near, far := tcpPair(t)
-	p := &peer{t, far}
-	c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
-	frames := u.fillUp(t, c, dataFrame(make([]byte, 60_000)...))
-	for range frames {
-		p.want(packet.TypeData, "all are written in the end")
-	}
-	go c.Close(errMine, packet.Reason{})
-	p.wantReason(packet.TypeClose, 0, "the end")
-	p.nc.Close()
-	<-c.Done()
-	<-u.over
-}
-
-// lenderCount counts what came back.
-type lenderCount struct {
-	mu   sync.Mutex
-	back int
-}
-
-func (l *lenderCount) Written() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.back++
-}
-
-func (l *lenderCount) returned() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.back
-}
-
-// What is lent to a writer that waits for a full socket can be had back at once,
-// and the bytes that go out are still the right ones.
-func TestReclaim(t *testing.T) {
-	near, far := tcpPair(t)
-	p := &peer{t, far}
-	c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
-	lender := &lenderCount{}
-	u.from = lender
-	frame := dataFrame(bytes.Repeat([]byte{7}, 60_000)...)
-	frames := u.fillUp(t, c, frame)
-	assert.Zero(t, c.Reclaim(&lenderCount{}), "somebody else has lent nothing")
-	inBatch := frames - lender.returned() - len(u.ready)
-	require.Positive(t, inBatch, "the socket is full")
-	assert.Equal(t, inBatch, c.Reclaim(lender))
-	assert.Zero(t, c.Reclaim(lender), "once")
-	u.mu.Lock()
-	for i := range u.ready { // what nobody has taken stays lent
-		u.ready[i] = bytes.Clone(u.ready[i])
-	}
-	u.mu.Unlock()
-	clear(frame) // the lender's again
-	for range frames {
-		for _, b := range p.want(packet.TypeData, "all are written in the end") {
-			require.EqualValues(t, 7, b)
-		}
-	}
-	p.nc.Close()
-	<-c.Done()
-	<-u.over
-	assert.Equal(t, frames-inBatch, lender.returned(), "what was reclaimed is not returned")
-	assert.Zero(t, c.Reclaim(lender))
-}
-
-// Loans end with the connection, too.
-func TestLoansEndWithTheConnection(t *testing.T) {
-	near, far := tcpPair(t)
-	p := &peer{t, far}
-	cfg := testConfig()
-	cfg.Linger = 10 * time.Millisecond
-	c, u := startOn(t, geminio.RecipientSide, near, p, cfg)
-	lender := &lenderCount{}
-	u.from = lender
-	frames := u.fillUp(t, c, dataFrame(make([]byte, 60_000)...))
-	u.mu.Lock()
-	taken := frames - len(u.ready)
-	u.mu.Unlock()
-	c.abort(errMine)
-	<-c.Done()
-	<-u.over
-	for end := time.Now().Add(10 * time.Second); lender.returned() < taken && time.Now().Before(end); {
-	}
-	assert.Equal(t, taken, lender.returned())
-}
-
-func TestTransportThatCannotLendCopies(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeUpper, p *peer) {
-		lender := &lenderCount{}
-		u.from = lender
-		frame := dataFrame(1, 2, 3)
-		u.give(frame)
-		c.Push(nil, false)
-		synctest.Wait() // the writer waits for the peer
-		assert.Zero(t, c.Reclaim(lender), "nothing is on loan")
-		clear(frame)
-		assert.Equal(t, []byte{1, 2, 3}, p.want(packet.TypeData, "a copy"))
-		synctest.Wait()
-		assert.Zero(t, lender.returned())
-	})
-}
-
-func TestBatchIsBounded(t *testing.T) {
-	for _, lend := range []bool{true, false} {
-		b := newBatch(lend)
-		p := make([]byte, 5000)
-		n := 0
-		for b.Room() > 0 {
-			b.Buf = packet.AppendHeader(b.Buf, packet.Header{Length: 5000})
-			b.Lend(p, &lenderCount{})
-			n++
-		}
-		assert.LessOrEqual(t, b.Size(), MaxBatch+5000+packet.HeaderLen)
-		assert.LessOrEqual(t, len(b.pieces), maxPieces)
-		if !lend {
-			assert.Equal(t, MaxBatch/5012+1, n)
-		}
-		b.seal()
-		assert.Equal(t, n*5012, b.Size())
-		total := 0
-		for _, piece := range b.pieces {
-			total += len(piece)
-		}
-		assert.Equal(t, b.Size(), total)
-		b.free()
-	}
-}
-
-func TestBatchAdvance(t *testing.T) {
-	b := newBatch(true)
-	b.Buf = append(b.Buf, "abc"...)
-	b.Lend([]byte("defg"), &lenderCount{})
-	b.Buf = append(b.Buf, "hi"...)
-	b.seal()
-	var got []byte
-	for done := false; !done; {
-		got = append(got, b.pieces[b.first][0])
-		done = b.advance(1)
-	}
-	assert.Equal(t, "abcdefghi", string(got))
-	b.free()
 }

@@ -1,0 +1,146 @@
+package conn
+
+import (
+	"time"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// closeState is how far this side has got with its Close frame.
+type closeState uint8
+
+const (
+	// closeNone: Close was not called, or FrameHandler.End has not returned yet.
+	// close leaves it.
+	closeNone closeState = iota
+	// closeDue: the Close frame follows when Fill has no more. fillClose leaves it.
+	closeDue
+	// closeBatched: a batch contains the Close frame. batchWritten leaves it.
+	closeBatched
+	// closeSent: the Close frame is written.
+	closeSent
+)
+
+// GoAway tells the peer that this side wants no new work.
+func (c *Conn) GoAway(reason packet.Reason) {
+	c.mu.Lock()
+	if c.State() < Closing {
+		c.setState(Draining)
+		c.goAwayFrame = &reason
+		c.pingDue = true // the Pong tells that the peer knows of the GoAway
+	}
+	c.mu.Unlock()
+	c.Kick()
+}
+
+// Close ends the connection for the given cause. The Conn writes everything that the
+// layer above has ready, and then a Close frame with the reason. Close does not wait
+// for that. The channel of Done is closed when the connection has ended, at most
+// Config.Linger later.
+func (c *Conn) Close(cause error, reason packet.Reason) {
+	c.close(cause, reason, false)
+}
+
+func (c *Conn) close(cause error, reason packet.Reason, byPeer bool) {
+	c.mu.Lock()
+	c.peerClosed = c.peerClosed || byPeer
+	bothClosed := c.peerClosed && c.closeState == closeSent
+	first := c.setState(Closing)
+	if first {
+		c.cause, c.closeFrame = cause, reason
+		c.stopHeartbeat()
+		c.lingerEnd = c.Now() + c.cfg.Linger
+		c.lingerTimer = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
+	}
+	c.mu.Unlock()
+	if first {
+		c.upper.End(cause, !byPeer)
+		c.mu.Lock()
+		c.closeState = closeDue // not before End: the layer above could still add frames
+		c.mu.Unlock()
+		c.Kick()
+	}
+	if bothClosed {
+		c.terminate(true)
+	}
+}
+
+// Amend replaces the reason of the Close frame, if its code is 0 and no batch contains
+// the frame yet.
+func (c *Conn) Amend(reason packet.Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closeFrame.Code == 0 {
+		c.closeFrame = reason
+	}
+}
+
+// abort ends the connection without a Close frame.
+func (c *Conn) abort(cause error) {
+	c.mu.Lock()
+	first := c.State() < Closing
+	if first {
+		c.cause = cause
+		c.setState(Closing)
+		c.stopHeartbeat()
+	}
+	c.mu.Unlock()
+	if first {
+		c.upper.End(cause, false)
+	}
+	c.terminate(false)
+}
+
+// terminate enters Closed and closes the transport. After an orderly end, the Close of
+// the transport may use the rest of Config.Linger, for instance for the close_notify of
+// TLS.
+func (c *Conn) terminate(orderly bool) {
+	c.mu.Lock()
+	first := c.setState(Closed)
+	if first && c.lingerTimer != nil {
+		c.lingerTimer.Stop()
+	}
+	patience := time.Duration(0)
+	if orderly {
+		patience = c.lingerEnd - c.Now()
+	}
+	c.mu.Unlock()
+	if first {
+		c.link.close(patience)
+	}
+}
+
+// Cause returns why the connection ended, or nil if it has not ended.
+func (c *Conn) Cause() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// fillClose adds the Close frame to b.
+func (c *Conn) fillClose(b *Batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closeState == closeDue {
+		c.closeState = closeBatched
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeClose, 0, c.closeFrame)
+	}
+}
+
+// batchWritten advances closeState after a batch was written. The holder of the write
+// token calls it.
+func (c *Conn) batchWritten() {
+	c.mu.Lock()
+	sent := c.closeState == closeBatched
+	if sent {
+		c.closeState = closeSent
+	}
+	bothClosed := sent && c.peerClosed
+	c.mu.Unlock()
+	switch {
+	case bothClosed:
+		c.terminate(true)
+	case sent:
+		c.link.closeWrite()
+	}
+}

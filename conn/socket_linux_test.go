@@ -1,0 +1,43 @@
+package conn
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// The end of a transport is noticed also if it came together with the last frame,
+// while the one before was being taken.
+func TestEndThatComesWithTheLastFrame(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	p, ended := startParts(t,
+		func(*Conn) { close(began); <-goOn },
+		func(*Conn) {},
+	)
+	p.write(dataFrame(1), "first")
+	<-began
+	p.write(dataFrame(2), "second, and the end")
+	require.NoError(t, p.nc.(interface{ CloseWrite() error }).CloseWrite())
+	close(goOn)
+	assert.Equal(t, io.ErrUnexpectedEOF, awaitCause(t, ended))
+}
+
+// Frames that come one by one, with pauses in which the socket is looked at again,
+// arrive each.
+func TestFramesWithPauses(t *testing.T) {
+	got := make(chan struct{})
+	step := func(*Conn) { got <- struct{}{} }
+	p, ended := startParts(t, step, step, step, step)
+	for range 4 {
+		p.write(dataFrame(1), "one of four")
+		<-got
+		time.Sleep(150 * time.Millisecond) // longer than sockets are left alone
+	}
+	p.writeClose(packet.Reason{}, "the end")
+	assert.Equal(t, io.EOF, awaitCause(t, ended))
+}
