@@ -56,7 +56,9 @@ func (c *Conn) close(cause error, reason packet.Reason, byPeer bool) {
 	if first {
 		c.upper.End(cause, !byPeer)
 		c.mu.Lock()
-		c.closeState = closeDue // not before End: the layer above could still add frames
+		if c.closeState == closeNone { // not before End: the layer above could still add frames
+			c.closeState = closeDue
+		}
 		c.mu.Unlock()
 		c.Kick()
 	}

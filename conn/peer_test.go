@@ -240,8 +240,7 @@ type frame struct {
 	payload []byte
 }
 
-// fakeHandler is a FrameHandler that gives the frames of the test and records the calls
-// happened.
+// fakeHandler is a FrameHandler that gives the frames of the test and records the calls.
 type fakeHandler struct {
 	c    *Conn
 	over chan struct{} // closed when reading has ended

@@ -44,10 +44,10 @@ type ServerConnDelegate interface {
 	// GetClientID chooses the number of a client that connects, before its
 	// ConnOnline. wantedID is what the client asked for, 0 when it asked for
 	// none, and meta what it set. Answering 0 leaves the choice to the library,
-	// which grants the wish unless it has chosen that id for another client.
-	// Answering wantedID grants it to any client that asks for it, and with it
-	// the place of the connection that has it. An error refuses the client,
-	// which gets the error's text.
+	// which grants wantedID unless it has chosen that id for another client.
+	// Answering wantedID grants it to any client that asks for it, which may
+	// replace the connection that has the id. An error refuses the client, which
+	// gets the error's text.
 	GetClientID(wantedID uint64, meta []byte) (uint64, error)
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// doorman lets in who knows the word, and no stream to a forbidden place.
+// doorman admits clients that know the word, and refuses streams to the cellar.
 type doorman struct {
 	*delegate.UnimplementedDelegate // answers what is not below
 }
@@ -27,7 +27,7 @@ func (doorman) GetClientID(wanted uint64, meta []byte) (uint64, error) {
 
 func (doorman) DialogueOnline(d delegate.DialogueDescriber) error {
 	if string(d.Meta()) == "the cellar" {
-		return errors.New("nobody goes to the cellar")
+		return errors.New("the cellar is closed")
 	}
 	return nil
 }
@@ -87,6 +87,6 @@ func Example() {
 	// Output:
 	// without a word: wrong word
 	// client 7 is online
-	// stream: true nobody goes to the cellar
+	// stream: true the cellar is closed
 	// client 7 is offline
 }

@@ -12,8 +12,7 @@ type CallOptions struct {
 	// leaves it to the request's own timeout; zero or less means no limit
 	// beside the context.
 	Timeout *time.Duration
-	// Idempotent says whether the call may be carried out more than once. nil
-	// is false.
+	// Idempotent says that the call may be executed more than once. nil is false.
 	Idempotent *bool
 }
 
@@ -28,7 +27,7 @@ func (opt *CallOptions) SetTimeout(timeout time.Duration) {
 	opt.Timeout = &timeout
 }
 
-// SetIdempotent says that carrying the call out twice does no harm. An End that
+// SetIdempotent says that the call may be executed more than once. An End that
 // reconnects by itself then repeats a call that was under way when its connection
 // broke, instead of returning an error that matches geminio.ErrMaybeExecuted.
 // Other Ends ignore it.

@@ -4,6 +4,6 @@
 // Each kind has a constructor that sets nothing, setters, and a Merge function
 // that combines several. A nil pointer, an empty struct and the constructor's
 // result all mean the same: the defaults. Operations read options and never
-// change them, so one value may serve many operations at once, provided nobody
-// calls its setters meanwhile.
+// change them, so one value may serve many operations at once, as long as its setters
+// are not called meanwhile.
 package options

@@ -52,7 +52,7 @@ func ExampleCall() {
 	// handler: context deadline exceeded
 }
 
-// A message that nobody receives is waited for no longer than this.
+// Publish waits at most this long for a receiver.
 func ExamplePublish() {
 	near, _ := connect()
 	defer near.Close()

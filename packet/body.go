@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Bodies are what packets carry behind their FragmentHeader, all fragments put
-// together. Each has a head, which Append writes, and data, which follows it:
-// so that large data need not be copied to stand behind its head.
+// A body is the content of a packet behind its FragmentHeader, all fragments joined.
+// Each kind of body has a head, which Append writes, and may have data, which follows
+// it. The two are separate so that large data need not be copied.
 
 // MaxHead is the length of the longest fixed part of a head, without the names,
 // custom bytes and texts in it.
@@ -23,7 +23,7 @@ const MaxName = 1<<16 - 1
 //	+---------+--------------+-------------+-------------+--------+--------+------+
 type Request struct {
 	ID      uint64
-	Timeout time.Duration // how much longer the caller waits; 0: it does not say
+	Timeout time.Duration // how much longer the caller waits; 0: no limit is known
 	Method  []byte
 	Custom  []byte
 	Data    []byte
@@ -95,8 +95,8 @@ func ParseResponse(b []byte) (Response, error) {
 //	+---------+--------------+----------+------------+-------------+-------+--------+------+
 type Message struct {
 	ID      uint64
-	Timeout time.Duration // how much longer the publisher waits; 0: it does not say
-	Cnss    uint8         // 1: at most once, nobody waits for the Ack; 2: at least once
+	Timeout time.Duration // how much longer the publisher waits; 0: no limit is known
+	Cnss    uint8         // 1: at most once, without an Ack; 2: at least once
 	Topic   []byte
 	Custom  []byte
 	Data    []byte
@@ -145,8 +145,8 @@ type Answer struct {
 
 const answerLen = 4
 
-// MaxAnswer bounds the text of an Answer, in bytes; longer ones are cut: an answer
-// must fit the smallest frame.
+// MaxAnswer bounds the text of an Answer, in bytes. Longer texts are cut, because an
+// answer must fit the smallest frame.
 const MaxAnswer = 1000
 
 // HeadSize returns how many bytes Append appends.
@@ -168,8 +168,8 @@ func ParseAnswer(t Type, b []byte) (Answer, error) {
 	return a, r.err(t.String(), len(b))
 }
 
-// ParseAbandon parses the body of an Abandon packet: the type of the packet
-// whose further fragments will not come.
+// ParseAbandon parses the body of an Abandon packet. It returns the type of the
+// packet that the sender does not complete.
 func ParseAbandon(b []byte) (Type, error) {
 	if len(b) != 1 || !Type(b[0]).Fragmented() {
 		return 0, malformed("abandon", "body % x names no packet", b[:min(len(b), 8)])
@@ -177,7 +177,8 @@ func ParseAbandon(b []byte) (Type, error) {
 	return Type(b[0]), nil
 }
 
-// parseDuration caps what would overflow: such a peer waits for ever.
+// parseDuration returns a duration that was sent in nanoseconds. Values that would
+// overflow are cut to 146 years.
 func parseDuration(u uint64) time.Duration {
 	return time.Duration(min(u, 1<<62))
 }

@@ -23,12 +23,13 @@ func ParsePing(t Type, b []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(b), nil
 }
 
-// Class says what a Credit is for.
+// Class is the kind of data that a Credit allows.
 type Class uint8
 
-// The classes of credit. The first two are a stream's, the others the
-// connection's: their Credit frames have stream 0, but for ClassLargeMessages,
-// where the stream tells whose messages gave it back, if it is open still.
+// The classes of credit. The first two belong to a stream, the others to the
+// connection. Credit frames of the connection have stream 0. The exception is
+// ClassLargeMessages: if the stream whose messages gave the credit back is still open,
+// the frame has its number.
 const (
 	ClassRaw            Class = iota // raw bytes of the stream
 	ClassMessages                    // small messages of the stream, at their cost
@@ -92,20 +93,20 @@ func ParseCredit(b []byte, stream uint64) (Credit, error) {
 	return c, nil
 }
 
-// Reason is why something ends or does not begin: the payload of GoAway, Close,
-// Refuse, Stop and Reset.
+// Reason says why a connection or stream ends or is refused. It is the payload of
+// GoAway, Close, Refuse, Stop and Reset.
 //
 //	+-----------+------------+------------------+
 //	| code (32) | retry (32) | text, UTF-8 ...  |
 //	+-----------+------------+------------------+
 type Reason struct {
 	Code  uint32
-	Retry time.Duration // come back in about so long; whole milliseconds; 0 says nothing
+	Retry time.Duration // how long the receiver should wait before it tries again, in whole milliseconds; 0: unspecified
 	Text  string
 }
 
-// MaxText bounds the text of a Reason, in bytes; longer ones are cut, in front
-// of the character that does not fit.
+// MaxText bounds the text of a Reason, in bytes. Longer texts are cut before the
+// character that does not fit.
 const MaxText = 512
 
 const reasonLen = 8
@@ -119,7 +120,8 @@ func AppendReason(b []byte, t Type, stream uint64, n Reason) []byte {
 	return append(b, text...)
 }
 
-// milliseconds is how a duration travels: what is too long is cut.
+// milliseconds returns a duration as it is sent. Longer ones than the field holds are
+// cut.
 func milliseconds(d time.Duration) uint32 {
 	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1))
 }
@@ -151,7 +153,7 @@ func ParseReason(t Type, b []byte) (Reason, error) {
 	}, nil
 }
 
-// Windows are the credits that a side gives for a new stream: the payload of
+// Windows is the first credit that a side gives for a new stream. It is the payload of
 // Accept and the beginning of Open.
 //
 //	+-----------+-----------------+

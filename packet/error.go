@@ -5,12 +5,11 @@ import (
 	"fmt"
 )
 
-// ErrPacketTooLarge is wrapped by every error that reports a length above a
-// limit, be it the handshake's or the negotiated largest frame.
+// ErrPacketTooLarge is wrapped by every error that reports a length above a limit: that
+// of the handshake or the negotiated largest frame.
 var ErrPacketTooLarge = errors.New("packet too large")
 
-// Error reports bytes that are not what the wire allows. It says which packet
-// was being parsed and what was wrong with it.
+// Error reports bytes that violate the wire.
 type Error struct {
 	What   string // the packet: "header", "request", "connack", ...
 	Reason string // what was wrong with it, with the numbers

@@ -2,11 +2,10 @@ package packet
 
 import "github.com/singchia/geminio/pkg/id"
 
-// PacketFactory numbers requests and messages: what their ID method returns. In
-// the earlier library it also built packets; now it can do nothing but number.
-// Answers are matched by numbers of the connection's own, so a factory that
-// repeats itself confuses nobody but its readers. It must be safe for
-// concurrent use.
+// PacketFactory numbers requests and messages; their ID methods return the numbers.
+// The library does not match answers by these numbers, so duplicates only make logs
+// ambiguous. In the earlier releases of this library a factory also built packets. It
+// must be safe for concurrent use.
 type PacketFactory interface {
 	// NewPacketID returns the next number.
 	NewPacketID() uint64

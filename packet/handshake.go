@@ -38,9 +38,9 @@ const (
 	connAcquire = 0x08 // the server may choose the client id
 )
 
-// Settings is what a side offers in its handshake: that it speaks wire 2, what it
-// accepts and how much it can take before it gives further credit. It stands in
-// the JSON object of both packets under the key "wire2". Unknown keys are ignored;
+// Settings is the offer of a side in the handshake. It says that the side speaks wire 2,
+// which sizes it accepts, and how much first credit it gives. It is in the JSON object
+// of both packets under the key "wire2". Unknown keys are ignored;
 // a key that is missing, that occurs twice or that has the wrong case is an error.
 type Settings struct {
 	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
@@ -50,21 +50,20 @@ type Settings struct {
 	Messages   uint32 `json:"messages"` // and ClassMessages; half of it is the cost of the largest small message
 	Handlers   uint32 `json:"handlers"` // credit of the connection: ClassHandlers
 	Large      uint32 `json:"large"`    // credit of the connection: each of the three large classes, bytes
-	// Requests is the credit of ClassLargeRequests where that is not Large; 0 if it
-	// is.
+	// Requests is the credit of ClassLargeRequests; 0 if that is Large.
 	Requests uint32 `json:"requests,omitempty"`
-	// Session is the client's alone: it tells the connections of one client that
-	// reconnects from those of others, so that messages sent again are recognized.
+	// Session identifies a client that reconnects, so that the server recognizes
+	// messages that are sent again. Only clients send it.
 	Session []byte `json:"session,omitempty"`
-	// Features names what else the side can do. None is defined yet.
+	// Features names optional features of the side. None is defined yet.
 	Features []string `json:"features,omitempty"`
 }
 
 // MaxSession is the length of the longest Settings.Session, in bytes.
 const MaxSession = 32
 
-// check tells whether the values of an offer with these keys can be worked with, and
-// whether it is complete.
+// check returns an error if a value of an offer with these keys is out of range or if a
+// key is missing.
 func (w *Settings) check(what string, keys map[string]bool) error {
 	if keys["frame"] && w.MaxFrame < MinMaxFrame {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
@@ -104,10 +103,10 @@ func (w *Settings) Credit(class Class) uint32 {
 //	+-----------+------+----------------+------+
 type Conn struct {
 	PacketID uint64
-	ClientID uint64 // the id that the client wishes to have; 0: any
+	ClientID uint64 // the id that the client asks for; 0: any
 	Beat     uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
 	Meta     []byte
-	Settings *Settings // nil: the client speaks wire v1 alone
+	Settings *Settings // nil: the client speaks only wire 1
 }
 
 type connJSON struct {
@@ -121,13 +120,13 @@ type connJSON struct {
 //	| refused (8) | client id (64) | JSON |
 //	+-------------+----------------+------+
 type ConnAck struct {
-	PacketID uint64 // that of the Conn
-	ClientID uint64 // the id that the client got
+	PacketID uint64 // the packet id of the Conn packet
+	ClientID uint64 // the id of the client
 	Refused  bool
 	Code     uint32        // why it was refused
 	Error    string        // why, in words
-	Retry    time.Duration // of a refusal: come back in about so long; whole milliseconds; 0 says nothing
-	Settings *Settings     // nil: the server speaks wire v1 alone
+	Retry    time.Duration // how long a refused client should wait, in whole milliseconds; 0: unspecified
+	Settings *Settings     // nil: the server speaks only wire 1
 }
 
 type connAckJSON struct {
@@ -177,10 +176,9 @@ func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) (
 	return append(append(b, fixed...), object...), nil
 }
 
-// ParseHandshakeHeader parses the HandshakeHeaderLen bytes that open a
-// handshake packet, which must be there, and returns the length of the body. The
-// side tells which packet it may be: a server expects a Conn, a client a
-// ConnAck.
+// ParseHandshakeHeader parses the HandshakeHeaderLen bytes that open a handshake
+// packet, and returns the length of the body. The slice must have that many bytes. A
+// server expects a Conn, a client a ConnAck.
 func ParseHandshakeHeader(b []byte, server bool) (packetID uint64, length int, err error) {
 	what, want := "connack", byte(typeConnAck)
 	if server {
@@ -217,8 +215,8 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 	return c, nil
 }
 
-// ParseConnAck parses the body of a ConnAck packet. As deployed clients do, it
-// takes an error text for a refusal, whatever the byte before it says.
+// ParseConnAck parses the body of a ConnAck packet. An error text is a refusal even if
+// the refused byte is 0; clients of earlier releases treat it so too.
 func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 	r := reader{b: b}
 	refused := r.u8()

@@ -31,27 +31,28 @@ const (
 // the connection.
 type Type uint8
 
-// Ignorable is the bit of a Type that says: skip me if you do not know me.
+// Ignorable is the bit of a Type whose frames a receiver skips if it does not know the
+// type.
 const Ignorable Type = 0x80
 
 // The frames of the connection; their stream is 0, except for Credit, which
 // serves the connection and its streams.
 const (
-	TypePing   Type = 0x01 // are you there; 8 opaque bytes
-	TypePong   Type = 0x02 // I am; the 8 bytes of the Ping
-	TypeGoAway Type = 0x03 // no new work, please: Reason
-	TypeClose  Type = 0x04 // nothing follows: Reason
-	TypeCredit Type = 0x05 // you may send more: Credit
+	TypePing   Type = 0x01 // asks for a Pong; 8 opaque bytes
+	TypePong   Type = 0x02 // answers a Ping with its 8 bytes
+	TypeGoAway Type = 0x03 // asks for no new work; a Reason
+	TypeClose  Type = 0x04 // the last frame of a side; a Reason
+	TypeCredit Type = 0x05 // allows the receiver to send more; a Credit
 )
 
 // The frames of a stream's life and its raw bytes.
 const (
-	TypeOpen   Type = 0x10 // a new stream: Open
-	TypeAccept Type = 0x11 // the stream is yours: Windows
-	TypeRefuse Type = 0x12 // the stream is not: Reason
+	TypeOpen   Type = 0x10 // asks for a new stream; an Open
+	TypeAccept Type = 0x11 // accepts a stream; Windows
+	TypeRefuse Type = 0x12 // refuses a stream; a Reason
 	TypeData   Type = 0x13 // raw bytes
-	TypeStop   Type = 0x14 // I read no further raw bytes: Reason
-	TypeReset  Type = 0x15 // the stream ends at once: Reason
+	TypeStop   Type = 0x14 // the sender reads no further raw bytes; a Reason
+	TypeReset  Type = 0x15 // ends a stream at once; a Reason
 )
 
 // The packets: application data, in fragments where large.
@@ -62,8 +63,8 @@ const (
 	TypeAck        Type = 0x23 // the answer to a Message: Answer
 	TypeRegister   Type = 0x24 // a method's name
 	TypeRegistered Type = 0x25 // the answer to a Register: Answer
-	TypeCancel     Type = 0x26 // the caller no longer waits: Answer
-	TypeAbandon    Type = 0x27 // the rest of a packet will not come: its type, one byte
+	TypeCancel     Type = 0x26 // the caller no longer waits; an Answer
+	TypeAbandon    Type = 0x27 // the sender does not complete a packet; its type, one byte
 )
 
 var typeNames = map[Type]string{
@@ -81,14 +82,14 @@ func (t Type) String() string {
 	return fmt.Sprintf("type 0x%02x", uint8(t))
 }
 
-// Known tells whether this version of the wire defines t.
+// Known reports whether this version of the wire defines t.
 func (t Type) Known() bool { return t.flags() >= 0 }
 
-// IsPacket tells whether frames of type t carry a packet, whose payload begins
+// IsPacket reports whether frames of type t carry a packet, whose payload begins
 // with a FragmentHeader.
 func (t Type) IsPacket() bool { return t >= TypeRequest && t <= TypeAbandon }
 
-// Fragmented tells whether a packet of type t may travel in several frames.
+// Fragmented reports whether a packet of type t may travel in several frames.
 func (t Type) Fragmented() bool {
 	return t == TypeRequest || t == TypeResponse || t == TypeMessage
 }
@@ -136,14 +137,14 @@ func AppendHeader(b []byte, h Header) []byte {
 	return binary.BigEndian.AppendUint32(b, h.Length)
 }
 
-// PutLength sets the length in the header that begins at frame[0]: for frames
+// PutLength sets the length in the header that begins at frame[0]. It serves frames
 // whose payload is appended before its length is known.
 func PutLength(frame []byte) {
 	binary.BigEndian.PutUint32(frame[8:], uint32(len(frame)-HeaderLen))
 }
 
-// ParseHeader parses the first HeaderLen bytes of b, which must be there, and
-// checks them: the type must be known or ignorable, the flags those of the
+// ParseHeader parses the first HeaderLen bytes of b and checks them. The slice b must
+// have that many bytes. The type must be known or ignorable, the flags those of the
 // type, the length at most maxFrame, the stream 0 for frames of the connection
 // and not 0 for those of a stream.
 func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
@@ -179,8 +180,8 @@ func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
 	return h, nil
 }
 
-// FragmentLen is the length of a FragmentHeader that opens a packet of several
-// fragments, the longest that there is.
+// FragmentLen is the length of the longest FragmentHeader, which opens a packet of
+// several fragments.
 const FragmentLen = 12
 
 // FragmentHeader opens the payload of every packet frame.
@@ -189,8 +190,8 @@ const FragmentLen = 12
 //	| call (64) | total (32), in the first of several alone  |
 //	+-----------+--------------------------------------------+
 type FragmentHeader struct {
-	// Call numbers the packets of one type that one side sends: an answer
-	// carries the number of what it answers.
+	// Call numbers the packets of one type that one side sends. An answer carries
+	// the number of the packet that it answers.
 	Call uint64
 	// Total is the length of the whole body, all fragments together. Only the
 	// first fragment of several carries it; of a single one it is its length.

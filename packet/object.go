@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// offerKeys are the keys of an offer. The first mandatoryKeys of them must be there.
+// offerKeys are the keys of an offer. The first mandatoryKeys of them are mandatory.
 var offerKeys = []string{
 	"frame", "message", "streams", "raw", "messages", "handlers", "large",
 	"requests", "session", "features",
@@ -18,7 +18,7 @@ const mandatoryKeys = 7
 
 // parseObject parses the JSON object of a handshake packet into v, which has the
 // given keys. Package encoding/json takes keys in any case, and takes a key twice;
-// parseObject does neither, in the object and in the offer. It tells of each key of
+// parseObject does neither, in the object and in the offer. It reports for each key of
 // the offer whether it has a value.
 func parseObject(what string, b []byte, v any, keys ...string) (offer map[string]bool, err error) {
 	if err := json.Unmarshal(b, v); err != nil {
@@ -38,9 +38,9 @@ func parseObject(what string, b []byte, v any, keys ...string) (offer map[string
 	return offer, err
 }
 
-// members tells of each key of a valid JSON object whether it has a value other than
-// null, and returns the value of "wire2". A key that occurs twice is an error, and so
-// is one that differs from a known one in its case alone. The errors have the prefix.
+// members reports for each key of a valid JSON object whether its value is not null, and
+// returns the value of "wire2". A key that occurs twice is an error, and so is a key that
+// differs from a known one only in case. The errors begin with the prefix.
 func members(what, prefix string, object []byte, known []string) (keys map[string]bool, wire2 json.RawMessage, err error) {
 	keys = make(map[string]bool)
 	d := json.NewDecoder(bytes.NewReader(object))

@@ -2,8 +2,8 @@ package packet
 
 import "encoding/binary"
 
-// reader takes fields off the front of a slice. After the first field that is
-// not there it gives zeros, and err reports it.
+// reader parses fields from the front of a slice. After the first missing field its
+// methods return zeros, and err reports the field.
 type reader struct {
 	b     []byte
 	short bool
@@ -47,8 +47,8 @@ func (r *reader) u64() uint64 {
 	return 0
 }
 
-// rest takes all that is left. It is a call, not a read of r.b, since Go leaves
-// open in which order a statement reads variables and calls functions.
+// rest returns the remaining bytes. It is a method because Go does not specify the
+// order in which a statement reads a variable such as r.b and calls functions.
 func (r *reader) rest() []byte {
 	p := r.b
 	r.b = nil

@@ -394,11 +394,11 @@ func TestWireMDSession(t *testing.T) {
 		stream uint64
 	}
 	waiting := make(map[number]bool)
-	opened := make(map[uint64]string) // by whom
+	opened := make(map[uint64]string) // the side that opened it
 	open := map[half]bool{{"client", 1}: true, {"server", 1}: true}
 	other := map[string]string{"client": "server", "server": "client"}
 	answered := map[Type]Type{TypeResponse: TypeRequest, TypeAck: TypeMessage, TypeRegistered: TypeRegister, TypePong: TypePing}
-	over := make(map[string]bool) // for whom
+	over := make(map[string]bool) // the sides for which it has ended
 	var kinds []string
 	for _, e := range examples(t, readWireMD(t)) {
 		if !strings.HasPrefix(e.name, "session-") {

@@ -13,8 +13,7 @@ var sizes = [...]int{512, 4 << 10, 16 << 10, MaxSize}
 
 var pools [len(sizes)]sync.Pool
 
-// Chunk is a buffer with bytes in its middle: those before were taken out, the
-// space behind is free.
+// Chunk is a buffer whose bytes are between those that were taken and the free space.
 type Chunk struct {
 	next  *Chunk
 	buf   []byte
@@ -34,7 +33,7 @@ func Get(n int) *Chunk {
 	return &Chunk{buf: make([]byte, sizes[class]), class: class}
 }
 
-// Free gives c back. Nothing may use it, or what it returned, afterwards.
+// Free returns c to the pool. Neither c nor a slice of it may be used afterwards.
 func (c *Chunk) Free() {
 	c.next, c.r, c.w = nil, 0, 0
 	pools[c.class].Put(c)
@@ -46,16 +45,16 @@ func (c *Chunk) Bytes() []byte { return c.buf[c.r:c.w] }
 // Len returns how many bytes are in c.
 func (c *Chunk) Len() int { return c.w - c.r }
 
-// Space returns the free space behind them.
+// Space returns the free space behind the bytes.
 func (c *Chunk) Space() []byte { return c.buf[c.w:] }
 
-// Wrote says that the first n bytes of Space now belong to Bytes.
+// Wrote moves the first n bytes of Space to Bytes.
 func (c *Chunk) Wrote(n int) { c.w += n }
 
-// Took says that the first n of Bytes are no longer needed.
+// Took removes the first n bytes from Bytes.
 func (c *Chunk) Took(n int) { c.r += n }
 
-// Compact moves the bytes to the beginning, so that all else is Space.
+// Compact moves the bytes to the beginning of the buffer, so that the rest is Space.
 func (c *Chunk) Compact() {
 	c.w = copy(c.buf, c.buf[c.r:c.w])
 	c.r = 0
@@ -65,7 +64,7 @@ func (c *Chunk) Compact() {
 type Queue struct {
 	head, tail *Chunk
 	n          uint32 // bytes that were put in and not yet taken
-	lent       bool   // somebody is writing into the space of the last chunk
+	lent       bool   // the space of the last chunk is being written: Lend was called, and Wrote was not
 }
 
 // Len returns the number of bytes in q.
@@ -90,9 +89,9 @@ func (q *Queue) Chunks() iter.Seq[*Chunk] {
 	}
 }
 
-// Tail returns the last chunk if it has room for n bytes, or else adds one that
-// has. It is sized after what the queue holds already, so that short queues stay
-// small and long ones have few chunks.
+// Tail returns the last chunk if it has room for n bytes, or adds one. The size of a new
+// chunk grows with the length of the queue, so that short queues are small and long
+// ones have few chunks.
 func (q *Queue) Tail(n int) *Chunk {
 	if q.tail != nil && len(q.tail.Space()) >= n {
 		return q.tail
@@ -107,9 +106,9 @@ func (q *Queue) Tail(n int) *Chunk {
 	return c
 }
 
-// Lend returns space behind the last byte: what the last chunk has left or, if
-// that is nothing, a new one with room for n, or for as much as it can. The last
-// chunk stays where it is until Wrote ends the loan, even if it is emptied.
+// Lend returns space behind the last byte: the rest of the last chunk or, if that is
+// full, a new chunk with room for n bytes or MaxSize. The last chunk stays in the queue
+// until Wrote is called, even if it is emptied.
 func (q *Queue) Lend(n int) []byte {
 	c := q.tail
 	if c == nil || len(c.Space()) == 0 {
@@ -119,8 +118,7 @@ func (q *Queue) Lend(n int) []byte {
 	return c.Space()
 }
 
-// Wrote says that n bytes were written into the space of the last chunk, and
-// ends its loan.
+// Wrote appends the first n bytes of the space that Lend has returned.
 func (q *Queue) Wrote(n int) {
 	q.lent = false
 	q.tail.w += n
@@ -140,8 +138,7 @@ func (q *Queue) Append(p []byte) {
 	}
 }
 
-// Took says that the first n bytes of the first chunk are no longer needed, and
-// frees it if these were all.
+// Took removes the first n bytes of the first chunk, and frees the chunk if it is empty.
 func (q *Queue) Took(n int) {
 	c := q.head
 	c.r += n
@@ -151,8 +148,8 @@ func (q *Queue) Took(n int) {
 	}
 }
 
-// Pop takes the first chunk out; it now belongs to the caller. It returns nil
-// if there is none.
+// Pop removes the first chunk and returns it; the caller owns it. It returns nil if q is
+// empty.
 func (q *Queue) Pop() *Chunk {
 	if q.head == nil {
 		return nil
@@ -171,8 +168,8 @@ func (q *Queue) unlink() *Chunk {
 	return c
 }
 
-// Forget empties the queue without freeing anything: others may still be reading
-// what Head returned, or writing into what Lend did.
+// Forget empties q without freeing its chunks. It is for queues of which another
+// goroutine may still use a slice that Head or Lend has returned.
 func (q *Queue) Forget() {
 	if !q.lent {
 		*q = Queue{}
@@ -182,8 +179,8 @@ func (q *Queue) Forget() {
 	q.head, q.n = q.tail, 0
 }
 
-// Clear frees everything. Where another goroutine may still hold what Lend or
-// Head returned, forget the queue instead.
+// Clear empties q and frees its chunks. If another goroutine may still use a slice that
+// Head or Lend has returned, call Forget instead.
 func (q *Queue) Clear() {
 	for c := q.Pop(); c != nil; c = q.Pop() {
 		c.Free()

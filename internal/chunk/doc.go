@@ -1,7 +1,7 @@
-// Package chunk keeps bytes on their way: pooled buffers of a few sizes, and
-// queues of them that hold little more memory than bytes.
+// Package chunk has pooled buffers of a few sizes, and queues of them that use little
+// more memory than their bytes need.
 //
-// Nothing here is safe for concurrent use, but for one thing: the bytes of a
-// chunk that its writer has not yet reached may be read and written at the same
-// time, since they do not overlap.
+// Chunks and queues are not safe for concurrent use. One goroutine may however read
+// the bytes of a chunk while another one writes into its free space, since the two do
+// not overlap.
 package chunk

@@ -5,22 +5,21 @@ import "time"
 // Timer is a function waiting to run. Its methods may be called concurrently,
 // with each other and with the function.
 type Timer interface {
-	// Stop keeps the function from running. It returns false when there was
-	// nothing to keep from running: the function was started already, or the
-	// timer was stopped. It does not wait for a function that runs.
+	// Stop prevents the function from running. It returns false if the function
+	// was already started or the timer already stopped. It does not wait for a
+	// running function.
 	Stop() bool
 
-	// Reset lets the function run once d from now, in place of what was
-	// planned. It returns whether something was. A function that was started
-	// already is not called back and may run beside the new one.
+	// Reset lets the function run once, after d, and replaces an earlier plan. It
+	// reports whether there was one. A function that already runs is not stopped,
+	// and the new run may be concurrent with it.
 	Reset(d time.Duration) bool
 }
 
 // Clock runs functions later. It is safe for concurrent use.
 type Clock interface {
-	// AfterFunc runs f once, not before d has passed, on a goroutine of its
-	// own, where it may block. With a d of zero or less that is at once, and
-	// still not on the caller's goroutine.
+	// AfterFunc runs f once, after d, in a goroutine of its own, where it may
+	// block. If d is zero or negative, it starts that goroutine at once.
 	AfterFunc(d time.Duration, f func()) Timer
 }
 

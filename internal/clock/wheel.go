@@ -15,12 +15,12 @@ type wheelClock struct {
 // FromTimer returns a Clock over a timing wheel; without a wheel (nil) it
 // returns Runtime.
 //
-// A wheel is coarse: a function runs up to one interval of the wheel late, 10 ms
-// unless the wheel was made with another. It never runs early: what a wheel
-// hands over ahead of time, because the wheel rounds down, is too short for the
-// duration, or was closed by its owner, waits out the rest on the runtime's
-// timers. A wheel that does not run (paused, closed) is passed over in the same
-// way. Functions that already stand on a wheel wait while it is paused.
+// A wheel is coarse: a function may run late by one interval of the wheel, which is
+// 10 ms by default. It never runs early. If the wheel calls back ahead of time, because
+// it rounds down, is too short for the duration, or was closed, the rest of the time is
+// waited on the runtime's timers. The runtime's timers also replace a wheel that is
+// paused or closed when AfterFunc is called. Functions that are on a wheel wait while it
+// is paused.
 //
 // Stop and Reset make one round trip to the wheel's goroutine, some microseconds
 // on an idle machine.
@@ -47,12 +47,12 @@ type wheelTimer struct {
 	f     func()
 
 	mu sync.Mutex
-	// plan counts the plans made. The callback of an older plan finds another
-	// number than its own and does nothing.
+	// plan numbers the present plan. The callback of an older plan has another
+	// number and does nothing.
 	plan uint64
-	// planned is whether the plan numbered plan is still to run.
+	// planned is set while the present plan has not run.
 	planned bool
-	// deadline is when the plan is to run.
+	// deadline is the time at which the plan runs.
 	deadline time.Time
 	// tick is the plan on the wheel; nil before Add has returned, and when the
 	// runtime has it.
@@ -121,12 +121,12 @@ func (t *wheelTimer) due(plan uint64) {
 	t.planned = false
 	t.mu.Unlock()
 
-	// The wheel has a bounded set of goroutines for callbacks, and stands still
-	// while they are all busy.
+	// The wheel has a bounded number of goroutines for callbacks, and stops while
+	// all of them are busy.
 	go t.f()
 }
 
-// waitLocked hands the plan to the runtime's timers.
+// waitLocked moves the plan to the runtime's timers.
 func (t *wheelTimer) waitLocked(plan uint64, d time.Duration) {
 	t.rest = time.AfterFunc(d, func() {
 		t.mu.Lock()
@@ -142,8 +142,8 @@ func (t *wheelTimer) waitLocked(plan uint64, d time.Duration) {
 	})
 }
 
-// dropLocked makes the present plan void. It returns whether it was still to
-// run, and the tick to cancel, if any.
+// dropLocked cancels the present plan. It reports whether the plan had not run, and
+// returns the tick to cancel, if any.
 func (t *wheelTimer) dropLocked() (was bool, tick timer.Tick) {
 	was, tick = t.planned, t.tick
 	if t.rest != nil {
@@ -156,8 +156,8 @@ func (t *wheelTimer) dropLocked() (was bool, tick timer.Tick) {
 	return was, tick
 }
 
-// cancel takes a void plan off the wheel, which only frees its memory: whether
-// the wheel agrees does not matter.
+// cancel removes a cancelled plan from the wheel, to free its memory. The error of the
+// wheel does not matter.
 func cancel(tick timer.Tick) {
 	if tick != nil {
 		_ = tick.Cancel()

@@ -11,8 +11,9 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Describe returns what a peer is told of an error of the user: its text, its code, and
-// when to come back. An error whose methods panic becomes one with CodePanic.
+// Describe returns the Reason that is sent to a peer for an error of the user: its text,
+// its code and the time to wait before a retry. An error whose methods panic is
+// described with CodePanic.
 func Describe(log *slog.Logger, err error) packet.Reason {
 	if failed, ok := Check(log, err).(*Failure); ok {
 		err = failed
@@ -80,9 +81,9 @@ func matched(err error) geminio.Code {
 	return geminio.CodeApplication
 }
 
-// Choosable tells whether an error of the user may have the code by a method of its own:
-// the application's codes, and those of the library that are about a call. The others are
-// about the connection.
+// Choosable reports whether an error of the user may choose the code by its method Code.
+// It may choose the codes of applications and those of the library that are about a
+// call. The other codes are about connections.
 func Choosable(code geminio.Code) bool {
 	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge || code >= geminio.FirstApplicationCode
 }

@@ -8,22 +8,24 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// Failure is what a function of the user did instead of returning.
+// Failure is the error of a function of the user that has panicked or ended its
+// goroutine.
 type Failure struct {
 	what string // the function
 	did  string
 }
 
-// Error implements error. The text does not tell what the function has panicked with: it
-// may travel to a peer.
+// Error implements error. The text does not have the value of the panic, since it may be
+// sent to a peer.
 func (f *Failure) Error() string { return f.what + " " + f.did }
 
 // Code implements geminio.Coder.
 func (f *Failure) Code() geminio.Code { return geminio.CodePanic }
 
-// Run calls f, the user's function that what names, and then calls then, unless that is
-// nil: with nil if f has returned, or else with a *Failure, which is logged. If f has
-// called runtime.Goexit, the goroutine ends when then has returned.
+// Run calls f, a function of the user, and then calls then, if that is not nil. The
+// argument of then is nil if f has returned; otherwise Run logs a *Failure and passes
+// it. The argument what names f in the log. If f has called runtime.Goexit, the
+// goroutine ends when then has returned.
 func Run(log *slog.Logger, what string, f func(), then func(failed error)) {
 	returned := false
 	defer func() {

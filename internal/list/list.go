@@ -69,7 +69,7 @@ func (k *Link[T]) Remove() {
 // Next returns the value behind the one whose link is k, or nil if there is none.
 func (k *Link[T]) Next() *T { return k.next.of() }
 
-// Listed tells whether k is in a list.
+// Listed reports whether k is in a list.
 func (k *Link[T]) Listed() bool { return k.in != nil }
 
 func (k *Link[T]) of() *T {

@@ -25,8 +25,8 @@ func FromLogger(l log.Logger) *slog.Logger {
 	return slog.New(&handler{logger: l})
 }
 
-// handler is a slog.Handler over a log.Logger. It is never changed after its
-// creation, so it is as safe for concurrent use as its logger is.
+// handler is a slog.Handler over a log.Logger. It is immutable, so it is safe for
+// concurrent use if its logger is.
 type handler struct {
 	logger log.Logger
 	// attrs is the text of the attributes added by WithAttrs, each with a space
@@ -36,8 +36,8 @@ type handler struct {
 	prefix string
 }
 
-// Enabled is true for every level: which ones to show is for the logger to say,
-// and its interface does not tell.
+// Enabled returns true for every level: the logger decides which ones it shows, and its
+// interface does not say which.
 func (h *handler) Enabled(context.Context, slog.Level) bool {
 	return true
 }
@@ -112,8 +112,7 @@ func appendAttr(line *strings.Builder, prefix string, attr slog.Attr) {
 	line.WriteString(quote(value.String()))
 }
 
-// quote returns s, in quotes if it could be taken for more or less than one
-// word.
+// quote returns s, in quotes if it is not a single word.
 func quote(s string) string {
 	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r == '=' || r == '"' || r == unicode.ReplacementChar ||
@@ -125,8 +124,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// Contain returns a logger that writes to l and survives it: a handler of the user that
-// panics or ends its goroutine loses its record, and nothing else happens.
+// Contain returns a logger that writes to l and tolerates its faults: if the handler
+// panics or ends its goroutine, the record is lost and nothing else happens.
 func Contain(l *slog.Logger) *slog.Logger {
 	if l.Handler() == slog.DiscardHandler {
 		return l

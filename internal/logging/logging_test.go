@@ -95,7 +95,7 @@ func TestBranchesDoNotMix(t *testing.T) {
 func TestNilIsSilent(t *testing.T) {
 	l := FromLogger(nil)
 	assert.False(t, l.Enabled(context.Background(), slog.LevelError))
-	l.Error("nobody hears this")
+	l.Error("no handler gets this")
 }
 
 func TestRealLogger(t *testing.T) {

@@ -2,9 +2,9 @@ package merge
 
 import "reflect"
 
-// Merge returns a new struct that has of each field the last value that is set in
-// one of opts: that is not zero or, where the field's tag is `merge:"positive"`,
-// above zero. Embedded structs are merged field by field. Nil entries are skipped,
+// Merge returns a new struct. Each of its fields has the last value that is set in opts.
+// A value is set if it is not zero or, for a field with the tag `merge:"positive"`, if
+// it is above zero. Embedded structs are merged field by field. Nil entries are skipped,
 // and none is changed. All fields must be exported.
 func Merge[T any](opts ...*T) *T {
 	merged := new(T)

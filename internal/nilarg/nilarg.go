@@ -3,7 +3,7 @@ package nilarg
 // Error is the error of an operation one of whose arguments is nil.
 type Error struct {
 	Operation string // in lower case
-	Argument  string // what the argument is
+	Argument  string // names the argument
 }
 
 func (e *Error) Error() string { return e.Operation + ": the " + e.Argument + " is nil" }

@@ -20,15 +20,15 @@ func NotNil[D interface {
 	return d
 }
 
-// Note logs that a callback, whose error changes nothing, has returned one.
+// Note logs the error of a callback whose error has no other effect.
 func Note(log *slog.Logger, what string, about interface{ ClientID() uint64 }, err error) {
 	if err != nil {
 		log.Warn("the delegate's "+what+" failed", "client", about.ClientID(), "err", guard.Describe(log, err).Text)
 	}
 }
 
-// numbers is a user's PacketFactory. In place of one that panics it counts by itself: a
-// number that is not unique confuses nobody but its readers.
+// numbers wraps the PacketFactory of a user. If that panics, numbers returns a number
+// from a count of its own, which need not be unique.
 type numbers struct {
 	packet.PacketFactory
 	log  *slog.Logger

@@ -1,3 +1,3 @@
-// Package setup makes of the options of client and server what the layers below
-// need, with all defaults resolved and all contradictions reported.
+// Package setup turns the options of client and server into the configurations of the
+// layers below. It applies the defaults and reports contradictions.
 package setup

@@ -23,7 +23,7 @@ import (
 	"github.com/singchia/geminio/pkg/id"
 )
 
-// Common is what the options of both sides have in common.
+// Common has the options that client and server share.
 type Common struct {
 	Timer           timer.Timer
 	PacketFactory   packet.PacketFactory
@@ -36,7 +36,7 @@ type Common struct {
 	Limits          *options.Limits
 }
 
-// CloneMethods returns a copy of methods that the changes of their user do not reach.
+// CloneMethods returns a copy of methods, which later changes by the user do not affect.
 func CloneMethods(methods []*geminio.MethodRPC) []*geminio.MethodRPC {
 	methods = slices.Clone(methods)
 	for i, m := range methods {
@@ -48,7 +48,7 @@ func CloneMethods(methods []*geminio.MethodRPC) []*geminio.MethodRPC {
 	return methods
 }
 
-// Delegate is what the delegates of both sides have in common.
+// Delegate has the callbacks that the delegates of both sides share.
 type Delegate interface {
 	delegate.ClientConnDelegate
 	delegate.ClientDialogueDelegate
@@ -88,8 +88,8 @@ const (
 	leastHeartbeat = 10 * time.Millisecond
 )
 
-// Resolve returns the configurations of the layers. What belongs to one side
-// alone is still to be set in them.
+// Resolve returns the configurations of the layers. The caller sets the fields that
+// only one side has.
 func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *application.Config, error) {
 	l := *c.Limits
 	if err := errors.Join(resolveLimits(&l), c.check()); err != nil {

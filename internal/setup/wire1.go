@@ -10,8 +10,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// translate returns what serves peers of wire 1 for a Conn with the configuration cc. Of
-// the memory budget, the windows of the streams have their part.
+// translate returns the Translate function of the configuration cc. Translators share
+// the memory budget except the part for the windows of streams.
 func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Settings) {
 	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Settings) {
 		period := wire1.Period(peer.Beat << 4)

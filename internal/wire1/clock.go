@@ -2,7 +2,7 @@ package wire1
 
 import "time"
 
-// skew is what is known of how far the peer's clock is ahead of this side's. Packets
+// skew is an estimate of how far the peer's clock is ahead of this side's. Packets
 // of wire 1 have deadlines by their sender's clock, and nothing that says what that
 // clock shows. But the upper half of a packet id is the second in which the peer began
 // to count or, in some releases, in which it made the packet. So the peer's clock shows

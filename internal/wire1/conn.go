@@ -77,8 +77,8 @@ func (t *Translator) Frame(now time.Time, h packet.Header, payload []byte) error
 func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte) error {
 	switch h.Type {
 	case packet.TypePing:
-		// The Conn asks whether the transport lives. Whether the peer does is looked
-		// after here.
+		// The Conn checks this transport. The translator checks the peer itself, by
+		// Config.Silence.
 		v, err := packet.ParsePing(h.Type, payload)
 		if err != nil {
 			return err
@@ -92,8 +92,7 @@ func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte)
 	return nil
 }
 
-// connGoesAway refuses what the peer has begun and the Conn has not seen: it has none
-// of it any more.
+// connGoesAway refuses the sessions and requests of the peer that the Conn has not seen.
 func (t *Translator) connGoesAway(now time.Time) {
 	t.away = true
 	t.refuseHeld(t.main, geminio.ErrGoingAway.Error())
@@ -105,7 +104,7 @@ func (t *Translator) connCloses(now time.Time) {
 	if t.phase > leaving {
 		return
 	}
-	leaves := t.heard || t.cause != nil // then nothing is left but to answer
+	leaves := t.heard || t.cause != nil // the Conn only answers
 	t.phase, t.until = closing, now.Add(min(dismissPause, t.cfg.Linger/2))
 	for _, s := range t.streams {
 		t.dropHeld(s)
@@ -230,7 +229,7 @@ func (t *Translator) connData(h packet.Header, payload []byte) error {
 	return nil
 }
 
-// connStops throws away the raw bytes that come.
+// connStops discards the raw bytes of the peer from now on.
 func (t *Translator) connStops(now time.Time, number uint64) {
 	s := t.streams[number]
 	if s == nil {
@@ -283,7 +282,7 @@ func (t *Translator) connEnds(number uint64, answer bool) {
 	t.closed(s)
 }
 
-// giveUp notes that a session is not wanted any more that the peer may still open.
+// giveUp records that the Conn has reset a session that the peer may still open.
 func (t *Translator) giveUp(s *stream) {
 	s.state = streamUnwanted
 	if t.unwanted++; t.unwanted <= maxUnwanted {
@@ -370,7 +369,7 @@ func (t *Translator) charge(s *stream, typ packet.Type, size int) error {
 	return nil
 }
 
-// cost returns the mark that gives back what a packet of the Conn has cost, but for the
+// cost returns the mark that gives back the cost of a packet of the Conn, except that of the
 // handler.
 func (t *Translator) cost(typ packet.Type, size int) mark {
 	switch {
@@ -488,8 +487,8 @@ func (t *Translator) answered(key callKey) (c call, ok bool) {
 	return c, ok
 }
 
-// idFor returns the id for a packet with which the Conn's user has a number in mind,
-// which the peer's user sees, unless that is not unique.
+// idFor returns the id for a packet. It is the number that the user of the Conn has
+// given to the request or message, which the user of the peer sees, if that is unique.
 func (t *Translator) idFor(wanted uint64, taken func(uint64) bool) uint64 {
 	for wanted == 0 || taken(wanted) {
 		wanted = t.newID()
@@ -517,7 +516,7 @@ func (t *Translator) connCalls(now time.Time, s *stream, number uint64, body []b
 	return nil
 }
 
-// tooLong is the text of a refusal of what the peer would not accept.
+// tooLong is the text for a packet that is longer than the peer accepts.
 func tooLong(what string) string {
 	return fmt.Sprintf("%s: %v: its wire 1 form exceeds %d bytes", what, geminio.ErrTooLarge, MaxBody)
 }
@@ -543,7 +542,7 @@ func (t *Translator) connPublishes(now time.Time, s *stream, number uint64, body
 		t.refund(s, packet.TypeMessage, len(body))
 	}
 	switch {
-	case m.Cnss == 1: // nobody waits
+	case m.Cnss == 1: // the publisher does not wait
 	case !sent:
 		t.ack(s, number, packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: tooLong("message")})
 	default:
@@ -623,7 +622,7 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 		if !ok || key.typ != TypeResponse {
 			return
 		}
-		t.answered(key) // its late response is ignored
+		t.answered(key) // a response that arrives later is ignored
 		if t.knowsCancel {
 			kind := int16(KindCanceled)
 			if a.Code == uint32(geminio.CodeDeadline) {

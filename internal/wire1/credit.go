@@ -50,7 +50,7 @@ func (g *grant) take(class packet.Class, n uint64) error {
 	return nil
 }
 
-// due tells whether it is time to give back what is owed.
+// due reports whether it is time to give back what is owed.
 func (g *grant) due(class packet.Class) bool {
 	switch class {
 	case packet.ClassRaw:

@@ -1,4 +1,4 @@
-// Package wire1 serves peers that speak wire 1 alone, the wire of the library's
+// Package wire1 serves peers that speak only wire 1, the wire of the library's
 // earlier releases. It has a codec for the packets of wire 1, and a Translator between
 // such a peer and a conn.Conn that speaks wire 2.
 //

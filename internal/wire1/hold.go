@@ -8,9 +8,9 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// What comes from the peer goes to the Conn as far as there is credit. The rest is held
-// here: raw bytes, messages, requests and large responses of a stream each wait for
-// themselves, so that they do not get into each other's way.
+// Data of the peer is passed to the Conn as far as there is credit. The rest is held.
+// Each stream has separate queues for raw bytes, messages, requests and large
+// responses, so that one kind does not block another.
 
 // holdRaw gives raw bytes of the peer to the Conn, or holds them.
 func (t *Translator) holdRaw(s *stream, p []byte) {
@@ -187,7 +187,7 @@ func (t *Translator) serve(now time.Time) {
 	for _, s := range done {
 		t.endTowardsConn(s)
 	}
-	// The first one is the last the next time.
+	// The stream that was first in this round is last in the next one.
 	if n := len(t.waiting); n > 1 {
 		first := t.waiting[0]
 		copy(t.waiting, t.waiting[1:])
@@ -216,8 +216,7 @@ func (t *Translator) dropHeld(s *stream) {
 	}
 }
 
-// refuseHeld answers what the peer has begun on a stream, and the Conn has not seen,
-// with an error.
+// refuseHeld answers the held requests and messages of a stream with an error.
 func (t *Translator) refuseHeld(s *stream, text string) {
 	for _, h := range s.messages {
 		t.held -= h.weight()

@@ -704,7 +704,7 @@ func (p *pair) check() {
 	}
 }
 
-// check tells whether the books agree with each other.
+// check reports whether the books agree with each other.
 func (t *Translator) check() error {
 	var held uint64
 	all := make(map[*stream]bool)

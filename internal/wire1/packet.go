@@ -110,10 +110,10 @@ func (t Type) String() string {
 	return fmt.Sprintf("type 0x%02x", uint8(t))
 }
 
-// Known tells whether t is one of the types above.
+// Known reports whether t is one of the types above.
 func (t Type) Known() bool { return layouts[t].name != "" }
 
-// ofSession tells whether a body of type t begins with a session id.
+// ofSession reports whether a body of type t begins with a session id.
 func (t Type) ofSession() bool { return t >= TypeDismiss }
 
 // Header is the header of a packet.

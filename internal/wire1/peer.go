@@ -8,8 +8,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Packet takes a packet of the peer, but for one of raw bytes. An error means that the
-// peer has broken the rules of wire 1: the connection is over.
+// Packet handles a packet of the peer that is not raw bytes. An error means that the peer
+// has violated wire 1, which ends the connection.
 func (t *Translator) Packet(now time.Time, p Packet) error {
 	if t.phase == over {
 		return nil
@@ -156,7 +156,7 @@ func (t *Translator) peerOpens(p Packet) error {
 	return nil
 }
 
-// offered tells whether a session was offered to the Conn.
+// offered reports whether a session was offered to the Conn.
 func (t *Translator) offered(session uint64) bool {
 	for _, s := range t.streams {
 		if s.state == streamOffered && s.session == session {
@@ -359,7 +359,7 @@ func (t *Translator) messageNumber(id uint64) uint64 {
 	return number
 }
 
-// tooLarge tells whether the Conn does not accept a packet for its size.
+// tooLarge reports whether the Conn does not accept a packet for its size.
 func (t *Translator) tooLarge(p *Packet) bool {
 	switch {
 	case len(p.Topic) > packet.MaxName || len(p.Key) > packet.MaxName:
@@ -401,8 +401,8 @@ func (t *Translator) holdCall(now time.Time, s *stream, typ packet.Type, p Packe
 	t.hold(now, s, h)
 }
 
-// peerCancels tells the handler of a request that nobody waits for it any more. A
-// request that the Conn has not seen needs no handler.
+// peerCancels cancels a request, because its caller no longer waits. A request that the
+// Conn has not seen is removed.
 func (t *Translator) peerCancels(s *stream, p Packet) {
 	t.knowsCancel = true
 	number, ok := s.cancels[p.ID]
@@ -429,8 +429,8 @@ func (t *Translator) refuseMessage(s *stream, id uint64, text string) {
 	t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: text}, mark{answer: HeaderLen + 8 + len(text)})
 }
 
-// peerSentTooMuch answers what the Conn cannot accept for its size. Of p nothing but the
-// type and the id, and of a request the method, need be known.
+// peerSentTooMuch answers a packet that is larger than the Conn accepts. It uses only the
+// type and the id of p, and the method of a request.
 func (t *Translator) peerSentTooMuch(s *stream, p Packet, text string) {
 	switch p.Type {
 	case TypeMessage:

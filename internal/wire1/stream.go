@@ -49,7 +49,7 @@ type stream struct {
 	responses []*held
 	waits     bool // it is in Translator.waiting
 
-	deaf    bool      // the Conn reads no raw bytes any more
+	deaf    bool      // the Conn reads no further raw bytes
 	fin     bool      // the Conn writes no raw bytes any more
 	packets bool      // packets have gone either way
 	endAt   time.Time // streamEnding: when the peer's DismissAck is not waited for any more
@@ -97,7 +97,7 @@ type held struct {
 	call uint64
 	p    Packet
 	size int  // of the body
-	gone bool // nobody waits for it any more
+	gone bool // its sender no longer waits for the answer
 }
 
 // heldOverhead is what a held packet counts beside its body.
@@ -106,7 +106,7 @@ const heldOverhead = 512
 // weight is what the packet counts against the budget.
 func (h *held) weight() uint64 { return uint64(h.size) + heldOverhead }
 
-// holds tells whether anything waits for credit.
+// holds reports whether anything waits for credit.
 func (s *stream) holds() bool {
 	return s.raw.Len() > 0 || len(s.messages)+len(s.requests)+len(s.responses) > 0
 }

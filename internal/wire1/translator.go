@@ -42,7 +42,7 @@ const (
 // defaultSession is the session, and the stream, that exists from the start.
 const defaultSession = 1
 
-// Config is what a Translator has to know.
+// Config configures a Translator.
 type Config struct {
 	Side   geminio.Side    // of the Conn; the peer has the other
 	Offer  packet.Settings // what the Conn offers
@@ -59,7 +59,7 @@ type Config struct {
 	FirstID  uint64 // from where the ids of packets count
 }
 
-// phase is where a translator is in its life. It only ever grows.
+// phase is the state of a translator. It only grows.
 type phase uint8
 
 const (
@@ -187,7 +187,7 @@ func (s *stream) grantWindows(w packet.Windows) {
 	s.credit[packet.ClassRaw], s.credit[packet.ClassMessages] = uint64(w.Raw), uint64(w.Messages)
 }
 
-// Reading tells whether packets are to be read from the peer.
+// Reading reports whether packets are to be read from the peer.
 func (t *Translator) Reading() bool {
 	return t.phase != over && t.cause == nil && t.held+t.lent() < t.cfg.Budget && t.answers < maxAnswers
 }
@@ -233,10 +233,10 @@ func (t *Translator) Sent(now time.Time, n int) {
 	t.step(now)
 }
 
-// Heard says that bytes have come from the peer.
+// Heard records that bytes have arrived from the peer.
 func (t *Translator) Heard(now time.Time) { t.lastHeard = now }
 
-// Broken says that the peer's transport has ended, and why.
+// Broken records that the peer's transport has ended, and why.
 func (t *Translator) Broken(now time.Time, err error) {
 	if t.phase == over || t.cause != nil {
 		return
@@ -249,8 +249,8 @@ func (t *Translator) Broken(now time.Time, err error) {
 	t.step(now)
 }
 
-// leave enters leaving. What the Conn would begin now could not be carried out any more,
-// so it is told, unless it is told of the end at once.
+// leave enters leaving. It tells the Conn to begin nothing new, because that could not be
+// executed any more, unless the Conn is told of the end at once.
 func (t *Translator) leave(now time.Time) {
 	if t.phase != working {
 		return
@@ -268,7 +268,7 @@ func (t *Translator) fail(err error) {
 	}
 }
 
-// Tick does what is due. It is to be called at the time that Wake returns.
+// Tick runs the timeouts that are due. The caller calls it at the time that Wake returns.
 func (t *Translator) Tick(now time.Time) {
 	if t.phase == over {
 		return
@@ -278,7 +278,7 @@ func (t *Translator) Tick(now time.Time) {
 			t.fail(geminio.ErrSilent)
 			return
 		}
-		t.lastHeard = now // nobody has listened
+		t.lastHeard = now // nothing was read meanwhile
 	}
 	if !t.server && !now.Before(t.nextBeat) {
 		t.nextBeat = now.Add(t.cfg.Period)
@@ -298,7 +298,7 @@ func (t *Translator) Tick(now time.Time) {
 	t.step(now)
 }
 
-// Wake returns when Tick is to be called.
+// Wake returns the time at which the caller must call Tick.
 func (t *Translator) Wake() time.Time {
 	at := t.lastHeard.Add(t.cfg.Silence)
 	earlier := func(o time.Time) {
@@ -321,7 +321,7 @@ func (t *Translator) Wake() time.Time {
 	return at
 }
 
-// step does what follows from what has happened.
+// step updates the translator after an event.
 func (t *Translator) step(now time.Time) {
 	was := t.paused
 	if t.paused = !t.Reading(); was && !t.paused {

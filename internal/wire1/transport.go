@@ -65,8 +65,8 @@ func NewTransport(nc net.Conn, cfg Config, c clock.Clock) *Transport {
 	return t
 }
 
-// changed wakes those who wait for what has happened, and sees to it that tick is called
-// in time. t.mu is held.
+// changed wakes the goroutines that wait for a change, and sets the timer for tick. The
+// caller holds t.mu.
 func (t *Transport) changed(now time.Time) {
 	over := t.closed || t.tr.Err() != nil
 	if over || t.tr.frames.Len() > 0 {
@@ -135,8 +135,8 @@ func (t *Transport) Read(p []byte) (n int, err error) {
 	}
 }
 
-// Write takes frames of the Conn. It never waits: the Conn has credit for what it
-// writes. What comes after the end is thrown away, since Read says why that is.
+// Write passes frames of the Conn to the translator. It never waits, because the Conn has
+// credit for them. After the end, Write discards its argument; Read returns the error.
 func (t *Transport) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -171,7 +171,7 @@ func (t *Transport) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close closes the peer's net.Conn, and ends what the Transport has started.
+// Close closes the peer's net.Conn, and ends the goroutines of the Transport.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
@@ -291,8 +291,8 @@ func (h heard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readPacket reads one packet, and gives it to the translator. What it allocates grows
-// with what has come, not with what was announced.
+// readPacket reads one packet and passes it to the translator. Its allocations grow with
+// the bytes that have arrived, not with the announced length.
 func (t *Transport) readPacket(r *bufio.Reader) error {
 	var room [HeaderLen]byte
 	if _, err := io.ReadFull(r, room[:]); err != nil {
@@ -363,8 +363,8 @@ func (t *Transport) skip(r *bufio.Reader, h Header) error {
 	return nil
 }
 
-// answersSize tells whether a packet of type typ that is too long is worth more than the
-// end of the connection.
+// answersSize reports whether a packet of type typ that is too long is answered with an
+// error. Other packets that are too long end the connection.
 func answersSize(typ Type) bool {
 	switch typ {
 	case TypeSession, TypeMessage, TypeRequest, TypeResponse, TypeRegister:

@@ -3,15 +3,14 @@ package wire1
 // maxUnanswered is how many messages may at least be without an answer.
 const maxUnanswered = 64 << 10
 
-// unanswered has what belongs to messages that have no answer yet, by their ids or
-// numbers. Nobody says for which of them no answer will come, so some are forgotten
-// when there are very many: it has two generations, and the older one goes when the
-// younger one is full.
+// unanswered maps the ids or numbers of messages without an answer to their values. Some
+// messages are never answered, and the peer does not say which, so the map is bounded.
+// It has two generations; when the younger one is full, the older one is dropped.
 type unanswered[V any] struct {
 	young, old map[uint64]V
 }
 
-// has tells whether there is a message with that id.
+// has reports whether there is a message with that id.
 func (u *unanswered[V]) has(id uint64) bool {
 	if _, ok := u.young[id]; ok {
 		return true

@@ -20,7 +20,7 @@ func ExampleNewIDCounter() {
 // Unique gives the smallest number that is in no use.
 func ExampleIDCounter_DelID() {
 	counter := id.NewIDCounter(id.Unique)
-	counter.ReserveID(2) // somebody has it already
+	counter.ReserveID(2) // in use elsewhere
 	fmt.Println(counter.GetID(), counter.GetID(), counter.GetID())
 	counter.DelID(3)
 	fmt.Println(counter.GetID(), counter.GetID())

@@ -14,9 +14,9 @@ type IDFactory interface {
 	GetID() uint64
 	// GetIDByMeta gives out a number for what meta describes, or refuses to.
 	GetIDByMeta(meta []byte) (uint64, error)
-	// DelID takes a number back that is no longer in use.
+	// DelID releases a number that is no longer in use.
 	DelID(id uint64)
-	// Close ends the factory's work; no number is asked of it afterwards.
+	// Close ends the use of the factory. GetID is not called afterwards.
 	Close()
 }
 
@@ -30,8 +30,8 @@ const (
 	Even Mode = "even"
 	// Odd counts as Even does, over odd numbers.
 	Odd Mode = "odd"
-	// Unique gives the smallest number from 1 on that is in no use, and gives
-	// it out again once it was taken back.
+	// Unique gives the smallest number from 1 on that is not in use. DelID makes
+	// a number available again.
 	Unique Mode = "unique"
 	// Inc counts as Even does, in steps of one.
 	Inc Mode = "inc"
@@ -110,7 +110,7 @@ func (counter *IDCounter) GetIDByMeta(meta []byte) (uint64, error) {
 	return counter.GetID(), nil
 }
 
-// DelID takes a number back in mode Unique, to be given out again. It does
+// DelID releases a number in mode Unique, so that GetID may return it again. It does
 // nothing for a number that is not in use, and in the other modes.
 func (counter *IDCounter) DelID(id uint64) {
 	if counter.pool != nil {
@@ -118,8 +118,7 @@ func (counter *IDCounter) DelID(id uint64) {
 	}
 }
 
-// Close forgets which numbers are in use in mode Unique, whose counter would
-// begin again at 1. It does nothing in the other modes.
+// Close releases all numbers in mode Unique. It does nothing in the other modes.
 func (counter *IDCounter) Close() {
 	if counter.pool != nil {
 		counter.pool.reset()

@@ -13,19 +13,18 @@ type pool struct {
 	mu sync.Mutex
 
 	// next is the lowest number never handed out by counting up. Numbers below
-	// it that are in no use stand in free; numbers from it on are in no use
-	// unless reserved.
+	// it that are not in use are in free; numbers from it on are not in use unless
+	// reserved.
 	next uint64
 
 	// used holds the numbers in use, on either side of next.
 	used map[uint64]struct{}
 
-	// free is a min-heap of numbers below next. A number that was reserved
-	// while it stood there is in use all the same: get drops it.
+	// free is a min-heap of numbers below next. It may contain numbers that were
+	// reserved since; get drops those.
 	free minHeap
 
-	// queued holds the numbers that stand in free, so that none stands there
-	// twice.
+	// queued is the set of the numbers in free, which has each number once.
 	queued map[uint64]struct{}
 }
 
@@ -35,7 +34,7 @@ func newPool() *pool {
 	return p
 }
 
-// get hands out the smallest number in no use.
+// get returns the smallest number that is not in use.
 func (p *pool) get() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +69,7 @@ func (p *pool) reserve(id uint64) {
 	p.used[id] = struct{}{}
 }
 
-// put takes id back.
+// put releases id.
 func (p *pool) put(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +88,7 @@ func (p *pool) put(id uint64) {
 	heap.Push(&p.free, id)
 }
 
-// reset forgets everything.
+// reset releases all numbers.
 func (p *pool) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,0 +1,293 @@
+package wire1
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+func TestStreamOfThePeer(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		q := Packet{Type: TypeSession, ID: 77, Negotiate: 1 << 61, Peer: "pp", Meta: []byte("sm")}
+		server := p.conn.side == geminio.RecipientSide
+		if server {
+			q.Flags = FlagAcquireSession
+		}
+		p.peer(q)
+		e := p.wantFrame(packet.TypeOpen, "the peer opens a stream")
+		assert.Equal(t, "pp", e.open.Peer)
+		assert.Equal(t, "sm", string(e.open.Meta))
+		p.wantNone("the Conn has not answered")
+		p.accept(e.stream)
+		ack := p.want(TypeSessionAck, "the Conn has accepted")
+		assert.Equal(t, q.ID, ack.ID)
+		assert.Equal(t, q.Negotiate, ack.Negotiate)
+		if server {
+			assert.Equal(t, e.stream, ack.Session, "the id is the number, so that both sides see the same")
+		} else {
+			assert.Equal(t, q.Negotiate, ack.Session, "a server has chosen the id already")
+		}
+		p.peer(Packet{Type: TypeStream, Session: ack.Session, Raw: []byte("hi")})
+		assert.Equal(t, "hi", string(p.wantFrame(packet.TypeData, "raw bytes").data))
+	})
+}
+
+func TestStreamOfThePeerIsRefused(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		p.peer(Packet{Type: TypeSession, ID: 77, Negotiate: 1 << 61})
+		e := p.wantFrame(packet.TypeOpen, "the peer opens a stream")
+		p.notice(packet.TypeRefuse, e.stream, geminio.CodeApplication, "not today")
+		ack := p.want(TypeSessionAck, "the Conn has refused")
+		assert.Equal(t, Packet{Type: TypeSessionAck, ID: 77, Negotiate: 1 << 61, Error: "not today"}, ack)
+		assert.Zero(t, p.tr.incoming)
+
+		p.peer(Packet{Type: TypeSession, ID: 78, Negotiate: 1 << 61, Meta: make([]byte, 70<<10)})
+		assert.Equal(t, "meta and peer: too large", p.want(TypeSessionAck, "longer than a frame").Error)
+		p.wantQuiet("the Conn need not know")
+		for i := range p.tr.cfg.Offer.MaxStreams {
+			p.peer(Packet{Type: TypeSession, ID: 100 + uint64(i), Negotiate: 1<<61 + uint64(i)})
+			p.wantFrame(packet.TypeOpen, "one more")
+		}
+		p.peer(Packet{Type: TypeSession, ID: 79, Negotiate: 1 << 59})
+		assert.Equal(t, "too many streams: 8 are open", p.want(TypeSessionAck, "too many").Error)
+		p.wantQuiet("the Conn need not know")
+	})
+}
+
+func TestDismissByThePeer(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		number, session := p.opened()
+		p.peer(Packet{Type: TypeStream, Session: session, Raw: bytes.Repeat([]byte("x"), 10<<10)})
+		p.peer(Packet{Type: TypeDismiss, ID: 99, Session: session})
+		assert.Equal(t, Packet{Type: TypeDismissAck, ID: 99, Session: session}, p.want(TypeDismissAck, "the second packet"))
+		own := p.want(TypeDismiss, "the third packet")
+		p.peer(Packet{Type: TypeStream, Session: session, Raw: []byte("overtaken")})
+		p.peer(Packet{Type: TypeDismissAck, ID: own.ID, Session: session})
+
+		total := 0
+		for {
+			e := p.wantFrame(packet.TypeData, "all that was sent, then the end")
+			total += len(e.data)
+			if e.flags != 0 {
+				break
+			}
+			p.release(e)
+		}
+		assert.Equal(t, 10<<10+len("overtaken"), total)
+		p.data(number, packet.FlagFin|packet.FlagClose, "too late")
+		p.wantNone("the peer has gone")
+		assert.Len(t, p.tr.streams, 1)
+		assert.Len(t, p.tr.sessions, 1)
+	})
+}
+
+func TestCallOfThePeer(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		number, session := p.offered()
+		for stream, session := range map[uint64]uint64{1: 1, number: session} {
+			p.peer(Packet{Type: TypeRequest, ID: 99, Session: session, Content: Content{
+				Key: []byte("echo"), Value: []byte("hi"), Custom: []byte("cu"),
+				Deadline: p.now.Add(5 * time.Second), ContextDeadline: p.now.Add(3 * time.Second),
+			}})
+			e := p.wantFrame(packet.TypeRequest, "a call")
+			assert.Equal(t, stream, e.stream)
+			assert.Equal(t, packet.Request{ID: 99, Method: []byte("echo"), Custom: []byte("cu"), Data: []byte("hi"), Timeout: e.req.Timeout}, e.req)
+			assert.GreaterOrEqual(t, e.req.Timeout, 3*time.Second)
+			p.respond(e, packet.Response{Data: []byte("HI"), Custom: []byte("UC")})
+			assert.Equal(t, Packet{
+				Type: TypeResponse, ID: 99, Session: session, Content: Content{Key: []byte("echo"), Value: []byte("HI"), Custom: []byte("UC")},
+			}, p.want(TypeResponse, "its response"))
+		}
+		p.peer(Packet{Type: TypeRequest, ID: 100, Session: 1, Content: Content{Key: []byte("nope")}})
+		e := p.wantFrame(packet.TypeRequest, "a call")
+		assert.Zero(t, e.req.Timeout)
+		p.respond(e, packet.Response{Code: uint32(geminio.CodeNoMethod), Text: "no such rpc: nope"})
+		assert.Equal(t, "no such rpc: nope", p.want(TypeResponse, "its response").Error)
+
+		p.peer(Packet{Type: TypeRequest, ID: 101, Session: 1})
+		p.respond(p.wantFrame(packet.TypeRequest, "a call"), packet.Response{Code: 1})
+		assert.NotEmpty(t, p.want(TypeResponse, "an error without a text").Error)
+	})
+}
+
+func TestCancelByThePeer(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		p.peer(Packet{Type: TypeRequest, ID: 99, Session: 1})
+		e := p.wantFrame(packet.TypeRequest, "a call")
+		p.peer(Packet{Type: TypeRequestCancel, ID: 98, Session: 1, Kind: KindCanceled})
+		p.wantQuiet("of no call")
+		p.peer(Packet{Type: TypeRequestCancel, ID: 99, Session: 1, Kind: KindDeadline})
+		c := p.wantFrame(packet.TypeCancel, "of this one")
+		assert.Equal(t, e.number, c.number)
+		assert.Equal(t, uint32(geminio.CodeDeadline), c.answer.Code)
+
+		// One that waits for a handler.
+		for id := range uint64(3) {
+			p.peer(Packet{Type: TypeRequest, ID: id, Session: 1})
+			p.wantFrame(packet.TypeRequest, "there is credit")
+		}
+		p.peer(Packet{Type: TypeRequest, ID: 50, Session: 1, Content: Content{Value: make([]byte, 100<<10)}})
+		p.peer(Packet{Type: TypeRequest, ID: 51, Session: 1})
+		p.wantQuiet("there is none")
+		p.peer(Packet{Type: TypeRequestCancel, ID: 50, Session: 1, Kind: KindCanceled})
+		p.wantQuiet("the Conn does not know it")
+		p.check()
+		assert.Less(t, p.tr.held, uint64(10<<10), "its data is not held any more")
+		p.respond(e, packet.Response{})
+		assert.EqualValues(t, 51, p.wantFrame(packet.TypeRequest, "the next one").req.ID)
+	})
+}
+
+func TestMessageOfThePeer(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		for _, id := range []uint64{99, 0, 1<<63 | 5, 1<<63 | 6} {
+			p.peer(Packet{Type: TypeMessage, ID: id, Session: 1, Content: Content{
+				Value: []byte("hello"), Topic: "t", Custom: []byte("cu"), Deadline: p.now.Add(time.Second),
+			}})
+		}
+		for _, id := range []uint64{99, 0, 1<<63 | 5, 1<<63 | 6} {
+			e := p.wantFrame(packet.TypeMessage, "a message")
+			assert.Equal(t, packet.Message{
+				ID: id, Cnss: 2, Topic: []byte("t"), Custom: []byte("cu"), Data: []byte("hello"), Timeout: e.msg.Timeout,
+			}, e.msg)
+			assert.NotZero(t, e.msg.Timeout)
+			assert.Zero(t, e.number>>63, "this bit says something else in wire 2")
+			assert.NotZero(t, e.number)
+			p.answer(1, packet.TypeAck, e.number, packet.Answer{})
+			assert.Equal(t, Packet{Type: TypeMessageAck, ID: id, Session: 1}, p.want(TypeMessageAck, "its ack"))
+		}
+		p.peer(Packet{Type: TypeMessage, ID: 100, Session: 1})
+		p.answer(1, packet.TypeAck, p.wantFrame(packet.TypeMessage, "a message").number, packet.Answer{Code: 1, Text: "disk full"})
+		assert.Equal(t, "disk full", p.want(TypeMessageAck, "its ack").Error)
+	})
+}
+
+func TestCloseByThePeer(t *testing.T) {
+	for name, order := range map[string][]Type{
+		"the answer first": {TypeDisConnAck, TypeDisConn},
+		"and last":         {TypeDisConn, TypeDisConnAck},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothSides(t, func(t *testing.T, p *pair) {
+				p.peer(Packet{Type: TypeDismiss, ID: 99, Session: 1})
+				p.want(TypeDismissAck, "the second packet")
+				own := p.want(TypeDismiss, "the third packet")
+				p.peer(Packet{Type: TypeDismissAck, ID: own.ID, Session: 1})
+				p.wantFrame(packet.TypeGoAway, "nothing new is to begin")
+				p.wantQuiet("the connection stands")
+				for _, typ := range order {
+					p.peer(Packet{Type: typ, ID: 100})
+				}
+				if order[0] == TypeDisConnAck { // of nothing: it means nothing
+					p.want(TypeDisConnAck, "the answer")
+					own := p.want(TypeDisConn, "and the own")
+					p.peer(Packet{Type: TypeDisConnAck, ID: own.ID})
+				} else {
+					p.want(TypeDisConnAck, "the answer")
+					p.want(TypeDisConn, "and the own")
+				}
+				p.wantEnd("both are done")
+			})
+		})
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		large := make([]byte, MaxContent)
+		n := p.call(1, packet.Request{Data: large})
+		q := p.want(TypeRequest, "as large as there may be")
+		assert.Len(t, q.Value, MaxContent)
+		p.peer(Packet{Type: TypeResponse, ID: q.ID, Session: 1, Content: Content{Value: large}})
+		e := p.wantFrame(packet.TypeResponse, "and its response")
+		assert.Equal(t, n, e.number)
+		assert.Len(t, e.resp.Data, MaxContent)
+		p.release(e)
+
+		// Names are escaped, which makes them longer than base64 does.
+		topic := bytes.Repeat([]byte("<"), packet.MaxName)
+		p.publish(1, packet.Message{Cnss: 2, Topic: topic, Data: large[:len(large)-len(topic)]})
+		p.wantNone("not a byte is sent")
+		assert.Equal(t, uint32(geminio.CodeTooLarge), p.wantFrame(packet.TypeAck, "it is refused").answer.Code)
+
+		p.peer(Packet{Type: TypeRequest, ID: 98, Session: 1})
+		p.respond(p.wantFrame(packet.TypeRequest, "a call"), packet.Response{Code: 1, Text: strings.Repeat("<", 2<<20)})
+		assert.Contains(t, p.want(TypeResponse, "an error that is too long").Error, "too large")
+	})
+	t.Run("what the Conn does not accept", func(t *testing.T) {
+		p := newPair(t, geminio.RecipientSide, func(c *Config) { c.Offer.MaxMessage = 1 << 10 })
+		data := make([]byte, 2<<10)
+		p.peer(Packet{Type: TypeRequest, ID: 1, Session: 1, Content: Content{Value: data}})
+		assert.Contains(t, p.want(TypeResponse, "a call").Error, "too large")
+		p.peer(Packet{Type: TypeMessage, ID: 1, Session: 1, Content: Content{Value: data}})
+		assert.Contains(t, p.want(TypeMessageAck, "a message").Error, "too large")
+		p.call(1, packet.Request{})
+		q := p.want(TypeRequest, "a call of the Conn")
+		p.peer(Packet{Type: TypeResponse, ID: q.ID, Session: 1, Content: Content{Value: data}})
+		assert.Equal(t, uint32(geminio.CodeTooLarge), p.wantFrame(packet.TypeResponse, "its response").resp.Code)
+		p.peer(Packet{Type: TypeRegister, ID: 1, Session: 1, Raw: make([]byte, 70<<10)})
+		assert.Contains(t, p.want(TypeRegisterAck, "a name").Error, "too large")
+		p.wantQuiet("the Conn need not know")
+
+		session := append(make([]byte, 7), 1)
+		p.tr.TooLarge(p.now, Header{Type: TypeRequest, ID: 5, Length: 1 << 30}, session)
+		p.tr.TooLarge(p.now, Header{Type: TypeMessage, ID: 6, Length: 1 << 30}, session)
+		p.tr.TooLarge(p.now, Header{Type: TypeSession, ID: 7, Length: 1 << 30}, append(make([]byte, 9), 9))
+		p.settle()
+		assert.EqualValues(t, 5, p.want(TypeResponse, "a call of which only the header is read").ID)
+		assert.EqualValues(t, 6, p.want(TypeMessageAck, "a message").ID)
+		assert.EqualValues(t, 9, p.want(TypeSessionAck, "a session").Negotiate)
+	})
+}
+
+func TestRulesOfThePeer(t *testing.T) {
+	for name, q := range map[string]Packet{
+		"a second conn":    {Type: TypeConn},
+		"a second connack": {Type: TypeConnAck},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothSides(t, func(t *testing.T, p *pair) {
+				var bad *packet.Error
+				assert.ErrorAs(t, p.peerErr(q), &bad)
+				assert.ErrorAs(t, p.tr.Err(), &bad)
+				p.peer(Packet{Type: TypeRequest, Session: 1})
+				p.wantQuiet("it is over")
+			})
+		})
+	}
+	t.Run("session ids are unique", func(t *testing.T) {
+		for _, id := range []uint64{0, 1, 1 << 50} {
+			p := newPair(t, geminio.InitiatorSide)
+			p.peer(Packet{Type: TypeSession, ID: 5, Negotiate: 1 << 50})
+			assert.ErrorContains(t, p.peerErr(Packet{Type: TypeSession, ID: 6, Negotiate: id}), "is open already")
+			p = newPair(t, geminio.InitiatorSide)
+			p.peer(Packet{Type: TypeSession, ID: 5, Negotiate: 1 << 50})
+			p.open("", "")
+			q := p.want(TypeSession, "a stream of the Conn")
+			assert.ErrorContains(t, p.peerErr(Packet{Type: TypeSessionAck, ID: q.ID, Session: id}), "is open already")
+		}
+	})
+	t.Run("unknown sessions and ids mean nothing", func(t *testing.T) {
+		bothSides(t, func(t *testing.T, p *pair) {
+			for typ := range layouts {
+				if typ == TypeSession || typ < TypeSession {
+					continue
+				}
+				p.peer(Packet{Type: typ, ID: 5, Session: 1 << 50})
+				if typ%16 == 2 {
+					p.peer(Packet{Type: typ, ID: 5, Session: 1})
+				}
+			}
+			p.want(TypeDismissAck, "of what may have been open")
+			p.wantNone("no error goes back")
+			p.wantQuiet("the Conn need not know")
+			assert.NoError(t, p.tr.Err())
+		})
+	})
+}
