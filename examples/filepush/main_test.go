@@ -1,220 +1,47 @@
 package main
 
-// Tests of the program as its users run it: built, and in processes of its own.
+// Tests of the program as its users run it: built, and as processes.
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/proc"
 	"github.com/singchia/geminio/test/leak"
 )
-
-// forever is when a test calls it a hang.
-const forever = 20 * time.Second
 
 // binary is the program.
 var binary string
 
 func TestMain(m *testing.M) {
-	code, err := testMain(m)
+	built, cleanup, err := proc.Build([]string{"."}, proc.RaceFlags()...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		code = 1
+		os.Exit(1)
 	}
+	binary = built[0]
+	code := leak.Run(m)
+	cleanup()
 	os.Exit(code)
-}
-
-// testMain builds the program, runs the tests, and looks for goroutines that
-// they have left.
-func testMain(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "filepush-test-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "filepush")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return leak.Run(m), nil
-}
-
-func TestLocal(t *testing.T) {
-	for _, size := range []int{0, 1, 5<<20 + 13} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			path, data := newFile(t, size)
-			out := succeed(t, path)
-			assert.Contains(t, out, `pushed "some file.bin" over 127.0.0.1:`)
-			assert.Contains(t, out, fmt.Sprintf("(%d bytes)", size))
-			assert.Contains(t, out, "sent      SHA-256 "+sumOf(data))
-			assert.Contains(t, out, "received  SHA-256 "+sumOf(data))
-			assert.Contains(t, out, "verdict   identical")
-		})
-	}
-}
-
-func TestLocalOwnExecutable(t *testing.T) {
-	own, err := os.ReadFile(binary)
-	require.NoError(t, err)
-	out := succeed(t)
-	assert.Contains(t, out, "own executable")
-	assert.Equal(t, 2, strings.Count(out, sumOf(own)))
-}
-
-func TestLocalBadPath(t *testing.T) {
-	dir := t.TempDir()
-	assert.Contains(t, fail(t, 1, filepath.Join(dir, "nothing")), "nothing")
-	assert.Contains(t, fail(t, 1, dir), "not a regular file")
-}
-
-func TestServeConnect(t *testing.T) {
-	cert, key := newCertificate(t)
-	for name, flags := range map[string]struct{ server, client []string }{
-		"plain":    {nil, nil},
-		"tls":      {[]string{"-cert", cert, "-key", key}, []string{"-ca", cert}},
-		"insecure": {[]string{"-cert", cert, "-key", key}, []string{"-insecure"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path, data := newFile(t, 3<<20+1)
-			server := startServer(t, append(flags.server, path)...)
-
-			const clients = 3
-			dir := t.TempDir()
-			var all sync.WaitGroup
-			for i := range clients {
-				all.Go(func() {
-					copied := filepath.Join(dir, fmt.Sprint(i))
-					args := append([]string{"-connect", server.addr, "-o", copied}, flags.client...)
-					code, out, errs := filepush(t, args...)
-					assert.Zero(t, code, errs)
-					assert.Contains(t, out, `received "some file.bin" from `+server.addr)
-					assert.Equal(t, 2, strings.Count(out, sumOf(data)), out)
-					got, err := os.ReadFile(copied)
-					assert.NoError(t, err)
-					assert.True(t, bytes.Equal(data, got), "the copy differs")
-				})
-			}
-			all.Wait()
-			left, err := os.ReadDir(dir)
-			require.NoError(t, err)
-			assert.Len(t, left, clients, "something beside the copies is left")
-
-			out := succeed(t, append([]string{"-connect", server.addr}, flags.client...)...)
-			assert.Contains(t, out, "identical")
-
-			out = server.stop(t)
-			assert.Equal(t, clients+1, strings.Count(out, `pushed "some file.bin" to `), out)
-			assert.Equal(t, clients+1, strings.Count(out, "identical"), out)
-			assert.Empty(t, server.stderr.String())
-		})
-	}
-}
-
-func TestServeTLSMismatch(t *testing.T) {
-	cert, key := newCertificate(t)
-	other, _ := newCertificate(t)
-	path, _ := newFile(t, 100)
-	server := startServer(t, "-cert", cert, "-key", key, path)
-	copied := filepath.Join(t.TempDir(), "copy")
-
-	errs := fail(t, 1, "-connect", server.addr, "-ca", other, "-o", copied)
-	assert.Contains(t, errs, "certificate")
-	errs = fail(t, 1, "-connect", server.addr, "-o", copied)
-	assert.Contains(t, errs, "connecting to "+server.addr)
-
-	left, err := os.ReadDir(filepath.Dir(copied))
-	require.NoError(t, err)
-	assert.Empty(t, left)
-	assert.NotContains(t, server.stop(t), "pushed")
-}
-
-func TestServeGoesOnWithoutFile(t *testing.T) {
-	path, data := newFile(t, 1000)
-	server := startServer(t, path)
-	require.NoError(t, os.Remove(path))
-	assert.Contains(t, fail(t, 1, "-connect", server.addr), "left before it pushed")
-	require.NoError(t, os.WriteFile(path, data, 0o600))
-	assert.Contains(t, succeed(t, "-connect", server.addr), sumOf(data))
-	server.stop(t)
-	assert.Contains(t, server.stderr.String(), "push failed")
-}
-
-// A server that is told to stop has a push under way, which its receiver goes on
-// with only when the server has taken note.
-func TestServeStopsAfterPush(t *testing.T) {
-	skipWithoutSIGTERM(t)
-	path, data := newFile(t, 32<<20) // more than fits on the way
-	server := startServer(t, path)
-	end, err := client.NewEnd("tcp", server.addr)
-	require.NoError(t, err)
-	defer end.Close()
-
-	stopping := make(chan string, 1)
-	slow := &gate{enter: func() {
-		require.NoError(t, server.cmd.Process.Signal(syscall.SIGTERM))
-		stopping <- server.line(t)
-	}}
-	r, err := receive(t.Context(), end, slow, io.Discard)
-	require.NoError(t, err)
-	require.NoError(t, r.verdict())
-	assert.Equal(t, sumOf(data), r.received.SHA256)
-	assert.Contains(t, <-stopping, "stopping")
-	end.Close()
-
-	assert.Contains(t, server.end(t), "identical")
-	assert.Empty(t, server.stderr.String())
-}
-
-func TestConnectToNobody(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
-	errs := fail(t, 1, "-connect", addr)
-	assert.Contains(t, errs, "connecting to "+addr)
-	assert.Contains(t, errs, "refused")
-}
-
-func TestServeOnTakenAddress(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	assert.Contains(t, fail(t, 1, "-serve", l.Addr().String()), l.Addr().String())
-}
-
-// gate is a writer that calls enter before it takes the first bytes.
-type gate struct {
-	once  sync.Once
-	enter func()
-}
-
-func (g *gate) Write(p []byte) (int, error) {
-	g.once.Do(g.enter)
-	return len(p), nil
 }
 
 // newFile makes a file of that size.
@@ -232,97 +59,241 @@ func sumOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// command is the program with arguments, which is killed when it hangs.
-func command(t *testing.T, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), forever)
-	t.Cleanup(cancel)
-	return exec.CommandContext(ctx, binary, args...)
+// serve starts a server and returns its address.
+func serve(t *testing.T, args ...string) (*proc.Process, string) {
+	t.Helper()
+	s := proc.Start(t, binary, append([]string{"serve", "-listen", "127.0.0.1:0"}, args...)...)
+	return s, s.Expect(`serving ".*" on (\S+)\n`)[1]
 }
 
-// filepush runs the program to its end.
-func filepush(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	cmd := command(t, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-		assert.NoError(t, err)
+// stop tells a server to stop, which it is to take well.
+func stop(t *testing.T, s *proc.Process) {
+	t.Helper()
+	s.Signal(syscall.SIGTERM)
+	assert.Zero(t, s.Wait(), s.Output())
+}
+
+// receiveFrom runs a client to its end.
+func receiveFrom(t *testing.T, addr string, flags ...string) (code int, said string) {
+	t.Helper()
+	return proc.Run(t, binary, append([]string{"receive", "-connect", addr}, flags...)...)
+}
+
+// same fails the test if a file has not that content.
+func same(t *testing.T, want []byte, file string) {
+	t.Helper()
+	got, err := os.ReadFile(file)
+	assert.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got), "the copy differs")
+}
+
+// only fails the test if there is anything else in a directory.
+func only(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	names := []string{}
+	for _, entry := range left {
+		names = append(names, entry.Name())
 	}
-	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+	assert.ElementsMatch(t, want, names)
 }
 
-// succeed runs the program and returns what it says.
-func succeed(t *testing.T, args ...string) (stdout string) {
-	t.Helper()
-	code, out, errs := filepush(t, args...)
-	require.Zero(t, code, errs)
-	require.Empty(t, errs)
-	return out
+func TestDemo(t *testing.T) {
+	for _, size := range []int{0, 1, 5<<20 + 13} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			path, data := newFile(t, size)
+			code, said := proc.Run(t, binary, "demo", path)
+			assert.Zero(t, code, said)
+			assert.Contains(t, said, `pushed "some file.bin" over 127.0.0.1:`)
+			assert.Contains(t, said, fmt.Sprintf("(%d bytes)", size))
+			assert.Contains(t, said, "sent      SHA-256 "+sumOf(data))
+			assert.Contains(t, said, "received  SHA-256 "+sumOf(data))
+			assert.Contains(t, said, "verdict   identical")
+		})
+	}
 }
 
-// fail runs the program, which is to end with that code, and returns the error.
-func fail(t *testing.T, want int, args ...string) (stderr string) {
-	t.Helper()
-	code, out, errs := filepush(t, args...)
-	require.Equal(t, want, code, out+errs)
-	require.Contains(t, errs, "filepush: ")
-	return errs
-}
-
-// process is a server.
-type process struct {
-	cmd    *exec.Cmd
-	addr   string
-	stdout *bufio.Reader
-	stderr bytes.Buffer
-}
-
-// startServer starts a server on a free port.
-func startServer(t *testing.T, args ...string) *process {
-	t.Helper()
-	p := &process{cmd: command(t, append([]string{"-serve", "127.0.0.1:0"}, args...)...)}
-	pipe, err := p.cmd.StdoutPipe()
+func TestDemoOwnExecutable(t *testing.T) {
+	own, err := os.ReadFile(binary)
 	require.NoError(t, err)
-	p.stdout = bufio.NewReader(pipe)
-	p.cmd.Stderr = &p.stderr
-	require.NoError(t, p.cmd.Start())
-	t.Cleanup(func() {
-		p.cmd.Process.Kill() // does nothing if the test has waited for its end
-		p.cmd.Wait()
-	})
-	line := p.line(t)
-	require.Contains(t, line, "serving ")
-	p.addr = line[strings.LastIndex(line, " ")+1:]
-	return p
+	code, said := proc.Run(t, binary)
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "own executable")
+	assert.Equal(t, 2, strings.Count(said, sumOf(own)))
 }
 
-// line is the next line that the server prints.
-func (p *process) line(t *testing.T) string {
+func TestServe(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
+	cert, key := proc.Certificate(t)
+	token := proc.TokenFile(t, "the token of all")
+	for name, flags := range map[string]struct{ server, client []string }{
+		"plain":    {nil, nil},
+		"tls":      {[]string{"-cert", cert, "-key", key}, []string{"-ca", cert}},
+		"insecure": {[]string{"-cert", cert, "-key", key}, []string{"-insecure"}},
+		"pinned":   {[]string{"-tls"}, []string{"-pin", "first"}},
+		"token":    {[]string{"-token-file", token}, []string{"-token-file", token}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, data := newFile(t, 3<<20+1)
+			s, addr := serve(t, append(flags.server, path)...)
+			const clients = 3
+			dir := t.TempDir()
+			copies := make([]string, clients)
+			var all sync.WaitGroup
+			for i := range clients {
+				copies[i] = fmt.Sprint(i)
+				all.Go(func() {
+					copied := filepath.Join(dir, copies[i])
+					code, said := receiveFrom(t, addr, append([]string{"-o", copied}, flags.client...)...)
+					assert.Zero(t, code, said)
+					assert.Contains(t, said, `received "some file.bin" from `+addr)
+					assert.Equal(t, 2, strings.Count(said, sumOf(data)), said)
+					same(t, data, copied)
+				})
+			}
+			all.Wait()
+			only(t, dir, copies...)
+
+			code, said := receiveFrom(t, addr, flags.client...)
+			assert.Zero(t, code, said)
+			assert.Contains(t, said, "identical")
+			stop(t, s)
+			assert.Equal(t, clients+1, strings.Count(s.Output(), `pushed "some file.bin" to `), s.Output())
+			assert.Equal(t, clients+1, strings.Count(s.Output(), "identical"), s.Output())
+			assert.NotContains(t, s.Output(), "level=")
+		})
+	}
+}
+
+// Who is not let in leaves nothing.
+func TestNotLetIn(t *testing.T) {
+	cert, key := proc.Certificate(t)
+	other, _ := proc.Certificate(t)
+	ada := proc.TokenFile(t, "the token of ada")
+	table := proc.SecretFile(t, "ada = \"the token of ada\"\nbob = \"the token of bob\"\n")
+	path, _ := newFile(t, 100)
+	s, addr := serve(t, "-cert", cert, "-key", key, "-tokens", table, path)
+	copied := filepath.Join(t.TempDir(), "copy")
+	for want, flags := range map[string][]string{
+		"certificate":              {"-ca", other, "-name", "ada", "-token-file", ada},
+		"IS NOT THE ONE":           {"-pin", strings.Repeat("0", 64), "-name", "ada", "-token-file", ada},
+		"connecting to " + addr:    {},
+		"wants another token":      {"-ca", cert},
+		"the server wants another": {"-ca", cert, "-name", "bob", "-token-file", ada},
+	} {
+		code, said := receiveFrom(t, addr, append([]string{"-o", copied}, flags...)...)
+		assert.Equal(t, 1, code, said)
+		assert.Contains(t, said, want)
+		only(t, filepath.Dir(copied))
+	}
+	code, said := receiveFrom(t, addr, "-ca", cert, "-name", "ada", "-token-file", ada)
+	assert.Zero(t, code, said)
+	stop(t, s)
+	assert.Equal(t, 1, strings.Count(s.Output(), "pushed"))
+}
+
+func TestServeGoesOnWithoutFile(t *testing.T) {
+	path, data := newFile(t, 1000)
+	s, addr := serve(t, path)
+	require.NoError(t, os.Remove(path))
+	code, said := receiveFrom(t, addr)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "connecting to "+addr)
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	code, said = receiveFrom(t, addr)
+	assert.Zero(t, code)
+	assert.Contains(t, said, sumOf(data))
+	s.Expect(`level=ERROR msg="push failed".*no such file`)
+	stop(t, s)
+}
+
+// connectTo connects to a server as a client does, and begins.
+func connectTo(t *testing.T, addr string) (geminio.End, geminio.Stream) {
 	t.Helper()
-	line, err := p.stdout.ReadString('\n')
+	end, err := dial(func() (net.Conn, error) { return net.Dial("tcp", addr) },
+		door.New(program, "", ""), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	return strings.TrimSuffix(line, "\n")
+	t.Cleanup(func() { end.Close() })
+	_, err = begin(t.Context(), end, nowhere())
+	require.NoError(t, err)
+	stream, err := end.AcceptStream()
+	require.NoError(t, err)
+	return end, stream
 }
 
-// stop tells the server to stop, and returns the rest of what it prints.
-func (p *process) stop(t *testing.T) (stdout string) {
-	t.Helper()
-	skipWithoutSIGTERM(t)
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	return p.end(t)
-}
-
-func skipWithoutSIGTERM(t *testing.T) {
+// A server that is told to stop has a push under way, with which its receiver goes on only
+// when the server has taken note.
+func TestServeStopsAfterPush(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGTERM")
 	}
+	path, data := newFile(t, 32<<20) // more than fits on the way
+	s, addr := serve(t, path)
+	end, stream := connectTo(t, addr)
+	s.Signal(syscall.SIGTERM)
+	s.Expect("stopping after the pushes")
+	sum := sha256.New()
+	n, err := io.Copy(sum, stream)
+	require.NoError(t, err)
+	assert.Equal(t, sumOf(data), hex.EncodeToString(sum.Sum(nil)))
+	counted, err := json.Marshal(newTally(n, sum))
+	require.NoError(t, err)
+	_, err = stream.Call(t.Context(), methodSum, stream.NewRequest(counted))
+	require.NoError(t, err)
+	stream.Close()
+	end.Close()
+	assert.Zero(t, s.Wait(), s.Output())
+	assert.Contains(t, s.Output(), "identical")
+	assert.NotContains(t, s.Output(), "level=")
 }
 
-// end waits for the server's end, which is to be a good one.
-func (p *process) end(t *testing.T) (stdout string) {
-	t.Helper()
-	out, err := io.ReadAll(p.stdout)
+// The server at the other side has not gone on to push what nobody takes.
+func TestReceiverLeaves(t *testing.T) {
+	path, _ := newFile(t, 32<<20)
+	s, addr := serve(t, path)
+	end, stream := connectTo(t, addr)
+	_, err := io.CopyN(io.Discard, stream, 1000)
 	require.NoError(t, err)
-	require.NoError(t, p.cmd.Wait(), p.stderr.String())
-	return string(out)
+	end.Close()
+	s.Expect(`level=ERROR msg="push failed".*pushing \\"some file.bin\\": after \d+ of 33554432 bytes: the other side has closed the connection`)
+	stop(t, s)
+}
+
+func TestCommandLine(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	for _, c := range []struct {
+		args string
+		code int
+		text string
+	}{
+		{"-h", 0, "filepush receive"},
+		{"serve -h", 0, "-tokens"},
+		{"receive -h", 0, "-o FILE"},
+		{"demo -h", 0, "own executable"},
+		{"push", 2, `no command "push"`},
+		{"serve", 2, "one PATH"},
+		{"serve a b", 2, "one PATH"},
+		{"serve -cert c a", 2, "go together"},
+		{"serve -v loud a", 2, "invalid value"},
+		{"receive a", 2, "chooses the PATH"},
+		{"receive -ca c -insecure", 2, "contradict"},
+		{"receive -ca main.go", 2, "no certificates"},
+		{"receive -nothing", 2, "-nothing"},
+		{"receive -o", 2, "needs an argument"},
+		{"receive -connect 127.0.0.1:1", 1, "connecting to 127.0.0.1:1: dial tcp 127.0.0.1:1: connect"},
+		{"receive -o /dev/null", 1, "not a regular file"},
+		{"receive -o " + t.TempDir(), 1, "not a regular file"},
+		{"demo a b", 2, `"b"`},
+		{"demo /does/not/exist", 1, "no such file"},
+		{"demo " + t.TempDir(), 1, "not a regular file"},
+		{"serve -listen " + l.Addr().String() + " main.go", 1, l.Addr().String()},
+	} {
+		code, said := proc.Run(t, binary, strings.Fields(c.args)...)
+		assert.Equal(t, c.code, code, "filepush %s: %s", c.args, said)
+		assert.Contains(t, said, c.text, "filepush %s", c.args)
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // progress is a bar that moves with what is written to it; a nil one is not
@@ -20,11 +19,10 @@ type progress struct {
 	w   io.Writer
 }
 
-// newProgress makes a bar on w, or nil if w is no terminal or there is nothing
-// to come.
-func newProgress(w io.Writer, o offer) *progress {
-	file, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) || o.Size <= 0 {
+// newProgress makes a bar on a terminal, or nil if there is none or there is nothing to
+// come.
+func newProgress(w *os.File, o offer) *progress {
+	if w == nil || o.Size <= o.Offset {
 		return nil
 	}
 	bar := progressbar.NewOptions64(o.Size,
@@ -36,6 +34,7 @@ func newProgress(w io.Writer, o offer) *progress {
 		progressbar.OptionThrottle(50*time.Millisecond),
 		progressbar.OptionSetWidth(30),
 	)
+	bar.Set64(o.Offset)
 	return &progress{bar, w}
 }
 

@@ -1,38 +1,28 @@
 package main
 
-// The serving side: it listens, opens a stream to each client that connects, and
-// copies the file into it.
+// The sending side of one push: it opens a stream to the client and copies the file into it.
 
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
-	"github.com/singchia/geminio/server"
 )
 
-// halfCloser and shutdowner are what the streams and the listener can do beside
-// their interfaces.
-type (
-	halfCloser interface{ CloseWrite() error }
-	shutdowner interface{ Shutdown(context.Context) error }
-)
-
-// push opens a stream to the client at the other side of end, copies the file at
-// path into it, and exchanges sums with the client. The result is there even if
-// the sums differ: its verdict says so.
+// push waits until the client at the other side of end says what it has of the file at path,
+// opens a stream, copies the rest into it, and exchanges sums with the client. The result is
+// there even if the sums differ: its verdict says so.
 func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -43,9 +33,13 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := &result{offer: offer{Name: filepath.Base(path), Size: info.Size()}}
+	sum := sha256.New()
+	if r.Offset, err = awaitBegin(ctx, end, file, info.Size(), sum); err != nil {
+		return nil, err
+	}
 
 	// The meta of a stream is there before its first byte.
-	r := &result{offer: offer{Name: filepath.Base(path), Size: info.Size()}}
 	meta, err := json.Marshal(r.offer)
 	if err != nil {
 		return nil, err
@@ -60,27 +54,26 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	defer stream.Close()
 
 	// A stream is a net.Conn: any io.Copy will do.
-	sum := sha256.New()
 	n, err := io.Copy(stream, io.TeeReader(file, sum))
 	if err != nil {
-		return nil, fmt.Errorf("pushing %q: after %d of %d bytes: %w", r.Name, n, r.Size, err)
+		return nil, fmt.Errorf("pushing %q: after %d of %d bytes: %w", r.Name, r.Offset+n, r.Size, why(end, err))
 	}
-	r.sent = newTally(n, sum)
+	r.sent = newTally(r.Offset+n, sum)
 
 	// It is an RPC peer as well: now that the sum is known, the client may ask for
 	// it. Register returns when the client has taken note, CloseWrite lets it read
 	// io.EOF, so it will not ask too early.
 	asked := make(chan tally, 1)
 	if err := stream.Register(ctx, methodSum, answerSum(r.sent, asked)); err != nil {
-		return nil, fmt.Errorf("offering the sum: %w", err)
+		return nil, fmt.Errorf("offering the sum: %w", why(end, err))
 	}
-	if err := stream.(halfCloser).CloseWrite(); err != nil {
-		return nil, fmt.Errorf("ending %q: %w", r.Name, err)
+	if err := geminio.CloseWrite(stream); err != nil {
+		return nil, fmt.Errorf("ending %q: %w", r.Name, why(end, err))
 	}
 
 	// The client sends no bytes, it closes the stream when it has the sum.
 	if _, err := io.Copy(io.Discard, stream); err != nil {
-		return nil, fmt.Errorf("waiting for the receiver: %w", err)
+		return nil, fmt.Errorf("waiting for the receiver: %w", why(end, err))
 	}
 	r.took = time.Since(start)
 	select {
@@ -91,12 +84,65 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	}
 }
 
+// awaitBegin waits for the call of methodBegin. It returns how much of the file the client
+// has already; up to there file and sum have been read.
+func awaitBegin(ctx context.Context, end geminio.End, file *os.File, size int64, sum hash.Hash) (int64, error) {
+	type outcome struct {
+		offset int64
+		err    error
+	}
+	begun := make(chan outcome, 1)
+	var asked atomic.Bool
+	err := end.Register(ctx, methodBegin, func(_ context.Context, req geminio.Request, resp geminio.Response) {
+		has, err := readTally(req.Data())
+		if err != nil {
+			resp.SetError(fmt.Errorf("the request of %q: %w", methodBegin, err))
+			return
+		}
+		if asked.Swap(true) {
+			resp.SetError(errors.New("this push has begun already"))
+			return
+		}
+		offset, err := common(file, size, has, sum)
+		begun <- outcome{offset, err}
+		data, _ := json.Marshal(beginning{offset}) // a number always can be
+		resp.SetData(data)
+		resp.SetError(err)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("offering to begin: %w", why(end, err))
+	}
+	select {
+	case o := <-begun:
+		return o.offset, o.err
+	case <-geminio.Done(end):
+		return 0, fmt.Errorf("the receiver left before it began: %w", why(end, io.EOF))
+	}
+}
+
+// common returns how much of a file a client need not be sent that has something already: all
+// of that, or nothing. The file and the sum are as if that had been read.
+func common(file *os.File, size int64, has tally, sum hash.Hash) (int64, error) {
+	if has.Size == 0 || has.Size > size {
+		return 0, nil
+	}
+	if _, err := io.CopyN(sum, file, has.Size); err != nil {
+		return 0, err
+	}
+	if newTally(has.Size, sum) == has {
+		return has.Size, nil
+	}
+	sum.Reset()
+	_, err := file.Seek(0, io.SeekStart)
+	return 0, err
+}
+
 // answerSum is an RPC that gives what was sent for what was received, which
 // it puts into asked.
 func answerSum(sent tally, asked chan<- tally) geminio.RPC {
 	return func(_ context.Context, req geminio.Request, resp geminio.Response) {
-		var received tally
-		if err := json.Unmarshal(req.Data(), &received); err != nil {
+		received, err := readTally(req.Data())
+		if err != nil {
 			resp.SetError(fmt.Errorf("the request of %q: %w", methodSum, err))
 			return
 		}
@@ -113,95 +159,25 @@ func answerSum(sent tally, asked chan<- tally) geminio.RPC {
 	}
 }
 
-// serve pushes the file to every client that connects. When ctx ends, it lets
-// the pushes that are under way end and returns.
-func (a *app) serve(ctx context.Context) error {
-	if err := checkFile(a.path); err != nil {
+// settle is how long the end of a connection may come behind that of its streams.
+const settle = time.Second
+
+// why returns the error of an operation, or why the connection has ended if it has.
+func why(end geminio.End, err error) error {
+	if errors.As(err, new(*geminio.RemoteError)) {
+		return err // the other side's own words
+	}
+	select {
+	case <-geminio.Done(end):
+	case <-time.After(settle):
 		return err
 	}
-	conf, err := serverTLS(a.cert, a.key)
-	if err != nil {
-		return err
+	cause := geminio.Cause(end)
+	switch {
+	case cause == io.EOF:
+		return errors.New("the other side has closed the connection")
+	case errors.Is(cause, io.ErrUnexpectedEOF), errors.Is(cause, syscall.ECONNRESET):
+		return fmt.Errorf("the other side has died, or the connection was cut (%w)", cause)
 	}
-	listener, err := listen(a.serveAddr, conf, a.log)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	fmt.Fprintf(a.stdout, "serving %q on %s\n", a.path, listener.Addr())
-
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
-	defer stop()
-	var pushes sync.WaitGroup
-	for {
-		end, acceptErr := listener.AcceptEnd()
-		if acceptErr != nil {
-			if ctx.Err() == nil {
-				err = fmt.Errorf("accepting on %s: %w", listener.Addr(), acceptErr)
-			}
-			break
-		}
-		pushes.Go(func() { a.pushTo(end) })
-	}
-
-	fmt.Fprintln(a.stdout, "stopping after the pushes that are under way")
-	return errors.Join(err, a.drain(listener, &pushes))
-}
-
-// pushTo serves one client. Its failure is not the server's.
-func (a *app) pushTo(end geminio.End) {
-	defer end.Close()
-	log := a.log.With("client", end.ClientID(), "remote", end.RemoteAddr())
-	log.Info("client connected")
-	r, err := push(context.Background(), end, a.path)
-	if err != nil {
-		log.Error("push failed", "err", err)
-		return
-	}
-	fmt.Fprintf(a.stdout, "pushed %q to %s\n%s", r.Name, end.RemoteAddr(), r)
-}
-
-// drain waits for the pushes, and cuts off those that take longer than the
-// grace.
-//
-// Shutdown alone would not do: it lets no call begin any more, and a push ends
-// with one. So the listener, which is closed, is shut down after the pushes; with
-// a context that is over, it closes at once what is left.
-func (a *app) drain(listener server.Listener, pushes *sync.WaitGroup) error {
-	ctx, cancel := context.WithTimeout(context.Background(), a.grace)
-	defer cancel()
-	shutdown := func() { geminio.Shutdown(ctx, listener) }
-	stop := context.AfterFunc(ctx, shutdown)
-	pushes.Wait()
-	if !stop() {
-		return fmt.Errorf("some pushes were cut off after %v", a.grace)
-	}
-	shutdown()
-	return nil
-}
-
-// listen makes a listener for Ends, over TLS if there is a configuration for it.
-func listen(addr string, conf *tls.Config, log *slog.Logger) (server.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	if conf != nil {
-		l = tls.NewListener(l, conf)
-	}
-	opt := server.NewEndOptions()
-	opt.SetLogger(log)
-	return server.NewListener(l, opt)
-}
-
-// checkFile reports early what cannot be pushed.
-func checkFile(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", path)
-	}
-	return nil
+	return fmt.Errorf("the connection is lost: %w", cause)
 }

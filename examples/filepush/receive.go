@@ -5,8 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,22 +16,120 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 )
+
+const receiveUsage = `filepush receive receives a file that a server pushes. What it has received, when it is
+interrupted, it keeps as FILE.part, and goes on behind that when it is started again.
+
+  filepush receive [FLAGS]
+
+The file appears at FILE when the sums are equal, in the place of one that was there, whose
+mode it gets. If FILE is a symbolic link, the file is written where it points to. Without -o
+the file is verified and thrown away.
+`
+
+// errInterrupted is why a push ended that a signal has ended.
+var errInterrupted = errors.New("interrupted")
+
+// receiver is one run of filepush receive.
+type receiver struct {
+	*cli.Program
+	connect, output string
+	tls             *cli.ClientTLS
+	token           *cli.ClientToken
+}
+
+func newReceiver() *receiver {
+	r := &receiver{Program: cli.New("filepush receive", receiveUsage)}
+	r.Flags.StringVar(&r.connect, "connect", address, "receive from the server at `ADDR` (host:port)")
+	r.Flags.StringVar(&r.output, "o", "", "write to `FILE`, which appears only when the sums are equal")
+	r.tls = cli.ClientTLSFlags(r.Flags)
+	r.token = cli.ClientTokenFlags(r.Flags, tokenVariable).NameFlag(r.Flags)
+	return r
+}
+
+func receiveMain(args []string) int {
+	r := newReceiver()
+	return r.Main(args, r.run)
+}
+
+// run receives from a server, into the output file if there is to be one.
+func (r *receiver) run(ctx context.Context) error {
+	if r.Flags.NArg() > 0 {
+		return cli.Usagef("what is %q? It is the server that chooses the PATH", r.Flags.Arg(0))
+	}
+	name, token, err := r.token.Load()
+	if err != nil {
+		return err
+	}
+	cli.WarnPlain(r.Log, r.connect, token != "", r.tls.Used())
+	dialer, err := r.tls.Dialer(ctx, r.connect)
+	if err != nil {
+		return err
+	}
+	part := nowhere()
+	if r.output != "" {
+		if part, err = openPart(r.output); err != nil {
+			return err
+		}
+		defer part.close()
+	}
+	end, err := dial(dialer, door.New(program, name, token), r.Log)
+	if err != nil {
+		return part.left(fmt.Errorf("connecting to %s: %w", r.connect, err))
+	}
+	defer end.Close()
+	defer closeWith(ctx, end)()
+
+	got, err := receive(ctx, end, part, r.Terminal())
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
+	if err != nil {
+		return part.left(err)
+	}
+	fmt.Fprintf(r.Stdout, "received %q from %s\n%s", got.Name, end.RemoteAddr(), got)
+	if err := got.verdict(); err != nil {
+		return errors.Join(err, part.discard())
+	}
+	if r.output == "" {
+		return nil
+	}
+	if err := part.keep(); err != nil {
+		return part.left(err)
+	}
+	fmt.Fprintf(r.Stdout, "  file      %s\n", part.target)
+	return nil
+}
 
 // dialTimeout is how long a connection and its TLS handshake may take.
 const dialTimeout = 10 * time.Second
 
-// receive accepts the stream that the server opens, copies the file out of it
-// into file, and exchanges sums with the server. The result is there even if the
-// sums differ: its verdict says so.
-func receive(ctx context.Context, end geminio.End, file, stderr io.Writer) (*result, error) {
+// dial connects an End to a server.
+func dial(dialer func() (net.Conn, error), who door.Hello, log *slog.Logger) (geminio.End, error) {
+	opt := client.NewEndOptions()
+	opt.SetLogger(log)
+	opt.SetMeta(who.Meta())
+	opt.SetWaitRemoteRPCs(methodBegin)
+	opt.SetHandshakeTimeout(dialTimeout)
+	return client.NewEndWithDialer(dialer, opt)
+}
+
+// receive tells the server what the part has already, accepts the stream that the server
+// opens, copies it behind that, and exchanges sums with the server. The result is there even
+// if the sums differ: its verdict says so.
+func receive(ctx context.Context, end geminio.End, part *part, terminal *os.File) (*result, error) {
+	offset, err := begin(ctx, end, part)
+	if err != nil {
+		return nil, err
+	}
+
 	// An End is a net.Listener, even at the side that has dialled.
 	conn, err := end.Accept()
-	if errors.Is(err, io.EOF) {
-		return nil, errors.New("the server left before it pushed anything")
-	}
 	if err != nil {
-		return nil, fmt.Errorf("accepting a stream: %w", err)
+		return nil, fmt.Errorf("the server left before it pushed anything: %w", why(end, err))
 	}
 	stream := conn.(geminio.Stream)
 	defer stream.Close()
@@ -43,120 +139,61 @@ func receive(ctx context.Context, end geminio.End, file, stderr io.Writer) (*res
 	if err := json.Unmarshal(stream.Meta(), &r.offer); err != nil {
 		return nil, fmt.Errorf("the meta of the stream: %w", err)
 	}
-	bar := newProgress(stderr, r.offer)
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(file, sum, bar), stream)
+	if r.Offset != offset {
+		return nil, fmt.Errorf("the server pushes from byte %d on, and not from %d", r.Offset, offset)
+	}
+	bar := newProgress(terminal, r.offer)
+	n, err := io.Copy(io.MultiWriter(part, bar), stream)
 	bar.end()
 	if err != nil {
-		return nil, fmt.Errorf("receiving %q: after %d of %d bytes: %w", r.Name, n, r.Size, err)
+		return nil, fmt.Errorf("receiving %q: after %d of %d bytes: %w", r.Name, offset+n, r.Size, why(end, err))
 	}
-	r.received = newTally(n, sum)
+	r.received = part.tally()
 
-	// io.EOF came: the server's sum is there to be asked for.
+	// io.EOF came: the server's sum is there to be asked for, if it was not the connection
+	// that has ended.
 	data, err := json.Marshal(r.received)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := stream.Call(ctx, methodSum, stream.NewRequest(data))
 	if err != nil {
-		return nil, fmt.Errorf("asking for the sum of %q, of which %d of %d bytes came: %w", r.Name, n, r.Size, err)
+		return nil, fmt.Errorf("receiving %q: after %d of %d bytes, asking for its sum: %w", r.Name, offset+n, r.Size, why(end, err))
 	}
-	if err := json.Unmarshal(resp.Data(), &r.sent); err != nil {
+	if r.sent, err = readTally(resp.Data()); err != nil {
 		return nil, fmt.Errorf("the sum of %q: %w", r.Name, err)
 	}
 	r.took = time.Since(start)
 	return r, nil
 }
 
-// connect receives from a server, into the output file if there is to be one.
-func (a *app) connect(ctx context.Context) error {
-	conf, err := clientTLS(a.ca, a.insecure)
+// begin tells the server what the part has, and has it begin from scratch if that is nothing
+// of use. It returns how much it is.
+func begin(ctx context.Context, end geminio.End, part *part) (int64, error) {
+	has := part.tally()
+	data, err := json.Marshal(has)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var file io.Writer = io.Discard
-	var part *partFile
-	if a.output != "" {
-		if part, err = createPart(a.output); err != nil {
-			return err
-		}
-		defer part.discard()
-		file = part
-	}
-
-	end, err := dial(ctx, a.connectAddr, conf, a.log)
+	resp, err := end.Call(ctx, methodBegin, end.NewRequest(data))
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("asking the server to begin: %w", why(end, err))
 	}
-	defer end.Close()
-	defer closeWith(ctx, end)()
-	r, err := receive(ctx, end, file, a.stderr)
-	if ctx.Err() != nil {
-		return errInterrupted
+	var b beginning
+	if err := json.Unmarshal(resp.Data(), &b); err != nil {
+		return 0, fmt.Errorf("the answer of %q: %w", methodBegin, err)
 	}
-	if err != nil {
-		return err
+	switch b.Offset {
+	case has.Size:
+		return b.Offset, nil
+	case 0:
+		return 0, part.reset()
 	}
-
-	fmt.Fprintf(a.stdout, "received %q from %s\n%s", r.Name, end.RemoteAddr(), r)
-	if err := r.verdict(); err != nil || part == nil {
-		return err
-	}
-	if err := part.keep(); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "  file      %s\n", a.output)
-	return nil
+	return 0, fmt.Errorf("the server begins at byte %d of a part of %d", b.Offset, has.Size)
 }
 
-// dial connects an End to a server, over TLS if there is a configuration for it.
-func dial(ctx context.Context, addr string, conf *tls.Config, log *slog.Logger) (geminio.End, error) {
-	dialer := func() (net.Conn, error) {
-		d := &net.Dialer{Timeout: dialTimeout}
-		if conf == nil {
-			return d.DialContext(ctx, "tcp", addr)
-		}
-		return (&tls.Dialer{NetDialer: d, Config: conf}).DialContext(ctx, "tcp", addr)
-	}
-	opt := client.NewEndOptions()
-	opt.SetLogger(log)
-	end, err := client.NewEndWithDialer(dialer, opt)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
-	}
-	return end, nil
-}
-
-// partFile is a file that stands beside its path until it is kept.
-type partFile struct {
-	*os.File
-	path string
-}
-
-// createPart creates the file that is to appear at path.
-func createPart(path string) (*partFile, error) {
-	// The rename would replace anything, a device too.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	name := fmt.Sprintf("%s.%d.part", path, os.Getpid())
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	return &partFile{file, path}, nil
-}
-
-// keep gives the file its name.
-func (p *partFile) keep() error {
-	if err := p.Close(); err != nil {
-		return err
-	}
-	return os.Rename(p.Name(), p.path)
-}
-
-// discard removes the file, unless it was kept.
-func (p *partFile) discard() {
-	p.Close()
-	os.Remove(p.Name())
+// closeWith closes an End when ctx ends, which wakes whatever waits on it. The
+// function that it returns takes that back.
+func closeWith(ctx context.Context, end geminio.End) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { end.Close() })
 }

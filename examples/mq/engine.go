@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/singchia/geminio/examples/internal/lock"
 )
 
 const (
@@ -38,7 +42,7 @@ type engine struct {
 // embed starts a server in this process that listens nowhere and stores in a
 // directory, up to so many bytes; 0: three quarters of what is free.
 func embed(ctx context.Context, dir string, maxStore int64, sync bool, log *slog.Logger) (*engine, error) {
-	unlock, err := lock(dir)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("the storage in %s: %w", dir, err)
 	}
@@ -179,4 +183,24 @@ func (l *natsLog) fatal() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
+}
+
+// lockDir makes a directory, if need be, and sees to it that it is this process's alone, until
+// unlock or the end of the process.
+func lockDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock.File(file); err != nil {
+		file.Close()
+		if err == lock.ErrTaken {
+			err = errors.New("another broker has it")
+		}
+		return nil, err
+	}
+	return func() { file.Close() }, nil
 }

@@ -79,10 +79,14 @@ func Start(t testing.TB, binary string, args ...string) *Process {
 }
 
 func newProcess(t testing.TB, binary string, args []string) *Process {
-	return &Process{
+	p := &Process{
 		t: t, name: filepath.Base(binary), cmd: exec.Command(binary, args...),
 		done: make(chan struct{}), news: make(chan struct{}),
 	}
+	if os.Getenv(raceOptions) == "" {
+		p.cmd.Env = append(os.Environ(), raceOptions+"="+quickExit)
+	}
+	return p
 }
 
 // ended is called when the process has ended, and all that it has printed was read.

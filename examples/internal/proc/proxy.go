@@ -16,12 +16,14 @@ type Proxy struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	target string
+	most   int64 // see SetMost; 0: all
 	pairs  map[*pair]struct{}
 }
 
 // pair is one connection that is carried.
 type pair struct {
 	near, far *net.TCPConn
+	most      int64
 	orphan    bool // near was cut, and far is not to know; guarded by Proxy.mu
 }
 
@@ -56,6 +58,14 @@ func (p *Proxy) SetTarget(target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.target = target
+}
+
+// SetMost has new connections carry so many bytes to those who dialled, and lose what comes
+// after that; 0: they carry all.
+func (p *Proxy) SetMost(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most = bytes
 }
 
 // Cut breaks all connections, on both sides, and returns how many there were.
@@ -99,7 +109,7 @@ func (p *Proxy) connect(near *net.TCPConn) *pair {
 	if err != nil {
 		return nil
 	}
-	c := &pair{near: near, far: far.(*net.TCPConn)}
+	c := &pair{near: near, far: far.(*net.TCPConn), most: p.most}
 	p.pairs[c] = struct{}{}
 	return c
 }
@@ -121,7 +131,12 @@ func (p *Proxy) carry(near *net.TCPConn) {
 		}
 	})
 	both.Go(func() {
-		io.Copy(c.near, c.far)
+		if c.most > 0 {
+			io.CopyN(c.near, c.far, c.most)
+			io.Copy(io.Discard, c.far)
+		} else {
+			io.Copy(c.near, c.far)
+		}
 		c.near.Close()
 		io.Copy(io.Discard, c.far)
 		c.far.Close()

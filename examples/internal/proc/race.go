@@ -16,3 +16,7 @@ func RaceFlags() []string {
 	}
 	return nil
 }
+
+// A program that looks for data races waits at its end, a second by default, for races that
+// are being reported.
+const raceOptions, quickExit = "GORACE", "atexit_sleep_ms=50"
