@@ -1,6 +1,7 @@
 package multiplexer
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -140,4 +141,38 @@ func TestOpensThatAreGivenUpHarmNobody(t *testing.T) {
 		assert.NoError(t, m.c.Cause())
 	}
 	require.Eventually(t, func() bool { return ms[0].Idle() && ms[1].Idle() }, time.Minute, time.Millisecond)
+}
+
+// Many streams are opened and closed at the same time, more than the memory budget has room
+// for: what is said about that is read while the lock is held.
+func TestOpensBeyondTheBudget(t *testing.T) {
+	near, far := tcpPair(t)
+	s := newSetup()
+	s.lim.Windows = 3 * 8 << 10
+	ms, _ := s.startPair(t, near, far)
+	defer stopPair(ms)
+	go func() {
+		for {
+			if _, err := ms[1].Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 200 {
+				d := ms[0].NewDialogue("", nil)
+				var limit *geminio.LimitError
+				var refused *geminio.RefusedError
+				switch err := ms[0].Open(d); {
+				case err == nil:
+					d.Close()
+				case !errors.As(err, &refused):
+					assert.ErrorAs(t, err, &limit)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -231,23 +231,9 @@ func (m *Mux) Accept() (*Dialogue, error) {
 // is a *geminio.RefusedError.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
-	intro := d.introduction()
-	switch size := intro.Size(); {
-	case m.cause != nil:
+	if err := m.mayOpen(d); err != nil {
 		m.mu.Unlock()
-		return io.EOF
-	case m.away:
-		m.mu.Unlock()
-		return geminio.ErrGoingAway
-	case len(intro.Peer) > packet.MaxName:
-		m.mu.Unlock()
-		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
-	case size > int(m.peer.MaxFrame):
-		m.mu.Unlock()
-		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
-	case !m.windows.add(0):
-		m.mu.Unlock()
-		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+		return err
 	}
 	d.id = m.nextID
 	m.nextID += 2
@@ -277,6 +263,25 @@ func (m *Mux) Open(d *Dialogue) error {
 	default:
 		return d.werr
 	}
+}
+
+// mayOpen returns why d cannot be opened, or takes its first windows from the budget. m.mu
+// is held.
+func (m *Mux) mayOpen(d *Dialogue) error {
+	intro := d.introduction()
+	switch size := intro.Size(); {
+	case m.cause != nil:
+		return io.EOF
+	case m.away:
+		return geminio.ErrGoingAway
+	case len(intro.Peer) > packet.MaxName:
+		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	case size > int(m.peer.MaxFrame):
+		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
+	case !m.windows.add(0):
+		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+	}
+	return nil
 }
 
 // takeBackOpen ends a dialogue that the peer has not answered. m.mu is held.
