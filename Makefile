@@ -9,6 +9,7 @@ FUZZTIME ?= 60s
 COMPARE  ?= -write
 COVER    ?= cover.out
 SOAK     ?= 30m
+RANDOMTIME ?= 15m
 
 # Every module of the repository, the root one first.
 MODULES := . $(patsubst ./%/go.mod,%,$(sort $(shell find . -mindepth 2 -name go.mod -not -path '*/.*/*')))
@@ -51,6 +52,10 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; \
 	done
+
+.PHONY: random
+random: ## run random programs on pairs of Ends, and check the ledgers, for RANDOMTIME (15m) each
+	RANDOMTIME=$(RANDOMTIME) $(GO) test -race -tags geminiodebug -timeout 0 -v -run 'Random|GivenUp|ClosedWhile' ./test/fault
 
 .PHONY: soak
 soak: ## keep a pair of Ends busy for SOAK (30m) and see that nothing grows

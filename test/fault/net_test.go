@@ -71,7 +71,23 @@ func (w *wire) Read(p []byte) (int, error) {
 }
 
 func (w *wire) Write(p []byte) (n int, err error) {
-	time.Sleep(time.Duration(len(p)) * w.perByte)
+	if w.perByte == 0 {
+		return w.write(p)
+	}
+	for len(p) > 0 && err == nil {
+		piece := p[:min(len(p), pieceOfWire)]
+		time.Sleep(time.Duration(len(piece)) * w.perByte)
+		var k int
+		k, err = w.write(piece)
+		n, p = n+k, p[k:]
+	}
+	return n, err
+}
+
+// pieceOfWire is how much goes over a slow wire at a time, bytes.
+const pieceOfWire = 500
+
+func (w *wire) write(p []byte) (n int, err error) {
 	b := w.out
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,0 +1,507 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// profile is what a machine runs its program on.
+type profile struct {
+	name     string
+	message  int           // the largest message, request and response, bytes
+	budget   int           // of memory: a quarter of it is for large messages
+	handlers int           // that run at a time
+	room     int           // of the transport, bytes in each direction
+	perByte  time.Duration // of the transport
+	hurry    time.Duration // by how much all operations have less time
+}
+
+// profiles are small in one way or another, so that what is rare elsewhere is frequent.
+var profiles = []profile{
+	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1},
+	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1},
+	{"large messages", 1 << 20, 4 * (1<<20 + packet.MaxHead), 4, 16 << 10, 100 * time.Nanosecond, 1},
+	{"slow", 100_000, 4 * (100_000 + packet.MaxHead), 3, 2000, 10 * time.Microsecond, 1},
+}
+
+// machine runs programs of operations on a live pair of Ends. Each operation has a deadline
+// of its own and may fail; but bytes of a stream arrive in order and unchanged, a message
+// is handed out once at most, a call has its own answer, and when all is at rest, nothing
+// of the credit is lost.
+type machine struct {
+	t    testing.TB
+	p    profile
+	link *rig.Pair
+	cut  func()         // breaks the transport
+	ops  sync.WaitGroup // operations
+	wg   sync.WaitGroup // what goes on until the Ends are closed
+
+	running atomic.Int64 // handlers
+
+	mu       sync.Mutex
+	streams  [2][]*tracked // by the side
+	byID     map[uint64]*track
+	received map[string]bool
+	pending  []geminio.Message // received and not yet answered
+	sent     int
+	ended    bool // an End was closed, or the transport broken
+}
+
+// track is what both sides of a stream have in common: how far each direction is.
+type track struct {
+	writing [2]chan struct{} // locks, with which a bubble can wait: one writer of a side,
+	reading [2]chan struct{} // and one reader of what it writes
+	written [2]int
+	read    [2]int // by the side that has written
+}
+
+func newTrack() *track {
+	tr := &track{}
+	for side := range 2 {
+		tr.writing[side], tr.reading[side] = make(chan struct{}, 1), make(chan struct{}, 1)
+	}
+	return tr
+}
+
+// locked takes a lock, and returns what gives it back.
+func locked(lock chan struct{}) (unlock func()) {
+	lock <- struct{}{}
+	return func() { <-lock }
+}
+
+// tracked is a stream of one side.
+type tracked struct {
+	geminio.Stream
+	*track
+	side int
+}
+
+// newMachine makes a machine over a wire in memory.
+func newMachine(t testing.TB, p profile) *machine {
+	near, far := newWire(p.room)
+	near.perByte, far.perByte = p.perByte, p.perByte
+	return startMachine(t, p, near, far, near.close)
+}
+
+// startMachine makes a machine over a transport that cut breaks.
+func startMachine(t testing.TB, p profile, near, far net.Conn, cut func()) *machine {
+	m := &machine{t: t, p: p, cut: cut, byID: make(map[uint64]*track), received: make(map[string]bool)}
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetMaxStreams(8)
+	so.SetMaxStreams(8)
+	co.SetMaxHandlers(p.handlers)
+	so.SetMaxHandlers(p.handlers)
+	co.SetMaxMessageSize(p.message)
+	so.SetMaxMessageSize(p.message)
+	co.SetMemoryBudget(p.budget)
+	so.SetMemoryBudget(p.budget)
+	link, err := rig.JoinPair(near, far, co, so)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.link = link
+	for side, end := range m.ends() {
+		m.register(end, "echo", func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(req.Data())
+		})
+		m.register(end, "big", func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(make([]byte, p.message))
+		})
+		m.register(end, "slow", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(300 * time.Millisecond / p.hurry):
+			}
+			resp.SetData(req.Data())
+		})
+		m.register(end, "hang", func(ctx context.Context, _ geminio.Request, resp geminio.Response) {
+			<-ctx.Done()
+			resp.SetError(ctx.Err())
+		})
+		m.add(side, end)
+		m.wg.Go(func() {
+			for {
+				s, err := end.AcceptStream()
+				if err != nil {
+					return
+				}
+				m.add(side, s)
+			}
+		})
+	}
+	return m
+}
+
+// register has a method handled, and its handlers counted.
+func (m *machine) register(end geminio.RPCer, method string, rpc geminio.RPC) {
+	err := end.Register(context.Background(), method, func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+		m.running.Add(1)
+		defer m.running.Add(-1)
+		rpc(ctx, req, resp)
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) ends() [2]geminio.End { return [2]geminio.End{m.link.Client, m.link.Server} }
+
+// add makes a stream known.
+func (m *machine) add(side int, s geminio.Stream) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tr := m.byID[s.StreamID()]
+	if tr == nil {
+		tr = newTrack()
+		m.byID[s.StreamID()] = tr
+	}
+	m.streams[side] = append(m.streams[side], &tracked{s, tr, side})
+}
+
+// stream returns one of a side's, more often one of the last ones.
+func (m *machine) stream(side, n int) *tracked {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.streams[side]
+	if n%3 > 0 {
+		all = all[max(0, len(all)-8):]
+	}
+	return all[n%len(all)]
+}
+
+// content is what stands at an offset of what a side writes on a stream.
+func content(id uint64, side, off int) byte { return byte(off*31 + off>>8*7 + int(id)*3 + side) }
+
+// run runs a program: two bytes for each operation. The wait between them lets all
+// goroutines go on until they wait for something.
+func (m *machine) run(program []byte, wait func()) {
+	for ; len(program) >= 2; program = program[2:] {
+		op, arg := program[0], int(program[1])
+		m.ops.Go(func() { m.do(op, arg) })
+		if op&15 != 15 {
+			wait()
+		}
+	}
+}
+
+// finish waits until all is at rest, checks that nothing is lost, and closes the Ends.
+// What is to come to rest may need some time, in which rest is called now and then.
+func (m *machine) finish(rest func()) {
+	m.ops.Wait()
+	m.mu.Lock()
+	ended := m.ended
+	m.mu.Unlock()
+	if ended {
+		m.link.Close()
+	} else {
+		m.audit(rest)
+		m.largest()
+		m.audit(rest)
+		m.shutdown()
+	}
+	m.wg.Wait()
+	for end := time.Now().Add(rig.Forever); m.running.Load() > 0; rest() {
+		if time.Now().After(end) {
+			m.t.Errorf("%d handlers go on after the end", m.running.Load())
+			return
+		}
+	}
+}
+
+// drain receives all messages, and answers them.
+func (m *machine) drain() {
+	m.mu.Lock()
+	streams := slices.Concat(m.streams[:]...)
+	m.mu.Unlock()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, s := range streams {
+		for {
+			msg, err := s.Receive(now)
+			if err != nil {
+				break
+			}
+			m.take(msg)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, msg := range m.pending {
+		msg.Done()
+	}
+	m.pending = nil
+}
+
+// audit compares the ledgers of both sides, once they have come to rest. Where nothing can
+// tell that they have, it gives them some time.
+func (m *machine) audit(rest func()) {
+	for range 60 * (1 - rig.Audits) {
+		m.drain()
+		rest()
+	}
+	for end := time.Now().Add(10 * rig.Forever); ; rest() {
+		m.drain()
+		err := rig.Audit(m.link.Client, m.link.Server)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			m.t.Errorf("credit is lost: %v", err)
+			return
+		}
+	}
+}
+
+// largest wants that the largest call, message and registration go through, in both
+// directions.
+func (m *machine) largest() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*rig.Forever)
+	defer cancel()
+	receiving, stop := context.WithCancel(context.Background())
+	var senders, receivers sync.WaitGroup
+	data := make([]byte, m.p.message-200)
+	for side, end := range m.ends() {
+		receivers.Go(func() {
+			for {
+				msg, err := end.Receive(receiving)
+				if err != nil {
+					return
+				}
+				msg.Done()
+			}
+		})
+		senders.Go(func() {
+			resp, err := end.Call(ctx, "echo", end.NewRequest(data))
+			if err == nil && len(resp.Data()) != len(data) {
+				err = fmt.Errorf("a response of %d bytes", len(resp.Data()))
+			}
+			if err != nil {
+				m.t.Errorf("the largest call of side %d: %v", side, err)
+			}
+			if err := end.Publish(ctx, end.NewMessage(data)); err != nil {
+				m.t.Errorf("the largest message of side %d: %v", side, err)
+			}
+			if err := end.Register(ctx, "new", rig.Echo); err != nil {
+				m.t.Errorf("a registration of side %d: %v", side, err)
+			}
+		})
+	}
+	senders.Wait()
+	stop()
+	receivers.Wait()
+}
+
+// shutdown closes all streams, and shuts both Ends down.
+func (m *machine) shutdown() {
+	m.mu.Lock()
+	streams := slices.Concat(m.streams[:]...)
+	m.mu.Unlock()
+	for _, s := range streams {
+		if s.StreamID() != 1 {
+			s.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*rig.Forever)
+	defer cancel()
+	if err := geminio.Shutdown(ctx, m.link.Client); err != nil {
+		m.t.Errorf("Shutdown of an End at rest: %v", err)
+	}
+	m.link.Close()
+}
+
+// What the higher bits of an operation say.
+const (
+	onServer  = 0x10 << iota // done by the server, not by the client
+	hasty                    // given up very soon
+	large                    // with up to the largest size
+	otherwise                // in another way
+)
+
+// do runs one operation.
+func (m *machine) do(op byte, arg int) {
+	side := int(op&onServer) >> 4
+	end := m.ends()[side]
+	s := m.stream(side, arg)
+	patience := time.Duration(1+arg) * 10 * time.Millisecond
+	if op&hasty != 0 {
+		patience = time.Duration(arg*arg) * time.Microsecond // up to 65 ms
+	}
+	patience /= m.p.hurry
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	size := func(unit int) int {
+		if op&large != 0 {
+			return (m.p.message - 200) * arg / 255
+		}
+		return min(arg*unit, m.p.message-200)
+	}
+	switch op & 15 {
+	case 0, 1:
+		opt := options.OpenStream()
+		opt.SetTimeout(max(patience, 1))
+		if s, err := end.OpenStream(opt); err == nil {
+			m.add(side, s)
+		}
+	case 2:
+		m.write(s, size(arg), patience)
+	case 3:
+		m.read(s, 1+arg*64, time.Second/m.p.hurry)
+	case 4:
+		geminio.CloseWrite(s.Stream)
+	case 5:
+		geminio.CloseRead(s.Stream)
+	case 6:
+		switch {
+		case s.StreamID() == 1:
+		case op&otherwise != 0:
+			geminio.Reset(s.Stream, geminio.Code(1000+arg), "at random")
+		default:
+			s.Close()
+		}
+	case 7:
+		m.call(ctx, s, "echo", size(100), op&otherwise != 0)
+	case 8:
+		m.call(ctx, s, []string{"slow", "hang", "big"}[arg%3], size(100), op&otherwise != 0)
+	case 9, 10:
+		m.publish(ctx, s, size(80), op&15 == 10)
+	case 11, 12:
+		if op&otherwise != 0 {
+			s.Register(ctx, fmt.Sprint("method", arg%5), rig.Echo)
+		} else {
+			m.receive(ctx, s, arg%3)
+		}
+	case 13:
+		if arg > 200 {
+			m.end()
+			m.cut()
+		}
+	case 14:
+		if arg > 200 {
+			m.end()
+			end.Close()
+		}
+	case 15:
+		time.Sleep(time.Duration(arg) * time.Millisecond / m.p.hurry)
+	}
+}
+
+// end says that the pair does not come to rest any more.
+func (m *machine) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended = true
+}
+
+func (m *machine) write(s *tracked, n int, patience time.Duration) {
+	defer locked(s.writing[s.side])()
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = content(s.StreamID(), s.side, s.written[s.side]+i)
+	}
+	s.SetWriteDeadline(time.Now().Add(patience))
+	n, _ = s.Write(p)
+	s.written[s.side] += n
+}
+
+func (m *machine) read(s *tracked, n int, patience time.Duration) {
+	from := 1 - s.side
+	defer locked(s.reading[from])()
+	p := make([]byte, n)
+	s.SetReadDeadline(time.Now().Add(patience))
+	n, err := s.Read(p)
+	for i, b := range p[:n] {
+		if want := content(s.StreamID(), from, s.read[from]+i); b != want {
+			m.t.Errorf("stream %d: byte %d is %d, not %d", s.StreamID(), s.read[from]+i, b, want)
+			return
+		}
+	}
+	s.read[from] += n
+	if err == nil && n == 0 {
+		m.t.Error("Read returned nothing, and no error")
+	}
+}
+
+func (m *machine) call(ctx context.Context, s *tracked, method string, n int, async bool) {
+	data := rig.BytesOf(n, uint64(n))
+	check := func(resp geminio.Response, err error) {
+		switch {
+		case err != nil:
+		case method == "big" && len(resp.Data()) != m.p.message:
+			m.t.Errorf("a large response has %d bytes", len(resp.Data()))
+		case method != "big" && string(resp.Data()) != string(data):
+			m.t.Errorf("a call of %d bytes was answered with %d others", n, len(resp.Data()))
+		}
+	}
+	if !async {
+		check(s.Call(ctx, method, s.NewRequest(data)))
+		return
+	}
+	call, err := s.CallAsync(ctx, method, s.NewRequest(data), nil)
+	if err == nil {
+		<-call.Done
+		check(call.Response, call.Error)
+	}
+}
+
+func (m *machine) publish(ctx context.Context, s *tracked, n int, once bool) {
+	m.mu.Lock()
+	m.sent++
+	name := fmt.Sprintf("%d/%d/", s.side, m.sent)
+	m.mu.Unlock()
+	opt := options.NewMessage()
+	opt.SetTopic(name)
+	if once {
+		opt.SetCnss(options.CnssAtMostOnce)
+	}
+	s.Publish(ctx, s.NewMessage(make([]byte, n), opt))
+}
+
+func (m *machine) receive(ctx context.Context, s *tracked, answer int) {
+	msg, err := s.Receive(ctx)
+	if err != nil {
+		return
+	}
+	m.take(msg)
+	switch answer {
+	case 0:
+		msg.Done()
+	case 1:
+		msg.Error(io.ErrNoProgress)
+	}
+}
+
+// take notes that a message was received.
+func (m *machine) take(msg geminio.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.received[msg.Topic()] {
+		m.t.Errorf("message %s was handed out twice", msg.Topic())
+	}
+	m.received[msg.Topic()] = true
+	m.pending = append(m.pending, msg)
+}
+
+// runInBubble runs a program in a bubble, where a second costs nothing.
+func runInBubble(t *testing.T, p profile, program []byte) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, p)
+		m.run(program, synctest.Wait)
+		m.finish(func() { time.Sleep(time.Second) })
+		time.Sleep(rig.Forever) // for what is on its way over a slow wire that was closed
+	})
+}

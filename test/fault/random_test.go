@@ -1,0 +1,135 @@
+package fault
+
+import (
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/rig"
+)
+
+// rounds runs n rounds of a test, each with a seed of its own; or as many as there is time
+// for, if the environment variable RANDOMTIME says how long the test may take.
+func rounds(t *testing.T, n int, round func(seed uint64)) {
+	seed := rand.Uint64()
+	if text := os.Getenv("RANDOMTIME"); text != "" {
+		d, err := time.ParseDuration(text)
+		require.NoError(t, err)
+		done := 0
+		for end := time.Now().Add(d); time.Now().Before(end) && !t.Failed(); done++ {
+			round(seed + uint64(done))
+		}
+		t.Logf("%d rounds, the first with the seed %d", done, seed)
+		return
+	}
+	for i := range rig.Amount("pipe", n) {
+		round(seed + uint64(i))
+	}
+}
+
+// weights say how often an operation is in a random program.
+type weights [16]int
+
+// program returns a random program of n operations, with the given higher bits.
+func (w weights) program(r *rand.Rand, n int, flags func() byte) []byte {
+	sum := 0
+	for _, k := range w {
+		sum += k
+	}
+	var program []byte
+	for range n {
+		op, k := 0, r.IntN(sum)
+		for k >= w[op] {
+			k -= w[op]
+			op++
+		}
+		program = append(program, byte(op)|flags(), byte(r.Uint32()))
+	}
+	return program
+}
+
+var (
+	// everything has all operations, but for those that end the connection.
+	everything = weights{4, 4, 6, 8, 1, 1, 3, 10, 8, 8, 3, 8, 4, 0, 0, 6}
+	// requests has what is given up, and streams to do it on.
+	requests = weights{3, 3, 3, 3, 0, 0, 1, 12, 8, 12, 4, 4, 4, 0, 0, 4}
+	// ends has all operations, with those that end streams and connections more often.
+	ends = weights{10, 6, 4, 3, 1, 1, 12, 8, 8, 8, 4, 3, 4, 1, 1, 6}
+)
+
+// randomRound runs one random program, and names its seed if it fails.
+func randomRound(t *testing.T, seed uint64, w weights, n int, hurry byte) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	p := profiles[r.IntN(len(profiles))]
+	program := w.program(r, n, func() byte {
+		flags := byte(r.Uint32()) & 0xf0
+		if r.IntN(4) > 0 {
+			flags |= hurry
+		}
+		return flags
+	})
+	t.Run("round", func(t *testing.T) {
+		defer func() {
+			if t.Failed() {
+				t.Logf("seed %d, %s", seed, p.name)
+			}
+		}()
+		runInBubble(t, p, program)
+	})
+}
+
+// Random programs of everything leave the Ends whole.
+func TestRandomPrograms(t *testing.T) {
+	rounds(t, 64, func(seed uint64) { randomRound(t, seed, everything, 150, 0) })
+}
+
+// Row 35. Calls, messages, registrations and streams of all sizes are given up at every
+// moment: before they have credit, when they are half sent, sent, answered. Afterwards all
+// credit is whole, and the largest call goes through.
+func TestGivenUpAtEveryMoment(t *testing.T) {
+	rounds(t, 64, func(seed uint64) { randomRound(t, seed, requests, 300, hasty) })
+}
+
+// Row 36. Streams and Ends are closed and reset, from both sides, while packets of all sizes
+// have half arrived. Afterwards all credit is whole, no handler goes on, and Shutdown
+// returns.
+func TestClosedWhilePacketsArrive(t *testing.T) {
+	rounds(t, 64, func(seed uint64) { randomRound(t, seed, ends, 150, large) })
+}
+
+// The same on TCP, where packets are read and written in other ways, and all goes on at the
+// same time.
+func TestRandomProgramsOverTCP(t *testing.T) {
+	rounds(t, 8, func(seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		p := profiles[r.IntN(len(profiles)-1)] // the slow one would take real time
+		p.hurry = 10
+		w := []weights{everything, requests, ends}[r.IntN(3)]
+		w[13], w[14] = r.IntN(2)*w[13], r.IntN(2)*w[14]
+		program := w.program(r, 300, func() byte { return byte(r.Uint32()) & 0xf0 })
+		t.Run("round", func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("seed %d, %s", seed, p.name)
+				}
+			}()
+			near, far, err := rig.RawPair("tcp")
+			require.NoError(t, err)
+			if tcp, ok := near.(*net.TCPConn); ok {
+				tcp.SetWriteBuffer(8 << 10) // so that frames go in parts
+			}
+			m := startMachine(t, p, near, far, func() { near.Close() })
+			m.run(program, func() {
+				if r.IntN(4) == 0 {
+					runtime.Gosched()
+				}
+			})
+			m.finish(func() { time.Sleep(time.Millisecond) })
+		})
+	})
+}
