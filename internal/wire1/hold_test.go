@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -15,9 +16,9 @@ func TestHeldUpToTheBudget(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		number, session := p.offered()
 		for p.tr.Reading() {
-			p.peer(Packet{Type: TypeStream, Session: session, Raw: make([]byte, 1<<20)})
+			p.peer(Packet{Type: TypeStream, Session: session, Raw: make([]byte, 256<<10)})
 		}
-		assert.LessOrEqual(t, p.tr.held, uint64(testBudget+1<<20))
+		assert.LessOrEqual(t, p.tr.held, uint64(testBudget+256<<10))
 		p.check()
 		total := 0
 		for ; p.seen < len(p.conn.events); p.seen++ {
@@ -29,7 +30,7 @@ func TestHeldUpToTheBudget(t *testing.T) {
 		}
 		assert.True(t, p.tr.Reading())
 		assert.Zero(t, p.tr.held)
-		assert.Greater(t, total, testBudget-1<<20)
+		assert.Greater(t, total, testBudget-256<<10)
 	})
 }
 
@@ -37,7 +38,7 @@ func TestHeldUpToTheBudget(t *testing.T) {
 func TestHeldKinds(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		_, session := p.offered()
-		large := make([]byte, 1<<20)
+		large := make([]byte, 100<<10)
 		for id := range uint64(20) {
 			data := []byte("small")
 			if id%3 == 0 {
@@ -99,8 +100,9 @@ func TestHeldStreamsTakeTurns(t *testing.T) {
 }
 
 func TestLargeResponse(t *testing.T) {
-	bothSides(t, func(t *testing.T, p *pair) {
-		large := bytes.Repeat([]byte("x"), 5<<20)
+	for _, side := range []geminio.Side{geminio.InitiatorSide, geminio.RecipientSide} {
+		p := newPair(t, side, func(c *Config) { c.Offer.MaxMessage, c.Offer.Large = 1<<20, 1<<20+packet.MaxHead })
+		large := bytes.Repeat([]byte("x"), 700<<10)
 		first, second := p.call(1, packet.Request{}), p.call(1, packet.Request{})
 		a, b := p.want(TypeRequest, "one"), p.want(TypeRequest, "the other")
 		p.peer(Packet{Type: TypeResponse, ID: b.ID, Session: 1, Content: Content{Value: large}})
@@ -111,5 +113,6 @@ func TestLargeResponse(t *testing.T) {
 		p.wantQuiet("and not for two")
 		p.release(e)
 		assert.Equal(t, first, p.wantFrame(packet.TypeResponse, "now there is").number)
-	})
+		p.check()
+	}
 }

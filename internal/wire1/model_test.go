@@ -401,7 +401,7 @@ func testOffer() packet.Settings {
 const (
 	testPeriod = 20 * time.Second
 	testLinger = 5 * time.Second
-	testBudget = 32 << 20
+	testBudget = 4 << 20
 )
 
 var testStart = time.Unix(0x6b02ef1e, 0)

@@ -199,7 +199,8 @@ func TestCloseByThePeer(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	bothSides(t, func(t *testing.T, p *pair) {
+	t.Run("what the peer does not accept", func(t *testing.T) {
+		p := newPair(t, geminio.InitiatorSide)
 		large := make([]byte, MaxContent)
 		n := p.call(1, packet.Request{Data: large})
 		q := p.want(TypeRequest, "as large as there may be")

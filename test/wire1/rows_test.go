@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/internal/wire1"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/oldpeer"
+	"github.com/singchia/geminio/test/rig"
 )
 
 func TestHandshake(t *testing.T) {
@@ -489,7 +490,7 @@ func TestLargePayloads(t *testing.T) {
 		c.peer.Raw = func(_ *oldpeer.Session, b []byte) { got <- len(b) }
 	}
 	both(t, take, func(t *testing.T, s *setup) {
-		large := bytes.Repeat([]byte("x"), 7<<20)
+		large := bytes.Repeat([]byte("x"), rig.Amount("pipe", 7<<20))
 		resp, err := s.end.Call(t.Context(), "same", s.end.NewRequest(large))
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(large, resp.Data()))
@@ -499,11 +500,12 @@ func TestLargePayloads(t *testing.T) {
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.ErrorIs(t, s.end.Publish(t.Context(), s.end.NewMessage(tooLarge)), geminio.ErrTooLarge)
 
-		go s.end.Write(make([]byte, 20<<20))
-		for total := 0; total < 20<<20; {
+		total := rig.Amount("pipe", 20<<20)
+		go s.end.Write(make([]byte, total))
+		for total > 0 {
 			n := <-got
 			assert.LessOrEqual(t, n, 10<<20-8)
-			total += n
+			total -= n
 		}
 		go s.peer.Write(make([]byte, 10<<20-8))
 		_, err = io.CopyN(io.Discard, s.end, 10<<20-8)
@@ -516,12 +518,13 @@ func TestLargePayloads(t *testing.T) {
 // and nothing is lost.
 func TestSlowReader(t *testing.T) {
 	small := func(c *config) {
-		c.limits.SetMaxMessageSize(1 << 20)
-		c.limits.SetMemoryBudget(20 << 20)
+		c.limits.SetMaxMessageSize(256 << 10)
+		c.limits.SetMaxStreams(16)
+		c.limits.SetMemoryBudget(2 << 20)
 		echoing(c)
 	}
 	both(t, small, func(t *testing.T, s *setup) {
-		const total = 40 << 20
+		const total = 8 << 20
 		slow, err := s.peer.Open(t.Context(), "", nil)
 		require.NoError(t, err)
 		stream := s.accept()
