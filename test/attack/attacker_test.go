@@ -203,7 +203,7 @@ func (a *attacker) flood(n int, next func(b []byte, i int) []byte) int {
 // it.
 func (a *attacker) over() bool {
 	select {
-	case <-a.end.Over():
+	case <-a.end.Done():
 		return true
 	default:
 		return false
@@ -273,7 +273,7 @@ func (a *attacker) wantEnd(reason string) {
 	timer := time.NewTimer(forever)
 	defer timer.Stop()
 	select {
-	case <-a.end.Over():
+	case <-a.end.Done():
 	case <-timer.C:
 		a.t.Fatalf("%s: the server's End goes on", reason)
 	}

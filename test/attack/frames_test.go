@@ -203,7 +203,7 @@ func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 			nc.(interface{ SetLinger(int) error }).SetLinger(0) // a reset, not an end
 			nc.Close()
 			end := s.end(ack.ClientID)
-			<-end.Over()
+			<-end.Done()
 			s.mu.Lock()
 			delete(s.ends, ack.ClientID)
 			s.mu.Unlock()

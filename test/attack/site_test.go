@@ -25,8 +25,8 @@ const forever = 2 * time.Minute
 // served is an End of the server under attack.
 type served interface {
 	geminio.End
-	Over() <-chan struct{}
-	Cause() error
+	geminio.Doner
+	geminio.Causer
 }
 
 // site is a server under attack, with a client that behaves. Its methods belong
@@ -210,7 +210,7 @@ func (s *site) close() {
 	defer s.mu.Unlock()
 	for _, end := range s.ends {
 		end.Close()
-		<-end.Over()
+		<-end.Done()
 	}
 }
 

@@ -132,7 +132,7 @@ func (a *oldAttacker) wantEnd(cause error, reason string) {
 	timer := time.NewTimer(forever)
 	defer timer.Stop()
 	select {
-	case <-a.end.Over():
+	case <-a.end.Done():
 	case <-timer.C:
 		a.t.Fatalf("%s: the server's End goes on", reason)
 	}
