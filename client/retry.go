@@ -49,27 +49,27 @@ type RetryEnd struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when it has ended
 
-	cur      atomic.Pointer[link] // the last connection that was made
-	clientID atomic.Uint64        // its client id
-	sent     atomic.Uint64        // counts deliveries
-	draining atomic.Bool          // Shutdown: nothing new is let in
+	cur        atomic.Pointer[link] // the last connection that was made
+	clientID   atomic.Uint64        // its client id
+	draining   atomic.Bool          // Shutdown was called: nothing new may begin
+	deliveries atomic.Uint64        // messages that were published
 
 	events application.Events // callbacks
-	calls  lane               // asynchronous calls that wait
-	outbox lane               // publications that wait
+	calls  retryQueue         // asynchronous calls that wait
+	outbox retryQueue         // publications that wait
 
 	// The connecting goroutine's, of which there is one at a time.
 	fails int           // attempts since a connection that lived
 	hint  time.Duration // how long the server wants to be left alone
 
 	mu           sync.Mutex
-	news         chan struct{} // closed, and made anew, when there is a new connection
+	connChanged  chan struct{} // closed, and made anew, when there is a new connection
 	cause        error         // why it ended; set once
 	connections  uint64        // made so far
 	former       []uint64      // client ids that earlier connections had
 	waiting      int           // operations that wait for a connection
 	waitingBytes int
-	drained      chan struct{} // closed when none does; nil if nobody wants to know
+	idleCh       chan struct{} // closed when no operation waits; nil if no Shutdown waits for that
 	rx           cursor        // where Receive is
 	accepting    cursor        // where AcceptStream is
 	rd, wr       rawSide       // where Read and Write are
@@ -86,7 +86,7 @@ const sessionLength = 16
 func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	r := &RetryEnd{
 		dialer: dialer, opt: MergeEndOptions(opts...), methods: &application.Methods{},
-		session: make([]byte, sessionLength), done: make(chan struct{}), news: make(chan struct{}),
+		session: make([]byte, sessionLength), done: make(chan struct{}), connChanged: make(chan struct{}),
 	}
 	if err := r.opt.RetryOptions.resolve(); err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	defer r.Close()
 	for {
 		select {
-		case <-r.calm():
+		case <-r.idle():
 		case <-r.done:
 			return nil
 		case <-ctx.Done():
@@ -218,8 +218,8 @@ func (r *RetryEnd) end(cause error) {
 	}
 }
 
-// over tells whether it has ended.
-func (r *RetryEnd) over() bool {
+// ended tells whether the RetryEnd has ended.
+func (r *RetryEnd) ended() bool {
 	select {
 	case <-r.done:
 		return true

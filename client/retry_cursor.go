@@ -21,7 +21,7 @@ func (c *cursor) follow(prev, next *link) {
 func (r *RetryEnd) position(c *cursor) (*link, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return c.at, r.news
+	return c.at, r.connChanged
 }
 
 // pass moves c on from l, of which nothing is left.

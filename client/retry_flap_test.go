@@ -186,7 +186,7 @@ func TestHintsAreBounded(t *testing.T) {
 							})
 						}
 						l.end.mu.Lock()
-						news := l.end.news
+						news := l.end.connChanged
 						l.end.mu.Unlock()
 						<-news
 						assert.GreaterOrEqual(t, time.Since(start), c.least-time.Second)

@@ -94,7 +94,7 @@ func (l *lab) mend() {
 	l.shut = false
 	l.mu.Unlock()
 	l.end.mu.Lock()
-	news := l.end.news
+	news := l.end.connChanged
 	l.end.mu.Unlock()
 	select {
 	case <-news:

@@ -196,8 +196,8 @@ func (r *RetryEnd) keep(l *link) bool {
 	l.kept = !l.gone && !ended
 	r.connections++
 	r.cur.Store(l)
-	close(r.news)
-	r.news = make(chan struct{})
+	close(r.connChanged)
+	r.connChanged = make(chan struct{})
 	kept, rdShut, wrShut := l.kept, r.rd.shut, r.wr.shut
 	r.mu.Unlock()
 	if rdShut {
@@ -210,8 +210,8 @@ func (r *RetryEnd) keep(l *link) bool {
 		l.e.Close() // Close may have seen the one before
 		return false
 	}
-	r.calls.kick()
-	r.outbox.kick()
+	r.calls.wake()
+	r.outbox.wake()
 	return kept
 }
 
@@ -264,7 +264,7 @@ const replaced = 64
 
 // failed tells the user of an attempt that failed, and notes what follows from it.
 func (r *RetryEnd) failed(err error) {
-	if r.over() {
+	if r.ended() {
 		return
 	}
 	r.tell(err)
@@ -294,7 +294,7 @@ func (r *RetryEnd) pause() bool {
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		return !r.over()
+		return !r.ended()
 	case <-r.ctx.Done():
 		return false
 	}

@@ -12,17 +12,18 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// NewMessage makes a message, to be delivered at least once unless an option says
-// otherwise, which is good also after a reconnect. The data is not copied: it must
-// not change until Publish has returned.
+// NewMessage makes a message, which stays valid after a reconnect. It is delivered at
+// least once unless an option says otherwise. The data is not copied: it must not change
+// until Publish has returned.
 func (r *RetryEnd) NewMessage(data []byte, opts ...*options.NewMessageOptions) geminio.Message {
 	return application.NewMessage(r.opt.PacketFactory.NewPacketID(), r.ClientID(), multiplexer.DefaultID, data, opts)
 }
 
-// Publish sends a message and returns when its receiver has said Done (nil) or Error
+// Publish sends a message and returns when its receiver has called Done (nil) or Error
 // (a *geminio.RemoteError with its text), or when ctx or a timeout ends. If the
-// connection is lost meanwhile the message is sent again on the next. A message to
-// be delivered at most once is only sent, once there is a connection.
+// connection is lost meanwhile, the message is sent again on the next one. A message that
+// is delivered at most once is sent when there is a connection, and Publish does not wait
+// for an answer.
 func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	switch {
 	case ctx == nil:
@@ -37,31 +38,32 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 		return err
 	}
 	d := r.delivery(ctx, msg, opts)
-	l, err := r.outbox.turn(ctx, d.until)
+	op := d.operation
+	l, err := r.outbox.turn(&op)
 	if err != nil {
 		return err
 	}
-	underWay, sent := false, false
 	if l != nil {
-		timeout, err := left(d.until)
+		timeout, err := op.startAttempt()
 		if err == nil {
 			err = l.control().DoPublish(ctx, d.number, msg, timeout)
 		}
-		if !r.again(l, err, d.number != 0) {
-			return err
+		if !r.shouldRetry(&op, l, err) {
+			return r.finish(&op, err)
 		}
-		underWay, sent = true, maybe(err)
 	}
+	// From here on the message waits among those of PublishAsync, so that they keep
+	// their order.
+	d.operation = op
 	outcome := make(chan error, 1)
-	if err := r.outbox.park(d.job(r, func(err error) { outcome <- err }), underWay, sent); err != nil {
+	if err := r.outbox.push(d.job(r, func(err error) { outcome <- err })); err != nil {
 		return err
 	}
 	return <-outcome
 }
 
-// PublishAsync is Publish without the wait: the returned Publish, with its Error, is
-// sent to ch when it is over. It waits for nothing but the credit that the message
-// needs.
+// PublishAsync is Publish without the wait. The returned Publish is sent to ch, with its
+// Error, when it has ended. PublishAsync waits only for the credit that the message needs.
 func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
 	switch {
 	case ctx == nil:
@@ -92,26 +94,30 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 
 // delivery is a message that is sent until it is answered.
 type delivery struct {
-	ctx    context.Context
+	operation
 	msg    geminio.Message
-	until  time.Time
-	order  uint64
+	order  uint64 // its place among the deliveries of the RetryEnd
 	number uint64 // the same each time it is sent; 0: at most once
 }
 
 func (r *RetryEnd) delivery(ctx context.Context, msg geminio.Message, opts []*options.PublishOptions) delivery {
-	d := delivery{ctx: ctx, msg: msg, until: until(application.PublishTimeout(msg, opts)), order: r.sent.Add(1)}
-	if msg.Cnss() != options.CnssAtMostOnce {
+	d := delivery{
+		operation: operation{
+			ctx: ctx, deadline: deadlineAfter(application.PublishTimeout(msg, opts)),
+			size: len(msg.Data()) + len(msg.Custom()), repeatable: msg.Cnss() != options.CnssAtMostOnce,
+		},
+		msg: msg, order: r.deliveries.Add(1),
+	}
+	if d.repeatable {
 		d.number = application.DeliveryBit | d.order
 	}
 	return d
 }
 
-// job makes a job of the outbox of it.
+// job makes a job of the outbox from d. It calls done with the outcome.
 func (d delivery) job(r *RetryEnd, done func(error)) *job {
 	return &job{
-		lane: &r.outbox, order: d.order, size: len(d.msg.Data()) + len(d.msg.Custom()), index: -1,
-		ctx: d.ctx, until: d.until, repeat: d.number != 0,
+		operation: d.operation, queue: &r.outbox, order: d.order, index: -1,
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
 			return l.control().StartPublish(d.ctx, d.number, d.msg, timeout, func(err error) { done(nil, err) })
 		},
@@ -119,21 +125,21 @@ func (d delivery) job(r *RetryEnd, done func(error)) *job {
 	}
 }
 
-// Receive returns the next message of the server, which is to be answered with Done
-// or Error, and goes on over reconnects. When ctx ends before, it returns its error,
-// and io.EOF after the end.
+// Receive returns the next message of the server, over all connections. The caller
+// answers it with Done or Error. If ctx ends earlier, Receive returns ctx's error. After
+// the end of the RetryEnd it returns io.EOF.
 func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
 		return nil, nilarg.New("receive", "context")
 	}
 	for {
-		l, news := r.position(&r.rx)
+		l, connChanged := r.position(&r.rx)
 		if l == nil {
-			if r.over() { // whatever the context
+			if r.ended() { // also if the context has ended
 				return nil, io.EOF
 			}
 			select {
-			case <-news:
+			case <-connChanged:
 				continue
 			case <-ctx.Done():
 				return nil, ctx.Err()

@@ -61,9 +61,9 @@ func (r *RetryEnd) Write(p []byte) (int, error) {
 func (r *RetryEnd) side(s *rawSide) (*link, error) {
 	for {
 		r.mu.Lock()
-		l, news, deadline, changed, shut := s.at, r.news, s.deadline, s.changed, s.shut
+		l, news, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.shut
 		r.mu.Unlock()
-		if shut || l == nil && r.over() { // whatever the deadline
+		if shut || l == nil && r.ended() { // whatever the deadline
 			return nil, io.EOF
 		}
 		if l != nil {
@@ -120,7 +120,7 @@ func (r *RetryEnd) CloseRead() error { return r.shut(&r.rd, (*application.End).C
 
 // shut ends a direction of the raw bytes, by calling half on the connections.
 func (r *RetryEnd) shut(s *rawSide, half func(*application.End) error) error {
-	if r.over() {
+	if r.ended() {
 		return net.ErrClosed
 	}
 	r.mu.Lock()

@@ -11,17 +11,17 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// NewRequest makes a request, which is good also after a reconnect. The data is not
-// copied: it must not change until the call is over.
+// NewRequest makes a request, which stays valid after a reconnect. The data is not
+// copied: it must not change until the call has ended.
 func (r *RetryEnd) NewRequest(data []byte, opts ...*options.NewRequestOptions) geminio.Request {
 	return application.NewRequest(r.opt.PacketFactory.NewPacketID(), r.ClientID(), multiplexer.DefaultID, data, opts)
 }
 
 // Call calls a method of the server and waits for its response, at most until ctx
-// or a timeout ends: where there is no connection it waits for one. If the
-// connection is lost while the call is under way, the call is made again on the next
-// one if the server has not seen it, or if it is marked as idempotent; else the error
-// is a *geminio.InterruptedError that matches geminio.ErrMaybeExecuted.
+// or a timeout ends. If there is no connection, Call waits for one. If the connection is
+// lost while the call is under way, the call is made again on the next connection if the
+// server has not seen it, or if it is marked as idempotent. Otherwise the error is a
+// *geminio.InterruptedError that matches geminio.ErrMaybeExecuted.
 func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	switch {
 	case ctx == nil:
@@ -35,30 +35,20 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 	if err := r.admit(); err != nil {
 		return nil, err
 	}
-	until, repeat, sent := until(application.CallTimeout(req, opts)), idempotent(opts), false
-	for underWay := false; ; underWay = true {
-		l, err := r.await(ctx, until, len(req.Data())+len(req.Custom()), underWay, sent)
-		if err != nil {
-			return nil, err
-		}
-		timeout, err := left(until)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := l.control().DoCall(ctx, method, req, timeout)
-		if !r.again(l, err, repeat) {
-			if sent {
-				err = r.atEnd(err, sent)
-			}
-			return resp, err
-		}
-		sent = sent || maybe(err)
+	op := operation{
+		ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
+		size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),
 	}
+	var resp geminio.Response
+	err := r.do(&op, func(l *link, timeout time.Duration) (err error) {
+		resp, err = l.control().DoCall(ctx, method, req, timeout)
+		return err
+	})
+	return resp, err
 }
 
-// CallAsync is Call without the wait: the returned Call, with its Response or Error,
-// is sent to ch when it is over. It waits for nothing but the credit that the
-// request needs.
+// CallAsync is Call without the wait. The returned Call is sent to ch, with its Response
+// or Error, when it has ended. CallAsync waits only for the credit that the request needs.
 func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
 	switch {
 	case ctx == nil:
@@ -77,8 +67,11 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
 	err := r.calls.start(&job{
-		lane: &r.calls, order: req.ID(), size: len(req.Data()) + len(req.Custom()), index: -1,
-		ctx: ctx, until: until(application.CallTimeout(req, opts)), repeat: idempotent(opts),
+		queue: &r.calls, order: req.ID(), index: -1,
+		operation: operation{
+			ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
+			size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),
+		},
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
 			return l.control().StartCall(ctx, method, req, timeout, done)
 		},
@@ -93,7 +86,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	return c, nil
 }
 
-// idempotent tells whether a call may be carried out twice.
+// idempotent tells whether a call may be executed twice.
 func idempotent(opts []*options.CallOptions) bool {
 	if len(opts) == 0 {
 		return false
@@ -102,8 +95,8 @@ func idempotent(opts []*options.CallOptions) bool {
 	return v != nil && *v
 }
 
-// Register lets the server call a method, and returns when the server has taken
-// note. It is registered again after each reconnect.
+// Register lets the server call a method, and returns when the server knows the method.
+// After each reconnect the method is registered again.
 func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC) error {
 	switch {
 	case ctx == nil:
@@ -114,24 +107,19 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	if err := r.admit(); err != nil {
 		return err
 	}
-	there := r.methods.Has(method)
-	for sent := false; ; sent = true {
-		l, err := r.await(ctx, time.Time{}, 0, sent, sent)
-		if err != nil {
-			return err
+	registered := r.methods.Has(method)
+	op := operation{ctx: ctx, repeatable: true}
+	return r.do(&op, func(l *link, _ time.Duration) error {
+		err := l.e.Register(ctx, method, rpc)
+		if _, refused := err.(*geminio.RemoteError); refused && !registered {
+			r.methods.Remove(method) // an earlier attempt may have left it there
 		}
-		err = l.e.Register(ctx, method, rpc)
-		if _, refused := err.(*geminio.RemoteError); refused && !there {
-			r.methods.Remove(method) // which an earlier attempt may have left there
-		}
-		if !r.again(l, err, true) {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // Hijack has calls of the server handled by rpc before any registered method: see
-// geminio.RPCer. It stays over reconnects.
+// geminio.RPCer. It stays in force after a reconnect.
 func (r *RetryEnd) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	return r.methods.Hijack(rpc, opts...)
 }

@@ -10,45 +10,37 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// OpenStream opens a stream and waits until the server has accepted it, where there
-// is no connection for one, at most for the timeout of the options; then it returns
-// context.DeadlineExceeded. A refusal is a *geminio.RefusedError. The stream ends
-// with its connection.
+// OpenStream opens a stream and waits until the server has accepted it. If there is no
+// connection, it waits for one. After the timeout of the options it returns
+// context.DeadlineExceeded. A refusal is a *geminio.RefusedError. The stream ends with its
+// connection.
 func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
 	if err := r.admit(); err != nil {
 		return nil, err
 	}
 	opt := options.MergeOpenStreamOptions(opts...)
-	var late time.Time
+	op := operation{ctx: context.Background(), size: len(opt.Meta), repeatable: true}
 	if opt.Timeout != nil {
-		late = until(*opt.Timeout)
+		op.deadline = deadlineAfter(*opt.Timeout)
 	}
-	for sent := false; ; sent = true {
-		l, err := r.await(context.Background(), late, len(opt.Meta), sent, sent)
-		if err != nil {
-			return nil, err
-		}
-		timeout, err := left(late)
-		if err != nil {
-			return nil, err
-		}
+	var s geminio.Stream
+	err := r.do(&op, func(l *link, timeout time.Duration) (err error) {
 		opt.Timeout = &timeout
-		s, err := l.e.OpenStream(opt)
-		if !r.again(l, err, true) {
-			return s, err
-		}
-	}
+		s, err = l.e.OpenStream(opt)
+		return err
+	})
+	return s, err
 }
 
-// AcceptStream returns the next stream that the server has opened, and goes on over
-// reconnects. The streams that a connection has left behind are returned before those of
+// AcceptStream returns the next stream that the server has opened, over all connections.
+// The streams that a connection has left behind are returned before those of
 // the next, with what had come. After the end it returns io.EOF.
 func (r *RetryEnd) AcceptStream() (geminio.Stream, error) {
-	for !r.over() {
-		l, news := r.position(&r.accepting)
+	for !r.ended() {
+		l, connChanged := r.position(&r.accepting)
 		if l == nil {
 			select {
-			case <-news:
+			case <-connChanged:
 			case <-r.done:
 			}
 			continue
@@ -70,10 +62,10 @@ func (r *RetryEnd) Accept() (net.Conn, error) {
 	return s, nil
 }
 
-// ListStreams returns the End itself and all streams that are open. After the end
-// there are none.
+// ListStreams returns the End itself and all streams that are open. After the end of the
+// RetryEnd it returns none.
 func (r *RetryEnd) ListStreams() []geminio.Stream {
-	if r.over() {
+	if r.ended() {
 		return nil
 	}
 	all := r.cur.Load().e.ListStreams()

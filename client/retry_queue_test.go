@@ -27,7 +27,8 @@ type probe struct {
 func (l *lab) probe(order uint64) *probe {
 	p := &probe{}
 	p.job = job{
-		lane: &l.end.calls, order: order, size: 10, ctx: context.Background(), index: -1,
+		queue: &l.end.calls, order: order, index: -1,
+		operation: operation{ctx: context.Background(), size: 10},
 		begin: func(_ *link, _ time.Duration, done func(geminio.Response, error)) error {
 			p.begun++
 			done(nil, nil)
@@ -46,7 +47,7 @@ func (p *probe) outcome(t *testing.T) error {
 	return p.outcomes[0]
 }
 
-func TestLaneBeginsInOrder(t *testing.T) {
+func TestRetryQueueBeginsInOrder(t *testing.T) {
 	inLab(t, nil, nil, func(t *testing.T, l *lab) {
 		l.cut()
 		var begun []uint64
@@ -69,7 +70,7 @@ func TestLaneBeginsInOrder(t *testing.T) {
 }
 
 // A job that cannot begin on a connection waits for the next, in its place.
-func TestLaneTriesAgain(t *testing.T) {
+func TestRetryQueueTriesAgain(t *testing.T) {
 	inLab(t, nil, nil, func(t *testing.T, l *lab) {
 		l.cut()
 		lost := &geminio.InterruptedError{Cause: io.ErrUnexpectedEOF}
@@ -118,7 +119,7 @@ func TestLaneTriesAgain(t *testing.T) {
 	})
 }
 
-func TestLaneGivesUp(t *testing.T) {
+func TestRetryQueueGivesUp(t *testing.T) {
 	inLab(t, nil, nil, func(t *testing.T, l *lab) {
 		l.cut()
 		stopped, byContext, byTime, both, stays := l.probe(1), l.probe(2), l.probe(3), l.probe(4), l.probe(5)
@@ -126,8 +127,8 @@ func TestLaneGivesUp(t *testing.T) {
 		defer cancel()
 		cause, stop := context.WithCancelCause(context.Background())
 		stopped.ctx, byContext.ctx, both.ctx = cause, ctx, ctx
-		byTime.until, both.until = time.Now().Add(time.Minute), time.Now().Add(time.Minute)
-		stays.until = time.Now().Add(time.Hour)
+		byTime.deadline, both.deadline = time.Now().Add(time.Minute), time.Now().Add(time.Minute)
+		stays.deadline = time.Now().Add(time.Hour)
 		for _, p := range []*probe{stays, both, byTime, byContext, stopped} {
 			require.NoError(t, l.end.calls.start(&p.job))
 		}
@@ -155,12 +156,13 @@ func TestLaneGivesUp(t *testing.T) {
 }
 
 // After Close everything that waits is told, and whether the peer may have acted.
-func TestLaneEnds(t *testing.T) {
+func TestRetryQueueEnds(t *testing.T) {
 	inLab(t, nil, nil, func(t *testing.T, l *lab) {
 		l.cut()
 		waits, sent := l.probe(1), l.probe(2)
-		require.NoError(t, l.end.calls.park(&waits.job, false, false))
-		require.NoError(t, l.end.calls.park(&sent.job, true, true))
+		require.NoError(t, l.end.calls.push(&waits.job))
+		sent.state = opMaybeExecuted
+		require.NoError(t, l.end.calls.push(&sent.job))
 		l.waiting(2)
 		l.end.Close()
 		for p, want := range map[*probe]error{waits: geminio.ErrNotExecuted, sent: geminio.ErrMaybeExecuted} {
@@ -171,7 +173,8 @@ func TestLaneEnds(t *testing.T) {
 		l.waiting(0)
 
 		late := l.probe(3)
-		err := l.end.calls.park(&late.job, true, true)
+		late.state = opMaybeExecuted
+		err := l.end.calls.push(&late.job)
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 		assert.ErrorIs(t, err, io.EOF)
 		assert.Empty(t, late.outcomes, "it was told with the error")
@@ -179,7 +182,7 @@ func TestLaneEnds(t *testing.T) {
 	})
 }
 
-func TestLaneLimits(t *testing.T) {
+func TestRetryQueueLimits(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetMaxWaiting(3, 35)
 	inLab(t, nil, opt, func(t *testing.T, l *lab) {
@@ -208,7 +211,8 @@ func TestLaneLimits(t *testing.T) {
 		l.waiting(3)
 
 		big.size = 1 << 30
-		require.NoError(t, l.end.calls.park(&big.job, true, false), "what was under way is let in")
+		big.state = opInFlight
+		require.NoError(t, l.end.calls.push(&big.job), "what was under way is let in")
 		l.waiting(4)
 		l.mend()
 		l.waiting(0)

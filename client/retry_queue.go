@@ -1,0 +1,262 @@
+package client
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
+)
+
+// retryQueue holds the asynchronous operations of one kind that wait for a connection.
+// When there is one, a goroutine begins them in their order; it lives as long as there
+// are any. The methods of a retryQueue are safe for concurrent use.
+type retryQueue struct {
+	r *RetryEnd
+
+	mu      sync.Mutex
+	waiting jobs
+	running bool          // a goroutine begins the waiting jobs
+	closed  bool          // the RetryEnd has ended
+	changed chan struct{} // closed when a job has left or running ends; nil if no goroutine waits for that
+}
+
+// job is an operation of a retryQueue. It either waits there, or an attempt is under way
+// on a connection. The goroutine that takes it out of the queue, begins an attempt or
+// gets the outcome of one owns its operation, until the job waits again.
+type job struct {
+	operation
+	queue *retryQueue
+	order uint64 // the place among the waiting jobs: the lowest is first
+
+	// begin begins an attempt on a connection. If it returns an error, done is not called.
+	begin func(l *link, timeout time.Duration, done func(geminio.Response, error)) error
+	// done is called with the outcome, once, and must not block.
+	done func(geminio.Response, error)
+
+	// Guarded by retryQueue.mu.
+	index   int         // the position in retryQueue.waiting; -1 if it does not wait
+	timer   *time.Timer // ends the wait at the deadline; nil if there is none
+	unwatch func() bool // stops watching the context; nil if it never ends
+}
+
+// turn returns the connection on which an operation may begin at once. It returns nil if
+// there is none, so that the operation has to wait as a job. Jobs that wait go first:
+// turn blocks until they have begun, at most until the operation's context ends or its
+// deadline passes.
+func (q *retryQueue) turn(op *operation) (*link, error) {
+	var timeout <-chan time.Time
+	for {
+		l := q.r.working()
+		if l == nil {
+			return nil, nil
+		}
+		q.mu.Lock()
+		idle := len(q.waiting) == 0 && !q.running
+		if !idle && q.changed == nil {
+			q.changed = make(chan struct{})
+		}
+		changed := q.changed
+		q.mu.Unlock()
+		if idle {
+			return l, nil
+		}
+		if timeout == nil && !op.deadline.IsZero() {
+			timer := time.NewTimer(time.Until(op.deadline))
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-changed:
+		case <-l.e.Done():
+		case <-op.ctx.Done():
+			return nil, op.ctx.Err()
+		case <-timeout:
+			return nil, context.DeadlineExceeded
+		}
+	}
+}
+
+// notifyChanged wakes the goroutines that wait for their turn. q.mu is held.
+func (q *retryQueue) notifyChanged() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+}
+
+// start begins a job when it is its turn, and has it wait if there is no connection. An
+// error means that the job did not begin and will not.
+func (q *retryQueue) start(j *job) error {
+	l, err := q.turn(&j.operation)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		return q.push(j)
+	}
+	err = j.attempt(l)
+	if !q.r.shouldRetry(&j.operation, l, err) {
+		return err
+	}
+	return q.push(j)
+}
+
+// attempt begins an attempt on l. The methods of a request or message of the user's own
+// type may panic.
+func (j *job) attempt(l *link) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = guard.Panicked(j.queue.r.log, "a method of a Request or Message", v)
+		}
+	}()
+	timeout, err := j.operation.startAttempt()
+	if err != nil {
+		return err
+	}
+	return j.begin(l, timeout, func(resp geminio.Response, err error) { j.ended(l, resp, err) })
+}
+
+// push has a job wait. An error means that the job does not wait.
+func (q *retryQueue) push(j *job) error {
+	if err := q.r.startWait(&j.operation); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		q.r.endWait(j.size)
+		return q.r.interrupt(&j.operation)
+	}
+	heap.Push(&q.waiting, j)
+	if !j.deadline.IsZero() {
+		j.timer = time.AfterFunc(time.Until(j.deadline), func() { q.giveUp(j, context.DeadlineExceeded) })
+	}
+	if j.ctx.Done() != nil {
+		j.unwatch = context.AfterFunc(j.ctx, func() { q.giveUp(j, j.ctx.Err()) })
+	}
+	q.mu.Unlock()
+	q.wake()
+	return nil
+}
+
+// disarm stops the timer and the watch of a job that leaves. retryQueue.mu is held.
+func (j *job) disarm() {
+	if j.timer != nil {
+		j.timer.Stop()
+		j.timer = nil
+	}
+	if j.unwatch != nil {
+		j.unwatch()
+		j.unwatch = nil
+	}
+}
+
+// giveUp ends a job if it waits.
+func (q *retryQueue) giveUp(j *job, err error) {
+	q.mu.Lock()
+	waits := j.index >= 0
+	if waits {
+		heap.Remove(&q.waiting, j.index)
+		j.disarm()
+		q.notifyChanged()
+	}
+	q.mu.Unlock()
+	if waits {
+		q.r.endWait(j.size)
+		j.done(nil, j.fail(err))
+	}
+}
+
+// wake starts the goroutine that begins the waiting jobs, if there are any, there is a
+// connection, and the goroutine does not run yet.
+func (q *retryQueue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) > 0 && !q.running && q.r.working() != nil {
+		q.running = true
+		go q.run()
+	}
+}
+
+// run begins the waiting jobs, as long as there is a connection.
+func (q *retryQueue) run() {
+	for {
+		q.mu.Lock()
+		l := q.r.working()
+		if l == nil || len(q.waiting) == 0 {
+			q.running = false
+			q.notifyChanged()
+			q.mu.Unlock()
+			return
+		}
+		j := heap.Pop(&q.waiting).(*job)
+		j.disarm()
+		q.mu.Unlock()
+
+		size := j.size // the job is another goroutine's once it has begun
+		if err := j.attempt(l); err != nil {
+			j.ended(l, nil, err)
+		}
+		q.r.endWait(size) // not earlier: Shutdown waits until the job is under way
+	}
+}
+
+// ended takes the outcome of an attempt on l.
+func (j *job) ended(l *link, resp geminio.Response, err error) {
+	q := j.queue
+	if q.r.shouldRetry(&j.operation, l, err) {
+		if err = q.push(j); err == nil {
+			return
+		}
+		resp = nil
+	}
+	j.done(resp, q.r.finish(&j.operation, err))
+}
+
+// end ends all jobs that wait, and has none wait from now on.
+func (q *retryQueue) end() {
+	q.mu.Lock()
+	q.closed = true
+	all := q.waiting
+	q.waiting = nil
+	for _, j := range all {
+		j.index = -1
+		j.disarm()
+	}
+	q.notifyChanged()
+	q.mu.Unlock()
+	for _, j := range all {
+		q.r.endWait(j.size)
+		j.done(nil, q.r.interrupt(&j.operation))
+	}
+}
+
+// jobs is a heap of jobs by their order.
+type jobs []*job
+
+func (h jobs) Len() int           { return len(h) }
+func (h jobs) Less(i, j int) bool { return h[i].order < h[j].order }
+func (h jobs) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *jobs) Push(x any) {
+	j := x.(*job)
+	j.index = len(*h)
+	*h = append(*h, j)
+}
+
+// Pop implements heap.Interface.
+func (h *jobs) Pop() any {
+	last := len(*h) - 1
+	j := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	j.index = -1
+	return j
+}
