@@ -40,12 +40,12 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	return newEnd(nc, cc, ac)
 }
 
-// NewEndWithConn returns an End over nc, which belongs to the End from now on,
-// also if an error is returned: then it is closed. The error is a
-// *geminio.RefusedError if the server does not want this client; it matches
-// geminio.ErrHandshakeTimeout if the server did not answer in time, and
-// geminio.ErrVersion if it speaks wire 1 alone and SetRefuseWireV1 is set. The client waits for the methods
-// of SetWaitRemoteRPCs for as long as the connection stands.
+// NewEndWithConn returns an End over nc. The End owns nc from now on; if NewEndWithConn
+// returns an error, nc is closed. The error is a *geminio.RefusedError if the server does
+// not want this client. It matches geminio.ErrHandshakeTimeout if the server did not
+// answer in time, and geminio.ErrVersion if the server speaks wire 1 alone and
+// SetRefuseWireV1 is set. NewEndWithConn waits for the methods of SetWaitRemoteRPCs
+// without a time limit, as long as the connection stands.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()

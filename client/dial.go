@@ -34,7 +34,7 @@ func dial(log *slog.Logger, dialer Dialer) (nc net.Conn, err error) {
 	return nc, nil
 }
 
-// dial calls the dialer, and does not wait for it beyond Close.
+// dial calls the dialer. It stops waiting for it when the RetryEnd is closed.
 func (r *RetryEnd) dial() (net.Conn, error) {
 	type result struct {
 		nc  net.Conn

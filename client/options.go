@@ -20,7 +20,7 @@ import (
 )
 
 // EndOptions are the options of a client's End. The zero value, and nil, are the
-// defaults. They are read once, by the constructor.
+// defaults. The constructor reads them once.
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for those who set it
@@ -42,25 +42,23 @@ type EndOptions struct {
 	RetryOptions
 }
 
-// NewEndOptions returns options without anything set.
+// NewEndOptions returns options in which nothing is set.
 func NewEndOptions() *EndOptions { return &EndOptions{} }
 
-// SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
-// and messages. One timer can serve thousands of Ends. The default is the
-// runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
+// SetTimer sets the timer of the End's timeouts: those of its heartbeats, calls and
+// messages. One timer can serve thousands of Ends. The default is the runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
 // their 64-bit atomic operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
-// SetPacketFactory sets what numbers requests and messages: what their ID
-// returns. The default counts. In the earlier library a factory also made
-// packets; now it numbers, and does nothing else.
+// SetPacketFactory sets the source of the ids of requests and messages. The default
+// counts. In the earlier library, whose wire format is wire 1, a factory also made packets.
 func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
 
-// SetLog sets where the End logs what nobody is told of by an error. The default
-// is silence. SetLogger does the same for log/slog and goes before it.
+// SetLog sets the logger for events that no returned error reports. By default nothing is
+// logged. SetLogger does the same for log/slog and takes precedence.
 func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 
-// SetDelegate sets who is told of the End's connection and streams.
+// SetDelegate sets the callbacks for the End's connection and streams.
 func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 
 // SetClientID asks the server for an id. The server may grant another, or refuse: its
@@ -69,8 +67,8 @@ func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 // ask for the id that it has been given: it gets that again by itself.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
-// SetMeta attaches bytes to the connection that the server's delegate and both
-// Ends see, at most about 48 KiB: a constructor refuses more with an error that matches
+// SetMeta attaches bytes to the connection, which the server's delegate and both Ends see.
+// They are at most about 48 KiB: a constructor refuses more with an error that matches
 // geminio.ErrTooLarge.
 func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
 
@@ -80,27 +78,27 @@ func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = me
 
 // SetRemoteRPCCheck has Call refuse methods that the server has not registered
 // on that stream: with geminio.ErrRemoteRPCUnregistered. An End that reconnects also
-// goes by what the server of the connection before has registered, until one second after
-// the first registration of the new one.
+// accepts the methods that the server had registered on the connection before, until one
+// second after the first registration on the new one.
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
 // SetRegisterLocalRPCs registers methods, on the default stream, that the server
-// may call. The constructor returns when the server has taken note of them. If the server has
-// not within the time of the handshake, the constructor fails with an error that matches
-// geminio.ErrHandshakeTimeout.
+// may call. The constructor returns when the server has confirmed them. If it does not
+// confirm them within the time of the handshake, the constructor returns an error that
+// matches geminio.ErrHandshakeTimeout.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
-// SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
-// and was not read (the largest window; by default, and for 0, 16 MiB), and what
-// was written and not yet sent (by default 128 KiB). Each is at most 524287, which is
-// almost 2 GiB; a negative number counts as not set.
+// SetBufferSize bounds the buffers of each stream, in units of 4 KiB: the bytes that have
+// come and were not read (the largest window; by default, and for 0, 16 MiB), and the
+// bytes that were written and not yet sent (by default 128 KiB). Each is at most 524287,
+// which is almost 2 GiB; a negative number counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
 
-// MergeEndOptions returns options that have of each field the last one that is
-// set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
-// changed. The result shares no slices with them, so that they may be changed.
+// MergeEndOptions merges options: of each field it takes the last one that is set, of a
+// buffer size the last one above 0. It skips nil entries and changes none. The result
+// shares no slices with them, so that they may be changed.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.Meta = bytes.Clone(o.Meta)
@@ -109,7 +107,7 @@ func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	return o
 }
 
-// resolve makes the configurations of the layers.
+// resolve makes the configurations of packages conn and application.
 func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	common := setup.Common{
 		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,

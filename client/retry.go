@@ -19,35 +19,34 @@ import (
 	"github.com/singchia/geminio/multiplexer"
 )
 
-// RetryEnd is an End that outlives its connections: when one is lost it makes the
-// next, with the same client id and the same methods, until it is closed. All its
-// methods are safe for concurrent use.
+// RetryEnd is an End that outlives its connections: when a connection is lost, the
+// RetryEnd makes the next one, with the same client id and the same methods, until it is
+// closed. All its methods are safe for concurrent use.
 //
-// While there is no connection, Call, Publish, Register and OpenStream wait for
-// one, within their context and timeout, and within what SetMaxWaiting allows.
-// Receive and AcceptStream go on with what comes from the next. A message that is
-// to be delivered at least once is sent again until it is answered, in the order of
-// publishing, and a server's Listener hands it out once. A Call that was under way
-// returns a *geminio.InterruptedError that says whether the peer may have acted,
-// and is repeated only if it has not, or if it is marked as idempotent.
+// While there is no connection, Call, Publish, Register and OpenStream wait for one,
+// within their context, their timeout and the limits of SetMaxWaiting. Receive and
+// AcceptStream continue with the next connection. A message that is delivered at least
+// once is sent again until it is answered, in the order of publishing, and a server's
+// Listener hands it out once. A Call that was under way is repeated if the peer has not
+// seen it, or if it is marked as idempotent. Otherwise it returns a
+// *geminio.InterruptedError, which says that the peer may have acted.
 //
-// Streams live as long as their connection; then their Read and Write return an
-// error that matches geminio.ErrConnectionLost. For the raw bytes of the RetryEnd
-// itself, Read and Write return it once, if they had moved bytes over the
-// connection that was lost (Read: io.EOF, if the server has closed it), and then
-// go on with the next.
+// Streams end with their connection. Their Read and Write then return an error that
+// matches geminio.ErrConnectionLost. Read and Write of the RetryEnd itself return that
+// error once, if they had moved bytes over the lost connection (Read returns io.EOF, if
+// the server has closed it), and then continue with the next connection.
 //
-// At rest it owns no goroutine beside that of its connection.
+// An idle RetryEnd has no goroutines other than those of its connection.
 type RetryEnd struct {
 	// Read-only after creation.
 	dialer  Dialer
 	opt     *EndOptions
 	log     *slog.Logger
-	session []byte // what tells the server whose messages are sent again
+	session []byte // a random name by which the server recognizes messages that are sent again
 	methods *application.Methods
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	done    chan struct{} // closed when it has ended
+	done    chan struct{} // closed when the RetryEnd has ended
 
 	cur        atomic.Pointer[link] // the last connection that was made
 	clientID   atomic.Uint64        // its client id
@@ -58,9 +57,9 @@ type RetryEnd struct {
 	calls  retryQueue         // asynchronous calls that wait
 	outbox retryQueue         // publications that wait
 
-	// The connecting goroutine's, of which there is one at a time.
-	fails int           // attempts since a connection that lived
-	hint  time.Duration // how long the server wants to be left alone
+	// Used by the goroutine that connects, of which there is one at a time.
+	fails int           // attempts since the last connection that counts as a success
+	hint  time.Duration // how long the server asked the client to stay away; 0: it did not
 
 	mu           sync.Mutex
 	connChanged  chan struct{} // closed, and made anew, when there is a new connection
@@ -77,12 +76,12 @@ type RetryEnd struct {
 
 var _ geminio.End = (*RetryEnd)(nil)
 
-// sessionLength is that of a random name that no other client has.
+// sessionLength is the length of RetryEnd.session, in bytes.
 const sessionLength = 16
 
-// NewRetryEndWithDialer returns an End that reconnects by itself, a *RetryEnd. It
-// dials and shakes hands once, and returns the error if that fails: dialer's or
-// NewEndWithConn's. With SetRetryFirst it goes on until it succeeds.
+// NewRetryEndWithDialer returns an End that reconnects by itself, a *RetryEnd. It dials
+// and shakes hands once. If that fails it returns the error of dialer or of
+// NewEndWithConn. With SetRetryFirst it tries again until it succeeds.
 func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	r := &RetryEnd{
 		dialer: dialer, opt: MergeEndOptions(opts...), methods: &application.Methods{},
@@ -129,7 +128,7 @@ func (r *RetryEnd) first() error {
 		}
 		l, err = r.connect()
 	}
-	if !stop() { // it has ended
+	if !stop() { // patience has ended
 		if err == nil {
 			l.e.Close()
 		}
@@ -145,9 +144,9 @@ func (r *RetryEnd) first() error {
 	return nil
 }
 
-// Close ends the End, its connection and all streams. What waits returns at once;
-// what was written is still delivered, within the time for lingering. Closing again
-// does no harm. It returns nil.
+// Close ends the End, its connection and all streams. Calls that wait return at once.
+// Bytes that were written are still delivered, within the time for lingering. Closing
+// again does no harm. Close returns nil.
 func (r *RetryEnd) Close() error {
 	r.end(io.EOF)
 	if l := r.cur.Load(); l != nil {
@@ -173,9 +172,9 @@ func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
 // Reset is CloseWithError: the End is its own default stream.
 func (r *RetryEnd) Reset(code geminio.Code, text string) error { return r.CloseWithError(code, text) }
 
-// Shutdown lets nothing new begin (geminio.ErrGoingAway), waits until what waits
-// for a connection and what is under way has ended, and closes the End. When ctx is
-// done before, it closes the End at once and returns ctx's error.
+// Shutdown lets nothing new begin (geminio.ErrGoingAway), waits until the operations that
+// wait for a connection and those that are under way have ended, and closes the End. If
+// ctx ends earlier, Shutdown closes the End at once and returns ctx's error.
 func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
@@ -190,19 +189,19 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		// Also of a connection whose peer wants no new work; it returns at once if
-		// there is none.
+		// The connection may be one whose peer is going away, or may have ended; then
+		// Shutdown returns at once.
 		if err := r.cur.Load().e.Shutdown(ctx); err != nil {
 			return err
 		}
 		if r.Stats().Waiting == 0 {
 			return nil
 		}
-		// It was lost meanwhile, and what was under way is to be tried again.
+		// The connection was lost, and operations that were under way wait for the next.
 	}
 }
 
-// end ends it for the given cause, the first time it is called.
+// end ends the RetryEnd for the given cause. Only the first call has an effect.
 func (r *RetryEnd) end(cause error) {
 	r.mu.Lock()
 	first := r.cause == nil
@@ -232,15 +231,15 @@ func (r *RetryEnd) ended() bool {
 // refusal if SetStopOnRefusal is set.
 func (r *RetryEnd) Done() <-chan struct{} { return r.done }
 
-// Cause returns why the End has ended for good, io.EOF after Close, and nil as long
-// as it has not.
+// Cause returns why the End has ended for good: io.EOF after Close. It returns nil as
+// long as the End has not ended.
 func (r *RetryEnd) Cause() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cause
 }
 
-// RetryStats says how a RetryEnd is.
+// RetryStats is the condition of a RetryEnd at one moment.
 type RetryStats struct {
 	Connected    bool   // there is a connection that takes new work
 	Connections  uint64 // made so far
@@ -248,7 +247,7 @@ type RetryStats struct {
 	WaitingBytes int    // of the requests and messages among them
 }
 
-// Stats returns how the End is at this moment.
+// Stats returns the condition of the End at this moment.
 func (r *RetryEnd) Stats() RetryStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -258,11 +257,11 @@ func (r *RetryEnd) Stats() RetryStats {
 // StreamID returns 1: the End is its own default stream.
 func (r *RetryEnd) StreamID() uint64 { return multiplexer.DefaultID }
 
-// ClientID returns the id that the server has given, which is the same after a
-// reconnect unless the server does not grant it again.
+// ClientID returns the id that the server has given. It is the same after a reconnect,
+// unless the server gives another one.
 func (r *RetryEnd) ClientID() uint64 { return r.clientID.Load() }
 
-// Meta returns what was set with SetMeta.
+// Meta returns the bytes that were set with SetMeta.
 func (r *RetryEnd) Meta() []byte { return r.opt.Meta }
 
 // Side returns geminio.InitiatorSide.
@@ -280,8 +279,9 @@ func (r *RetryEnd) RemoteAddr() net.Addr { return r.cur.Load().e.RemoteAddr() }
 // Addr is LocalAddr.
 func (r *RetryEnd) Addr() net.Addr { return r.LocalAddr() }
 
-// check refuses what was made for another client or stream. What was made for this
-// End before a reconnect is good, also if the client has another id since.
+// check refuses a request or message that was made for another client or stream. It
+// accepts one that was made for this End before a reconnect, also if the client has
+// another id since then.
 func (r *RetryEnd) check(clientID, streamID uint64) error {
 	if streamID != multiplexer.DefaultID {
 		return geminio.ErrMismatchStreamID

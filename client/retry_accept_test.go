@@ -17,7 +17,7 @@ import (
 // has ended, and another one stands, before AcceptStream is called.
 func TestStreamsOfTheConnectionBefore(t *testing.T) {
 	for _, orderly := range []bool{true, false} {
-		inLab(t, nil, nil, func(t *testing.T, l *lab) {
+		withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 			open := func(text string, finished bool) {
 				s, err := l.server().OpenStream()
 				require.NoError(t, err)

@@ -1,10 +1,10 @@
 package client
 
-// cursor is where a user is in the sequence of connections: at the last one, or at
-// the one before as long as there may be something left of it. RetryEnd.mu guards
-// it.
+// cursor is the position of Receive, AcceptStream, Read or Write in the sequence of
+// connections: the last one, or the one before as long as it may have something left.
+// RetryEnd.mu guards it.
 type cursor struct {
-	at *link // nil: at the next one that comes
+	at *link // nil: the next connection that is made
 }
 
 // follow is called with a new connection and the one before it.
@@ -17,19 +17,20 @@ func (c *cursor) follow(prev, next *link) {
 	}
 }
 
-// position returns where c is, or nil and what is closed when a connection comes.
+// position returns the connection where c is. If it is nil, the returned channel is
+// closed when there is a new connection.
 func (r *RetryEnd) position(c *cursor) (*link, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return c.at, r.connChanged
 }
 
-// pass moves c on from l, of which nothing is left.
+// pass moves c from l, which has nothing left, to the next connection.
 func (r *RetryEnd) pass(c *cursor, l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.at != l {
-		return // somebody else has
+		return // another goroutine has moved it
 	}
 	c.at = nil
 	if cur := r.cur.Load(); cur != l {

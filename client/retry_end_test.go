@@ -25,7 +25,7 @@ import (
 func TestShutdownAfterTheServers(t *testing.T) {
 	release := make(chan struct{})
 	slow := func(context.Context, geminio.Request, geminio.Response) { <-release }
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		release = make(chan struct{})
 		require.NoError(t, l.server().Register(t.Context(), "slow", slow))
 		call := in(func() error {
@@ -51,7 +51,7 @@ func TestShutdownAfterTheServers(t *testing.T) {
 
 // Shutdown goes on over a reconnect: a message that was under way is sent again.
 func TestShutdownOverACut(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		p, err := l.end.PublishAsync(context.Background(), l.end.NewMessage([]byte("x")), nil)
 		require.NoError(t, err)
 		_, err = l.server().Receive(t.Context()) // and no answer
@@ -75,7 +75,7 @@ func TestShutdownOverACut(t *testing.T) {
 
 // Shutdown ends with its context, and what waits with it.
 func TestShutdownWithoutAConnection(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		publish := in(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -97,7 +97,7 @@ func TestShutdownWithoutAConnection(t *testing.T) {
 func TestAfterCloseAndTheDeadline(t *testing.T) {
 	for _, connected := range []bool{true, false} {
 		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
-			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+			withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 				if !connected {
 					l.cut()
 				}
@@ -125,7 +125,7 @@ func TestAfterCloseAndTheDeadline(t *testing.T) {
 func TestAfterClose(t *testing.T) {
 	for _, connected := range []bool{true, false} {
 		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
-			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+			withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 				if !connected {
 					l.cut()
 				}
@@ -161,7 +161,7 @@ func TestAfterClose(t *testing.T) {
 
 // What repeats of streams and registrations is bounded by their contexts.
 func TestWaitingIsBoundedByTimeouts(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		opt := options.OpenStream()
 		opt.SetTimeout(time.Minute)
@@ -224,7 +224,7 @@ func TestCallbacksOfARefusedConnection(t *testing.T) {
 	j := &journal{refuse: []int{3, 4}}
 	opt := NewEndOptions()
 	opt.SetDelegate(j)
-	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 		for range 2 {
 			l.cut()
 			l.mend()
@@ -241,7 +241,7 @@ func TestCallbacksOfARefusedConnection(t *testing.T) {
 }
 
 func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		assert.ErrorContains(t, l.end.CloseWithError(geminio.CodeReplaced, ""), "must not choose the code")
 		assert.NoError(t, l.end.Cause(), "the End goes on")
 		peer := l.server()

@@ -20,17 +20,17 @@ import (
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
 
 // inDefaultLab is inLab with the default back-off.
-func inDefaultLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *lab)) {
+func inDefaultLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *retryTest)) {
 	t.Helper()
 	back := NewEndOptions()
 	back.SetRetryBackoff(defaultRetryMin, defaultRetryMax)
-	inLab(t, sopt, MergeEndOptions(back, opt), test)
+	withRetryEnd(t, sopt, MergeEndOptions(back, opt), test)
 }
 
 // A link that is cut every 150 ms, over and over: the connections work, so the next one is
 // made at once each time, and the work goes on.
 func TestFlappingLink(t *testing.T) {
-	inDefaultLab(t, serving("echo", echo), nil, func(t *testing.T, l *lab) {
+	inDefaultLab(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		const cuts = 200
 		idempotent := options.Call()
 		idempotent.SetIdempotent(true)
@@ -70,7 +70,7 @@ func TestFlappingLink(t *testing.T) {
 // A server that lets clients in, tells of its methods and ends the connection is none that
 // works: clients come less and less often.
 func TestServerThatLetsInAndEnds(t *testing.T) {
-	inDefaultLab(t, serving("m", echo), nil, func(t *testing.T, l *lab) {
+	inDefaultLab(t, serving("m", echo), nil, func(t *testing.T, l *retryTest) {
 		stop := make(chan struct{})
 		var all sync.WaitGroup
 		all.Go(func() {
@@ -108,7 +108,7 @@ func TestDrainTimeout(t *testing.T) {
 			}
 			release := make(chan struct{})
 			stuck := func(context.Context, geminio.Request, geminio.Response) { <-release }
-			inLab(t, nil, opt, func(t *testing.T, l *lab) {
+			withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 				release = make(chan struct{})
 				require.NoError(t, l.server().Register(t.Context(), "stuck", stuck))
 				require.NoError(t, l.server().Register(t.Context(), "echo", echo))
@@ -170,7 +170,7 @@ func TestHintsAreBounded(t *testing.T) {
 					opt := NewEndOptions()
 					opt.SetMaxRetryAfter(c.set)
 					opt.SetHeartbeat(8760 * time.Hour) // there would be very many
-					inLab(t, sopt, opt, func(t *testing.T, l *lab) {
+					withRetryEnd(t, sopt, opt, func(t *testing.T, l *retryTest) {
 						start := time.Now()
 						if refused {
 							door.err.Store(&geminio.RefusedError{Text: "not now", RetryAfter: most})
@@ -210,11 +210,11 @@ func TestRegisteredMethodsBelongToTheConnection(t *testing.T) {
 	greedy.SetRegisterLocalRPCs(many...)
 	opt := NewEndOptions()
 	opt.SetRemoteRPCCheck()
-	call := func(l *lab, method string) error {
+	call := func(l *retryTest, method string) error {
 		_, err := l.end.Call(context.Background(), method, l.end.NewRequest(nil))
 		return err
 	}
-	inLab(t, greedy, opt, func(t *testing.T, l *lab) {
+	withRetryEnd(t, greedy, opt, func(t *testing.T, l *retryTest) {
 		require.NoError(t, call(l, "old 0"))
 		require.ErrorIs(t, call(l, "new"), geminio.ErrRemoteRPCUnregistered)
 		time.Sleep(time.Minute)

@@ -23,28 +23,28 @@ import (
 type link struct {
 	e     *application.End
 	start time.Time
-	ready atomic.Bool             // e is set, and methods are exchanged
+	ready atomic.Bool             // e is set, and the methods of both sides are exchanged
 	away  atomic.Bool             // the peer wants no new work
-	retry atomic.Int64            // and wants to be left alone for about so long
+	retry atomic.Int64            // how long a peer that is away asks the client to stay away, in ns
 	stop  context.CancelCauseFunc // ends the exchange of methods
-	drain sync.Once
+	drain sync.Once               // starts RetryEnd.drain
 
 	// Guarded by RetryEnd.mu.
-	kept bool // its end begins the making of the next
-	gone bool // it has ended
+	kept bool // reconnect starts when this connection ends
+	gone bool // the connection has ended
 
-	// The callbacks'.
-	refused error // what ConnOnline has said
+	// Used by the callbacks, which run one after the other.
+	refused error // the error of ConnOnline
 }
 
 // control returns the methods of the End that its users do not have.
 func (l *link) control() *application.Control { return (*application.Control)(l.e) }
 
 // works tells whether new work can begin on l.
-func (l *link) works() bool { return !l.away.Load() && !l.over() }
+func (l *link) works() bool { return !l.away.Load() && !l.ended() }
 
-// over tells whether l has ended.
-func (l *link) over() bool {
+// ended tells whether l has ended.
+func (l *link) ended() bool {
 	select {
 	case <-l.e.Done():
 		return true
@@ -53,12 +53,12 @@ func (l *link) over() bool {
 	}
 }
 
-// ending tells whether l has ended or is about to: its readers and writers are told
-// before that.
+// ending tells whether l has ended or is about to end: Read and Write return their error
+// before l has ended.
 func (l *link) ending() bool { return l.control().Conn().State() >= conn.Closing }
 
-// maxFormer bounds how many client ids are remembered, for a server that gives a
-// new one each time.
+// maxFormer bounds the number of former client ids that are kept, for a server that gives
+// a new one each time.
 const maxFormer = 1024
 
 // connect makes a connection, shakes hands and exchanges methods.
@@ -96,8 +96,9 @@ func (r *RetryEnd) connect() (*link, error) {
 	return l, nil
 }
 
-// leave is called when the peer of l wants no new work. What is under way on l may end,
-// within the time for draining; then l is closed, if the peer has not done so.
+// leave is called when the peer of l wants no new work. Operations that are under way on l
+// may end, within the time of SetDrainTimeout. Then l is closed, if the peer has not
+// closed it.
 func (r *RetryEnd) leave(l *link) {
 	l.away.Store(true)
 	if !l.ready.Load() {
@@ -107,22 +108,23 @@ func (r *RetryEnd) leave(l *link) {
 	l.drain.Do(func() { go r.drain(l) })
 }
 
+// drain waits until l has nothing under way, and closes it.
 func (r *RetryEnd) drain(l *link) {
-	late := time.AfterFunc(r.opt.DrainTimeout, func() {
-		err := fmt.Errorf("%w, and is still there after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
-		l.control().CloseWith(err, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "the time for draining is over"})
+	timeout := time.AfterFunc(r.opt.DrainTimeout, func() {
+		err := fmt.Errorf("%w: the connection was not idle after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
+		l.control().CloseWith(err, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "the connection was not idle within the time for draining"})
 	})
-	defer late.Stop()
+	defer timeout.Stop()
 	l.e.Shutdown(context.Background())
 }
 
-// configure adds to the configurations what is the RetryEnd's. The function that it
-// returns is to be called when the handshake is done.
+// configure adds the settings of the RetryEnd to the configurations of a connection. The
+// caller calls the returned function when the handshake is done.
 //
-// All connections have one queue of callbacks, so that those of one come before
-// those of the next, and nothing here waits for them: they may themselves wait for
-// the next connection. So it is that, but for the first connection, ConnOnline is
-// called from there and not by the handshake.
+// All connections share one queue of callbacks, so that the callbacks of one connection
+// come before those of the next. The RetryEnd does not wait for them, since they may
+// themselves wait for the next connection. Therefore the queue, not the handshake, calls
+// ConnOnline for all connections except the first.
 func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
 	ac.Events = &r.events
 	if id := r.clientID.Load(); id != 0 {
@@ -163,7 +165,7 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	}
 }
 
-// rename notes the client id of a new connection.
+// rename sets the client id to that of a new connection.
 func (r *RetryEnd) rename(clientID uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,8 +179,9 @@ func (r *RetryEnd) rename(clientID uint64) {
 	r.former = append(r.former, old)
 }
 
-// keep lets everything go on over l. It reports false if l has ended already, or the
-// RetryEnd has: then nothing else will care for l.
+// keep makes l the connection of the RetryEnd. It reports false if l or the RetryEnd has
+// ended already. Then the caller has to make the next connection, since the end of l
+// does not start reconnect.
 func (r *RetryEnd) keep(l *link) bool {
 	r.mu.Lock()
 	prev := r.cur.Load()
@@ -207,7 +210,7 @@ func (r *RetryEnd) keep(l *link) bool {
 		l.e.CloseWrite()
 	}
 	if ended {
-		l.e.Close() // Close may have seen the one before
+		l.e.Close() // RetryEnd.Close may have closed the connection before l
 		return false
 	}
 	r.calls.wake()
@@ -238,31 +241,34 @@ func (r *RetryEnd) reconnect(lost *link) {
 	}
 }
 
-// lived is how many times the shortest back-off a connection must live to count as
-// a success if its peer has said nothing, or a side has broken a rule of the wire.
-const lived = 10
+// minLifetime is the lifetime from which a connection counts as a success, as a multiple
+// of the shortest back-off, if its peer has sent nothing or a side has broken a rule of
+// the wire.
+const minLifetime = 10
 
-// lost looks at a connection that has ended.
+// lost sets the back-off after the end of a connection.
 func (r *RetryEnd) lost(l *link) {
 	cause := l.e.Cause()
 	works := l.control().Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
-	if works || time.Since(l.start) >= lived*r.opt.RetryMin {
+	if works || time.Since(l.start) >= minLifetime*r.opt.RetryMin {
 		r.fails = 0
 	}
 	if l.away.Load() {
 		r.hint = time.Duration(l.retry.Load())
 	}
 	if errors.Is(cause, geminio.ErrReplaced) {
-		r.fails = replaced
+		r.fails = replacedFails
 		r.failed(cause)
 	}
 }
 
-// replaced is for how many failures it counts when another connection has taken the
-// client's id over: two clients with one id must not chase each other.
-const replaced = 64
+// replacedFails is the number of failures for which it counts that another connection has
+// taken the client's id over: two clients with one id must not replace each other all
+// the time.
+const replacedFails = 64
 
-// failed tells the user of an attempt that failed, and notes what follows from it.
+// failed reports an attempt that failed to the user, and sets the back-off or the end
+// that follows from its error.
 func (r *RetryEnd) failed(err error) {
 	if r.ended() {
 		return
@@ -279,7 +285,7 @@ func (r *RetryEnd) failed(err error) {
 	}
 }
 
-// tell tells the user of an attempt that failed.
+// tell calls the function of SetRetryFailedFunc with the error of an attempt.
 func (r *RetryEnd) tell(err error) {
 	f := r.opt.RetryFailed
 	if f == nil {
@@ -300,8 +306,8 @@ func (r *RetryEnd) pause() bool {
 	}
 }
 
-// backoff returns how long to wait: with full jitter, and not less than the server
-// has asked for, as far as it may.
+// backoff returns the time before the next attempt: random up to a bound that doubles with
+// each failure, and at least the time for which the server asked, up to MaxRetryAfter.
 func (r *RetryEnd) backoff() time.Duration {
 	bound := r.opt.RetryMax
 	if shift := r.opt.RetryMin << min(r.fails, 32); r.fails <= 32 && shift>>min(r.fails, 32) == r.opt.RetryMin {

@@ -84,7 +84,7 @@ func TestShouldRetry(t *testing.T) {
 		{"an error of this side", geminio.ErrTooLarge, true, false, opInFlight},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+			withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 				op := operation{ctx: t.Context(), repeatable: c.repeatable}
 				_, err := op.startAttempt()
 				require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestShouldRetry(t *testing.T) {
 
 // The error of an operation whose last attempt ends after the RetryEnd.
 func TestFinishAfterTheEnd(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.end.Close()
 		other := errors.New("another error")
 		notExecuted := &geminio.InterruptedError{Cause: io.ErrUnexpectedEOF}
@@ -130,7 +130,7 @@ func TestFinishAfterTheEnd(t *testing.T) {
 
 // The states of an operation that waits, is attempted, is lost, and ends.
 func TestOperationStates(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		op := operation{ctx: t.Context(), repeatable: true}
 		assert.Equal(t, opNew, op.state)
 		l.cut()

@@ -15,16 +15,16 @@ const (
 	defaultMaxWaiting      = 4096
 	defaultMaxWaitingBytes = 64 << 20
 	defaultDrainTimeout    = 5 * time.Minute
-	// hintFactor is how many times the longest back-off a server may ask for by default.
+	// hintFactor is the default of MaxRetryAfter as a multiple of the longest back-off.
 	hintFactor = 10
 
-	// leastBackoff keeps an End from dialling without a pause.
+	// leastBackoff is the shortest back-off, so that an End does not dial without a pause.
 	leastBackoff = time.Millisecond
 )
 
-// RetryOptions are the options of an End that reconnects by itself. EndOptions
-// embed them; the other constructors do not look at them. A field that is zero has
-// the default that is stated with its setter.
+// RetryOptions are the options of an End that reconnects by itself. EndOptions embed them;
+// the other constructors ignore them. A zero field stands for the default that its setter
+// states.
 type RetryOptions struct {
 	RetryMin        time.Duration
 	RetryMax        time.Duration
@@ -45,46 +45,43 @@ type RetryOptions struct {
 // unless a side has broken a rule of the wire, and after one that has lived ten times min.
 func (o *RetryOptions) SetRetryBackoff(min, max time.Duration) { o.RetryMin, o.RetryMax = min, max }
 
-// SetRetryFirst has the constructor of a RetryEnd try again, like later on, until
-// it has a first connection or ctx ends. By default it tries once and returns the
-// error.
+// SetRetryFirst has the constructor of a RetryEnd try again, with the same back-off as
+// later, until it has a first connection or ctx ends. By default the constructor tries
+// once and returns the error.
 func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
 
-// SetRetryFailedFunc has f told of each attempt of a RetryEnd to connect that has
-// failed, and why: a *geminio.RefusedError where the server does not want this
-// client (its credentials, its version), geminio.ErrReplaced where another
-// connection has taken the client's id over; anything else is the network's. f is
-// called between the attempts, one at a time; the next one waits for it. It must
-// not close the End.
+// SetRetryFailedFunc has f called after each attempt of a RetryEnd to connect that has
+// failed, with the error: a *geminio.RefusedError if the server does not want this client
+// (its credentials, its version), geminio.ErrReplaced if another connection has taken the
+// client's id over, and otherwise an error of the dialer or the network. The next attempt
+// waits until f returns. f must not close the End.
 func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
 
-// SetStopOnRefusal has a RetryEnd give up, and close itself, when the server
-// refuses it, or when another connection has taken its id over. By default it goes
-// on trying, as with other failures. A refusal that matches geminio.ErrGoingAway is
-// one for now, and never ends it.
+// SetStopOnRefusal has a RetryEnd close itself when the server refuses it, or when another
+// connection has taken its id over. By default it tries again, as after other failures. A
+// refusal that matches geminio.ErrGoingAway is temporary and never ends the RetryEnd.
 func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
 
-// SetMaxWaiting bounds what may wait while a RetryEnd has no connection: how many
-// operations, by default 4096, and how many bytes of requests and messages, by
-// default 64 MiB. What exceeds it is refused with a *geminio.LimitError, which is
-// a geminio.ErrTooMany or a geminio.ErrTooLarge.
+// SetMaxWaiting bounds the operations that wait while a RetryEnd has no connection: their
+// number, by default 4096, and the bytes of their requests and messages, by default
+// 64 MiB. An operation beyond that is refused with a *geminio.LimitError, which matches
+// geminio.ErrTooMany or geminio.ErrTooLarge.
 func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 	o.MaxWaiting, o.MaxWaitingBytes = operations, bytes
 }
 
-// SetMaxRetryAfter bounds the time for which a server may ask to be left alone, with its
-// SetRetryAfter or a refusal: an End waits for at most twice as long. The default, and 0, is
+// SetMaxRetryAfter bounds the time for which a server may ask clients to stay away, with
+// its SetRetryAfter or a refusal. An End waits for at most twice as long. The default, and 0, is
 // ten times the longest back-off, which is five minutes by default. It is at least 1 ms and
 // at most ten years.
 func (o *RetryOptions) SetMaxRetryAfter(d time.Duration) { o.MaxRetryAfter = d }
 
-// SetDrainTimeout bounds how long an End stays with a connection whose server wants no new
-// work (it shuts down), for the calls, messages and streams that are under way there. Then
-// it closes that connection, with a cause that matches geminio.ErrGoingAway, and makes
-// the next. By default, and for 0, it is five minutes. It is at least 1 ms and at most a year.
+// SetDrainTimeout bounds how long an End keeps a connection whose server is shutting down,
+// for the calls, messages and streams that are under way there. Then it closes that
+// connection, with a cause that matches geminio.ErrGoingAway, and makes the next one. By default, and for 0, it is five minutes. It is at least 1 ms and at most a year.
 func (o *RetryOptions) SetDrainTimeout(d time.Duration) { o.DrainTimeout = d }
 
-// resolve puts defaults where nothing is set.
+// resolve sets the defaults of fields that are zero, and checks the others.
 func (o *RetryOptions) resolve() error {
 	err := errors.Join(
 		setup.Default("RetryMin", &o.RetryMin, defaultRetryMin, leastBackoff, setup.LongestTime),

@@ -79,7 +79,7 @@ func TestBackoff(t *testing.T) {
 		{time.Second, time.Minute, 31, time.Minute},
 		{time.Second, time.Minute, 32, time.Minute},
 		{time.Second, time.Minute, 33, time.Minute},
-		{time.Second, time.Minute, replaced, time.Minute},
+		{time.Second, time.Minute, replacedFails, time.Minute},
 		{time.Second, time.Minute, math.MaxInt32, time.Minute},
 		{time.Second, time.Second, 3, time.Second},
 		{time.Second, most, 30, time.Second << 30},

@@ -24,7 +24,7 @@ type probe struct {
 	outcomes []error
 }
 
-func (l *lab) probe(order uint64) *probe {
+func (l *retryTest) probe(order uint64) *probe {
 	p := &probe{}
 	p.job = job{
 		queue: &l.end.calls, order: order, index: -1,
@@ -48,7 +48,7 @@ func (p *probe) outcome(t *testing.T) error {
 }
 
 func TestRetryQueueBeginsInOrder(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		var begun []uint64
 		for _, order := range []uint64{7, 3, 9, 1, 8, 2, 6, 5, 4} {
@@ -71,7 +71,7 @@ func TestRetryQueueBeginsInOrder(t *testing.T) {
 
 // A job that cannot begin on a connection waits for the next, in its place.
 func TestRetryQueueTriesAgain(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		lost := &geminio.InterruptedError{Cause: io.ErrUnexpectedEOF}
 		maybe := &geminio.InterruptedError{MaybeExecuted: true, Cause: io.ErrUnexpectedEOF}
@@ -120,7 +120,7 @@ func TestRetryQueueTriesAgain(t *testing.T) {
 }
 
 func TestRetryQueueGivesUp(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		stopped, byContext, byTime, both, stays := l.probe(1), l.probe(2), l.probe(3), l.probe(4), l.probe(5)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -157,7 +157,7 @@ func TestRetryQueueGivesUp(t *testing.T) {
 
 // After Close everything that waits is told, and whether the peer may have acted.
 func TestRetryQueueEnds(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		waits, sent := l.probe(1), l.probe(2)
 		require.NoError(t, l.end.calls.push(&waits.job))
@@ -185,7 +185,7 @@ func TestRetryQueueEnds(t *testing.T) {
 func TestRetryQueueLimits(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetMaxWaiting(3, 35)
-	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 		l.cut()
 		var limit *geminio.LimitError
 		require.NoError(t, l.end.calls.start(&l.probe(1).job))
@@ -222,7 +222,7 @@ func TestRetryQueueLimits(t *testing.T) {
 
 // An asynchronous call that was cut off says why, and is not the end of everything.
 func TestAsyncCallIsCutOff(t *testing.T) {
-	inLab(t, serving("hang", hang), nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
 		c, err := l.end.CallAsync(context.Background(), "hang", l.end.NewRequest(nil), nil)
 		require.NoError(t, err)
 		synctest.Wait()
@@ -243,7 +243,7 @@ func TestAsyncCallIsCutOff(t *testing.T) {
 
 // A call that the peer may have seen once stays so, however its repetitions end.
 func TestRepeatedCallsEndTruthfully(t *testing.T) {
-	inLab(t, serving("hang", hang), nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
 		ctx := context.Background()
 		idempotent := options.Call()
 		idempotent.SetIdempotent(true)
@@ -279,7 +279,7 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetMaxWaiting(100, 1<<20)
-	inLab(t, nil, opt, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 		ctx := context.Background()
 		l.cut()
 		data := make([]byte, 1000)
@@ -312,7 +312,7 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 
 // A request of the user's own type, whose methods panic, costs its own call.
 func TestJobThatPanics(t *testing.T) {
-	inLab(t, nil, nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		bad, good := l.probe(1), l.probe(2)
 		bad.begin = func(*link, time.Duration, func(geminio.Response, error)) error { panic("oops") }

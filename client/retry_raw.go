@@ -13,16 +13,16 @@ import (
 // rawSide is one direction of the raw bytes of a RetryEnd. RetryEnd.mu guards it.
 type rawSide struct {
 	cursor
-	used     bool // bytes were moved over the connection where the cursor is
-	shut     bool // CloseRead or CloseWrite was called
-	deadline time.Time
+	used     bool          // bytes were moved over the connection where the cursor is
+	shut     bool          // CloseRead or CloseWrite was called
+	deadline time.Time     // of Read or Write; zero: none
 	changed  chan struct{} // closed, and made anew, when deadline or shut is set
 }
 
-// Read reads what comes, over one connection after the other. When a connection is
-// lost over which bytes were read, it returns an error that matches
-// geminio.ErrConnectionLost, or io.EOF if the server has closed it, once, after what
-// had come, and goes on with the next one then. After Close it returns io.EOF.
+// Read reads bytes over one connection after the other. If a connection is lost over which
+// bytes were read, Read returns the bytes that had come, then once an error that matches
+// geminio.ErrConnectionLost (io.EOF, if the server has closed the connection), and then
+// continues with the next connection. After Close it returns io.EOF.
 func (r *RetryEnd) Read(p []byte) (int, error) {
 	for {
 		l, err := r.side(&r.rd)
@@ -30,16 +30,16 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := l.e.Read(p)
-		if again, err := r.moved(&r.rd, l, n, err); !again {
+		if next, err := r.moved(&r.rd, l, n, err); !next {
 			return n, err
 		}
 	}
 }
 
-// Write sends p over the connection that there is, or waits for one, within the
-// deadline. When a connection was lost over which bytes were written, of which some
-// may not have arrived, it returns an error that matches geminio.ErrConnectionLost,
-// once, and goes on with the next one then. After Close it returns net.ErrClosed.
+// Write sends p over the connection, and waits for one, within the deadline, if there is
+// none. If a connection is lost over which bytes were written, some of them may not have
+// arrived: Write returns once an error that matches geminio.ErrConnectionLost, and then
+// continues with the next connection. After Close it returns net.ErrClosed.
 func (r *RetryEnd) Write(p []byte) (int, error) {
 	for {
 		l, err := r.side(&r.wr)
@@ -50,35 +50,34 @@ func (r *RetryEnd) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := l.e.Write(p)
-		if again, err := r.moved(&r.wr, l, n, err); !again {
+		if next, err := r.moved(&r.wr, l, n, err); !next {
 			return n, err
 		}
 	}
 }
 
-// side returns the connection where the bytes of a direction are, and waits for one
-// where there is none.
+// side returns the connection of a direction, and waits for one if there is none.
 func (r *RetryEnd) side(s *rawSide) (*link, error) {
 	for {
 		r.mu.Lock()
-		l, news, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.shut
+		l, connChanged, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.shut
 		r.mu.Unlock()
-		if shut || l == nil && r.ended() { // whatever the deadline
+		if shut || l == nil && r.ended() { // also after the deadline
 			return nil, io.EOF
 		}
 		if l != nil {
 			return l, nil
 		}
-		var late <-chan time.Time
+		var timeout <-chan time.Time
 		stop := func() bool { return false }
 		if !deadline.IsZero() {
 			timer := time.NewTimer(time.Until(deadline))
-			late, stop = timer.C, timer.Stop
+			timeout, stop = timer.C, timer.Stop
 		}
 		select {
-		case <-news:
+		case <-connChanged:
 		case <-changed:
-		case <-late:
+		case <-timeout:
 			return nil, os.ErrDeadlineExceeded
 		case <-r.done:
 			return nil, io.EOF
@@ -87,9 +86,9 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 	}
 }
 
-// moved takes the outcome of a Read or Write on l. It tells whether to go on with
-// the next connection, and if not, the error to return.
-func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (again bool, _ error) {
+// moved takes the outcome of a Read or Write on l. It tells whether the call continues with
+// the next connection, and if not, which error it returns.
+func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (next bool, _ error) {
 	lost := err != nil && l.ending() && !errors.Is(err, os.ErrDeadlineExceeded)
 	r.mu.Lock()
 	here := s.at == l
@@ -113,7 +112,7 @@ func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (again bool, _ e
 // messages and streams go on. After Close it returns net.ErrClosed.
 func (r *RetryEnd) CloseWrite() error { return r.shut(&r.wr, (*application.End).CloseWrite) }
 
-// CloseRead throws away the raw bytes that have come and tells the server to send no more,
+// CloseRead discards the raw bytes that have come and tells the server to send no more,
 // over this connection and all that follow: the server's Write returns a
 // *geminio.StreamError. Read returns io.EOF from now on. After Close it returns net.ErrClosed.
 func (r *RetryEnd) CloseRead() error { return r.shut(&r.rd, (*application.End).CloseRead) }
@@ -143,14 +142,14 @@ func (r *RetryEnd) SetDeadline(t time.Time) error {
 	return r.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the deadline of Read, also of one that waits already and on
-// the connections to come. A zero t removes it.
+// SetReadDeadline sets the deadline of Read, over this connection and all that follow, also
+// of a Read that waits already. A zero t removes it.
 func (r *RetryEnd) SetReadDeadline(t time.Time) error {
 	return r.setDeadline(&r.rd, t, func(l *link) { l.e.SetReadDeadline(t) })
 }
 
-// SetWriteDeadline sets the deadline of Write, also of one that waits already and on
-// the connections to come. A zero t removes it.
+// SetWriteDeadline sets the deadline of Write, over this connection and all that follow,
+// also of a Write that waits already. A zero t removes it.
 func (r *RetryEnd) SetWriteDeadline(t time.Time) error {
 	return r.setDeadline(&r.wr, t, func(l *link) { l.e.SetWriteDeadline(t) })
 }

@@ -15,7 +15,7 @@ import (
 
 // CloseWrite is for this connection and all that follow, and leaves the rest alone.
 func TestCloseWriteOverACut(t *testing.T) {
-	inLab(t, serving("echo", echo), nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		_, err := l.end.Write([]byte("the last words"))
 		require.NoError(t, err)
 		require.NoError(t, l.end.CloseWrite())
@@ -50,7 +50,7 @@ func TestCloseWriteOverACut(t *testing.T) {
 
 // The same for CloseRead.
 func TestCloseReadOverACut(t *testing.T) {
-	inLab(t, serving("echo", echo), nil, func(t *testing.T, l *lab) {
+	withRetryEnd(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		_, err := l.server().Write([]byte("unread"))
 		require.NoError(t, err)
 		synctest.Wait()
@@ -83,7 +83,7 @@ func TestCloseReadOverACut(t *testing.T) {
 func TestHalfClosesWake(t *testing.T) {
 	for _, name := range []string{"connected", "cut"} {
 		t.Run(name, func(t *testing.T) {
-			inLab(t, nil, nil, func(t *testing.T, l *lab) {
+			withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 				if name == "cut" {
 					l.cut()
 				}

@@ -53,7 +53,7 @@ func TestStopOnRefusal(t *testing.T) {
 			opt.SetStopOnRefusal()
 			opt.SetMaxRetryAfter(time.Hour)
 			opt.SetRetryFailedFunc(func(err error) { told <- err })
-			inLab(t, sopt, opt, func(t *testing.T, l *lab) {
+			withRetryEnd(t, sopt, opt, func(t *testing.T, l *retryTest) {
 				door.err.Store(&c.refusal)
 				l.lose()
 				call := in(func() error {

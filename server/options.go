@@ -49,22 +49,20 @@ type EndOptions struct {
 	options.Limits
 }
 
-// NewEndOptions returns options without anything set.
+// NewEndOptions returns options in which nothing is set.
 func NewEndOptions() *EndOptions { return &EndOptions{} }
 
-// SetTimer has the timeouts of the End kept by t: those of its heartbeats, calls
-// and messages. One timer can serve thousands of Ends. The default is the
-// runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
+// SetTimer sets the timer of the End's timeouts: those of its heartbeats, calls and
+// messages. One timer can serve thousands of Ends. The default is the runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
 // their 64-bit atomic operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
-// SetPacketFactory sets what numbers requests and messages: what their ID
-// returns. The default counts. In the earlier library a factory also made
-// packets; now it numbers, and does nothing else.
+// SetPacketFactory sets the source of the ids of requests and messages. The default
+// counts. In the earlier library, whose wire format is wire 1, a factory also made packets.
 func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
 
-// SetLog sets where the End logs what nobody is told of by an error. The default
-// is silence. SetLogger does the same for log/slog and goes before it.
+// SetLog sets the logger for events that no returned error reports. By default nothing is
+// logged. SetLogger does the same for log/slog and takes precedence.
 func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 
 // SetDelegate sets who decides about clients and streams and is told of them.
@@ -88,10 +86,10 @@ func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 // may call. The constructor returns when the client has taken note of them.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
-// SetBufferSize bounds what may wait per stream, in units of 4 KiB: what has come
-// and was not read (the largest window; by default, and for 0, 16 MiB), and what
-// was written and not yet sent (by default 128 KiB). Each is at most 524287, which is
-// almost 2 GiB; a negative number counts as not set.
+// SetBufferSize bounds the buffers of each stream, in units of 4 KiB: the bytes that have
+// come and were not read (the largest window; by default, and for 0, 16 MiB), and the
+// bytes that were written and not yet sent (by default 128 KiB). Each is at most 524287,
+// which is almost 2 GiB; a negative number counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
@@ -123,9 +121,9 @@ func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 // 49 days.
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
-// MergeEndOptions returns options that have of each field the last one that is
-// set; of buffer sizes, the last one above 0. Nil entries are skipped, none is
-// changed. The result shares no slices with them, so that they may be changed.
+// MergeEndOptions merges options: of each field it takes the last one that is set, of a
+// buffer size the last one above 0. It skips nil entries and changes none. The result
+// shares no slices with them, so that they may be changed.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)
@@ -133,7 +131,7 @@ func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	return o
 }
 
-// resolve makes the configurations of the layers.
+// resolve makes the configurations of packages conn and application.
 func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	common := setup.Common{
 		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,

@@ -16,9 +16,8 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// lab has a RetryEnd whose connections are pipes to Ends of a server, in a bubble
-// where time is what is waited for.
-type lab struct {
+// retryTest has a RetryEnd whose connections are pipes to Ends of a server, in a bubble.
+type retryTest struct {
 	t    *testing.T
 	end  *RetryEnd
 	sopt *server.EndOptions // of the next connections
@@ -26,18 +25,18 @@ type lab struct {
 	dials atomic.Int64
 
 	mu   sync.Mutex
-	shut bool     // no connection is made
-	line net.Conn // of the last connection
+	shut bool     // the dialer fails
+	conn net.Conn // the RetryEnd's side of the last connection
 	peer geminio.End
 }
 
-var errShut = errors.New("there is no way to the server")
+var errShut = errors.New("the server cannot be reached")
 
-// inLab runs a test with a RetryEnd, which is closed in the end.
-func inLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *lab)) {
+// withRetryEnd runs a test with a RetryEnd in a bubble, and closes it at the end.
+func withRetryEnd(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *retryTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, sopt: sopt}
+		l := &retryTest{t: t, sopt: sopt}
 		back := NewEndOptions()
 		back.SetRetryBackoff(time.Second, time.Second)
 		end, err := NewRetryEndWithDialer(l.dial, back, opt)
@@ -49,7 +48,7 @@ func inLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *
 	})
 }
 
-func (l *lab) dial() (net.Conn, error) {
+func (l *retryTest) dial() (net.Conn, error) {
 	l.dials.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +56,7 @@ func (l *lab) dial() (net.Conn, error) {
 		return nil, errShut
 	}
 	near, far := net.Pipe()
-	l.line = near
+	l.conn = near
 	sopt := l.sopt
 	go func() {
 		peer, err := server.NewEndWithConn(far, sopt)
@@ -72,15 +71,15 @@ func (l *lab) dial() (net.Conn, error) {
 }
 
 // lose breaks the connection.
-func (l *lab) lose() {
+func (l *retryTest) lose() {
 	l.mu.Lock()
-	l.line.Close()
+	l.conn.Close()
 	l.mu.Unlock()
 	synctest.Wait()
 }
 
-// cut breaks the connection, and lets no other be made.
-func (l *lab) cut() {
+// cut breaks the connection, and has the dialer fail.
+func (l *retryTest) cut() {
 	l.mu.Lock()
 	l.shut = true
 	l.mu.Unlock()
@@ -88,16 +87,16 @@ func (l *lab) cut() {
 	require.False(l.t, l.end.Stats().Connected)
 }
 
-// mend lets the next connection be made, and waits for it.
-func (l *lab) mend() {
+// mend has the dialer succeed, and waits for the next connection.
+func (l *retryTest) mend() {
 	l.mu.Lock()
 	l.shut = false
 	l.mu.Unlock()
 	l.end.mu.Lock()
-	news := l.end.connChanged
+	connChanged := l.end.connChanged
 	l.end.mu.Unlock()
 	select {
-	case <-news:
+	case <-connChanged:
 	case <-time.After(time.Hour):
 		l.t.Fatal("there is no new connection")
 	}
@@ -105,14 +104,14 @@ func (l *lab) mend() {
 }
 
 // server returns the server's End of the last connection.
-func (l *lab) server() geminio.End {
+func (l *retryTest) server() geminio.End {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.peer
 }
 
-// waiting requires that so many operations wait.
-func (l *lab) waiting(n int) {
+// waiting requires that n operations wait for a connection.
+func (l *retryTest) waiting(n int) {
 	l.t.Helper()
 	synctest.Wait()
 	require.Equal(l.t, n, l.end.Stats().Waiting, "operations that wait")
@@ -121,7 +120,7 @@ func (l *lab) waiting(n int) {
 	}
 }
 
-// in runs f in a goroutine, and returns where its error arrives.
+// in runs f in a goroutine, and returns the channel to which its error is sent.
 func in(f func() error) <-chan error {
 	ch := make(chan error, 1)
 	go func() { ch <- f() }()
@@ -129,7 +128,7 @@ func in(f func() error) <-chan error {
 	return ch
 }
 
-// ended requires that something has ended, and returns with what error.
+// ended requires that an operation has ended, and returns its error.
 func ended(t *testing.T, ch <-chan error) error {
 	t.Helper()
 	synctest.Wait()
@@ -137,23 +136,23 @@ func ended(t *testing.T, ch <-chan error) error {
 	case err := <-ch:
 		return err
 	default:
-		t.Fatal("it has not ended")
+		t.Fatal("the operation has not ended")
 		return nil
 	}
 }
 
-// goesOn requires that it has not.
+// goesOn requires that an operation has not ended.
 func goesOn(t *testing.T, ch <-chan error) {
 	t.Helper()
 	synctest.Wait()
 	select {
 	case err := <-ch:
-		t.Fatalf("it has ended: %v", err)
+		t.Fatalf("the operation has ended: %v", err)
 	default:
 	}
 }
 
-// hang is a method whose calls take as long as their connection.
+// hang is a method whose calls end with their connection.
 func hang(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() }
 
 // serving returns options with a method.
