@@ -12,12 +12,12 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 )
 
-// accept accepts connections until the listener is closed, or has failed. An error that
-// passes makes it wait a little.
+// accept accepts connections until the listener is closed or has failed. After a temporary
+// error it pauses and tries again.
 func (l *listener) accept() {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	why := errors.New("the listener's Accept ended its goroutine")
-	defer func() { // also where it has
+	defer func() { // also after runtime.Goexit
 		l.stop(failed, served, why)
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -26,13 +26,13 @@ func (l *listener) accept() {
 	}()
 	pause := shortest
 	for {
-		nc, again, err := l.acceptOne()
+		nc, temporary, err := l.acceptOne()
 		switch {
 		case err == nil:
 			pause = shortest
 			l.admit(nc)
 			continue
-		case !again:
+		case !temporary:
 			why = err
 			return
 		case l.stopped():
@@ -50,26 +50,26 @@ func (l *listener) accept() {
 	}
 }
 
-// acceptOne calls the underlying Accept, and tells whether its error passes.
-func (l *listener) acceptOne() (nc net.Conn, again bool, err error) {
+// acceptOne calls the underlying Accept, and tells whether its error is temporary.
+func (l *listener) acceptOne() (nc net.Conn, temporary bool, err error) {
 	guard.Run(l.log, "Accept of the listener", func() {
 		if nc, err = l.nl.Accept(); err != nil {
-			again = passes(err)
+			temporary = isTemporary(err)
 		} else if err = conn.Check(nc); err != nil {
-			again, err = true, fmt.Errorf("Accept returned no error, but %w", err)
+			temporary, err = true, fmt.Errorf("Accept returned no error, but %w", err)
 		}
 	}, func(failed error) {
 		if failed != nil {
-			again, err = false, failed
+			temporary, err = false, failed
 		}
 	})
-	return nc, again, err
+	return nc, temporary, err
 }
 
-// passes tells whether an error of Accept is likely to pass: a time-out, an error that
-// says so itself, or one of the network or of the system that concerns one connection or
-// a want of memory or file descriptors.
-func passes(err error) bool {
+// isTemporary tells whether a later Accept may succeed after an error: a time-out, an error
+// whose Temporary method says so, or an error of the network or the system that concerns a
+// single connection or a lack of memory or file descriptors.
+func isTemporary(err error) bool {
 	var timeout interface{ Timeout() bool }
 	var temporary interface{ Temporary() bool }
 	switch {
@@ -80,11 +80,11 @@ func passes(err error) bool {
 	case errors.As(err, &temporary) && temporary.Temporary():
 		return true
 	}
-	return slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) })
+	return slices.ContainsFunc(temporaryErrors, func(e error) bool { return errors.Is(err, e) })
 }
 
-// admit waits until one more client may come in, and lets it. It closes nc if nobody is
-// let in any more.
+// admit waits until the listener has room for one more client, and starts its handshake.
+// It closes nc if the listener takes no more clients.
 func (l *listener) admit(nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +102,7 @@ func (l *listener) admit(nc net.Conn) {
 	go l.welcome(g)
 }
 
-// stopped tells whether nobody is let in any more.
+// stopped tells whether the listener takes no more clients.
 func (l *listener) stopped() bool {
 	select {
 	case <-l.done:

@@ -4,9 +4,9 @@ package server
 
 import "syscall"
 
-// passing are errors of accept that concern one connection, or that pass when there is
+// temporaryErrors are errors of accept that concern one connection, or that pass when there is
 // memory, or a file descriptor, again.
-var passing = []error{
+var temporaryErrors = []error{
 	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 	syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EPROTO, syscall.EPERM,
 	syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,

@@ -4,6 +4,6 @@ package server
 
 import "syscall"
 
-// passing are errors of accept that pass when there is a file descriptor again, or that
+// temporaryErrors are errors of accept that pass when there is a file descriptor again, or that
 // say nothing about the listener.
-var passing = []error{syscall.EMFILE, syscall.EINTR, syscall.EBUSY}
+var temporaryErrors = []error{syscall.EMFILE, syscall.EINTR, syscall.EBUSY}

@@ -2,9 +2,9 @@ package server
 
 import "syscall"
 
-// passing are errors of accept that concern one connection, or that pass when there is
+// temporaryErrors are errors of accept that concern one connection, or that pass when there is
 // memory, or a handle, again.
-var passing = []error{
+var temporaryErrors = []error{
 	syscall.Errno(10024), // WSAEMFILE
 	syscall.Errno(10055), // WSAENOBUFS
 	syscall.Errno(8),     // ERROR_NOT_ENOUGH_MEMORY

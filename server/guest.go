@@ -15,44 +15,44 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// stage is where a guest is on its way.
+// stage says how far a guest has come.
 type stage uint8
 
 const (
-	// greeting: the client has yet to say what it wants.
+	// greeting: the handshake waits for the client.
 	greeting stage = iota
-	// asking: a callback of the user decides about the client. Nothing but its return
-	// ends that, so nobody waits for it without a bound.
+	// asking: a callback of the user decides about the client. Only the callback's return
+	// ends this stage, so no method waits for it without a time limit.
 	asking
-	// answering: the client's id is claimed, and the client is told. A callback leads
-	// back to asking.
+	// answering: the client's id is claimed and the answer is sent to the client. A
+	// callback leads back to asking.
 	answering
-	// introducing: hands are shaken, and the methods of both sides are exchanged.
+	// introducing: the handshake is done, and the methods of both sides are exchanged.
 	introducing
 	// ready: the End waits for AcceptEnd.
 	ready
-	// parted: the End was handed out, or there is none.
+	// parted: AcceptEnd has returned the End, or there is none. Nothing leaves this stage.
 	parted
 )
 
 // guest is a client of a listener, from the Accept of its connection to the end of its
-// End. The listener's lock guards what is not read-only.
+// End. The listener's lock guards the fields below stop.
 type guest struct {
 	nc     net.Conn
 	holder *holder
-	stop   context.Context // has the handshake given up
+	stop   context.Context // ends the handshake; nil once the guest has arrived
 
 	cut     context.CancelFunc // ends stop; nil once the guest has arrived
 	stage   stage
 	e       *ServerEnd // from introducing on
-	over    bool       // its end was told
-	leaving bool       // it was shut down by the listener
+	over    bool       // the callbacks of its end have returned
+	leaving bool       // the listener shuts it down
 }
 
 // welcome brings a guest from its connection to its End.
 func (l *listener) welcome(g *guest) {
 	err := errors.New("a callback ended its goroutine")
-	defer func() { l.arrived(g, err) }() // also where one has
+	defer func() { l.arrived(g, err) }() // also after runtime.Goexit
 	err = l.receive(g)
 }
 
@@ -71,14 +71,14 @@ func (l *listener) receive(g *guest) error {
 	if s != nil {
 		ac.Deliveries = &s.deliveries
 	}
-	told := ac.Hooks.Offline
+	offline := ac.Hooks.Offline
 	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
 		defer l.offline(g, s)
-		if told != nil {
-			told(c)
+		if offline != nil {
+			offline(c)
 		}
 	}
-	l.ids.keep(g.holder) // until its end is told
+	l.ids.keep(g.holder) // until the callbacks of its end have returned
 	e := &ServerEnd{application.Start(c, ac)}
 	if !l.met(g, e) {
 		e.control().CloseWith(io.EOF, packet.Reason{})
@@ -91,7 +91,7 @@ func (l *listener) receive(g *guest) error {
 	return e.introduce(cc, ac)
 }
 
-// configure adds to the configuration of a guest's connection what is the listener's.
+// configure adds the settings of the listener to the configuration of a guest's connection.
 func (l *listener) configure(g *guest, cc *conn.Config) {
 	cc.Context = g.stop
 	online, offline := cc.Online, cc.Offline
@@ -99,12 +99,12 @@ func (l *listener) configure(g *guest, cc *conn.Config) {
 		var want demand
 		l.ask(g, func() { want, err = l.opt.admit(l.log, wanted, c.Meta()) })
 		select {
-		case <-over: // it was asked for too long: the client must not replace anybody
+		case <-over: // the callback took too long: the client must not replace another
 			return 0, cmp.Or(err, net.ErrClosed)
 		default:
 		}
 		if err == nil {
-			// Its patience ends before the time of the handshake, so that the client is told.
+			// claim gives up before the time of the handshake ends, so that the client gets an answer.
 			patience := cc.HandshakeTimeout * 3 / 4
 			clientID, err = l.ids.claim(g.holder, want, c.Session(), l.opt.duplicates(want.id), patience, l.done)
 		}
@@ -134,7 +134,7 @@ func (l *listener) ask(g *guest, f func()) {
 	f()
 }
 
-// move notes how far a guest has come.
+// move sets the stage of a guest.
 func (l *listener) move(g *guest, to stage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,14 +150,14 @@ func (l *listener) setStage(g *guest, to stage) {
 	l.changed.Broadcast()
 }
 
-// forget forgets a guest of which nothing will be heard any more. l.mu is held.
+// forget removes a guest that neither AcceptEnd nor a callback needs any more. l.mu is held.
 func (l *listener) forget(g *guest) {
 	if (g.stage == parted || g.stage == ready && l.state >= refusing) && (g.e == nil || g.over) {
 		delete(l.guests, g)
 	}
 }
 
-// count counts a guest, with n of 1, or takes it from the count. l.mu is held.
+// count adds n, which is 1 or -1, to the counters of a stage. l.mu is held.
 func (l *listener) count(s stage, n int) {
 	if s < ready {
 		l.coming += n
@@ -167,8 +167,8 @@ func (l *listener) count(s stage, n int) {
 	}
 }
 
-// met notes that hands are shaken with a guest. It reports false if its End is not
-// wanted any more.
+// met sets the End of a guest whose handshake is done. It reports false if the listener is
+// closed, so that the End has to be closed too.
 func (l *listener) met(g *guest, e *ServerEnd) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,7 +177,7 @@ func (l *listener) met(g *guest, e *ServerEnd) bool {
 	return l.state != closed
 }
 
-// arrived makes the End of a guest ready, unless err says why there is none.
+// arrived makes the End of a guest ready. If there is none, err says why.
 func (l *listener) arrived(g *guest, err error) {
 	l.mu.Lock()
 	cut := g.cut
@@ -194,7 +194,7 @@ func (l *listener) arrived(g *guest, err error) {
 		}
 	}
 	l.mu.Unlock()
-	cut() // which closes the connection, if a callback has ended the goroutine
+	cut() // closes the connection, if a callback has ended the goroutine
 	l.ids.release(g.holder)
 	if err != nil {
 		guard.Run(l.log, "RemoteAddr", func() {
@@ -211,7 +211,7 @@ func (l *listener) shutDown(g *guest) {
 	g.leaving = true
 	l.leaving++
 	go func() {
-		g.e.Shutdown(context.Background()) // which the end of the End ends
+		g.e.Shutdown(context.Background()) // returns at the latest when the End ends
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.leaving--
@@ -219,7 +219,7 @@ func (l *listener) shutDown(g *guest) {
 	}()
 }
 
-// offline is called when the end of a guest's End was told.
+// offline is called when the callbacks of the end of a guest's End have returned.
 func (l *listener) offline(g *guest, s *session) {
 	l.sessions.detach(s)
 	l.mu.Lock()

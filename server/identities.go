@@ -12,19 +12,20 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// DuplicatePolicy says what happens when a client comes with an id that another
-// connection of the same Listener has. It is about ids that the client has chosen
-// (SetClientID) or that a delegate has granted. An id that the library has chosen is that
-// of its client alone: another client that wishes for it gets a new one, whatever the
-// policy. The client itself, which a RetryEnd proves to be, gets it again by the policy.
+// DuplicatePolicy says what happens when a client connects with an id that another
+// connection of the same Listener has. It applies to ids that the client has chosen
+// (SetClientID) or that a delegate has granted. An id that the library has chosen belongs
+// to its client alone: another client that asks for it gets a new one, whatever the
+// policy. The client itself gets it again by the policy; a RetryEnd proves that it is the
+// same client.
 type DuplicatePolicy int
 
 const (
-	// DuplicateReplaces ends the connection that has the id, with
-	// geminio.ErrReplaced at its client, in favour of the new one: of a client that
-	// comes back, the old connection is most likely dead.
+	// DuplicateReplaces ends the connection that has the id, with geminio.ErrReplaced at
+	// its client, and gives the id to the new one. The old connection of a client that
+	// comes back is most likely dead.
 	DuplicateReplaces DuplicatePolicy = iota
-	// DuplicateRefused refuses the new connection for as long as the other stands.
+	// DuplicateRefused refuses the new connection as long as the other exists.
 	DuplicateRefused
 	// DuplicateAllowed lets several connections have the same id.
 	DuplicateAllowed
@@ -33,21 +34,20 @@ const (
 // errTaken refuses a client under DuplicateRefused.
 var errTaken = errors.New("the client id is in use by another connection")
 
-// errStillEnding refuses a client, for now, whose former connection does not come to
-// its end.
+// errStillEnding refuses a client temporarily whose former connection has not ended yet.
 var errStillEnding = &geminio.RefusedError{
 	Code: geminio.CodeGoingAway, Text: "the former connection of this client is still ending", RetryAfter: time.Second,
 }
 
-// chooser is who has chosen a client's id.
+// chooser says which party has chosen a client's id.
 type chooser uint8
 
 const (
-	// byLibrary: nobody else has.
+	// byLibrary: neither the client nor the server has.
 	byLibrary chooser = iota
-	// byClient: it is the client's wish.
+	// byClient: the client has asked for it.
 	byClient
-	// byServer: the delegate or an option has.
+	// byServer: the delegate or an option has chosen it.
 	byServer
 )
 
@@ -57,10 +57,10 @@ type demand struct {
 	by chooser
 }
 
-// identities knows which connections have which client id. Its methods are safe for
+// identities maps client ids to the connections that have them. Its methods are safe for
 // concurrent use.
 type identities struct {
-	sessions *sessions // in which clients prove an id to be theirs
+	sessions *sessions // prove which ids belong to which clients
 
 	mu   sync.Mutex
 	held map[uint64]*identity
@@ -73,33 +73,33 @@ func newIdentities(s *sessions) *identities {
 // identity is a client id that some connection has.
 type identity struct {
 	id      uint64
-	chosen  bool      // by the library, for the client with the session
-	session string    // the name of it; "" if the client has none
+	chosen  bool      // the library has chosen it, for the client with the session
+	session string    // the name of the client's session; "" if it has none
 	holders []*holder // more than one only under DuplicateAllowed
 }
 
 // holder is a connection that has an id, or is about to get it.
 type holder struct {
-	gone chan struct{} // closed when nobody needs the id any more
+	gone chan struct{} // closed when the holder no longer needs the id
 
 	// Guarded by identities.mu.
-	users    int       // who must release it
-	identity *identity // nil: none
-	place    int       // among its holders
-	evict    func()    // ends it; must not block. nil before it has begun
-	evicted  bool      // it is to end as soon as it has begun
+	users    int       // how many times it must be released
+	identity *identity // nil: it has no id
+	place    int       // the index in identity.holders
+	evict    func()    // ends the connection, without blocking; nil before it has begun
+	evicted  bool      // the connection has to end as soon as it has begun
 }
 
 // newHolder returns a holder that is to be released once.
 func newHolder() *holder { return &holder{gone: make(chan struct{}), users: 1} }
 
-// claim gets h the id that is demanded for a client with a session, or another one if that
-// is not the client's to wish for. Under DuplicateReplaces it ends the connections that have
-// the id, and waits until their end was told, at most for so long and until stop is
-// closed: so that whoever follows clients by their ids sees the old one go before the new
-// one comes.
+// claim gives h the id that is demanded for a client with a session, or another one if the
+// id belongs to another client. Under DuplicateReplaces it ends the connections that have
+// the id, and waits until the callbacks of their end have returned, so that callbacks
+// which track clients by id see the old one end before the new one begins. It stops
+// waiting after patience, and when stop is closed.
 func (t *identities) claim(h *holder, want demand, session []byte, policy DuplicatePolicy, patience time.Duration, stop <-chan struct{}) (uint64, error) {
-	var late <-chan time.Time
+	var timeout <-chan time.Time
 	for {
 		id, other := t.try(h, want, string(session), policy)
 		switch {
@@ -109,14 +109,14 @@ func (t *identities) claim(h *holder, want demand, session []byte, policy Duplic
 			return 0, errTaken
 		}
 		t.end(other)
-		if late == nil {
+		if timeout == nil {
 			timer := time.NewTimer(patience)
 			defer timer.Stop()
-			late = timer.C
+			timeout = timer.C
 		}
 		select {
 		case <-other.gone:
-		case <-late:
+		case <-timeout:
 			return 0, errStillEnding
 		case <-stop:
 			return 0, geminio.ErrGoingAway
@@ -124,7 +124,7 @@ func (t *identities) claim(h *holder, want demand, session []byte, policy Duplic
 	}
 }
 
-// try gets h an id, or returns a connection that has it and stands in the way.
+// try gives h an id, or returns another connection that has it.
 func (t *identities) try(h *holder, want demand, session string, policy DuplicatePolicy) (id uint64, other *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -136,7 +136,7 @@ func (t *identities) try(h *holder, want demand, session string, policy Duplicat
 				id = 0
 			}
 		} else {
-			chosen = session != "" && id == idOf(session) // which was forgotten meanwhile
+			chosen = session != "" && id == idOf(session) // the library had chosen it, and has forgotten
 		}
 	}
 	if id == 0 {
@@ -164,8 +164,8 @@ func (t *identities) owner(id uint64) (session string, owned bool) {
 	return t.sessions.owner(id)
 }
 
-// choose returns a new id for a client with a session: the session's own, where it is not
-// in use. t.mu is held.
+// choose returns a new id for a client with a session: idOf(session), if it is not in use.
+// t.mu is held.
 func (t *identities) choose(session string) uint64 {
 	id := idOf(session)
 	for {
@@ -195,7 +195,7 @@ func (t *identities) end(h *holder) {
 	}
 }
 
-// evictBy is called when h has begun, with how it is ended.
+// evictBy is called when h has begun. It sets the function that ends h.
 func (t *identities) evictBy(h *holder, evict func()) {
 	t.mu.Lock()
 	h.evict = evict
@@ -206,14 +206,14 @@ func (t *identities) evictBy(h *holder, evict func()) {
 	}
 }
 
-// keep has h released once more before its id is free.
+// keep requires one more release of h before its id is free.
 func (t *identities) keep(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.users++
 }
 
-// release frees the id of h, when all have released it.
+// release frees the id of h, when it is called as many times as required.
 func (t *identities) release(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,16 +232,16 @@ func (t *identities) release(h *holder) {
 	close(h.gone)
 }
 
-// same tells whether two names are those of one session. It takes the same time whatever
-// they have in common.
+// same tells whether two names are those of one session. Its running time does not depend
+// on what they have in common.
 func same(session, other string) bool {
 	return session != "" && subtle.ConstantTimeCompare([]byte(session), []byte(other)) == 1
 }
 
-// idOf returns the id that the library chooses for a client with a session. It follows
-// from the name of the session, which is a secret of the client, so the client can prove
-// that the id is its own also to a server that was started anew; and nobody can tell the
-// name from the id. For a client without a session it is any id.
+// idOf returns the id that the library chooses for a client with a session. The id is
+// derived from the name of the session, which is a secret of the client. So the client can
+// prove that the id is its own, also to a server that has been restarted, and the id does
+// not reveal the name. For a client without a session the id is random.
 func idOf(session string) uint64 {
 	if session == "" {
 		return randomID()

@@ -20,28 +20,27 @@ import (
 // maxPending bounds the connections that shake hands or wait for AcceptEnd.
 const maxPending = 8192
 
-// Listener hands out an End for each client. All methods are safe for concurrent
-// use, and may be called from within callbacks and handlers. Its concrete type also has
-// Shutdown(context.Context) error.
+// Listener returns an End for each client. All methods are safe for concurrent use, and may
+// be called from within callbacks and handlers. Its concrete type is a
+// [geminio.Shutdowner]: see [geminio.Shutdown].
 type Listener interface {
-	// AcceptEnd returns the next End whose handshake is done. Clients that are
-	// slow, silent, broken or refused delay nobody and are not seen here. A client that
-	// has closed its End in an orderly way by then is: its End gives what it had to say,
-	// and then io.EOF.
+	// AcceptEnd returns the next End whose handshake is done. Clients that are slow,
+	// silent, broken or refused delay no other client, and AcceptEnd does not return them.
+	// It does return a client that has closed its End in an orderly way meanwhile: its End
+	// gives everything that the client sent, and then io.EOF.
 	//
-	// After Close and Shutdown AcceptEnd returns net.ErrClosed. An error of the underlying
-	// listener that does not pass ends the accepting too: AcceptEnd returns it when the
-	// clients that had come before are handed out, and there will be no more Ends. Errors
-	// that pass, such as too many open files, are logged, and the listener tries again
-	// after a pause of 5 ms to one second.
+	// After Close and Shutdown AcceptEnd returns net.ErrClosed. A permanent error of the
+	// underlying listener ends the accepting too: AcceptEnd returns the clients that
+	// connected before, and then that error. Temporary errors, such as too many open
+	// files, are logged, and the listener tries again after a pause of 5 ms to one second.
 	AcceptEnd() (geminio.End, error)
 	// Accept is AcceptEnd.
 	Accept() (net.Conn, error)
-	// Close stops listening, and closes the Ends that were not handed out and the
-	// connections of clients that are not that far. Those that were handed out go on.
-	// It returns within the time for lingering. It does not wait for callbacks: when
-	// one that decides about a client returns later, its client is refused. Its error is
-	// that of the underlying listener's Close; called again it returns nil.
+	// Close stops listening, and closes the Ends that AcceptEnd has not returned and the
+	// connections whose handshake is not done. Ends that AcceptEnd has returned stay open.
+	// Close returns within the time for lingering. It does not wait for callbacks: if one
+	// that decides about a client returns later, the client is refused. The error is that
+	// of the underlying listener's Close; a second Close returns nil.
 	Close() error
 	// Addr returns the listener's address.
 	Addr() net.Addr
@@ -56,8 +55,8 @@ func Listen(network, address string, opts ...*EndOptions) (Listener, error) {
 	return newListener(l, opts)
 }
 
-// NewListener accepts Ends from l, whatever its connections are: TLS, for
-// example. The listener belongs to the returned one, which closes it.
+// NewListener accepts Ends from l, whose connections may be of any kind, such as TLS. The
+// returned Listener owns l and closes it.
 func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
 	if v := reflect.ValueOf(l); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, nilarg.New("server", "net.Listener")
@@ -65,28 +64,29 @@ func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
 	return newListener(l, opts)
 }
 
-// state is whether a listener lets clients in. It only grows.
+// state says whether a listener takes clients. It only grows.
 type state uint8
 
 const (
-	// accepting: clients come.
+	// accepting: the listener takes clients.
 	accepting state = iota
-	// failed: the underlying listener has failed. Clients that had come go on.
+	// failed: the underlying listener has failed. The handshakes of clients that connected
+	// before continue.
 	failed
-	// refusing: Shutdown. Clients that have yet to shake hands are refused, the Ends of
-	// others are shut down.
+	// refusing: Shutdown was called. Clients whose handshake is not done are refused, and
+	// the Ends of the others are shut down.
 	refusing
-	// closed: Close, or the end of Shutdown's context. Clients that were not handed out
-	// are cut off.
+	// closed: Close was called, or the context of Shutdown has ended. The connections of
+	// clients that AcceptEnd has not returned are closed.
 	closed
 )
 
-// fate is what becomes of the Ends of a listener that lets nobody in any more. It only
+// fate says what happens to the Ends of a listener that takes no more clients. It only
 // grows.
 type fate uint8
 
 const (
-	// served: those that were handed out go on.
+	// served: the Ends that AcceptEnd has returned stay open.
 	served fate = iota
 	// drained: all are shut down.
 	drained
@@ -104,21 +104,21 @@ type listener struct {
 	linger   time.Duration
 	ids      *identities
 	sessions *sessions
-	done     chan struct{} // closed when nobody is let in any more: from refusing on
+	done     chan struct{} // closed from the state refusing on
 	silent   chan struct{} // closed when nl is closed
-	closeErr error         // of that; read-only once silent is closed
+	closeErr error         // the error of closing nl; read-only once silent is closed
 
 	mu      sync.Mutex
 	changed *sync.Cond // on mu
 	state   state
 	fate    fate
-	err     error               // why no more will come; set once
-	guests  map[*guest]struct{} // until their end was told
-	ready   []*guest            // whose Ends are to be handed out
-	coming  int                 // guests that are not ready yet
-	asked   int                 // and those of them about which a callback decides
-	leaving int                 // Ends that are being shut down
-	listens bool                // the accepting goroutine is there
+	err     error               // the error of AcceptEnd when no more Ends come; set once
+	guests  map[*guest]struct{} // until the callbacks of their end have returned
+	ready   []*guest            // those that AcceptEnd returns next
+	coming  int                 // how many are not ready yet
+	asked   int                 // how many of those are in the stage asking
+	leaving int                 // how many Ends are being shut down
+	listens bool                // the goroutine that accepts runs
 }
 
 func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
@@ -194,15 +194,16 @@ func (l *listener) Close() error {
 	return l.closeErr
 }
 
-// Shutdown stops listening and shuts down all Ends at once, handed out or not:
-// nothing new begins, what is under way ends, then they are closed. Clients that have
-// yet to shake hands are refused, with an error that matches geminio.ErrGoingAway. When
-// ctx is done before all that, everything is cut off at once and ctx's error is returned.
+// Shutdown stops listening and shuts down all Ends, also those that AcceptEnd has not
+// returned: nothing new begins, and an End closes when everything that is under way has
+// ended. Clients whose handshake is not done are refused, with an error that matches
+// geminio.ErrGoingAway. If ctx ends earlier, Shutdown closes all Ends at once and returns
+// ctx's error.
 //
 // Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline),
-// but not for longer than the handshake may take; when one returns later, its client is
+// but not for longer than the handshake may take; if one returns later, its client is
 // refused. It waits for handlers, and for callbacks that hold a stream: a handler or
-// callback that calls Shutdown itself gives it a ctx that ends.
+// callback that calls Shutdown itself must pass a ctx that ends.
 func (l *listener) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
@@ -221,8 +222,8 @@ func (l *listener) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// wait waits until f is true, and reports false if ctx is done before. l.mu is held, but
-// not throughout.
+// wait waits until f returns true, and reports false if ctx ends earlier. l.mu is held;
+// wait releases it while it waits.
 func (l *listener) wait(ctx context.Context, f func() bool) bool {
 	stop := context.AfterFunc(ctx, func() {
 		l.mu.Lock()
@@ -239,9 +240,9 @@ func (l *listener) wait(ctx context.Context, f func() bool) bool {
 	return true
 }
 
-// stop lets nobody in any more, for the reason that is given the first time, and lets
-// the guests share the fate of their Ends. It returns the Ends that it has closed. It
-// waits for nothing.
+// stop moves the listener to a state in which it takes no more clients, and the Ends to
+// their fate. The first call sets the error of AcceptEnd. stop returns the Ends that it
+// closes. It does not block.
 func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*ServerEnd) {
 	var cut []context.CancelFunc
 	l.mu.Lock()

@@ -25,7 +25,7 @@ import (
 const maxRetryAfter = math.MaxUint32 * time.Millisecond
 
 // EndOptions are the options of a server's Ends. The zero value, and nil, are the
-// defaults. They are read once, by the constructor or by Listen.
+// defaults. The constructor or Listen reads them once.
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for those who set it
@@ -65,12 +65,13 @@ func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory 
 // logged. SetLogger does the same for log/slog and takes precedence.
 func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 
-// SetDelegate sets who decides about clients and streams and is told of them.
+// SetDelegate sets the callbacks that decide about clients and streams, and those of their
+// events.
 func (o *EndOptions) SetDelegate(d delegate.ServerDelegate) { o.Delegate = d }
 
 // SetClientID sets the id that all clients get. The delegate's GetClientID goes before it
-// unless it returns 0. Without either, a client gets the id that it wishes for, unless the
-// library has chosen that id for another client; else the library chooses an id: one that
+// unless it returns 0. Without either, a client gets the id that it asks for, unless the
+// library has chosen that id for another client. Otherwise the library chooses an id that
 // is not in use, cannot be guessed, and is below 2^63.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
@@ -83,7 +84,7 @@ func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = me
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
 // SetRegisterLocalRPCs registers methods, on the default stream, that the client
-// may call. The constructor returns when the client has taken note of them.
+// may call. The constructor returns when the client has confirmed them.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
 // SetBufferSize bounds the buffers of each stream, in units of 4 KiB: the bytes that have
@@ -98,27 +99,26 @@ func (o *EndOptions) SetBufferSize(read, write int) {
 // AcceptStream. The calls for one End come one after the other.
 func (o *EndOptions) SetAcceptStreamFunc(f func(geminio.Stream)) { o.AcceptStreamFunc = f }
 
-// SetClosedStreamFunc has f told of the end of each stream but the default one,
-// whoever opened it.
+// SetClosedStreamFunc has f called after the end of each stream except the default one,
+// whichever side opened it.
 func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStreamFunc = f }
 
-// SetDuplicateID sets what a Listener does with a client that comes with the id of
-// another whose connection stands. By default the new one replaces it. An id that the
-// library has chosen is not for other clients, whatever is set: see DuplicatePolicy. The id that
-// SetClientID gives to all clients may be theirs at the same time in any case.
+// SetDuplicateID sets what a Listener does with a client that connects with the id of
+// another connection. By default the new connection replaces the other. An id that the
+// library has chosen is given to no other client, whatever is set: see DuplicatePolicy.
+// All clients may have the id of SetClientID at the same time in any case.
 func (o *EndOptions) SetDuplicateID(p DuplicatePolicy) { o.DuplicateID = p }
 
-// SetSessionKeep sets how long a Listener remembers, after its connection has ended,
-// what a client that reconnects has delivered, so that a message that is sent again
-// is not handed out again: by default, and for 0, ten minutes. Of each such client
-// the last 8192 messages are remembered. Of all clients without a connection 32 MiB are
-// remembered; beyond that the remote host is forgotten from that takes most of it.
+// SetSessionKeep sets how long a Listener remembers the messages of a client that
+// reconnects after its connection has ended, so that a message that is sent again is not
+// handed out again: by default, and for 0, ten minutes. It remembers the last 8192
+// messages of each such client. The sessions of clients without a connection take at most
+// 32 MiB; beyond that the sessions of the remote host that takes most of it are dropped.
 func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 
-// SetRetryAfter sets what Shutdown tells clients: to come back in about so long.
-// Those that reconnect by themselves wait for at least as long, and at most twice. By
-// default, and for 0, they are told nothing. It is at least a millisecond and at most some
-// 49 days.
+// SetRetryAfter sets the time after which Shutdown asks clients to come back. Those that
+// reconnect by themselves wait for at least d, and at most twice as long. By default, and
+// for 0, Shutdown names no time. It is at least a millisecond and at most some 49 days.
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
 // MergeEndOptions merges options: of each field it takes the last one that is set, of a
@@ -162,7 +162,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	return cc, ac, nil
 }
 
-// check checks the settings that are the server's alone.
+// check checks the settings that only servers have.
 func (o *EndOptions) check() error {
 	err := errors.Join(
 		setup.Range("SessionKeep", o.SessionKeep, 0, math.MaxInt64),
@@ -174,8 +174,8 @@ func (o *EndOptions) check() error {
 	return err
 }
 
-// admit decides who chooses a client's id: the delegate, the option, the client, the
-// library.
+// admit asks, in this order, the delegate, the option and the client for a client's id. If
+// none has one, the library chooses it.
 func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand, error) {
 	if o.Delegate != nil {
 		var clientID uint64
@@ -196,7 +196,7 @@ func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand
 	return demand{}, nil
 }
 
-// duplicates is what becomes of a second client with that id.
+// duplicates returns the policy for a second client with the given id.
 func (o *EndOptions) duplicates(clientID uint64) DuplicatePolicy {
 	if o.ClientID != nil && *o.ClientID == clientID && clientID != 0 {
 		return DuplicateAllowed

@@ -22,15 +22,16 @@ var _ geminio.End = (*ServerEnd)(nil)
 // control returns the methods of the End that its users do not have.
 func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.End) }
 
-// NewEndWithConn shakes hands with the client at the other side of nc, which
-// belongs to the End from now on, also if an error is returned: then it is
-// closed. Within the handshake's timeout the client must have done its part and
-// registered the methods of SetWaitRemoteRPCs, and taken note of this side's. The error matches
-// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the delegate's error. It is no error if
-// the client closes its End in an orderly way meanwhile: then the End gives what came before,
-// and io.EOF. What a Listener knows of all its clients, an End by itself does not: it
-// replaces no former connection of the client, and takes a message that is sent again for a
-// new one.
+// NewEndWithConn shakes hands with the client at the other side of nc. The End owns nc from
+// now on; if NewEndWithConn returns an error, nc is closed. Within the handshake's timeout
+// the client must have done its part, registered the methods of SetWaitRemoteRPCs, and
+// confirmed those of this side. The error matches geminio.ErrHandshakeTimeout,
+// geminio.ErrVersion or the delegate's error. If the client closes its End in an orderly
+// way meanwhile, NewEndWithConn returns no error: the End gives everything that came
+// before, and then io.EOF.
+//
+// A Listener keeps state about all its clients; a single End does not. It replaces no
+// former connection of the client, and hands a message that is sent again out again.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
@@ -49,8 +50,8 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	return e, nil
 }
 
-// introduce exchanges the methods of both sides. On an error it closes the End. That the
-// client leaves is none: the End gives what came before.
+// introduce exchanges the methods of both sides. On an error it closes the End. It returns
+// no error if the client leaves: the End gives everything that came before.
 func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
 	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {
@@ -66,9 +67,9 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 	return fmt.Errorf("client %d: %w", e.ClientID(), err)
 }
 
-// leaves tells whether it is because the client leaves that the introduction has ended
-// with err: it has closed the connection or wants no new work, or another connection has
-// taken its id over. What it has said before is complete.
+// leaves tells whether the introduction has ended with err because the client leaves: it
+// has closed the connection, it wants no new work, or another connection has taken its id
+// over. Everything that it sent before is complete.
 func (e *ServerEnd) leaves(err error) bool {
 	var closed *geminio.RemoteError
 	cause := e.control().Conn().Cause()

@@ -15,27 +15,27 @@ const (
 	defaultSessionKeep = 10 * time.Minute
 	// maxSessionBytes bounds what is remembered of all sessions without a connection.
 	maxSessionBytes = 32 << 20
-	// sessionOverhead is what one costs beside its deliveries, where it has a host to
-	// itself. Also one without any counts: there may be a message that was not handed out
-	// yet.
+	// sessionOverhead is the memory of a session without its deliveries, if its host has
+	// no other. A session without deliveries is kept too: there may be a message that was
+	// not handed out yet.
 	sessionOverhead = 1 << 10
 )
 
-// sessions remembers what the clients that reconnect have delivered, over their
-// connections. It forgets, at the next opportunity, those that were without a
-// connection for too long. Where they take too much room it forgets those of the remote
-// host that takes most of it, and of that host those of the client id that does, the
-// oldest first: so a stranger, whatever sessions it begins, has its own forgotten before
-// those of another host. Its methods are safe for concurrent use.
+// sessions keeps the sessions of clients that reconnect, with the messages that they have
+// delivered. It drops a session that has had no connection for too long. If the sessions
+// without a connection take too much memory, it drops those of the remote host that takes
+// most of it, and there those of the client id that takes most, the oldest first: sessions
+// that one host begins do not displace those of another. Its methods are safe for
+// concurrent use.
 type sessions struct {
 	keep time.Duration
-	room int // bytes, of those without a connection
+	room int // the limit of held.bytes
 
 	mu   sync.Mutex
 	all  map[sessionKey]*session
-	own  map[uint64]*session // by ids that the library has chosen for them
-	idle list.List           // those without a connection, the oldest first
-	held share               // what those take: in parts of hosts, which are in parts of client ids
+	own  map[uint64]*session // those whose id the library has chosen, by that id
+	idle list.List           // the sessions without a connection, the oldest first
+	held share               // the memory of those, divided by hosts and then by client ids
 }
 
 type sessionKey struct {
@@ -43,18 +43,18 @@ type sessionKey struct {
 	name     string
 }
 
-// session is one client's.
+// session is the state of one client, over all its connections.
 type session struct {
 	key        sessionKey
 	deliveries application.Deliveries
 
 	// Guarded by sessions.mu.
 	conns int
-	host  string        // of the last connection
-	since time.Time     // without a connection
-	place *list.Element // in sessions.idle; nil with a connection
-	among *list.Element // in the sessions of its share
-	bytes int           // of that share
+	host  string        // the remote host of the last connection
+	since time.Time     // when the last connection ended
+	place *list.Element // in sessions.idle; nil while there is a connection
+	among *list.Element // in share.idle; nil while there is a connection
+	bytes int           // the memory that the session takes without a connection
 }
 
 func newSessions(keep time.Duration) *sessions {
@@ -64,8 +64,8 @@ func newSessions(keep time.Duration) *sessions {
 	}
 }
 
-// owner returns the name of the session that is remembered for an id which the library
-// has chosen, if there is one.
+// owner returns the name of the session for which the library has chosen an id, if there is
+// one.
 func (t *sessions) owner(clientID uint64) (name string, owned bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,8 +77,8 @@ func (t *sessions) owner(clientID uint64) (name string, owned bool) {
 	return s.key.name, true
 }
 
-// attach returns the session of a client that has connected from an address, perhaps with
-// an id that the library has chosen for it; nil if it names none.
+// attach returns the session of a client that has connected from an address, or nil if the
+// client names no session. chosen says that the library has chosen the client's id.
 func (t *sessions) attach(clientID uint64, name []byte, from net.Addr, chosen bool) *session {
 	if len(name) == 0 {
 		return nil
@@ -118,14 +118,15 @@ func (t *sessions) detach(s *session) {
 	t.forget()
 }
 
-// wake takes s out of those without a connection. t.mu is held.
+// wake removes s from the sessions without a connection. t.mu is held.
 func (t *sessions) wake(s *session) {
 	t.idle.Remove(s.place)
 	s.place = nil
 	t.held.remove(s)
 }
 
-// forget forgets what need not be remembered any more. t.mu is held.
+// forget drops the sessions that are too old, and those that take too much memory. t.mu is
+// held.
 func (t *sessions) forget() {
 	for e := t.idle.Front(); e != nil; e = t.idle.Front() {
 		s := e.Value.(*session)
@@ -139,7 +140,7 @@ func (t *sessions) forget() {
 	}
 }
 
-// drop forgets s, which has no connection. t.mu is held.
+// drop removes s, which has no connection. t.mu is held.
 func (t *sessions) drop(s *session) {
 	t.wake(s)
 	delete(t.all, s.key)
@@ -148,9 +149,9 @@ func (t *sessions) drop(s *session) {
 	}
 }
 
-// hostOf returns what of an address is likely to be one host's: an IPv4 address, the
-// upper half of an IPv6 address, of which a host has all that are below, or else the name
-// of the network.
+// hostOf returns the part of an address that is likely to identify a host: an IPv4 address,
+// the upper half of an IPv6 address, since a host usually has all addresses of a /64
+// prefix, or else the name of the network.
 func hostOf(a net.Addr) string {
 	if a == nil {
 		return ""

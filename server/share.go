@@ -5,20 +5,20 @@ import (
 	"container/list"
 )
 
-// share is the room that sessions take together: all of them, those of a host, or those of
-// one client id of a host. A share is divided into parts, of which the largest is at hand;
-// those of client ids have the sessions themselves. sessions.mu guards it.
+// share is the memory of a set of sessions: of all, of those of a host, or of those of one
+// client id of a host. A share is divided into parts, in a heap that has the largest
+// first; the share of a client id has the sessions themselves. sessions.mu guards it.
 type share struct {
 	bytes  int
-	used   uint64 // when a session was added, by counting
-	parts  map[any]*share
-	order  largestFirst // of parts
-	place  int          // in the order of the share that this one is a part of
-	idle   list.List    // of a client id: its sessions, the oldest first
-	number uint64       // of all that were added; of the share that has all
+	used   uint64         // the number of the session that was added last
+	parts  map[any]*share // by host or client id
+	order  largestFirst   // the parts again
+	place  int            // the index in the order of the share that this one is a part of
+	idle   list.List      // the sessions of a client id, the oldest first
+	number uint64         // how many sessions were added; counted in the share of all
 }
 
-// add adds s to the share that has all.
+// add adds s to r, which is the share of all sessions.
 func (r *share) add(s *session) {
 	r.number++
 	at := r
@@ -41,7 +41,7 @@ func (r *share) add(s *session) {
 	s.among = at.idle.PushBack(s)
 }
 
-// remove takes s out.
+// remove removes s from r, which is the share of all sessions.
 func (r *share) remove(s *session) {
 	host := r.parts[s.host]
 	id := host.parts[s.key.clientID]
@@ -54,8 +54,8 @@ func (r *share) remove(s *session) {
 	r.bytes -= s.bytes
 }
 
-// shrink puts a part of r that has become smaller in its place, or drops it if nothing is
-// left.
+// shrink restores the order of the parts of r after one has become smaller, and drops that
+// part if it is empty.
 func (r *share) shrink(name any, part *share) {
 	if part.bytes > 0 {
 		heap.Fix(&r.order, part.place)
@@ -65,7 +65,7 @@ func (r *share) shrink(name any, part *share) {
 	delete(r.parts, name)
 }
 
-// largest returns, of the largest part of the largest part, the oldest session.
+// largest returns the oldest session of the largest part of the largest part.
 func (r *share) largest() *session {
 	for len(r.order) > 0 {
 		r = r.order[0]
@@ -73,8 +73,8 @@ func (r *share) largest() *session {
 	return r.idle.Front().Value.(*session)
 }
 
-// largestFirst implements heap.Interface. Of shares that are equally large, the one comes
-// first to which nothing was added for longer.
+// largestFirst implements heap.Interface. Among shares of the same size, the one to which
+// a session was added earlier comes first.
 type largestFirst []*share
 
 // Len implements heap.Interface.
