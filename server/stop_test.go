@@ -21,9 +21,6 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// shutdowner is what listeners offer beside their interface.
-type shutdowner interface{ Shutdown(context.Context) error }
-
 // hung is a delegate one of whose callbacks waits for release.
 type hung struct {
 	*delegate.UnimplementedDelegate

@@ -19,9 +19,6 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// shutdowner is what Ends and Listeners offer beside their interfaces.
-type shutdowner interface{ Shutdown(context.Context) error }
-
 // TestShutdownWaits has a call, a message and a stream under way.
 func TestShutdownWaits(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
