@@ -12,13 +12,13 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// headRoom is how long a head may be without an allocation.
+// headRoom is the length up to which the head of an operation needs no allocation.
 const headRoom = 192
 
-// Call calls a method of the peer and waits for its response, at most until ctx
-// or a timeout ends; then it returns context.Canceled or
-// context.DeadlineExceeded, and the handler's context ends too. An error of the
-// handler is a *geminio.RemoteError with its text, and comes with the response.
+// Call calls a method of the peer and waits for its response, at most until ctx or a
+// timeout ends. Then it returns context.Canceled or context.DeadlineExceeded, and the
+// handler's context ends too. If the handler fails, Call returns the response and a
+// *geminio.RemoteError with the text of the handler's error.
 func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	switch {
 	case ctx == nil:
@@ -32,8 +32,8 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 	return s.doCall(ctx, method, req, CallTimeout(req, opts))
 }
 
-// doCall is Call for whoever has checked whom the request is for, and knows the
-// timeout (0: none): an End that reconnects calls it once for each attempt.
+// doCall is Call for a caller that has checked for which client and stream the request was
+// made, and that knows the timeout (0: none). See Control.DoCall.
 func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	var room [headRoom]byte
 	op := operation{timeout: timeout}
@@ -49,11 +49,11 @@ func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request,
 	return resp, err
 }
 
-// CallAsync is Call without the wait: the returned Call, with its Response or
-// Error, is sent to ch when it is over. If ch is nil, a channel with room for it
-// is made; it is the Call's Done. What cannot be sent at once is sent when there
-// is room, or forgotten when the End is over. CallAsync waits for nothing but
-// the credit that the request needs.
+// CallAsync is Call without the wait. The returned Call is sent to ch, with its Response or
+// Error, when it has ended. If ch is nil, CallAsync makes a channel with room for the
+// Call; either way it is the Call's Done. If ch is full, the Call is sent when there is
+// room, and dropped when the End has ended. CallAsync waits only for the credit that the
+// request needs.
 func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
 	switch {
 	case ctx == nil:
@@ -78,9 +78,9 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	return c, nil
 }
 
-// startCall is doCall without the wait: done is told the outcome, and must not
-// block. It waits for nothing but the credit that the request needs. On an error
-// done is not called.
+// startCall is doCall without the wait: it calls done with the outcome, and done must not
+// block. startCall waits only for the credit that the request needs. If it returns an
+// error, done is not called.
 func (s *Stream) startCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
 	var room [headRoom]byte
 	op := operation{timeout: timeout}
@@ -99,8 +99,8 @@ func (s *Stream) startCall(ctx context.Context, method string, req geminio.Reque
 	return err
 }
 
-// CallTimeout returns the timeout of a call, 0 if there is none: that of the
-// options, else the request's.
+// CallTimeout returns the timeout of a call: that of the options, or else that of the
+// request. It is 0 if there is none.
 func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration {
 	if len(opts) > 0 {
 		if t := options.MergeCallOptions(opts...).Timeout; t != nil {
@@ -110,9 +110,9 @@ func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration
 	return max(req.Timeout(), 0)
 }
 
-// Hand sends v to ch: at once, or in a goroutine of its own, until over is closed,
-// where ch is full. If the user has closed ch, that is logged.
-func Hand[T any](log *slog.Logger, over <-chan struct{}, ch chan T, v T) {
+// Hand sends v to ch. If ch is full, a goroutine of its own sends v, and gives up when done
+// is closed. If the user has closed ch, Hand logs that.
+func Hand[T any](log *slog.Logger, done <-chan struct{}, ch chan T, v T) {
 	defer survive(log)
 	select {
 	case ch <- v:
@@ -123,12 +123,12 @@ func Hand[T any](log *slog.Logger, over <-chan struct{}, ch chan T, v T) {
 		defer survive(log)
 		select {
 		case ch <- v:
-		case <-over:
+		case <-done:
 		}
 	}()
 }
 
-// survive is deferred where something is sent to a channel of the user.
+// survive recovers from the panic of a send to a channel that the user has closed.
 func survive(log *slog.Logger) {
 	if v := recover(); v != nil {
 		log.Error("the channel of an asynchronous call or publication is closed", "panic", v)
@@ -174,9 +174,9 @@ func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) erro
 	}
 	p, err := e.pending.answered(s, call, packet.TypeRequest)
 	if p == nil {
-		return err // nil: nobody waits any more
+		return err // nil: the caller no longer waits
 	}
-	if p.late() { // so the handler may have answered because its own time is over
+	if p.late() { // the handler may have answered because its own deadline has passed
 		p.complete(nil, context.DeadlineExceeded)
 		return nil
 	}
@@ -186,8 +186,8 @@ func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) erro
 	return nil
 }
 
-// keep returns custom and data, which stand one behind the other, to be kept: as
-// they are if the memory is owned, else copied with one allocation.
+// keep returns custom and data, which are adjacent in memory, so that they can be kept: as
+// they are if the memory is owned, else as copies in one allocation.
 func keep(custom, data []byte, owned bool) ([]byte, []byte) {
 	n := len(custom)
 	if !owned && n+len(data) > 0 {
@@ -205,7 +205,8 @@ func keep(custom, data []byte, owned bool) ([]byte, []byte) {
 	return custom, data
 }
 
-// deadlineIn is when a timeout that begins now is over; zero if there is none.
+// deadlineIn returns when a timeout that begins now has passed, and the zero time if there
+// is none.
 func deadlineIn(timeout time.Duration) time.Time {
 	if timeout <= 0 {
 		return time.Time{}

@@ -22,8 +22,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Hooks are functions of the user. Each may be nil. They are called one after
-// the other, never by the reading goroutine, and may use the End.
+// Hooks are callbacks of the user. Each may be nil. They are called one after the other,
+// never by the reading goroutine, and may use the End.
 type Hooks struct {
 	Offline            func(delegate.ConnDescriber)
 	Heartbeat          func(delegate.ConnDescriber)
@@ -43,18 +43,18 @@ type Hooks struct {
 	Done func()
 }
 
-// Config is what an End has to know.
+// Config configures an End.
 type Config struct {
 	Hooks          Hooks
-	Events         *Events // in which the hooks are called; nil makes new ones
+	Events         *Events // the queue of the hooks; nil stands for a new one
 	IDs            packet.PacketFactory
 	Limits         multiplexer.Limits
-	Methods        *Methods             // of the default stream; nil makes new ones
-	LocalMethods   []*geminio.MethodRPC // to be registered among them
-	RemoteMethods  []string             // to wait for, on the default stream
-	Deliveries     *Deliveries          // of the peer's session, over all its connections; nil if it has none
-	RetryAfter     time.Duration        // what Shutdown tells the peer: come back in about so long; 0 says nothing
-	CheckRemote    bool                 // refuse calls of methods that the peer has not registered
+	Methods        *Methods             // the methods of the default stream; nil stands for new ones
+	LocalMethods   []*geminio.MethodRPC // the methods to register among them
+	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
+	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
+	RetryAfter     time.Duration        // the time after which Shutdown asks the peer to come back; 0 names none
+	CheckRemote    bool                 // whether to refuse calls of methods that the peer has not registered
 	MaxWorkersIdle int                  // goroutines kept for the next requests; 0 takes 64
 }
 
@@ -67,25 +67,25 @@ type End struct {
 	c       *conn.Conn
 	mux     *multiplexer.Mux
 	log     *slog.Logger
-	connSeq uint64 // which of the connections of Config.Deliveries it is
+	connSeq uint64 // the number of this connection among those of Config.Deliveries
 
 	events  events
 	pending pendingTable
 	serving servingTable
 	workers *workers
-	remotes atomic.Int64 // methods that the peer has registered, on all streams
+	remotes atomic.Int64 // how many methods the peer has registered, on all streams
 
-	away atomic.Pointer[packet.Reason] // the peer wants no new work
+	away atomic.Pointer[packet.Reason] // why the peer wants no new work; nil as long as it does
 
-	beats      atomic.Int64 // heartbeats of which the user is still to be told
-	unanswered atomic.Int64 // messages that came and have no answer yet
-	draining   atomic.Bool  // Shutdown waits for quiet
-	noted      atomic.Bool  // and the peer has taken note, so that nothing new is on its way
+	beats      atomic.Int64 // how many calls of the Heartbeat hook are queued
+	unanswered atomic.Int64 // how many messages came and have no answer yet
+	draining   atomic.Bool  // Shutdown was called
+	noted      atomic.Bool  // the peer has acknowledged that, so it has begun nothing since
 
 	mu    sync.Mutex
-	live  int           // streams whose end is still to be told
+	live  int           // how many streams have hooks of their end to be called
 	cause error         // why the End ended; set once
-	quiet chan struct{} // closed when nothing is under way; nil if nobody waits
+	quiet chan struct{} // closed when nothing is under way; nil before Shutdown
 	done  chan struct{} // closed when the End has ended
 }
 
@@ -137,8 +137,8 @@ func (e *End) introduce(ctx context.Context) error {
 	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.done))
 }
 
-// announceInTime tells the peer of the methods. The peer has to take note of them within
-// the time of a handshake.
+// announceInTime registers the methods with the peer, which has to confirm them within the
+// time of a handshake.
 func (e *End) announceInTime(ctx context.Context) error {
 	names := e.methods().served.all()
 	if len(names) == 0 {
@@ -149,13 +149,14 @@ func (e *End) announceInTime(ctx context.Context) error {
 	defer cancel()
 	err := e.announce(bounded, names)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: the peer has not taken note of the methods after %v", geminio.ErrHandshakeTimeout, patience)
+		return fmt.Errorf("%w: the peer has not confirmed the methods after %v", geminio.ErrHandshakeTimeout, patience)
 	}
 	return err
 }
 
-// constructError tells a constructor's user why the connection ended, instead of
-// only that it did. A peer that wants no new work refuses it, for now.
+// constructError returns the error of a constructor that has failed with err: the cause of
+// the connection's end instead of io.EOF, and a temporary refusal if the peer wants no new
+// work.
 func (e *End) constructError(err error) error {
 	if cause := e.c.Cause(); err == io.EOF && cause != nil {
 		err = cause
@@ -231,8 +232,9 @@ func (e *End) ListStreams() []geminio.Stream {
 	return streams
 }
 
-// Close ends everything: whatever waits returns at once. It delivers what was
-// written, and waits for that within the connection's time for lingering.
+// Close ends the End and all its streams: calls that wait return at once. Close delivers
+// the bytes that were written, and waits for that within the connection's time for
+// lingering.
 func (e *End) Close() error {
 	e.mux.Close(io.EOF, packet.Reason{})
 	<-e.c.Done()
@@ -256,8 +258,8 @@ func (e *End) CloseWithError(code geminio.Code, text string) error {
 func (e *End) Reset(code geminio.Code, text string) error { return e.CloseWithError(code, text) }
 
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
-// calls, messages and streams that are under way have ended, and closes the End.
-// When ctx is done before, it closes the End at once and returns ctx's error.
+// calls, messages and streams that are under way have ended, and closes the End. If ctx
+// ends earlier, Shutdown closes the End at once and returns ctx's error.
 func (e *End) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
@@ -284,7 +286,8 @@ func (e *End) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// settle is called when something that was under way has ended.
+// settle is called when an operation or a stream has ended. It tells Shutdown if it was the
+// last one.
 func (e *End) settle() {
 	if !e.draining.Load() || !e.noted.Load() {
 		return

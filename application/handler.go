@@ -9,7 +9,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// handler is an End as its Mux sees it.
+// handler is the End with the methods that its Mux calls.
 type handler End
 
 // Opened implements multiplexer.Handler.
@@ -71,8 +71,8 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	}
 }
 
-// decide tells the user of a stream that opens, and calls then with why that is refused:
-// a zero Reason if it is not.
+// decide calls DialogueOnline for a stream that opens, and then calls then with the reason
+// of a refusal, or with a zero Reason if the stream is not refused.
 func (e *End) decide(s *Stream, then func(why packet.Reason)) {
 	f := e.cfg.Hooks.DialogueOnline
 	if f == nil {
@@ -84,7 +84,7 @@ func (e *End) decide(s *Stream, then func(why packet.Reason)) {
 		if err := f(s.d); err != nil {
 			why = guard.Describe(e.log, err)
 			if !guard.Choosable(geminio.Code(why.Code)) {
-				why.Code = uint32(geminio.CodeApplication) // it would be about the connection
+				why.Code = uint32(geminio.CodeApplication) // the other codes are about the connection
 			}
 		}
 	}, func(failed error) {
@@ -109,7 +109,7 @@ func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	}
 }
 
-// streamOffline tells the user of a stream's end.
+// streamOffline posts the hooks of a stream's end.
 func (e *End) streamOffline(s *Stream) {
 	if f := e.cfg.Hooks.DialogueOffline; f != nil {
 		e.events.post("DialogueOffline", func() {
@@ -128,15 +128,15 @@ func (e *End) streamOffline(s *Stream) {
 	e.leave(s)
 }
 
-// join counts a stream whose end is to be told before that of the connection.
+// join counts a stream whose hooks of its end are called before that of the connection.
 func (e *End) join() {
 	e.mu.Lock()
 	e.live++
 	e.mu.Unlock()
 }
 
-// leave uncounts it, once. The last to leave an End that has ended has the end of
-// the connection told.
+// leave takes a stream from the count of join, once. If it was the last one and the End has
+// ended, it posts the hook of the connection's end.
 func (e *End) leave(s *Stream) {
 	s.mu.Lock()
 	again := s.gone
@@ -154,7 +154,7 @@ func (e *End) leave(s *Stream) {
 	}
 }
 
-// offline has the end of the connection told, after everything else.
+// offline posts the hook of the connection's end, after all others.
 func (e *End) offline() {
 	e.events.last("ConnOffline", func() {
 		if f := e.cfg.Hooks.Offline; f != nil {
@@ -172,11 +172,11 @@ func (h *handler) OnGoAwayAcked() {
 	(*End)(h).settle()
 }
 
-// maxBeats bounds the heartbeats of which the user has not been told yet.
+// maxBeats bounds the calls of the Heartbeat hook that are queued.
 const maxBeats = 16
 
-// Beat implements multiplexer.Handler. Of a peer that beats faster than its user can
-// be told, some are left out.
+// Beat implements multiplexer.Handler. It drops heartbeats that come faster than the hook
+// returns.
 func (h *handler) Beat() {
 	f := h.cfg.Hooks.Heartbeat
 	if f == nil || h.beats.Load() >= maxBeats {
@@ -247,13 +247,13 @@ func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, 
 	return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
 }
 
-// errNumberless is the error of a peer that sends a packet which is to be answered, but
-// has no number for the answer.
+// errNumberless is the error of a peer that sends a packet which needs an answer without a
+// number.
 func errNumberless(typ packet.Type) error {
 	return &packet.Error{What: typ.String(), Reason: "the number 0 is that of messages without an answer"}
 }
 
-// remoteError makes an error of what the other side reported, or nil of nothing.
+// remoteError returns the error with the code and text of the peer, or nil for CodeOK.
 func remoteError(code uint32, text string) error {
 	if code == uint32(geminio.CodeOK) {
 		return nil

@@ -24,12 +24,12 @@ type message struct {
 	data, custom           []byte
 	cnss                   options.Cnss
 
-	// The receiver's; s is nil at the publisher.
+	// Used by the receiver; s is nil at the publisher.
 	s        *Stream
 	call     uint64
 	size     int
 	answered atomic.Bool
-	delivery *delivery // of one that is remembered; set when it is handed out
+	delivery *delivery // set when a message of a session is handed out; else nil
 }
 
 var _ geminio.Message = (*message)(nil)
@@ -48,15 +48,14 @@ func (m *message) SetTopic(topic string)       { m.topic = topic }
 func (m *message) SetClientID(clientID uint64) { m.clientID = clientID }
 func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 
-// Done tells the publisher that the message was dealt with. It returns
-// geminio.ErrAnswered if the message has its answer already, and io.EOF if the
-// stream has ended. At the publisher, and for a message that is sent at most
-// once, it does nothing.
+// Done tells the publisher that the message was processed. It returns geminio.ErrAnswered
+// if the message has its answer already, and io.EOF if the stream has ended. At the
+// publisher, and for a message that is sent at most once, it does nothing.
 func (m *message) Done() error { return m.answer(packet.Answer{}) }
 
-// Error tells the publisher that the message could not be dealt with, and why:
-// Publish returns the text, of which at most 1000 bytes travel, with the code of err
-// (geminio.Coder). Otherwise it is like Done; a nil err is Done.
+// Error tells the publisher that the message could not be processed: Publish returns an
+// error with the text of err, of which at most 1000 bytes travel, and with its code
+// (geminio.Coder). Otherwise Error is like Done; with a nil err it is Done.
 func (m *message) Error(err error) error {
 	if err == nil || m.s == nil {
 		return m.Done()
@@ -88,17 +87,17 @@ func (s *Stream) sendAck(call uint64, a packet.Answer) error {
 	}
 	var room [64]byte
 	err := s.d.Send(context.Background(), 0, packet.TypeAck, call, a.Append(room[:0]), nil, when)
-	s.acked() // not sooner: Shutdown waits for the answer too
+	s.acked() // not earlier: Shutdown waits for the answer too
 	return err
 }
 
-// postAck is sendAck for those who must not wait.
+// postAck is sendAck for callers that must not block.
 func (s *Stream) postAck(call uint64, a packet.Answer) {
 	s.d.Post(packet.TypeAck, call, a.Append(nil))
 	s.acked()
 }
 
-// owes counts one more message that is to be answered.
+// owes counts one more message that needs an answer.
 func (s *Stream) owes() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +118,7 @@ func (s *Stream) acked() {
 	s.end.settle()
 }
 
-// deliveries returns what remembers the message, nil if nothing does.
+// deliveries returns the Deliveries that remember the message, nil if none do.
 func (m *message) deliveries() *Deliveries {
 	if m.call&DeliveryBit == 0 || m.cnss != options.CnssAtLeastOnce || m.s != m.s.end.Stream {
 		return nil
@@ -150,9 +149,9 @@ func NewMessage(id, clientID, streamID uint64, data []byte, opts []*options.NewM
 	return m
 }
 
-// Publish sends a message and returns when its receiver has said Done (nil) or
-// Error (a *geminio.RemoteError with its text), or when ctx or a timeout ends. A
-// message to be delivered at most once is only sent.
+// Publish sends a message and returns when its receiver has called Done (nil) or Error (a
+// *geminio.RemoteError with its text), or when ctx or a timeout ends. For a message that
+// is delivered at most once, Publish does not wait for an answer.
 func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	switch {
 	case ctx == nil:
@@ -166,9 +165,8 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 	return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
 }
 
-// doPublish is Publish for whoever has checked whom the message is for, and knows
-// the timeout (0: none). An End that reconnects calls it once for each attempt,
-// with the number of the delivery; 0 is for a message that is not sent again.
+// doPublish is Publish for a caller that has checked for which client and stream the message
+// was made, and that knows the timeout (0: none). See Control.DoPublish.
 func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
 	var room [headRoom]byte
 	op := operation{number: number, timeout: timeout}
@@ -183,9 +181,9 @@ func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Messa
 	return err
 }
 
-// PublishAsync is Publish without the wait: the returned Publish, with its Error,
-// is sent to ch when it is over. About ch, see CallAsync. It waits for nothing
-// but the credit that the message needs.
+// PublishAsync is Publish without the wait. The returned Publish is sent to ch, with its
+// Error, when it has ended; CallAsync says more about ch. PublishAsync waits only for the
+// credit that the message needs.
 func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
 	switch {
 	case ctx == nil:
@@ -210,9 +208,9 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	return p, nil
 }
 
-// startPublish is doPublish without the wait: done is told the outcome, and must
-// not block. It waits for nothing but the credit that the message needs. On an
-// error done is not called.
+// startPublish is doPublish without the wait: it calls done with the outcome, and done must
+// not block. startPublish waits only for the credit that the message needs. If it returns
+// an error, done is not called.
 func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
 	var room [headRoom]byte
 	op := operation{number: number, timeout: timeout}
@@ -231,8 +229,8 @@ func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Me
 	return err
 }
 
-// PublishTimeout returns the timeout of a publication, 0 if there is none: that of
-// the options, else the message's.
+// PublishTimeout returns the timeout of a publication: that of the options, or else that of
+// the message. It is 0 if there is none.
 func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Duration {
 	if len(opts) > 0 {
 		if t := options.MergePublishOptions(opts...).Timeout; t != nil {
@@ -242,8 +240,8 @@ func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Du
 	return max(msg.Timeout(), 0)
 }
 
-// sendOnce sends a message that nobody answers. Its publisher may use the memory again
-// as soon as it returns.
+// sendOnce sends a message that has no answer. The publisher may reuse its memory as soon
+// as sendOnce returns.
 func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -299,9 +297,9 @@ func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error
 	return nil
 }
 
-// Receive returns the next message of the peer, which is to be answered with
-// Done or Error. When ctx ends before, it returns its error; when the stream has
-// ended and all that came was received, io.EOF.
+// Receive returns the next message of the peer, which the caller answers with Done or
+// Error. If ctx ends earlier, Receive returns ctx's error. When the stream has ended and
+// all messages that came were received, it returns io.EOF.
 func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
 		return nil, nilarg.New("receive", "context")
@@ -318,21 +316,21 @@ func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 	}
 }
 
-// inbox has the messages that came and were not received. Credit bounds it.
+// inbox holds the messages that came and were not received. Credit bounds it.
 type inbox struct {
-	ready chan struct{} // has room for one; holds one if there is something to get
+	ready chan struct{} // has room for one; holds one if get may succeed
 
 	mu    sync.Mutex
 	queue []*message
-	first int
-	topic string // the last one: most messages of a stream share it
-	over  bool   // nothing more comes
-	shut  bool   // and nothing more is taken
+	first int    // the index of the first message in queue
+	topic string // the topic of the last message: most messages of a stream share it
+	ended bool   // no more messages come
+	shut  bool   // put takes no more messages
 }
 
-func newInbox(over, shut bool) *inbox {
-	b := &inbox{ready: make(chan struct{}, 1), over: over, shut: shut}
-	if over {
+func newInbox(ended, shut bool) *inbox {
+	b := &inbox{ready: make(chan struct{}, 1), ended: ended, shut: shut}
+	if ended {
 		b.signal()
 	}
 	return b
@@ -345,7 +343,7 @@ func (b *inbox) signal() {
 	}
 }
 
-// put adds a message. It reports false if the message is not taken any more.
+// put adds a message. It reports false if the inbox takes no more messages.
 func (b *inbox) put(m *message, topic []byte) bool {
 	b.mu.Lock()
 	if b.shut {
@@ -364,12 +362,13 @@ func (b *inbox) put(m *message, topic []byte) bool {
 
 func (b *inbox) end() {
 	b.mu.Lock()
-	b.over = true
+	b.ended = true
 	b.mu.Unlock()
 	b.signal()
 }
 
-// drop takes out all that was not received, and has nothing more taken.
+// drop removes and returns the messages that were not received. From now on put takes no
+// more.
 func (b *inbox) drop() []*message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -392,13 +391,13 @@ func (b *inbox) get(ctx context.Context) (*message, error) {
 	}
 }
 
-// next returns the next message, or io.EOF, or neither if there is none. Whoever
-// takes one sees to it that the next waiter looks too.
+// next returns the next message, io.EOF after the last one, or neither if there is none. If
+// there is more to get, next signals the next goroutine that waits.
 func (b *inbox) next() (*message, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.first == len(b.queue) {
-		if b.over {
+		if b.ended {
 			b.signal()
 			return nil, io.EOF
 		}
@@ -410,7 +409,7 @@ func (b *inbox) next() (*message, error) {
 	if b.first == len(b.queue) {
 		b.queue, b.first = b.queue[:0], 0
 	}
-	if b.first < len(b.queue) || b.over {
+	if b.first < len(b.queue) || b.ended {
 		b.signal()
 	}
 	return m, nil

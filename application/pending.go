@@ -15,47 +15,48 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// pending is something that waits for the peer's answer: a call, a message, a
-// registration. Whoever takes it out of the table, and only he, completes it.
+// pending is an operation that waits for the peer's answer: a call, a message or a
+// registration. The goroutine that removes it from the table must complete it, and no
+// other may.
 type pending struct {
 	call uint64
 	typ  packet.Type
 	s    *Stream
-	sent atomic.Bool // or at least ready to be
+	sent atomic.Bool // the packet was sent, or is ready to be sent
 
-	until time.Time // when its time is over; zero: never
+	until time.Time // the deadline; zero: none
 
-	place list.Link[pending] // in Stream.waiting; the table's lock guards it
+	place list.Link[pending] // the position in Stream.waiting; the table's lock guards it
 
 	// The result, set before done is signaled or async is called.
-	resp *response // of a call that was answered
+	resp *response // the response of a call that was answered
 	err  error
 
-	done  chan struct{}    // has room for one
-	async func(p *pending) // instead of done
+	done  chan struct{}    // signaled when the result is set; has room for one
+	async func(p *pending) // called instead, for an asynchronous operation; else nil
 
-	// What ends the wait of an async one; guarded by the table's lock until it is
-	// taken out.
+	// These end the wait of an asynchronous operation. The table's lock guards them until
+	// the entry is removed.
 	timer   clock.Timer
 	unwatch func() bool
 }
 
-// pendingTable has all that waits in an End.
+// pendingTable holds the operations of an End that wait for an answer.
 type pendingTable struct {
 	mu   sync.Mutex
 	last uint64
 	wait map[uint64]*pending
 	free []*pending
-	many bool // there were others when the last one began
+	many bool // whether there were others when the last one began
 	over bool
 }
 
-// maxFree bounds the entries that are kept for the next ones.
+// maxFree bounds the entries that are kept for reuse.
 const maxFree = 128
 
-// begin makes an entry, or returns nil after the end. It tells whether there are
-// others, or are about to be. A number of 0 is for the table to choose; until is when the
-// time of the operation is over, if it is not zero.
+// begin makes an entry, or returns nil after the end. It tells whether there are others, or
+// are likely to be soon. For a number of 0 the table chooses one; until is the deadline of
+// the operation, or zero.
 func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, until time.Time, async func(*pending)) (p *pending, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,14 +80,14 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, until ti
 	p.call, p.typ, p.s, p.until, p.async = number, typ, s, until, async
 	t.wait[p.call] = p
 	s.waiting.Add(&p.place, p)
-	// The first one after many were answered together has others behind it.
+	// Others are likely to follow the first operation after many were answered together.
 	before := t.many
 	t.many = len(t.wait) > 1
 	return p, before || t.many
 }
 
-// takeOut takes the entry of that number and type out, or returns nil if it is
-// gone.
+// takeOut removes and returns the entry with a number and type, or returns nil if there is
+// none.
 func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,8 +99,8 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	return p
 }
 
-// answered takes out the entry of that number and type, for which an answer has come on
-// s. It returns nil if the entry is gone, and an error if it is that of another stream.
+// answered removes and returns the entry with a number and type, for which an answer has
+// come on s. It returns nil if there is none, and an error if it is one of another stream.
 func (t *pendingTable) answered(s *Stream, call uint64, typ packet.Type) (*pending, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,18 +115,19 @@ func (t *pendingTable) answered(s *Stream, call uint64, typ packet.Type) (*pendi
 	return p, nil
 }
 
-// otherStream is the error of a peer that sends on a stream what belongs to another.
+// otherStream is the error of a peer that sends the answer to an operation on another
+// stream than the operation.
 func otherStream(what string, call uint64, of, on *Stream) error {
 	return &packet.Error{What: what, Reason: fmt.Sprintf("number %d is of stream %d, and comes on %d", call, of.StreamID(), on.StreamID())}
 }
 
-// remove takes p, which waits, out. t.mu is held.
+// remove removes p. t.mu is held.
 func (t *pendingTable) remove(p *pending) {
 	delete(t.wait, p.call)
 	p.place.Remove()
 }
 
-// recycle keeps p, whose result was taken, for the next begin.
+// recycle keeps p, whose result was used, for the next begin.
 func (t *pendingTable) recycle(p *pending) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,15 +143,15 @@ func (t *pendingTable) empty() bool {
 	return len(t.wait) == 0
 }
 
-// end lets nothing begin any more.
+// end has begin fail from now on.
 func (t *pendingTable) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
 }
 
-// endStream completes all that was sent on a stream that has ended. What was not
-// fails where it is sent.
+// endStream completes the operations that were sent on a stream that has ended. Operations
+// that were not sent yet fail in start.
 func (t *pendingTable) endStream(s *Stream, cause error) {
 	var all []*pending
 	t.mu.Lock()
@@ -163,15 +165,15 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 	}
 	t.mu.Unlock()
 	for _, p := range all {
-		// What of it was not sent is the caller's again.
+		// The caller may reuse the memory of the part that was not sent.
 		unseen := s.d.Abandon(p.typ, p.call)
 		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: cause})
 	}
 }
 
-// complete gives the result to who waits for it. The caller has taken p out.
+// complete sets the result and wakes the waiting goroutine. The caller has removed p.
 func (p *pending) complete(resp *response, err error) {
-	e := p.s.end // p is somebody else's as soon as it is done
+	e := p.s.end // p may be recycled as soon as it is done
 	p.resp, p.err = resp, err
 	if p.async == nil {
 		p.done <- struct{}{}
@@ -182,11 +184,10 @@ func (p *pending) complete(resp *response, err error) {
 	e.settle()
 }
 
-// late tells whether the time of p is over.
+// late tells whether the deadline of p has passed.
 func (p *pending) late() bool { return !p.until.IsZero() && !time.Now().Before(p.until) }
 
-// disarm has neither the context nor the timeout end p any more, which was taken
-// out.
+// disarm stops the timer and the watch of the context of p, which was removed.
 func (p *pending) disarm() {
 	if p.timer != nil {
 		p.timer.Stop()
@@ -196,15 +197,15 @@ func (p *pending) disarm() {
 	}
 }
 
-// operation is what a user asks for: to send something and to wait for the
-// answer. Its head goes beside it, so that the memory of the one can be used
-// again at once, and of the other only when all is over.
+// operation is a call, a publication or a registration: a packet that is sent, and the wait
+// for its answer. The head of the packet is passed beside it: its memory can be reused at
+// once, and that of data only when the operation has ended.
 type operation struct {
 	typ     packet.Type
-	number  uint64        // of a delivery; 0: the next one
-	data    []byte        // left alone by its user until the operation is over
+	number  uint64        // the number of a delivery; 0: the table chooses one
+	data    []byte        // the user must not change it until the operation has ended
 	timeout time.Duration // 0: none
-	until   time.Time     // when that is over: set by start, if there is one
+	until   time.Time     // the deadline, set by start if there is a timeout
 }
 
 // left returns what is left of the timeout, above 0, or 0 if there is none.
@@ -215,11 +216,11 @@ func (op *operation) left() time.Duration {
 	return max(time.Until(op.until), 1)
 }
 
-// start sends an operation's packet. On an error nothing waits any more. If
-// async is set, it is called with the result instead of wait.
+// start sends an operation's packet. If it returns an error, there is no entry. If async is
+// not nil, it is called with the result, and the caller does not call wait.
 //
-// Until the packet is ready to be sent its context and timeout are looked at by Lend
-// alone: an operation must not be over while Lend may still use its data.
+// Until the packet is ready to be sent, only Lend observes the context and the timeout: an
+// operation must not end while Lend may still use its data.
 func (s *Stream) start(ctx context.Context, op *operation, head []byte, async func(*pending)) (*pending, error) {
 	e := s.end
 	if err := ctx.Err(); err != nil {
@@ -256,16 +257,15 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	case taken != nil:
 		return nil, err
 	case async != nil:
-		return p, nil // a peer that has answered what it cannot know has called it
+		return p, nil // a peer that has answered before the request was sent has completed it
 	}
 	<-p.done
 	return nil, err
 }
 
-// started notes that an operation's packet is ready to be sent, and looks whether
-// its stream has ended meanwhile.
+// started marks an operation as sent, and completes it if its stream has ended meanwhile.
 func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
-	p.sent.Store(true) // before looking: who ends the stream does it the other way round
+	p.sent.Store(true) // before the check: endWork sets ended first and then checks sent
 	if s.closed() != nil && s.end.pending.takeOut(call, typ) != nil {
 		unseen := s.d.Abandon(typ, call)
 		cause := s.end.Cause()
@@ -276,7 +276,7 @@ func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	}
 }
 
-// arm lets the context and the timeout end an async operation, unless it is over.
+// arm has the context and the timeout end an asynchronous operation, unless it has ended.
 func (e *End) arm(ctx context.Context, op *operation, p *pending, call uint64) {
 	typ := op.typ
 	e.pending.mu.Lock()
@@ -292,7 +292,7 @@ func (e *End) arm(ctx context.Context, op *operation, p *pending, call uint64) {
 	}
 }
 
-// giveUp completes an operation whose time is up or whose caller has gone, and
+// giveUp completes an operation whose deadline has passed or whose context has ended, and
 // tells the peer.
 func (e *End) giveUp(call uint64, typ packet.Type, err error) {
 	if p := e.pending.takeOut(call, typ); p != nil {
@@ -301,8 +301,8 @@ func (e *End) giveUp(call uint64, typ packet.Type, err error) {
 	}
 }
 
-// abandon takes back what was not yet sent of an operation and tells the peer
-// that nobody waits for the answer.
+// abandon removes the part of an operation that was not sent yet, and tells the peer that
+// the caller no longer waits for the answer.
 func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
 	unseen := s.d.Abandon(typ, call)
 	if typ != packet.TypeRequest || unseen {
@@ -312,7 +312,7 @@ func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
 	s.d.Post(packet.TypeCancel, call, a.Append(nil))
 }
 
-// wait waits for the answer to an operation that was started without async.
+// wait waits for the answer to an operation that was started with a nil async.
 func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response, error) {
 	e := s.end
 	var late chan struct{}
@@ -369,8 +369,8 @@ func (e *End) takeAnswer(s *Stream, call uint64, typ packet.Type, a packet.Answe
 	return err
 }
 
-// remaining returns the shorter of a timeout (0: none) and the time that ctx
-// leaves (0: it does not say).
+// remaining returns the shorter of a timeout (0: none) and the time until the deadline of
+// ctx, and 0 if there is neither.
 func remaining(ctx context.Context, timeout time.Duration) time.Duration {
 	at, ok := ctx.Deadline()
 	if !ok {

@@ -10,24 +10,24 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Stream is one stream of an End: raw bytes, which are the Dialogue's, calls and
-// messages. All its methods are safe for concurrent use.
+// Stream is one stream of an End: raw bytes (raw.go), calls and messages. All its methods
+// are safe for concurrent use.
 type Stream struct {
 	d   *multiplexer.Dialogue
 	end *End
 
-	waiting list.List[pending] // its entries in End.pending, whose lock guards it
-	serving list.List[serving] // those of End.serving whose stream it is; its lock guards it
+	waiting list.List[pending] // the entries of this stream in End.pending, whose lock guards the list
+	serving list.List[serving] // the entries of this stream in End.serving, whose lock guards the list
 
 	mu        sync.Mutex
 	rpc       *methods    // nil until something is registered
 	box       *inbox      // nil until a message comes or is waited for
-	ended     atomic.Bool // no work begins any more; set with mu held
-	owed      uint32      // answers to messages that came, while the stream can carry them
-	shut      bool        // Close was called: messages are not wanted any more
-	announced bool        // DialogueOnline was posted, or there is nobody to tell
-	gone      bool        // it is not in End.live any more
-	online    bool        // DialogueOnline was called; the events goroutine's
+	ended     atomic.Bool // no operation begins any more; set with mu held
+	owed      uint32      // how many messages that came still need an answer; 0 once ended is set
+	shut      bool        // Close or Reset was called: messages are dropped
+	announced bool        // DialogueOnline was posted, or there is no such hook
+	gone      bool        // End.live does not count the stream any more
+	online    bool        // DialogueOnline was called; only the goroutine of the hooks uses it
 }
 
 var _ geminio.Stream = (*Stream)(nil)
@@ -38,9 +38,10 @@ func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 	return s
 }
 
-// Close closes the stream: what was written is still delivered, then the peer
-// reads io.EOF, or a *geminio.StreamError if a Write was under way. Calls and messages that are under way end, messages that were not
-// received are dropped. It does not wait.
+// Close closes the stream. The bytes that were written are still delivered, then the peer
+// reads io.EOF, or a *geminio.StreamError if a Write was under way. Calls and messages that
+// are under way end, and messages that were not received are dropped. Close does not
+// wait.
 func (s *Stream) Close() error {
 	err := s.d.Close()
 	s.dropInbox()
@@ -60,8 +61,8 @@ func (s *Stream) dropInbox() {
 	}
 }
 
-// endWork ends the calls and messages of the stream, in both directions. Nobody can
-// answer messages that came on it any more, so Shutdown does not wait for that.
+// endWork ends the calls and messages of the stream, in both directions. Messages that came
+// on it cannot be answered any more, so Shutdown does not wait for their answers.
 func (s *Stream) endWork(cause error) {
 	s.mu.Lock()
 	s.ended.Store(true)
@@ -97,7 +98,7 @@ func (s *Stream) inbox() *inbox {
 	return s.box
 }
 
-// check refuses what was made for another client or stream.
+// check refuses a request or message that was made for another client or stream.
 func (s *Stream) check(clientID, streamID uint64) error {
 	switch {
 	case clientID != s.ClientID():
