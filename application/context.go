@@ -9,9 +9,9 @@ import (
 	"github.com/singchia/geminio/multiplexer"
 )
 
-// handlerContext is the context of a running handler. It ends with the caller's
-// wait, the stream or the handler. The channel and the timer are made only if
-// somebody asks for Done.
+// handlerContext is the context of a running handler. It ends when the caller no longer
+// waits, the stream ends, or the handler returns. The channel and the timer are made on the
+// first call of Done.
 type handlerContext struct {
 	clock    clock.Clock
 	deadline time.Time // zero: none
@@ -28,9 +28,9 @@ var _ context.Context = (*handlerContext)(nil)
 // Deadline implements context.Context.
 func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-// nestedPatience is how long a call that a handler makes waits for a handler of the
-// peer. If all of them wait for handlers of this side, as in a recursion between the
-// two that is deeper than there may be handlers, that would be for ever.
+// nestedPatience bounds the time for which a call that a handler makes waits for a free
+// handler of the peer. Without the bound, a recursion between the two sides that is deeper
+// than the number of handlers would wait for ever.
 const nestedPatience = 10 * time.Second
 
 // Value implements context.Context.
@@ -75,9 +75,8 @@ func (c *handlerContext) Err() error {
 	return err
 }
 
-// AfterFunc has f called in a goroutine of its own when the context has ended.
-// Package context uses it for contexts that are derived from this one, which
-// then need no goroutine each.
+// AfterFunc calls f in a goroutine of its own when the context has ended. Package context
+// uses it for contexts that are derived from this one, so that they need no goroutine each.
 func (c *handlerContext) AfterFunc(f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +99,7 @@ func (c *handlerContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// end ends the context, the first time it is called.
+// end ends the context. Only the first call has an effect.
 func (c *handlerContext) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,37 +7,36 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// DeliveryBit is set in the number of a message that its publisher sends again,
-// over another connection if need be, until it is answered. The other bits count
-// the deliveries of a session, from 1 on.
+// DeliveryBit is set in the number of a message that its publisher sends again, on further
+// connections if necessary, until it is answered. The other bits count the deliveries of a
+// session, from 1 on.
 const DeliveryBit = 1 << 63
 
 const (
-	// maxDeliveries is how many deliveries are remembered: the last ones that were
-	// handed out.
+	// maxDeliveries is the number of deliveries that are remembered: the last ones that
+	// were handed out.
 	maxDeliveries = 8 << 10
-	// deliveryBytes is what one takes without the text of its answer: itself, and its
+	// deliveryBytes is the memory of a delivery without the text of its answer, with its
 	// share of the map.
 	deliveryBytes = 48 + 40
 )
 
-// Deliveries remembers which messages of one session of a peer were handed out,
-// and how they were answered, over all connections of that session: so each is
-// handed out once, and has its answer also if it came with another connection than
-// the one that is there now. It remembers the last maxDeliveries of them, and its memory
-// follows those that there are, whatever their numbers. Its methods are safe for
-// concurrent use.
+// Deliveries remembers which messages of one session of a peer were handed out, and how they
+// were answered, over all connections of that session. So a message is handed out once, and
+// its answer reaches the publisher also if the message came on a former connection.
+// Deliveries remembers the last maxDeliveries messages. Its memory depends on how many
+// messages it remembers, not on their numbers. Its methods are safe for concurrent use.
 type Deliveries struct {
 	mu     sync.Mutex
 	all    map[uint64]*delivery // by number
-	oldest *delivery            // of those, in the order in which they were handed out
+	oldest *delivery            // the one that was handed out first
 	newest *delivery
-	texts  int    // bytes of the texts of their answers
-	conns  uint64 // how many connections there were
+	texts  int    // the length of the texts of all answers
+	conns  uint64 // the number of connections so far
 }
 
-// delivery is a message that was handed out. The message has it too, and so its answer
-// finds its way also if the delivery is forgotten. Deliveries.mu guards it.
+// delivery is a message that was handed out. The message refers to it, so that its answer
+// can be sent also after Deliveries has dropped the delivery. Deliveries.mu guards it.
 type delivery struct {
 	number uint64
 	next   *delivery // was handed out next; of those that are remembered
@@ -51,7 +50,7 @@ type delivery struct {
 	answered bool
 }
 
-// connect returns the number of one more connection.
+// connect counts one more connection and returns its number.
 func (d *Deliveries) connect() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -59,7 +58,7 @@ func (d *Deliveries) connect() uint64 {
 	return d.conns
 }
 
-// add remembers a delivery, and forgets the oldest if there are too many. d.mu is held.
+// add adds a delivery, and drops the oldest if there are too many. d.mu is held.
 func (d *Deliveries) add(v *delivery) {
 	if len(d.all) >= maxDeliveries {
 		old := d.oldest
@@ -79,10 +78,10 @@ func (d *Deliveries) add(v *delivery) {
 	d.all[v.number] = v
 }
 
-// handOut tells whether m, which is about to be handed out, is the first copy of
-// its message that is. If it is not, the answer is that of the first. What came with a
-// connection that has a successor is not handed out any more: it comes again with that
-// one, in the order of its publisher.
+// handOut tells whether Receive may return m: m is the first copy of its message. If an
+// earlier copy was handed out, m gets the answer of that one. A message that came on a
+// connection which has a successor is not handed out: its publisher sends it again on the
+// next connection, in order.
 func (d *Deliveries) handOut(m *message) bool {
 	d.mu.Lock()
 	if m.s != nil && m.s.end.connSeq < d.conns {
@@ -100,8 +99,8 @@ func (d *Deliveries) handOut(m *message) bool {
 	return true
 }
 
-// seen tells whether m, which has just arrived, is a copy of a message that was
-// handed out. Then its answer is that of the first copy.
+// seen tells whether m, which has just arrived, is a copy of a message that was handed out.
+// Then m gets the answer of the first copy.
 func (d *Deliveries) seen(m *message) bool {
 	d.mu.Lock()
 	v := d.all[m.call]
@@ -113,9 +112,8 @@ func (d *Deliveries) seen(m *message) bool {
 	return true
 }
 
-// follow has the stream of m carry the answer back, which may be there already. A
-// copy that was received from an older connection, after its end, changes nothing. It
-// unlocks d.mu.
+// follow has the stream of m send the answer, which may exist already. A copy that was
+// received on an older connection, after its end, changes nothing. follow unlocks d.mu.
 func (d *Deliveries) follow(v *delivery, m *message) {
 	if v.answered {
 		answer := packet.Answer{Code: v.code, Text: v.text}
@@ -135,7 +133,7 @@ func (d *Deliveries) follow(v *delivery, m *message) {
 	}
 }
 
-// answered notes the answer to m, and returns the stream that is to carry it back.
+// answered sets the answer to m, and returns the stream that has to send it.
 func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

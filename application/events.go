@@ -7,11 +7,11 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 )
 
-// Events runs callbacks of the user, one after the other and in the order in which
-// they were posted, on a goroutine that exists only while there are any. An End has
-// one of its own; Ends that are the connections of one that reconnects share one.
-// A callback that panics or ends its goroutine does not keep the next ones from being
-// called. The methods of Events are safe for concurrent use.
+// Events runs callbacks of the user one after the other, in the order in which they were
+// posted, on a goroutine that exists only while there are any. Each End has an Events of
+// its own, except that the Ends of one RetryEnd share theirs. The next callback is called
+// also if one panics or ends its goroutine. The methods of Events are safe for concurrent
+// use.
 type Events struct {
 	mu      sync.Mutex
 	queue   []event
@@ -21,11 +21,11 @@ type Events struct {
 // event is a callback that waits.
 type event struct {
 	log  *slog.Logger
-	what string // names it where it panics
+	what string // the name of the callback, for the log if it panics
 	f    func()
 }
 
-// Post has f called, which what names in log if it panics. It does not wait.
+// Post has f called, and does not wait. If f panics, log gets an entry with the name what.
 func (v *Events) Post(log *slog.Logger, what string, f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -36,8 +36,8 @@ func (v *Events) Post(log *slog.Logger, what string, f func()) {
 	}
 }
 
-// run calls callbacks as long as there are any. One that ends its goroutine has another
-// goroutine go on.
+// run calls callbacks as long as there are any. If one ends its goroutine, another goroutine
+// continues.
 func (v *Events) run() {
 	ended := true
 	defer func() {
@@ -55,7 +55,7 @@ func (v *Events) run() {
 	}
 }
 
-// next returns the next callback. If there is none, the goroutine is to end.
+// next returns the next callback. If there is none, the goroutine has to end.
 func (v *Events) next() (e event, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -69,7 +69,7 @@ func (v *Events) next() (e event, ok bool) {
 	return e, true
 }
 
-// events are those of one End, which come to an end.
+// events is the part of an Events that one End uses. It ends with the End.
 type events struct {
 	all *Events // set before the first
 	log *slog.Logger
@@ -78,10 +78,10 @@ type events struct {
 	closed bool
 }
 
-// post has f called, unless last was.
+// post has f called, unless last was called before.
 func (v *events) post(what string, f func()) { v.add(what, f, false) }
 
-// last has f called, and nothing after it.
+// last has f called, and no callback after it.
 func (v *events) last(what string, f func()) { v.add(what, f, true) }
 
 func (v *events) add(what string, f func(), last bool) {

@@ -17,25 +17,25 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// What a peer may register on one connection.
+// Limits of what a peer may register on one connection.
 const (
-	// MaxRemoteMethods is how many methods.
+	// MaxRemoteMethods is the largest number of methods.
 	MaxRemoteMethods = 1 << 14
 	// MaxMethodName is the length of the longest name, in bytes.
 	MaxMethodName = 1000
 )
 
-// Methods are what a stream serves: the methods registered on it, and the hijack.
-// An End that reconnects hands those of its default stream from one connection to
-// the next. They are safe for concurrent use.
+// Methods holds the methods that are registered on a stream, and its hijack. An End that
+// reconnects uses one Methods for the default streams of all its connections. It is safe
+// for concurrent use.
 type Methods struct {
 	mu     sync.RWMutex
 	local  map[string]method
-	names  []string          // of local, in the order in which they came
+	names  []string          // the names in local, in the order of their registration
 	hijack geminio.HijackRPC // nil: none
 	match  *regexp.Regexp    // nil: every method
-	want   bool              // whether those that match are hijacked, or the others
-	last   *methods          // those of the last connection; nil before the first
+	want   bool              // whether the hijack takes the methods that match, or the others
+	last   *methods          // the methods of the last connection; nil before the first
 }
 
 type method struct {
@@ -66,7 +66,7 @@ func (m *Methods) Has(name string) bool {
 	return there
 }
 
-// Remove takes a method back.
+// Remove removes a method.
 func (m *Methods) Remove(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,15 +74,15 @@ func (m *Methods) Remove(name string) {
 	m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == name })
 }
 
-// all returns the names of all methods, in the order in which they came.
+// all returns the names of all methods, in the order of their registration.
 func (m *Methods) all() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return slices.Clone(m.names)
 }
 
-// find returns who serves a method, and the name as a string: nobody, if both are
-// nil.
+// find returns the handler of a method, which is an RPC or a hijack, and the name as a
+// string. If there is none, both handlers are nil.
 func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -95,8 +95,8 @@ func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	return string(name), nil, nil
 }
 
-// connect returns the methods of the next connection. With check set, knows of the next
-// connection is to be asked.
+// connect returns the methods of the next connection. check says that methods.knows of that
+// connection will be called.
 func (m *Methods) connect(check bool) *methods {
 	next := &methods{served: m}
 	m.mu.Lock()
@@ -109,39 +109,39 @@ func (m *Methods) connect(check bool) *methods {
 	return next
 }
 
-// methods are the methods of a stream: those that are served here, and those
-// that the peer has told of.
+// methods holds the methods of a stream that this side serves, and the names of those that
+// the peer has registered.
 type methods struct {
 	served *Methods
 
 	mu     sync.Mutex
 	remote map[string]bool
-	news   chan struct{}   // closed when remote grows; nil if nobody waits
-	former map[string]bool // what the peer of the connection before told of, until settled
-	since  time.Time       // when the first of remote came
+	grown  chan struct{}   // closed when remote grows; nil if no goroutine waits for that
+	former map[string]bool // remote of the connection before, until settled reports true
+	since  time.Time       // when the first method was added to remote
 }
 
-// introduction is how long after its first registration a peer may take for those that
-// it makes at the beginning of a connection. Until then the methods of the connection
-// before are known too: a call right after a reconnect is not refused because it was
-// faster than the peer.
+// introduction is the time after its first registration in which a peer registers the rest
+// of its methods at the beginning of a connection. Until then the methods of the
+// connection before count as registered too, so that a call right after a reconnect is not
+// refused because it overtakes the registrations.
 const introduction = time.Second
 
-// settled tells whether the methods of the connection before count no more. m.mu is held.
+// settled tells whether the methods of the connection before no longer count. m.mu is held.
 func (m *methods) settled() bool {
 	return len(m.remote) > 0 && time.Since(m.since) >= introduction
 }
 
-// knows tells whether the peer has registered a method, as far as can be told.
+// knows tells whether the peer has registered a method, or is likely to do so soon.
 func (m *methods) knows(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.remote[name] || m.former[name] && !m.settled()
 }
 
-// takeNames returns what is known when the next connection begins: the methods of this
-// one, and those of the one before as well if this one ended too soon. They are no more than
-// one peer may register.
+// takeNames returns the methods that count as registered when the next connection begins:
+// those of this connection, and also those of the one before if this one ended before
+// settled reported true. They are at most MaxRemoteMethods.
 func (m *methods) takeNames() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,7 +159,7 @@ func (m *methods) takeNames() map[string]bool {
 	return names
 }
 
-// find is Methods.find of the stream's methods.
+// find calls Methods.find of the stream's methods.
 func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	s.mu.Lock()
 	m := s.rpc
@@ -170,8 +170,8 @@ func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	return m.served.find(name)
 }
 
-// addRemote notes a method that the peer has registered. It reports whether it
-// is new.
+// addRemote adds a method that the peer has registered. It reports whether the method is
+// new.
 func (m *methods) addRemote(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,31 +187,31 @@ func (m *methods) addRemote(name string) bool {
 	return true
 }
 
-// wake wakes who waits for remote methods. m.mu is held.
+// wake wakes the goroutines that wait for remote to grow. m.mu is held.
 func (m *methods) wake() {
-	if m.news != nil {
-		close(m.news)
-		m.news = nil
+	if m.grown != nil {
+		close(m.grown)
+		m.grown = nil
 	}
 }
 
 // waitRemote waits until the peer has registered all the names.
-func (m *methods) waitRemote(ctx context.Context, names []string, over <-chan struct{}) error {
+func (m *methods) waitRemote(ctx context.Context, names []string, done <-chan struct{}) error {
 	for _, name := range names {
 		for {
 			m.mu.Lock()
 			have := m.remote[name]
-			if m.news == nil {
-				m.news = make(chan struct{})
+			if m.grown == nil {
+				m.grown = make(chan struct{})
 			}
-			news := m.news
+			grown := m.grown
 			m.mu.Unlock()
 			if have {
 				break
 			}
 			select {
-			case <-news:
-			case <-over:
+			case <-grown:
+			case <-done:
 				return io.EOF
 			case <-ctx.Done():
 				return fmt.Errorf("waiting for the peer to register %q: %w", name, ctx.Err())
@@ -221,8 +221,8 @@ func (m *methods) waitRemote(ctx context.Context, names []string, over <-chan st
 	return nil
 }
 
-// Register lets the peer call a method on this stream, and returns when the peer
-// has taken note. A method that was registered before is replaced.
+// Register lets the peer call a method on this stream, and returns when the peer has
+// confirmed it. It replaces a method that was registered before under the same name.
 func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) error {
 	switch {
 	case ctx == nil:
@@ -245,8 +245,8 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	return err
 }
 
-// announce tells the peer of methods, all at once, and waits until it has taken
-// note of them.
+// announce registers methods with the peer, all at once, and waits until the peer has
+// confirmed them.
 func (s *Stream) announce(ctx context.Context, names []string) error {
 	op := operation{typ: packet.TypeRegister}
 	var told []*pending
@@ -267,7 +267,7 @@ func (s *Stream) announce(ctx context.Context, names []string) error {
 	return first
 }
 
-// takeRegister takes note of a method of the peer.
+// takeRegister adds a method of the peer and confirms it.
 func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 	a := packet.Answer{}
 	switch {
@@ -281,8 +281,8 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 			e.remotes.Add(1)
 		}
 		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
-			// The credit comes back when the user has been told: so it bounds how many
-			// calls of f wait.
+			// The credit goes back to the peer when f has returned, so that it bounds the
+			// calls of f that are queued.
 			size, clientID, streamID := len(name), s.ClientID(), s.StreamID()
 			s.d.Post(packet.TypeRegistered, call, a.Append(nil))
 			e.events.post("RemoteRegistration", func() {
@@ -297,15 +297,14 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 	return nil
 }
 
-// Hijack has calls on this stream handled by rpc, before any registered method:
-// all of them, or those whose method matches or does not match a pattern. The
-// last Hijack wins. It returns an error if the pattern is not a regular
-// expression.
+// Hijack has rpc handle calls on this stream, before any registered method: all calls, or
+// those whose method matches or does not match a pattern. The last Hijack wins. It returns
+// an error if the pattern is not a regular expression.
 func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	return s.methods().served.Hijack(rpc, opts...)
 }
 
-// Hijack is Stream.Hijack for all streams that have these methods.
+// Hijack is Stream.Hijack for all streams that use m.
 func (m *Methods) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	opt := options.MergeHijackOptions(opts...)
 	var match *regexp.Regexp

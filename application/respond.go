@@ -9,9 +9,10 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// respond sends the response of a handler on s, with why the call has failed if it has. It
-// is called off the reading goroutine, since a large response may have to wait for credit.
-// If the caller no longer waits, a short response takes the place of the handler's.
+// respond sends the response of a handler on s. why says why the call has failed, and is
+// zero if it has not. The reading goroutine must not call respond, since a large response
+// may have to wait for credit. If the caller no longer waits, respond sends a short
+// response instead of the handler's.
 func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
 	var room [headRoom]byte
@@ -31,16 +32,18 @@ func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
 		s.d.Send(context.Background(), 0, packet.TypeResponse, v.call, m.Append(room[:0]), nil, when)
 	}
-	// Any other error is the stream's end, which the caller is told by itself.
+	// Any other error says that the stream has ended, and the peer gets that from the stream.
 }
 
-// noResponse is the body of the response to a call that nobody awaits, since err.
+// noResponse is the body of the response to a call whose caller no longer waits; err says
+// why.
 func noResponse(err error) []byte {
 	m := packet.Response{Code: uint32(giveUpCode(err))}
 	return m.Append(nil)
 }
 
-// giveUpCode tells why a caller no longer waits, of which err is its context's error.
+// giveUpCode returns the code for a caller that no longer waits, whose context's error is
+// err.
 func giveUpCode(err error) geminio.Code {
 	if err == context.DeadlineExceeded {
 		return geminio.CodeDeadline
@@ -48,9 +51,9 @@ func giveUpCode(err error) geminio.Code {
 	return geminio.CodeCanceled
 }
 
-// cancel is told that the caller of a request on s no longer waits. The handler's context
-// ends, and its response gives way to a short one: before it is queued, while it waits for
-// credit, and where it is queued or half sent.
+// cancel is called when the caller of a request on s no longer waits. It ends the handler's
+// context, and replaces the response by a short one: before the response is queued, while
+// it waits for credit, and when it is queued or half sent.
 func (e *End) cancel(s *Stream, call uint64, a packet.Answer) {
 	why := context.Canceled
 	if geminio.Code(a.Code) == geminio.CodeDeadline {

@@ -17,30 +17,29 @@ import (
 
 // serving is a request of the peer and its handler.
 //
-// A handler may go on although its context has ended. It keeps its serving then, but
-// nothing else by it: the end of its stream, and of its End, takes the references to
-// them away.
+// A handler may run on after its context has ended, and it refers to its serving. Therefore
+// the end of the stream and of the End removes the references of the serving to them.
 type serving struct {
 	req  request
 	resp response
 	ctx  handlerContext
 	call uint64
-	size int // of the body, for which credit is to be given back
+	size int // the length of the body, whose credit goes back to the peer
 	rpc  geminio.RPC
-	hij  geminio.HijackRPC // instead of rpc
+	hij  geminio.HijackRPC // called instead of rpc; nil if there is no hijack
 
-	queued *serving           // the next one that waits for a worker, whose lock guards it
-	place  list.Link[serving] // in Stream.serving; servingTable.mu guards it
+	queued *serving           // the next request that waits for a worker; workers.mu guards it
+	place  list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
 
 	// Guarded by ctx.mu.
-	s *Stream // to which the response goes; nil once the stream has ended
+	s *Stream // the stream of the response; nil once it has ended
 	e *End    // nil once it has ended
 
 	gone error         // why the caller no longer waits; nil if it does
-	left chan struct{} // closed then; nil if nobody wants to know
+	left chan struct{} // closed when gone is set; nil if no goroutine waits for that
 }
 
-// endStream ends the context of the handler, whose stream has ended.
+// endStream ends the context of the handler, since its stream has ended.
 func (v *serving) endStream() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -48,7 +47,7 @@ func (v *serving) endStream() {
 	v.ctx.endLocked(context.Canceled)
 }
 
-// endAll is endStream where the End has ended too.
+// endAll is endStream if the End has ended too.
 func (v *serving) endAll() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -56,8 +55,8 @@ func (v *serving) endAll() {
 	v.ctx.endLocked(context.Canceled)
 }
 
-// finish ends the context of the handler, which is done, and returns its stream and End,
-// or nil for those that have ended.
+// finish ends the context of the handler, which has returned. It returns the stream and the
+// End, or nil for those that have ended.
 func (v *serving) finish() (*Stream, *End) {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -65,16 +64,16 @@ func (v *serving) finish() (*Stream, *End) {
 	return v.s, v.e
 }
 
-// servingTable has the requests that are being served.
+// servingTable holds the requests that are being served.
 type servingTable struct {
-	n atomic.Int64 // how many there are
+	n atomic.Int64 // the number of requests
 
 	mu   sync.Mutex
 	all  map[uint64]*serving
 	over bool // the End has ended: none is added
 }
 
-// admission is what became of a request that was to be added.
+// admission is the result of servingTable.add.
 type admission uint8
 
 const (
@@ -83,8 +82,7 @@ const (
 	repeated           // its number is in use
 )
 
-// add adds v, a request on s. None is added after endStream or endAll was told of its
-// end.
+// add adds v, a request on s, unless endStream or endAll was called before.
 func (t *servingTable) add(s *Stream, v *serving) admission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +112,7 @@ func (t *servingTable) remove(v *serving) {
 	v.place.Remove()
 }
 
-// cancel is told that the caller of a request on s no longer waits, and why.
+// cancel is called when the caller of a request on s no longer waits. It says why.
 func (t *servingTable) cancel(s *Stream, call uint64, why error) {
 	t.mu.Lock()
 	v := t.all[call]
@@ -138,7 +136,8 @@ func (t *servingTable) endStream(s *Stream) {
 	}
 }
 
-// endAll ends the contexts of all handlers, and forgets them. Their streams have ended.
+// endAll ends the contexts of all handlers, and removes their requests. Their streams have
+// ended.
 func (t *servingTable) endAll() {
 	t.mu.Lock()
 	t.over = true
@@ -154,7 +153,7 @@ func (t *servingTable) endAll() {
 	}
 }
 
-// takeRequest has a request of the peer served.
+// takeRequest starts the handler of a request of the peer.
 func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error {
 	m, err := packet.ParseRequest(body)
 	if err != nil {
@@ -217,8 +216,8 @@ func (v *serving) handle(log *slog.Logger) (why packet.Reason) {
 	return guard.Describe(log, v.resp.err)
 }
 
-// done sends the response and gives everything back. Of what has ended meanwhile there is
-// nothing to be given back to.
+// done sends the response, removes the request and gives its credit back. It skips the
+// stream and the End if they have ended.
 func (v *serving) done(why packet.Reason) {
 	s, e := v.finish()
 	if e == nil {
@@ -231,7 +230,7 @@ func (v *serving) done(why packet.Reason) {
 	if s != nil {
 		v.respond(s, why, when)
 	}
-	e.serving.remove(v)                            // not sooner: Shutdown waits for the response too
+	e.serving.remove(v)                            // not earlier: Shutdown waits for the response too
 	e.Stream.d.Release(packet.TypeRequest, v.size) // the credit is the connection's
 	e.settle()
 }

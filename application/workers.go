@@ -9,34 +9,34 @@ import (
 )
 
 const (
-	// idleWorkers is how many goroutines wait for the next request at most.
+	// idleWorkers is the largest number of goroutines that wait for the next request.
 	idleWorkers = 64
-	// idleTime is after how long those of them go that were not needed.
+	// idleTime is the time after which a goroutine that was not needed ends.
 	idleTime = 250 * time.Millisecond
 )
 
-// workers runs handlers, each in a goroutine of its own. One that is done takes the
-// next request by itself, so that many short ones need not be handed over. And as long
-// as requests wait, one more goroutine is on its way to take the next: none waits for a
-// handler that blocks.
+// workers runs handlers, each in a goroutine of its own, which is called a worker. A worker
+// whose handler has returned takes the next request by itself, so that short requests need
+// no switch between goroutines. As long as requests wait, one more worker is started or
+// woken, so that no request waits for a handler that blocks.
 //
-// Those that find nothing to do wait a moment for the next request: a goroutine with a
-// grown stack is worth having. After a while without requests there are none.
+// A worker without a request waits for a short time, since a goroutine whose stack has
+// grown is worth keeping. After idleTime without requests there are no workers.
 //
-// A handler may hang, and its goroutine refers to the workers: so they refer to nothing
-// else of their End.
+// A handler may hang, and its goroutine refers to the workers. Therefore the workers refer
+// to no other part of their End.
 type workers struct {
 	clock clock.Clock
 	log   *slog.Logger
 	max   int
 
 	mu          sync.Mutex
-	first, last *serving  // requests that wait, in a list
-	coming      bool      // a worker was woken for them and has not looked yet
-	idle        []*worker // the last one is the first to be used
-	epoch       int       // counts the passings of idleTime
-	timer       bool      // it is running
-	over        bool
+	first, last *serving  // the list of requests that wait
+	coming      bool      // a worker was started or woken and has not looked for a request yet
+	idle        []*worker // the workers that wait; the last one is used first
+	epoch       int       // how many times reap was called
+	timer       bool      // a timer calls reap
+	ended       bool      // no handler is started any more
 }
 
 type worker struct {
@@ -44,7 +44,8 @@ type worker struct {
 	epoch int       // when it became idle
 }
 
-// newWorkers makes workers of which at most max, or idleWorkers if that is 0, wait.
+// newWorkers returns workers of which at most max wait for a request. 0 stands for
+// idleWorkers.
 func newWorkers(c clock.Clock, log *slog.Logger, max int) *workers {
 	if max <= 0 {
 		max = idleWorkers
@@ -52,10 +53,10 @@ func newWorkers(c clock.Clock, log *slog.Logger, max int) *workers {
 	return &workers{clock: c, log: log, max: max}
 }
 
-// run has v run, without waiting for anything. After end it does nothing.
+// run has a worker run v. It does not block. After end it does nothing.
 func (p *workers) run(v *serving) {
 	p.mu.Lock()
-	if p.over {
+	if p.ended {
 		p.mu.Unlock()
 		return
 	}
@@ -72,8 +73,8 @@ func (p *workers) run(v *serving) {
 	}
 }
 
-// summon tells whether a worker is to be started for the requests that wait, and which
-// of the idle ones, if there are any. p.mu is held.
+// summon tells whether the requests that wait need one more worker, and returns an idle one
+// if there is any. The caller passes it to start. p.mu is held.
 func (p *workers) summon() (w *worker, needed bool) {
 	if p.first == nil || p.coming {
 		return nil, false
@@ -85,7 +86,7 @@ func (p *workers) summon() (w *worker, needed bool) {
 	return w, true
 }
 
-// start starts the worker that summon has named.
+// start wakes a worker that summon has returned, or starts a new one if w is nil.
 func (p *workers) start(w *worker) {
 	if w != nil {
 		w.wake <- true
@@ -94,7 +95,7 @@ func (p *workers) start(w *worker) {
 	}
 }
 
-// work is a worker's goroutine.
+// work is the goroutine of a worker.
 func (p *workers) work(w *worker) {
 	for summoned := true; ; {
 		v, waits := p.take(w, summoned)
@@ -110,8 +111,8 @@ func (p *workers) work(w *worker) {
 	}
 }
 
-// take returns the next request and sees to it that somebody comes for those behind it.
-// If there is none, w becomes idle, unless enough are.
+// take returns the next request, and starts a worker for those behind it. If there is none,
+// w becomes idle, unless max workers are idle already; waits reports that it does.
 func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 	p.mu.Lock()
 	if summoned {
@@ -124,7 +125,7 @@ func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 	}
 	p.first, v.queued = v.queued, nil
 	if p.first == nil {
-		p.last = nil // lest it be kept
+		p.last = nil // so that the garbage collector can free the request
 	}
 	other, needed := p.summon()
 	p.mu.Unlock()
@@ -134,9 +135,9 @@ func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 	return v, false
 }
 
-// rest makes w idle, unless enough are. p.mu is held.
+// rest makes w idle and returns true, unless max workers are idle already. p.mu is held.
 func (p *workers) rest(w *worker) bool {
-	if p.over || len(p.idle) >= p.max {
+	if p.ended || len(p.idle) >= p.max {
 		return false
 	}
 	w.epoch = p.epoch
@@ -148,7 +149,7 @@ func (p *workers) rest(w *worker) bool {
 	return true
 }
 
-// reap lets those go that have been idle since its last call.
+// reap ends the workers that have been idle since its last call.
 func (p *workers) reap() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,11 +166,12 @@ func (p *workers) reap() {
 	}
 }
 
-// end lets all go, as soon as they are done, and forgets the requests that wait.
+// end ends all workers, as soon as their handlers have returned, and drops the requests that
+// wait.
 func (p *workers) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.over = true
+	p.ended = true
 	p.first, p.last = nil, nil
 	for _, w := range p.idle {
 		w.wake <- false
