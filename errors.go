@@ -168,14 +168,14 @@ type StreamError struct {
 }
 
 func (e *StreamError) Error() string {
-	who := "reset"
+	event := "reset"
 	if e.Remote {
-		who = "reset by peer"
+		event = "reset by peer"
 	}
 	if e.Text == "" {
-		return fmt.Sprintf("stream %s: code %d", who, e.Code)
+		return fmt.Sprintf("stream %s: code %d", event, e.Code)
 	}
-	return fmt.Sprintf("stream %s: %s", who, e.Text)
+	return fmt.Sprintf("stream %s: %s", event, e.Text)
 }
 
 // Is implements errors.Is: what ends a stream closes its pipe.

@@ -109,8 +109,8 @@ type Response interface {
 	SetStreamID(uint64)
 }
 
-// Message is one published payload, seen by its publisher (who makes it with
-// [Messager.NewMessage]) and by its receiver (who gets it from
+// Message is one published payload, seen by its publisher (which makes it with
+// [Messager.NewMessage]) and by its receiver (which gets it from
 // [Messager.Receive] and answers it with Done or Error).
 //
 // Done and Error may be called from any goroutine. The setters are for the
@@ -120,7 +120,7 @@ type Message interface {
 	// returns nil. Only the first Done or Error of a message counts, any later
 	// one returns [ErrAnswered]. It also fails when the answer can no longer be
 	// sent because the stream or the End has ended. For a message sent at most
-	// once there is nobody to tell and Done returns nil.
+	// once no answer is sent, and Done returns nil.
 	Done() error
 
 	// Error tells the publisher that the message failed: its Publish returns a
@@ -326,7 +326,7 @@ type RawRPCMessager interface {
 	Messager
 }
 
-// Side says who began a connection or a stream.
+// Side says which side began a connection or a stream.
 type Side int
 
 const (
@@ -348,8 +348,8 @@ func (s Side) String() string {
 	return "side(" + strconv.Itoa(int(s)) + ")"
 }
 
-// Stream is one of the independent conversations on a connection. A stream that
-// nobody reads or whose handlers are slow holds back only itself.
+// Stream is one of the independent conversations on a connection. A stream that is not
+// read, or whose handlers are slow, holds back only itself.
 type Stream interface {
 	RawRPCMessager
 

@@ -23,7 +23,7 @@ import (
 // defaults. The constructor reads them once.
 type EndOptions struct {
 	Timer             timer.Timer
-	TimerOwner        any // not used; kept for those who set it
+	TimerOwner        any // not used; kept for programs that set it
 	PacketFactory     packet.PacketFactory
 	Log               log.Logger
 	Delegate          delegate.ClientDelegate

@@ -28,7 +28,7 @@ const maxRetryAfter = math.MaxUint32 * time.Millisecond
 // defaults. The constructor or Listen reads them once.
 type EndOptions struct {
 	Timer             timer.Timer
-	TimerOwner        any // not used; kept for those who set it
+	TimerOwner        any // not used; kept for programs that set it
 	PacketFactory     packet.PacketFactory
 	Log               log.Logger
 	Delegate          delegate.ServerDelegate
