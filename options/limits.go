@@ -67,7 +67,7 @@ func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
 
 // SetMemoryBudget bounds the bytes that the peer can make this End hold: a
 // quarter each for the windows of the streams (their raw bytes and small
-// messages), for messages above 8 KiB that were not yet received, for requests
+// messages, and what the peer says when it opens them), for messages above 8 KiB that were not yet received, for requests
 // above 8 KiB whose handlers run, and for responses above 8 KiB that arrive. The
 // default is 256 MiB, or more if the largest message or the number of streams
 // needs it: a quarter must hold one largest message, and 2 KiB for each stream
