@@ -32,7 +32,8 @@ type Batch struct {
 	lend   bool           // pieces may be borrowed: the transport need not block in a batch
 	cut    int            // Buf[:cut] is in pieces
 	size   int            // bytes in pieces
-	chunks []*chunk.Chunk // freed after the batch is written
+	limit  int            // the size above which the batch gets no further frames
+	chunks []*chunk.Chunk // freed after the batch is written; nil: moved to a log
 	flat   []byte         // memory for Buf of the next batch
 	after  func()         // runs when the batch is filled
 
@@ -41,6 +42,12 @@ type Batch struct {
 	first  int        // pieces[:first] are written
 	loans  []loan     // the borrowed pieces
 	sys    sysBatch   // arguments of system calls
+
+	// A session uses these fields.
+
+	whole       [][]byte // the pieces as they were before they were written
+	linkPiece   int      // index of the piece of link frames; -1: none
+	chunkPieces []int    // for each of chunks, the index of its piece
 }
 
 // loan is a borrowed piece of a batch.
@@ -53,14 +60,16 @@ var batches = sync.Pool{New: func() any { return &Batch{flat: make([]byte, 0, 2<
 
 func newBatch(lend bool) *Batch {
 	b := batches.Get().(*Batch)
-	b.lend, b.Buf = lend, b.flat
+	b.lend, b.Buf, b.limit, b.linkPiece = lend, b.flat, MaxBatch, -1
 	return b
 }
 
 // free frees the chunks of b and returns b to the pool, whether it was written or not.
 func (b *Batch) free() {
 	for i, c := range b.chunks {
-		c.Free()
+		if c != nil {
+			c.Free()
+		}
 		b.chunks[i] = nil
 	}
 	if cap(b.Buf) <= 2*MaxBatch {
@@ -70,6 +79,8 @@ func (b *Batch) free() {
 	b.mu.Lock() // Reclaim may have loaded b before it was written
 	clear(b.pieces)
 	clear(b.loans)
+	clear(b.whole)
+	b.whole, b.chunkPieces = b.whole[:0], b.chunkPieces[:0]
 	b.pieces, b.first, b.loans = b.pieces[:0], 0, b.loans[:0]
 	b.sys.reset()
 	b.mu.Unlock()
@@ -84,7 +95,7 @@ func (b *Batch) Room() int {
 	if len(b.pieces) >= maxPieces-2 {
 		return 0
 	}
-	return max(MaxBatch-b.Size(), 0)
+	return max(b.limit-b.Size(), 0)
 }
 
 // AddChunk adds the bytes of c. The batch owns c from now on.
@@ -96,6 +107,7 @@ func (b *Batch) AddChunk(c *chunk.Chunk) {
 	}
 	b.add(c.Bytes())
 	b.chunks = append(b.chunks, c)
+	b.chunkPieces = append(b.chunkPieces, len(b.pieces)-1)
 }
 
 // Lend adds p. If it returns true, b borrows p until it calls from.Written or until
@@ -154,7 +166,11 @@ func (b *Batch) reclaim(from BufferOwner) (n int) {
 			continue
 		}
 		n++
-		if l.piece >= b.first {
+		if len(b.whole) > 0 { // the log needs all bytes, also those that are written
+			whole := append([]byte(nil), b.whole[l.piece]...)
+			b.whole[l.piece] = whole
+			b.pieces[l.piece] = whole[len(whole)-len(b.pieces[l.piece]):]
+		} else if l.piece >= b.first {
 			b.pieces[l.piece] = append([]byte(nil), b.pieces[l.piece]...)
 		}
 	}

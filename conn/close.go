@@ -102,13 +102,22 @@ func (c *Conn) terminate(orderly bool) {
 	if first && c.lingerTimer != nil {
 		c.lingerTimer.Stop()
 	}
+	l := c.link
 	patience := time.Duration(0)
 	if orderly {
 		patience = c.lingerEnd - c.Now()
 	}
 	c.mu.Unlock()
-	if first {
-		c.link.close(patience)
+	if !first {
+		return
+	}
+	l.close(patience)
+	if c.session != nil {
+		c.endSession()
+		go func() {
+			<-l.closed
+			close(c.done)
+		}()
 	}
 }
 
@@ -138,11 +147,16 @@ func (c *Conn) batchWritten() {
 		c.closeState = closeSent
 	}
 	bothClosed := sent && c.peerClosed
+	if s := c.session; s != nil { // the Close frame may wait in the log
+		bothClosed = c.closeState == closeSent && c.peerClosed && s.phase == linkUp
+		sent = false // Received frames may follow
+	}
+	l := c.link
 	c.mu.Unlock()
 	switch {
 	case bothClosed:
 		c.terminate(true)
 	case sent:
-		c.link.closeWrite()
+		l.closeWrite()
 	}
 }

@@ -77,6 +77,9 @@ type Config struct {
 	// geminio.ErrVersion.
 	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings)
 
+	// Resume lets sessions survive the loss of their transports. nil: they end.
+	Resume *ResumeConfig
+
 	// Admit chooses the id of the client, never 0, or refuses the client. The meta
 	// and session of the Conn are set when it is called. The channel over is closed
 	// when the handshake has ended early; the result of Admit is then ignored.
@@ -89,13 +92,14 @@ type Config struct {
 type Conn struct {
 	// These fields are read-only after the handshake.
 
-	link     link         // the net.Conn
-	io       transport    // moves bytes over link
-	cfg      *Config      // the configuration
-	upper    FrameHandler // the layer above
-	side     geminio.Side // this side
-	clientID uint64       // the id that the server has chosen
-	meta     []byte       // the description of the client
+	io       transport     // moves bytes over link; with a session, attach replaces it
+	session  *session      // nil: the connection ends with its link
+	done     chan struct{} // closed when the connection has ended
+	cfg      *Config       // the configuration
+	upper    FrameHandler  // the layer above
+	side     geminio.Side  // this side
+	clientID uint64        // the id that the server has chosen
+	meta     []byte        // the description of the client
 	peer     packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
@@ -120,6 +124,7 @@ type Conn struct {
 	state    atomic.Uint32 // a State
 
 	mu               sync.Mutex     // guards the fields below
+	link             *link          // the net.Conn; read-only without a session
 	cause            error          // why the connection ended; set on entering Closing or Closed
 	pingDue          bool           // the next batch contains a Ping
 	pingSent         bool           // a Ping was sent; lastPing is valid
@@ -149,10 +154,17 @@ func (c *Conn) Meta() []byte { return c.meta }
 func (c *Conn) Side() geminio.Side { return c.side }
 
 // LocalAddr returns the transport's local address, never nil.
-func (c *Conn) LocalAddr() net.Addr { return c.link.localAddr() }
+func (c *Conn) LocalAddr() net.Addr { return c.currentLink().localAddr() }
 
 // RemoteAddr returns the transport's remote address, never nil.
-func (c *Conn) RemoteAddr() net.Addr { return c.link.remoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.currentLink().remoteAddr() }
+
+// currentLink returns the link.
+func (c *Conn) currentLink() *link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link
+}
 
 // Peer returns the settings that the peer offered.
 func (c *Conn) Peer() packet.Settings { return c.peer }
@@ -181,7 +193,7 @@ func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
 // Done returns a channel that is closed when the transport is closed. If the Close of
 // the transport does not return, the channel is closed a quarter of a second after
 // Config.Linger has passed; the goroutine that called Close stays until it returns.
-func (c *Conn) Done() <-chan struct{} { return c.link.closed }
+func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // Worked reports whether the peer has sent anything after the handshake other than
 // registrations, their answers, GoAway and Close.
@@ -201,5 +213,9 @@ func (c *Conn) Start(upper FrameHandler) {
 	c.setState(Open)
 	c.lastRead.Store(int64(c.Now()))
 	c.nextPing = c.Now() + c.cfg.Heartbeat
+	if c.session != nil {
+		c.session.reportTimer = c.cfg.Clock.AfterFunc(reportAfter, c.onReportTimer)
+		c.session.timerSet.Store(true)
+	}
 	c.heartbeatTimer = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onHeartbeatTimer)
 }

@@ -25,6 +25,18 @@
 // each batch with one system call until nothing is left. If the token is taken,
 // its holder looks for new work once more before it releases the token.
 //
+// # Sessions
+//
+// With the feature resume, a Conn survives the loss of its net.Conn, which is one
+// of its links. The session counts the bytes of each direction, and keeps the
+// sent ones until the peer has reported that it has received them. When a link is
+// lost, the reading goroutine waits in the middle of a frame, and nothing is
+// written. Client and Server resume a session during a handshake, if
+// [ResumeConfig] asks for it: they wait until both goroutines have left the old
+// link, exchange positions, and attach the new link. The log is written first,
+// then new batches. Events of a link that was replaced have no effect. docs/wire.md
+// specifies the protocol.
+//
 // # Locks
 //
 // The lock of a batch is held while the batch is filled, so FrameHandler.Fill
@@ -32,7 +44,8 @@
 // take further locks; [Batch.After] registers a function that runs after the
 // batch lock is released. The lock is also held during each non-blocking system
 // call. [Conn.Reclaim] takes it, so no lock that Fill takes may be held there.
-// Conn.mu is a leaf: no other lock is taken under it.
+// Conn.mu and the lock of a session's log are leaves: no other lock is taken under
+// them.
 //
 // # Pacing
 //

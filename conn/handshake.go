@@ -36,7 +36,8 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	c := &Conn{cfg: cfg, side: side, start: time.Now()}
-	c.link.nc, c.link.clock, c.link.log, c.link.closed = nc, cfg.Clock, cfg.Log, make(chan struct{})
+	l := &link{nc: nc, clock: cfg.Clock, log: cfg.Log, closed: make(chan struct{})}
+	c.link, c.done = l, l.closed
 	c.flush = func() { c.write(nil, true) }
 	over := make(chan struct{})
 	var once sync.Once
@@ -45,7 +46,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 		once.Do(func() {
 			why = err
 			close(over)
-			c.link.close(0)
+			l.close(0)
 		})
 	}
 	deadline := cfg.Clock.AfterFunc(cfg.HandshakeTimeout, func() {
@@ -64,16 +65,19 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 		err = why
 	default:
 	}
-	if err == nil {
-		c.link.lost = c.abort
+	switch err {
+	case nil:
+		l.lost = func(err error) { c.cut(l, err) }
 		if c.wire1 != nil {
 			c.translate()
 		}
-		c.io = newTransport(c)
+		c.io = newTransport(c, l)
 		return c, nil
+	case ErrResumed:
+		return nil, err
 	}
-	c.link.close(closeGrace)
-	<-c.link.closed
+	l.close(closeGrace)
+	<-l.closed
 	if online && cfg.Offline != nil {
 		cfg.Offline(c)
 	}
@@ -113,7 +117,7 @@ func (c *Conn) read(over <-chan struct{}, server bool) (id uint64, body []byte, 
 	}
 	done := make(chan read, 1)
 	err = c.exchange(over, func() error {
-		id, body, err := readHandshake(&patientReader{&c.link, over}, server)
+		id, body, err := readHandshake(&patientReader{c.link, over}, server)
 		done <- read{id, body}
 		return err
 	})
@@ -159,9 +163,15 @@ func (r *patientReader) Read(p []byte) (int, error) {
 // greet performs the client's part of the handshake.
 func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	cfg := c.cfg
+	offer := cfg.offer()
+	attempt, err := c.beginResume(over)
+	if err != nil {
+		return false, err
+	}
+	defer attempt.giveUp()
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, Beat: beatExponent(cfg.Heartbeat),
-		Meta: cfg.Meta, Settings: &cfg.Settings,
+		Meta: cfg.Meta, Settings: &offer, Resume: attempt.request(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("meta of %d bytes: %w: %w", len(cfg.Meta), geminio.ErrTooLarge, err)
@@ -182,6 +192,9 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	case ack.ClientID == 0:
 		return false, &packet.Error{What: "connack", Reason: "a client id of 0"}
 	}
+	if ack.Resumed != nil {
+		return false, attempt.resumed(c, ack.Resumed)
+	}
 	if ack.Settings == nil {
 		err = c.refuseWire1(Wire1Peer{Side: c.side, Beat: beatExponent(cfg.Heartbeat)})
 	} else {
@@ -191,6 +204,10 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, err
 	}
 	c.clientID, c.meta = ack.ClientID, cfg.Meta
+	attempt.ended(ack.Ended)
+	if ack.Ticket != nil && c.resumes() {
+		c.keepSession(ack.Ticket)
+	}
 	if cfg.Online == nil {
 		return false, nil
 	}
@@ -211,7 +228,8 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	offer := &cfg.Settings
+	own := cfg.offer()
+	offer := &own
 	if hello.Settings == nil {
 		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, Beat: hello.Beat}); err != nil {
 			return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
@@ -221,6 +239,10 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		c.peer = *hello.Settings
 	}
 	c.meta = hello.Meta
+	ended, err := c.resume(over, &hello, offer)
+	if err != nil {
+		return false, err
+	}
 	if c.clientID, err = cfg.Admit(c, hello.ClientID, over); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
@@ -235,7 +257,12 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		}
 		online = true
 	}
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer})
+	answer := packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer, Ended: ended}
+	if offer != nil && c.resumes() {
+		answer.Ticket = newTicket(cfg.Resume.Keep)
+		c.keepSession(answer.Ticket)
+	}
+	ack, err := packet.AppendConnAck(nil, answer)
 	if err == nil {
 		err = c.send(over, ack)
 	}

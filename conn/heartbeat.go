@@ -16,8 +16,20 @@ const maxPings = 250
 func (c *Conn) onHeartbeatTimer() {
 	now := c.Now()
 	silentAt := time.Duration(c.lastRead.Load()) + 2*c.cfg.Heartbeat
-	if now >= silentAt {
-		c.abort(geminio.ErrSilent)
+	c.mu.Lock()
+	l := c.link
+	if s := c.session; s != nil && s.phase == linkDown {
+		c.mu.Unlock()
+		return
+	}
+	stalled := c.stalled(now)
+	c.mu.Unlock()
+	switch {
+	case now >= silentAt:
+		c.cut(l, geminio.ErrSilent)
+		return
+	case stalled:
+		c.onStall(l)
 		return
 	}
 	ping := false

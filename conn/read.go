@@ -39,6 +39,7 @@ func (c *Conn) Run() {
 		}
 		if err != nil {
 			c.fail(err)
+			c.readerEnded()
 			if c.rb != nil { // c may be referenced for long; the buffer need not be
 				c.rb.Free()
 				c.rb = nil
@@ -56,7 +57,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 			return packet.Header{}, err
 		}
 		if c.rb == nil || c.rb.Len() == 0 {
-			if err := c.io.readNext(); err != nil {
+			if err := c.readNext(); err != nil {
 				return packet.Header{}, err
 			}
 		}
@@ -67,9 +68,17 @@ func (c *Conn) readFrame() (packet.Header, error) {
 		if err != nil {
 			return h, err
 		}
+		if c.session != nil && h.Type.IsLink() && h.Length == packet.PingLen && c.rb.Len() < packet.HeaderLen+packet.PingLen {
+			// A link frame is lost with its link, so it is taken as a whole. The next
+			// link may have other bytes here.
+			if err := c.readMore(); err != nil {
+				return h, err
+			}
+			continue
+		}
 		c.begin(h)
 		switch {
-		case h.Type < packet.TypeCredit:
+		case h.Type.IsControl():
 			if err := c.control(h); err != nil {
 				return h, err
 			}
@@ -84,7 +93,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 func (c *Conn) takeWhole() error {
 	for c.rb.Len() >= packet.HeaderLen {
 		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
-		if err != nil || h.Type < packet.TypeCredit || c.rb.Len() < packet.HeaderLen+int(h.Length) {
+		if err != nil || h.Type.IsControl() || c.rb.Len() < packet.HeaderLen+int(h.Length) {
 			return nil
 		}
 		c.begin(h)
@@ -95,6 +104,9 @@ func (c *Conn) takeWhole() error {
 		}
 		c.Skip(c.left)
 	}
+	if c.rb.Len() == 0 {
+		c.noteReceived()
+	}
 	return nil
 }
 
@@ -102,6 +114,9 @@ func (c *Conn) takeWhole() error {
 func (c *Conn) begin(h packet.Header) {
 	c.rb.Took(packet.HeaderLen)
 	c.left = int(h.Length)
+	if c.session != nil && !h.Type.IsLink() {
+		c.session.received += packet.HeaderLen + uint64(h.Length)
+	}
 	c.packetDispatched = c.packetDispatched || h.Type.IsPacket()
 	c.bulk = h.Length >= bulkFrom
 	if !c.workSeen && !isCeremony(h.Type) {
@@ -161,6 +176,12 @@ func (c *Conn) control(h packet.Header) error {
 			return err
 		}
 		c.onPong(v)
+	case packet.TypeReceived:
+		v, err := packet.ParsePing(h.Type, p)
+		if err != nil {
+			return err
+		}
+		return c.onReceived(v)
 	case packet.TypeGoAway:
 		n, err := packet.ParseReason(h.Type, p)
 		if err != nil {
@@ -244,9 +265,9 @@ func (c *Conn) ReadPayload(s Sink) error {
 		}
 		var err error
 		if c.left >= direct {
-			err = c.io.readSink(s)
+			err = c.readSink(s)
 		} else {
-			err = c.io.readMore()
+			err = c.readMore()
 		}
 		if err != nil {
 			return err
@@ -259,9 +280,10 @@ func (c *Conn) ReadPayload(s Sink) error {
 func (c *Conn) skip() error {
 	for c.left > 0 {
 		if c.rb == nil || c.rb.Len() == 0 {
-			if err := c.io.readMore(); err != nil {
+			if err := c.readMore(); err != nil {
 				return err
 			}
+			continue // a new link may have brought nothing yet
 		}
 		c.Skip(min(c.left, c.rb.Len()))
 	}
@@ -274,7 +296,7 @@ func (c *Conn) need(n int) error {
 		if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
 			c.rb.Compact()
 		}
-		if err := c.io.readMore(); err != nil {
+		if err := c.readMore(); err != nil {
 			return err
 		}
 	}

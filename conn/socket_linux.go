@@ -22,8 +22,9 @@ const (
 // socket is the transport over TCP and unix sockets. It makes non-blocking system calls
 // between the waits of the runtime's poller, so that it holds no buffer while it waits.
 type socket struct {
-	c   *Conn
-	raw syscall.RawConn
+	c    *Conn
+	link *link
+	raw  syscall.RawConn
 
 	// The reading goroutine owns these fields; the package comment describes the hints.
 
@@ -46,10 +47,10 @@ type socket struct {
 	peeked   int32                 // how many bytes peek found
 }
 
-// newTransport returns the best transport for c's net.Conn.
-func newTransport(c *Conn) transport {
+// newTransport returns the best transport for the net.Conn of l.
+func newTransport(c *Conn, l *link) transport {
 	var sc syscall.Conn
-	switch nc := c.link.nc.(type) {
+	switch nc := l.nc.(type) {
 	case *net.TCPConn:
 		sc = nc
 	case *net.UnixConn:
@@ -58,13 +59,13 @@ func newTransport(c *Conn) transport {
 		}
 	}
 	if sc == nil {
-		return &plain{c: c}
+		return &plain{c: c, link: l}
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return &plain{c: c}
+		return &plain{c: c, link: l}
 	}
-	t := &socket{c: c, raw: raw}
+	t := &socket{c: c, link: l, raw: raw}
 	t.readFn, t.writeFn, t.peekFn = t.onReadable, t.onWritable, t.peek
 	raw.Control(func(fd uintptr) {
 		// Unix sockets refuse the option, which does no harm.
@@ -92,10 +93,10 @@ func (t *socket) read(s Sink, whole bool) error {
 		case t.readErr != nil:
 			return t.readErr
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
+			return t.c.readError(t.link, err)
 		}
 		t.recheck = 0
-		t.c.link.nc.SetReadDeadline(time.Time{})
+		t.link.nc.SetReadDeadline(time.Time{})
 	}
 }
 
@@ -113,10 +114,10 @@ func (t *socket) onReadable(fd uintptr) bool {
 			return false
 		case errno == syscall.EINTR:
 		case errno != 0:
-			t.readErr = errno
+			t.readErr = t.c.readError(t.link, errno)
 			return true
 		case n == 0:
-			t.readErr = io.EOF
+			t.readErr = t.c.readError(t.link, io.EOF)
 			return true
 		default:
 			now := c.noteRead()
@@ -140,7 +141,7 @@ func (t *socket) onReadable(fd uintptr) bool {
 func (t *socket) beforeWaitUnproved(now time.Duration) {
 	if now >= t.recheck {
 		t.recheck = now + lookAgain
-		t.c.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
+		t.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
 	}
 	t.beforeWait()
 }
@@ -159,7 +160,7 @@ func (t *socket) wakeReader() {
 	}
 	t.raw.Control(t.peekFn)
 	if t.peeked > 0 {
-		t.c.link.nc.SetReadDeadline(past)
+		t.link.nc.SetReadDeadline(past)
 	}
 }
 
@@ -215,7 +216,7 @@ func (t *socket) write(b *Batch, wait bool) (again bool) {
 		err = t.writeErr
 	}
 	if err != nil {
-		t.c.abort(writeError(err))
+		t.c.cut(t.link, writeError(err))
 		return false
 	}
 	return t.stopped

@@ -31,6 +31,7 @@ type transport interface {
 // few bytes, so that an idle connection holds no chunk.
 type plain struct {
 	c     *Conn
+	link  *link
 	first [64]byte
 }
 
@@ -42,18 +43,18 @@ func (t *plain) readMore() error {
 	var n int
 	var err error
 	if c.rb == nil && !c.bulk {
-		if n, err = c.link.read(t.first[:]); n > 0 {
+		if n, err = t.link.read(t.first[:]); n > 0 {
 			copy(c.buffer(), t.first[:n])
 			c.rb.Wrote(n)
 		}
-	} else if n, err = c.link.read(c.buffer()); n > 0 {
+	} else if n, err = t.link.read(c.buffer()); n > 0 {
 		c.rb.Wrote(n)
 		c.bulk = c.bulk || n > direct
 	}
 	if n > 0 {
 		c.noteRead()
 	}
-	return err
+	return c.readError(t.link, err)
 }
 
 func (t *plain) readSink(Sink) error { return t.readMore() }
@@ -64,8 +65,8 @@ func (t *plain) wakeReader() {}
 
 func (t *plain) write(b *Batch, _ bool) bool {
 	for _, p := range b.pieces {
-		if err := t.c.link.write(p); err != nil {
-			t.c.abort(writeError(err))
+		if err := t.link.write(p); err != nil {
+			t.c.cut(t.link, writeError(err))
 			break
 		}
 	}

@@ -90,7 +90,7 @@ func (c *Conn) write(w Writer, all bool) {
 		if b.Size() == 0 {
 			c.current.Store(nil)
 			b.free()
-			if c.releaseWrite() {
+			if c.handOver() || c.releaseWrite() {
 				return
 			}
 			continue
@@ -123,6 +123,7 @@ func (c *Conn) finish(b *Batch) {
 
 // finished frees b after it was written.
 func (c *Conn) finished(b *Batch) {
+	c.logBatch(b)
 	c.current.Store(nil)
 	b.endLoans()
 	b.free()
@@ -143,6 +144,9 @@ func (c *Conn) fillBatch(b *Batch) (more bool) {
 func (c *Conn) fillBatchLocked(b *Batch) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if c.session != nil {
+		return c.fillSession(b)
+	}
 	state := c.fillControl(b)
 	if state > closeDue {
 		return false
@@ -163,14 +167,21 @@ func (c *Conn) fillControl(b *Batch) closeState {
 	if c.closeState > closeDue {
 		return c.closeState
 	}
-	if c.pongDue {
-		c.pongDue = false
-		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pongValue)
-	}
 	goAway := c.goAwayFrame != nil
 	if goAway {
 		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
 		c.goAwayFrame = nil
+	}
+	c.appendPings(b, goAway)
+	return c.closeState
+}
+
+// appendPings adds the Pong and the Ping that are due. With goAway set, the Ping is the one
+// behind a GoAway. The caller holds c.mu.
+func (c *Conn) appendPings(b *Batch, goAway bool) {
+	if c.pongDue {
+		c.pongDue = false
+		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pongValue)
 	}
 	if c.pingDue {
 		c.pingDue = false
@@ -184,7 +195,6 @@ func (c *Conn) fillControl(b *Batch) closeState {
 		}
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, c.lastPing)
 	}
-	return c.closeState
 }
 
 // Reclaim ends the loans of from to the present batch: the bytes that are not yet

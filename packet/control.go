@@ -6,16 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// PingLen is the length of the payload of Ping and Pong.
+// PingLen is the length of the payload of Ping, Pong and Received.
 const PingLen = 8
 
-// AppendPing appends a Ping or Pong frame with its opaque value.
+// AppendPing appends a Ping or Pong frame with its opaque value, or a Received frame with
+// its position.
 func AppendPing(b []byte, t Type, value uint64) []byte {
 	b = AppendHeader(b, Header{Type: t, Length: PingLen})
 	return binary.BigEndian.AppendUint64(b, value)
 }
 
-// ParsePing parses the payload of a Ping or Pong.
+// ParsePing parses the payload of a Ping, Pong or Received frame.
 func ParsePing(t Type, b []byte) (uint64, error) {
 	if len(b) != PingLen {
 		return 0, malformed(t.String(), "payload of %d bytes, need %d", len(b), PingLen)

@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -55,7 +56,10 @@ type Settings struct {
 	// Session identifies a client that reconnects, so that the server recognizes
 	// messages that are sent again. Only clients send it.
 	Session []byte `json:"session,omitempty"`
-	// Features names optional features of the side. None is defined yet.
+	// Log is how many sent bytes the side keeps until the peer has received them;
+	// 0 without FeatureResume.
+	Log uint32 `json:"log,omitempty"`
+	// Features names optional features of the side, such as FeatureResume.
 	Features []string `json:"features,omitempty"`
 }
 
@@ -107,11 +111,13 @@ type Conn struct {
 	Beat     uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
 	Meta     []byte
 	Settings *Settings // nil: the client speaks only wire 1
+	Resume   *Resume   // the session that the client resumes; nil if there is none
 }
 
 type connJSON struct {
 	Meta     []byte    `json:"meta,omitempty"`
 	Settings *Settings `json:"wire2,omitempty"`
+	Resume   *Resume   `json:"resume,omitempty"`
 }
 
 // ConnAck is the server's answer.
@@ -127,6 +133,9 @@ type ConnAck struct {
 	Error    string        // why, in words
 	Retry    time.Duration // how long a refused client should wait, in whole milliseconds; 0: unspecified
 	Settings *Settings     // nil: the server speaks only wire 1
+	Ticket   *Ticket       // of a new session; nil if it cannot be resumed
+	Resumed  *Resumed      // set if the transport continues the session of Conn.Resume
+	Ended    *Resumed      // set if the server has ended the session of Conn.Resume
 }
 
 type connAckJSON struct {
@@ -134,6 +143,9 @@ type connAckJSON struct {
 	Code     uint32    `json:"code,omitempty"`
 	Retry    uint32    `json:"retry,omitempty"` // milliseconds
 	Settings *Settings `json:"wire2,omitempty"`
+	Ticket   *Ticket   `json:"ticket,omitempty"`
+	Resumed  *Resumed  `json:"resumed,omitempty"`
+	Ended    *Resumed  `json:"ended,omitempty"`
 }
 
 const (
@@ -146,7 +158,7 @@ func AppendConn(b []byte, c Conn) ([]byte, error) {
 	fixed := make([]byte, 0, connLen)
 	fixed = append(fixed, c.Beat<<4&connBeat|connAcquire, 0)
 	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
-	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Settings})
+	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Settings, c.Resume})
 }
 
 // AppendConnAck appends a ConnAck packet.
@@ -158,7 +170,9 @@ func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 		fixed = append(fixed, 0)
 	}
 	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
-	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{a.Error, a.Code, milliseconds(a.Retry), a.Settings})
+	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{
+		a.Error, a.Code, milliseconds(a.Retry), a.Settings, a.Ticket, a.Resumed, a.Ended,
+	})
 }
 
 func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) ([]byte, error) {
@@ -204,15 +218,17 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 		return c, err
 	}
 	var v connJSON
-	keys, err := parseObject("conn", r.b, &v, "meta", "wire2")
+	keys, err := parseObject("conn", r.b, &v, "meta", "wire2", "resume")
 	if err != nil {
 		return c, err
 	}
-	c.Meta, c.Settings = v.Meta, v.Settings
+	c.Meta, c.Settings, c.Resume = v.Meta, v.Settings, v.Resume
 	if c.Settings != nil {
-		return c, c.Settings.check("conn", keys)
+		if err := c.Settings.check("conn", keys); err != nil {
+			return c, err
+		}
 	}
-	return c, nil
+	return c, c.Resume.check()
 }
 
 // ParseConnAck parses the body of a ConnAck packet. An error text is a refusal even if
@@ -225,15 +241,18 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 		return a, err
 	}
 	var v connAckJSON
-	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "wire2")
+	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "wire2", "ticket", "resumed", "ended")
 	if err != nil {
 		return a, err
 	}
 	a.Error, a.Code, a.Settings = v.Error, v.Code, v.Settings
+	a.Ticket, a.Resumed, a.Ended = v.Ticket, v.Resumed, v.Ended
 	a.Retry = time.Duration(v.Retry) * time.Millisecond
 	a.Refused = refused != 0 || a.Error != ""
 	if a.Settings != nil && !a.Refused {
-		return a, a.Settings.check("connack", keys)
+		if err := a.Settings.check("connack", keys); err != nil {
+			return a, err
+		}
 	}
-	return a, nil
+	return a, errors.Join(a.Ticket.check(), a.Resumed.check("resumed"), a.Ended.check("ended"))
 }

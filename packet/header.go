@@ -43,6 +43,9 @@ const (
 	TypeGoAway Type = 0x03 // asks for no new work; a Reason
 	TypeClose  Type = 0x04 // the last frame of a side; a Reason
 	TypeCredit Type = 0x05 // allows the receiver to send more; a Credit
+	// TypeReceived tells how many bytes a session has received; 8 bytes. It is for
+	// connections with the feature FeatureResume.
+	TypeReceived Type = 0x06
 )
 
 // The frames of a stream's life and its raw bytes.
@@ -69,7 +72,8 @@ const (
 
 var typeNames = map[Type]string{
 	TypePing: "ping", TypePong: "pong", TypeGoAway: "goaway", TypeClose: "close", TypeCredit: "credit",
-	TypeOpen: "open", TypeAccept: "accept", TypeRefuse: "refuse", TypeData: "data", TypeStop: "stop", TypeReset: "reset",
+	TypeReceived: "received",
+	TypeOpen:     "open", TypeAccept: "accept", TypeRefuse: "refuse", TypeData: "data", TypeStop: "stop", TypeReset: "reset",
 	TypeRequest: "request", TypeResponse: "response", TypeMessage: "message", TypeAck: "ack",
 	TypeRegister: "register", TypeRegistered: "registered", TypeCancel: "cancel", TypeAbandon: "abandon",
 }
@@ -89,6 +93,13 @@ func (t Type) Known() bool { return t.flags() >= 0 }
 // with a FragmentHeader.
 func (t Type) IsPacket() bool { return t >= TypeRequest && t <= TypeAbandon }
 
+// IsLink reports whether frames of type t belong to one transport of a session. They are
+// not counted in positions, and not sent again after a resumption.
+func (t Type) IsLink() bool { return t == TypePing || t == TypePong || t == TypeReceived }
+
+// IsControl reports whether package conn handles frames of type t itself.
+func (t Type) IsControl() bool { return t < TypeCredit || t == TypeReceived }
+
 // Fragmented reports whether a packet of type t may travel in several frames.
 func (t Type) Fragmented() bool {
 	return t == TypeRequest || t == TypeResponse || t == TypeMessage
@@ -101,7 +112,7 @@ func (t Type) flags() int {
 		return int(FlagFin | FlagClose)
 	case t.Fragmented():
 		return int(FlagMore | FlagNext)
-	case t >= TypePing && t <= TypeCredit, t >= TypeOpen && t <= TypeReset, t >= TypeAck && t <= TypeAbandon:
+	case t >= TypePing && t <= TypeReceived, t >= TypeOpen && t <= TypeReset, t >= TypeAck && t <= TypeAbandon:
 		return 0
 	}
 	return -1
@@ -172,9 +183,9 @@ func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
 	case h.Type == TypeData && h.Flags == FlagClose:
 		return h, malformed("data", "flag close without fin")
 	case h.Type == TypeCredit:
-	case h.Type < TypeCredit && h.Stream != 0:
+	case h.Type.IsControl() && h.Stream != 0:
 		return h, malformed(h.Type.String(), "stream %d in a frame of the connection", h.Stream)
-	case h.Type > TypeCredit && h.Stream == 0:
+	case h.Type > TypeReceived && h.Stream == 0:
 		return h, malformed(h.Type.String(), "stream 0 in a frame of a stream")
 	}
 	return h, nil

@@ -23,6 +23,7 @@ var types = []struct {
 	{typ: 0x03, name: "goaway", flags: []Flags{0}, connection: true},
 	{typ: 0x04, name: "close", flags: []Flags{0}, connection: true},
 	{typ: 0x05, name: "credit", flags: []Flags{0}, connection: true, stream: true},
+	{typ: 0x06, name: "received", flags: []Flags{0}, connection: true},
 	{typ: 0x10, name: "open", flags: []Flags{0}, stream: true},
 	{typ: 0x11, name: "accept", flags: []Flags{0}, stream: true},
 	{typ: 0x12, name: "refuse", flags: []Flags{0}, stream: true},
@@ -101,7 +102,8 @@ func TestHeaderMalformed(t *testing.T) {
 		text  string
 	}{
 		{"00 00 000000000000 00000000", "header", "unknown type 0x00"},
-		{"06 00 000000000000 00000000", "header", "unknown type 0x06"},
+		{"07 00 000000000000 00000000", "header", "unknown type 0x07"},
+		{"06 00 000000000003 00000008", "received", "stream 3 in a frame of the connection"},
 		{"7f 00 000000000001 00000000", "header", "unknown type 0x7f"},
 		{"13 04 000000000001 00000000", "data", "unknown flags 0x04"},
 		{"13 81 000000000001 00000000", "data", "unknown flags 0x80"},
@@ -130,7 +132,7 @@ func TestHeaderTooLarge(t *testing.T) {
 }
 
 func TestTypeString(t *testing.T) {
-	assert.Equal(t, "type 0x06", Type(6).String())
+	assert.Equal(t, "type 0x07", Type(7).String())
 	assert.Equal(t, "type 0xff", Type(255).String())
 }
 

@@ -134,6 +134,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 	body := b[HandshakeHeaderLen:]
 	require.Len(t, body, n)
 	var w *Settings
+	var more []string // behind the offer
+	hexLine := func(name string, b []byte) { more = append(more, name+": "+hex.EncodeToString(b)) }
+	number := func(name string, n uint64) { more = append(more, fmt.Sprint(name, ": ", n)) }
 	if server {
 		c, err := ParseConn(id, body)
 		require.NoError(t, err)
@@ -144,6 +147,13 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("client id", c.ClientID)
 		d.add("meta", c.Meta)
 		w = c.Settings
+		if r := c.Resume; r != nil {
+			hexLine("resume", r.ID)
+			number("attempt", r.Attempt)
+			number("received", r.Received)
+			hexLine("proof", r.Proof)
+			require.Equal(t, Proof(exampleSecret, RoleClient, r.ID, r.Attempt, r.Received), r.Proof)
+		}
 		again, err = AppendConn(nil, c)
 		require.NoError(t, err)
 	} else {
@@ -162,6 +172,17 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 			}
 		}
 		w = a.Settings
+		if k := a.Ticket; k != nil {
+			hexLine("ticket", k.ID)
+			hexLine("secret", k.Secret)
+			number("keep", uint64(k.Keep))
+			require.Equal(t, exampleSecret, k.Secret)
+		}
+		if r := a.Resumed; r != nil {
+			number("resumed", r.Received)
+			hexLine("proof", r.Proof)
+			require.Equal(t, Proof(exampleSecret, RoleServer, exampleID, 1, r.Received), r.Proof)
+		}
 		again, err = AppendConnAck(nil, a)
 		require.NoError(t, err)
 	}
@@ -176,10 +197,20 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		if w.Session != nil {
 			d.add("session", w.Session)
 		}
-		require.Empty(t, w.Features)
+		if w.Log != 0 {
+			d.add("log", w.Log)
+			d.add("features", w.Features)
+		}
 	}
+	d.lines = append(d.lines, more...)
 	return again
 }
+
+// exampleID and exampleSecret are those of the ticket in the examples.
+var (
+	exampleID     = []byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f")
+	exampleSecret = []byte(" !\"#$%&'()*+,-./0123456789:;<=>?")
+)
 
 // frame decodes a frame that from has sent.
 func (d *decoder) frame(from string, b []byte) (h Header, again []byte) {
@@ -199,10 +230,14 @@ func (d *decoder) frame(from string, b []byte) (h Header, again []byte) {
 		return h, d.packet(from, h, p)
 	}
 	switch h.Type {
-	case TypePing, TypePong:
+	case TypePing, TypePong, TypeReceived:
 		v, err := ParsePing(h.Type, p)
 		require.NoError(t, err)
-		d.add("value", v)
+		name := "value"
+		if h.Type == TypeReceived {
+			name = "position"
+		}
+		d.add(name, v)
 		return h, AppendPing(nil, h.Type, v)
 	case TypeCredit:
 		c, err := ParseCredit(p, h.Stream)

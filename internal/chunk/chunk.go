@@ -138,6 +138,18 @@ func (q *Queue) Append(p []byte) {
 	}
 }
 
+// Push adds c, which has at least one byte, at the end. The queue owns it from now on.
+func (q *Queue) Push(c *Chunk) {
+	c.next = nil
+	if q.tail == nil {
+		q.head = c
+	} else {
+		q.tail.next = c
+	}
+	q.tail = c
+	q.n += uint32(c.Len())
+}
+
 // Took removes the first n bytes of the first chunk, and frees the chunk if it is empty.
 func (q *Queue) Took(n int) {
 	c := q.head

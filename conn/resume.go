@@ -1,0 +1,547 @@
+package conn
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/packet"
+)
+
+const (
+	// MinLog is the smallest log with which a session can be resumed, in bytes.
+	MinLog = 64 << 10
+	// maxUnreported is how many bytes a side receives at most before it reports them.
+	maxUnreported = 1 << 20
+	// reportBeside is how many bytes a side reports with a batch that it writes anyway.
+	reportBeside = 64 << 10
+	// reportAfter is how long a side waits at most before it reports bytes.
+	reportAfter = time.Second
+	// minStall is the least time without progress of the acknowledged position after
+	// which a link counts as dead.
+	minStall = 5 * time.Second
+	// maxStalls is how many links in a row may die without such progress.
+	maxStalls = 2
+)
+
+// ErrResumed is the error of Client and Server when the net.Conn has become the link of
+// an existing Conn.
+var ErrResumed = errors.New("the session was resumed")
+
+// ErrFresh is the error with which ResumeConfig.Allow ends the session, and has the
+// client answered with a fresh connection.
+var ErrFresh = errors.New("the session is not continued")
+
+// ResumeConfig configures the resumption of sessions.
+type ResumeConfig struct {
+	Keep time.Duration // how long a session is kept without a link
+	Log  uint32        // bounds the bytes that are kept until the peer has received them, apart from one frame; at least MinLog
+
+	// Session is the Conn that the client resumes. If the server continues it,
+	// Client returns ErrResumed. If the server answers with a fresh connection, the
+	// session ends, and Client returns the fresh Conn. Client only, optional.
+	Session *Conn
+	// Find returns the Conn whose ticket has the id, or nil. Server only.
+	Find func(id []byte) *Conn
+	// Allow decides whether session continues on the transport of c, after the client
+	// has proved that it has the ticket. ErrFresh ends the session; any other error
+	// refuses the client and leaves the session as it is. Server only, optional.
+	Allow func(session, c *Conn, wanted uint64) error
+	// Interrupted is called when the Conn has lost a link. It must not block.
+	// Optional.
+	Interrupted func(c *Conn, cause error)
+}
+
+// linkPhase tells whether a session has a link.
+type linkPhase uint8
+
+const (
+	// linkUp: the link works. cut leaves it.
+	linkUp linkPhase = iota
+	// linkDown: the link was lost. attach leaves it.
+	linkDown
+)
+
+// session is the state with which a Conn survives the loss of its link. Positions count
+// the bytes of a direction since the handshake, without those of link frames.
+type session struct {
+	// These fields are read-only after the handshake.
+
+	ticket   packet.Ticket
+	keep     time.Duration
+	bound    uint64        // bytes of the log
+	report   uint64        // bytes that are reported at once
+	identity identity      // of the peer's TLS connection
+	busy     chan struct{} // holds one value while a handshake resumes the session
+
+	received uint64 // position of the end of the present frame; the reading goroutine owns it
+
+	position    atomic.Uint64 // position up to which bytes have been received, at the beginning of the last read
+	reported    atomic.Uint64 // position of the last Received frame, or of the handshake
+	reportDue   atomic.Bool   // the next batch contains a Received frame
+	timerSet    atomic.Bool   // reportTimer runs
+	reportTimer clock.Timer
+
+	// Conn.mu guards these fields.
+
+	phase     linkPhase
+	cause     error         // why the last link was lost
+	attempt   uint64        // the highest attempt to resume
+	sent      uint64        // position of the end of the last batch
+	acked     uint64        // position that the peer has reported
+	ackMoved  time.Duration // when acked last grew, or the first byte behind it was sent
+	stalls    int           // links that have died since acked last grew
+	paused    bool          // the log is full
+	keepTimer clock.Timer   // ends the session
+	expired   bool          // keepTimer has fired during a handshake
+	parked    bool          // the reading goroutine waits for a link
+	wake      chan struct{} // closed when parked ends
+	quiet     *quiet        // the handshake that resumes the session
+	stats     SessionStats
+
+	logMu     sync.Mutex  // guards the fields below
+	log       chunk.Queue // the bytes that the peer may not have
+	logEnd    uint64      // position of the end of log
+	replaying bool        // log is being written: nothing is removed
+}
+
+// quiet lets a handshake wait until the goroutines of a session have left its old link.
+type quiet struct {
+	reader, writer         chan struct{} // closed when they have
+	readerDone, writerDone bool
+}
+
+// SessionStats counts events of a session.
+type SessionStats struct {
+	Interruptions uint64 // links that were lost
+	Resumes       uint64 // links that have replaced others
+	Replayed      uint64 // bytes that were written again
+	Logged        uint64 // bytes that the peer has not reported
+	Connected     bool   // the session has a link
+}
+
+// identity is what a TLS connection has proved of its peer.
+type identity struct {
+	tls  bool
+	cert []byte // nil: no certificate
+}
+
+func identityOf(nc net.Conn) (i identity) {
+	t, ok := nc.(*tls.Conn)
+	if !ok {
+		return i
+	}
+	i.tls = true
+	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+		i.cert = certs[0].Raw
+	}
+	return i
+}
+
+// allows reports whether a session of i may continue on a link of j.
+func (i identity) allows(j identity) bool {
+	return !i.tls || j.tls && bytes.Equal(i.cert, j.cert)
+}
+
+// linkError is an error of a link whose session may continue on another one.
+type linkError struct {
+	link *link
+	err  error
+}
+
+func (e *linkError) Error() string { return e.err.Error() }
+
+// readError returns the error of a read from l.
+func (c *Conn) readError(l *link, err error) error {
+	if c.session == nil || err == nil {
+		return err
+	}
+	return &linkError{l, err}
+}
+
+// offer returns the settings that this side sends.
+func (c *Config) offer() packet.Settings {
+	s := c.Settings
+	if c.Resume != nil {
+		s.Log = c.Resume.Log
+		s.Features = append(slices.Clone(s.Features), packet.FeatureResume)
+	}
+	return s
+}
+
+// resumes reports whether both sides can resume the session.
+func (c *Conn) resumes() bool {
+	return c.cfg.Resume != nil && c.peer.Log >= MinLog && slices.Contains(c.peer.Features, packet.FeatureResume)
+}
+
+// newTicket returns a ticket for a new session.
+func newTicket(keep time.Duration) *packet.Ticket {
+	t := &packet.Ticket{
+		ID: make([]byte, packet.TicketIDLen), Secret: make([]byte, packet.SecretLen),
+		Keep: uint32(min(keep/time.Millisecond, math.MaxUint32)),
+	}
+	rand.Read(t.ID)
+	rand.Read(t.Secret)
+	return t
+}
+
+// keepSession makes the session of c resumable with the ticket t.
+func (c *Conn) keepSession(t *packet.Ticket) {
+	s := &session{
+		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()), bound: uint64(c.cfg.Resume.Log),
+		report: min(uint64(c.peer.Log)/8, maxUnreported), identity: identityOf(c.link.nc),
+		busy: make(chan struct{}, 1), wake: make(chan struct{}),
+	}
+	c.session = s
+	c.done = make(chan struct{})
+}
+
+// TicketID returns the public id of the session, or nil if it cannot be resumed.
+func (c *Conn) TicketID() []byte {
+	if c.session == nil {
+		return nil
+	}
+	return c.session.ticket.ID
+}
+
+// SessionStats returns the counters of the session.
+func (c *Conn) SessionStats() SessionStats {
+	s := c.session
+	if s == nil {
+		return SessionStats{Connected: c.State() < Closed}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := s.stats
+	stats.Logged, stats.Connected = s.sent-s.acked, s.phase == linkUp && c.State() < Closed
+	return stats
+}
+
+// Expire ends a session that has no link. It reports whether it did.
+func (c *Conn) Expire(cause error) bool {
+	s := c.session
+	if s == nil {
+		return false
+	}
+	c.mu.Lock()
+	down := s.phase == linkDown && s.quiet == nil && c.State() < Closed
+	c.mu.Unlock()
+	if down {
+		c.abort(cause)
+	}
+	return down
+}
+
+// cut ends the connection or, if its session can be resumed, gives up the link l. It does
+// nothing if another link has replaced l.
+func (c *Conn) cut(l *link, cause error) {
+	s := c.session
+	if s == nil {
+		c.abort(cause)
+		return
+	}
+	c.mu.Lock()
+	if c.link != l || s.phase == linkDown || c.State() == Closed {
+		c.mu.Unlock()
+		return
+	}
+	s.phase, s.cause = linkDown, cause
+	s.stats.Interruptions++
+	c.stopHeartbeat()
+	delivered := c.closeState == closeSent && s.acked == s.sent
+	if c.State() < Closing {
+		s.keepTimer = c.cfg.Clock.AfterFunc(s.keep, c.expire)
+	}
+	c.mu.Unlock()
+	l.close(0)
+	if delivered {
+		c.terminate(false)
+		return
+	}
+	if f := c.cfg.Resume.Interrupted; f != nil {
+		f(c, cause)
+	}
+}
+
+// expire ends the session when it was without a link for too long.
+func (c *Conn) expire() {
+	s := c.session
+	c.mu.Lock()
+	down := s.phase == linkDown
+	s.expired = down && s.quiet != nil // the handshake decides
+	down = down && s.quiet == nil
+	cause := s.cause
+	c.mu.Unlock()
+	if down {
+		c.abort(cause)
+	}
+}
+
+// readNext is the method of the transport; the session continues on the next link.
+func (c *Conn) readNext() error {
+	c.noteReceived()
+	return c.park(c.io.readNext())
+}
+
+// readMore is the method of the transport; the session continues on the next link.
+func (c *Conn) readMore() error {
+	c.noteReceived()
+	return c.park(c.io.readMore())
+}
+
+// readSink is the method of the transport; the session continues on the next link.
+func (c *Conn) readSink(s Sink) error {
+	c.noteReceived()
+	return c.park(c.io.readSink(s))
+}
+
+// noteReceived updates the position of the received bytes, and has it reported if it is
+// time. The reading goroutine calls it before it reads.
+func (c *Conn) noteReceived() {
+	s := c.session
+	if s == nil {
+		return
+	}
+	position := s.received - uint64(c.left)
+	if c.rb != nil && c.rb.Len() > 0 && !c.beginsLinkFrame() {
+		position += uint64(c.rb.Len())
+	}
+	s.position.Store(position)
+	switch due := position - s.reported.Load(); {
+	case due >= s.report:
+		s.reportDue.Store(true)
+		c.Kick()
+	case due > 0 && s.timerSet.CompareAndSwap(false, true):
+		s.reportTimer.Reset(reportAfter)
+	}
+}
+
+// beginsLinkFrame reports whether the bytes of the read buffer, which are no complete
+// frame, belong to a link frame.
+func (c *Conn) beginsLinkFrame() bool {
+	return c.left == 0 && packet.Type(c.rb.Bytes()[0]).IsLink()
+}
+
+// onReportTimer reports the bytes that were received.
+func (c *Conn) onReportTimer() {
+	s := c.session
+	s.timerSet.Store(false)
+	if s.position.Load() != s.reported.Load() && c.State() < Closed {
+		s.reportDue.Store(true)
+		c.Kick()
+	}
+}
+
+// park returns err, unless it is the error of a link. Then the reading goroutine waits for
+// another link, and continues in the middle of the present frame.
+func (c *Conn) park(err error) error {
+	lost, ok := err.(*linkError)
+	if !ok {
+		return err
+	}
+	s := c.session
+	cause := lost.err
+	if cause == io.EOF {
+		cause = io.ErrUnexpectedEOF
+	}
+	c.cut(lost.link, writeError(cause))
+	if c.rb != nil && c.rb.Len() > 0 && c.beginsLinkFrame() {
+		c.rb.Took(c.rb.Len()) // its rest does not follow on another link
+	}
+	c.noteReceived()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.State() < Closed && (s.phase == linkDown || c.link == lost.link) {
+		s.parked = true
+		s.quiet.readerLeft()
+		wake := s.wake
+		c.mu.Unlock()
+		<-wake
+		c.mu.Lock()
+	}
+	s.parked = false
+	if c.State() == Closed {
+		return lost.err
+	}
+	return nil
+}
+
+// readerEnded records that the reading goroutine has ended.
+func (c *Conn) readerEnded() {
+	if s := c.session; s != nil {
+		c.mu.Lock()
+		s.parked = true
+		s.quiet.readerLeft()
+		c.mu.Unlock()
+	}
+}
+
+// readerLeft closes q.reader. The caller holds Conn.mu; q may be nil.
+func (q *quiet) readerLeft() {
+	if q != nil && !q.readerDone {
+		q.readerDone = true
+		close(q.reader)
+	}
+}
+
+// handOver gives the write token to the handshake that resumes the session, if there is
+// one. The holder of the token calls it.
+func (c *Conn) handOver() bool {
+	s := c.session
+	if s == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := s.quiet
+	if q == nil || q.writerDone {
+		return false
+	}
+	q.writerDone = true
+	close(q.writer)
+	return true
+}
+
+// beQuiet gives up the link and waits until no goroutine uses it. The caller, a handshake
+// that holds s.busy, then has the write token. It returns an error, and does not have the
+// token, if over is closed before.
+func (c *Conn) beQuiet(over <-chan struct{}, cause error) error {
+	s := c.session
+	c.mu.Lock()
+	l := c.link
+	c.mu.Unlock()
+	c.cut(l, cause)
+	q := &quiet{reader: make(chan struct{}), writer: make(chan struct{})}
+	c.mu.Lock()
+	s.quiet = q
+	if s.parked || c.State() == Closed {
+		q.readerLeft()
+	}
+	c.mu.Unlock()
+	if c.acquireWrite() {
+		c.mu.Lock()
+		q.writerDone = true
+		close(q.writer)
+		c.mu.Unlock()
+	}
+	for _, left := range []chan struct{}{q.reader, q.writer} {
+		select {
+		case <-left:
+		case <-over:
+			c.endQuiet()
+			return errOver
+		}
+	}
+	return nil
+}
+
+// endQuiet ends beQuiet without a new link.
+func (c *Conn) endQuiet() {
+	s := c.session
+	c.mu.Lock()
+	held := s.quiet.writerDone
+	s.quiet = nil
+	expired, cause := s.expired, s.cause
+	s.expired = false
+	c.mu.Unlock()
+	if held {
+		c.write(nil, true) // there is no link: this releases the token
+	}
+	if expired {
+		c.abort(cause)
+	}
+}
+
+// attach makes l the link of the session, and sends again what the peer has not received.
+// The caller has called beQuiet.
+func (c *Conn) attach(l *link, peerReceived uint64) {
+	s := c.session
+	l.lost = func(err error) { c.cut(l, err) }
+	c.mu.Lock()
+	s.quiet, s.expired = nil, false
+	if c.State() == Closed {
+		c.mu.Unlock()
+		l.close(0)
+		c.write(nil, true)
+		return
+	}
+	c.link, c.io = l, newTransport(c, l)
+	s.phase = linkUp
+	now := c.Now()
+	if peerReceived > s.acked {
+		s.acked, s.stalls = peerReceived, 0
+	}
+	s.ackMoved = now
+	s.paused = false
+	s.reported.Store(s.position.Load())
+	s.stats.Resumes++
+	if s.keepTimer != nil {
+		s.keepTimer.Stop()
+	}
+	c.lastRead.Store(int64(now))
+	c.rtt.Store(0)
+	c.pongDue, c.pingDue = false, true // a lost Ping is sent again, and the new path is measured
+	if c.State() < Closing {
+		c.nextPing = now + c.cfg.Heartbeat
+		c.heartbeatTimer.Reset(c.cfg.Heartbeat)
+	}
+	wake := s.wake
+	s.wake = make(chan struct{})
+	c.mu.Unlock()
+	close(wake)
+	go c.replay()
+}
+
+// stalled reports whether the peer has acknowledged nothing for too long. The caller holds
+// c.mu.
+func (c *Conn) stalled(now time.Duration) bool {
+	s := c.session
+	return s != nil && s.sent != s.acked && now-s.ackMoved >= max(2*c.cfg.Heartbeat, minStall)
+}
+
+// onStall gives up a link whose peer acknowledges nothing. It ends the session if that has
+// happened on several links in a row.
+func (c *Conn) onStall(l *link) {
+	s := c.session
+	c.mu.Lock()
+	s.stalls++
+	end := s.stalls >= maxStalls
+	c.mu.Unlock()
+	if end {
+		c.abort(geminio.ErrSilent)
+	} else {
+		c.cut(l, geminio.ErrSilent)
+	}
+}
+
+// endSession wakes the goroutines that wait for a link, and frees the log. It is called
+// once, when the connection is Closed.
+func (c *Conn) endSession() {
+	s := c.session
+	c.mu.Lock()
+	wake := s.wake
+	s.wake = make(chan struct{})
+	s.quiet.readerLeft()
+	if s.keepTimer != nil {
+		s.keepTimer.Stop()
+	}
+	if s.reportTimer != nil {
+		s.reportTimer.Stop()
+	}
+	c.mu.Unlock()
+	close(wake)
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	s.log.Forget() // a replay may still read it
+}

@@ -1,0 +1,212 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
+	"github.com/singchia/geminio/packet"
+)
+
+var (
+	// errReplaced is why a link was given up for another one.
+	errReplaced = errors.New("the client has another transport for the session")
+	// errEnded is why a session has ended that its client wanted to resume.
+	errEnded = errors.New("the server has not continued the session")
+)
+
+// attempt is the attempt of a client to resume a session. A nil attempt resumes nothing.
+type attempt struct {
+	session *Conn
+	asked   packet.Resume
+	over    bool // the session was resumed, has ended, or was left without a link
+}
+
+// beginResume begins the attempt that the configuration asks for. The goroutines of the
+// session have left its old link when it returns.
+func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
+	if c.cfg.Resume == nil || c.cfg.Resume.Session == nil || c.cfg.Resume.Session.session == nil {
+		return nil, nil
+	}
+	old := c.cfg.Resume.Session
+	s := old.session
+	if err := old.lock(over, errReplaced); err != nil {
+		return nil, err
+	}
+	a := &attempt{session: old}
+	if old.State() == Closed {
+		a.giveUp()
+		return nil, nil
+	}
+	old.mu.Lock()
+	s.attempt++
+	a.asked = packet.Resume{ID: s.ticket.ID, Attempt: s.attempt, Received: s.position.Load()}
+	old.mu.Unlock()
+	a.asked.Proof = packet.Proof(s.ticket.Secret, packet.RoleClient, s.ticket.ID, a.asked.Attempt, a.asked.Received)
+	return a, nil
+}
+
+// lock waits until no other handshake resumes the session, and then until no goroutine
+// uses its link. unlock or attach ends that.
+func (c *Conn) lock(over <-chan struct{}, cause error) error {
+	select {
+	case c.session.busy <- struct{}{}:
+	case <-over:
+		return errOver
+	}
+	if err := c.beQuiet(over, cause); err != nil {
+		<-c.session.busy
+		return err
+	}
+	return nil
+}
+
+// unlock ends lock without a new link.
+func (c *Conn) unlock() {
+	c.endQuiet()
+	<-c.session.busy
+}
+
+// request returns what the client asks for, or nil.
+func (a *attempt) request() *packet.Resume {
+	if a == nil {
+		return nil
+	}
+	return &a.asked
+}
+
+// giveUp leaves the session without a link, unless the attempt is over.
+func (a *attempt) giveUp() {
+	if a == nil || a.over {
+		return
+	}
+	a.over = true
+	a.session.unlock()
+}
+
+// resumed handles the answer that the session continues on the link of c.
+func (a *attempt) resumed(c *Conn, answer *packet.Resumed) error {
+	if a == nil {
+		return &packet.Error{What: "connack", Reason: "it resumes a session without being asked"}
+	}
+	s := a.session.session
+	if !packet.Proves(answer.Proof, s.ticket.Secret, packet.RoleServer, s.ticket.ID, a.asked.Attempt, answer.Received) {
+		return &packet.Error{What: "connack", Reason: "resumed: the proof is wrong"}
+	}
+	if err := a.session.checkPosition(answer.Received); err != nil {
+		a.giveUp()
+		a.session.abort(err)
+		return err
+	}
+	a.over = true
+	a.session.attach(c.link, answer.Received)
+	<-s.busy
+	return ErrResumed
+}
+
+// ended handles the answer that the client has a fresh connection.
+func (a *attempt) ended(answer *packet.Resumed) {
+	if a == nil || a.over {
+		return
+	}
+	old := a.session
+	s := old.session
+	if answer != nil && packet.Proves(answer.Proof, s.ticket.Secret, packet.RoleEnded, s.ticket.ID, a.asked.Attempt, answer.Received) &&
+		old.checkPosition(answer.Received) == nil {
+		old.mu.Lock()
+		s.acked = max(s.acked, answer.Received)
+		old.mu.Unlock()
+	}
+	a.giveUp()
+	old.abort(errEnded)
+}
+
+// checkPosition returns an error if the peer cannot have received the bytes up to a
+// position.
+func (c *Conn) checkPosition(received uint64) error {
+	s := c.session
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if received < s.acked || received > s.sent {
+		err := &packet.Error{What: "resume", Reason: fmt.Sprintf("position %d, not %d to %d", received, s.acked, s.sent)}
+		return fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
+	}
+	return nil
+}
+
+// resume continues the session that the client asks for on the link of c, and returns
+// ErrResumed. If it returns nil, the client gets a fresh connection; ended then answers
+// for a session that has ended.
+func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Settings) (ended *packet.Resumed, err error) {
+	asked, r := hello.Resume, c.cfg.Resume
+	if asked == nil || offer == nil || r == nil || r.Find == nil {
+		return nil, nil
+	}
+	old := r.Find(asked.ID)
+	if old == nil || old.session == nil || old.State() < Open {
+		return nil, nil
+	}
+	s := old.session
+	if !packet.Proves(asked.Proof, s.ticket.Secret, packet.RoleClient, s.ticket.ID, asked.Attempt, asked.Received) {
+		return nil, nil
+	}
+	refuse := func(why error) error { return c.refuse(over, *hello, guard.Describe(c.cfg.Log, why), why) }
+	stale := func() error {
+		old.mu.Lock()
+		defer old.mu.Unlock()
+		if asked.Attempt <= s.attempt {
+			return fmt.Errorf("%w: attempt %d to resume, the last one was %d", geminio.ErrProtocol, asked.Attempt, s.attempt)
+		}
+		return nil
+	}
+	if err := stale(); err != nil {
+		return nil, refuse(err)
+	}
+	if !s.identity.allows(identityOf(c.link.nc)) {
+		return nil, refuse(fmt.Errorf("%w: the session has another TLS identity", geminio.ErrProtocol))
+	}
+	end := error(nil) // why the session ends
+	if r.Allow != nil {
+		if end = r.Allow(old, c, hello.ClientID); end != nil && !errors.Is(end, ErrFresh) {
+			return nil, refuse(end)
+		}
+	}
+	if end == nil {
+		end = old.checkPosition(asked.Received)
+	}
+	if err := old.lock(over, errReplaced); err != nil {
+		return nil, err
+	}
+	if err := stale(); err != nil { // a later attempt was faster
+		old.unlock()
+		return nil, refuse(err)
+	}
+	old.mu.Lock()
+	s.attempt = asked.Attempt
+	old.mu.Unlock()
+	answer := &packet.Resumed{Received: s.position.Load()}
+	if old.State() == Closed {
+		end = errEnded
+	}
+	if end != nil {
+		answer.Proof = packet.Proof(s.ticket.Secret, packet.RoleEnded, s.ticket.ID, asked.Attempt, answer.Received)
+		old.unlock()
+		old.abort(end)
+		return answer, nil
+	}
+	answer.Proof = packet.Proof(s.ticket.Secret, packet.RoleServer, s.ticket.ID, asked.Attempt, answer.Received)
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{
+		PacketID: hello.PacketID, ClientID: old.clientID, Settings: offer, Resumed: answer,
+	})
+	if err == nil {
+		err = c.send(over, ack)
+	}
+	if err != nil {
+		old.unlock() // the client tries again
+		return nil, err
+	}
+	old.attach(c.link, asked.Received)
+	<-s.busy
+	return nil, ErrResumed
+}

@@ -1,0 +1,175 @@
+package conn
+
+import (
+	"fmt"
+
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
+)
+
+// fillSession is fillBatchLocked for a connection with a session. Link frames stand
+// together in one piece, which is not logged.
+func (c *Conn) fillSession(b *Batch) (more bool) {
+	s := c.session
+	c.mu.Lock()
+	if s.phase == linkDown || c.closeState > closeDue || c.State() == Closed {
+		c.mu.Unlock()
+		return false
+	}
+	goAway := c.goAwayFrame != nil
+	if goAway {
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
+		c.goAwayFrame = nil
+		b.seal()
+	}
+	c.appendPings(b, goAway)
+	received := s.position.Load()
+	if due := received - s.reported.Load(); due > 0 && (due >= reportBeside || s.reportDue.Load()) {
+		s.reportDue.Store(false)
+		s.reported.Store(received)
+		b.Buf = packet.AppendPing(b.Buf, packet.TypeReceived, received)
+	}
+	linkBytes := len(b.Buf) - b.cut
+	if linkBytes > 0 {
+		b.seal()
+		b.linkPiece = len(b.pieces) - 1
+	}
+	room := int(s.bound) - int(s.sent-s.acked)
+	s.paused = room <= 0
+	state, peerClosed := c.closeState, c.peerClosed
+	c.mu.Unlock()
+	if room > 0 {
+		b.limit = min(MaxBatch, room+b.Size())
+		more = c.upper.Fill(b)
+	}
+	if state == closeDue && !more && (room > 0 || peerClosed) {
+		c.fillClose(b)
+	}
+	b.seal()
+	b.whole = append(b.whole[:0], b.pieces...)
+	if n := b.size - linkBytes; n > 0 {
+		c.mu.Lock()
+		if s.sent == s.acked {
+			s.ackMoved = c.Now()
+		}
+		s.sent += uint64(n)
+		c.mu.Unlock()
+	}
+	return more
+}
+
+// logBatch moves b to the log. Chunks are moved, other bytes copied.
+func (c *Conn) logBatch(b *Batch) {
+	s := c.session
+	if s == nil {
+		return
+	}
+	c.mu.Lock()
+	acked := s.acked
+	c.mu.Unlock()
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	s.trim(acked)
+	next := 0 // of b.chunks
+	for i, p := range b.whole {
+		if i == b.linkPiece {
+			continue
+		}
+		var owned *chunk.Chunk
+		if next < len(b.chunkPieces) && b.chunkPieces[next] == i {
+			owned, b.chunks[next] = b.chunks[next], nil
+			next++
+		}
+		start := s.logEnd
+		s.logEnd += uint64(len(p))
+		if start < acked { // then the log is empty
+			known := int(min(acked-start, uint64(len(p))))
+			p = p[known:]
+			if owned != nil {
+				owned.Took(known)
+			}
+		}
+		switch {
+		case owned == nil:
+			s.log.Append(p)
+		case len(p) == 0:
+			owned.Free()
+		default:
+			s.log.Push(owned)
+		}
+	}
+}
+
+// trim removes the bytes before the position acked. The caller holds s.logMu.
+func (s *session) trim(acked uint64) {
+	for !s.replaying && s.log.Len() > 0 {
+		start := s.logEnd - uint64(s.log.Len())
+		if start >= acked {
+			return
+		}
+		s.log.Took(int(min(uint64(s.log.Head().Len()), acked-start)))
+	}
+}
+
+// replay writes the log to the new link, and then new batches. It has the write token.
+func (c *Conn) replay() {
+	s := c.session
+	c.mu.Lock()
+	acked := s.acked
+	c.mu.Unlock()
+	b := newBatch(c.io.lends())
+	s.logMu.Lock()
+	s.trim(acked)
+	s.replaying = true
+	for part := range s.log.Chunks() {
+		if part.Len() > 0 {
+			b.add(part.Bytes())
+		}
+	}
+	s.logMu.Unlock()
+	size := b.Size()
+	if size > 0 {
+		c.io.write(b, true)
+	}
+	b.free()
+	c.mu.Lock()
+	s.stats.Replayed += uint64(size)
+	acked = s.acked
+	c.mu.Unlock()
+	s.logMu.Lock()
+	s.replaying = false
+	s.trim(acked)
+	s.logMu.Unlock()
+	c.batchWritten()
+	c.write(nil, true)
+}
+
+// onReceived handles the report of the peer that it has received the bytes up to a
+// position.
+func (c *Conn) onReceived(position uint64) error {
+	s := c.session
+	if s == nil {
+		return &packet.Error{What: "received", Reason: "the feature resume is not in use"}
+	}
+	c.mu.Lock()
+	if position > s.sent {
+		sent := s.sent
+		c.mu.Unlock()
+		return &packet.Error{What: "received", Reason: fmt.Sprintf("position %d, only %d bytes were sent", position, sent)}
+	}
+	if position <= s.acked {
+		c.mu.Unlock()
+		return nil
+	}
+	s.acked, s.ackMoved, s.stalls = position, c.Now(), 0
+	paused := s.paused
+	s.paused = false
+	c.mu.Unlock()
+	s.logMu.Lock()
+	s.trim(position)
+	s.logMu.Unlock()
+	if paused {
+		c.Kick()
+	}
+	return nil
+}

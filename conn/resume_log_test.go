@@ -1,0 +1,235 @@
+package conn
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
+)
+
+// numbered is a FrameHandler that sends frames with consecutive numbers in all ways that
+// a batch knows, and checks those that arrive.
+type numbered struct {
+	c      *Conn
+	total  uint64 // frames
+	size   int    // of their payloads
+	lender countingOwner
+
+	mu   sync.Mutex
+	sent uint64
+	got  uint64
+	bad  error
+	end  error
+	over chan struct{} // closed when all have arrived or the connection has ended
+	once sync.Once
+}
+
+func (n *numbered) Frame(packet.Header) error {
+	p, err := n.c.Payload()
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if got := binary.BigEndian.Uint64(p); got != n.got && n.bad == nil {
+		n.bad = errors.New("a frame is missing, or was sent twice")
+	}
+	if n.got++; n.got == n.total {
+		n.once.Do(func() { close(n.over) })
+	}
+	return nil
+}
+
+func (n *numbered) Fill(b *Batch) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for b.Room() > 0 && n.sent < n.total {
+		b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: packet.TypeData, Stream: 1, Length: uint32(n.size)})
+		switch n.sent % 3 {
+		case 0:
+			b.Buf = binary.BigEndian.AppendUint64(b.Buf, n.sent)
+			b.Buf = append(b.Buf, make([]byte, n.size-8)...)
+		case 1:
+			part := chunk.Get(n.size)
+			binary.BigEndian.PutUint64(part.Space(), n.sent)
+			part.Wrote(n.size)
+			b.AddChunk(part)
+		case 2:
+			p := make([]byte, n.size)
+			binary.BigEndian.PutUint64(p, n.sent)
+			b.Lend(p, n)
+		}
+		n.sent++
+	}
+	return n.sent < n.total
+}
+
+func (n *numbered) Written() { n.lender.Written() }
+
+func (n *numbered) Idle() {}
+
+func (n *numbered) OnPing() {}
+
+func (n *numbered) OnHeartbeat() {}
+
+func (n *numbered) GoAway(packet.Reason) {}
+
+func (n *numbered) OnGoAwayAcked() {}
+
+func (n *numbered) End(cause error, _ bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.end = cause
+	n.once.Do(func() { close(n.over) })
+}
+
+// check requires that everything has arrived once.
+func (n *numbered) check(t *testing.T) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	require.NoError(t, n.bad)
+	require.NoError(t, n.end)
+	require.Equal(t, n.total, n.got)
+}
+
+// Many cuts over TCP lose nothing and repeat nothing, on any way of writing.
+func TestCutsOverTCP(t *testing.T) {
+	wire := func() (net.Conn, net.Conn) { return tcpPair(t) }
+	c := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
+	s := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
+	p := newSessionPair(t, wire)
+	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
+	p.c.Kick()
+	p.s.Kick()
+	cuts := 0
+	for done := false; !done; {
+		select {
+		case <-c.over:
+			<-s.over
+			done = true
+		case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):
+			p.cut(rand.IntN(2))
+			_, err, _ := p.resume()
+			require.ErrorIs(t, err, ErrResumed)
+			cuts++
+		case <-time.After(time.Minute):
+			t.Fatal("the frames do not arrive")
+		}
+	}
+	c.check(t)
+	s.check(t)
+	stats := p.c.SessionStats()
+	assert.EqualValues(t, cuts, stats.Resumes)
+	assert.True(t, stats.Connected)
+	p.finish()
+}
+
+// A full log slows the sender down, and does nothing else.
+func TestMuchThroughASmallLog(t *testing.T) {
+	t.Run("large frames", func(t *testing.T) { muchThroughASmallLog(t, 64<<20/16384, 16384) })
+	t.Run("small frames", func(t *testing.T) { muchThroughASmallLog(t, 50_000, 16) })
+}
+
+func muchThroughASmallLog(t *testing.T, total uint64, size int) {
+	wire := func() (net.Conn, net.Conn) { return tcpPair(t) }
+	c := &numbered{total: total, size: size, over: make(chan struct{})}
+	s := &numbered{total: total, size: size, over: make(chan struct{})}
+	p := newSessionPair(t, wire)
+	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
+	p.c.Kick()
+	p.s.Kick()
+	for over := false; !over; {
+		select {
+		case <-c.over:
+			<-s.over
+			over = true
+		case <-time.After(time.Millisecond):
+			assert.LessOrEqual(t, p.c.SessionStats().Logged, uint64(MinLog+size+packet.HeaderLen))
+		}
+	}
+	c.check(t)
+	s.check(t)
+	assert.Zero(t, p.c.SessionStats().Interruptions)
+	p.finish()
+}
+
+// Both logs are full when the link is cut: the session goes on.
+func TestBothLogsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wires := [][2]*wireEnd{}
+		wire := func() (net.Conn, net.Conn) {
+			limit := never
+			if len(wires) == 0 {
+				limit = 30_000 // then nothing arrives any more
+			}
+			a, b := newWire(cutSilence, limit, limit)
+			wires = append(wires, [2]*wireEnd{a, b})
+			return a, b
+		}
+		c := &numbered{total: 100, size: 5000, over: make(chan struct{})}
+		s := &numbered{total: 100, size: 5000, over: make(chan struct{})}
+		p := newSessionPair(t, wire)
+		p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
+		p.c.Kick()
+		p.s.Kick()
+		time.Sleep(time.Second)
+		assert.GreaterOrEqual(t, p.c.SessionStats().Logged, uint64(MinLog))
+		assert.GreaterOrEqual(t, p.s.SessionStats().Logged, uint64(MinLog))
+		time.Sleep(time.Minute)
+		assert.False(t, p.c.SessionStats().Connected)
+		_, err, _ := p.resume()
+		require.Equal(t, ErrResumed, err)
+		<-c.over
+		<-s.over
+		c.check(t)
+		s.check(t)
+		p.finish()
+	})
+}
+
+// A peer that reads and never acknowledges costs a bounded time.
+func TestPeerThatNeverAcknowledges(t *testing.T) {
+	quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
+		p.s.session.reportTimer.Stop()
+		p.s.session.timerSet.Store(true) // never reports
+		c.give(dataFrame(1))
+		p.c.Kick()
+		time.Sleep(2 * time.Minute)
+		assert.GreaterOrEqual(t, p.c.SessionStats().Interruptions, uint64(1))
+		_, err, _ := p.resume() // reports
+		require.Equal(t, ErrResumed, err)
+		assert.Zero(t, p.c.SessionStats().Logged)
+	})
+}
+
+// A report of bytes that were not sent is a violation.
+func TestImpossibleReport(t *testing.T) {
+	quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
+		synctest.Wait()
+		p.s.session.position.Store(77)
+		p.s.session.reportDue.Store(true)
+		p.s.Kick()
+		time.Sleep(10 * time.Second)
+		assert.ErrorIs(t, p.c.Cause(), geminio.ErrProtocol)
+	})
+}
+
+// Without the feature, a report is a violation.
+func TestReportWithoutTheFeature(t *testing.T) {
+	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
+		p.write(packet.AppendPing(nil, packet.TypeReceived, 0), "a report")
+		p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the feature is not in use")
+	})
+}

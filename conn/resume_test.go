@@ -1,0 +1,425 @@
+package conn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
+)
+
+// cutMode is how a transport ends.
+type cutMode int
+
+const (
+	cutFIN     cutMode = iota // both sides read io.EOF
+	cutRST                    // both sides read ECONNRESET
+	cutSilence                // nothing arrives any more
+)
+
+func (m cutMode) String() string { return [...]string{"FIN", "RST", "silence"}[m] }
+
+// wire is a transport that ends after a number of bytes of one direction.
+type wire struct {
+	mode cutMode
+	once sync.Once
+	dead chan struct{} // closed when the transport has ended
+	ends [2]*wireEnd
+}
+
+// wireEnd is an end of a wire.
+type wireEnd struct {
+	net.Conn
+	w    *wire
+	mu   sync.Mutex
+	left int // bytes until the cut
+	sent int
+}
+
+// newWire returns the ends of a transport that is cut after so many bytes of the first or
+// second end.
+func newWire(mode cutMode, first, second int) (a, b *wireEnd) {
+	near, far := net.Pipe()
+	w := &wire{mode: mode, dead: make(chan struct{})}
+	w.ends = [2]*wireEnd{{Conn: near, w: w, left: first}, {Conn: far, w: w, left: second}}
+	return w.ends[0], w.ends[1]
+}
+
+const never = 1 << 40
+
+func (w *wire) cut() {
+	w.once.Do(func() {
+		close(w.dead)
+		if w.mode != cutSilence {
+			w.ends[0].Conn.Close()
+			w.ends[1].Conn.Close()
+		}
+	})
+}
+
+func (e *wireEnd) isDead() bool {
+	select {
+	case <-e.w.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+func (e *wireEnd) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isDead() && e.w.mode == cutSilence {
+		return len(p), nil
+	}
+	now := p[:min(len(p), e.left)]
+	n, err := e.Conn.Write(now)
+	e.left -= n
+	e.sent += n
+	if err != nil {
+		return n, e.failed(err)
+	}
+	if e.left == 0 {
+		e.w.cut()
+		if e.w.mode == cutSilence {
+			return len(p), nil
+		}
+		if n < len(p) {
+			return n, e.failed(io.ErrClosedPipe)
+		}
+	}
+	return n, nil
+}
+
+func (e *wireEnd) Read(p []byte) (int, error) {
+	for {
+		n, err := e.Conn.Read(p)
+		if n > 0 && e.isDead() && e.w.mode == cutSilence {
+			continue
+		}
+		return n, e.failed(err)
+	}
+}
+
+// failed returns the error that a cut transport gives.
+func (e *wireEnd) failed(err error) error {
+	if err != nil && e.w.mode == cutRST && e.isDead() {
+		return syscall.ECONNRESET
+	}
+	return err
+}
+
+// scripted is a FrameHandler that sends frames and records what happens.
+type scripted struct {
+	c *Conn
+
+	mu     sync.Mutex
+	ready  [][]byte
+	log    []string
+	got    int // data frames
+	end    error
+	acked  bool
+	goAway string
+	onData func(n int)
+}
+
+func (s *scripted) record(format string, args ...any) {
+	s.log = append(s.log, fmt.Sprintf(format, args...))
+}
+
+func (s *scripted) Frame(h packet.Header) error {
+	p, err := s.c.Payload()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.record("%v %d bytes %x", h.Type, len(p), p[:min(len(p), 8)])
+	s.got++
+	n := s.got
+	s.mu.Unlock()
+	for i := range p {
+		if p[i] != p[0] {
+			return errors.New("the payload is damaged")
+		}
+	}
+	if s.onData != nil {
+		s.onData(n)
+	}
+	return nil
+}
+
+func (s *scripted) Fill(b *Batch) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for b.Room() > 0 && len(s.ready) > 0 {
+		b.Buf = append(b.Buf, s.ready[0]...)
+		s.ready = s.ready[1:]
+	}
+	return len(s.ready) > 0
+}
+
+func (s *scripted) send(frames ...[]byte) {
+	s.mu.Lock()
+	s.ready = append(s.ready, frames...)
+	s.mu.Unlock()
+	s.c.Kick()
+}
+
+func (s *scripted) Idle()        {}
+func (s *scripted) OnPing()      {}
+func (s *scripted) OnHeartbeat() {}
+func (s *scripted) GoAway(r packet.Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.goAway = r.Text // GoAway is not ordered with the frames of the handler
+}
+
+func (s *scripted) OnGoAwayAcked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = true // the time depends on the link: Pings are not sent again in order
+}
+
+func (s *scripted) End(cause error, _ bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = cause
+	s.record("end %v, goaway %q, acknowledged: %v", cause, s.goAway, s.acked)
+}
+
+// network lets a client resume its session over wires.
+type network struct {
+	t     *testing.T
+	mu    sync.Mutex
+	dials int
+	wires func(dial int) (client, server *wireEnd) // nil wires: no transport
+	conns map[string]*Conn                         // of the server, by ticket
+	all   []*scripted                              // of the server
+
+	server, client *Config
+	newServer      func(*Conn) *scripted
+	closed         chan struct{}
+	wg             sync.WaitGroup
+	used           []*wireEnd
+}
+
+func newNetwork(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) *network {
+	n := &network{t: t, wires: wires, conns: make(map[string]*Conn), closed: make(chan struct{})}
+	n.server, n.client = testConfig(), testConfig()
+	n.server.Resume = &ResumeConfig{Keep: 2 * time.Minute, Log: MinLog, Find: func(id []byte) *Conn {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.conns[string(id)]
+	}}
+	n.client.Resume = &ResumeConfig{Keep: 2 * time.Minute, Log: MinLog, Interrupted: func(c *Conn, _ error) {
+		n.wg.Add(1)
+		go func() {
+			defer n.wg.Done()
+			n.resume(c)
+		}()
+	}}
+	return n
+}
+
+// serve accepts one transport.
+func (n *network) serve(nc net.Conn) {
+	defer n.wg.Done()
+	c, err := Server(nc, n.server)
+	if err != nil {
+		return
+	}
+	s := n.newServer(c)
+	n.mu.Lock()
+	n.conns[string(c.TicketID())] = c
+	n.all = append(n.all, s)
+	n.mu.Unlock()
+	c.Start(s)
+	c.Run()
+}
+
+// dial makes one attempt to connect.
+func (n *network) dial(old *Conn) (*Conn, error) {
+	n.mu.Lock()
+	n.dials++
+	near, far := n.wires(n.dials)
+	n.used = append(n.used, near, far)
+	n.mu.Unlock()
+	cfg := *n.client
+	r := *n.client.Resume
+	r.Session = old
+	cfg.Resume = &r
+	n.wg.Add(1)
+	go n.serve(far)
+	return Client(near, &cfg)
+}
+
+func (n *network) resume(c *Conn) {
+	for c.State() < Closed {
+		time.Sleep(10 * time.Millisecond)
+		if _, err := n.dial(c); err == nil || err == ErrResumed {
+			return
+		}
+	}
+}
+
+// connect dials until there is a connection.
+func (n *network) connect() *Conn {
+	for {
+		c, err := n.dial(nil)
+		if err == nil {
+			return c
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// payload returns a data frame whose bytes all have the value v.
+func valueFrame(v byte, size int) []byte { return dataFrame(bytes.Repeat([]byte{v}, size)...) }
+
+// transcript runs the script over the wires and returns what both sides have recorded.
+func transcript(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) (client, server []string, n *network) {
+	n = newNetwork(t, wires)
+	frames := func() (f [][]byte) {
+		for i, size := range []int{1, 0, 7, 40, 2, 90} {
+			f = append(f, valueFrame(byte(i+1), size))
+		}
+		return f
+	}
+	n.newServer = func(c *Conn) *scripted {
+		s := &scripted{c: c}
+		s.onData = func(got int) {
+			if got <= 6 {
+				s.send(frames()[got-1], valueFrame(byte(got), 3))
+			}
+		}
+		return s
+	}
+	c := n.connect()
+	over := make(chan struct{})
+	s := &scripted{c: c}
+	s.onData = func(got int) {
+		switch got {
+		case 4:
+			c.GoAway(packet.Reason{Text: "soon"})
+		case 12:
+			close(over)
+			return
+		}
+		if got%2 == 0 {
+			s.send(frames()[got/2])
+		}
+	}
+	c.Start(s)
+	ended := make(chan struct{})
+	go func() {
+		c.Run()
+		<-c.Done()
+		close(ended)
+	}()
+	s.send(frames()[0])
+	select {
+	case <-over:
+	case <-time.After(time.Hour):
+		t.Errorf("the script does not end: %v", s.log)
+	}
+	time.Sleep(100 * time.Second) // for the answer of the Ping behind GoAway on another link
+	c.Close(io.EOF, packet.Reason{})
+	<-ended
+	n.mu.Lock()
+	all := slices.Clone(n.all)
+	n.mu.Unlock()
+	for _, s := range all {
+		<-s.c.Done()
+	}
+	n.wg.Wait()
+	s.mu.Lock()
+	client = s.log
+	s.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if s.got > 0 {
+			server = append(server, s.log...)
+		}
+		s.mu.Unlock()
+	}
+	return client, server, n
+}
+
+// uncut is a wire that lasts.
+func uncut(int) (*wireEnd, *wireEnd) { return newWire(cutFIN, never, never) }
+
+// A session continues after a cut at any byte of any direction, and both sides see what
+// they see without a cut.
+func TestCutAtEveryByte(t *testing.T) {
+	var client, server []string
+	var total [2]int
+	synctest.Test(t, func(t *testing.T) {
+		var n *network
+		client, server, n = transcript(t, uncut)
+		total = [2]int{n.used[0].sent, n.used[1].sent}
+		require.Equal(t, 1, n.dials)
+	})
+	require.Len(t, client, 13)
+	require.Len(t, server, 7)
+	modes := []cutMode{cutFIN, cutRST, cutSilence}
+	for _, mode := range modes {
+		for side := range 2 {
+			t.Run(fmt.Sprintf("%v of side %d", mode, side), func(t *testing.T) {
+				for at := 1; at < total[side]; at++ {
+					cutAt := func(dial int) (*wireEnd, *wireEnd) {
+						limits := [2]int{never, never}
+						if dial == 1 {
+							limits[side] = at
+						}
+						return newWire(mode, limits[0], limits[1])
+					}
+					synctest.Test(t, func(t *testing.T) {
+						gotClient, gotServer, _ := transcript(t, cutAt)
+						require.Equal(t, client, gotClient, "the client, cut at %d of %d", at, total[side])
+						last := len(server)
+						if mode == cutSilence {
+							last-- // a Close frame may be lost for good: Config.Linger is too short to notice
+						}
+						require.Len(t, gotServer, len(server))
+						require.Equal(t, server[:last], gotServer[:last], "the server, cut at %d of %d", at, total[side])
+					})
+				}
+			})
+		}
+	}
+}
+
+// The next link may be cut too, at any byte of the handshake and of the replay.
+func TestCutOfTheNextLink(t *testing.T) {
+	var client, server []string
+	synctest.Test(t, func(t *testing.T) { client, server, _ = transcript(t, uncut) })
+	for side := range 2 {
+		for at := 1; at < 1100; at += 5 {
+			cutAt := func(dial int) (*wireEnd, *wireEnd) {
+				limits := [2]int{never, never}
+				switch dial {
+				case 1:
+					limits[1-side] = 640
+				case 2, 3:
+					limits[side] = at
+				}
+				return newWire(cutMode(at%2), limits[0], limits[1])
+			}
+			synctest.Test(t, func(t *testing.T) {
+				gotClient, gotServer, _ := transcript(t, cutAt)
+				require.Equal(t, client, gotClient, "the client, cut at %d of side %d", at, side)
+				require.Equal(t, server, gotServer, "the server, cut at %d of side %d", at, side)
+			})
+		}
+	}
+}
