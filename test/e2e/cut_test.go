@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +170,76 @@ func TestLingerThatDoesNotSuffice(t *testing.T) {
 				require.LessOrEqual(t, len(all), n)
 			})
 		}
+	}
+}
+
+// Whatever ends a stream at whatever moment: its reader gets what the Writes have said to
+// have sent, and io.EOF only if none of them was cut off.
+func TestEOFMeansAllAtEveryMoment(t *testing.T) {
+	for _, network := range rig.Networks("tcp", "pipe") {
+		t.Run(network, func(t *testing.T) {
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			r := rand.New(rand.NewPCG(seed, 0))
+			for range rig.Amount(network, 200) {
+				cutAtRandom(t, r, network)
+			}
+		})
+	}
+}
+
+// cutAtRandom has some goroutines write to a stream, or to an End, that is ended meanwhile.
+func cutAtRandom(t *testing.T, r *rand.Rand, network string) {
+	p := rig.NewPair(t, network, nil, nil)
+	defer p.Close()
+	var near, far geminio.Stream = p.Client, p.Server
+	if r.IntN(3) > 0 {
+		near, far = rig.OpenStream(t, p.Client, p.Server)
+	}
+	ends := []func(){
+		func() { near.Close() },
+		func() { geminio.CloseWrite(near) },
+		func() { p.Client.Close() },
+		func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+			defer cancel()
+			geminio.Shutdown(ctx, p.Client)
+		},
+	}
+	end := ends[r.IntN(len(ends))]
+	var sent, torn atomic.Int64
+	var writers sync.WaitGroup
+	for range 1 + r.IntN(3) {
+		size := 1 + r.IntN(40_000)
+		writers.Go(func() {
+			for data := make([]byte, size); ; {
+				n, err := near.Write(data)
+				sent.Add(int64(n))
+				if err != nil {
+					if n > 0 {
+						torn.Add(1)
+					}
+					return
+				}
+			}
+		})
+	}
+	type outcome struct {
+		n   int64
+		err error
+	}
+	read := rig.Start(func() outcome {
+		n, err := io.Copy(io.Discard, far)
+		return outcome{n, err}
+	})
+	time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
+	end()
+	writers.Wait()
+	p.Client.Close() // which ends what CloseWrite of the End has left open
+	got := rig.Await(t, rig.Forever, "the end", read)
+	require.Equal(t, sent.Load(), got.n, "bytes that were accepted, and that arrived")
+	if torn.Load() > 0 {
+		require.Error(t, got.err, "a Write was torn apart after %d bytes", sent.Load())
 	}
 }
 
