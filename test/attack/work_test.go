@@ -22,8 +22,11 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 		slower  = 8 // times, for the sake of slow machines; 15 to 40 if all were walked
 	)
 	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
-	took := make(map[string]time.Duration)
-	for _, busy := range []string{"nothing", "handlers", "fragments"} {
+	kinds := []string{"nothing", "handlers", "fragments"}
+	best := make(map[string]time.Duration)
+	for i := range 3 * len(kinds) {
+		busy := kinds[i%len(kinds)]
+		var took time.Duration
 		overTCP(t, w, func(t *testing.T, s *site) {
 			a := s.attack().listen()
 			defer a.leave()
@@ -47,14 +50,17 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				start := time.Now()
 				a.mustSend(packet.AppendPing(b, packet.TypePing, 1), "streams that are reset")
 				a.wait(packet.TypePong, i+1, "behind them")
-				took[busy] += time.Since(start)
+				took += time.Since(start)
 			}
 			s.stillServes("meanwhile")
 		})
+		if old, measured := best[busy]; !measured || took < old {
+			best[busy] = took
+		}
 	}
-	t.Log(took)
-	require.Less(t, took["handlers"], slower*took["nothing"])
-	require.Less(t, took["fragments"], slower*took["nothing"])
+	t.Log(best) // of three measurements: other work on the machine only adds time
+	require.Less(t, best["handlers"], slower*best["nothing"])
+	require.Less(t, best["fragments"], slower*best["nothing"])
 }
 
 // A Credit frame takes no longer for all that waits for other credit: a peer that answers
@@ -65,8 +71,10 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 		frames = 100_000 / slowness
 		slower = 8 // times, for the sake of slow machines; 20 to 30 if all were walked
 	)
-	var took [2]time.Duration
-	for i, streams := range []int{10, 1000} {
+	var best [2]time.Duration
+	for round := range 6 {
+		i := round % 2
+		streams := []int{10, 1000}[i]
 		var waiting atomic.Int64
 		w := terms{options: func(o *server.EndOptions) {
 			o.SetAcceptStreamFunc(func(s geminio.Stream) {
@@ -90,11 +98,13 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "behind them")
 				a.wait(packet.TypePong, round+1, "all are read")
 			}
-			took[i] = time.Since(start)
+			if took := time.Since(start); best[i] == 0 || took < best[i] {
+				best[i] = took
+			}
 			require.Equal(t, 1, a.count(packet.TypeRequest), "calls that were sent")
 			s.stillServes("meanwhile")
 		})
 	}
-	t.Log(took)
-	require.Less(t, took[1], slower*took[0])
+	t.Log(best) // of three measurements each
+	require.Less(t, best[1], slower*best[0])
 }
