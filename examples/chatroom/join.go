@@ -135,9 +135,9 @@ const maxCommand = 200
 func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
 	in := bufio.NewReader(r)
 	for number := 1; ; number++ {
-		text, length, err := readLine(in)
+		text, length, err := cli.ReadLine(in, longestLine+maxCommand)
 		if length > 0 || err == nil {
-			line := typedLine{number: number, text: text}
+			line := typedLine{number: number, text: string(text)}
 			if length > longestLine+maxCommand {
 				line.err = tooLong(length)
 			}
@@ -152,22 +152,6 @@ func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
 			return nil
 		case err != nil:
 			return err
-		}
-	}
-}
-
-// readLine reads a line, of which it returns the beginning and how many bytes it has.
-func readLine(in *bufio.Reader) (text string, length int, err error) {
-	var line []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		length += len(part)
-		line = append(line, part[:min(len(part), longestLine+maxCommand-len(line))]...)
-		if err != bufio.ErrBufferFull {
-			if err == nil {
-				length-- // the line feed
-			}
-			return strings.TrimRight(string(line), "\r\n"), length, err
 		}
 	}
 }

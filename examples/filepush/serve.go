@@ -84,7 +84,7 @@ func (s *sender) run(ctx context.Context) error {
 func listen(l net.Listener, tokens *cli.Tokens, log *slog.Logger) (server.Listener, error) {
 	opt := server.NewEndOptions()
 	opt.SetLogger(log)
-	opt.SetDelegate(door.Delegate{Program: program, Tokens: tokens, Log: log})
+	opt.SetDelegate(door.NewDelegate(program, tokens, log))
 	return server.NewListener(l, opt)
 }
 

@@ -66,7 +66,12 @@ func badServer(t *testing.T, offset string, do func(geminio.End)) (addr string) 
 		if !assert.NoError(t, err) {
 			return
 		}
-		defer end.Close()
+		defer func() {
+			// Not Close: the answer to the call may not be sent yet.
+			ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+			defer cancel()
+			geminio.Shutdown(ctx, end)
+		}()
 		begun := make(chan struct{})
 		err = end.Register(context.Background(), methodBegin, func(_ context.Context, _ geminio.Request, resp geminio.Response) {
 			resp.SetData([]byte(`{"offset":` + offset + `}`))

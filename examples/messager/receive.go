@@ -78,7 +78,7 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	opt := server.NewEndOptions()
 	opt.SetLogger(r.Log)
-	opt.SetDelegate(door.Delegate{Program: program, Tokens: tokens, Log: r.Log})
+	opt.SetDelegate(door.NewDelegate(program, tokens, r.Log))
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return errors.Join(err, closeOutput())

@@ -159,7 +159,7 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	opt.SetLogger(b.Log)
 	opt.SetHeartbeat(b.heartbeat)
 	opt.SetSessionKeep(sessionKeep)
-	opt.SetDelegate(door.Delegate{Program: program, Tokens: tokens, Log: b.Log})
+	opt.SetDelegate(door.NewDelegate(program, tokens, b.Log))
 	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // topic and name included
 	l, err := server.NewListener(nl, opt)
 	if err != nil {

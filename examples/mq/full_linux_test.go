@@ -73,8 +73,10 @@ func smallDisks() []smallDisk {
 // A disk that is full makes producers wait, whom consumers and those with a -timeout learn
 // from; when it has room again all goes on, and nothing that was acknowledged is lost.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, disk := range smallDisks() {
 		t.Run(disk.name, func(t *testing.T) {
+			t.Parallel()
 			const count = 3000 // of which all but the first fit into a pipe
 			b := disk.start(t, "-listen", "127.0.0.1:0", "-max-bytes", "2000000", "-group", "t/g")
 			addr := b.Expect(`listening on (\S+)\n`)[1]

@@ -111,7 +111,7 @@ func (b *broker) look(msg geminio.Message) (*published, error) {
 		}
 	}
 	if max := b.largest(); len(msg.Data()) > max {
-		return nil, fmt.Errorf("the message has %d bytes: at most %d, please", len(msg.Data()), max)
+		return nil, tooLarge(fmt.Sprintf("the message has %d bytes: at most %d, please", len(msg.Data()), max))
 	}
 	if t := msg.Timeout(); t > 0 {
 		// A little earlier than the producer, so that its error has the reason.
@@ -119,6 +119,15 @@ func (b *broker) look(msg geminio.Message) (*published, error) {
 	}
 	return p, nil
 }
+
+// tooLarge is the error of a message that has too many bytes. At the producer it matches
+// geminio.ErrTooLarge.
+type tooLarge string
+
+func (e tooLarge) Error() string { return string(e) }
+
+// Code implements geminio.Coder.
+func (e tooLarge) Code() geminio.Code { return geminio.CodeTooLarge }
 
 // overhead is what a message takes of its topic beside its data, at most about.
 const overhead = 1 << 10
@@ -196,7 +205,7 @@ func (in *intake) insist(p *published, err error) error {
 	case isFull(err):
 		return errFull
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("the broker's storage does not answer: %w", err)
+		return fmt.Errorf("the broker's storage does not answer: %v", err)
 	case errors.Is(err, errNoRoom) && in.b.seldom.Now(err.Error()):
 		in.b.Log.Warn(err.Error())
 	}

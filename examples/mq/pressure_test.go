@@ -53,7 +53,7 @@ func TestMessageLargerThanTheTopic(t *testing.T) {
 	_, addr := startBroker(t, "-max-bytes", "10000")
 	code, said := ended(startProducer(t, addr, strings.Repeat("x", 9500)+"\n"))
 	assert.Equal(t, 1, code)
-	assert.Contains(t, said, "the message has 9500 bytes: at most 8976, please")
+	assert.Contains(t, said, "line 1: the message has 9500 bytes: at most 8976, please")
 	p := startProducer(t, addr, strings.Repeat("x", 8976)+"\n")
 	assert.Zero(t, p.Wait(), p.Output())
 }
@@ -61,6 +61,7 @@ func TestMessageLargerThanTheTopic(t *testing.T) {
 // A producer that waits outlives the broker; one that is told to stop says what was
 // stored.
 func TestFullBrokerKilled(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	b, addr := brokerOf(t, binary, "-data", data, "-max-messages", "100", "-group", "t/default")
 	proxy := proc.NewProxy(t, addr)

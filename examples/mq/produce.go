@@ -5,7 +5,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -23,7 +22,8 @@ import (
 
 const produceUsage = `mq produce publishes each line of stdin as a message, and waits until the broker has
 stored it. If the connection or the broker is lost it goes on when they are back. If
-there is no room in the topic it waits until there is.
+there is no room in the topic it waits until there is. A line that is longer than a
+message may be is told, and not published; those behind it are.
 
   mq produce [FLAGS] -topic T
 
@@ -50,14 +50,16 @@ type producer struct {
 	session  string // names its messages
 	messages uint64 // published
 	inFlight int
-	pending  int // bytes in flight
+	pending  int                        // bytes in flight
+	numbers  map[geminio.Message]uint64 // of those that are in flight
+	tooLong  int
 	stored   int // acknowledged
 	waits    cli.Seldom
 	err      error
 }
 
 func produceMain(args []string) int {
-	p := &producer{peer: newPeer("mq produce", produceUsage), session: rand.Text()}
+	p := &producer{peer: newPeer("mq produce", produceUsage), session: rand.Text(), numbers: make(map[geminio.Message]uint64)}
 	p.Flags.StringVar(&p.topic, "topic", "", "publish to the topic `T`")
 	p.Flags.IntVar(&p.async, "async", 0, "have up to `N` messages in flight; 0: one after the other")
 	p.Flags.DurationVar(&p.timeout, "timeout", 0, "give up if a message is not stored after that `TIME`; 0: never")
@@ -100,7 +102,7 @@ func (p *producer) publish(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 
 	// Reading may wait for somebody who types: it must not keep a signal waiting.
-	data, read := make(chan []byte), make(chan error, 1)
+	data, read := make(chan line), make(chan error, 1)
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() { read <- lines(os.Stdin, data, stop) }()
@@ -131,6 +133,9 @@ func (p *producer) publish(ctx context.Context) error {
 		defer time.AfterFunc(patience, cancel).Stop()
 	}
 	p.await(0, acks)
+	if p.tooLong > 0 {
+		err = cmp.Or(err, fmt.Errorf("%d lines are too long and were not published", p.tooLong))
+	}
 	return cmp.Or(p.err, err)
 }
 
@@ -156,29 +161,48 @@ func (p *producer) await(inFlight int, acks chan *geminio.Publish) {
 	}
 }
 
+// line is one line of the input, or the beginning of one that is too long.
+type line struct {
+	data   []byte
+	length int
+}
+
 // lines reads lines, without their ends, each into memory of its own: a message's data
 // must not change until it is answered.
-func lines(r io.Reader, data chan<- []byte, stop <-chan struct{}) error {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, maxLine)
-	for scanner.Scan() {
-		select {
-		case data <- bytes.Clone(scanner.Bytes()):
-		case <-stop:
+func lines(r io.Reader, data chan<- line, stop <-chan struct{}) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for {
+		text, length, err := cli.ReadLine(in, maxLine)
+		if length > 0 || err == nil {
+			select {
+			case data <- line{text, length}:
+			case <-stop:
+				return nil
+			}
+		}
+		switch {
+		case err == io.EOF:
 			return nil
+		case err != nil:
+			return err
 		}
 	}
-	return scanner.Err()
 }
 
 // one publishes one message. Its name is the same each time that it is published, so
 // that the broker stores it once.
-func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publish) {
+func (p *producer) one(ctx context.Context, line line, acks chan *geminio.Publish) {
 	p.messages++
+	data := line.data
+	if line.length > len(data) {
+		p.refused(p.messages, fmt.Errorf("it has %d bytes: at most %d", line.length, maxLine))
+		return
+	}
 	opt := options.NewMessage()
 	opt.SetTopic(p.topic)
 	opt.SetCustom([]byte(p.session + "-" + strconv.FormatUint(p.messages, 10)))
 	msg := p.end.NewMessage(data, opt)
+	number := p.messages
 	msg.SetTimeout(p.timeout)
 	p.await(max(p.async, 1)-1, acks)
 	for p.inFlight > 0 && p.pending+len(data) > maxAsyncBytes {
@@ -188,9 +212,10 @@ func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publ
 		return
 	}
 	if _, err := p.end.PublishAsync(ctx, msg, acks); err != nil {
-		p.count(err)
+		p.count(number, err)
 		return
 	}
+	p.numbers[msg] = number
 	p.inFlight++
 	p.pending += len(data)
 	if p.async == 0 {
@@ -198,22 +223,32 @@ func (p *producer) one(ctx context.Context, data []byte, acks chan *geminio.Publ
 	}
 }
 
-// answered takes the answer to an asynchronous message.
+// answered takes the answer to a message.
 func (p *producer) answered(a *geminio.Publish) {
 	p.inFlight--
 	p.pending -= len(a.Message.Data())
-	p.count(a.Error)
+	number := p.numbers[a.Message]
+	delete(p.numbers, a.Message)
+	p.count(number, a.Error)
+}
+
+// refused says that a line is too long. Those behind it are published all the same.
+func (p *producer) refused(number uint64, err error) {
+	p.tooLong++
+	fmt.Fprintf(p.Stderr, "%s: line %d: %v\n", p.Name, number, err)
 }
 
 // count takes what became of a message.
-func (p *producer) count(err error) {
+func (p *producer) count(number uint64, err error) {
 	switch {
 	case err == nil:
 		p.stored++
+	case errors.Is(err, geminio.ErrTooLarge):
+		p.refused(number, err)
 	case p.err != nil:
 	case errors.Is(err, context.Canceled):
 		p.err = errInterrupted
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*geminio.RemoteError)):
 		p.err = fmt.Errorf("not acknowledged in %v: the topic is full, or the broker or its storage is not there", p.timeout)
 	default:
 		p.err = fmt.Errorf("not acknowledged: %w", err)

@@ -277,7 +277,7 @@ func (p *pusher) answered(a *geminio.Publish) {
 	case a.Error == nil:
 		p.b.failures.forget(h)
 		err = p.b.held.release(h).Ack()
-	case errors.As(a.Error, &failed) && failed.Code == geminio.CodeApplication:
+	case errors.As(a.Error, &failed) && !errors.As(a.Error, new(*geminio.InterruptedError)):
 		err = p.failed(h, failed.Text)
 	default: // the consumer is gone
 		p.unanswered = append(p.unanswered, h)

@@ -50,6 +50,7 @@ func TestConsumerStops(t *testing.T) {
 // The time for acknowledging does not run out for a consumer that lives, however long its
 // work takes: no message is worked on twice.
 func TestWorkLongerThanAckWait(t *testing.T) {
+	t.Parallel()
 	const count = 20
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "500ms")
 	produce(t, addr, numbers(1, count))
@@ -65,6 +66,7 @@ func TestWorkLongerThanAckWait(t *testing.T) {
 // A consumer whose connection breaks does not work through the messages that it held: they
 // are with others by then.
 func TestLostMessagesAreDropped(t *testing.T) {
+	t.Parallel()
 	const count = 10
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
 	proxy := proc.NewProxy(t, addr)
@@ -115,9 +117,13 @@ func TestDeadLetterOfDeadConsumers(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-max-deliver", "2")
 	produce(t, addr, numbers(1, 5))
 	file := filepath.Join(t.TempDir(), "out")
-	t.Setenv("OUT", file)
+	for name, value := range map[string]string{"OUT": file, "MQ": binary, "ADDR": addr} {
+		t.Setenv(name, value)
+	}
+	// When it dies the first message is acknowledged.
+	const die = `until "$MQ" stats -connect "$ADDR" -json t | grep -q '"messages": [1-4],'; do :; done; kill -9 $PPID`
 	consumer := func() *proc.Process {
-		return startConsumer(t, addr, "g", "-exec", `if test $MQ_SEQUENCE = 2; then kill -9 $PPID; else cat >>"$OUT"; fi`, "-separator", `\n`)
+		return startConsumer(t, addr, "g", "-exec", "if test $MQ_SEQUENCE = 2; then "+die+`; else cat >>"$OUT"; fi`, "-separator", `\n`)
 	}
 	for range 2 {
 		assert.Equal(t, -1, consumer().Wait(), "killed by a signal")
@@ -153,6 +159,7 @@ func TestConsumerFails(t *testing.T) {
 
 // A slow consumer holds back neither the other ones of its group nor other groups.
 func TestSlowConsumer(t *testing.T) {
+	t.Parallel()
 	b, addr := startBroker(t, "-group", "t/g", "-group", "t/other")
 	startConsumer(t, addr, "g", "-work", "1h", "-window", "1")
 	haveConsumers(t, addr, "g", 1)

@@ -15,6 +15,7 @@ import (
 // A broker that does not get to run for longer than the time for acknowledging: what its
 // consumers say late counts, and what they have still they keep.
 func TestLateAnswersCount(t *testing.T) {
+	t.Parallel()
 	const count = 4
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1s")
 	file := filepath.Join(t.TempDir(), "out")
@@ -36,6 +37,7 @@ func TestLateAnswersCount(t *testing.T) {
 
 // A consumer that holds still is taken for dead, and what it held goes to another one.
 func TestSilentConsumer(t *testing.T) {
+	t.Parallel()
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h", "-heartbeat", "500ms")
 	silent := startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
 	haveConsumers(t, addr, "g", 1)

@@ -49,6 +49,7 @@ func TestNoRoomForThirdTopic(t *testing.T) {
 // A producer gives up when its time is over, and not twice as late when it has many
 // messages in flight; and it is told why.
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	const timeout = 4 * time.Second
 	b, addr := startBroker(t, "-max-messages", "10", "-group", "t/g")
 	b.Expect("listening")
@@ -66,9 +67,13 @@ func TestTimeout(t *testing.T) {
 
 // A producer without a timeout waits, and says that it does.
 func TestWaitIsTold(t *testing.T) {
+	t.Parallel()
 	b, addr := startBroker(t, "-max-messages", "10", "-group", "t/g")
+	var waiting []*proc.Process
 	for _, async := range []string{"0", "50"} {
-		p := startProducer(t, addr, numbers(1, 20), "-async", async)
+		waiting = append(waiting, startProducer(t, addr, numbers(1, 20), "-async", async))
+	}
+	for _, p := range waiting {
 		p.Expect(`level=WARN msg="no message was acknowledged for [^"]*: the topic may be full`)
 		p.Kill()
 	}

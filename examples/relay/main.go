@@ -31,9 +31,7 @@ All but in may have -join ADDR in place of -listen: they dial the previous hop, 
 is a relay_out then. Hops may be started, stopped and restarted in any order.
 
 A hop stops on SIGINT or SIGTERM: it takes no new connections, gives those it has
-the time of -grace, and breaks what is left. A second signal ends it at once. The
-exit code is 0 when all went well, 1 when something failed, 2 when the command line
-makes no sense.
+the time of -grace, and breaks what is left. A second signal ends it at once.
 
 relay ROLE -h explains the flags.
 `
@@ -47,20 +45,14 @@ const (
 )
 
 func main() {
-	role := ""
-	if len(os.Args) > 1 {
-		role = os.Args[1]
+	roles := make(map[string]func([]string) int)
+	for _, role := range []string{roleIn, roleRelayIn, roleRelayOut, roleOut} {
+		roles[role] = func(args []string) int {
+			c := newCommand(role)
+			return c.Main(args, c.run)
+		}
 	}
-	switch role {
-	case roleIn, roleRelayIn, roleRelayOut, roleOut:
-		c := newCommand(role)
-		os.Exit(c.Main(os.Args[2:], c.run))
-	case "-h", "-help", "--help":
-		fmt.Print(usage)
-	default:
-		fmt.Fprintf(os.Stderr, "relay: there is no role %q\nrelay -h explains the roles.\n", role)
-		os.Exit(2)
-	}
+	os.Exit(cli.Commands("relay", usage, os.Args[1:], roles))
 }
 
 // command is a hop with its flags.
@@ -72,10 +64,21 @@ type command struct {
 	grace, wait, heartbeat   time.Duration
 	listenTLS                *cli.ServerTLS
 	dialTLS                  *cli.ClientTLS
+	listenTokens             *cli.ServerTokens
+	dialToken                *cli.ClientToken
+
+	tokens      *cli.Tokens // of hops that dial this one
+	name, token string      // for hops that it dials
 }
 
+const (
+	program           = "relay"
+	tokenVariable     = "RELAY_TOKEN"      // where the token of a listening side is if it is in no file
+	dialTokenVariable = "RELAY_DIAL_TOKEN" // that of a dialling side
+)
+
 func newCommand(role string) *command {
-	c := &command{role: role, listenTLS: new(cli.ServerTLS)}
+	c := &command{role: role, listenTLS: new(cli.ServerTLS), listenTokens: new(cli.ServerTokens)}
 	c.Program = cli.New("relay "+role, fmt.Sprintf("relay %s is one hop of a chain. relay -h explains all roles.\n", role))
 	f := c.Flags
 	if role == roleIn {
@@ -84,6 +87,7 @@ func newCommand(role string) *command {
 		f.StringVar(&c.listen, "listen", "", "accept the previous hop at `ADDR`")
 		f.StringVar(&c.join, "join", "", "dial the previous hop, a relay_out, at `ADDR`")
 		c.listenTLS = cli.ServerTLSFlags(f)
+		c.listenTokens = cli.ServerTokenFlags(f, tokenVariable)
 	}
 	switch role {
 	case roleIn, roleRelayIn:
@@ -97,9 +101,11 @@ func newCommand(role string) *command {
 	f.DurationVar(&c.wait, "wait", 10*time.Second, "let a connection wait for the next hop, or the target, for `TIME`")
 	f.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other hops every `TIME` whether they are there; one that is silent for twice that is lost")
 
-	// Both sides of a hop have TLS flags; those of the dialling side get a prefix.
+	// Both sides of a hop have flags for TLS and tokens; those of the dialling side get a
+	// prefix.
 	dial := flag.NewFlagSet("", flag.ContinueOnError)
 	c.dialTLS = cli.ClientTLSFlags(dial)
+	c.dialToken = cli.ClientTokenFlags(dial, dialTokenVariable).NameFlag(dial)
 	dial.VisitAll(func(d *flag.Flag) {
 		f.Var(d.Value, "dial-"+d.Name, strings.ReplaceAll(d.Usage, " -", " -dial-"))
 	})
@@ -122,8 +128,13 @@ func (c *command) check() error {
 	case c.grace < 0 || c.wait <= 0 || c.heartbeat <= 0:
 		return cli.Usagef("-grace, -wait and -heartbeat are times")
 	}
-	if _, err := c.dialTLS.Config(""); err != nil {
+	_, err := c.dialTLS.Config("")
+	if err == nil {
+		c.name, c.token, err = c.dialToken.Load()
+	}
+	if err != nil {
 		return fmt.Errorf("of the flags -dial-...: %w", err)
 	}
-	return nil
+	c.tokens, err = c.listenTokens.Load()
+	return err
 }

@@ -201,14 +201,40 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// The sides that listen make certificates, those that dial pin them and show a token.
+func TestTokens(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
+	token, wrong := proc.TokenFile(t, "the token of all"), proc.TokenFile(t, "another token")
+	c := startChainWith(t, "in, relay_out, relay_in, out", func(role string) []string {
+		flags := []string{"-dial-pin", "first", "-dial-token-file", token}
+		if role != roleIn {
+			flags = append(flags, "-tls", "-token-file", token)
+		}
+		return flags
+	})
+	c.answerSums(100_000)
+	assert.NoError(t, c.ask(1<<20, 100_000, 1))
+	c.hops[1].Expect(`certificate sha256:[0-9a-f]{64}\n`)
+
+	for _, flags := range [][]string{{"-dial-pin", "first"}, {"-dial-pin", "first", "-dial-token-file", wrong}} {
+		h := proc.Start(t, binary, append([]string{roleIn, "-listen", "127.0.0.1:0", "-next", c.hops[1].addr}, flags...)...)
+		h.Expect("no connection with the next hop.*wants another token")
+		h.Signal(syscall.SIGTERM)
+		assert.Zero(t, h.Wait())
+	}
+	h := proc.Start(t, binary, roleIn, "-listen", "127.0.0.1:0", "-next", "256.0.0.1:1", "-dial-token-file", token)
+	h.Expect(`level=WARN msg="THE TOKEN TRAVELS WITHOUT TLS`)
+}
+
 func TestCommandLine(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		code int
 		want string
 	}{
-		{nil, 2, "no role"},
-		{[]string{"nonsense"}, 2, `no role "nonsense"`},
+		{nil, 2, "relay out "},
+		{[]string{"nonsense"}, 2, `there is no command "nonsense"`},
 		{[]string{"-h"}, 0, "relay relay_out -listen ADDR -listen-next ADDR"},
 		{[]string{"out", "-h"}, 0, "-target ADDR"},
 		{[]string{"in", "-next", "x:1"}, 2, "-listen is missing"},

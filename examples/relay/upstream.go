@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/examples/internal/tunnel"
 	"github.com/singchia/geminio/server"
 )
@@ -38,12 +40,14 @@ func (c *command) upstream(ctx context.Context) (upstream, error) {
 
 // listenHop accepts hops at addr.
 func (c *command) listenHop(addr string) (server.Listener, error) {
+	cli.WarnPlain(c.Log, addr, c.tokens.Wanted(), c.listenTLS.Used())
 	l, err := c.listenTLS.Listen(addr, c.Stdout)
 	if err != nil {
 		return nil, err
 	}
 	opt := server.NewEndOptions()
 	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
+	opt.SetDelegate(door.NewDelegate(program, c.tokens, c.Log))
 	return server.NewListener(l, opt)
 }
 

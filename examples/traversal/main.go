@@ -27,30 +27,22 @@ node, in a file of -tokens. Both may be started, stopped and restarted in any or
 
 They stop on SIGINT or SIGTERM: no new connections are taken, those there are have
 the time of -grace, what is left then is broken. A second signal ends the program at
-once. The exit code is 0 when all went well, 1 when something failed or the server
-does not let the node in, 2 when the command line makes no sense.
+once.
 
 traversal server -h and traversal node -h explain the flags.
 `
 
 func main() {
-	role := ""
-	if len(os.Args) > 1 {
-		role = os.Args[1]
-	}
-	switch role {
-	case "server":
-		s := newServer()
-		os.Exit(s.Main(os.Args[2:], s.run))
-	case "node":
-		n := newNode()
-		os.Exit(n.Main(os.Args[2:], n.run))
-	case "-h", "-help", "--help":
-		fmt.Print(usage)
-	default:
-		fmt.Fprintf(os.Stderr, "traversal: there is no %q, only server and node\ntraversal -h explains them.\n", role)
-		os.Exit(2)
-	}
+	os.Exit(cli.Commands("traversal", usage, os.Args[1:], map[string]func([]string) int{
+		"server": func(args []string) int {
+			s := newServer()
+			return s.Main(args, s.run)
+		},
+		"node": func(args []string) int {
+			n := newNode()
+			return n.Main(args, n.run)
+		},
+	}))
 }
 
 // tokenVariable is where the token is if it is in no file.

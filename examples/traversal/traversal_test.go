@@ -303,8 +303,8 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, 2, "only server and node"},
-		{[]string{"nonsense"}, 2, `"nonsense"`},
+		{nil, 2, "traversal server"},
+		{[]string{"nonsense"}, 2, `there is no command "nonsense"`},
 		{[]string{"--help"}, 0, "-map ADDR=NODE/SERVICE"},
 		{[]string{"node", "-h"}, 0, "-service SERVICE=ADDR"},
 		{[]string{"server", "-listen", ":1"}, 2, "-token-file is missing"},

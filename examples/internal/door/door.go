@@ -4,6 +4,7 @@ package door
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -66,22 +67,34 @@ func Read(program string, meta []byte) (Hello, error) {
 	return h, nil
 }
 
-// Delegate lets in clients of a program that know the token.
+// Delegate lets in clients of a program that know the token. It logs at warn, once in a
+// while, that one was not let in, and at info each time.
 type Delegate struct {
 	*delegate.UnimplementedDelegate
-	Program string
-	Tokens  *cli.Tokens
-	Log     *slog.Logger
+	program string
+	tokens  *cli.Tokens
+	log     *slog.Logger
+	seldom  *cli.Seldom
+}
+
+// NewDelegate makes a Delegate.
+func NewDelegate(program string, tokens *cli.Tokens, log *slog.Logger) Delegate {
+	return Delegate{program: program, tokens: tokens, log: log, seldom: new(cli.Seldom)}
 }
 
 // GetClientID implements delegate.ServerDelegate. The text of its error reaches the client.
 func (d Delegate) GetClientID(_ uint64, meta []byte) (uint64, error) {
-	h, err := Read(d.Program, meta)
+	h, err := Read(d.program, meta)
 	if err == nil {
-		err = d.Tokens.Check(h.Name, h.Token)
+		err = d.tokens.Check(h.Name, h.Token)
 	}
 	if err != nil {
-		d.Log.Warn("a client was not let in", "name", cmp.Or(h.Name, "-"), "err", err)
+		// A stranger who tries again and again is not to fill the log.
+		level := slog.LevelInfo
+		if d.seldom.Now("") {
+			level = slog.LevelWarn
+		}
+		d.log.Log(context.Background(), level, "a client was not let in", "name", cmp.Or(h.Name, "-"), "err", err)
 		return 0, err
 	}
 	return h.ClientID(), nil

@@ -30,12 +30,11 @@ func talk(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 	}
 	fmt.Printf("the server says: %s\n", text)
 	opened, err := end.OpenStream()
-	if err != nil {
-		return err
+	if err == nil {
+		fmt.Fprint(opened, "ping")
+		geminio.CloseWrite(opened) // no more from here
+		text, err = io.ReadAll(opened)
+		fmt.Printf("the server echoes: %s\n", text)
 	}
-	fmt.Fprint(opened, "ping")
-	geminio.CloseWrite(opened) // no more from here
-	text, err = io.ReadAll(opened)
-	fmt.Printf("the server echoes: %s\n", text)
 	return err
 }
