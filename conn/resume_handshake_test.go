@@ -83,7 +83,11 @@ func (p *sessionPair) resume() (fresh *Conn, clientErr, serverErr error) {
 func (p *sessionPair) cut(end int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.links[end].Close()
+	nc := p.links[end]
+	if w, wraps := nc.(wrapper); wraps {
+		nc = w.NetConn()
+	}
+	nc.Close()
 }
 
 // finish ends the session.

@@ -1,8 +1,14 @@
 package conn
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -106,7 +112,25 @@ func (n *numbered) check(t *testing.T) {
 
 // Many cuts over TCP lose nothing and repeat nothing, on any way of writing.
 func TestCutsOverTCP(t *testing.T) {
-	wire := func() (net.Conn, net.Conn) { return tcpPair(t) }
+	randomCuts(t, func() (client, server net.Conn) { return tcpPair(t) })
+}
+
+// The same over TLS, whose connection is closed beneath it.
+func TestCutsOverTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	own := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	randomCuts(t, func() (client, server net.Conn) {
+		near, far := tcpPair(t)
+		return tls.Client(near, &tls.Config{InsecureSkipVerify: true}), tls.Server(far, own)
+	})
+}
+
+// randomCuts sends frames both ways while the links of a session are cut.
+func randomCuts(t *testing.T, wire func() (client, server net.Conn)) {
 	c := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
 	s := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
 	p := newSessionPair(t, wire)
