@@ -50,12 +50,10 @@ func (p *sessionPair) start(upperC, upperS func(*Conn) FrameHandler) {
 	p.c.Start(upperC(p.c))
 	p.s.Start(upperS(p.s))
 	for _, c := range []*Conn{p.c, p.s} {
-		p.wg.Add(1)
-		go func() {
-			defer p.wg.Done()
+		p.wg.Go(func() {
 			c.Run()
 			<-c.Done()
-		}()
+		})
 	}
 }
 

@@ -222,11 +222,9 @@ func newNetwork(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) *network {
 		return n.conns[string(id)]
 	}}
 	n.client.Resume = &ResumeConfig{Keep: 2 * time.Minute, Log: MinLog, Interrupted: func(c *Conn, _ error) {
-		n.wg.Add(1)
-		go func() {
-			defer n.wg.Done()
+		n.wg.Go(func() {
 			n.resume(c)
-		}()
+		})
 	}}
 	return n
 }
