@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -55,7 +56,7 @@ func newWire(mode cutMode, first, second int) (a, b *wireEnd) {
 	return w.ends[0], w.ends[1]
 }
 
-const never = 1 << 40
+const never = math.MaxInt
 
 func (w *wire) cut() {
 	w.once.Do(func() {
