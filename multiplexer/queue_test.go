@@ -1,0 +1,101 @@
+package multiplexer
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
+)
+
+// sendTurn returns the numbers of the packets that a queue sends in one turn, wholly or in part.
+func sendTurn(t *testing.T, q *packetQueue, frame int) (calls []uint64) {
+	t.Helper()
+	head := bytes.Clone(headBytes(q))
+	for _, f := range packets(head) {
+		calls = append(calls, f.Call)
+	}
+	b := new(conn.Batch)
+	q.fill(b, 1, frame)
+	for p := bytes.TrimPrefix(b.Buf, head); len(p) > 0; { // a batch copies what is short
+		h, err := packet.ParseHeader(p, packet.DefaultMaxFrame)
+		require.NoError(t, err)
+		f, err := packet.ParseFragmentHeader(p[packet.HeaderLen:], h)
+		require.NoError(t, err)
+		calls = append(calls, f.Call)
+		p = p[packet.HeaderLen+h.Length:]
+	}
+	return calls
+}
+
+// headBytes returns the small packets that the next turn gives.
+func headBytes(q *packetQueue) []byte {
+	if c := q.small.Head(); c != nil {
+		return c.Bytes()
+	}
+	return nil
+}
+
+func large(typ packet.Type, call uint64, n int) *outgoing {
+	return &outgoing{typ: typ, call: call, data: make([]byte, n)}
+}
+
+func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
+	var q packetQueue
+	assert.True(t, q.empty())
+	q.addLarge(large(packet.TypeRequest, 1, 25_000))
+	q.addLarge(large(packet.TypeRequest, 2, 15_000))
+	q.addSmall(1, packet.TypeRequest, 3, []byte("head"), []byte("data"))
+	var all []uint64
+	for !q.empty() {
+		all = append(all, sendTurn(t, &q, 10_000)...)
+	}
+	assert.Equal(t, []uint64{3, 1, 2, 1, 2, 1}, all)
+}
+
+func TestMessagesWaitForEachOther(t *testing.T) {
+	var q packetQueue
+	q.addSmall(1, packet.TypeMessage, 1, nil, nil)
+	q.addLarge(large(packet.TypeMessage, 2, 15_000))
+	assert.True(t, q.hasMessage())
+	for call := uint64(3); call < 6; call++ {
+		q.addLarge(large(packet.TypeMessage, call, 10))
+	}
+	q.addLarge(large(packet.TypeRequest, 6, 15_000))
+	gone := q.large.behind.First()
+	q.remove(gone)
+	assert.EqualValues(t, 3, gone.call, "one that waits")
+	var all []uint64
+	for !q.empty() {
+		all = append(all, sendTurn(t, &q, 10_000)...)
+	}
+	assert.Equal(t, []uint64{1, 2, 6, 2, 6, 4, 5}, all)
+	assert.False(t, q.hasMessage())
+}
+
+// The message behind one that is abandoned in the middle does not begin before the Abandon
+// was sent, however much stands in front of that.
+func TestAMessageBeginsBehindTheAbandonOfTheOneBefore(t *testing.T) {
+	var q packetQueue
+	first := large(packet.TypeMessage, 1, 50_000)
+	q.addLarge(first)
+	q.addLarge(large(packet.TypeMessage, 2, 50_000))
+	assert.Equal(t, []uint64{1}, sendTurn(t, &q, 10_000))
+	for call := uint64(10); call < 400; call++ { // several chunks
+		q.addSmall(1, packet.TypeRequest, call, nil, make([]byte, 1000))
+	}
+	q.addSmall(1, packet.TypeAbandon, 1, nil, []byte{byte(packet.TypeMessage)})
+	q.remove(first)
+	turns := 0
+	for ; ; turns++ {
+		calls := sendTurn(t, &q, 10_000)
+		if last := calls[len(calls)-1]; last == 2 {
+			require.Contains(t, calls, uint64(1), "the Abandon, in the same turn")
+			break
+		}
+	}
+	assert.Greater(t, turns, 2)
+}
