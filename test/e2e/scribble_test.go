@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,12 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 	cc, sc, err := rig.RawPair(network)
 	require.NoError(t, err)
 	for _, c := range []net.Conn{cc, sc} { // so that little is on its way
+		switch wrapper := c.(type) {
+		case *tls.Conn:
+			c = wrapper.NetConn()
+		case *rig.ByteConn:
+			c = wrapper.Conn
+		}
 		if c, ok := c.(*net.TCPConn); ok {
 			c.SetReadBuffer(128 << 10)
 			c.SetWriteBuffer(128 << 10)
