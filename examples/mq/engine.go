@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func embed(ctx context.Context, dir string, maxStore int64, sync bool, log *slog
 		err = l.fatal()
 	}
 	if err == nil {
-		err = (&engine{server: s}).health()
+		err = (&engine{server: s}).recovered()
 	}
 	var e *engine
 	if err == nil {
@@ -119,11 +120,54 @@ func connect(url string, log *slog.Logger, opts ...nats.Option) (*engine, error)
 	return &engine{js: js, nc: nc, unlock: func() {}}, nil
 }
 
+// problems returns what a server in this process says of its health: of the topics that it
+// has not found whole in its files, and the rest.
+func (e *engine) problems() (lost []string, rest error) {
+	const notRecovered = "could not be recovered"
+	for _, p := range e.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if p.Type == server.HealthzErrorStream && strings.HasSuffix(p.Error, notRecovered) {
+			lost = append(lost, p.Stream)
+		} else if rest == nil {
+			rest = errors.New(p.Error)
+		}
+	}
+	return lost, rest
+}
+
 // health returns why a server in this process does not store what it is given, nil if it
 // does.
 func (e *engine) health() error {
-	if h := e.server.Healthz(&server.HealthzOptions{}); h.Error != "" {
-		return errors.New(h.Error)
+	_, err := e.problems()
+	return err
+}
+
+// recovered returns an error if a server in this process, which has just been started, does
+// not have all topics that there are messages of. A topic that was being made when the broker
+// was killed has none. Its files are removed, and it is made again.
+func (e *engine) recovered() error {
+	lost, err := e.problems()
+	if err != nil {
+		return err
+	}
+	for _, stream := range lost {
+		blocks, err := filepath.Glob(filepath.Join(e.server.JetStreamConfig().StoreDir, "*", "streams", stream, "msgs", "*.blk"))
+		if err != nil {
+			return err
+		}
+		for _, block := range blocks {
+			if info, err := os.Stat(block); err != nil || info.Size() > 0 {
+				return fmt.Errorf("the topic %s cannot be read, and has messages in %s", strings.TrimPrefix(stream, streamPrefix), filepath.Dir(block))
+			}
+		}
+		dirs, err := filepath.Glob(filepath.Join(e.server.JetStreamConfig().StoreDir, "*", "streams", stream))
+		if err != nil {
+			return err
+		}
+		for _, dir := range dirs { // or the topic that is made again could not be read later
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

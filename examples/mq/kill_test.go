@@ -103,6 +103,33 @@ func TestBrokerKilledAtRest(t *testing.T) {
 	stop(t, b)
 }
 
+// What a broker leaves that is killed while it makes a topic is no reason not to start. Where
+// a topic has messages which cannot be read, the broker does not start without them.
+func TestBrokerKilledWhileItMakesATopic(t *testing.T) {
+	data := t.TempDir()
+	b, addr := brokerOf(t, binary, "-data", data)
+	produce(t, addr, numbers(1, 10))
+	stop(t, b)
+	streams := filepath.Join(data, "jetstream", "$G", "streams")
+	require.NoError(t, os.MkdirAll(filepath.Join(streams, "MQ_new", "msgs"), 0o700))
+	require.NoError(t, os.MkdirAll(filepath.Join(streams, "MQ_other", "msgs"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(streams, "MQ_other", "meta.inf"), []byte("{"), 0o600))
+	b, addr = brokerOf(t, binary, "-data", data)
+	assert.EqualValues(t, 10, statsOf(t, addr).Messages)
+	for _, topic := range []string{"new", "other"} {
+		p := proc.Start(t, binary, "produce", "-connect", addr, "-topic", topic)
+		p.Type("one\n")
+		p.CloseInput()
+		assert.Zero(t, p.Wait(), p.Output())
+	}
+	stop(t, b)
+
+	require.NoError(t, os.WriteFile(filepath.Join(streams, "MQ_t", "meta.inf"), []byte("{"), 0o600))
+	code, said := proc.Run(t, binary, "broker", "-listen", "127.0.0.1:0", "-data", data)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, said, "the topic t cannot be read, and has messages in ")
+}
+
 // A broker that is told to stop sends nobody away for good, and does not take long where
 // nothing is under way.
 func TestBrokerStops(t *testing.T) {
