@@ -128,10 +128,16 @@ func join(frames [][]byte) (b []byte) {
 	return b
 }
 
-// Row 24: random, bit-flipped, truncated and reordered frames against a live
-// server. It does not panic, which would end this process. What it allocates for a
-// connection follows the bytes that come, and nothing is left.
+// Random, bit-flipped, truncated and reordered frames do not end the process of a live
+// server. What it allocates for a connection follows the bytes that come, and nothing is
+// left.
 func TestHostileFramesAgainstALiveServer(t *testing.T) {
+	strikeWith(t, mutants, (*site).strike)
+}
+
+// strikeWith strikes a live server with what each of the mutants makes, over connections
+// of their own.
+func strikeWith(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike func(*site, []byte)) {
 	const (
 		rounds = 100 / slowness // connections of each kind
 		flat   = 768 << 10      // bytes allocated for a connection, whatever comes, both sides and the pools
@@ -151,7 +157,7 @@ func TestHostileFramesAgainstALiveServer(t *testing.T) {
 				for range rounds {
 					b := mutant(r)
 					bytes += len(b)
-					s.strike(b)
+					strike(s, b)
 				}
 				runtime.ReadMemStats(&m1)
 				allocated := int64(m1.TotalAlloc - m0.TotalAlloc)

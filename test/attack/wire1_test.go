@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -485,36 +484,7 @@ var oldMutants = map[string]func(r *rand.Rand) []byte{
 }
 
 func TestHostileOldPacketsAgainstALiveServer(t *testing.T) {
-	const (
-		rounds = 100 / slowness // connections of each kind
-		flat   = 768 << 10      // bytes allocated for a connection, whatever comes, both sides and the pools
-		factor = 64             // and for each byte that comes
-		left   = 1 << 20        // bytes
-	)
-	for name, mutant := range oldMutants {
-		t.Run(name, func(t *testing.T) {
-			seed := rand.Uint64()
-			t.Logf("seed %d", seed)
-			withstand(t, terms{}, func(t *testing.T, s *site) {
-				before := measure()
-				r := rand.New(rand.NewPCG(seed, 0))
-				var m0, m1 runtime.MemStats
-				bytes := 0
-				runtime.ReadMemStats(&m0)
-				for range rounds {
-					b := mutant(r)
-					bytes += len(b)
-					s.strikeOld(b)
-				}
-				runtime.ReadMemStats(&m1)
-				allocated := int64(m1.TotalAlloc - m0.TotalAlloc)
-				t.Logf("%d bytes allocated for %d connections and %d bytes", allocated, rounds, bytes)
-				require.LessOrEqual(t, allocated, int64(rounds*flat+bytes*factor), "what is allocated follows what comes")
-				s.stillServes("after all")
-				before.wantLeft(t, left, 4, "after all")
-			})
-		})
-	}
+	strikeWith(t, oldMutants, (*site).strikeOld)
 }
 
 // strikeOld is strike by a peer of wire 1.
