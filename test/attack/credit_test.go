@@ -16,8 +16,8 @@ func credit(stream uint64, class packet.Class, amount uint32) []byte {
 	return packet.AppendCredit(nil, stream, packet.Credit{Class: class, Amount: amount})
 }
 
-// Row 7: credit that overflows, is nothing, is of no known kind, or is for a
-// stream that never was.
+// Credit frames that overflow, that have the amount 0 or an unknown class, or that name a
+// stream that never existed.
 func TestCreditThatCannotBe(t *testing.T) {
 	const most = 1<<31 - 1
 	for name, test := range map[string]struct {
@@ -54,8 +54,7 @@ func TestCreditThatCannotBe(t *testing.T) {
 	}
 }
 
-// Row 7: credit for a stream that is closed comes too late and does nothing, as
-// often as it comes.
+// Credit for a closed stream is ignored, however often it arrives.
 func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 	withstand(t, terms{}, func(t *testing.T, s *site) {
 		const times = 10_000
@@ -86,8 +85,8 @@ const (
 	lawlessHeap    = 3*lawlessPart + 2*16<<10 + connHeap // all of a connection's parts, or windows
 )
 
-// Row 8: a peer that ignores the credit it has, in each class. What comes beyond
-// it is not kept, and the error has both numbers.
+// A peer sends more than its credit, in each class. The excess is not kept, and the error
+// states both numbers.
 func TestSenderThatIgnoresTheWindow(t *testing.T) {
 	small := func(o *server.EndOptions) {
 		o.SetMaxMessageSize(lawlessBody)
@@ -139,9 +138,9 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 	}
 }
 
-// Row 9: the application never reads one stream, the peer fills it and waits for
-// credit that does not come. It costs its windows; calls on the same connection
-// and on others wait for nothing, not for a nanosecond of the bubble's clock.
+// The application never reads one stream. The peer fills the stream and waits for credit.
+// The stream costs its windows; calls on the same connection and on others take no time on
+// the clock of the bubble.
 func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 	const (
 		window = 16 << 10
@@ -190,9 +189,9 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 	})
 }
 
-// Row 9, with the largest windows: an application that reads for a while lets them
-// grow, and then stops. What a stream holds is bounded by SetBufferSize, what all
-// of a connection hold by a quarter of the budget.
+// The application reads for a while, so that the windows grow, and then stops.
+// SetBufferSize bounds the bytes that one stream holds, and a quarter of the memory budget
+// bounds those of all streams of a connection.
 func TestGrownWindowsAreBounded(t *testing.T) {
 	const (
 		streams = 8

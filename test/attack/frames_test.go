@@ -186,8 +186,8 @@ func (s *site) strike(b []byte) {
 	s.forget(a)
 }
 
-// Row 24: connections that break while their streams open. Whoever notices first ends
-// streams that others are still being told of.
+// Connections break while their streams open. The goroutine that notices first ends
+// streams whose callbacks are still running.
 func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 	const connections = 1000 / slowness
 	overTCP(t, terms{}, func(t *testing.T, s *site) {
@@ -254,8 +254,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// Row 25: what this version of the wire does not know. Types that may be skipped
-// are; all else is a clean error that names the version.
+// Frames of unknown types. Ignorable types are skipped. Any other unknown type ends the
+// connection with an error that names the version.
 func TestUnknownFrames(t *testing.T) {
 	raw := func(h packet.Header, p ...byte) []byte {
 		h.Length = uint32(len(p))
@@ -303,8 +303,8 @@ func TestUnknownFrames(t *testing.T) {
 	})
 }
 
-// Row 25: handshakes of other versions. Where wire 1 is refused, its peers are told so,
-// with a code; what does not begin as this handshake does gets no answer.
+// Handshakes of other versions. A server that refuses wire 1 tells its peers so with a
+// code. A first packet that is not a Conn gets no answer.
 func TestOtherVersionsInTheHandshake(t *testing.T) {
 	refuse := func(o *server.EndOptions) { o.SetRefuseWireV1() }
 	withstand(t, terms{options: refuse}, func(t *testing.T, s *site) {

@@ -51,8 +51,8 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 	})
 }
 
-// Row 1, by a peer that heeds the credit: it costs handlers within the limit and
-// the connection lives.
+// A peer calls and cancels rapidly within its credit. It occupies handlers up to the
+// limit, and the connection survives.
 func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
 	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
 		const calls = 10_000 / slowness
@@ -75,7 +75,7 @@ func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
 	})
 }
 
-// Row 1, with requests of the largest size that goes without credit of its own.
+// As TestRapidCallAndCancelWithinTheCredit, with the largest requests that count as small.
 func TestHandlersHoldWhatTheirLimitsSay(t *testing.T) {
 	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
 		const small = 8<<10 - 64

@@ -36,9 +36,9 @@ const (
 	soon = time.Second
 )
 
-// Row 26: silent peers, and such that stop in the middle of the handshake, hold a
-// goroutine each, until the handshake's time is up; two where the transport is not known
-// to let go of its readers. Nobody waits for them.
+// Peers that send nothing, or stop in the middle of the handshake, occupy one goroutine
+// each until the handshake timeout. On a transport that is not known to interrupt its
+// readers they occupy two. They delay no other client.
 func TestSilentPeersDelayNobody(t *testing.T) {
 	begin := hello(t, packet.Conn{PacketID: 1, Settings: new(packet.Settings)})
 	attack := func(t *testing.T, s *site) (peers []net.Conn) {
@@ -87,8 +87,8 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 	})
 }
 
-// Row 26, after the handshake: what a client holds that has shaken hands, with as
-// much about itself as it may say, and does nothing.
+// The memory of a client that completes the handshake with as much meta as allowed and
+// then does nothing.
 func TestIdleClientsCostLittle(t *testing.T) {
 	const (
 		clients = 100 / slowness
@@ -119,9 +119,9 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	})
 }
 
-// Row 26: the same with a list of features that is as long as it can be. What is
-// kept of it is larger than what has come: a text in Go has 16 bytes where "" and a
-// comma have three.
+// As TestIdleClientsCostLittle, with the longest possible list of features. The parsed
+// list takes more memory than its JSON: a Go string has 16 bytes, and "" with a comma has
+// three.
 func TestFeaturesThatNobodyKnows(t *testing.T) {
 	const (
 		clients   = 20 / slowness
@@ -195,9 +195,9 @@ func (g *guard) ConnOnline(delegate.ConnDescriber) error {
 	return nil
 }
 
-// Row 27: forged ids and replayed or changed credentials are refused by the
-// delegate's word before there is an End, a callback or any other state. The client
-// whose id is wanted keeps its connection.
+// The delegate refuses forged ids and replayed or changed credentials before the server
+// creates an End, calls another callback or keeps any state. The client that has the
+// requested id keeps its connection.
 func TestForgedAndReplayedCredentials(t *testing.T) {
 	for network, run := range map[string]func(*testing.T, terms, func(*testing.T, *site)){"pipe": inBubble, "tcp": overTCP} {
 		t.Run(network, func(t *testing.T) {
@@ -262,8 +262,8 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 	}
 }
 
-// Row 27: methods that do not exist are tried by the thousand. Each answer says so,
-// nothing is kept of them.
+// A client calls thousands of methods that do not exist. Each answer says that the method
+// does not exist, and the server keeps no memory of the names.
 func TestProbingOfMethods(t *testing.T) {
 	const probes = 10_000 / slowness
 	withstand(t, terms{}, func(t *testing.T, s *site) {
@@ -288,7 +288,7 @@ func TestProbingOfMethods(t *testing.T) {
 	})
 }
 
-// Row 27: names that a peer registers are bounded in number and length.
+// The names that a peer registers are bounded in number and in length.
 func TestRegistrationsAreBounded(t *testing.T) {
 	const (
 		most    = 1 << 14 // names of a connection

@@ -14,8 +14,8 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// Row 19: a stranger that knows the ids of all clients for which the library has chosen
-// them throws none of them out.
+// A stranger knows the ids of all clients for which the library has chosen them, and asks
+// for these ids. No client loses its connection.
 func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 	const clients = 200
 	for name, policy := range map[string]server.DuplicatePolicy{
@@ -61,7 +61,7 @@ func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 	}
 }
 
-// Row 19: nobody can keep the ids occupied that the library will choose next.
+// Clients ask for many ids. The library still finds an id for each later client.
 func TestSquattersKeepNobodyOut(t *testing.T) {
 	const (
 		squatters = 1000 / slowness

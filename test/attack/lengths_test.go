@@ -31,7 +31,8 @@ const (
 	connGoroutines = 4
 )
 
-// Row 2: a handshake that announces too much is over after its header.
+// A handshake packet announces a body above the limit. The server closes the connection
+// after the header.
 func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
 	for name, length := range map[string]uint32{"by one": 64<<10 + 1, "by far": 1<<32 - 1} {
 		t.Run(name, func(t *testing.T) {
@@ -52,9 +53,8 @@ func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
 	}
 }
 
-// Row 2: what is announced as too long is refused when the announcement has come,
-// before its body; what comes nevertheless is thrown away for the time of
-// lingering, and not longer.
+// A packet announces a length above the limit. The server refuses it before its body
+// arrives, and discards the following bytes for the linger time at most.
 func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 	oversize := func(typ packet.Type) []byte {
 		return frame(nil, typ, largestBody+packet.MaxHead+1, 1, 1, []byte("begin"))
@@ -95,7 +95,7 @@ func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 	}
 }
 
-// Row 2: names and custom bytes whose length goes beyond the body.
+// The length of a name or of custom bytes points beyond the end of the body.
 func TestInnerLengthsAreChecked(t *testing.T) {
 	inner := func(at int, value ...byte) []byte { // of a request, whose fields begin behind id and timeout
 		body := (&packet.Request{Method: []byte("echo"), Custom: []byte("c")}).Append(nil)
@@ -157,7 +157,7 @@ func TestFragmentsOfOneByte(t *testing.T) {
 	})
 }
 
-// Row 2, CVE-2023-45288: a packet that goes on for ever, without getting longer.
+// A packet continues without end and without getting longer, as in CVE-2023-45288.
 func TestEndlessContinuationCostsNothing(t *testing.T) {
 	withstand(t, terms{}, func(t *testing.T, s *site) {
 		const fragments = 100_000
@@ -177,7 +177,8 @@ func TestEndlessContinuationCostsNothing(t *testing.T) {
 	})
 }
 
-// Row 4: what is allocated follows what has come, and silence ends it.
+// A packet announces a large body and does not send it. The allocated memory follows the
+// bytes that have arrived, and the heartbeat timeout ends the connection.
 func TestDeclaredLengthReservesNothing(t *testing.T) {
 	for name, typ := range map[string]packet.Type{"request": packet.TypeRequest, "message": packet.TypeMessage, "response": packet.TypeResponse} {
 		t.Run(name, func(t *testing.T) {
@@ -203,8 +204,7 @@ func TestDeclaredLengthReservesNothing(t *testing.T) {
 	}
 }
 
-// Row 4: many announcements are bounded by the credit for them, from the first
-// byte on.
+// Many packets announce large bodies. Their credit bounds them from the first byte on.
 func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 	const (
 		body   = 64 << 10
@@ -230,7 +230,8 @@ func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 	})
 }
 
-// Row 4: a byte a second of a handshake ends with the handshake's time.
+// A peer sends one byte of its handshake a second. The handshake timeout ends the
+// connection.
 func TestHandshakeByteByByte(t *testing.T) {
 	inBubble(t, terms{}, func(t *testing.T, s *site) {
 		before := measure()

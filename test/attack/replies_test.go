@@ -22,9 +22,9 @@ const (
 	maxPings = 250
 )
 
-// Row 6, CVE-2024-32984: a peer that opens streams and does not read the refusals.
-// At most so many wait, then the connection ends, and is gone after the time of
-// lingering, since the peer takes not even the Close frame.
+// A peer opens streams and does not read the refusals, as in CVE-2024-32984. The
+// connection ends when too many refusals are queued. It is gone after the linger time,
+// since the peer does not even read the close frame.
 func TestRefusalsThatNobodyReads(t *testing.T) {
 	inBubble(t, terms{}, func(t *testing.T, s *site) {
 		before := measure()
@@ -54,10 +54,9 @@ func awaitGone(t *testing.T, a *attacker) {
 	}
 }
 
-// Row 6, CVE-2024-22189: a peer that makes the server answer, in every way that
-// there is, and reads nothing. What waits is bounded by the credit that it had, and
-// control frames are not queued at all. It keeps its connection as long as it heeds
-// the rules.
+// A peer makes the server answer, in every possible way, and reads no answer, as in
+// CVE-2024-22189. The credit of the peer bounds the queued answers, and control frames are
+// not queued at all. The peer keeps its connection as long as it follows the protocol.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const (
 		rounds   = 40   // seconds
@@ -95,8 +94,8 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	})
 }
 
-// Row 6: messages that are answered with an error, by an application that
-// receives, to a peer that does not read: bounded by their credit.
+// The application receives messages and answers them with an error, and the peer does not
+// read. The credit of the messages bounds the queued acks.
 func TestAcksThatNobodyReads(t *testing.T) {
 	const (
 		messages = 100_000
@@ -135,8 +134,8 @@ func TestAcksThatNobodyReads(t *testing.T) {
 	})
 }
 
-// Row 30: pings are answered up to 250 in a second, with at most one Pong each.
-// One more ends the connection with the code of a broken rule.
+// Up to 250 pings a second are answered, with at most one pong each. One more ping ends
+// the connection with CodeProtocol.
 func TestPingFloodEndsWithACode(t *testing.T) {
 	inBubble(t, terms{}, func(t *testing.T, s *site) {
 		const seconds = 10
@@ -166,8 +165,8 @@ func TestPingFloodEndsWithACode(t *testing.T) {
 	})
 }
 
-// Row 30: settings that do not match never end a connection whose peer answers, or
-// sends anything at all.
+// Different heartbeat settings never end a connection whose peer answers, or sends any
+// other bytes.
 func TestHeartbeatsThatDoNotMatch(t *testing.T) {
 	for name, alive := range map[string]func(t *testing.T, a *attacker){
 		"answers and never asks": func(t *testing.T, a *attacker) {

@@ -41,8 +41,8 @@ func delivery(b []byte, number uint64, data string) []byte {
 	return frame(b, packet.TypeMessage, 0, 1, number|application.DeliveryBit, append(m.Append(nil), data...))
 }
 
-// Row 18: what is remembered of deliveries follows how many there are, and not how far
-// apart their numbers are.
+// The memory for deliveries depends on their number, and not on how far apart their
+// numbers are.
 func TestDeliveriesThatAreFarApart(t *testing.T) {
 	const (
 		peers = 90
@@ -75,7 +75,7 @@ func TestDeliveriesThatAreFarApart(t *testing.T) {
 	})
 }
 
-// Row 18: whoever fills the room for sessions has its own forgotten first, and nobody's on
+// A client that fills the memory for sessions loses its own sessions first, and none of
 // another host.
 func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 	const (

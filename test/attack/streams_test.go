@@ -25,8 +25,8 @@ const (
 	perStream = 2 << 10
 )
 
-// Row 3: streams without number, which nobody accepts. All beyond the backlog are
-// refused, and cost nothing that stays.
+// A peer opens streams without end, and the application accepts none. Streams beyond the
+// backlog are refused and leave no memory behind.
 func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 	overTCP(t, terms{}, func(t *testing.T, s *site) {
 		before := measure()
@@ -57,7 +57,7 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 	})
 }
 
-// Row 3, where fewer may wait than may be open.
+// As TestManyStreamsThatNobodyAccepts, with a backlog below the limit of open streams.
 func TestBacklogOfStreamsIsBounded(t *testing.T) {
 	const few = 16
 	limit := func(o *server.EndOptions) { o.SetAcceptBacklog(few) }
@@ -78,8 +78,8 @@ func TestBacklogOfStreamsIsBounded(t *testing.T) {
 	})
 }
 
-// Row 3, with as many bytes about each stream as fit a frame: bounded by the
-// number of streams and the largest frame.
+// As TestManyStreamsThatNobodyAccepts, with as much peer and meta in each open frame as
+// fit. The number of streams and the largest frame bound the memory.
 func TestStreamsWithLargeMeta(t *testing.T) {
 	const (
 		streams = 64
@@ -159,8 +159,9 @@ func (p *pairs) ConnOffline(c delegate.ConnDescriber) error {
 	return nil
 }
 
-// Row 5, CVE-2026-32314: the first frame of a new stream is larger than its
-// window. Nothing of the stream is left, and what was told of it is told to the end.
+// The first frame of a new stream is larger than the window of the stream, as in
+// CVE-2026-32314. No part of the stream remains, and each DialogueOnline is followed by
+// its DialogueOffline.
 func TestFirstFrameBeyondTheWindow(t *testing.T) {
 	const window = 16 << 10
 	for name, late := range map[string]bool{"behind its open": false, "behind its accept": true} {
@@ -200,7 +201,7 @@ func TestFirstFrameBeyondTheWindow(t *testing.T) {
 	}
 }
 
-// Row 5: a stream without windows, and one whose number is wrong.
+// Open frames without windows, and with an invalid stream number.
 func TestOpensThatBreakARule(t *testing.T) {
 	windows := func(raw, messages uint32) []byte {
 		return packet.AppendOpen(nil, 3, packet.Open{Windows: packet.Windows{Raw: raw, Messages: messages}})
@@ -236,9 +237,9 @@ func TestOpensThatBreakARule(t *testing.T) {
 	}
 }
 
-// Row 21: a peer that never answers the server's Close of a stream. The stream is
-// forgotten within two heartbeats, until then it counts against the budget for
-// windows alone; what comes late is ignored.
+// A peer never answers the server's close of a stream. The server forgets the stream
+// within two heartbeats. Until then the stream counts against the budget for windows only.
+// Frames that arrive later are ignored.
 func TestPeerThatNeverCloses(t *testing.T) {
 	const (
 		body    = 1 << 10
@@ -287,7 +288,7 @@ func TestPeerThatNeverCloses(t *testing.T) {
 	})
 }
 
-// Row 32: numbers of streams near their end, and 2^31 streams apart.
+// Stream numbers near the largest one, and stream numbers 2^31 streams apart.
 func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
 	echo := terms{options: func(o *server.EndOptions) {
 		o.SetAcceptStreamFunc(func(stream geminio.Stream) {
@@ -328,8 +329,8 @@ func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
 	})
 }
 
-// Row 32: 2^31 streams, simulated: the numbers of a stream in a million are used,
-// each above the one before. None is taken for another.
+// A simulation of 2^31 streams uses the numbers of one stream in a million, each above the
+// previous one. No stream is mistaken for another.
 func TestTwoToThe31Streams(t *testing.T) {
 	const (
 		step   = 1 << 20 // numbers between two streams, in streams

@@ -237,8 +237,8 @@ func TestRetryOrderOfMessages(t *testing.T) {
 	assert.LessOrEqual(t, swaps, 2*messages/500)
 }
 
-// Faults, row 17: a call that was under way when the connection broke is carried out
-// at most once, and its error says that it may have been; marked as idempotent it is
+// A call that was under way when the connection broke is executed at most once, and its
+// error says that the peer may have executed it. A call that is marked as idempotent is
 // made again.
 func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 	var calls atomic.Int64
@@ -292,8 +292,8 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 	}
 }
 
-// Faults, row 28: a message whose ack was lost is sent again and not handed out
-// again; its answer is the first one, and is nobody else's.
+// A message whose ack was lost is sent again and is not handed out again. The answer to
+// the copy is the first answer of this message.
 func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	h := newHouse(t, func(end geminio.End) {
@@ -388,9 +388,9 @@ func (n *named) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wa
 
 var _ delegate.ServerDelegate = (*named)(nil)
 
-// Faults, row 14: the same identity returns while its old connection still stands.
-// The new one wins: the old is told to go first, and learns why; its late end
-// disturbs nothing.
+// A client id returns while the old connection of the client still exists. The new
+// connection replaces the old one. The old End ends first and its cause is ErrReplaced;
+// its end does not affect the new End.
 func TestSameIdentityReplaces(t *testing.T) {
 	n := &named{diary: newDiary(), online: make(map[uint64]delegate.ConnDescriber)}
 	opt := server.NewEndOptions()

@@ -102,10 +102,10 @@ type memoryAddr struct{}
 func (memoryAddr) Network() string { return "memory" }
 func (memoryAddr) String() string  { return "memory" }
 
-// Faults, row 16: ten thousand clients lose their server at once and come back
-// spread over time: after a shutdown with a hint, not before the time that it says,
-// and spread over as much again; after a crash, over the range that the back-off has
-// reached, with so few attempts in vain as it allows.
+// Ten thousand clients lose their server at once, and reconnect spread over time. After a
+// Shutdown with a retry time, they come back between that time and twice that time. After
+// a crash, they come back spread over the range that the back-off has reached, and the
+// number of failed attempts is within what the back-off allows.
 func TestReconnectStorm(t *testing.T) {
 	storm := rig.Amount("memory", 10_000)
 	if rig.StandIn() != "" {

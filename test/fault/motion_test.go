@@ -24,9 +24,9 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// Row 11. Both ends write into a full pipe: of messages and calls of 10 MiB each (less
-// under the race detector) both ways at once, over a transport that holds 64 bytes, and
-// of as many raw bytes, none waits for ever for another.
+// Both Ends write into a full pipe: messages and calls of 10 MiB each (less under the race
+// detector) in both directions at once, and as many raw bytes, over a transport that holds
+// 64 bytes. All of them complete.
 func TestBothWriteIntoAFullPipe(t *testing.T) {
 	near, far := newWire(64)
 	p, err := rig.JoinPair(near, far, nil, nil)
@@ -69,9 +69,9 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 	}
 }
 
-// Row 10. A stream that nobody reads does not slow the 99 others down: over a wire of
-// 10 MB/s, the time in which 99 of 100 of their exchanges are done stays within twice
-// that without it. (e2e has what a processor has to do for it.)
+// One of 100 streams is not read. Over a link of 10 MB/s, the time in which 99 % of the
+// exchanges of the other streams are done stays within twice the time without the stalled
+// stream. The processor time is measured in test/e2e.
 func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, nil, nil)
@@ -119,8 +119,8 @@ func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 	})
 }
 
-// Row 19. Write, then Close: from one byte to 64 MiB, with a slow reader and with a
-// Close that comes at once, what was written arrives whole, then io.EOF.
+// Write is followed by Close: from one byte to 64 MiB, with a slow reader and with a Close
+// that comes at once. All written bytes arrive, then io.EOF.
 func TestLastByteArrives(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -160,9 +160,9 @@ func TestLastByteArrives(t *testing.T) {
 	}
 }
 
-// Row 22. A handler that panics and one that ends its goroutine are the error of their
-// callers, with a code; others are not disturbed. One that never returns and heeds no
-// context does not hold up Shutdown beyond its context, nor Close.
+// A handler that panics, or that ends its goroutine, fails its own call with a code and
+// disturbs no other call. A handler that never returns and ignores its context delays
+// Shutdown at most until the context of Shutdown ends, and does not delay Close.
 func TestPanickingAndEndlessHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, nil, nil)
@@ -194,8 +194,8 @@ func TestPanickingAndEndlessHandlers(t *testing.T) {
 	})
 }
 
-// Row 23. Handlers that call each other, deeper than there may be handlers, come to an
-// end: within ten seconds the deepest call fails, and says why.
+// Handlers call each other deeper than the limit of handlers allows. The deepest call
+// fails within ten seconds, and its error states the reason.
 func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
@@ -230,9 +230,8 @@ func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 	})
 }
 
-// Row 29. The policy for slow consumers is to block: the publisher waits, visibly, by
-// its own timeout, and nothing is dropped. (Dropping and disconnecting are built on top,
-// as examples/chatroom does.)
+// A slow consumer blocks its publisher: Publish waits until its own timeout, and no
+// message is dropped. Applications build other policies on top, as examples/chatroom does.
 func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, nil, nil)
@@ -261,8 +260,8 @@ func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
 	})
 }
 
-// Row 21. A stream whose other side never closes is gone all the same: closing 10,000 of
-// them, one after the other, with 16 allowed, finds room for the next each time.
+// The other side never closes its streams. Closing 10,000 of them one after the other,
+// with a limit of 16, makes room for the next one each time.
 func TestOneSideNeverCloses(t *testing.T) {
 	so := server.NewEndOptions()
 	so.SetMaxStreams(16)

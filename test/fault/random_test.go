@@ -88,16 +88,16 @@ func TestRandomPrograms(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, everything, 150, 0) })
 }
 
-// Row 35. Calls, messages, registrations and streams of all sizes are given up at every
-// moment: before they have credit, when they are half sent, sent, answered. Afterwards all
-// credit is whole, and the largest call goes through.
+// Calls, messages, registrations and streams of all sizes are given up at every moment:
+// before they have credit, half sent, sent, and answered. Afterwards all credit has been
+// returned and the largest call succeeds.
 func TestGivenUpAtEveryMoment(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, requests, 300, hasty) })
 }
 
-// Row 36. Streams and Ends are closed and reset, from both sides, while packets of all sizes
-// have half arrived. Afterwards all credit is whole, no handler goes on, and Shutdown
-// returns.
+// Streams and Ends are closed and reset, from both sides, while packets of all sizes have
+// partly arrived. Afterwards all credit has been returned, no handler is running, and
+// Shutdown returns.
 func TestClosedWhilePacketsArrive(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, ends, 150, large) })
 }

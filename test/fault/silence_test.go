@@ -52,11 +52,11 @@ func more(end geminio.End, all map[string]<-chan error) {
 	all["Register"] = rig.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
 }
 
-// Row 12 and 13. A network that swallows everything, in both directions or in one,
-// without a reset: the connection is dead for a side after two heartbeats without a
-// byte, counted from the last one, and everything that waits has returned by then.
-// ConnOffline is called once at each side. Where only one direction works, the side
-// that hears nothing ends the connection, and the other learns of it.
+// The network drops all bytes, in both directions or in one, without a reset. A side ends
+// the connection two heartbeats after the last byte that it received, and by then every
+// blocked operation has returned. ConnOffline is called once at each side. If only one
+// direction works, the side that receives nothing ends the connection, and the other side
+// learns of it.
 func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 	for _, lost := range []struct {
 		name      string
@@ -96,7 +96,7 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 	}
 }
 
-// Row 30, second half. Two sides whose heartbeats differ by far do not lose each other.
+// Two sides with very different heartbeat intervals keep their connection.
 func TestHeartbeatsNeedNotAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, clientBeat(time.Second), serverBeat(time.Hour))
@@ -106,9 +106,8 @@ func TestHeartbeatsNeedNotAgree(t *testing.T) {
 	})
 }
 
-// Row 15. A transport whose Read does not return after Close, nor its Write: Close of
-// the End returns all the same, within its time for lingering, and so does all that
-// waits.
+// Neither Read nor Write of the transport returns after its Close. Close of the End
+// returns all the same within the linger time, and so does every blocked operation.
 func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, nil, nil)
@@ -127,9 +126,9 @@ func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 	})
 }
 
-// Row 31. What travels of a deadline is a duration: the bytes of a request with a
-// timeout are the same at any time of day, so clocks that differ by an hour change
-// nothing. And a handler's deadline counts from the request's arrival.
+// A deadline travels as a duration: the bytes of a request with a timeout are the same at
+// any time of day, so clocks that differ by an hour have no effect. The handler's deadline
+// counts from the arrival of the request.
 func TestDeadlinesTravelAsDurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, nil, nil)
@@ -150,8 +149,8 @@ func TestDeadlinesTravelAsDurations(t *testing.T) {
 	})
 }
 
-// Row 31, the other half. A machine that has slept for an hour finds its peer gone,
-// which has given it up meanwhile: within two heartbeats after it wakes.
+// A machine sleeps for an hour, and its peer ends the connection meanwhile. The machine
+// finds this out within two heartbeats after it wakes.
 func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLink(t, clientBeat(2*time.Hour), nil) // it sleeps: no heartbeats, and nothing is answered
