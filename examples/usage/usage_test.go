@@ -27,7 +27,7 @@ var kinds = []struct{ name, server, client string }{
 	{
 		name:   "rpc",
 		server: `client 127\.0\.0\.1:\d+\n`,
-		client: `greet "Ada": hello, Ada\ngreet "" failed: who are you\?\n`,
+		client: `greet "Ada": hello, Ada\ngreet "" failed: no name given\n`,
 	},
 	{
 		name:   "brpc",

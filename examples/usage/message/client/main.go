@@ -1,4 +1,4 @@
-// Command client publishes messages and learns what became of each.
+// Command client publishes messages and prints the answer to each.
 package main
 
 import (
@@ -21,7 +21,7 @@ func publish(ctx context.Context, dial client.Dialer, opt *client.EndOptions) er
 	for _, text := range []string{"hello", "", "world"} {
 		err := end.Publish(ctx, end.NewMessage([]byte(text))) // waits for the answer
 		if _, refused := err.(*geminio.RemoteError); err != nil && !refused {
-			return err // the connection's
+			return err // an error of the connection
 		}
 		fmt.Printf("published %q: %v\n", text, err)
 	}

@@ -1,4 +1,4 @@
-// Command server receives messages and answers each: done, or what is wrong with it.
+// Command server receives messages and answers each with Done or an error.
 package main
 
 import (
@@ -27,7 +27,7 @@ func receive(end geminio.End) {
 	for {
 		msg, err := end.Receive(context.Background())
 		if err != nil {
-			return // io.EOF: the client has left
+			return // io.EOF: the End has ended
 		}
 		if len(msg.Data()) == 0 {
 			msg.Error(errors.New("an empty message")) // Publish returns this text

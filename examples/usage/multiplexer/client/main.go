@@ -19,7 +19,7 @@ func talk(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 		return err
 	}
 	defer end.Close()
-	context.AfterFunc(ctx, func() { end.Close() }) // ends what waits
+	context.AfterFunc(ctx, func() { end.Close() }) // ends blocked operations
 	accepted, err := end.Accept()                  // any stream is a net.Conn
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func talk(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 	opened, err := end.OpenStream()
 	if err == nil {
 		fmt.Fprint(opened, "ping")
-		geminio.CloseWrite(opened) // no more from here
+		geminio.CloseWrite(opened) // ends this direction
 		text, err = io.ReadAll(opened)
 		fmt.Printf("the server echoes: %s\n", text)
 	}

@@ -26,12 +26,12 @@ func serve(l server.Listener) error {
 func talk(end geminio.End) {
 	if stream, err := end.OpenStream(); err == nil {
 		fmt.Fprintf(stream, "welcome, %v", end.RemoteAddr())
-		stream.Close() // what was written arrives before
+		stream.Close() // the written bytes are still delivered
 	}
 	var l net.Listener = end // for the streams that the client opens
 	for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
 		go func() {
-			io.Copy(conn, conn) // until the client has no more to say
+			io.Copy(conn, conn) // until the client ends its direction
 			conn.Close()
 		}()
 	}

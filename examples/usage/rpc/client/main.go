@@ -25,7 +25,7 @@ func call(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error
 			continue
 		}
 		if err != nil {
-			return err // the connection's
+			return err // an error of the connection
 		}
 		fmt.Printf("greet %q: %s\n", name, resp.Data())
 	}

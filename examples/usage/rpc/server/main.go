@@ -29,7 +29,7 @@ func serve(l server.Listener) error {
 
 func greet(_ context.Context, req geminio.Request, resp geminio.Response) {
 	if len(req.Data()) == 0 {
-		resp.SetError(errors.New("who are you?")) // the error of Call
+		resp.SetError(errors.New("no name given")) // Call returns this error
 		return
 	}
 	resp.SetData(fmt.Appendf(nil, "hello, %s", req.Data()))
