@@ -19,7 +19,7 @@ import (
 func writePacket(t *testing.T, peer net.Conn, typ packet.Type, call uint64, body []byte) {
 	t.Helper()
 	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: 1, Length: uint32(8 + len(body))})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, 0)
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call}, 0)
 	_, err := peer.Write(append(b, body...))
 	require.NoError(t, err)
 }
@@ -51,16 +51,16 @@ func readAnswers(t *testing.T, peer net.Conn) (answers map[uint64]int, bytes int
 		switch {
 		case h.Type == packet.TypeAbandon:
 			assert.Equal(t, []byte{byte(packet.TypeResponse)}, body)
-			require.Contains(t, codes, f.Call, "it had begun")
-			answer(f.Call, -1)
+			require.Contains(t, codes, f.Seq, "it had begun")
+			answer(f.Seq, -1)
 		case h.Flags&packet.FlagNext == 0:
 			r, err := packet.ParseResponse(body)
 			require.NoError(t, err)
-			codes[f.Call] = int(r.Code)
+			codes[f.Seq] = int(r.Code)
 			fallthrough
 		default:
 			if h.Flags&packet.FlagMore == 0 {
-				answer(f.Call, codes[f.Call])
+				answer(f.Seq, codes[f.Seq])
 			}
 		}
 	}
@@ -178,10 +178,10 @@ func TestAbandonedResponse(t *testing.T) {
 		require.NoError(t, err)
 
 		b := packet.AppendHeader(nil, packet.Header{Type: packet.TypeResponse, Flags: packet.FlagMore, Stream: 1, Length: uint32(packet.FragmentLen + 100)})
-		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: f.Call, Total: 100_000}, packet.FlagMore)
+		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: f.Seq, Total: 100_000}, packet.FlagMore)
 		_, err = peer.Write(append(b, make([]byte, 100)...))
 		require.NoError(t, err)
-		writePacket(t, peer, packet.TypeAbandon, f.Call, []byte{byte(packet.TypeResponse)})
+		writePacket(t, peer, packet.TypeAbandon, f.Seq, []byte{byte(packet.TypeResponse)})
 		assert.ErrorIs(t, <-called, context.Canceled)
 		assert.True(t, e.pending.empty())
 	})

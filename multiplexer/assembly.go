@@ -73,7 +73,7 @@ func (m *Mux) packet(h packet.Header) error {
 		if err != nil {
 			return err
 		}
-		return m.deliver(d, h.Type, f.Call, body, false)
+		return m.deliver(d, h.Type, f.Seq, body, false)
 	}
 	if err := m.c.ReadPayload(a); err != nil || !whole {
 		return err
@@ -97,18 +97,18 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	if err := m.receive(d, c); err != nil || d == nil {
 		return nil, nil, err
 	}
-	if d.sends(questionOf(h.Type), f.Call) {
-		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d is answered before all of it was sent", f.Call)}
+	if d.sends(questionOf(h.Type), f.Seq) {
+		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d is answered before all of it was sent", f.Seq)}
 	}
 	if atOnce {
 		if answers(h.Type) {
-			d.answered(f.Call)
+			d.answered(f.Seq)
 		}
 		return d, nil, nil
 	}
-	a = &assembly{key: packetKey{d, h.Type, f.Call}, charge: c, total: int(f.Total)}
+	a = &assembly{key: packetKey{d, h.Type, f.Seq}, charge: c, total: int(f.Total)}
 	if m.asm.get(a.key) != nil {
-		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Seq)}
 	}
 	m.asm.add(a.key, a)
 	d.asm.Add(&a.place, a)
@@ -138,7 +138,7 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	d, err := m.find(h)
 	var a *assembly
 	if d != nil && err == nil {
-		a = m.asm.get(packetKey{d, h.Type, f.Call})
+		a = m.asm.get(packetKey{d, h.Type, f.Seq})
 	}
 	open := d != nil && d.state == dialogueOpen
 	m.mu.Unlock()
@@ -147,7 +147,7 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	case err != nil || a == nil && !open:
 		return err
 	case a == nil:
-		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d goes on without having begun", f.Call)}
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d goes on without having begun", f.Seq)}
 	case len(a.buf)+m.c.Left() > a.total || last && len(a.buf)+m.c.Left() < a.total:
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of %d bytes, announced as %d", len(a.buf)+m.c.Left(), a.total)}
 	}
@@ -165,22 +165,22 @@ func (m *Mux) finish(a *assembly) error {
 	if wanted {
 		m.takeOut(a)
 		if answers(a.key.typ) {
-			a.key.d.answered(a.key.call)
+			a.key.d.answered(a.key.seq)
 		}
 	}
 	m.mu.Unlock()
 	if !wanted {
 		return nil
 	}
-	return m.deliver(a.key.d, a.key.typ, a.key.call, a.buf, true)
+	return m.deliver(a.key.d, a.key.typ, a.key.seq, a.buf, true)
 }
 
 // deliver hands a packet to the Handler.
-func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+func (m *Mux) deliver(d *Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error {
 	if typ == packet.TypeAbandon {
-		return m.peerAbandons(d, call, body)
+		return m.peerAbandons(d, seq, body)
 	}
-	err := m.h.Packet(d, typ, call, body, owned)
+	err := m.h.Packet(d, typ, seq, body, owned)
 	if typ == packet.TypeResponse {
 		d.Release(typ, len(body))
 	}
@@ -189,13 +189,13 @@ func (m *Mux) deliver(d *Dialogue, typ packet.Type, call uint64, body []byte, ow
 
 // peerAbandons drops what has come of a packet whose rest will not. An abandoned response
 // counts as the answer, which says that the call was cancelled.
-func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
+func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 	typ, err := packet.ParseAbandon(body)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	a := m.asm.get(packetKey{d, typ, call})
+	a := m.asm.get(packetKey{d, typ, seq})
 	if a == nil {
 		m.mu.Unlock()
 		return nil
@@ -205,14 +205,14 @@ func (m *Mux) peerAbandons(d *Dialogue, call uint64, body []byte) error {
 		m.c.Kick()
 	}
 	if answers(typ) {
-		d.answered(call)
+		d.answered(seq)
 	}
 	m.mu.Unlock()
 	if typ != packet.TypeResponse {
 		return nil
 	}
 	canceled := packet.Response{Code: uint32(geminio.CodeCanceled), Text: "the response was abandoned"}
-	return m.h.Packet(d, typ, call, canceled.Append(nil), true)
+	return m.h.Packet(d, typ, seq, canceled.Append(nil), true)
 }
 
 // takeOut takes a packet out of those that arrive. What it has cost is for the caller to

@@ -20,7 +20,7 @@ func TestAudit(t *testing.T) {
 				g.d.Release(g.typ, len(g.body))
 			}
 			if g.typ == packet.TypeRequest {
-				return g.d.Post(packet.TypeResponse, g.call, make([]byte, 12))
+				return g.d.Post(packet.TypeResponse, g.seq, make([]byte, 12))
 			}
 			return nil
 		})

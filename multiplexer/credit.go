@@ -10,15 +10,15 @@ func (m *Mux) peersCharge(typ packet.Type, size int) charge { return chargeFor(t
 
 // refund takes back the credit of a packet of which nothing was sent, and nothing will be.
 // m.mu is held.
-func (d *Dialogue) refund(call uint64, c charge) {
-	d.m.ledger.refund(&d.credit, call, c)
+func (d *Dialogue) refund(seq uint64, c charge) {
+	d.m.ledger.refund(&d.credit, seq, c)
 	d.serveCharge(c)
 }
 
 // settle says that a request or registration of this side is no longer outstanding. m.mu
 // is held.
-func (d *Dialogue) settle(call uint64) {
-	d.credit.settle(call)
+func (d *Dialogue) settle(seq uint64) {
+	d.credit.settle(seq)
 	if d.m.waits.n > 0 {
 		d.shareChanged()
 		d.m.serve(packet.ClassHandlers)
@@ -27,15 +27,15 @@ func (d *Dialogue) settle(call uint64) {
 }
 
 // answered is settle for a packet that the peer has answered. m.mu is held.
-func (d *Dialogue) answered(call uint64) {
-	d.credit.countAnswered(call)
-	d.settle(call)
+func (d *Dialogue) answered(seq uint64) {
+	d.credit.countAnswered(seq)
+	d.settle(seq)
 }
 
 // countBegun counts a packet of which the first fragment is sent, in the debug build. m.mu
 // is held.
-func (d *Dialogue) countBegun(call uint64, c charge) {
-	d.credit.countBegun(call, c)
+func (d *Dialogue) countBegun(seq uint64, c charge) {
+	d.credit.countBegun(seq, c)
 	d.m.ledger.countBegun(c)
 }
 

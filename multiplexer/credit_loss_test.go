@@ -89,7 +89,7 @@ func TestPacketsThatArriveWhileTheirStreamIsClosed(t *testing.T) {
 					d := openFrom(t, m, p, 3)
 					// A frame that holds the whole packet, of which the second half comes later.
 					frame := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: 3, Length: 60008})
-					frame = packet.AppendFragmentHeader(frame, packet.FragmentHeader{Call: 7}, 0)
+					frame = packet.AppendFragmentHeader(frame, packet.FragmentHeader{Seq: 7}, 0)
 					frame = append(frame, bytes.Repeat([]byte("x"), 60000)...)
 					p.write(frame[:30000], "the first half")
 					synctest.Wait()

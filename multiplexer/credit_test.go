@@ -30,8 +30,8 @@ func blocked(ch <-chan error) bool {
 }
 
 // sendOn sends a packet of n bytes in another goroutine.
-func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, call uint64, n int) <-chan error {
-	return async(func() error { return d.Send(ctx, 0, typ, call, nil, make([]byte, n), AtOnce) })
+func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, seq uint64, n int) <-chan error {
+	return async(func() error { return d.Send(ctx, 0, typ, seq, nil, make([]byte, n), AtOnce) })
 }
 
 func TestMessagesWaitForTheWindow(t *testing.T) {
@@ -51,8 +51,8 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "only messages wait")
 		p.wantPacket(packet.TypeRequest, 1, "a request")
 		p.writeCredit(1, packet.ClassMessages, 1, "the byte")
-		call, _ := p.wantPacket(packet.TypeMessage, 1, "it goes on")
-		assert.EqualValues(t, 99, call)
+		seq, _ := p.wantPacket(packet.TypeMessage, 1, "it goes on")
+		assert.EqualValues(t, 99, seq)
 		require.NoError(t, <-sent)
 	})
 }
@@ -92,8 +92,8 @@ func TestHandlerCredit(t *testing.T) {
 		ctx := t.Context()
 		require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 1, nil, nil, AtOnce))
 		p.wantPacket(packet.TypeRequest, d.id, "one")
-		for call := range uint64(2) {
-			require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 10+call, nil, nil, AtOnce))
+		for seq := range uint64(2) {
+			require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 10+seq, nil, nil, AtOnce))
 			p.wantPacket(packet.TypeRequest, d.id, "within its share")
 		}
 		second := sendOn(d, ctx, packet.TypeRegister, 2, 1)
@@ -274,8 +274,8 @@ func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
 		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all")
 		var sent []uint64
 		for i := range sizes {
-			call, _ := p.wantPacket(packet.TypeResponse, 1, "all of them")
-			sent = append(sent, call)
+			seq, _ := p.wantPacket(packet.TypeResponse, 1, "all of them")
+			sent = append(sent, seq)
 			require.NoError(t, <-waiting[i])
 		}
 		assert.ElementsMatch(t, []uint64{1, 2, 3, 4}, sent)

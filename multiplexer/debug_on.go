@@ -72,7 +72,7 @@ type streamTotals struct {
 	strayed      bool // a number is used twice, or the peer has answered what it was not asked
 }
 
-func (t *streamTotals) countBegun(call uint64, c charge) {
+func (t *streamTotals) countBegun(seq uint64, c charge) {
 	t.sentMessages += uint64(c.of(packet.ClassMessages))
 	if c.handlers == 0 {
 		return
@@ -80,19 +80,19 @@ func (t *streamTotals) countBegun(call uint64, c charge) {
 	if t.begun == nil {
 		t.begun = make(map[uint64]charge)
 	}
-	if _, twice := t.begun[call]; twice {
+	if _, twice := t.begun[seq]; twice {
 		t.strayed = true
 	}
-	t.begun[call] = c
+	t.begun[seq] = c
 }
 
-func (t *streamTotals) countAnswered(call uint64) {
-	if _, asked := t.begun[call]; !asked {
+func (t *streamTotals) countAnswered(seq uint64) {
+	if _, asked := t.begun[seq]; !asked {
 		t.strayed = true
 	}
 }
 
-func (t *streamTotals) countSettled(call uint64) { delete(t.begun, call) }
+func (t *streamTotals) countSettled(seq uint64) { delete(t.begun, seq) }
 
 // want ends the process unless two numbers are the same. A panic would run deferred
 // functions, which may want the lock that is held.
@@ -123,12 +123,12 @@ func (f *inflow) check(what any) {
 
 // verifyQueue checks the packets of d that wait to be sent, and calls each with those of
 // which not all was sent. It returns how many there are.
-func (d *Dialogue) verifyQueue(each func(call uint64, c charge, begun bool)) (n int) {
+func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n int) {
 	m := d.m
 	for c := range d.packets.small.Chunks() {
 		for h, f := range packets(c.Bytes()) {
 			n++
-			each(f.Call, m.charge(h.Type, int(f.Total)), false)
+			each(f.Seq, m.charge(h.Type, int(f.Total)), false)
 		}
 	}
 	l := d.packets.large
@@ -138,11 +138,11 @@ func (d *Dialogue) verifyQueue(each func(call uint64, c charge, begun bool)) (n 
 	for _, first := range []*outgoing{l.turns.First(), l.behind.First()} {
 		for o := first; o != nil; o = o.place.Next() {
 			n++
-			want(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.call)
-			if o.call != 0 || o.typ != packet.TypeMessage {
-				want(m.queued.get(packetKey{d, o.typ, o.call}) == o, true, "the index of packets that wait: %v %d", o.typ, o.call)
+			want(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.seq)
+			if o.seq != 0 || o.typ != packet.TypeMessage {
+				want(m.queued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
 			}
-			each(o.call, o.charge, o.begun())
+			each(o.seq, o.charge, o.begun())
 		}
 	}
 	return n
@@ -166,7 +166,7 @@ func (m *Mux) verify() (cost int) {
 			requests += c.of(packet.ClassLargeRequests)
 		}
 		cost += 8 + len(s.begun)
-		cost += d.verifyQueue(func(call uint64, c charge, begun bool) {
+		cost += d.verifyQueue(func(seq uint64, c charge, begun bool) {
 			if begun {
 				return // streamTotals.begun has it
 			}
@@ -264,7 +264,7 @@ func (d *Dialogue) verify() int {
 func (d *Dialogue) countNextSmall() {
 	if c := d.packets.small.Head(); c != nil {
 		for h, f := range packets(c.Bytes()) {
-			d.countBegun(f.Call, d.m.charge(h.Type, int(f.Total)))
+			d.countBegun(f.Seq, d.m.charge(h.Type, int(f.Total)))
 		}
 	}
 }

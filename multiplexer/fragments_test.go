@@ -38,13 +38,13 @@ func TestFragmentsInterleave(t *testing.T) {
 		var ends []got
 		for _, g := range h.got() {
 			ends = append(ends, g)
-			assert.Equal(t, bytes.Repeat([]byte{byte(g.call)}, len(g.body)), g.body)
+			assert.Equal(t, bytes.Repeat([]byte{byte(g.seq)}, len(g.body)), g.body)
 		}
 		require.Len(t, ends, 5)
 		for i, want := range []struct {
 			typ    packet.Type
 			stream uint64
-			call   uint64
+			seq    uint64
 			size   int
 		}{
 			{packet.TypeRequest, 1, 9, 100}, {packet.TypeRequest, 1, 2, 20000}, {packet.TypeMessage, 1, 1, 20000},
@@ -52,7 +52,7 @@ func TestFragmentsInterleave(t *testing.T) {
 		} {
 			assert.Equal(t, want.typ, ends[i].typ, i)
 			assert.Equal(t, want.stream, ends[i].d.DialogueID(), i)
-			assert.Equal(t, want.call, ends[i].call, i)
+			assert.Equal(t, want.seq, ends[i].seq, i)
 			assert.Len(t, ends[i].body, want.size, i)
 		}
 		assert.Empty(t, m.asm.all)
@@ -242,7 +242,7 @@ func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
 					// The call whose response was abandoned has no other answer.
 					require.Len(t, got, 1)
 					assert.Equal(t, packet.TypeResponse, got[0].typ)
-					assert.EqualValues(t, 5, got[0].call)
+					assert.EqualValues(t, 5, got[0].seq)
 					resp, err := packet.ParseResponse(got[0].body)
 					require.NoError(t, err)
 					assert.EqualValues(t, geminio.CodeCanceled, resp.Code)
@@ -305,8 +305,8 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 			if hd.Flags == packet.FlagMore {
 				require.EqualValues(t, 25004, f.Total)
 			}
-			parts[f.Call] = append(parts[f.Call], payload[packet.FragmentHeaderLen(hd):]...)
-			order = append(order, string(rune('0'+f.Call)))
+			parts[f.Seq] = append(parts[f.Seq], payload[packet.FragmentHeaderLen(hd):]...)
+			order = append(order, string(rune('0'+f.Seq)))
 		}
 		assert.Equal(t, []string{"9", "0", "1", "0", "1", "0", "1"}, order)
 		for i, body := range bodies {
@@ -320,11 +320,11 @@ func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
 		r := newRand(t)
 		done := make(chan struct{})
 		want := 200
-		var calls []uint64
+		var seqs []uint64
 		hs[1].handle(func(g got) error {
-			calls = append(calls, g.call)
+			seqs = append(seqs, g.seq)
 			g.d.Release(g.typ, len(g.body))
-			if len(calls) == want {
+			if len(seqs) == want {
 				close(done)
 			}
 			return nil
@@ -337,8 +337,8 @@ func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
 			require.NoError(t, ms[0].Main().Send(context.Background(), 0, packet.TypeMessage, i, nil, make([]byte, size), AtOnce))
 		}
 		<-done
-		for i, call := range calls {
-			require.EqualValues(t, i, call, "all: %v", calls)
+		for i, seq := range seqs {
+			require.EqualValues(t, i, seq, "all: %v", seqs)
 		}
 	})
 }

@@ -4,15 +4,15 @@ import "github.com/singchia/geminio/packet"
 
 // packetID names a packet of a dialogue.
 type packetID struct {
-	typ  packet.Type
-	call uint64
+	typ packet.Type
+	seq uint64
 }
 
 // packetKey names a packet of a connection.
 type packetKey struct {
-	d    *Dialogue
-	typ  packet.Type
-	call uint64
+	d   *Dialogue
+	typ packet.Type
+	seq uint64
 }
 
 // index finds packets by their keys. Its memory is given back when it is empty, for one

@@ -27,10 +27,10 @@ func TestIndexGivesItsMemoryBack(t *testing.T) {
 	var x index[outgoing]
 	fill := func(n int) {
 		for i := range n {
-			x.add(packetKey{call: uint64(i)}, &outgoing{call: uint64(i)})
+			x.add(packetKey{seq: uint64(i)}, &outgoing{seq: uint64(i)})
 		}
 		for i := range n {
-			key := packetKey{call: uint64(i)}
+			key := packetKey{seq: uint64(i)}
 			x.remove(key, x.get(key))
 		}
 	}

@@ -201,8 +201,8 @@ func (l *ledger) affords(s *streamLedger, c charge) bool {
 	return withinShare(c.bytes, l.tx[c.class].avail, s.outstanding(c.class))
 }
 
-// take takes c, which the stream affords, for the packet with the number call.
-func (l *ledger) take(s *streamLedger, call uint64, c charge) {
+// take takes c, which the stream affords, for the packet with the number seq.
+func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
 	if c.handlers > 0 {
 		l.tx[packet.ClassHandlers].take(c.handlers)
 		s.handlers++
@@ -223,16 +223,16 @@ func (l *ledger) take(s *streamLedger, call uint64, c charge) {
 		if a.requests == nil {
 			a.requests = make(map[uint64]uint32)
 		}
-		a.requests[call] += c.bytes
+		a.requests[seq] += c.bytes
 		a.requestBytes += c.bytes
 	}
 }
 
 // refund undoes take, for a packet of which nothing was sent.
-func (l *ledger) refund(s *streamLedger, call uint64, c charge) {
+func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
 	if c.handlers > 0 {
 		l.tx[packet.ClassHandlers].restore(c.handlers)
-		s.settle(call)
+		s.settle(seq)
 	}
 	switch {
 	case c.bytes == 0:
@@ -249,12 +249,12 @@ func (l *ledger) refund(s *streamLedger, call uint64, c charge) {
 // settle says that a request or registration of the stream is not outstanding any more: it
 // was answered, or what is left of it was abandoned. The caller of one that was answered
 // may be gone long since: its handler was at work until now.
-func (s *streamLedger) settle(call uint64) {
-	s.countSettled(call)
+func (s *streamLedger) settle(seq uint64) {
+	s.countSettled(seq)
 	s.handlers -= min(s.handlers, 1)
 	if a := s.large; a != nil {
-		a.requestBytes -= a.requests[call]
-		delete(a.requests, call)
+		a.requestBytes -= a.requests[seq]
+		delete(a.requests, seq)
 	}
 }
 

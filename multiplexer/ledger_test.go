@@ -83,7 +83,7 @@ type books struct {
 	a, b    ledger // the sender's and the receiver's
 	streams []*bookStream
 	parcels []*parcel
-	call    uint64
+	seq     uint64
 }
 
 type bookStream struct {
@@ -96,7 +96,7 @@ type bookStream struct {
 // parcel is a packet of a model.
 type parcel struct {
 	s                  *bookStream
-	call               uint64
+	seq                uint64
 	c                  charge
 	begun, held, whole bool // a part was sent; and came; all was sent
 	released           bool // by the receiver
@@ -128,9 +128,9 @@ func (k *books) admit() {
 	if c == (charge{}) || !k.a.affords(&s.sender, c) {
 		return
 	}
-	k.call++
-	k.a.take(&s.sender, k.call, c)
-	k.parcels = append(k.parcels, &parcel{s: s, call: k.call, c: c})
+	k.seq++
+	k.a.take(&s.sender, k.seq, c)
+	k.parcels = append(k.parcels, &parcel{s: s, seq: k.seq, c: c})
 }
 
 // at returns the receiver's ledger of a stream that takes packets, or nil.
@@ -200,13 +200,13 @@ func (k *books) step() {
 	case what == 0:
 		k.grant()
 	case !p.begun && what < 3:
-		k.a.refund(&p.s.sender, p.call, p.c)
+		k.a.refund(&p.s.sender, p.seq, p.c)
 		k.forget(i)
 	case !p.begun:
 		k.begin(p)
 	case !p.whole && what < 3:
 		if p.c.handlers > 0 {
-			p.s.sender.settle(p.call)
+			p.s.sender.settle(p.seq)
 		}
 		if !p.released {
 			k.release(p)
@@ -219,7 +219,7 @@ func (k *books) step() {
 			k.release(p)
 		}
 		if p.c.handlers > 0 {
-			p.s.sender.settle(p.call)
+			p.s.sender.settle(p.seq)
 		}
 		k.forget(i)
 	}

@@ -21,11 +21,11 @@ type Handler interface {
 	// Accepted is told that the peer has accepted a dialogue of this side. Open may
 	// have returned by then, and Closed may have been told.
 	Accepted(*Dialogue)
-	// Packet takes a packet of type typ with the number call. The body is the
+	// Packet takes a packet of type typ with the number seq. The body is the
 	// handler's to keep if owned is set, else it is valid during the call. An
 	// error closes the connection. For requests and messages the handler calls
 	// Dialogue.Release when it no longer holds the body.
-	Packet(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error
+	Packet(d *Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error
 	// Closed is told that a dialogue, other than the default one, has ended: closed
 	// by this side, by the other, reset, or with the connection. It is told once of
 	// each that was Opened and not refused, or Accepted. The goroutine that ended

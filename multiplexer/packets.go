@@ -35,17 +35,17 @@ const (
 //
 // Memory of the caller is used only until Send returns: what is sent later is a copy.
 // That is the rule for all packets, and only Lend makes an exception from it.
-func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, when When) error {
+func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, seq uint64, head, data []byte, when When) error {
 	if len(head)+len(data) > d.m.smallTx { // enqueue copies smaller ones
 		data = bytes.Clone(data)
 	}
-	return d.Lend(ctx, timeout, typ, call, head, data, when)
+	return d.Lend(ctx, timeout, typ, seq, head, data, when)
 }
 
 // Lend is Send for data that its caller leaves alone for longer, so that a large
 // packet need not be copied: until the packet has been sent as a whole, or Abandon has
 // returned. The head, and all of a small packet, is copied.
-func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.Type, call uint64, head, data []byte, when When) error {
+func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.Type, seq uint64, head, data []byte, when When) error {
 	m := d.m
 	size := len(head) + len(data)
 	if size > m.MaxBody()+packet.MaxHead {
@@ -56,10 +56,10 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	err := d.ended(typ)
 	switch {
 	case err != nil:
-	case d.admit(call, c):
-		d.enqueue(typ, call, c, head, data)
+	case d.admit(seq, c):
+		d.enqueue(typ, seq, c, head, data)
 	default:
-		w := &creditWaiter{typ: typ, call: call, charge: c, head: bytes.Clone(head), data: data}
+		w := &creditWaiter{typ: typ, seq: seq, charge: c, head: bytes.Clone(head), data: data}
 		err = d.waitCredit(ctx, timeout, w)
 	}
 	m.mu.Unlock()
@@ -76,11 +76,11 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 
 // Post makes a packet of a type that needs no credit ready, and leaves the
 // writing to another goroutine: for the Handler's methods, which must not wait.
-func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
+func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 	d.m.mu.Lock()
 	err := d.ended(typ)
 	if err == nil {
-		d.enqueue(typ, call, charge{}, body, nil)
+		d.enqueue(typ, seq, charge{}, body, nil)
 	}
 	d.m.mu.Unlock()
 	d.m.c.Kick()
@@ -89,20 +89,20 @@ func (d *Dialogue) Post(typ packet.Type, call uint64, body []byte) error {
 
 // enqueue puts a packet, for which its charge was taken, where it waits for its turn. It
 // copies all but the data of a large packet. m.mu is held.
-func (d *Dialogue) enqueue(typ packet.Type, call uint64, c charge, head, data []byte) {
+func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
 	size := len(head) + len(data)
 	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || !d.packets.hasMessage()) {
-		d.packets.addSmall(d.id, typ, call, head, data)
+		d.packets.addSmall(d.id, typ, seq, head, data)
 		return
 	}
-	o := &outgoing{typ: typ, call: call, charge: c, head: bytes.Clone(head), data: data}
+	o := &outgoing{typ: typ, seq: seq, charge: c, head: bytes.Clone(head), data: data}
 	if size <= m.smallTx {
 		o.data = bytes.Clone(data)
 	}
 	d.packets.addLarge(o)
-	m.queued.add(packetKey{d, typ, call}, o)
+	m.queued.add(packetKey{d, typ, seq}, o)
 }
 
 // fillPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
@@ -111,10 +111,10 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 	d.countNextSmall()
 	first, last := d.packets.fill(b, d.id, int(m.peer.MaxFrame))
 	if first != nil {
-		d.countBegun(first.call, first.charge)
+		d.countBegun(first.seq, first.charge)
 	}
 	if last != nil {
-		m.queued.remove(packetKey{d, last.typ, last.call}, last)
+		m.queued.remove(packetKey{d, last.typ, last.seq}, last)
 	}
 	again = !d.packets.empty()
 	if !again && (d.closing || d.cut) {
@@ -124,22 +124,22 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 }
 
 // sends tells whether something of a packet is still to be sent. m.mu is held.
-func (d *Dialogue) sends(typ packet.Type, call uint64) bool {
-	return typ != 0 && !d.packets.empty() && d.m.queued.get(packetKey{d, typ, call}) != nil
+func (d *Dialogue) sends(typ packet.Type, seq uint64) bool {
+	return typ != 0 && !d.packets.empty() && d.m.queued.get(packetKey{d, typ, seq}) != nil
 }
 
 // Withdraw takes back a large response that nobody waits for any more. If nothing of it
 // was sent, a small response goes in its place, with a copy of the body; if a part was, an
 // Abandon, which answers the request as well. It does nothing where no such response waits
 // to be sent.
-func (d *Dialogue) Withdraw(call uint64, body []byte) {
+func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 	m := d.m
 	m.mu.Lock()
-	o := m.queued.get(packetKey{d, packet.TypeResponse, call})
+	o := m.queued.get(packetKey{d, packet.TypeResponse, seq})
 	if o != nil && m.cause == nil {
 		d.takeBack(o)
 		if !o.begun() {
-			d.enqueue(packet.TypeResponse, call, charge{}, body, nil)
+			d.enqueue(packet.TypeResponse, seq, charge{}, body, nil)
 		}
 	}
 	m.mu.Unlock()
@@ -151,17 +151,17 @@ func (d *Dialogue) Withdraw(call uint64, body []byte) {
 // takeBack takes a packet out that waits to be sent. m.mu is held.
 func (d *Dialogue) takeBack(o *outgoing) {
 	m := d.m
-	m.queued.remove(packetKey{d, o.typ, o.call}, o)
+	m.queued.remove(packetKey{d, o.typ, o.seq}, o)
 	if o.begun() && m.cause == nil {
-		d.enqueue(packet.TypeAbandon, o.call, charge{}, nil, []byte{byte(o.typ)})
+		d.enqueue(packet.TypeAbandon, o.seq, charge{}, nil, []byte{byte(o.typ)})
 	}
 	d.packets.remove(o)
 	switch {
 	case m.cause != nil:
 	case !o.begun():
-		d.refund(o.call, o.charge)
+		d.refund(o.seq, o.charge)
 	case o.charge.handlers > 0:
-		d.settle(o.call) // no handler of the peer sees a part of a request
+		d.settle(o.seq) // no handler of the peer sees a part of a request
 	}
 }
 
@@ -169,13 +169,13 @@ func (d *Dialogue) takeBack(o *outgoing) {
 // sent will not be, and its data is no longer used. It reports whether the peer
 // cannot have acted on it: also of one that the end of the dialogue has kept from
 // being sent.
-func (d *Dialogue) Abandon(typ packet.Type, call uint64) (unseen bool) {
+func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o := m.queued.get(packetKey{d, typ, call})
+	o := m.queued.get(packetKey{d, typ, seq})
 	if o == nil {
-		_, unseen = d.dropped[packetID{typ, call}]
+		_, unseen = d.dropped[packetID{typ, seq}]
 		return unseen
 	}
 	d.takeBack(o)
@@ -196,8 +196,8 @@ func (d *Dialogue) drop() {
 	}
 	for c := d.packets.small.Pop(); c != nil; c = d.packets.small.Pop() {
 		for h, f := range packets(c.Bytes()) {
-			d.refund(f.Call, m.charge(h.Type, int(h.Length)-packet.FragmentHeaderLen(h)))
-			d.dropped[packetID{h.Type, f.Call}] = struct{}{}
+			d.refund(f.Seq, m.charge(h.Type, int(h.Length)-packet.FragmentHeaderLen(h)))
+			d.dropped[packetID{h.Type, f.Seq}] = struct{}{}
 		}
 		c.Free()
 	}
@@ -206,11 +206,11 @@ func (d *Dialogue) drop() {
 	}
 	for o := d.packets.large.turns.First(); o != nil; o = d.packets.large.turns.First() {
 		d.packets.remove(o)
-		m.queued.remove(packetKey{d, o.typ, o.call}, o)
+		m.queued.remove(packetKey{d, o.typ, o.seq}, o)
 		if !o.begun() {
-			d.refund(o.call, o.charge)
+			d.refund(o.seq, o.charge)
 		}
-		d.dropped[packetID{o.typ, o.call}] = struct{}{}
+		d.dropped[packetID{o.typ, o.seq}] = struct{}{}
 	}
 }
 

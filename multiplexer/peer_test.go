@@ -65,19 +65,19 @@ func (p *peer) writeNotice(typ packet.Type, stream uint64, code geminio.Code, te
 }
 
 // writePacket writes a packet in one frame, with n bytes as its body.
-func (p *peer) writePacket(typ packet.Type, stream, call uint64, n int, reason string) {
+func (p *peer) writePacket(typ packet.Type, stream, seq uint64, n int, reason string) {
 	p.t.Helper()
-	p.writeFragment(typ, 0, stream, call, 0, n, reason)
+	p.writeFragment(typ, 0, stream, seq, 0, n, reason)
 }
 
 // writeFragment writes one fragment of n bytes; the total counts for the first
 // of several only.
-func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, call uint64, total uint32, n int, reason string) {
+func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, seq uint64, total uint32, n int, reason string) {
 	p.t.Helper()
-	b := packet.AppendFragmentHeader(nil, packet.FragmentHeader{Call: call, Total: total}, flags)
+	b := packet.AppendFragmentHeader(nil, packet.FragmentHeader{Seq: seq, Total: total}, flags)
 	body := make([]byte, n)
 	for i := range body {
-		body[i] = byte(call)
+		body[i] = byte(seq)
 	}
 	p.writeFrame(typ, flags, stream, append(b, body...), reason)
 }
@@ -146,12 +146,12 @@ func (p *peer) wantOpen(stream uint64, reason string) packet.Open {
 }
 
 // wantPacket wants a packet in one frame and returns its number and body.
-func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (call uint64, body []byte) {
+func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (seq uint64, body []byte) {
 	p.t.Helper()
 	payload := p.want(typ, 0, stream, reason)
 	f, err := packet.ParseFragmentHeader(payload, packet.Header{Type: typ, Length: uint32(len(payload))})
 	require.NoError(p.t, err, reason)
-	return f.Call, payload[8:]
+	return f.Seq, payload[8:]
 }
 
 // wantViolation wants the Close frame of a Mux that has found this side to break
@@ -347,7 +347,7 @@ func openFrom(t testing.TB, m *Mux, p *peer, id uint64) *Dialogue {
 type got struct {
 	d    *Dialogue
 	typ  packet.Type
-	call uint64
+	seq  uint64
 	body []byte
 }
 
@@ -396,11 +396,11 @@ func (h *fakeHandler) Accepted(d *Dialogue) {
 	h.accepted = append(h.accepted, d)
 }
 
-func (h *fakeHandler) Packet(d *Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+func (h *fakeHandler) Packet(d *Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error {
 	if !owned {
 		body = slices.Clone(body)
 	}
-	g := got{d, typ, call, body}
+	g := got{d, typ, seq, body}
 	h.mu.Lock()
 	f := h.onPacket
 	if f == nil {

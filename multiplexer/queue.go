@@ -30,7 +30,7 @@ type largeQueue struct {
 type outgoing struct {
 	place      list.Link[outgoing] // in largeQueue.turns or behind
 	typ        packet.Type
-	call       uint64
+	seq        uint64
 	charge     charge
 	head, data []byte
 	off        int    // how much of head and data, together, was sent
@@ -55,11 +55,11 @@ func (q *packetQueue) hasMessage() bool { return q.large != nil && q.large.messa
 func (q *packetQueue) end() uint64 { return q.popped + uint64(q.small.Len()) }
 
 // addSmall adds a packet in one frame, with a copy of its body.
-func (q *packetQueue) addSmall(stream uint64, typ packet.Type, call uint64, head, data []byte) {
+func (q *packetQueue) addSmall(stream uint64, typ packet.Type, seq uint64, head, data []byte) {
 	size := len(head) + len(data)
 	b := q.small.Tail(packet.HeaderLen + 8 + size).Space()[:0]
 	b = packet.AppendHeader(b, packet.Header{Type: typ, Stream: stream, Length: uint32(8 + size)})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, 0)
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: seq}, 0)
 	b = append(append(b, head...), data...)
 	q.small.Wrote(len(b))
 }
@@ -150,7 +150,7 @@ func (o *outgoing) fill(b *conn.Batch, stream uint64, frame int) (last bool) {
 	}
 	start := len(b.Buf)
 	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: o.typ, Flags: flags, Stream: stream})
-	b.Buf = packet.AppendFragmentHeader(b.Buf, packet.FragmentHeader{Call: o.call, Total: uint32(o.size())}, flags)
+	b.Buf = packet.AppendFragmentHeader(b.Buf, packet.FragmentHeader{Seq: o.seq, Total: uint32(o.size())}, flags)
 	if o.off < len(o.head) {
 		k := min(n, len(o.head)-o.off)
 		b.Buf = append(b.Buf, o.head[o.off:o.off+k]...)

@@ -12,11 +12,11 @@ import (
 )
 
 // sendTurn returns the numbers of the packets that a queue sends in one turn, wholly or in part.
-func sendTurn(t *testing.T, q *packetQueue, frame int) (calls []uint64) {
+func sendTurn(t *testing.T, q *packetQueue, frame int) (seqs []uint64) {
 	t.Helper()
 	head := bytes.Clone(headBytes(q))
 	for _, f := range packets(head) {
-		calls = append(calls, f.Call)
+		seqs = append(seqs, f.Seq)
 	}
 	b := new(conn.Batch)
 	q.fill(b, 1, frame)
@@ -25,10 +25,10 @@ func sendTurn(t *testing.T, q *packetQueue, frame int) (calls []uint64) {
 		require.NoError(t, err)
 		f, err := packet.ParseFragmentHeader(p[packet.HeaderLen:], h)
 		require.NoError(t, err)
-		calls = append(calls, f.Call)
+		seqs = append(seqs, f.Seq)
 		p = p[packet.HeaderLen+h.Length:]
 	}
-	return calls
+	return seqs
 }
 
 // headBytes returns the small packets that the next turn gives.
@@ -39,8 +39,8 @@ func headBytes(q *packetQueue) []byte {
 	return nil
 }
 
-func large(typ packet.Type, call uint64, n int) *outgoing {
-	return &outgoing{typ: typ, call: call, data: make([]byte, n)}
+func large(typ packet.Type, seq uint64, n int) *outgoing {
+	return &outgoing{typ: typ, seq: seq, data: make([]byte, n)}
 }
 
 func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
@@ -61,13 +61,13 @@ func TestMessagesWaitForEachOther(t *testing.T) {
 	q.addSmall(1, packet.TypeMessage, 1, nil, nil)
 	q.addLarge(large(packet.TypeMessage, 2, 15_000))
 	assert.True(t, q.hasMessage())
-	for call := uint64(3); call < 6; call++ {
-		q.addLarge(large(packet.TypeMessage, call, 10))
+	for seq := uint64(3); seq < 6; seq++ {
+		q.addLarge(large(packet.TypeMessage, seq, 10))
 	}
 	q.addLarge(large(packet.TypeRequest, 6, 15_000))
 	gone := q.large.behind.First()
 	q.remove(gone)
-	assert.EqualValues(t, 3, gone.call, "one that waits")
+	assert.EqualValues(t, 3, gone.seq, "one that waits")
 	var all []uint64
 	for !q.empty() {
 		all = append(all, sendTurn(t, &q, 10_000)...)
@@ -84,16 +84,16 @@ func TestAMessageBeginsBehindTheAbandonOfTheOneBefore(t *testing.T) {
 	q.addLarge(first)
 	q.addLarge(large(packet.TypeMessage, 2, 50_000))
 	assert.Equal(t, []uint64{1}, sendTurn(t, &q, 10_000))
-	for call := uint64(10); call < 400; call++ { // several chunks
-		q.addSmall(1, packet.TypeRequest, call, nil, make([]byte, 1000))
+	for seq := uint64(10); seq < 400; seq++ { // several chunks
+		q.addSmall(1, packet.TypeRequest, seq, nil, make([]byte, 1000))
 	}
 	q.addSmall(1, packet.TypeAbandon, 1, nil, []byte{byte(packet.TypeMessage)})
 	q.remove(first)
 	turns := 0
 	for ; ; turns++ {
-		calls := sendTurn(t, &q, 10_000)
-		if last := calls[len(calls)-1]; last == 2 {
-			require.Contains(t, calls, uint64(1), "the Abandon, in the same turn")
+		seqs := sendTurn(t, &q, 10_000)
+		if last := seqs[len(seqs)-1]; last == 2 {
+			require.Contains(t, seqs, uint64(1), "the Abandon, in the same turn")
 			break
 		}
 	}

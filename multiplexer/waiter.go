@@ -18,7 +18,7 @@ type creditWaiter struct {
 	place      list.Link[creditWaiter] // in waitQueue.waiters
 	since      uint64                  // grows with every waiter of the connection
 	typ        packet.Type
-	call       uint64
+	seq        uint64
 	charge     charge
 	head, data []byte
 
@@ -149,7 +149,7 @@ func (t *waitTable) next(kind waitKind, l *ledger) *waitQueue {
 
 // admit takes the credit for a packet, unless there is not enough, or others have waited
 // for it before. It reports whether it has. m.mu is held.
-func (d *Dialogue) admit(call uint64, c charge) bool {
+func (d *Dialogue) admit(seq uint64, c charge) bool {
 	m := d.m
 	kind := kindOf(c)
 	if kind == waitNone {
@@ -168,7 +168,7 @@ func (d *Dialogue) admit(call uint64, c charge) bool {
 	if !m.ledger.affords(&d.credit, c) {
 		return false
 	}
-	m.ledger.take(&d.credit, call, c)
+	m.ledger.take(&d.credit, seq, c)
 	d.shareChanged()
 	return true
 }
@@ -267,9 +267,9 @@ func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 func (q *waitQueue) grant() {
 	d, w := q.d, q.waiters.First()
 	d.removeWaiter(w, nil)
-	d.m.ledger.take(&d.credit, w.call, w.charge)
+	d.m.ledger.take(&d.credit, w.seq, w.charge)
 	d.shareChanged()
-	d.enqueue(w.typ, w.call, w.charge, w.head, w.data)
+	d.enqueue(w.typ, w.seq, w.charge, w.head, w.data)
 }
 
 // serve gives credit of a class of the connection to those who wait for it. m.mu is held.

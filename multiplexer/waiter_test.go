@@ -50,14 +50,14 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 
 // ask asks for the credit of a packet: it returns nil if there is enough, or else a waiter.
 // m.mu is held.
-func (m *Mux) ask(d *Dialogue, typ packet.Type, call uint64, size int) *creditWaiter {
+func (m *Mux) ask(d *Dialogue, typ packet.Type, seq uint64, size int) *creditWaiter {
 	c := m.charge(typ, size)
 	data := make([]byte, size)
-	if d.admit(call, c) {
-		d.enqueue(typ, call, c, nil, data)
+	if d.admit(seq, c) {
+		d.enqueue(typ, seq, c, nil, data)
 		return nil
 	}
-	w := &creditWaiter{typ: typ, call: call, charge: c, data: data}
+	w := &creditWaiter{typ: typ, seq: seq, charge: c, data: data}
 	d.addWaiter(w)
 	return w
 }
@@ -160,8 +160,8 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 					data := make([]byte, size)
 					for i, d := range all {
 						d.credit.tx[packet.ClassMessages] = newOutflow(0)
-						w := &creditWaiter{typ: typ, call: uint64(i + 2), charge: m.charge(typ, size), data: data}
-						require.False(t, d.admit(w.call, w.charge))
+						w := &creditWaiter{typ: typ, seq: uint64(i + 2), charge: m.charge(typ, size), data: data}
+						require.False(t, d.admit(w.seq, w.charge))
 						d.addWaiter(w)
 					}
 					for _, d := range all {
@@ -209,10 +209,10 @@ func TestTheOldestLargePacketGoesFirst(t *testing.T) {
 func TestAStreamThatWaitsForItsOwnHandlersKeepsNobodyWaiting(t *testing.T) {
 	unserved(t, func(s *setup) { s.peer.Handlers = 8 }, func(t *testing.T, m *Mux) {
 		all := openMany(t, m, 2)
-		call := uint64(0)
+		seq := uint64(0)
 		ask := func(d *Dialogue, size int) *creditWaiter {
-			call++
-			return m.ask(d, packet.TypeRequest, call, size)
+			seq++
+			return m.ask(d, packet.TypeRequest, seq, size)
 		}
 		for ask(all[0], 10) == nil {
 		}

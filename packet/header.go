@@ -198,12 +198,12 @@ const FragmentLen = 12
 // FragmentHeader opens the payload of every packet frame.
 //
 //	+-----------+--------------------------------------------+
-//	| call (64) | total (32), in the first of several alone  |
+//	| seq (64)  | total (32), in the first of several alone  |
 //	+-----------+--------------------------------------------+
 type FragmentHeader struct {
-	// Call numbers the packets of one type that one side sends. An answer carries
+	// Seq numbers the packets of one type that one side sends. An answer carries
 	// the number of the packet that it answers.
-	Call uint64
+	Seq uint64
 	// Total is the length of the whole body, all fragments together. Only the
 	// first fragment of several carries it; of a single one it is its length.
 	Total uint32
@@ -211,7 +211,7 @@ type FragmentHeader struct {
 
 // AppendFragmentHeader appends f; flags tell which fragment it is.
 func AppendFragmentHeader(b []byte, f FragmentHeader, flags Flags) []byte {
-	b = binary.BigEndian.AppendUint64(b, f.Call)
+	b = binary.BigEndian.AppendUint64(b, f.Seq)
 	if flags == FlagMore {
 		b = binary.BigEndian.AppendUint32(b, f.Total)
 	}
@@ -235,7 +235,7 @@ func ParseFragmentHeader(b []byte, h Header) (FragmentHeader, error) {
 	if len(b) < n || int(h.Length) < n {
 		return FragmentHeader{}, malformed(h.Type.String(), "payload of %d bytes, need %d", h.Length, n)
 	}
-	f := FragmentHeader{Call: binary.BigEndian.Uint64(b), Total: h.Length - uint32(n)}
+	f := FragmentHeader{Seq: binary.BigEndian.Uint64(b), Total: h.Length - uint32(n)}
 	if n == FragmentLen {
 		carried := f.Total
 		f.Total = binary.BigEndian.Uint32(b[8:])

@@ -165,7 +165,7 @@ func TestFragmentHeader(t *testing.T) {
 		{"last", TypeRequest, FlagNext, 5, 5, "0102030405060708"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := FragmentHeader{Call: 0x0102030405060708, Total: c.total}
+			f := FragmentHeader{Seq: 0x0102030405060708, Total: c.total}
 			b := AppendFragmentHeader(nil, f, c.flags)
 			require.Equal(t, unhex(t, c.want), b)
 			h := Header{Type: c.typ, Flags: c.flags, Stream: 1, Length: uint32(len(b) + c.rest)}
@@ -190,7 +190,7 @@ func TestFragmentTotals(t *testing.T) {
 	for carried := range 4 {
 		for total := range 6 {
 			h := Header{Type: TypeRequest, Flags: FlagMore, Stream: 1, Length: uint32(FragmentLen + carried)}
-			b := AppendFragmentHeader(nil, FragmentHeader{Call: 1, Total: uint32(total)}, h.Flags)
+			b := AppendFragmentHeader(nil, FragmentHeader{Seq: 1, Total: uint32(total)}, h.Flags)
 			_, err := ParseFragmentHeader(b, h)
 			if total > carried {
 				require.NoError(t, err)

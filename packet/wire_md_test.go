@@ -279,7 +279,7 @@ func (d *decoder) windows(w Windows) {
 func (d *decoder) packet(from string, h Header, p []byte) (again []byte) {
 	f, err := ParseFragmentHeader(p, h)
 	require.NoError(d.t, err)
-	d.add("number", f.Call)
+	d.add("number", f.Seq)
 	piece := p[FragmentHeaderLen(h):]
 	again = AppendFragmentHeader(AppendHeader(nil, h), f, h.Flags)
 	if h.Flags == 0 {
@@ -288,7 +288,7 @@ func (d *decoder) packet(from string, h Header, p []byte) (again []byte) {
 		return again
 	}
 
-	key := fmt.Sprint(from, h.Stream, h.Type, f.Call)
+	key := fmt.Sprint(from, h.Stream, h.Type, f.Seq)
 	a := d.asm[key]
 	if h.Flags&FlagNext == 0 {
 		require.Nil(d.t, a)

@@ -90,7 +90,7 @@ func (r *raw) say(frames ...[]byte) {
 // rawPacket returns a packet in one frame.
 func rawPacket(typ packet.Type, stream, call uint64, head, data []byte) []byte {
 	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: stream})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, 0)
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call}, 0)
 	b = append(append(b, head...), data...)
 	packet.PutLength(b)
 	return b

@@ -308,7 +308,7 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 	if h.Type == packet.TypeAbandon {
 		typ, err := packet.ParseAbandon(piece)
 		if err == nil {
-			t.abandon(s, assemblyKey{h.Stream, typ, f.Call})
+			t.abandon(s, assemblyKey{h.Stream, typ, f.Seq})
 		}
 		return err
 	}
@@ -318,13 +318,13 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 		}
 	}
 	if h.Flags == 0 {
-		return t.complete(now, s, h.Type, f.Call, piece)
+		return t.complete(now, s, h.Type, f.Seq, piece)
 	}
-	key := assemblyKey{h.Stream, h.Type, f.Call}
+	key := assemblyKey{h.Stream, h.Type, f.Seq}
 	a := t.assemblies[key]
 	if h.Flags == packet.FlagMore {
 		if a != nil {
-			return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Call)}
+			return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Seq)}
 		}
 		if t.assemblies == nil {
 			t.assemblies = make(map[assemblyKey]*assembly)
@@ -334,7 +334,7 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 	}
 	switch {
 	case a == nil:
-		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d has not begun", f.Call)}
+		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d has not begun", f.Seq)}
 	case len(a.body)+len(piece) > a.total:
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of more than %d bytes", a.total)}
 	}
@@ -346,7 +346,7 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 	if len(a.body) < a.total {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("fragments of %d bytes, announced are %d", len(a.body), a.total)}
 	}
-	return t.complete(now, s, h.Type, f.Call, a.body)
+	return t.complete(now, s, h.Type, f.Seq, a.body)
 }
 
 // charge takes what a packet of the Conn costs.
@@ -648,7 +648,7 @@ func (t *Translator) deliver(s *stream, typ packet.Type, number uint64, head, da
 			flags |= packet.FlagMore
 		}
 		b := packet.AppendHeader(room[:0], packet.Header{Type: typ, Flags: flags, Stream: s.number})
-		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: number, Total: uint32(total)}, flags)
+		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: number, Total: uint32(total)}, flags)
 		binary.BigEndian.PutUint32(b[8:], uint32(len(b)-packet.HeaderLen+n))
 		t.frames.Append(b)
 		if off < len(head) {

@@ -217,10 +217,10 @@ func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 	if h.Flags&packet.FlagNext == 0 {
 		m.charge(s, h.Type, int(f.Total), small)
 	}
-	key := assemblyKey{h.Stream, h.Type, f.Call}
+	key := assemblyKey{h.Stream, h.Type, f.Seq}
 	switch a := m.asm[key]; {
 	case h.Flags == 0:
-		m.whole(h, f.Call, bytes.Clone(piece))
+		m.whole(h, f.Seq, bytes.Clone(piece))
 	case h.Flags == packet.FlagMore:
 		if small || a != nil {
 			m.failf("%v begins in fragments: small %v, under way %v", h.Type, small, a)
@@ -235,7 +235,7 @@ func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 		}
 		require.Equal(m.t, a.total, len(a.body))
 		delete(m.asm, key)
-		m.whole(h, f.Call, a.body)
+		m.whole(h, f.Seq, a.body)
 	}
 }
 
@@ -369,7 +369,7 @@ func (m *model) send(s *modelStream, typ packet.Type, number uint64, head, data 
 		}
 		start := len(b)
 		b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: s.number})
-		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: number, Total: uint32(size)}, flags)
+		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: number, Total: uint32(size)}, flags)
 		b = append(b, body[off:off+n]...)
 		packet.PutLength(b[start:])
 		if off += n; off == size {

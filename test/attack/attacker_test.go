@@ -303,7 +303,7 @@ func frame(b []byte, typ packet.Type, total uint32, stream, call uint64, body []
 	}
 	start := len(b)
 	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: stream})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call, Total: total}, flags)
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call, Total: total}, flags)
 	b = append(b, body...)
 	packet.PutLength(b[start:])
 	return b

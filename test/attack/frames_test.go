@@ -34,7 +34,7 @@ func session() []byte {
 	large := make([]byte, 20<<10)
 	b = frame(b, packet.TypeRequest, uint32(len(large)), 1, 4, large[:1000])
 	h := packet.Header{Type: packet.TypeRequest, Flags: packet.FlagNext, Stream: 1, Length: uint32(8 + len(large) - 1000)}
-	b = packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Call: 4}, h.Flags)
+	b = packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Seq: 4}, h.Flags)
 	b = append(b, large[1000:]...)
 	b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 2, large[:1000])
 	b = frame(b, packet.TypeAbandon, 0, 1, 2, []byte{byte(packet.TypeMessage)})

@@ -167,7 +167,7 @@ func TestEndlessContinuationCostsNothing(t *testing.T) {
 		a.mustSend(frame(nil, packet.TypeRequest, largestBody, 1, 1, make([]byte, 100)), "the first fragment")
 		h := packet.Header{Type: packet.TypeRequest, Flags: packet.FlagMore | packet.FlagNext, Stream: 1, Length: 8}
 		n := a.flood(fragments, func(b []byte, i int) []byte {
-			return packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Call: 1}, h.Flags)
+			return packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Seq: 1}, h.Flags)
 		})
 		require.Equal(t, fragments, n, "fragments without a byte break no rule")
 		a.mustSend(request(nil, 1, 2, "echo"), "a request beside it")
@@ -187,7 +187,7 @@ func TestDeclaredLengthReservesNothing(t *testing.T) {
 				a := s.attack().listen()
 				defer a.leave()
 				b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: packet.FlagMore, Stream: 1, Length: 64 << 10})
-				b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: 1, Total: largestBody}, packet.FlagMore)
+				b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: 1, Total: largestBody}, packet.FlagMore)
 				a.mustSend(append(b, 'x'), "64 MiB are announced, one byte of them comes")
 				for range 60 { // a byte in half a minute is life, and gets no further
 					time.Sleep(silence - 10*time.Second)

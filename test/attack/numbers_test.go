@@ -27,7 +27,7 @@ func onceBody(data []byte) []byte {
 func fragment(b []byte, typ packet.Type, flags packet.Flags, call uint64, body []byte) []byte {
 	start := len(b)
 	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: 1})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Call: call}, flags)
+	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call}, flags)
 	b = append(b, body...)
 	packet.PutLength(b[start:])
 	return b
