@@ -10,11 +10,11 @@ import (
 
 // assembly puts a packet together: as conn.Sink it takes the payload of one
 // fragment after the other. The reading goroutine owns it; Mux.mu guards its place
-// among those of its dialogue, and in Mux.asm. While it has one, the charge of the packet
+// among those of its dialogue, and in Mux.assemblies. While it has one, the charge of the packet
 // is its own. The end of the dialogue takes it out.
 type assembly struct {
 	key    packetKey
-	place  list.Link[assembly] // in Dialogue.asm
+	link   list.Link[assembly] // in Dialogue.assemblies
 	charge charge
 	total  int
 	buf    []byte
@@ -107,11 +107,11 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 		return d, nil, nil
 	}
 	a = &assembly{key: packetKey{d, h.Type, f.Seq}, charge: c, total: int(f.Total)}
-	if m.asm.get(a.key) != nil {
+	if m.assemblies.get(a.key) != nil {
 		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d begins twice", f.Seq)}
 	}
-	m.asm.add(a.key, a)
-	d.asm.Add(&a.place, a)
+	m.assemblies.add(a.key, a)
+	d.assemblies.Add(&a.link, a)
 	return d, a, nil
 }
 
@@ -138,7 +138,7 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	d, err := m.find(h)
 	var a *assembly
 	if d != nil && err == nil {
-		a = m.asm.get(packetKey{d, h.Type, f.Seq})
+		a = m.assemblies.get(packetKey{d, h.Type, f.Seq})
 	}
 	open := d != nil && d.state == dialogueOpen
 	m.mu.Unlock()
@@ -161,7 +161,7 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 // meanwhile.
 func (m *Mux) finish(a *assembly) error {
 	m.mu.Lock()
-	wanted := a.place.Listed()
+	wanted := a.link.Listed()
 	if wanted {
 		m.takeOut(a)
 		if answers(a.key.typ) {
@@ -195,7 +195,7 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 		return err
 	}
 	m.mu.Lock()
-	a := m.asm.get(packetKey{d, typ, seq})
+	a := m.assemblies.get(packetKey{d, typ, seq})
 	if a == nil {
 		m.mu.Unlock()
 		return nil
@@ -218,15 +218,15 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 // takeOut takes a packet out of those that arrive. What it has cost is for the caller to
 // release. m.mu is held.
 func (m *Mux) takeOut(a *assembly) {
-	m.asm.remove(a.key, a)
-	a.key.d.asm.Remove(&a.place)
+	m.assemblies.remove(a.key, a)
+	a.key.d.assemblies.Remove(&a.link)
 }
 
 // purge drops what has come of the packets of d, which has ended, and releases
 // their credit at once: the peer may wait for it. m.mu is held; Push or Kick must
 // follow.
 func (m *Mux) purge(d *Dialogue) {
-	for a := d.asm.First(); a != nil; a = d.asm.First() {
+	for a := d.assemblies.First(); a != nil; a = d.assemblies.First() {
 		m.takeOut(a)
 		d.release(a.charge)
 	}

@@ -35,8 +35,8 @@ func Audit(a, b *Mux) error {
 
 // audit audits what m sends to peer. Both locks are held.
 func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
-	if m.waits.n > 0 || len(m.queued.all) > 0 {
-		say("%d packets wait for credit, %d large ones to be sent", m.waits.n, len(m.queued.all))
+	if m.waits.n > 0 || len(m.largeQueued.all) > 0 {
+		say("%d packets wait for credit, %d large ones to be sent", m.waits.n, len(m.largeQueued.all))
 	}
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		out, in := &m.ledger.tx[class], &peer.ledger.rx[class]
@@ -53,8 +53,8 @@ func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
 		if d.state != dialogueOpen {
 			continue
 		}
-		if d.asm.Len() > 0 || !d.packets.empty() {
-			say("stream %d: %d packets half arrived, some wait to be sent: %v", id, d.asm.Len(), !d.packets.empty())
+		if d.assemblies.Len() > 0 || !d.packets.empty() {
+			say("stream %d: %d packets half arrived, some wait to be sent: %v", id, d.assemblies.Len(), !d.packets.empty())
 		}
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {
 			if n := d.credit.outstanding(class); n > 0 {

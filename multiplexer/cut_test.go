@@ -104,7 +104,7 @@ func TestCloseDuringAWrite(t *testing.T) {
 						p.wantIdle("no more is said of it")
 						m.mu.Lock()
 						assert.Len(t, m.table, 1)
-						assert.Zero(t, m.incoming)
+						assert.Zero(t, m.peerStreams)
 						m.mu.Unlock()
 					})
 				})

@@ -324,7 +324,7 @@ func TestCloseHandshake(t *testing.T) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				assert.Len(t, m.table, 1, "it is gone")
-				assert.Zero(t, m.incoming)
+				assert.Zero(t, m.peerStreams)
 				assert.EqualValues(t, 8<<10, m.windows.used, "those of the default one")
 				n, cause := h.closings(d)
 				assert.Equal(t, 1, n)

@@ -136,11 +136,11 @@ func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n i
 		return n
 	}
 	for _, first := range []*outgoing{l.turns.First(), l.behind.First()} {
-		for o := first; o != nil; o = o.place.Next() {
+		for o := first; o != nil; o = o.link.Next() {
 			n++
 			want(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.seq)
 			if o.seq != 0 || o.typ != packet.TypeMessage {
-				want(m.queued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
+				want(m.largeQueued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
 			}
 			each(o.seq, o.charge, o.begun())
 		}
@@ -199,7 +199,7 @@ func (m *Mux) verify() (cost int) {
 		}
 		windows += d.windowSizes()
 		intros += uint64(d.introSize())
-		asm += d.asm.Len()
+		asm += d.assemblies.Len()
 		if d.waits != nil {
 			waits += m.verifyWaits(d)
 		}
@@ -216,7 +216,7 @@ func (m *Mux) verify() (cost int) {
 	want(m.windows.used, windows, "the sum of windows")
 	want(m.windows.intros, intros, "the sum of names and metas")
 	want(m.windows.streams, len(m.table), "the number of streams with windows")
-	want(len(m.asm.all), asm, "packets that arrive")
+	want(len(m.assemblies.all), asm, "packets that arrive")
 	want(m.waits.n, waits, "packets that wait for credit")
 	for kind := range sharedKinds {
 		line := &m.waits.lines[kind]

@@ -68,32 +68,32 @@ type Dialogue struct {
 	intro *packet.Open // the peer and meta that the opener attached; nil if none
 
 	// Sending, life and scheduling; guarded by m.mu.
-	next      [lanes]*Dialogue
-	queued    uint8 // bits of the lanes it waits in
-	state     dialogueState
-	control   control
-	accepted  bool // the peer said yes
-	fin       bool // no raw bytes will be added
-	finSent   bool // and the peer knows
-	closing   bool // Close: FlagClose is to be sent when all else is
-	closeSent bool // and was
-	peerGone  bool // the peer sends nothing more
-	overdue   bool // closeSent already at the last heartbeat
-	writing   bool // a Write has its turn; others may wait for theirs
-	held      bool // in Mux.held
-	cut       bool // this side has ended the raw bytes while a Write was under way
-	counted   bool // in Mux.incoming
-	leaving   bool // and is to be uncounted when it waits in no lane
-	opening   opening
-	credit    streamLedger
-	waits     *waitQueues           // packets that wait for credit; nil if none
-	raw       chunk.Queue           // raw bytes that wait
-	packets   packetQueue           // packets that wait, all of which have their credit
-	asm       list.List[assembly]   // packets of which a part has come
-	dropped   map[packetID]struct{} // packets that waited when the dialogue ended, and will never be sent
-	werr      error                 // why writing failed; set once
-	notice    *packet.Reason
-	out       *sender // made on first use, by sender
+	next       [lanes]*Dialogue
+	queued     uint8 // bits of the lanes it waits in
+	state      dialogueState
+	control    control
+	accepted   bool // the peer said yes
+	fin        bool // no raw bytes will be added
+	finSent    bool // and the peer knows
+	closing    bool // Close: FlagClose is to be sent when all else is
+	closeSent  bool // and was
+	peerGone   bool // the peer sends nothing more
+	overdue    bool // closeSent already at the last heartbeat
+	writing    bool // a Write has its turn; others may wait for theirs
+	held       bool // in Mux.delayingClose
+	cut        bool // this side has ended the raw bytes while a Write was under way
+	counted    bool // in Mux.peerStreams
+	leaving    bool // and is to be uncounted when it waits in no lane
+	opening    opening
+	credit     streamLedger
+	waits      *waitQueues           // packets that wait for credit; nil if none
+	raw        chunk.Queue           // raw bytes that wait
+	packets    packetQueue           // packets that wait, all of which have their credit
+	assemblies list.List[assembly]   // packets of which a part has come
+	dropped    map[packetID]struct{} // packets that waited when the dialogue ended, and will never be sent
+	werr       error                 // why writing failed; set once
+	notice     *packet.Reason
+	out        *sender // made on first use, by sender
 
 	// Receiving; guarded by rmu.
 	rmu     guard
@@ -164,7 +164,7 @@ func (d *Dialogue) Side() geminio.Side {
 	switch {
 	case d.id == DefaultID:
 		return d.m.c.Side()
-	case d.id == 0 || d.m.own(d.id): // 0: not yet opened
+	case d.id == 0 || d.m.isLocalID(d.id): // 0: not yet opened
 		return geminio.InitiatorSide
 	}
 	return geminio.RecipientSide
@@ -192,7 +192,7 @@ func (d *Dialogue) Accept(queue bool) {
 		queue = false // the peer has taken it back
 	}
 	if !queue {
-		m.waiting--
+		m.unaccepted--
 	}
 	m.mu.Unlock()
 	m.c.Kick()
@@ -202,13 +202,13 @@ func (d *Dialogue) Accept(queue bool) {
 func (d *Dialogue) Refuse(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
-	m.waiting--
+	m.unaccepted--
 	if d.state == dialogueNew && m.cause == nil {
 		d.end(io.ErrClosedPipe)
 		m.remove(d)
 		m.refusals = append(m.refusals, refusal{d.id, n})
 	}
-	m.unlock()
+	m.unlockAndNotify()
 	d.endRead(io.EOF)
 	d.Forget()
 	m.c.Kick()
@@ -227,7 +227,7 @@ func (d *Dialogue) Forget() {
 		case d.queued != 0: // what is to be sent of it takes room still
 			d.leaving = true
 		default:
-			m.incoming--
+			m.peerStreams--
 		}
 	}
 }
@@ -317,7 +317,7 @@ func (d *Dialogue) Reset(n packet.Reason) {
 		m.purge(d)
 		m.remove(d)
 	}
-	m.unlock()
+	m.unlockAndNotify()
 	d.endRead(io.EOF)
 	if first {
 		m.c.Push(nil, false)
@@ -361,15 +361,15 @@ func (d *Dialogue) failRead(err error) {
 }
 
 // remove takes d out of the table: no frame may come for it any more. m.mu is
-// held, and m.unlock releases it.
+// held, and m.unlockAndNotify releases it.
 func (m *Mux) remove(d *Dialogue) {
 	if m.table[d.id] != d {
 		return
 	}
 	delete(m.table, d.id)
 	if d.opener() {
-		m.opened--
-		m.gone = true
+		m.localStreams--
+		m.notifyRemoved = true
 	}
 	m.ledger.close(&d.credit)
 	m.windows.remove(d.windowSizes(), d.introSize())
@@ -378,7 +378,7 @@ func (m *Mux) remove(d *Dialogue) {
 // introSize returns how much of the budget for windows is used by what the peer has said
 // about d, bytes.
 func (d *Dialogue) introSize() int {
-	if d.id == DefaultID || d.m.own(d.id) || d.intro == nil {
+	if d.id == DefaultID || d.m.isLocalID(d.id) || d.intro == nil {
 		return 0
 	}
 	return len(d.intro.Peer) + len(d.intro.Meta)
@@ -386,7 +386,7 @@ func (d *Dialogue) introSize() int {
 
 // opener tells whether this side opened d.
 func (d *Dialogue) opener() bool {
-	return d.id != DefaultID && d.m.own(d.id)
+	return d.id != DefaultID && d.m.isLocalID(d.id)
 }
 
 func (d *Dialogue) windowSizes() uint64 {

@@ -55,7 +55,7 @@ func TestFragmentsInterleave(t *testing.T) {
 			assert.Equal(t, want.seq, ends[i].seq, i)
 			assert.Len(t, ends[i].body, want.size, i)
 		}
-		assert.Empty(t, m.asm.all)
+		assert.Empty(t, m.assemblies.all)
 	})
 }
 
@@ -129,7 +129,7 @@ func TestMemoryOfAnAssembly(t *testing.T) {
 			p.writeFragment(packet.TypeRequest, more, 1, i, announced, 1<<10, "much is announced, little comes")
 		}
 		synctest.Wait()
-		assert.Len(t, m.asm.all, packets)
+		assert.Len(t, m.assemblies.all, packets)
 		assert.Less(t, int(heap())-int(before), packets*(2<<10)+64<<10)
 	})
 }
@@ -249,7 +249,7 @@ func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
 				} else {
 					assert.Empty(t, got)
 				}
-				assert.Empty(t, m.asm.all)
+				assert.Empty(t, m.assemblies.all)
 			})
 		})
 	}
@@ -274,7 +274,7 @@ func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
 		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "of the connection, not of another stream"))
 		p.writePacket(packet.TypeMessage, 3, 4, 100, "a small one: its window is gone")
 		p.wantIdle("nothing more")
-		assert.Empty(t, m.asm.all)
+		assert.Empty(t, m.assemblies.all)
 		assert.Empty(t, h.got())
 	})
 }

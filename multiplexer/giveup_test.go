@@ -81,9 +81,9 @@ func TestOpenIsGivenUpWhileTheAnswerIsHandled(t *testing.T) {
 			time.Sleep(10 * time.Millisecond) // the reading goroutine waits for the lock
 			go func() {
 				m.mu.Lock()
-				defer m.unlock()
+				defer m.unlockAndNotify()
 				if d.state == dialogueOpening {
-					d.takeBackOpen()
+					d.cancelOpen()
 				}
 			}()
 			time.Sleep(10 * time.Millisecond)

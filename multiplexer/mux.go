@@ -64,7 +64,7 @@ type Mux struct {
 	// Read-only.
 	c       *conn.Conn
 	h       Handler
-	lim     Limits
+	limits  Limits
 	main    *Dialogue // the one with DefaultID
 	peer    packet.Settings
 	local   packet.Settings
@@ -72,30 +72,30 @@ type Mux struct {
 	smallRx int // and the one that this side takes as small
 
 	// The reading goroutine's.
-	sink    dataSink
-	late    *Dialogue // has bytes for a reader that was not yet woken
-	lastIn  uint64    // the highest id that the peer has opened
-	discard []byte    // what nobody wants is read into this
+	sink          dataSink
+	pendingReader *Dialogue // has bytes for a reader that was not yet woken
+	lastPeerID    uint64    // the highest id that the peer has opened
+	discardBuf    []byte    // what nobody wants is read into this
 
-	mu        guard
-	sched     scheduler
-	table     map[uint64]*Dialogue // all that frames may come for
-	cause     error                // why it ended, once it has
-	away      bool                 // nothing new is to begin: one side said GoAway
-	nextID    uint64               // for the next dialogue that this side opens
-	held      int                  // dialogues for whose Writes the Close frame waits
-	opened    int                  // dialogues in the table that this side opened
-	gone      bool                 // one of them was taken out: unlock tells the Handler
-	incoming  int                  // and those that the peer did, until their end is told
-	waiting   int                  // of incoming: not yet taken by the user, or refused
-	refusals  []refusal            // to be sent
-	queued    index[outgoing]      // large packets that wait to be sent, or are being sent
-	asm       index[assembly]      // packets of which a part has come
-	ledger    ledger
-	windows   windowBudget
-	waits     waitTable   // packets that wait for credit
-	backlog   []*Dialogue // accepted, waiting for AcceptDialogue
-	accepting *sync.Cond  // on mu: waiting for the backlog
+	mu            guard
+	sched         scheduler
+	table         map[uint64]*Dialogue // all that frames may come for
+	cause         error                // why it ended, once it has
+	goingAway     bool                 // nothing new is to begin: one side said GoAway
+	nextID        uint64               // for the next dialogue that this side opens
+	delayingClose int                  // dialogues for whose Writes the Close frame waits
+	localStreams  int                  // dialogues in the table that this side opened
+	notifyRemoved bool                 // one of them was taken out: unlock tells the Handler
+	peerStreams   int                  // and those that the peer did, until their end is told
+	unaccepted    int                  // of incoming: not yet taken by the user, or refused
+	refusals      []refusal            // to be sent
+	largeQueued   index[outgoing]      // large packets that wait to be sent, or are being sent
+	assemblies    index[assembly]      // packets of which a part has come
+	ledger        ledger
+	windows       windowBudget
+	waits         waitTable   // packets that wait for credit
+	backlog       []*Dialogue // accepted, waiting for AcceptDialogue
+	accepting     *sync.Cond  // on mu: waiting for the backlog
 }
 
 type refusal struct {
@@ -111,13 +111,13 @@ const maxRefusals = 8 << 10
 // New makes a Mux over c. Start lets it work.
 func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	m := &Mux{
-		c: c, h: h, lim: lim, peer: c.Peer(), local: c.Local(),
+		c: c, h: h, limits: lim, peer: c.Peer(), local: c.Local(),
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
 	// A longer frame would be a turn that nobody else could interrupt.
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
-	m.lastIn = DefaultID
+	m.lastPeerID = DefaultID
 	m.smallTx, m.smallRx = smallBody(m.peer), smallBody(m.local)
 	m.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
@@ -146,7 +146,7 @@ func smallBody(w packet.Settings) int {
 
 // Start reads frames until the connection ends.
 func (m *Mux) Start() {
-	m.c.Start((*upper)(m))
+	m.c.Start((*frameHandler)(m))
 	go m.c.Run()
 }
 
@@ -179,16 +179,16 @@ func (m *Mux) Dialogues() []*Dialogue {
 // GoAway lets nothing new begin, at either side.
 func (m *Mux) GoAway(n packet.Reason) {
 	m.mu.Lock()
-	m.away = true
+	m.goingAway = true
 	m.main.rejectWaiters()
 	m.mu.Unlock()
 	m.c.GoAway(n)
 }
 
-// unlock releases m.mu, and tells the Handler what that could not be told under it.
-func (m *Mux) unlock() {
-	gone := m.gone
-	m.gone = false
+// unlockAndNotify releases m.mu, and tells the Handler what that could not be told under it.
+func (m *Mux) unlockAndNotify() {
+	gone := m.notifyRemoved
+	m.notifyRemoved = false
 	m.mu.Unlock()
 	if gone {
 		m.h.Gone()
@@ -199,7 +199,7 @@ func (m *Mux) unlock() {
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.opened+m.incoming == 0
+	return m.localStreams+m.peerStreams == 0
 }
 
 // Close ends all dialogues at once, but still delivers what was written to them,
@@ -222,7 +222,7 @@ func (m *Mux) Accept() (*Dialogue, error) {
 	d := m.backlog[0]
 	m.backlog[0] = nil
 	m.backlog = m.backlog[1:]
-	m.waiting--
+	m.unaccepted--
 	return d, nil
 }
 
@@ -231,13 +231,13 @@ func (m *Mux) Accept() (*Dialogue, error) {
 // is a *geminio.RefusedError.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
-	if err := m.mayOpen(d); err != nil {
+	if err := m.reserveOpen(d); err != nil {
 		m.mu.Unlock()
 		return err
 	}
 	d.id = m.nextID
 	m.nextID += 2
-	m.opened++
+	m.localStreams++
 	m.table[d.id] = d
 	d.state = dialogueOpening
 	m.signal(d, ctlOpen)
@@ -245,13 +245,13 @@ func (m *Mux) Open(d *Dialogue) error {
 	m.c.Push(nil, false)
 
 	m.mu.Lock()
-	defer m.unlock()
+	defer m.unlockAndNotify()
 	for d.state == dialogueOpening && d.out.late() == nil {
 		d.waitWrite()
 	}
 	switch {
 	case d.state == dialogueOpening:
-		d.takeBackOpen()
+		d.cancelOpen()
 		return d.out.late()
 	case d.accepted:
 		if d.out != nil && d.out.deadline == nil && !d.writing {
@@ -265,14 +265,14 @@ func (m *Mux) Open(d *Dialogue) error {
 	}
 }
 
-// mayOpen returns why d cannot be opened, or takes its first windows from the budget. m.mu
+// reserveOpen returns why d cannot be opened, or takes its first windows from the budget. m.mu
 // is held.
-func (m *Mux) mayOpen(d *Dialogue) error {
+func (m *Mux) reserveOpen(d *Dialogue) error {
 	intro := d.introduction()
 	switch size := intro.Size(); {
 	case m.cause != nil:
 		return io.EOF
-	case m.away:
+	case m.goingAway:
 		return geminio.ErrGoingAway
 	case len(intro.Peer) > packet.MaxName:
 		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
@@ -284,8 +284,8 @@ func (m *Mux) mayOpen(d *Dialogue) error {
 	return nil
 }
 
-// takeBackOpen ends a dialogue that the peer has not answered. m.mu is held.
-func (d *Dialogue) takeBackOpen() {
+// cancelOpen ends a dialogue that the peer has not answered. m.mu is held.
+func (d *Dialogue) cancelOpen() {
 	d.notice, d.finSent = &packet.Reason{Code: uint32(geminio.CodeCanceled)}, true
 	d.end(net.ErrClosed)
 	d.m.signal(d, ctlReset)

@@ -176,8 +176,8 @@ func TestTheHandlerRefuses(t *testing.T) {
 		}
 		synctest.Wait()
 		assert.Equal(t, windows, m.windows.used)
-		assert.Zero(t, m.incoming)
-		assert.Zero(t, m.waiting)
+		assert.Zero(t, m.peerStreams)
+		assert.Zero(t, m.unaccepted)
 		assert.Empty(t, h.closed, "Closed is not told of refused ones")
 	})
 }
@@ -202,8 +202,8 @@ func TestResetBeforeTheHandlerDecides(t *testing.T) {
 					assert.Equal(t, 1, n, "Closed is told of it, since it was opened")
 				}
 				p.wantIdle("nothing is said about them")
-				assert.Zero(t, m.waiting)
-				assert.Zero(t, m.incoming)
+				assert.Zero(t, m.unaccepted)
+				assert.Zero(t, m.peerStreams)
 			})
 		})
 	}
@@ -370,7 +370,7 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
 		m.mu.Lock()
 		assert.Equal(t, before, m.windows.used, "what it took of the budget is free again")
-		assert.Zero(t, m.opened)
+		assert.Zero(t, m.localStreams)
 		m.mu.Unlock()
 		p.writeData(d.id, 0, 100, "late")
 		synctest.Wait()

@@ -102,7 +102,7 @@ func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge, head, data []b
 		o.data = bytes.Clone(data)
 	}
 	d.packets.addLarge(o)
-	m.queued.add(packetKey{d, typ, seq}, o)
+	m.largeQueued.add(packetKey{d, typ, seq}, o)
 }
 
 // fillPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
@@ -114,7 +114,7 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 		d.countBegun(first.seq, first.charge)
 	}
 	if last != nil {
-		m.queued.remove(packetKey{d, last.typ, last.seq}, last)
+		m.largeQueued.remove(packetKey{d, last.typ, last.seq}, last)
 	}
 	again = !d.packets.empty()
 	if !again && (d.closing || d.cut) {
@@ -125,7 +125,7 @@ func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
 
 // sends tells whether something of a packet is still to be sent. m.mu is held.
 func (d *Dialogue) sends(typ packet.Type, seq uint64) bool {
-	return typ != 0 && !d.packets.empty() && d.m.queued.get(packetKey{d, typ, seq}) != nil
+	return typ != 0 && !d.packets.empty() && d.m.largeQueued.get(packetKey{d, typ, seq}) != nil
 }
 
 // Withdraw takes back a large response that nobody waits for any more. If nothing of it
@@ -135,7 +135,7 @@ func (d *Dialogue) sends(typ packet.Type, seq uint64) bool {
 func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 	m := d.m
 	m.mu.Lock()
-	o := m.queued.get(packetKey{d, packet.TypeResponse, seq})
+	o := m.largeQueued.get(packetKey{d, packet.TypeResponse, seq})
 	if o != nil && m.cause == nil {
 		d.takeBack(o)
 		if !o.begun() {
@@ -151,7 +151,7 @@ func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 // takeBack takes a packet out that waits to be sent. m.mu is held.
 func (d *Dialogue) takeBack(o *outgoing) {
 	m := d.m
-	m.queued.remove(packetKey{d, o.typ, o.seq}, o)
+	m.largeQueued.remove(packetKey{d, o.typ, o.seq}, o)
 	if o.begun() && m.cause == nil {
 		d.enqueue(packet.TypeAbandon, o.seq, charge{}, nil, []byte{byte(o.typ)})
 	}
@@ -173,7 +173,7 @@ func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o := m.queued.get(packetKey{d, typ, seq})
+	o := m.largeQueued.get(packetKey{d, typ, seq})
 	if o == nil {
 		_, unseen = d.dropped[packetID{typ, seq}]
 		return unseen
@@ -206,7 +206,7 @@ func (d *Dialogue) drop() {
 	}
 	for o := d.packets.large.turns.First(); o != nil; o = d.packets.large.turns.First() {
 		d.packets.remove(o)
-		m.queued.remove(packetKey{d, o.typ, o.seq}, o)
+		m.largeQueued.remove(packetKey{d, o.typ, o.seq}, o)
 		if !o.begun() {
 			d.refund(o.seq, o.charge)
 		}
@@ -239,7 +239,7 @@ func (d *Dialogue) ended(typ packet.Type) error {
 	switch {
 	case d.m.cause != nil || d.state != dialogueOpen:
 		return io.EOF
-	case d.m.away && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
+	case d.m.goingAway && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
 		return geminio.ErrGoingAway
 	}
 	return nil

@@ -28,7 +28,7 @@ type largeQueue struct {
 
 // outgoing is a packet in a largeQueue.
 type outgoing struct {
-	place      list.Link[outgoing] // in largeQueue.turns or behind
+	link       list.Link[outgoing] // in largeQueue.turns or behind
 	typ        packet.Type
 	seq        uint64
 	charge     charge
@@ -72,13 +72,13 @@ func (q *packetQueue) addLarge(o *outgoing) {
 	l := q.large
 	if o.typ == packet.TypeMessage {
 		if l.message != nil {
-			l.behind.Add(&o.place, o)
+			l.behind.Add(&o.link, o)
 			return
 		}
 		l.message = o
 		o.after = q.end() // behind the messages in small
 	}
-	l.turns.Add(&o.place, o)
+	l.turns.Add(&o.link, o)
 }
 
 // remove takes o out of the large queue: it was sent, or it will not be. The message that
@@ -86,21 +86,21 @@ func (q *packetQueue) addLarge(o *outgoing) {
 func (q *packetQueue) remove(o *outgoing) {
 	l := q.large
 	if o.typ != packet.TypeMessage {
-		l.turns.Remove(&o.place)
+		l.turns.Remove(&o.link)
 		return
 	}
 	if o != l.message {
-		l.behind.Remove(&o.place)
+		l.behind.Remove(&o.link)
 		return
 	}
-	l.turns.Remove(&o.place)
+	l.turns.Remove(&o.link)
 	l.message = l.behind.First()
 	next := l.message
 	if next == nil {
 		return
 	}
-	l.behind.Remove(&next.place)
-	l.turns.Add(&next.place, next)
+	l.behind.Remove(&next.link)
+	l.turns.Add(&next.link, next)
 	if o.begun() && o.off < o.size() {
 		next.after = q.end() // behind the Abandon of o
 	}
@@ -120,8 +120,8 @@ func (q *packetQueue) fill(b *conn.Batch, stream uint64, frame int) (first, last
 	l := q.large
 	o := l.turns.First()
 	if q.popped < o.after {
-		l.turns.Remove(&o.place)
-		l.turns.Add(&o.place, o)
+		l.turns.Remove(&o.link)
+		l.turns.Add(&o.link, o)
 		return nil, nil
 	}
 	if !o.begun() {
@@ -131,8 +131,8 @@ func (q *packetQueue) fill(b *conn.Batch, stream uint64, frame int) (first, last
 		q.remove(o)
 		return first, o
 	}
-	l.turns.Remove(&o.place)
-	l.turns.Add(&o.place, o)
+	l.turns.Remove(&o.link)
+	l.turns.Add(&o.link, o)
 	return first, nil
 }
 

@@ -222,24 +222,24 @@ func (s *dataSink) Filled(n int) {
 	case in.n == len(in.dst) || d.rerr != nil || in.late() != nil:
 		d.endAwait()
 	case in.n > 0:
-		s.m.late = d
+		s.m.pendingReader = d
 	}
 }
 
 // trash returns memory that may be overwritten.
 func (m *Mux) trash(n int) []byte {
-	if m.discard == nil {
-		m.discard = make([]byte, 4<<10)
+	if m.discardBuf == nil {
+		m.discardBuf = make([]byte, 4<<10)
 	}
-	return m.discard[:min(n, len(m.discard))]
+	return m.discardBuf[:min(n, len(m.discardBuf))]
 }
 
-// wakeLate wakes the Read that has got bytes and waits for more only because
+// wakePending wakes the Read that has got bytes and waits for more only because
 // more seemed to be at hand. The reading goroutine calls it before it waits and
 // before it turns to anything else.
-func (m *Mux) wakeLate() {
-	if d := m.late; d != nil {
-		m.late = nil
+func (m *Mux) wakePending() {
+	if d := m.pendingReader; d != nil {
+		m.pendingReader = nil
 		d.rmu.Lock()
 		if d.in.n > 0 {
 			d.endAwait()

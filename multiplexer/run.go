@@ -11,14 +11,14 @@ import (
 )
 
 // Frame implements conn.FrameHandler.
-func (u *upper) Frame(h packet.Header) error {
+func (u *frameHandler) Frame(h packet.Header) error {
 	m := (*Mux)(u)
-	if m.late != nil && (h.Type != packet.TypeData || h.Stream != m.late.id) {
-		m.wakeLate()
+	if m.pendingReader != nil && (h.Type != packet.TypeData || h.Stream != m.pendingReader.id) {
+		m.wakePending()
 	}
 	err := m.frame(h)
 	if err != nil {
-		m.wakeLate()
+		m.wakePending()
 	}
 	return err
 }
@@ -71,9 +71,9 @@ func (m *Mux) frame(h packet.Header) error {
 	return nil
 }
 
-// closesDefault is the error of a peer that would end the default stream, which ends
+// defaultStreamError is the error of a peer that would end the default stream, which ends
 // with the connection.
-func closesDefault(h packet.Header) error {
+func defaultStreamError(h packet.Header) error {
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
 }
 
@@ -91,7 +91,7 @@ func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
 // on: this side may end any dialogue at any time.
 func (m *Mux) find(h packet.Header) (*Dialogue, error) {
 	if d := m.table[h.Stream]; d != nil {
-		return d, d.early(h.Type)
+		return d, d.checkEarly(h.Type)
 	}
 	if m.cause == nil && !m.wasOpen(h.Stream) {
 		return nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d was never opened", h.Stream)}
@@ -99,10 +99,10 @@ func (m *Mux) find(h packet.Header) (*Dialogue, error) {
 	return nil, nil
 }
 
-// early is the error of a peer that sends a frame of the type before the dialogue is
+// checkEarly returns the error of a peer that sends a frame of the type before the dialogue is
 // open, or nil. The opener may take its Open back; the other side may only answer. Of
 // accept and refuse, those who handle them know whether they may come. m.mu is held.
-func (d *Dialogue) early(typ packet.Type) error {
+func (d *Dialogue) checkEarly(typ packet.Type) error {
 	switch {
 	case d.state == dialogueNew && typ == packet.TypeReset:
 	case d.state > dialogueOpening, typ == packet.TypeAccept, typ == packet.TypeRefuse:
@@ -114,14 +114,14 @@ func (d *Dialogue) early(typ packet.Type) error {
 
 // wasOpen tells whether the id is one that its side has opened, or has left out.
 func (m *Mux) wasOpen(id uint64) bool {
-	if m.own(id) {
+	if m.isLocalID(id) {
 		return id < m.nextID
 	}
-	return id <= m.lastIn
+	return id <= m.lastPeerID
 }
 
-// own tells whether the id is one that this side gives: clients give odd ones.
-func (m *Mux) own(id uint64) bool {
+// isLocalID tells whether the id is one that this side gives: clients give odd ones.
+func (m *Mux) isLocalID(id uint64) bool {
 	return (id%2 == 1) == (m.c.Side() == geminio.InitiatorSide)
 }
 
@@ -132,7 +132,7 @@ func (m *Mux) data(h packet.Header) error {
 		return early
 	}
 	if d == m.main && h.Flags&packet.FlagClose != 0 {
-		return closesDefault(h)
+		return defaultStreamError(h)
 	}
 	d.rmu.Lock()
 	var err error
@@ -180,13 +180,13 @@ func (m *Mux) peerCloses(d *Dialogue) {
 	if d.closeSent {
 		m.remove(d)
 	}
-	m.unlock()
-	m.peerGone(d, first, io.EOF)
+	m.unlockAndNotify()
+	m.finishPeerEnd(d, first, io.EOF)
 	m.c.Kick()
 }
 
-// peerGone is the rest of what happens when the peer ends a dialogue.
-func (m *Mux) peerGone(d *Dialogue, first bool, cause error) {
+// finishPeerEnd is the rest of what happens when the peer ends a dialogue.
+func (m *Mux) finishPeerEnd(d *Dialogue, first bool, cause error) {
 	d.endRead(cause)
 	if first {
 		m.h.Closed(d, cause)
@@ -213,7 +213,7 @@ func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 	m.mu.Lock()
 	d, err := m.find(h)
 	if d == m.main {
-		err = closesDefault(h)
+		err = defaultStreamError(h)
 	}
 	if d == nil || err != nil {
 		m.mu.Unlock()
@@ -225,8 +225,8 @@ func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 	d.drop()
 	m.purge(d)
 	m.remove(d)
-	m.unlock()
-	m.peerGone(d, first, cause)
+	m.unlockAndNotify()
+	m.finishPeerEnd(d, first, cause)
 	m.c.Kick()
 	return nil
 }
@@ -238,7 +238,7 @@ func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 	d, err := m.find(h)
 	if err == nil && d != nil {
 		if err = m.checkWindows("accept", d.id, w); err == nil {
-			err = d.awaitsAnswer(h)
+			err = d.checkOpening(h)
 		}
 	}
 	if d == nil || err != nil {
@@ -253,9 +253,9 @@ func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 	return nil
 }
 
-// awaitsAnswer returns an error unless d waits for the peer's answer to its Open. m.mu
+// checkOpening returns an error unless d waits for the peer's answer to its Open. m.mu
 // is held.
-func (d *Dialogue) awaitsAnswer(h packet.Header) error {
+func (d *Dialogue) checkOpening(h packet.Header) error {
 	if d.state == dialogueOpening {
 		return nil
 	}
@@ -274,12 +274,12 @@ func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
 // peerRefuses handles a Refuse. Like an Accept it is ignored if the Open was given up.
 func (m *Mux) peerRefuses(h packet.Header, n packet.Reason) error {
 	m.mu.Lock()
-	defer m.unlock()
+	defer m.unlockAndNotify()
 	d, err := m.find(h)
 	if d == nil || err != nil {
 		return err
 	}
-	if err := d.awaitsAnswer(h); err != nil {
+	if err := d.checkOpening(h); err != nil {
 		return err
 	}
 	d.end(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
@@ -296,7 +296,7 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 		return &packet.Error{What: "credit", Reason: fmt.Sprintf("stream %d was never opened", id)}
 	}
 	if d != nil {
-		if err := d.early(packet.TypeCredit); err != nil {
+		if err := d.checkEarly(packet.TypeCredit); err != nil {
 			return err
 		}
 	}
@@ -306,7 +306,7 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 // peerOpens makes a dialogue that the peer opens, or refuses it.
 func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	m.mu.Lock()
-	if m.own(id) || id <= m.lastIn || id == DefaultID {
+	if m.isLocalID(id) || id <= m.lastPeerID || id == DefaultID {
 		m.mu.Unlock()
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the peer, or was already", id)}
 	}
@@ -318,8 +318,8 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		m.mu.Unlock()
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
 	}
-	m.lastIn = id
-	if why := m.unwelcome(len(o.Peer) + len(o.Meta)); why.Code != 0 {
+	m.lastPeerID = id
+	if why := m.reservePeerOpen(len(o.Peer) + len(o.Meta)); why.Code != 0 {
 		m.refusals = append(m.refusals, refusal{id, why})
 		m.mu.Unlock()
 		m.c.Kick()
@@ -328,8 +328,8 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
 	d.counted, d.accepted, d.opening = true, true, openingBegun
 	d.grant(o.Windows)
-	m.incoming++
-	m.waiting++
+	m.peerStreams++
+	m.unaccepted++
 	m.table[id] = d
 	m.mu.Unlock()
 	m.h.Opened(d)
@@ -343,20 +343,20 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	return nil
 }
 
-// unwelcome returns why no dialogue may be opened by the peer, or a zero Reason,
+// reservePeerOpen returns why no dialogue may be opened by the peer, or a zero Reason,
 // in which case its first windows and what is kept of its Open, intro bytes, are taken from
 // the budget.
-func (m *Mux) unwelcome(intro int) packet.Reason {
+func (m *Mux) reservePeerOpen(intro int) packet.Reason {
 	limit := func(what string, n int) packet.Reason {
 		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
 	switch {
-	case m.away || m.cause != nil:
+	case m.goingAway || m.cause != nil:
 		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
-	case m.incoming >= int(m.local.MaxStreams):
-		return limit("are open", m.incoming)
-	case m.waiting >= m.lim.Backlog:
-		return limit("wait to be accepted", m.waiting)
+	case m.peerStreams >= int(m.local.MaxStreams):
+		return limit("are open", m.peerStreams)
+	case m.unaccepted >= m.limits.Backlog:
+		return limit("wait to be accepted", m.unaccepted)
 	case !m.windows.add(intro):
 		return limit("use the memory budget up", len(m.table))
 	}

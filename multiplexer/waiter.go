@@ -15,7 +15,7 @@ import (
 // goroutine that sees the credit come queues the packet: so a packet either waits and has
 // no credit, or has it and is queued. Mux.mu guards it.
 type creditWaiter struct {
-	place      list.Link[creditWaiter] // in waitQueue.waiters
+	link       list.Link[creditWaiter] // in waitQueue.waiters
 	since      uint64                  // grows with every waiter of the connection
 	typ        packet.Type
 	seq        uint64
@@ -237,7 +237,7 @@ func (d *Dialogue) addWaiter(w *creditWaiter) {
 	t.last++
 	w.since, w.done = t.last, make(chan struct{})
 	q := &d.waits[kindOf(w.charge)]
-	q.waiters.Add(&w.place, w)
+	q.waiters.Add(&w.link, w)
 	if q.waiters.First() == w {
 		t.set(q)
 	}
@@ -248,7 +248,7 @@ func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 	t := &d.m.waits
 	q := &d.waits[kindOf(w.charge)]
 	first := q.waiters.First() == w
-	q.waiters.Remove(&w.place)
+	q.waiters.Remove(&w.link)
 	if first {
 		t.set(q)
 	}

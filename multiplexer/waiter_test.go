@@ -42,7 +42,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 		d.state, d.accepted = dialogueOpen, true
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})
 		m.table[d.id] = d
-		m.opened++
+		m.localStreams++
 		all[i] = d
 	}
 	return all

@@ -104,7 +104,7 @@ func (d *Dialogue) wrote(rest []byte) {
 	}
 	if d.held {
 		d.held = false
-		m.held--
+		m.delayingClose--
 		m.sayCut()
 		m.sched.push(d, laneRaw)
 	} else if m.cause == nil {
@@ -147,7 +147,7 @@ func (d *Dialogue) flush(queued int) {
 	heard := d.heard
 	d.heard = false
 	d.rmu.Unlock()
-	if heard || queued >= d.m.lim.SendQueue {
+	if heard || queued >= d.m.limits.SendQueue {
 		d.m.c.Push(nil, false)
 	} else {
 		d.m.c.Kick()
@@ -169,12 +169,12 @@ func (d *Dialogue) writable() error {
 // there is no room it makes some, or waits for it. m.mu is held.
 func (d *Dialogue) writeCopy(p []byte) int {
 	m := d.m
-	room := m.lim.SendQueue - d.raw.Len()
+	room := m.limits.SendQueue - d.raw.Len()
 	if room <= 0 {
 		m.mu.Unlock()
 		m.c.Push(nil, false)
 		m.mu.Lock()
-		if d.raw.Len() >= m.lim.SendQueue && d.writable() == nil {
+		if d.raw.Len() >= m.limits.SendQueue && d.writable() == nil {
 			d.waitWrite()
 		}
 		return 0

@@ -7,12 +7,12 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// upper is a Mux as its connection sees it.
-type upper Mux
+// frameHandler is a Mux as its connection sees it.
+type frameHandler Mux
 
 // Fill implements conn.FrameHandler: the connection's own credit and refusals, then
 // what the scheduler gives.
-func (u *upper) Fill(b *conn.Batch) (more bool) {
+func (u *frameHandler) Fill(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	defer m.filled(b)
@@ -20,7 +20,7 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
 		if d == nil {
-			return m.held > 0
+			return m.delayingClose > 0
 		}
 		before := b.Size()
 		if d.fill(b, l) {
@@ -29,18 +29,18 @@ func (u *upper) Fill(b *conn.Batch) (more bool) {
 		m.sched.spend(l, b.Size()-before)
 		if d.leaving && d.queued == 0 {
 			d.leaving = false
-			m.incoming--
-			m.gone = true
+			m.peerStreams--
+			m.notifyRemoved = true
 		}
 	}
-	return m.held > 0 || !m.sched.empty()
+	return m.delayingClose > 0 || !m.sched.empty()
 }
 
 // filled releases m.mu after Fill. The Handler is told what could not be told under it when
 // the lock of b is released too.
 func (m *Mux) filled(b *conn.Batch) {
-	if m.gone {
-		m.gone = false
+	if m.notifyRemoved {
+		m.notifyRemoved = false
 		b.After(m.h.Gone)
 	}
 	m.mu.Unlock()
@@ -62,21 +62,21 @@ func (m *Mux) fillConnection(b *conn.Batch) {
 }
 
 // Idle implements conn.FrameHandler.
-func (u *upper) Idle() { (*Mux)(u).wakeLate() }
+func (u *frameHandler) Idle() { (*Mux)(u).wakePending() }
 
 // OnPing implements conn.FrameHandler.
-func (u *upper) OnPing() { u.h.Beat() }
+func (u *frameHandler) OnPing() { u.h.Beat() }
 
 // OnGoAwayAcked implements conn.FrameHandler.
-func (u *upper) OnGoAwayAcked() { u.h.OnGoAwayAcked() }
+func (u *frameHandler) OnGoAwayAcked() { u.h.OnGoAwayAcked() }
 
 // OnHeartbeat implements conn.FrameHandler: dialogues whose peer has left our Close unanswered
 // for a whole heartbeat are taken out. What it may still send for them is ignored,
 // as it is for all that were open once.
-func (u *upper) OnHeartbeat() {
+func (u *frameHandler) OnHeartbeat() {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	defer m.unlock()
+	defer m.unlockAndNotify()
 	for _, d := range m.table {
 		if d.closeSent && d.overdue {
 			m.remove(d)
@@ -86,10 +86,10 @@ func (u *upper) OnHeartbeat() {
 }
 
 // GoAway implements conn.FrameHandler.
-func (u *upper) GoAway(n packet.Reason) {
+func (u *frameHandler) GoAway(n packet.Reason) {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	m.away = true
+	m.goingAway = true
 	m.main.rejectWaiters()
 	m.mu.Unlock()
 	m.h.GoAway(n)
@@ -97,7 +97,7 @@ func (u *upper) GoAway(n packet.Reason) {
 
 // End implements conn.FrameHandler: all dialogues end, and everybody who waits is
 // woken. What was made ready before is still written if the connection lingers.
-func (u *upper) End(cause error, deliver bool) {
+func (u *frameHandler) End(cause error, deliver bool) {
 	m := (*Mux)(u)
 	rerr, werr := error(io.EOF), io.ErrClosedPipe
 	if cause != io.EOF {
@@ -120,13 +120,13 @@ func (u *upper) End(cause error, deliver bool) {
 		all = append(all, d)
 		if deliver && d.writes() {
 			d.held = true
-			m.held++
+			m.delayingClose++
 		}
 	}
 	m.sayCut()
 	clear(m.table)
-	m.opened, m.incoming, m.windows.used = 0, 0, 0
-	m.asm = index[assembly]{}
+	m.localStreams, m.peerStreams, m.windows.used = 0, 0, 0
+	m.assemblies = index[assembly]{}
 	if deliver { // this side has closed: nobody is to take what waits
 		m.backlog = nil
 	}
