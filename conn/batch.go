@@ -128,7 +128,7 @@ func (b *Batch) add(p []byte) {
 	b.size += len(p)
 }
 
-// After registers f, which runs when the batch is filled, without the lock of b. Fill
+// After registers f, which runs when the batch is filled, without the lock of b. AppendFrames
 // calls After at most once.
 func (b *Batch) After(f func()) { b.after = f }
 

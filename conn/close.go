@@ -13,7 +13,7 @@ const (
 	// closeNone: Close was not called, or FrameHandler.End has not returned yet.
 	// close leaves it.
 	closeNone closeState = iota
-	// closeDue: the Close frame follows when Fill has no more. fillClose leaves it.
+	// closeDue: the Close frame follows when AppendFrames has no more. fillClose leaves it.
 	closeDue
 	// closeBatched: a batch contains the Close frame. batchWritten leaves it.
 	closeBatched

@@ -21,10 +21,10 @@ type FrameHandler interface {
 	// the connection; a *packet.Error means that the peer violated the wire.
 	// The reading goroutine calls Frame.
 	Frame(h packet.Header) error
-	// Fill adds frames to b while b has room. It reports whether more is ready
+	// AppendFrames adds frames to b while b has room. It reports whether more is ready
 	// or, after End, may still become ready. The holder of the write token calls
 	// it with the lock of b held. Work that takes further locks goes to b.After.
-	Fill(b *Batch) (more bool)
+	AppendFrames(b *Batch) (more bool)
 	// Idle runs in the reading goroutine before it waits.
 	Idle()
 	// OnPing runs in the reading goroutine for every Ping of the peer that this
@@ -39,8 +39,8 @@ type FrameHandler interface {
 	// it knew of the GoAway has arrived.
 	OnGoAwayAcked()
 	// End runs once, when the connection leaves Open or Draining, with the
-	// cause. With deliver set, the Conn still writes what Fill gives and, when
-	// Fill has no more, the Close frame. Without it, Fill must give nothing.
+	// cause. With deliver set, the Conn still writes what AppendFrames gives and, when
+	// AppendFrames has no more, the Close frame. Without it, AppendFrames must give nothing.
 	End(cause error, deliver bool)
 }
 

@@ -21,7 +21,7 @@
 // This package queues nothing. A goroutine that has made something ready in the
 // layer above calls [Conn.Push], which writes in that goroutine, or [Conn.Kick],
 // which starts another one. Both try to acquire the write token. The holder of
-// the token asks the layer above for batches ([FrameHandler.Fill]) and writes
+// the token asks the layer above for batches ([FrameHandler.AppendFrames]) and writes
 // each batch with one system call until nothing is left. If the token is taken,
 // its holder looks for new work once more before it releases the token.
 //
@@ -39,11 +39,11 @@
 //
 // # Locks
 //
-// The lock of a batch is held while the batch is filled, so FrameHandler.Fill
-// runs under it and takes the lock of the layer above inside it. Fill must not
+// The lock of a batch is held while the batch is filled, so FrameHandler.AppendFrames
+// runs under it and takes the lock of the layer above inside it. AppendFrames must not
 // take further locks; [Batch.After] registers a function that runs after the
 // batch lock is released. The lock is also held during each non-blocking system
-// call. [Conn.Reclaim] takes it, so no lock that Fill takes may be held there.
+// call. [Conn.Reclaim] takes it, so no lock that AppendFrames takes may be held there.
 // Conn.mu and the lock of a session's log are leaves: no other lock is taken under
 // them.
 //

@@ -246,7 +246,7 @@ type fakeHandler struct {
 	over chan struct{} // closed when reading has ended
 
 	mu         sync.Mutex
-	ready      [][]byte    // to be given by Fill
+	ready      [][]byte    // to be given by AppendFrames
 	from       BufferOwner // lends them, if set
 	got        []frame
 	readErr    error
@@ -302,7 +302,7 @@ func (u *fakeHandler) seen() (s struct {
 	return s
 }
 
-func (u *fakeHandler) Fill(b *Batch) bool {
+func (u *fakeHandler) AppendFrames(b *Batch) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for b.Room() > 0 && len(u.ready) > 0 {

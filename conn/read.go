@@ -25,8 +25,8 @@ const (
 type Sink interface {
 	// Space returns at least one and at most n bytes to write into.
 	Space(n int) []byte
-	// Filled reports that the first n bytes of the last Space were written.
-	Filled(n int)
+	// Received reports that the first n bytes of the last Space have arrived.
+	Received(n int)
 }
 
 // Run reads frames until the connection ends, and passes those of the layer above to
@@ -254,12 +254,12 @@ func (c *Conn) Buffered() bool {
 func (c *Conn) Left() int { return c.left }
 
 // ReadPayload moves the rest of the present frame's payload to s. It reads long rests
-// straight into the space of s. It does not wait between Space and Filled.
+// straight into the space of s. It does not wait between Space and Received.
 func (c *Conn) ReadPayload(s Sink) error {
 	for c.left > 0 {
 		if c.rb != nil && c.rb.Len() > 0 {
 			n := copy(s.Space(c.left), c.rb.Bytes()[:min(c.left, c.rb.Len())])
-			s.Filled(n)
+			s.Received(n)
 			c.Skip(n)
 			continue
 		}
@@ -338,4 +338,4 @@ type sliceSink struct {
 }
 
 func (s *sliceSink) Space(n int) []byte { return s.p[s.n : s.n+n] }
-func (s *sliceSink) Filled(n int)       { s.n += n }
+func (s *sliceSink) Received(n int)     { s.n += n }

@@ -29,7 +29,7 @@ func (s *chunkSink) Space(n int) []byte {
 	return s.lent
 }
 
-func (s *chunkSink) Filled(n int) {
+func (s *chunkSink) Received(n int) {
 	s.got = append(s.got, s.lent[:n]...)
 	s.lent = nil
 }

@@ -40,7 +40,7 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 	c.mu.Unlock()
 	if room > 0 {
 		b.limit = min(MaxBatch, room+b.Size())
-		more = c.upper.Fill(b)
+		more = c.upper.AppendFrames(b)
 	}
 	if state == closeDue && !more && (room > 0 || peerClosed) {
 		c.fillClose(b)

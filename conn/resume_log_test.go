@@ -57,7 +57,7 @@ func (n *numbered) Frame(packet.Header) error {
 	return nil
 }
 
-func (n *numbered) Fill(b *Batch) bool {
+func (n *numbered) AppendFrames(b *Batch) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for b.Room() > 0 && n.sent < n.total {

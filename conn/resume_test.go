@@ -159,7 +159,7 @@ func (s *scripted) Frame(h packet.Header) error {
 	return nil
 }
 
-func (s *scripted) Fill(b *Batch) bool {
+func (s *scripted) AppendFrames(b *Batch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for b.Room() > 0 && len(s.ready) > 0 {

@@ -198,7 +198,7 @@ func (t *socket) readOnce(fd int) (n int, all bool, errno syscall.Errno) {
 	}
 	n, errno = readv(fd, space, buf)
 	got := max(min(n, len(space)), 0)
-	t.sink.Filled(got)
+	t.sink.Received(got)
 	c.left -= got
 	if n > got {
 		c.rb.Wrote(n - got)

@@ -47,7 +47,7 @@ func (c *Conn) releaseWrite() bool {
 	return false
 }
 
-// Kick has another goroutine write what Fill gives. It never blocks.
+// Kick has another goroutine write what AppendFrames gives. It never blocks.
 func (c *Conn) Kick() {
 	if c.acquireWrite() {
 		go c.flush()
@@ -151,7 +151,7 @@ func (c *Conn) fillBatchLocked(b *Batch) (more bool) {
 	if state > closeDue {
 		return false
 	}
-	more = c.upper.Fill(b)
+	more = c.upper.AppendFrames(b)
 	if state == closeDue && !more {
 		c.fillClose(b)
 	}
@@ -199,7 +199,7 @@ func (c *Conn) appendPings(b *Batch, goAway bool) {
 
 // Reclaim ends the loans of from to the present batch: the bytes that are not yet
 // written are copied. It returns how many loans it has ended. For other loans, Written
-// is called or has been called. The caller must not hold a lock that Fill takes.
+// is called or has been called. The caller must not hold a lock that AppendFrames takes.
 func (c *Conn) Reclaim(from BufferOwner) int {
 	if b := c.current.Load(); b != nil {
 		return b.reclaim(from)

@@ -37,8 +37,8 @@ func (a *assembly) Space(n int) []byte {
 	return a.buf[len(a.buf):min(cap(a.buf), len(a.buf)+n)]
 }
 
-// Filled implements conn.Sink.
-func (a *assembly) Filled(n int) { a.buf = a.buf[:len(a.buf)+n] }
+// Received implements conn.Sink.
+func (a *assembly) Received(n int) { a.buf = a.buf[:len(a.buf)+n] }
 
 // packet handles a frame that carries a packet, or a fragment of one.
 func (m *Mux) packet(h packet.Header) error {

@@ -159,7 +159,7 @@ func TestAssemblyGrows(t *testing.T) {
 			require.LessOrEqual(t, cap(a.buf), bound, "after %d bytes", len(a.buf))
 			moves, last = moves+1, cap(a.buf)
 		}
-		a.Filled(len(space))
+		a.Received(len(space))
 	}
 	assert.Equal(t, total, cap(a.buf), "nothing is wasted in the end")
 	assert.LessOrEqual(t, moves, 4)
@@ -177,7 +177,7 @@ func TestAssemblyOfSmallFragments(t *testing.T) {
 			space := a.Space(n)
 			require.NotEmpty(t, space)
 			require.LessOrEqual(t, cap(a.buf), max(32*had, 2*n), "%d bytes have come, %d come now, of %d", had, n, a.total)
-			a.Filled(len(space))
+			a.Received(len(space))
 		}
 		require.Equal(t, a.total, cap(a.buf))
 	}

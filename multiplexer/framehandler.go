@@ -10,20 +10,20 @@ import (
 // frameHandler is a Mux as its connection sees it.
 type frameHandler Mux
 
-// Fill implements conn.FrameHandler: the connection's own credit and refusals, then
+// AppendFrames implements conn.FrameHandler: the connection's own credit and refusals, then
 // what the scheduler gives.
-func (u *frameHandler) Fill(b *conn.Batch) (more bool) {
+func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
 	m.mu.Lock()
-	defer m.filled(b)
-	m.fillConnection(b)
+	defer m.unlockAfterAppend(b)
+	m.appendConnection(b)
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
 		if d == nil {
 			return m.delayingClose > 0
 		}
 		before := b.Size()
-		if d.fill(b, l) {
+		if d.appendTurn(b, l) {
 			m.sched.push(d, l)
 		}
 		m.sched.spend(l, b.Size()-before)
@@ -36,9 +36,9 @@ func (u *frameHandler) Fill(b *conn.Batch) (more bool) {
 	return m.delayingClose > 0 || !m.sched.empty()
 }
 
-// filled releases m.mu after Fill. The Handler is told what could not be told under it when
+// unlockAfterAppend releases m.mu after AppendFrames. The Handler is told what could not be told under it when
 // the lock of b is released too.
-func (m *Mux) filled(b *conn.Batch) {
+func (m *Mux) unlockAfterAppend(b *conn.Batch) {
 	if m.notifyRemoved {
 		m.notifyRemoved = false
 		b.After(m.h.Gone)
@@ -46,7 +46,7 @@ func (m *Mux) filled(b *conn.Batch) {
 	m.mu.Unlock()
 }
 
-func (m *Mux) fillConnection(b *conn.Batch) {
+func (m *Mux) appendConnection(b *conn.Batch) {
 	if m.ledger.due && m.cause == nil {
 		m.ledger.due = false
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {

@@ -105,11 +105,11 @@ func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge, head, data []b
 	m.largeQueued.add(packetKey{d, typ, seq}, o)
 }
 
-// fillPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
-func (d *Dialogue) fillPackets(b *conn.Batch) (again bool) {
+// appendPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
+func (d *Dialogue) appendPackets(b *conn.Batch) (again bool) {
 	m := d.m
 	d.countNextSmall()
-	first, last := d.packets.fill(b, d.id, int(m.peer.MaxFrame))
+	first, last := d.packets.appendTurn(b, d.id, int(m.peer.MaxFrame))
 	if first != nil {
 		d.countBegun(first.seq, first.charge)
 	}

@@ -106,9 +106,9 @@ func (q *packetQueue) remove(o *outgoing) {
 	}
 }
 
-// fill adds a chunk of small packets and a fragment of a large one to b. It returns the
+// appendTurn adds a chunk of small packets and a fragment of a large one to b. It returns the
 // packets of which this was the first and the last fragment, or nil.
-func (q *packetQueue) fill(b *conn.Batch, stream uint64, frame int) (first, last *outgoing) {
+func (q *packetQueue) appendTurn(b *conn.Batch, stream uint64, frame int) (first, last *outgoing) {
 	if q.small.Len() > 0 {
 		c := q.small.Pop()
 		q.popped += uint64(c.Len())
@@ -127,7 +127,7 @@ func (q *packetQueue) fill(b *conn.Batch, stream uint64, frame int) (first, last
 	if !o.begun() {
 		first = o
 	}
-	if o.fill(b, stream, frame) {
+	if o.appendFragment(b, stream, frame) {
 		q.remove(o)
 		return first, o
 	}
@@ -136,9 +136,9 @@ func (q *packetQueue) fill(b *conn.Batch, stream uint64, frame int) (first, last
 	return first, nil
 }
 
-// fill adds the next fragment to b, in a frame whose payload has at most that many bytes.
+// appendFragment adds the next fragment to b, in a frame whose payload has at most that many bytes.
 // It reports whether it was the last one.
-func (o *outgoing) fill(b *conn.Batch, stream uint64, frame int) (last bool) {
+func (o *outgoing) appendFragment(b *conn.Batch, stream uint64, frame int) (last bool) {
 	var flags packet.Flags
 	if o.begun() {
 		flags = packet.FlagNext

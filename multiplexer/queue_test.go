@@ -19,7 +19,7 @@ func sendTurn(t *testing.T, q *packetQueue, frame int) (seqs []uint64) {
 		seqs = append(seqs, f.Seq)
 	}
 	b := new(conn.Batch)
-	q.fill(b, 1, frame)
+	q.appendTurn(b, 1, frame)
 	for p := bytes.TrimPrefix(b.Buf, head); len(p) > 0; { // a batch copies what is short
 		h, err := packet.ParseHeader(p, packet.DefaultMaxFrame)
 		require.NoError(t, err)

@@ -200,8 +200,8 @@ func (s *dataSink) Space(n int) []byte {
 	return space[:min(len(space), n)]
 }
 
-// Filled implements conn.Sink.
-func (s *dataSink) Filled(n int) {
+// Received implements conn.Sink.
+func (s *dataSink) Received(n int) {
 	d := s.d
 	if s.where == sinkTrash {
 		return

@@ -130,8 +130,8 @@ func TestManyStreamsContendForHandlers(t *testing.T) {
 		for i := range streams * rounds {
 			d := all[i%streams] // they are served in turn
 			require.Positive(t, d.credit.handlers, "after %d answers", i)
-			d.fillPackets(new(conn.Batch)) // its request is sent,
-			d.answered(uint64(i))          // and answered
+			d.appendPackets(new(conn.Batch)) // its request is sent,
+			d.answered(uint64(i))            // and answered
 			require.NoError(t, m.granted(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
 			served[d]++
 		}

@@ -5,22 +5,22 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// fill adds one turn's worth of frames to b and tells whether d wants another
+// appendTurn adds one turn's worth of frames to b and tells whether d wants another
 // turn in the lane. m.mu is held.
-func (d *Dialogue) fill(b *conn.Batch, l lane) (again bool) {
+func (d *Dialogue) appendTurn(b *conn.Batch, l lane) (again bool) {
 	switch l {
 	case laneControl:
-		d.fillControl(b)
+		d.appendControl(b)
 		return false
 	case lanePackets:
-		return d.fillPackets(b)
+		return d.appendPackets(b)
 	default:
-		return d.fillRaw(b)
+		return d.appendRaw(b)
 	}
 }
 
-// fillControl makes frames of the control bits.
-func (d *Dialogue) fillControl(b *conn.Batch) {
+// appendControl makes frames of the control bits.
+func (d *Dialogue) appendControl(b *conn.Batch) {
 	m := d.m
 	ctl := d.control
 	d.control = 0
@@ -38,8 +38,8 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 		return
 	}
 	if d.state == dialogueOpen {
-		d.fillCredit(b, ctl&ctlRaw != 0, packet.ClassRaw)
-		d.fillCredit(b, ctl&ctlMessages != 0, packet.ClassMessages)
+		d.appendCredit(b, ctl&ctlRaw != 0, packet.ClassRaw)
+		d.appendCredit(b, ctl&ctlMessages != 0, packet.ClassMessages)
 		if ctl&ctlStop != 0 {
 			b.Buf = packet.AppendReason(b.Buf, packet.TypeStop, d.id, packet.Reason{})
 		}
@@ -51,7 +51,7 @@ func (d *Dialogue) fillControl(b *conn.Batch) {
 	}
 }
 
-func (d *Dialogue) fillCredit(b *conn.Batch, due bool, class packet.Class) {
+func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 	if !due {
 		return
 	}
@@ -63,8 +63,8 @@ func (d *Dialogue) fillCredit(b *conn.Batch, due bool, class packet.Class) {
 	}
 }
 
-// fillRaw makes one frame of raw bytes, and says when they were the last.
-func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
+// appendRaw makes one frame of raw bytes, and says when they were the last.
+func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 	limit := int(d.m.peer.MaxFrame)
 	n := 0
 	if c := d.raw.Head(); c != nil {
@@ -75,8 +75,8 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	again = d.raw.Len()+len(d.out.unsent()) > n
 	var flags packet.Flags
 	if !again {
-		flags = d.lastFlags()
-		defer d.fillCut(b)
+		flags = d.endFlags()
+		defer d.appendCutReset(b)
 	}
 	if n == 0 && flags == 0 {
 		return false
@@ -104,9 +104,9 @@ func (d *Dialogue) fillRaw(b *conn.Batch) (again bool) {
 	return again
 }
 
-// fillCut adds a Reset, in place of lastFlags, behind the raw bytes of a dialogue of which
+// appendCutReset adds a Reset, in place of endFlags, behind the raw bytes of a dialogue of which
 // a Write was cut off.
-func (d *Dialogue) fillCut(b *conn.Batch) {
+func (d *Dialogue) appendCutReset(b *conn.Batch) {
 	if !d.cut || d.finSent || d.writes() || d == d.m.main || !d.packets.empty() {
 		return
 	}
@@ -115,13 +115,13 @@ func (d *Dialogue) fillCut(b *conn.Batch) {
 	d.m.remove(d)
 }
 
-// lastFlags returns the flags of a Data frame after which no raw byte is left.
-func (d *Dialogue) lastFlags() packet.Flags {
+// endFlags returns the flags of a Data frame after which no raw byte is left.
+func (d *Dialogue) endFlags() packet.Flags {
 	switch {
 	case d.writes() || d.cut: // wrote comes back to this; or it is no proper end
 	case d.closing && !d.closeSent:
 		if !d.packets.empty() {
-			return 0 // fillPackets comes back to this
+			return 0 // appendPackets comes back to this
 		}
 		d.finSent, d.closeSent = true, true
 		return packet.FlagFin | packet.FlagClose
