@@ -22,13 +22,14 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
 // scripted is a listener whose Accept does what a test says, one after the other, and
 // then accepts.
 type scripted struct {
-	*rig.PipeListener
+	*kit.PipeListener
 	script []func() (net.Conn, error)
 	calls  atomic.Int64
 }
@@ -81,7 +82,7 @@ func TestAcceptErrorsThatPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const times = 12
-				nl := &scripted{PipeListener: rig.NewPipeListener()}
+				nl := &scripted{PipeListener: kit.NewPipeListener()}
 				for range times {
 					nl.script = append(nl.script, accept)
 				}
@@ -131,7 +132,7 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				nl := rig.NewPipeListener()
+				nl := kit.NewPipeListener()
 				s := &scripted{PipeListener: nl}
 				fail := make(chan struct{})
 				for range 4 {
@@ -200,7 +201,7 @@ func TestCloseDuringThePause(t *testing.T) {
 	for _, s := range stops {
 		t.Run(s.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				nl := &scripted{PipeListener: rig.NewPipeListener()}
+				nl := &scripted{PipeListener: kit.NewPipeListener()}
 				for range 100 {
 					nl.script = append(nl.script, fails(opError(syscall.EMFILE)))
 				}
@@ -243,7 +244,7 @@ func TestConnectionsOfAnyType(t *testing.T) {
 // blocked is a transport, or a listener, whose Close does not return.
 type blocked struct {
 	net.Conn
-	nl      *rig.PipeListener
+	nl      *kit.PipeListener
 	release chan struct{}
 }
 
@@ -265,7 +266,7 @@ func TestStopOverATransportThatBlocks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opt := server.NewEndOptions()
 				opt.SetLinger(2 * time.Second)
-				nl, release := rig.NewPipeListener(), make(chan struct{})
+				nl, release := kit.NewPipeListener(), make(chan struct{})
 				l, err := server.NewListener(&blocked{nl: nl, release: release}, opt)
 				require.NoError(t, err)
 				for range 3 {

@@ -15,23 +15,24 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
 // way is a way to a server, which may be another one later.
 type way struct {
 	mu   sync.Mutex
-	nl   *rig.PipeListener
+	nl   *kit.PipeListener
 	last net.Conn
 }
 
-func (w *way) set(nl *rig.PipeListener) {
+func (w *way) set(nl *kit.PipeListener) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.nl = nl
 }
 
-func (w *way) get() *rig.PipeListener {
+func (w *way) get() *kit.PipeListener {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.nl

@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -127,7 +128,7 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 					if told {
 						opt.SetDelegate(f)
 					}
-					nl := rig.NewPipeListener()
+					nl := kit.NewPipeListener()
 					l, err := server.NewListener(nl, opt)
 					require.NoError(t, err)
 					defer l.Close()
@@ -178,7 +179,7 @@ func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
 		f := newFollower()
 		opt.SetDelegate(f)
-		nl := rig.NewPipeListener()
+		nl := kit.NewPipeListener()
 		l, err := server.NewListener(nl, opt)
 		require.NoError(t, err)
 		nc, err := nl.Dial()
@@ -190,7 +191,7 @@ func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
 		assert.Equal(t, "online", <-f.events)
 		assert.Equal(t, "offline", <-f.events)
 		synctest.Wait()
-		accepted := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
+		accepted := kit.Start(func() error { _, err := l.AcceptEnd(); return err })
 		synctest.Wait()
 		assert.Empty(t, accepted)
 		require.NoError(t, l.Close())
@@ -203,7 +204,7 @@ func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
-		nl := rig.NewPipeListener()
+		nl := kit.NewPipeListener()
 		l, err := server.NewListener(nl, opt)
 		require.NoError(t, err)
 		nc, err := nl.Dial()
@@ -211,7 +212,7 @@ func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
 		defer nc.Close()
 		_, _, err = greet(t, nc, wish{})
 		require.NoError(t, err)
-		accepted := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
+		accepted := kit.Start(func() error { _, err := l.AcceptEnd(); return err })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, accepted)
@@ -231,7 +232,7 @@ func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
 			end geminio.End
 			err error
 		}
-		made := rig.Start(func() result {
+		made := kit.Start(func() result {
 			end, err := server.NewEndWithConn(far, opt)
 			return result{end, err}
 		})
@@ -253,7 +254,7 @@ func TestRequestsOfClientThatLeaves(t *testing.T) {
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(_ context.Context, req geminio.Request, _ geminio.Response) {
 			served <- string(req.Data())
 		}})
-		nl := rig.NewPipeListener()
+		nl := kit.NewPipeListener()
 		l, err := server.NewListener(nl, opt)
 		require.NoError(t, err)
 		defer l.Close()
@@ -281,7 +282,7 @@ func TestEndsOfOneClientComeInOrder(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					opt := server.NewEndOptions()
 					opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
-					nl := rig.NewPipeListener()
+					nl := kit.NewPipeListener()
 					l, err := server.NewListener(nl, opt)
 					require.NoError(t, err)
 					defer l.Close()
@@ -324,7 +325,7 @@ func onceMessage(s geminio.Messager) geminio.Message {
 // Very many clients come in turn, publish, and leave. Nothing of it is lost. Every other
 // one writes to a stream too.
 func TestClientsThatComeAndGo(t *testing.T) {
-	clients, messages := 2*rig.Amount("tcp", 300), 20
+	clients, messages := 2*kit.Amount("tcp", 300), 20
 	opt := server.NewEndOptions()
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
 	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
@@ -371,7 +372,7 @@ func TestClientsThatComeAndGo(t *testing.T) {
 	}
 	total := 0
 	for range clients {
-		total += rig.Await(t, rig.Forever, "an End", received)
+		total += kit.Await(t, kit.Forever, "an End", received)
 	}
 	assert.Equal(t, clients*messages+clients/2, total)
 	require.NoError(t, l.Close())

@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -81,9 +82,9 @@ func (h *hung) DialogueOnline(delegate.DialogueDescriber) error {
 }
 
 // newSite makes a listener in memory.
-func newSite(t *testing.T, opts ...*server.EndOptions) (*rig.PipeListener, server.Listener) {
+func newSite(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, server.Listener) {
 	t.Helper()
-	nl := rig.NewPipeListener()
+	nl := kit.NewPipeListener()
 	l, err := server.NewListener(nl, opts...)
 	require.NoError(t, err)
 	return nl, l
@@ -91,11 +92,11 @@ func newSite(t *testing.T, opts ...*server.EndOptions) (*rig.PipeListener, serve
 
 // dialRaw connects to a listener in memory and greets it in the background. What comes
 // of it is sent to the returned channel.
-func dialRaw(t *testing.T, nl *rig.PipeListener, w wish) (net.Conn, <-chan error) {
+func dialRaw(t *testing.T, nl *kit.PipeListener, w wish) (net.Conn, <-chan error) {
 	t.Helper()
 	nc, err := nl.Dial()
 	require.NoError(t, err)
-	return nc, rig.Start(func() error { _, _, err := greet(t, nc, w); return err })
+	return nc, kit.Start(func() error { _, _, err := greet(t, nc, w); return err })
 }
 
 // stops are the ways to end a listener. Each must return within the given time.
@@ -131,7 +132,7 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 						start := time.Now()
 						var all []<-chan error
 						for range 3 {
-							all = append(all, rig.Start(func() error { return s.stop(l) }))
+							all = append(all, kit.Start(func() error { return s.stop(l) }))
 						}
 						for _, ch := range all {
 							err := <-ch
@@ -215,7 +216,7 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 		require.NoError(t, err)
 		defer silent.Close()
 		<-h.entered
-		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), l) })
+		down := kit.Start(func() error { return geminio.Shutdown(context.Background(), l) })
 		synctest.Wait()
 		require.Empty(t, down)
 		_, err = silent.Read(make([]byte, 1))
@@ -276,7 +277,7 @@ func TestStopWithinACallback(t *testing.T) {
 						took <- time.Since(start)
 					}
 					close(h.release)
-					driven := rig.Start(func() error {
+					driven := kit.Start(func() error {
 						end, err := client.NewEndWithDialer(nl.Dial)
 						if err != nil {
 							return err
@@ -311,7 +312,7 @@ func TestShutdownWhileAClientRegisters(t *testing.T) {
 			copt.LocalMethods = append(copt.LocalMethods, &geminio.MethodRPC{Method: fmt.Sprintf("%0900d", i), RPC: rig.Echo})
 		}
 		slow := &slowConn{}
-		made := rig.Start(func() error {
+		made := kit.Start(func() error {
 			end, err := client.NewEndWithDialer(func() (net.Conn, error) {
 				nc, err := nl.Dial()
 				slow.Conn = nc
@@ -387,7 +388,7 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
-		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), l) })
+		down := kit.Start(func() error { return geminio.Shutdown(context.Background(), l) })
 		synctest.Wait()
 		require.Empty(t, down)
 		require.NoError(t, end.Register(context.Background(), "r", rig.Echo))
@@ -415,7 +416,7 @@ func TestCloseDuringShutdown(t *testing.T) {
 		_, err := l.AcceptEnd()
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())
-		down := rig.Start(func() error { return geminio.Shutdown(ctx, l) })
+		down := kit.Start(func() error { return geminio.Shutdown(ctx, l) })
 		synctest.Wait()
 		require.NoError(t, l.Close())
 		synctest.Wait()

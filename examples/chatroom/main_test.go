@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/leak"
 )
 
@@ -271,7 +272,7 @@ func TestCommandLine(t *testing.T) {
 // A server that is told to stop tells its clients, which wait for it.
 func TestServerStopped(t *testing.T) {
 	s, addr := serve(t)
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	ada := join(t, p.Addr, "ada")
 	stop(t, s)
 	ada.Expect(`\* the server is stopping\n`)

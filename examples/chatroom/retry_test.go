@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // Of a client that is killed the others see that it leaves, and its name is free.
@@ -32,7 +33,7 @@ func TestClientKilled(t *testing.T) {
 // themselves, with their names, and say what was typed meanwhile.
 func TestServerKilled(t *testing.T) {
 	s, addr := serve(t)
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	ada, bob := join(t, p.Addr, "ada"), join(t, p.Addr, "bob")
 	ada.Type("before\n")
 	bob.Expect(`<ada> before\n`)
@@ -59,7 +60,7 @@ func TestServerKilled(t *testing.T) {
 // and has no reason to think it dead: it gets its name, which nobody else gets.
 func TestComeBackBeforeNoticed(t *testing.T) {
 	s, addr := serve(t, "-heartbeat", "1h") // the server does not find out by itself
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	ada, bob := join(t, p.Addr, "ada"), join(t, addr, "bob")
 	ada.Type("one\n")
 	bob.Expect(`<ada> one\n`)
@@ -88,7 +89,7 @@ func TestComeBackBeforeNoticed(t *testing.T) {
 func TestConnectionCut(t *testing.T) {
 	const rounds, each = 5, 20
 	s, addr := serve(t, "-history", "200")
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	ada, bob := join(t, p.Addr, "ada"), join(t, addr, "bob")
 	for i := range rounds {
 		for j := range each {
@@ -128,7 +129,7 @@ func TestConnectionCut(t *testing.T) {
 // Who is away while somebody else takes the name does not get it back, and is told.
 func TestNameTakenMeanwhile(t *testing.T) {
 	s, addr := serve(t)
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	ada := join(t, p.Addr, "ada")
 	bob := join(t, addr, "bob")
 	p.SetTarget("")

@@ -16,15 +16,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // partial has a client receive a part of a file of that size, and stays connected. It
 // returns the server, a proxy to it, and the client, which writes to the path.
-func partial(t *testing.T, served, path string) (*proc.Process, *proc.Proxy, *proc.Process) {
+func partial(t *testing.T, served, path string) (*proc.Process, *kit.Proxy, *proc.Process) {
 	t.Helper()
 	s, addr := serve(t, served)
-	proxy := proc.NewProxy(t, addr)
-	proxy.SetMost(3 << 20)
+	proxy := kit.NewProxy(t, addr)
+	proxy.SetLimit(3 << 20)
 	c := proc.Start(t, binary, "receive", "-connect", proxy.Addr, "-o", path)
 	require.Eventually(t, func() bool {
 		info, err := os.Stat(path + ".part")
@@ -46,7 +47,7 @@ func TestResume(t *testing.T) {
 
 	s, addr := serve(t, served)
 	proxy.SetTarget(addr)
-	proxy.SetMost(0)
+	proxy.SetLimit(0)
 	code, said := receiveFrom(t, proxy.Addr, "-o", path)
 	assert.Zero(t, code, said)
 	assert.Contains(t, said, "resumed   after "+n+" bytes\n")
@@ -67,7 +68,7 @@ func TestInterrupted(t *testing.T) {
 	c.Expect(`filepush receive: interrupted\n`)
 	c.Expect(`copy\.part has \d+ bytes`)
 	require.NoError(t, os.WriteFile(path+".part", data, 0o600))
-	proxy.SetMost(0)
+	proxy.SetLimit(0)
 	code, said := receiveFrom(t, proxy.Addr, "-o", path)
 	assert.Zero(t, code, said)
 	assert.Contains(t, said, "resumed   after 8388608 bytes\n")
@@ -120,7 +121,7 @@ func TestMode(t *testing.T) {
 			c.Kill()
 			same(t, []byte("old"), path)
 
-			proxy.SetMost(0)
+			proxy.SetLimit(0)
 			code, said := receiveFrom(t, proxy.Addr, "-o", path)
 			assert.Zero(t, code, said)
 			info, err = os.Stat(path)

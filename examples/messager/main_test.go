@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/leak"
 )
 
@@ -171,7 +172,7 @@ func TestSelfSigned(t *testing.T) {
 	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
 	r, addr := receive(t, "-tls")
 	fingerprint := r.Expect(`certificate (sha256:[0-9a-f]{64})\n`)[1]
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	send := func(pin string) (int, string) {
 		return proc.Run(t, binary, "send", "-connect", p.Addr, "-pin", pin)
 	}
@@ -222,7 +223,7 @@ func TestTokens(t *testing.T) {
 	r.Expect(`level=WARN msg="a client was not let in" name=bob`)
 
 	// A token that is good no longer ends a sender that comes back.
-	p := proc.NewProxy(t, addr)
+	p := kit.NewProxy(t, addr)
 	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-token-file", shared)
 	s.Type("one\n")
 	r.Expect(`(?m)^one$`)
@@ -250,7 +251,7 @@ func TestNoReceiver(t *testing.T) {
 	assert.Contains(t, said, "connection refused")
 
 	// With -wait it waits for one that comes.
-	p := proc.NewProxy(t, "")
+	p := kit.NewProxy(t, "")
 	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-wait", "-v", "info")
 	s.Type("patient\n")
 	s.Expect("not connected")

@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/proc"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // once returns the lines of text without those that have come before, and how many
@@ -44,7 +45,7 @@ func TestReceiverKilled(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := proc.NewProxy(t, addr)
+			p := kit.NewProxy(t, addr)
 			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			s.Type(lines(1, half))
 			grown(t, out, half/10)
@@ -75,7 +76,7 @@ func TestReceiverStopped(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := proc.NewProxy(t, addr)
+			p := kit.NewProxy(t, addr)
 			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			s.Type(lines(1, half))
 			grown(t, out, half/10)
@@ -103,7 +104,7 @@ func TestConnectionCut(t *testing.T) {
 		t.Run("async "+async, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			r, addr := receive(t, "-o", out)
-			p := proc.NewProxy(t, addr)
+			p := kit.NewProxy(t, addr)
 			s := proc.Start(t, binary, "send", "-connect", p.Addr, "-async", async)
 			for i := range parts {
 				s.Type(lines(i*part+1, (i+1)*part))

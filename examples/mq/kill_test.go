@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // The broker and the consumers are killed, as with kill -9, several times while messages
@@ -23,7 +24,7 @@ func TestKilled(t *testing.T) {
 		return brokerOf(t, fast, "-data", data, "-ack-wait", "3s")
 	}
 	b, addr := broker()
-	proxy := proc.NewProxy(t, addr) // for the restarted broker has another port
+	proxy := kit.NewProxy(t, addr) // for the restarted broker has another port
 
 	files := []string{filepath.Join(dir, "0"), filepath.Join(dir, "1")}
 	consumer := func(i int) *proc.Process {
@@ -135,12 +136,12 @@ func TestBrokerKilledWhileItMakesATopic(t *testing.T) {
 func TestBrokerStops(t *testing.T) {
 	const rounds, many = 4, 10
 	data := t.TempDir()
-	var proxy *proc.Proxy
+	var proxy *kit.Proxy
 	var consumers []*proc.Process
 	for round := range rounds {
 		b, addr := brokerOf(t, binary, "-data", data)
 		if proxy == nil {
-			proxy = proc.NewProxy(t, addr)
+			proxy = kit.NewProxy(t, addr)
 			for range many {
 				consumers = append(consumers, startConsumer(t, proxy.Addr, "g"))
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // natsServer runs a server with JetStream, until the test ends.
@@ -39,7 +40,7 @@ func TestNATS(t *testing.T) {
 	a, in := broker()
 	b, out := broker()
 	file := filepath.Join(t.TempDir(), "out")
-	proxy := proc.NewProxy(t, in)
+	proxy := kit.NewProxy(t, in)
 	c := startConsumer(t, out, "g", "-o", file)
 	p := proc.Start(t, binary, "produce", "-connect", proxy.Addr, "-topic", "t", "-async", "100")
 	p.Type(numbers(1, 1000))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A topic that is full makes its producers wait, and they go on when there is room.
@@ -64,7 +64,7 @@ func TestFullBrokerKilled(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	b, addr := brokerOf(t, binary, "-data", data, "-max-messages", "100", "-group", "t/default")
-	proxy := proc.NewProxy(t, addr)
+	proxy := kit.NewProxy(t, addr)
 	p := startProducer(t, proxy.Addr, numbers(1, 150), "-async", "500")
 	until(t, addr, "the producer waits", func(s topicStats) bool { return s.Waiting == 1 })
 	b.Kill()

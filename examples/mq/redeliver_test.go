@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // What a consumer held when it died goes to another one, long before the time for
@@ -69,7 +70,7 @@ func TestLostMessagesAreDropped(t *testing.T) {
 	t.Parallel()
 	const count = 10
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
-	proxy := proc.NewProxy(t, addr)
+	proxy := kit.NewProxy(t, addr)
 	dir := t.TempDir()
 	files := []string{filepath.Join(dir, "1"), filepath.Join(dir, "2")}
 	c := startConsumer(t, proxy.Addr, "g", "-work", "300ms", "-window", strconv.Itoa(count), "-o", files[0])

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestTLS(t *testing.T) {
@@ -61,7 +62,7 @@ func TestTokenOfEach(t *testing.T) {
 // A broker that comes back with another token: its clients do not try for ever.
 func TestTokenChanged(t *testing.T) {
 	b, addr := startBroker(t)
-	proxy := proc.NewProxy(t, addr)
+	proxy := kit.NewProxy(t, addr)
 	c := startConsumer(t, proxy.Addr, "g")
 	p := proc.Start(t, binary, "produce", "-connect", proxy.Addr, "-topic", "t")
 	p.Type("one\n")

@@ -15,7 +15,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
-	"github.com/singchia/geminio/test/rig"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // forever is how long a test waits for what has no bound of its own before it
@@ -35,7 +35,7 @@ type site struct {
 	t     testing.TB
 	l     server.Listener
 	dial  func() (net.Conn, error)
-	pipes *rig.PipeListener // in a bubble
+	pipes *kit.PipeListener // in a bubble
 	read  atomic.Int64      // bytes that the server has read, from all
 	good  geminio.End
 	terms
@@ -68,7 +68,7 @@ func inBubble(t *testing.T, w terms, test func(t *testing.T, s *site)) {
 	t.Helper()
 	calm()
 	synctest.Test(t, func(t *testing.T) {
-		l := rig.NewPipeListener()
+		l := kit.NewPipeListener()
 		s := newSite(t, l, l.Dial, w)
 		s.pipes = l
 		defer s.close()

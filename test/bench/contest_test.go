@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 	"github.com/stretchr/testify/require"
 )
@@ -138,7 +139,7 @@ func ends(tb testing.TB) (c, s geminio.End) {
 
 // rawPair is a connection without the library.
 func rawPair(tb testing.TB) (c, s net.Conn) {
-	c, s, err := rig.RawPair("tcp")
+	c, s, err := kit.RawPair("tcp")
 	require.NoError(tb, err)
 	tb.Cleanup(func() { c.Close(); s.Close() })
 	return c, s

@@ -11,6 +11,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -45,7 +46,7 @@ func crowd(b *testing.B, streams, handlers int) (p *rig.Pair, near []geminio.Str
 			}
 		})
 	})
-	cc, sc, err := rig.RawPair("tcp")
+	cc, sc, err := kit.RawPair("tcp")
 	require.NoError(b, err)
 	p, err = rig.JoinPair(cc, sc, co, so)
 	require.NoError(b, err)

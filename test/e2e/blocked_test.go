@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -63,7 +64,7 @@ func newBlocked(t *testing.T, network string) *blocked {
 	t.Cleanup(f.release)
 	f.stream, f.peer = rig.OpenStream(t, f.Client, f.Server)
 	for _, s := range []geminio.Stream{f.peer, f.Server} {
-		require.NoError(t, s.Register(rig.Deadline(t), "hang", func(ctx context.Context, req geminio.Request, _ geminio.Response) {
+		require.NoError(t, s.Register(kit.Deadline(t), "hang", func(ctx context.Context, req geminio.Request, _ geminio.Response) {
 			f.entered <- string(req.Data())
 			<-ctx.Done()
 		}))
@@ -74,11 +75,11 @@ func newBlocked(t *testing.T, network string) *blocked {
 // call starts a call that its handler does not answer, and returns when the
 // handler runs.
 func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error {
-	done := rig.Start(func() error {
+	done := kit.Start(func() error {
 		_, err := s.Call(context.Background(), "hang", s.NewRequest([]byte(name)))
 		return err
 	})
-	rig.Await(t, rig.Forever, "the handler runs", f.entered)
+	kit.Await(t, kit.Forever, "the handler runs", f.entered)
 	return done
 }
 
@@ -86,7 +87,7 @@ func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error
 func (f *blocked) useHandlersUp(t *testing.T, s geminio.Stream) {
 	for range handlerLimit * 3 / 4 {
 		go s.Call(context.Background(), "hang", s.NewRequest(nil))
-		rig.Await(t, rig.Forever, "the handler runs", f.entered)
+		kit.Await(t, kit.Forever, "the handler runs", f.entered)
 	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -171,32 +172,32 @@ func (f *blocked) other(s geminio.Stream) geminio.Stream {
 var blockers = func() []blocker {
 	all := []blocker{
 		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
-			return rig.Start(func() error { _, err := f.Client.AcceptStream(); return err })
+			return kit.Start(func() error { _, err := f.Client.AcceptStream(); return err })
 		}},
 		{"Accept", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
-			return rig.Start(func() error { _, err := f.Client.Accept(); return err })
+			return kit.Start(func() error { _, err := f.Client.Accept(); return err })
 		}},
 		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
 			opt := options.OpenStream()
 			opt.SetMeta([]byte("slow"))
-			return rig.Start(func() error { _, err := f.Client.OpenStream(opt); return err })
+			return kit.Start(func() error { _, err := f.Client.OpenStream(opt); return err })
 		}},
 		{"Shutdown", false, wantNil, func(t *testing.T, f *blocked) <-chan error {
 			f.call(t, f.Client, "")
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				return geminio.Shutdown(context.Background(), f.Client)
 			})
 		}},
 	}
 	for _, some := range [][]blocker{
 		on("Read", wantBytes, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return rig.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
+			return kit.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
 		}),
 		on("Write", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return rig.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
+			return kit.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
 		}),
 		on("many small Writes", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				for {
 					if _, err := s.Write(make([]byte, 100)); err != nil {
 						return err
@@ -205,14 +206,14 @@ var blockers = func() []blocker {
 			})
 		}),
 		on("Receive", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
-			return rig.Start(func() error { _, err := s.Receive(context.Background()); return err })
+			return kit.Start(func() error { _, err := s.Receive(context.Background()); return err })
 		}),
 		on("Call", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			return f.call(t, s, "")
 		}),
 		on("Call without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				_, err := s.Call(context.Background(), "hang", s.NewRequest(nil))
 				return err
 			})
@@ -220,12 +221,12 @@ var blockers = func() []blocker {
 		on("CallAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 			require.NoError(t, err)
-			rig.Await(t, rig.Forever, "the handler runs", f.entered)
-			return rig.Start(func() error { return (<-c.Done).Error })
+			kit.Await(t, kit.Forever, "the handler runs", f.entered)
+			return kit.Start(func() error { return (<-c.Done).Error })
 		}),
 		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 				if err != nil {
 					return err
@@ -235,28 +236,28 @@ var blockers = func() []blocker {
 		}),
 		on("Register without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
-			return rig.Start(func() error { return s.Register(context.Background(), "new", rig.Echo) })
+			return kit.Start(func() error { return s.Register(context.Background(), "new", rig.Echo) })
 		}),
 		on("Publish", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
-			done := rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
-			_, err := f.other(s).Receive(rig.Deadline(t))
+			done := kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
+			_, err := f.other(s).Receive(kit.Deadline(t))
 			require.NoError(t, err)
 			return done
 		}),
 		on("PublishAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
 			p, err := s.PublishAsync(context.Background(), s.NewMessage(nil), nil)
 			require.NoError(t, err)
-			_, err = f.other(s).Receive(rig.Deadline(t))
+			_, err = f.other(s).Receive(kit.Deadline(t))
 			require.NoError(t, err)
-			return rig.Start(func() error { return (<-p.Done).Error })
+			return kit.Start(func() error { return (<-p.Done).Error })
 		}),
 		on("Publish without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
+			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
 		}),
 		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, 1<<10)), nil)
 				if err != nil {
 					return err
@@ -266,11 +267,11 @@ var blockers = func() []blocker {
 		}),
 		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 8<<20)
-			return rig.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
+			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
 		}),
 		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
-			return rig.Start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
+			return kit.Start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
 		}),
 	} {
 		all = append(all, some...)
@@ -338,7 +339,7 @@ func TestBlockedReturns(t *testing.T) {
 					default:
 					}
 					go e.end(f)
-					err := rig.Await(t, time.Second, "return", done)
+					err := kit.Await(t, time.Second, "return", done)
 					require.NoError(t, b.want.check(err, false, e))
 				})
 			})
@@ -361,7 +362,7 @@ func TestBlockedReturnsTCP(t *testing.T) {
 					f := newBlocked(t, "tcp")
 					done := b.begin(t, f)
 					go e.end(f)
-					err := rig.Await(t, rig.Forever, "return", done)
+					err := kit.Await(t, kit.Forever, "return", done)
 					require.NoError(t, b.want.check(err, true, e))
 				})
 			}

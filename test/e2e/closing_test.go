@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -22,7 +23,7 @@ type halfCloser interface {
 
 // eachPair runs a test with both directions of a stream, and with the Ends.
 func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		t.Run(network+"/opened by the client", func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
 			a, b := rig.OpenStream(t, p.Client, p.Server)
@@ -42,7 +43,7 @@ func eachPair(t *testing.T, test func(t *testing.T, a, b halfCloser)) {
 
 func TestHalfCloseBothWays(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		request, answer := large()[:rig.Amount("tcp", 3<<20)], large()[5<<20:][:rig.Amount("tcp", 2<<20)]
+		request, answer := large()[:kit.Amount("tcp", 3<<20)], large()[5<<20:][:kit.Amount("tcp", 2<<20)]
 		require.NoError(t, all(
 			func() error {
 				_, err := a.Write(request)
@@ -55,9 +56,9 @@ func TestHalfCloseBothWays(t *testing.T) {
 		require.NoError(t, a.CloseWrite(), "again")
 
 		// The other direction goes on, and the stream's calls and messages too.
-		require.NoError(t, b.(geminio.RPCer).Register(rig.Deadline(t), "echo", rig.Echo))
+		require.NoError(t, b.(geminio.RPCer).Register(kit.Deadline(t), "echo", rig.Echo))
 		rpc := a.(geminio.RPCer)
-		resp, err := rpc.Call(rig.Deadline(t), "echo", rpc.NewRequest([]byte("hello")))
+		resp, err := rpc.Call(kit.Deadline(t), "echo", rpc.NewRequest([]byte("hello")))
 		require.NoError(t, err)
 		require.Equal(t, "hello", string(resp.Data()))
 
@@ -75,7 +76,7 @@ func TestHalfCloseBothWays(t *testing.T) {
 
 func TestCloseReadReleasesWriter(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		written := rig.Start(func() error {
+		written := kit.Start(func() error {
 			_, err := a.Write(make([]byte, 64<<20))
 			return err
 		})
@@ -83,7 +84,7 @@ func TestCloseReadReleasesWriter(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, b.CloseRead())
 
-		err = rig.Await(t, time.Second, "the writer returns", written)
+		err = kit.Await(t, time.Second, "the writer returns", written)
 		var stopped *geminio.StreamError
 		require.ErrorAs(t, err, &stopped)
 		require.True(t, stopped.Remote)
@@ -121,7 +122,7 @@ func TestCloseReadBehindTheEnd(t *testing.T) {
 // what that had written arrives all the same.
 func TestCloseWithUnreadData(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		written := rig.Start(func() error {
+		written := kit.Start(func() error {
 			_, err := a.Write(make([]byte, 64<<20))
 			return err
 		})
@@ -131,7 +132,7 @@ func TestCloseWithUnreadData(t *testing.T) {
 			func() error { return push(b, large()[:1<<20], 0) },
 			func() error { return expect(a, large()[:1<<20], 10<<10) },
 		))
-		require.Error(t, rig.Await(t, time.Second, "the writer returns", written))
+		require.Error(t, kit.Await(t, time.Second, "the writer returns", written))
 		require.NoError(t, a.Close())
 	})
 }
@@ -158,7 +159,7 @@ func TestReadAndWriteAfterClose(t *testing.T) {
 func TestBothClose(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
 		forever := func(c net.Conn) <-chan error {
-			return rig.Start(func() error {
+			return kit.Start(func() error {
 				for {
 					if _, err := c.Write(make([]byte, 10_000)); err != nil {
 						return err
@@ -171,9 +172,9 @@ func TestBothClose(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(b, make([]byte, 50_000))
 		require.NoError(t, err)
-		rig.Within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
-		require.Error(t, rig.Await(t, time.Second, "a's writer", wa))
-		require.Error(t, rig.Await(t, time.Second, "b's writer", wb))
+		kit.Within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
+		require.Error(t, kit.Await(t, time.Second, "a's writer", wa))
+		require.Error(t, kit.Await(t, time.Second, "b's writer", wb))
 	})
 }
 

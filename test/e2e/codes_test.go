@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -55,7 +56,7 @@ func TestCodesOfResponses(t *testing.T) {
 			})
 			opt := options.NewRequest()
 			opt.SetCustom([]byte("custom"))
-			resp, err := caller.Call(rig.Deadline(t), "fail", caller.NewRequest([]byte("data"), opt))
+			resp, err := caller.Call(kit.Deadline(t), "fail", caller.NewRequest([]byte("data"), opt))
 			require.Equal(t, &geminio.RemoteError{Code: c.code, Text: c.err.Error()}, err, c.name)
 			require.Equal(t, err, resp.Error(), c.name)
 			require.Equal(t, "data", string(resp.Data()), c.name)
@@ -70,14 +71,14 @@ func TestCodesOfResponses(t *testing.T) {
 func TestCodesOfAcks(t *testing.T) {
 	eachStream(t, func(t *testing.T, publisher, receiver geminio.Stream) {
 		for _, c := range codes {
-			answered := rig.Start(func() error {
-				m, err := receiver.Receive(rig.Deadline(t))
+			answered := kit.Start(func() error {
+				m, err := receiver.Receive(kit.Deadline(t))
 				if err != nil {
 					return err
 				}
 				return m.Error(c.err)
 			})
-			err := publisher.Publish(rig.Deadline(t), publisher.NewMessage([]byte("data")))
+			err := publisher.Publish(kit.Deadline(t), publisher.NewMessage([]byte("data")))
 			require.Equal(t, &geminio.RemoteError{Code: c.code, Text: c.err.Error()}, err, c.name)
 			require.NoError(t, <-answered)
 		}
@@ -175,7 +176,7 @@ func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
 	end, err := client.NewRetryEndWithDialer(w.dial)
 	require.NoError(t, err)
 	defer end.Close()
-	rig.Within(t, rig.Forever, "OpenStream", func() {
+	kit.Within(t, kit.Forever, "OpenStream", func() {
 		_, err = end.OpenStream()
 	})
 	require.Equal(t, &geminio.RefusedError{Code: geminio.CodeApplication, Text: "the backend shuts down"}, err)

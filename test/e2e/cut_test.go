@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -47,7 +48,7 @@ var cuts = []struct {
 // A transfer that is cut off does not look complete: its reader gets what was sent, and
 // then an error.
 func TestTransferThatIsCutOff(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, c := range cuts {
 			for _, onStream := range []bool{true, false} {
 				if c.stream && !onStream {
@@ -64,7 +65,7 @@ func TestTransferThatIsCutOff(t *testing.T) {
 						n   int
 						err error
 					}
-					wrote := rig.Start(func() outcome {
+					wrote := kit.Start(func() outcome {
 						n, err := near.Write(data)
 						return outcome{n, err}
 					})
@@ -72,7 +73,7 @@ func TestTransferThatIsCutOff(t *testing.T) {
 					_, err := io.ReadFull(far, first)
 					require.NoError(t, err)
 					c.cut(p, near.(halfCloser))
-					w := rig.Await(t, rig.Forever, "the Write", wrote)
+					w := kit.Await(t, kit.Forever, "the Write", wrote)
 					require.Error(t, w.err)
 					require.Less(t, w.n, len(data))
 
@@ -111,7 +112,7 @@ func TestTransferThatIsCutOff(t *testing.T) {
 // A stream whose writer has ended it is complete, whatever becomes of the connection and
 // of the Writes on other streams.
 func TestTransferThatIsComplete(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, end := range []func(p *rig.Pair){
 			func(p *rig.Pair) { p.Client.Close() },
 			func(p *rig.Pair) { p.ClientConn.Close() },
@@ -146,7 +147,7 @@ func finished(s geminio.Stream) bool {
 
 // What the time for lingering does not suffice to deliver is not followed by io.EOF.
 func TestLingerThatDoesNotSuffice(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, onStream := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/stream %v", network, onStream), func(t *testing.T) {
 				p, g := gatedPair(t, network, false)
@@ -176,12 +177,12 @@ func TestLingerThatDoesNotSuffice(t *testing.T) {
 // Whatever ends a stream at whatever moment: its reader gets what the Writes have said to
 // have sent, and io.EOF only if none of them was cut off.
 func TestEOFMeansAllAtEveryMoment(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		t.Run(network, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			for range rig.Amount(network, 200) {
+			for range kit.Amount(network, 200) {
 				cutAtRandom(t, r, network)
 			}
 		})
@@ -228,7 +229,7 @@ func cutAtRandom(t *testing.T, r *rand.Rand, network string) {
 		n   int64
 		err error
 	}
-	read := rig.Start(func() outcome {
+	read := kit.Start(func() outcome {
 		n, err := io.Copy(io.Discard, far)
 		return outcome{n, err}
 	})
@@ -236,7 +237,7 @@ func cutAtRandom(t *testing.T, r *rand.Rand, network string) {
 	end()
 	writers.Wait()
 	p.Client.Close() // which ends what CloseWrite of the End has left open
-	got := rig.Await(t, rig.Forever, "the end", read)
+	got := kit.Await(t, kit.Forever, "the end", read)
 	require.Equal(t, sent.Load(), got.n, "bytes that were accepted, and that arrived")
 	if torn.Load() > 0 {
 		require.Error(t, got.err, "a Write was torn apart after %d bytes", sent.Load())
@@ -248,7 +249,7 @@ func TestRetryEndIsToldOfACut(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		l := listen(t, server.NewEndOptions())
 		address := l.Addr().String()
-		end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return rig.Dial(address) })
+		end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return kit.Dial(address) })
 		require.NoError(t, err)
 		peer, err := l.AcceptEnd()
 		require.NoError(t, err)
@@ -256,7 +257,7 @@ func TestRetryEndIsToldOfACut(t *testing.T) {
 		if cut {
 			size = 1 << 20 // more than the first window
 		}
-		wrote := rig.Start(func() error { _, err := peer.Write(make([]byte, size)); return err })
+		wrote := kit.Start(func() error { _, err := peer.Write(make([]byte, size)); return err })
 		_, err = io.ReadFull(end, make([]byte, 100))
 		require.NoError(t, err)
 		if !cut {

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -23,7 +24,7 @@ import (
 // other side reads; then comes io.EOF.
 
 // large is the data of the large deliveries.
-var large = sync.OnceValue(func() []byte { return rig.BytesOf(64<<20, 1) })
+var large = sync.OnceValue(func() []byte { return kit.BytesOf(64<<20, 1) })
 
 // push writes data in pieces of the given size, or at once if it is 0, and
 // closes.
@@ -86,10 +87,10 @@ func all(funcs ...func() error) error {
 }
 
 func TestCloseDeliversToSlowReaders(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
+	for _, network := range kit.Networks("tcp", "unix", "tls", "pipe") {
 		t.Run(network, func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
-			data := large()[:rig.Amount(network, 64<<20)]
+			data := large()[:kit.Amount(network, 64<<20)]
 			if network != "tcp" {
 				data = data[:len(data)/4]
 			}
@@ -106,7 +107,7 @@ func TestCloseDeliversToSlowReaders(t *testing.T) {
 }
 
 func TestCloseOfEndDelivers(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
+	for _, network := range kit.Networks("tcp", "unix", "tls", "pipe") {
 		for _, byServer := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/by server %v", network, byServer), func(t *testing.T) {
 				p := rig.NewPair(t, network, nil, nil)
@@ -114,7 +115,7 @@ func TestCloseOfEndDelivers(t *testing.T) {
 				if byServer {
 					from, to = to, from
 				}
-				data := large()[:rig.Amount(network, 64<<20)]
+				data := large()[:kit.Amount(network, 64<<20)]
 				if network != "tcp" {
 					data = data[:len(data)/8]
 				}
@@ -135,20 +136,20 @@ func TestCloseOfEndDeliversAllStreams(t *testing.T) {
 	accepted := make([]geminio.Stream, streams)
 	for i := range streams {
 		s, peer := rig.OpenStream(t, p.Client, p.Server)
-		_, err := s.Write(rig.BytesOf(size, uint64(i)))
+		_, err := s.Write(kit.BytesOf(size, uint64(i)))
 		require.NoError(t, err)
 		accepted[i] = peer
 	}
 	require.NoError(t, p.Client.Close())
 	for i, s := range accepted {
-		require.NoError(t, expect(s, rig.BytesOf(size, uint64(i)), 5000))
+		require.NoError(t, expect(s, kit.BytesOf(size, uint64(i)), 5000))
 	}
 }
 
 func TestManyStreamsDeliver(t *testing.T) {
 	const streams = 1000
 	p := rig.NewPair(t, "tcp", nil, nil)
-	unit := rig.Amount("tcp", 16<<10)
+	unit := kit.Amount("tcp", 16<<10)
 	size := func(i uint64) int { return unit + int(i*31%7)*unit } // 64 KiB on average
 	var work []func() error
 	for i := range streams {
@@ -171,17 +172,17 @@ func TestManyStreamsDeliver(t *testing.T) {
 // TestLastByte closes right after the last write, again and again.
 func TestLastByte(t *testing.T) {
 	sizes := []int{1, 2, 100, 1 << 10, 8<<10 - 1, 8 << 10, 16 << 10, 16<<10 + 1, 64 << 10, 100_000, 300_000, 1 << 20}
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		t.Run(network, func(t *testing.T) {
 			p := rig.NewPair(t, network, nil, nil)
-			for i := range rig.Amount(network, 2000) {
+			for i := range kit.Amount(network, 2000) {
 				data := large()[i*100:][:sizes[i%len(sizes)]]
 				from, to := p.Client, p.Server
 				if i%2 == 1 {
 					from, to = to, from
 				}
 				s, peer := rig.OpenStream(t, from, to)
-				written := rig.Start(func() error { return push(s, data, 0) })
+				written := kit.Start(func() error { return push(s, data, 0) })
 				require.NoError(t, expect(peer, data, 1+i*20))
 				require.NoError(t, <-written)
 				require.NoError(t, peer.Close())
@@ -192,7 +193,7 @@ func TestLastByte(t *testing.T) {
 
 // TestLastByteOfEnd does the same to the whole connection.
 func TestLastByteOfEnd(t *testing.T) {
-	networks := rig.Networks("tcp", "unix", "tls", "pipe")
+	networks := kit.Networks("tcp", "unix", "tls", "pipe")
 	for i := range 60 {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
 		network := networks[i%len(networks)]
@@ -201,8 +202,8 @@ func TestLastByteOfEnd(t *testing.T) {
 		if i%3 == 1 {
 			from, to = to, from
 		}
-		data := large()[i*100:][:1+rig.Amount(network, i*i*200)]
-		written := rig.Start(func() error { return push(from, data, 0) })
+		data := large()[i*100:][:1+kit.Amount(network, i*i*200)]
+		written := kit.Start(func() error { return push(from, data, 0) })
 		require.NoError(t, expect(to, data, 1+i*500))
 		require.NoError(t, <-written)
 		p.Close()
@@ -260,7 +261,7 @@ func TestSmallestWindows(t *testing.T) {
 	co.SetMemoryBudget(17 << 20)
 	so.SetMemoryBudget(17 << 20)
 	p := rig.NewPair(t, "tcp", co, so)
-	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, rig.Amount("tcp", 4<<20)} {
+	for i, size := range []int{1 << 10, 4 << 10, 5000, 100_000, kit.Amount("tcp", 4<<20)} {
 		for _, piece := range []int{0, 100, 3000} {
 			s, peer := rig.OpenStream(t, p.Client, p.Server)
 			data := large()[:size]
@@ -306,23 +307,23 @@ func TestByteByByte(t *testing.T) {
 	go rig.AnswerAll(p.Server)
 	mustRegister(t, p.Server, "echo", rig.Echo)
 	s, other := rig.OpenStream(t, p.Client, p.Server)
-	data := rig.BytesOf(100<<10, 1)
-	wrote := rig.Start(func() error {
+	data := kit.BytesOf(100<<10, 1)
+	wrote := kit.Start(func() error {
 		if _, err := s.Write(data); err != nil {
 			return err
 		}
 		return s.Close()
 	})
 	for i := range 50 {
-		resp, err := p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest(data[:i*200]))
+		resp, err := p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest(data[:i*200]))
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(data[:i*200], resp.Data()))
-		require.NoError(t, p.Client.Publish(rig.Deadline(t), p.Client.NewMessage(data[:i*200])))
+		require.NoError(t, p.Client.Publish(kit.Deadline(t), p.Client.NewMessage(data[:i*200])))
 	}
 	got, err := io.ReadAll(other)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(data, got), "%d bytes", len(got))
-	require.NoError(t, rig.Await(t, rig.Forever, "write", wrote))
+	require.NoError(t, kit.Await(t, kit.Forever, "write", wrote))
 	require.NoError(t, other.Close())
-	require.NoError(t, geminio.Shutdown(rig.Deadline(t), p.Client))
+	require.NoError(t, geminio.Shutdown(kit.Deadline(t), p.Client))
 }

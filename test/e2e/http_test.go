@@ -25,6 +25,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -44,7 +45,7 @@ func dialer(e geminio.End, opened *atomic.Int64) func(context.Context, string, s
 // serve serves handler on l until the test is over.
 func serve(t *testing.T, l net.Listener, handler http.Handler) *http.Server {
 	s := &http.Server{Handler: handler}
-	done := rig.Start(func() error { return s.Serve(l) })
+	done := kit.Start(func() error { return s.Serve(l) })
 	t.Cleanup(func() {
 		s.Close()
 		if err := <-done; err != http.ErrServerClosed && err != io.EOF {
@@ -83,7 +84,7 @@ func post(c *http.Client, url string, body []byte) error {
 }
 
 func TestHTTP(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "unix", "tls", "pipe") {
+	for _, network := range kit.Networks("tcp", "unix", "tls", "pipe") {
 		for _, byServer := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/served by server %v", network, byServer), func(t *testing.T) {
 				p := rig.NewPair(t, network, nil, nil)
@@ -97,14 +98,14 @@ func TestHTTP(t *testing.T) {
 				defer transport.CloseIdleConnections()
 				c := &http.Client{Transport: transport}
 
-				require.NoError(t, post(c, "http://any/", large()[:rig.Amount(network, 8<<20)]))
+				require.NoError(t, post(c, "http://any/", large()[:kit.Amount(network, 8<<20)]))
 				for i := range 20 {
 					require.NoError(t, post(c, "http://any/", large()[:i*1000]))
 				}
 				require.EqualValues(t, 1, opened.Load(), "one connection is kept alive")
 
 				var work []func() error
-				for i := range rig.Amount(network, 200) {
+				for i := range kit.Amount(network, 200) {
 					work = append(work, func() error { return post(c, "http://any/", large()[i:][:i*500]) })
 				}
 				require.NoError(t, all(work...))
@@ -118,14 +119,14 @@ func TestHTTP(t *testing.T) {
 func TestHTTPServerShutdown(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	s := &http.Server{Handler: http.HandlerFunc(hashing)}
-	served := rig.Start(func() error { return s.Serve(p.Server) })
+	served := kit.Start(func() error { return s.Serve(p.Server) })
 	transport := &http.Transport{DialContext: dialer(p.Client, nil)}
 	defer transport.CloseIdleConnections()
 	c := &http.Client{Transport: transport}
 	require.NoError(t, post(c, "http://any/", []byte("hello")))
 
-	rig.Within(t, 5*time.Second, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
-	require.Equal(t, http.ErrServerClosed, rig.Await(t, time.Second, "Serve returns", served))
+	kit.Within(t, 5*time.Second, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
+	require.Equal(t, http.ErrServerClosed, kit.Await(t, time.Second, "Serve returns", served))
 	_, err := p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
 	require.Error(t, post(c, "http://any/", nil))
@@ -146,16 +147,16 @@ func TestHTTPRequestUnderWay(t *testing.T) {
 	resp, err := (&http.Client{Transport: transport}).Get("http://any/")
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	rig.Await(t, rig.Forever, "the handler runs", entered)
-	body := rig.Start(func() error { _, err := io.ReadAll(resp.Body); return err })
+	kit.Await(t, kit.Forever, "the handler runs", entered)
+	body := kit.Start(func() error { _, err := io.ReadAll(resp.Body); return err })
 	p.Server.Close()
-	require.Error(t, rig.Await(t, time.Second, "the body ends", body))
+	require.Error(t, kit.Await(t, time.Second, "the body ends", body))
 }
 
 func TestTLSOverStream(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
-		c, s := tls.Client(a, rig.ClientTLS()), tls.Server(b, rig.ServerTLS())
-		data := large()[:rig.Amount("tcp", 2<<20)]
+		c, s := tls.Client(a, kit.ClientTLS()), tls.Server(b, kit.ServerTLS())
+		data := large()[:kit.Amount("tcp", 2<<20)]
 		require.NoError(t, all(
 			func() error { return push(c, data, 50_000) },
 			func() error {
@@ -172,12 +173,12 @@ func TestTLSOverStream(t *testing.T) {
 }
 
 func TestEndsOverTLS(t *testing.T) {
-	nl, err := tls.Listen("tcp", "127.0.0.1:0", rig.ServerTLS())
+	nl, err := tls.Listen("tcp", "127.0.0.1:0", kit.ServerTLS())
 	require.NoError(t, err)
 	l, err := server.NewListener(nl)
 	require.NoError(t, err)
 	defer l.Close()
-	dial := func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), rig.ClientTLS()) }
+	dial := func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), kit.ClientTLS()) }
 	c, err := client.NewEndWithDialer(dial)
 	require.NoError(t, err)
 	defer c.Close()
@@ -185,9 +186,9 @@ func TestEndsOverTLS(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 
-	require.NoError(t, s.Register(rig.Deadline(t), "echo", rig.Echo))
+	require.NoError(t, s.Register(kit.Deadline(t), "echo", rig.Echo))
 	for _, n := range []int{0, 100, 1 << 20} {
-		resp, err := c.Call(rig.Deadline(t), "echo", c.NewRequest(large()[:n]))
+		resp, err := c.Call(kit.Deadline(t), "echo", c.NewRequest(large()[:n]))
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(large()[:n], resp.Data()))
 	}
@@ -262,7 +263,7 @@ func TestReverseProxyUpgrade(t *testing.T) {
 	// When the upgraded connections are over, so are their streams.
 	transport.CloseIdleConnections()
 	for range opened.Load() {
-		rig.Await(t, 5*time.Second, "a stream ends", closed)
+		kit.Await(t, 5*time.Second, "a stream ends", closed)
 	}
 	require.Len(t, p.Server.ListStreams(), 1)
 }

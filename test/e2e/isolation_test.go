@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/gauge"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -27,7 +28,7 @@ const (
 )
 
 // budget is the memory budget of the Ends here; the largest message is a sixteenth of it.
-func budget() int { return max(rig.Amount("tcp", 64<<20), 20<<20) }
+func budget() int { return max(kit.Amount("tcp", 64<<20), 20<<20) }
 
 // pace is how long pieces of work take that go on beside what is stuck.
 type pace [4]time.Duration
@@ -44,8 +45,8 @@ type work struct {
 }
 
 func newWork(t *testing.T, p *rig.Pair) *work {
-	require.NoError(t, p.Server.Register(rig.Deadline(t), "echo", rig.Echo))
-	w := &work{caller: p.Client, data: large()[:rig.Amount("tcp", 4<<20)]}
+	require.NoError(t, p.Server.Register(kit.Deadline(t), "echo", rig.Echo))
+	w := &work{caller: p.Client, data: large()[:kit.Amount("tcp", 4<<20)]}
 	var receiver, sink geminio.Stream
 	w.publisher, receiver = rig.OpenStream(t, p.Client, p.Server)
 	w.bulk, sink = rig.OpenStream(t, p.Client, p.Server)
@@ -62,7 +63,7 @@ func newWork(t *testing.T, p *rig.Pair) *work {
 }
 
 func (w *work) round(t *testing.T) (p pace) {
-	ctx := rig.Deadline(t)
+	ctx := kit.Deadline(t)
 	timed := func(f func()) time.Duration {
 		at := time.Now()
 		f()
@@ -91,8 +92,8 @@ func (w *work) round(t *testing.T) (p pace) {
 	publish := func(n int) func() error {
 		return func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:n])) }
 	}
-	many, some := rig.Amount("tcp", 2000), max(rig.Amount("tcp", 64), 8)
-	big := max(rig.Amount("tcp", 100<<10), 20<<10)
+	many, some := kit.Amount("tcp", 2000), max(kit.Amount("tcp", 64), 8)
+	big := max(kit.Amount("tcp", 100<<10), 20<<10)
 	p[0] = timed(func() { concurrently(many, call(100)) })
 	p[1] = timed(func() { concurrently(many, publish(100)) })
 	if w.big {
@@ -161,7 +162,7 @@ var stuckKinds = []struct {
 		data := large()[:budget()/32]
 		for _, size := range []int{0, len(data)} {
 			s, peer := rig.OpenStream(t, p.Client, p.Server)
-			require.NoError(t, peer.Register(rig.Deadline(t), "hang", rig.Hang))
+			require.NoError(t, peer.Register(kit.Deadline(t), "hang", rig.Hang))
 			for range 500 {
 				spin(func() { s.Call(context.Background(), "hang", s.NewRequest(data[:size])) })
 			}
@@ -233,5 +234,5 @@ func testIsolation(t *testing.T, only string, big bool) {
 		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget())
 	}
 	p.Close()
-	rig.Within(t, time.Second, "what was stuck returns", stuck.Wait)
+	kit.Within(t, time.Second, "what was stuck returns", stuck.Wait)
 }

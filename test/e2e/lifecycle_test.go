@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -99,7 +100,7 @@ func (r *recorder) Heartbeat(delegate.ConnDescriber) error {
 }
 
 func TestNames(t *testing.T) {
-	for _, network := range rig.Networks() {
+	for _, network := range kit.Networks() {
 		t.Run(network, func(t *testing.T) {
 			co := client.NewEndOptions()
 			co.SetMeta([]byte("client's"))
@@ -171,11 +172,11 @@ func TestDelegateOrder(t *testing.T) {
 			b, _ := rig.OpenStream(t, p.Server, p.Client)
 			mustRegister(t, p.Client, "m", rig.Echo)
 			mustRegister(t, b, "n", rig.Echo)
-			rig.Await(t, rig.Forever, "RemoteRegistration", sd.register)
-			rig.Await(t, rig.Forever, "RemoteRegistration", cd.register)
+			kit.Await(t, kit.Forever, "RemoteRegistration", sd.register)
+			kit.Await(t, kit.Forever, "RemoteRegistration", cd.register)
 			go e.end(&blocked{Pair: p})
-			rig.Await(t, time.Second, "the client's ConnOffline", cd.offline)
-			rig.Await(t, time.Second, "the server's ConnOffline", sd.offline)
+			kit.Await(t, time.Second, "the client's ConnOffline", cd.offline)
+			kit.Await(t, time.Second, "the server's ConnOffline", sd.offline)
 
 			check := func(told []string, side, other string, method string) {
 				t.Helper()
@@ -210,7 +211,7 @@ func TestHeartbeats(t *testing.T) {
 		co.SetHeartbeat(time.Second)
 		p := rig.NewPair(t, "pipe", co, so)
 		for range 3 {
-			rig.Await(t, rig.Forever, "a heartbeat", sd.beat)
+			kit.Await(t, kit.Forever, "a heartbeat", sd.beat)
 		}
 		mustRegister(t, p.Server, "echo", rig.Echo)
 		mustCall(t, p.Client, "echo", "alive")
@@ -246,9 +247,9 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	t.Run("a network error is none", func(t *testing.T) {
-		l, err := rig.ListenRaw()
+		l, err := kit.ListenRaw()
 		require.NoError(t, err)
-		hungUp := rig.Start(func() error {
+		hungUp := kit.Start(func() error {
 			nc, err := l.Accept()
 			if err != nil {
 				return err
@@ -369,13 +370,13 @@ func TestStreamFuncs(t *testing.T) {
 	for range 3 {
 		s, err := p.Client.OpenStream()
 		require.NoError(t, err)
-		require.NoError(t, rig.Await(t, rig.Forever, "AcceptStreamFunc", failed))
+		require.NoError(t, kit.Await(t, kit.Forever, "AcceptStreamFunc", failed))
 		mustCall(t, s, "echo", "")
 		back, err := p.Client.AcceptStream()
 		require.NoError(t, err)
-		require.Equal(t, back.StreamID(), rig.Await(t, rig.Forever, "ClosedStreamFunc", closed))
+		require.Equal(t, back.StreamID(), kit.Await(t, kit.Forever, "ClosedStreamFunc", closed))
 		require.NoError(t, s.Close())
-		require.Equal(t, s.StreamID(), rig.Await(t, rig.Forever, "ClosedStreamFunc", closed))
+		require.Equal(t, s.StreamID(), kit.Await(t, kit.Forever, "ClosedStreamFunc", closed))
 	}
 	require.Empty(t, failed)
 }
@@ -413,7 +414,7 @@ func TestTooManyStreams(t *testing.T) {
 				_, err = accepted.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
 				// Its place is free when its end was told, which is soon after.
-				rig.Within(t, time.Second, "there is room", func() {
+				kit.Within(t, time.Second, "there is room", func() {
 					for errors.As(err, &refused) || err == io.EOF {
 						_, err = p.Client.OpenStream()
 					}
@@ -447,7 +448,7 @@ func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
 // OpenStream gives up after its timeout; what the peer makes of the stream later
 // disturbs nobody.
 func TestOpenStreamTimeout(t *testing.T) {
-	for _, network := range rig.Networks() {
+	for _, network := range kit.Networks() {
 		t.Run(network, func(t *testing.T) {
 			door := &slowDoor{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
 			so := server.NewEndOptions()
@@ -457,18 +458,18 @@ func TestOpenStreamTimeout(t *testing.T) {
 			opt.SetTimeout(20 * time.Millisecond)
 			_, err := p.Client.OpenStream(opt)
 			assert.Equal(t, context.DeadlineExceeded, err)
-			rig.Await(t, rig.Forever, "ask", door.asked)
+			kit.Await(t, kit.Forever, "ask", door.asked)
 			assert.Len(t, p.Client.ListStreams(), 1)
 			door.open <- struct{}{}
-			rig.Await(t, rig.Forever, "the acceptor is told of the end", door.offline)
+			kit.Await(t, kit.Forever, "the acceptor is told of the end", door.offline)
 
 			door.open <- struct{}{}
 			opt.SetTimeout(time.Hour)
 			s, err := p.Client.OpenStream(opt)
 			require.NoError(t, err)
-			rig.Await(t, rig.Forever, "ask", door.asked)
+			kit.Await(t, kit.Forever, "ask", door.asked)
 			require.NoError(t, s.Close())
-			rig.Await(t, rig.Forever, "close", door.offline)
+			kit.Await(t, kit.Forever, "close", door.offline)
 		})
 	}
 }
@@ -477,7 +478,7 @@ func TestOpenStreamTimeout(t *testing.T) {
 func TestSideWhileStreamsAreOpened(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	s, other := rig.OpenStream(t, p.Client, p.Server)
-	opened := rig.Start(func() error {
+	opened := kit.Start(func() error {
 		for range 20 {
 			if _, _, err := rig.StreamPair(p.Client, p.Server); err != nil {
 				return err

@@ -9,8 +9,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/leak"
-	"github.com/singchia/geminio/test/rig"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -18,12 +18,12 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // listen makes a listener for dial, over TCP or what stands in for it.
 func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {
 	t.Helper()
-	if rig.StandIn() == "" {
+	if kit.StandIn() == "" {
 		l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
 		require.NoError(t, err)
 		return l
 	}
-	nl, err := rig.Listen()
+	nl, err := kit.Listen()
 	require.NoError(t, err)
 	l, err := server.NewListener(nl, opts...)
 	require.NoError(t, err)
@@ -32,8 +32,8 @@ func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {
 
 // dial makes an End at a listener's address.
 func dial(address string, opts ...*client.EndOptions) (geminio.End, error) {
-	if rig.StandIn() == "" {
+	if kit.StandIn() == "" {
 		return client.NewEnd("tcp", address, opts...)
 	}
-	return client.NewEndWithDialer(func() (net.Conn, error) { return rig.Dial(address) }, opts...)
+	return client.NewEndWithDialer(func() (net.Conn, error) { return kit.Dial(address) }, opts...)
 }

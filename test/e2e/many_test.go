@@ -10,6 +10,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -17,7 +18,7 @@ import (
 // their number and not with its square.
 func TestCloseOfManyStreamsIsLinear(t *testing.T) {
 	const slower = 10 // times; 16 and more if it were quadratic
-	few := rig.Amount("pipe", 4000)
+	few := kit.Amount("pipe", 4000)
 	many := 4 * few
 	short, long := closeMany(t, few), closeMany(t, many)
 	for range 2 {

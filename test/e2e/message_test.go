@@ -14,18 +14,19 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
 // publish publishes data and returns where the outcome will be.
 func publish(s geminio.Messager, msg geminio.Message, opts ...*options.PublishOptions) <-chan error {
-	return rig.Start(func() error { return s.Publish(context.Background(), msg, opts...) })
+	return kit.Start(func() error { return s.Publish(context.Background(), msg, opts...) })
 }
 
 // receive receives the next message.
 func receive(t *testing.T, s geminio.Messager) geminio.Message {
 	t.Helper()
-	m, err := s.Receive(rig.Deadline(t))
+	m, err := s.Receive(kit.Deadline(t))
 	require.NoError(t, err)
 	return m
 }
@@ -54,23 +55,23 @@ func TestPublish(t *testing.T) {
 		default:
 		}
 		require.NoError(t, m.Done())
-		require.NoError(t, rig.Await(t, rig.Forever, "Publish", done))
+		require.NoError(t, kit.Await(t, kit.Forever, "Publish", done))
 		require.Equal(t, geminio.ErrAnswered, m.Done())
 		require.Equal(t, geminio.ErrAnswered, m.Error(errors.New("too late")))
 
 		msg = from.NewMessage(nil, opt)
 		msg.SetTopic("second")
 		msg.SetCustom([]byte("changed"))
-		msg.SetTimeout(rig.Forever)
+		msg.SetTimeout(kit.Forever)
 		done = publish(from, msg)
 		m = receive(t, to)
 		require.Empty(t, m.Data())
 		require.Equal(t, "second", m.Topic())
 		require.Equal(t, "changed", string(m.Custom()))
-		require.Greater(t, m.Timeout(), rig.Forever/2)
+		require.Greater(t, m.Timeout(), kit.Forever/2)
 		text := "no such account: 世界"
 		require.NoError(t, m.Error(errors.New(text)))
-		err := rig.Await(t, rig.Forever, "Publish", done)
+		err := kit.Await(t, kit.Forever, "Publish", done)
 		require.EqualError(t, err, text)
 		var remote *geminio.RemoteError
 		require.ErrorAs(t, err, &remote)
@@ -78,7 +79,7 @@ func TestPublish(t *testing.T) {
 
 		done = publish(from, from.NewMessage(nil))
 		require.NoError(t, receive(t, to).Error(nil))
-		require.NoError(t, rig.Await(t, rig.Forever, "Publish", done), "Error(nil) is Done")
+		require.NoError(t, kit.Await(t, kit.Forever, "Publish", done), "Error(nil) is Done")
 	})
 }
 
@@ -89,7 +90,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 			opt := options.NewMessage()
 			opt.SetCnss(options.CnssAtMostOnce)
 			opt.SetTopic("topic")
-			rig.Within(t, time.Second, "Publish", func() {
+			kit.Within(t, time.Second, "Publish", func() {
 				require.NoError(t, from.Publish(context.Background(), from.NewMessage(data, opt)))
 			})
 			clear(data) // it is the publisher's again
@@ -102,7 +103,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 		}
 		p, err := from.PublishAsync(context.Background(), onceMessage(from, 5), nil)
 		require.NoError(t, err)
-		require.Same(t, p, rig.Await(t, rig.Forever, "the publish", p.Done))
+		require.Same(t, p, kit.Await(t, kit.Forever, "the publish", p.Done))
 		require.NoError(t, p.Error)
 		receive(t, to)
 	})
@@ -128,7 +129,7 @@ func TestPublishAsync(t *testing.T) {
 		}
 		seen := make(map[byte]bool)
 		for range 20 {
-			p := rig.Await(t, rig.Forever, "a publish", given)
+			p := kit.Await(t, kit.Forever, "a publish", given)
 			n := p.Message.Data()[0]
 			seen[n] = true
 			if n%2 == 0 {
@@ -144,7 +145,7 @@ func TestPublishAsync(t *testing.T) {
 		require.NoError(t, err)
 		m := receive(t, to)
 		cancel()
-		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the publish", p.Done).Error)
+		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the publish", p.Done).Error)
 		require.NoError(t, m.Done(), "nobody waits for it, but that is not the receiver's fault")
 	})
 }
@@ -152,9 +153,9 @@ func TestPublishAsync(t *testing.T) {
 // TestMessageOrder mixes sizes, guarantees and ways of publishing.
 func TestMessageOrder(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
-		messages := rig.Amount("tcp", 600)
+		messages := kit.Amount("tcp", 600)
 		sizes := []int{8, 100_000, 20, 5000, 1 << 20, 8, 8190, 8200, 70_000, 8}
-		sent := rig.Start(func() error {
+		sent := kit.Start(func() error {
 			outcomes := make(chan *geminio.Publish, messages)
 			asked := 0
 			for i := range messages {
@@ -182,7 +183,7 @@ func TestMessageOrder(t *testing.T) {
 			require.EqualValues(t, i, binary.BigEndian.Uint64(m.Data()))
 			require.NoError(t, m.Done())
 		}
-		require.NoError(t, rig.Await(t, rig.Forever, "all outcomes", sent))
+		require.NoError(t, kit.Await(t, kit.Forever, "all outcomes", sent))
 	})
 }
 
@@ -231,9 +232,9 @@ func TestPublishTimeout(t *testing.T) {
 func TestReceiveContext(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 		ctx, cancel := context.WithCancel(t.Context())
-		done := rig.Start(func() error { _, err := to.Receive(ctx); return err })
+		done := kit.Start(func() error { _, err := to.Receive(ctx); return err })
 		cancel()
-		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "Receive", done))
+		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "Receive", done))
 		require.NoError(t, from.Publish(t.Context(), onceMessage(from, 3)))
 		require.Len(t, receive(t, to).Data(), 3)
 	})
@@ -241,7 +242,7 @@ func TestReceiveContext(t *testing.T) {
 
 // TestSlowReceiver blocks the publisher, and releases it.
 func TestSlowReceiver(t *testing.T) {
-	for _, size := range []int{100, rig.Amount("tcp", 1<<20)} {
+	for _, size := range []int{100, kit.Amount("tcp", 1<<20)} {
 		eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 			waiting := fillMessages(t, from, size)
 			require.Greater(t, waiting, 0)
@@ -249,7 +250,7 @@ func TestSlowReceiver(t *testing.T) {
 			for range waiting + 1 {
 				require.Len(t, receive(t, to).Data(), size)
 			}
-			require.NoError(t, rig.Await(t, time.Second, "the publisher returns", done))
+			require.NoError(t, kit.Await(t, time.Second, "the publisher returns", done))
 		})
 	}
 }
@@ -270,7 +271,7 @@ func TestReceiveAfterClose(t *testing.T) {
 		} else {
 			require.NoError(t, a.Close())
 		}
-		outcome := rig.Await(t, time.Second, "the outcome", unanswered.Done).Error
+		outcome := kit.Await(t, time.Second, "the outcome", unanswered.Done).Error
 		_, err = io.ReadAll(b) // until the end has come
 		require.NoError(t, err)
 		for _, n := range sizes {

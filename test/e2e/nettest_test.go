@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/net/nettest"
 
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -13,7 +14,7 @@ import (
 // net's own pass.
 
 func TestNetConn(t *testing.T) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, c := range []struct {
 			name string
 			pipe func(*rig.Pair) (a, b net.Conn, err error)
@@ -28,7 +29,7 @@ func TestNetConn(t *testing.T) {
 		} {
 			t.Run(network+"/"+c.name, func(t *testing.T) {
 				nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
-					cc, sc, err := rig.RawPair(network)
+					cc, sc, err := kit.RawPair(network)
 					if err != nil {
 						return nil, nil, nil, err
 					}

@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/pkg/id"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -23,7 +24,7 @@ func TestNilArguments(t *testing.T) {
 	stream, _ := rig.OpenStream(t, p.Client, p.Server)
 	l := listen(t)
 	defer l.Close()
-	retry, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return rig.Dial(l.Addr().String()) })
+	retry, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return kit.Dial(l.Addr().String()) })
 	require.NoError(t, err)
 	defer retry.Close()
 	var none context.Context
@@ -136,7 +137,7 @@ func TestNilOptions(t *testing.T) {
 	so.SetRegisterLocalRPCs(nil)
 	l := listen(t, nil, so, nil)
 	defer l.Close()
-	dialer := func() (net.Conn, error) { return rig.Dial(l.Addr().String()) }
+	dialer := func() (net.Conn, error) { return kit.Dial(l.Addr().String()) }
 	ro := client.NewEndOptions()
 	ro.SetRetryFailedFunc(nil)
 	var none context.Context

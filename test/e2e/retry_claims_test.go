@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -37,7 +38,7 @@ func collecting(ch chan<- geminio.Message) func(geminio.End) {
 }
 
 func publishing(end *client.RetryEnd, text string) <-chan error {
-	return rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
+	return kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
 }
 
 // A server that has lost its memory hands a message out again that it has handed out.
@@ -46,16 +47,16 @@ func TestServerRestartHandsOutAgain(t *testing.T) {
 	h := newHouse(t, collecting(messages))
 	end := newRetry(t, h)
 	done := publishing(end, "m")
-	rig.Await(t, rig.Forever, "first", messages)
+	kit.Await(t, kit.Forever, "first", messages)
 	next := newHouse(t, collecting(messages))
 	h.line.mu.Lock()
 	h.line.address = next.line.address
 	h.line.mu.Unlock()
 	h.line.cut(false)
-	m := rig.Await(t, rig.Forever, "again", messages)
+	m := kit.Await(t, kit.Forever, "again", messages)
 	assert.Equal(t, "m", string(m.Data()))
 	require.NoError(t, m.Done())
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
 // A message that is further back than what a listener remembers is handed out again.
@@ -80,26 +81,26 @@ func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 	}{{8191, false}, {8192, true}} {
 		end := newRetry(t, h)
 		hold := publishing(end, "hold")
-		first := rig.Await(t, rig.Forever, "first", held)
+		first := kit.Await(t, kit.Forever, "first", held)
 		acks := make(chan *geminio.Publish, c.between)
 		for range c.between {
 			_, err := end.PublishAsync(context.Background(), end.NewMessage(nil), acks)
 			require.NoError(t, err)
 		}
 		for range c.between {
-			require.NoError(t, rig.Await(t, rig.Forever, "ack", acks).Error)
+			require.NoError(t, kit.Await(t, kit.Forever, "ack", acks).Error)
 		}
 		h.line.cut(false)
-		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 		if c.again {
-			m := rig.Await(t, rig.Forever, "again", held)
+			m := kit.Await(t, kit.Forever, "again", held)
 			require.NoError(t, m.Done())
 		} else {
 			require.NoError(t, end.Publish(context.Background(), end.NewMessage(nil))) // behind
 			require.Empty(t, held)
 			require.NoError(t, first.Done())
 		}
-		assert.NoError(t, rig.Await(t, rig.Forever, "publish", hold))
+		assert.NoError(t, kit.Await(t, kit.Forever, "publish", hold))
 	}
 }
 
@@ -112,10 +113,10 @@ func TestAnotherIDHandsOutAgain(t *testing.T) {
 	h := newHouse(t, collecting(messages), opt)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
-	rig.Await(t, rig.Forever, "first", messages)
+	kit.Await(t, kit.Forever, "first", messages)
 	h.line.cut(false)
-	require.NoError(t, rig.Await(t, rig.Forever, "again", messages).Done())
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+	require.NoError(t, kit.Await(t, kit.Forever, "again", messages).Done())
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
 // What SetSessionKeep lets go is handed out again.
@@ -126,10 +127,10 @@ func TestForgottenSessionHandsOutAgain(t *testing.T) {
 	h := newHouse(t, collecting(messages), opt)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
-	rig.Await(t, rig.Forever, "first", messages)
+	kit.Await(t, kit.Forever, "first", messages)
 	h.line.cut(false)
-	require.NoError(t, rig.Await(t, rig.Forever, "again", messages).Done())
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+	require.NoError(t, kit.Await(t, kit.Forever, "again", messages).Done())
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
 // What was handed out and is never answered is not handed out again; its publisher
@@ -139,21 +140,21 @@ func TestNeverAnswered(t *testing.T) {
 	h := newHouse(t, collecting(messages))
 	end := newRetry(t, h)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := rig.Start(func() error { return end.Publish(ctx, end.NewMessage([]byte("m"))) })
-	rig.Await(t, rig.Forever, "first", messages)
+	done := kit.Start(func() error { return end.Publish(ctx, end.NewMessage([]byte("m"))) })
+	kit.Await(t, kit.Forever, "first", messages)
 	for range 3 {
 		h.line.cut(false)
-		require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+		require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 		require.NoError(t, end.Publish(ctx, onceMessage(end, 0)))
-		require.Empty(t, rig.Await(t, rig.Forever, "behind", messages).Data())
+		require.Empty(t, kit.Await(t, kit.Forever, "behind", messages).Data())
 	}
 	require.Empty(t, done)
 	cancel()
-	assert.Equal(t, context.Canceled, rig.Await(t, rig.Forever, "publish", done))
+	assert.Equal(t, context.Canceled, kit.Await(t, kit.Forever, "publish", done))
 	h.line.cut(false)
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
-	require.Empty(t, rig.Await(t, rig.Forever, "behind", messages).Data())
+	require.Empty(t, kit.Await(t, kit.Forever, "behind", messages).Data())
 }
 
 // What had come to a connection that was lost, and was not received there, is handed
@@ -162,21 +163,21 @@ func TestUnreceivedIsHandedOutOnce(t *testing.T) {
 	h := newHouse(t, nil)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	first := accepted(t, h, 1)
 	// Behind the message:
-	_, err := end.Call(rig.Deadline(t), "none", end.NewRequest(nil))
+	_, err := end.Call(kit.Deadline(t), "none", end.NewRequest(nil))
 	require.ErrorContains(t, err, "no such rpc")
 	h.line.cut(false)
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	next := accepted(t, h, 2)
-	_, err = first.Receive(rig.Deadline(t))
+	_, err = first.Receive(kit.Deadline(t))
 	require.Equal(t, io.EOF, err, "it comes again, in its order")
-	m, err := next.Receive(rig.Deadline(t))
+	m, err := next.Receive(kit.Deadline(t))
 	require.NoError(t, err)
 	require.Equal(t, "m", string(m.Data()))
 	require.NoError(t, m.Done())
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
 // The peer closes in an orderly way.
@@ -192,24 +193,24 @@ func TestPeerCloses(t *testing.T) {
 	end := newRetry(t, h)
 	stream, err := end.OpenStream()
 	require.NoError(t, err)
-	called := rig.Start(func() error {
+	called := kit.Start(func() error {
 		_, err := end.Call(context.Background(), "hang", end.NewRequest(nil))
 		return err
 	})
-	rig.Await(t, rig.Forever, "handler", entered)
+	kit.Await(t, kit.Forever, "handler", entered)
 	done := publishing(end, "m")
-	rig.Await(t, rig.Forever, "first", messages)
+	kit.Await(t, kit.Forever, "first", messages)
 	h.last().Close()
 	_, err = stream.Read(make([]byte, 1))
 	assert.Equal(t, io.EOF, err)
 	_, err = stream.Write(make([]byte, 1))
 	assert.ErrorIs(t, err, io.ErrClosedPipe)
-	err = rig.Await(t, rig.Forever, "call", called)
+	err = kit.Await(t, kit.Forever, "call", called)
 	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.Empty(t, done)
 	require.NoError(t, end.Close())
-	err = rig.Await(t, rig.Forever, "publish", done)
+	err = kit.Await(t, kit.Forever, "publish", done)
 	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 	assert.ErrorIs(t, err, io.EOF)
 }
@@ -243,7 +244,7 @@ func TestRetryLeavesBlackHole(t *testing.T) {
 		require.NoError(t, err)
 		stalled.Load().stall.Store(true)
 		begin := time.Now()
-		done := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte("m"))) })
+		done := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte("m"))) })
 		(<-received).Done()
 		require.NoError(t, <-done)
 		t.Log(time.Since(begin))
@@ -266,7 +267,7 @@ func TestPlainCut(t *testing.T) {
 	_, err = a.Write(make([]byte, 1))
 	assert.ErrorIs(t, err, io.ErrClosedPipe)
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
-	_, err = p.Client.Call(rig.Deadline(t), "m", p.Client.NewRequest(nil))
+	_, err = p.Client.Call(kit.Deadline(t), "m", p.Client.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
 	require.NoError(t, p.Client.Close())
 	assert.ErrorIs(t, lost, geminio.Cause(p.Client))
@@ -283,7 +284,7 @@ func TestStopHTTP(t *testing.T) {
 		}
 		io.WriteString(w, "done")
 	})}
-	served := rig.Start(func() error { return s.Serve(p.Server) })
+	served := kit.Start(func() error { return s.Serve(p.Server) })
 	transport := &http.Transport{DialContext: dialer(p.Client, nil)}
 	defer transport.CloseIdleConnections()
 	c := &http.Client{Transport: transport}
@@ -296,21 +297,21 @@ func TestStopHTTP(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return string(b), err
 	}
-	slow := rig.Start(func() error {
+	slow := kit.Start(func() error {
 		text, err := get("/slow")
 		if text != "done" {
 			return fmt.Errorf("%q %v", text, err)
 		}
 		return err
 	})
-	rig.Await(t, rig.Forever, "handler", entered)
+	kit.Await(t, kit.Forever, "handler", entered)
 	_, err := get("/") // an idle one
 	require.NoError(t, err)
-	down := rig.Start(func() error {
+	down := kit.Start(func() error {
 		s.SetKeepAlivesEnabled(false)
 		return geminio.Shutdown(context.Background(), p.Server)
 	})
-	rig.Within(t, rig.Forever, "new work is refused", func() {
+	kit.Within(t, kit.Forever, "new work is refused", func() {
 		for {
 			st, err := p.Client.OpenStream()
 			if err != nil {
@@ -322,9 +323,9 @@ func TestStopHTTP(t *testing.T) {
 	})
 	require.Empty(t, down)
 	close(leave)
-	require.NoError(t, rig.Await(t, rig.Forever, "slow", slow))
-	require.NoError(t, rig.Await(t, rig.Forever, "down", down))
-	t.Log(rig.Await(t, rig.Forever, "served", served))
+	require.NoError(t, kit.Await(t, kit.Forever, "slow", slow))
+	require.NoError(t, kit.Await(t, kit.Forever, "down", down))
+	t.Log(kit.Await(t, kit.Forever, "served", served))
 }
 
 // Raw bytes where the server has closed.
@@ -332,7 +333,7 @@ func TestRawServerClosed(t *testing.T) {
 	ends := make(chan geminio.End, 10)
 	h := newHouse(t, func(end geminio.End) { ends <- end })
 	end := newRetry(t, h)
-	peer := rig.Await(t, rig.Forever, "accept", ends)
+	peer := kit.Await(t, kit.Forever, "accept", ends)
 	io.WriteString(peer, "one")
 	io.WriteString(end, "x")
 	b := make([]byte, 10)
@@ -346,7 +347,7 @@ func TestRawServerClosed(t *testing.T) {
 	require.Equal(t, "last", string(b[:n]))
 	_, err = end.Read(b)
 	require.Equal(t, io.EOF, err)
-	peer = rig.Await(t, rig.Forever, "accept", ends)
+	peer = kit.Await(t, kit.Forever, "accept", ends)
 	_, err = io.WriteString(end, "x")
 	t.Log(err)
 	io.WriteString(peer, "two")
@@ -371,17 +372,17 @@ func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
 	opt.SetTimeout(5 * time.Millisecond)
 	require.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage([]byte("no")), opt))
 	h.line.open()
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
-	require.Empty(t, rig.Await(t, rig.Forever, "only the second", messages).Data())
+	require.Empty(t, kit.Await(t, kit.Forever, "only the second", messages).Data())
 }
 
 // After the own End has closed: what had come can be received and read, not answered.
 func TestAfterOwnClose(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
-	done := rig.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage([]byte("m"))) })
+	done := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage([]byte("m"))) })
 	io.WriteString(p.Client, "raw")
-	_, err := p.Client.Call(rig.Deadline(t), "none", p.Client.NewRequest(nil))
+	_, err := p.Client.Call(kit.Deadline(t), "none", p.Client.NewRequest(nil))
 	require.ErrorContains(t, err, "no such rpc")
 	require.NoError(t, p.Server.Close())
 	m, err := p.Server.Receive(context.Background())
@@ -392,7 +393,7 @@ func TestAfterOwnClose(t *testing.T) {
 	b := make([]byte, 10)
 	n, err := p.Server.Read(b)
 	t.Log(n, err)
-	t.Log(rig.Await(t, rig.Forever, "publish", done))
+	t.Log(kit.Await(t, kit.Forever, "publish", done))
 	_ = errors.Is
 	_ = strings.Contains
 }
@@ -406,7 +407,7 @@ func accepted(t testing.TB, h *house, n int) geminio.End {
 		if have >= n {
 			return h.last()
 		}
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 }
 
@@ -415,9 +416,9 @@ func accepted(t testing.TB, h *house, n int) geminio.End {
 func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 	for _, here := range []bool{true, false} {
 		p := rig.NewPair(t, "tcp", nil, nil)
-		held := rig.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
+		held := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
 		fillMessages(t, p.Client, 1<<10)
-		waits := rig.Start(func() error {
+		waits := kit.Start(func() error {
 			return p.Client.Publish(context.Background(), p.Client.NewMessage(make([]byte, 1<<10)))
 		})
 		time.Sleep(20 * time.Millisecond)
@@ -426,11 +427,11 @@ func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 		if here {
 			who = p.Client
 		}
-		down := rig.Start(func() error { return geminio.Shutdown(context.Background(), who) })
-		assert.Equal(t, geminio.ErrGoingAway, rig.Await(t, rig.Forever, "publish", waits))
+		down := kit.Start(func() error { return geminio.Shutdown(context.Background(), who) })
+		assert.Equal(t, geminio.ErrGoingAway, kit.Await(t, kit.Forever, "publish", waits))
 		go rig.AnswerAll(p.Server)
-		require.NoError(t, rig.Await(t, rig.Forever, "publish", held))
-		require.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
+		require.NoError(t, kit.Await(t, kit.Forever, "publish", held))
+		require.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	}
 }
 
@@ -440,12 +441,12 @@ func TestServersMessagesAreNotSentAgain(t *testing.T) {
 	h := newHouse(t, nil)
 	end := newRetry(t, h)
 	peer := accepted(t, h, 1)
-	done := rig.Start(func() error { return peer.Publish(context.Background(), peer.NewMessage([]byte("m"))) })
-	m, err := end.Receive(rig.Deadline(t))
+	done := kit.Start(func() error { return peer.Publish(context.Background(), peer.NewMessage([]byte("m"))) })
+	m, err := end.Receive(kit.Deadline(t))
 	require.NoError(t, err)
 	h.line.cut(true)
 	offlineNow(t, end)
-	err = rig.Await(t, rig.Forever, "publish", done)
+	err = kit.Await(t, kit.Forever, "publish", done)
 	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 	assert.Equal(t, io.EOF, m.Done())
 	h.line.open()
@@ -477,9 +478,9 @@ func TestAnotherSessionIsNew(t *testing.T) {
 	opt.SetClientID(5)
 	one := newRetry(t, h, opt)
 	publishing(one, "m")
-	rig.Await(t, rig.Forever, "first", messages)
+	kit.Await(t, kit.Forever, "first", messages)
 	one.Close()
 	two := newRetry(t, h, opt)
 	publishing(two, "m")
-	rig.Await(t, rig.Forever, "again", messages)
+	kit.Await(t, kit.Forever, "again", messages)
 }

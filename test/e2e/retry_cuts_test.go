@@ -23,6 +23,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -41,7 +42,7 @@ func TestThousandCuts(t *testing.T) {
 		require.NoError(t, err)
 	}
 	t.Logf("SEED=%d", seed)
-	cuts := rig.Amount("tcp", 1000)
+	cuts := kit.Amount("tcp", 1000)
 	r := rand.New(rand.NewPCG(seed, 0))
 
 	s := &cutServer{
@@ -50,14 +51,14 @@ func TestThousandCuts(t *testing.T) {
 	sopt := server.NewEndOptions()
 	sopt.SetWaitRemoteRPCs("local")
 	h := newHouse(t, s.serve, sopt)
-	p := newProxy(t, h.line.address)
+	p := kit.NewProxy(t, h.line.address)
 	online := make(chan struct{}, 1)
 	c := &cutClient{t: t, online: online, stop: make(chan struct{})}
 	opt := client.NewEndOptions()
 	opt.SetDelegate(c)
 	opt.SetWaitRemoteRPCs("once", "again", "methods")
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: rig.Echo}, &geminio.MethodRPC{Method: "hijacked", RPC: rig.Echo})
-	end, err := client.NewRetryEndWithDialer(p.dial, quick(), opt)
+	end, err := client.NewRetryEndWithDialer(p.Dial, quick(), opt)
 	require.NoError(t, err)
 	defer end.Close()
 	c.end = end.(*client.RetryEnd)
@@ -71,13 +72,13 @@ func TestThousandCuts(t *testing.T) {
 	} {
 		wg.Go(func() { work(uint64(i)) })
 	}
-	p.cutAtRandom(t, r, cuts, 8*time.Millisecond, online)
-	rig.Await(t, rig.Forever, "the last reconnect", online)
+	cutProxy(t, p, r, cuts, 8*time.Millisecond, online)
+	kit.Await(t, kit.Forever, "the last reconnect", online)
 	close(c.stop)
-	rig.Within(t, rig.Forever, "end of all work", wg.Wait)
+	kit.Within(t, kit.Forever, "end of all work", wg.Wait)
 
 	// What was sent at most once before this has been handed out before it.
-	require.NoError(t, end.Publish(rig.Deadline(t), end.NewMessage(number(1<<40))))
+	require.NoError(t, end.Publish(kit.Deadline(t), end.NewMessage(number(1<<40))))
 	stats := c.end.Stats()
 	assert.Zero(t, stats.Waiting)
 	assert.Zero(t, stats.WaitingBytes)
@@ -112,6 +113,18 @@ func TestThousandCuts(t *testing.T) {
 	for what, n := range map[string]int{"acked": c.acked.len(), "answered": c.answered.len(), "idempotent": c.repeated.len(),
 		"registered": int(c.registered.Load()), "streams": int(c.whole.Load()), "lost streams": int(c.lost.Load())} {
 		assert.NotZero(t, n, what)
+	}
+}
+
+// cutProxy breaks all connections of p n times. It waits for a new connection each time, and
+// then for a random time below pause.
+func cutProxy(t testing.TB, p *kit.Proxy, r *rand.Rand, n int, pause time.Duration, online <-chan struct{}) {
+	for range n {
+		kit.Await(t, kit.Forever, "reconnect", online)
+		if d := time.Duration(r.Int64N(int64(pause))); d > pause/8 { // else at once
+			time.Sleep(d)
+		}
+		p.CutRandomly(r)
 	}
 }
 
@@ -288,7 +301,7 @@ func (c *cutClient) callAsync(worker uint64) {
 	done := make(chan *geminio.Call, inFlight)
 	free := inFlight
 	take := func() {
-		call := rig.Await(c.t, rig.Forever, "call", done)
+		call := kit.Await(c.t, kit.Forever, "call", done)
 		free++
 		c.called(binary.BigEndian.Uint64(call.Request.Data()), call.Response, call.Error)
 	}
@@ -318,7 +331,7 @@ func (c *cutClient) publishAsync(worker uint64) {
 	done := make(chan *geminio.Publish, inFlight)
 	free := inFlight
 	take := func() {
-		p := rig.Await(c.t, rig.Forever, "publish", done)
+		p := kit.Await(c.t, kit.Forever, "publish", done)
 		free++
 		if assert.NoError(c.t, p.Error) {
 			c.acked.add(binary.BigEndian.Uint64(p.Message.Data()))
@@ -364,7 +377,7 @@ func (c *cutClient) stream(worker uint64) {
 			return
 		}
 		defer stream.Close()
-		data := rig.BytesOf(100<<10, id)
+		data := kit.BytesOf(100<<10, id)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := stream.Write(data); err != nil {

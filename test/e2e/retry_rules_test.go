@@ -21,6 +21,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -36,7 +37,7 @@ func answering(t testing.TB, opts ...*server.EndOptions) *house {
 func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Waiting != n; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > rig.Forever {
+		if time.Since(begin) > kit.Forever {
 			t.Fatalf("%d operations wait, not %d", end.Stats().Waiting, n)
 		}
 	}
@@ -46,7 +47,7 @@ func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
 func offlineNow(t testing.TB, end *client.RetryEnd) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Connected; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > rig.Forever {
+		if time.Since(begin) > kit.Forever {
 			t.Fatal("still connected")
 		}
 	}
@@ -109,19 +110,19 @@ func TestRetryOperationsWait(t *testing.T) {
 			waitingFor(t, end, 0)
 
 			// ... and until there is a connection,
-			done := rig.Start(func() error { return op.do(context.Background(), end) })
+			done := kit.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
 			h.line.open()
-			assert.NoError(t, rig.Await(t, rig.Forever, op.name, done))
+			assert.NoError(t, kit.Await(t, kit.Forever, op.name, done))
 			waitingFor(t, end, 0)
 
 			// ... or the end.
 			h.line.cut(true)
 			offlineNow(t, end)
-			done = rig.Start(func() error { return op.do(context.Background(), end) })
+			done = kit.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
 			require.NoError(t, end.Close())
-			err := rig.Await(t, rig.Forever, op.name, done)
+			err := kit.Await(t, kit.Forever, op.name, done)
 			assert.ErrorIs(t, err, geminio.ErrNotExecuted)
 			assert.ErrorIs(t, err, io.EOF)
 			assert.Equal(t, io.EOF, op.do(context.Background(), end))
@@ -145,7 +146,7 @@ func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
 	assert.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage(nil), publish))
 	c, err := end.CallAsync(context.Background(), "echo", end.NewRequest(nil), nil, call)
 	require.NoError(t, err)
-	assert.Equal(t, context.DeadlineExceeded, rig.Await(t, rig.Forever, "call", c.Done).Error)
+	assert.Equal(t, context.DeadlineExceeded, kit.Await(t, kit.Forever, "call", c.Done).Error)
 }
 
 func TestRetryWaitingIsBounded(t *testing.T) {
@@ -160,7 +161,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 			offlineNow(t, end)
 			var all []<-chan error
 			for range 3 {
-				all = append(all, rig.Start(func() error { return op.do(context.Background(), end) }))
+				all = append(all, kit.Start(func() error { return op.do(context.Background(), end) }))
 			}
 			waitingFor(t, end, 3)
 			err := op.do(context.Background(), end)
@@ -171,7 +172,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 			assert.EqualValues(t, 3, limit.Limit)
 			h.line.open()
 			for _, done := range all {
-				assert.NoError(t, rig.Await(t, rig.Forever, op.name, done))
+				assert.NoError(t, kit.Await(t, kit.Forever, op.name, done))
 			}
 		})
 	}
@@ -182,14 +183,14 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 		end := newRetry(t, h, opt)
 		h.line.cut(true)
 		offlineNow(t, end)
-		done := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
+		done := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
 		waitingFor(t, end, 1)
 		assert.Equal(t, 600, end.Stats().WaitingBytes)
 		err := end.Publish(context.Background(), end.NewMessage(make([]byte, 401)))
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.ErrorContains(t, err, "1001 exceeds 1000")
 		h.line.open()
-		assert.NoError(t, rig.Await(t, rig.Forever, "publish", done))
+		assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 	})
 }
 
@@ -220,7 +221,7 @@ func TestRetryOrderOfMessages(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for range messages {
-		require.NoError(t, rig.Await(t, rig.Forever, "publish", done).Error)
+		require.NoError(t, kit.Await(t, kit.Forever, "publish", done).Error)
 	}
 	require.Len(t, got, messages)
 	// Two Receive loops may run for a moment, that of the lost connection and that of
@@ -270,25 +271,25 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 	}
 	for _, call := range []func(...*options.CallOptions) func() error{do, doAsync} {
 		before := calls.Load()
-		done := rig.Start(call())
-		rig.Await(t, rig.Forever, "handler", entered)
+		done := kit.Start(call())
+		kit.Await(t, kit.Forever, "handler", entered)
 		h.line.cut(false)
-		err := rig.Await(t, rig.Forever, "call", done)
+		err := kit.Await(t, kit.Forever, "call", done)
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 		assert.NotErrorIs(t, err, geminio.ErrNotExecuted)
 		assert.Equal(t, before+1, calls.Load())
 
 		opt := options.Call()
 		opt.SetIdempotent(true)
-		done = rig.Start(call(opt))
-		rig.Await(t, rig.Forever, "handler", entered)
+		done = kit.Start(call(opt))
+		kit.Await(t, kit.Forever, "handler", entered)
 		h.line.cut(false)
-		rig.Await(t, rig.Forever, "handler of the repeated call", entered)
+		kit.Await(t, kit.Forever, "handler of the repeated call", entered)
 		assert.Equal(t, before+3, calls.Load())
 		leave <- struct{}{} // one of the two that belong to dead connections,
 		leave <- struct{}{}
 		leave <- struct{}{} // and the one that is waited for
-		assert.NoError(t, rig.Await(t, rig.Forever, "call", done))
+		assert.NoError(t, kit.Await(t, kit.Forever, "call", done))
 	}
 }
 
@@ -307,19 +308,19 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	})
 	end := newRetry(t, h)
 	publish := func(text string) <-chan error {
-		return rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
+		return kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
 	}
 	for _, answer := range []error{nil, errors.New("no good")} {
 		// Answered when the connection was gone already.
 		done := publish("first")
-		m := rig.Await(t, rig.Forever, "message", messages)
+		m := kit.Await(t, kit.Forever, "message", messages)
 		h.line.cut(true)
 		offlineNow(t, end)
 		require.Equal(t, "first", string(m.Data()))
 		require.NoError(t, m.Error(answer))
 		assert.Equal(t, geminio.ErrAnswered, m.Done())
 		h.line.open()
-		err := rig.Await(t, rig.Forever, "publish", done)
+		err := kit.Await(t, kit.Forever, "publish", done)
 		if answer == nil {
 			assert.NoError(t, err)
 		} else {
@@ -328,18 +329,18 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 
 		// Answered when it had been sent again.
 		done = publish("second")
-		m = rig.Await(t, rig.Forever, "message", messages)
+		m = kit.Await(t, kit.Forever, "message", messages)
 		h.line.cut(true)
 		offlineNow(t, end)
 		h.line.open()
 		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // behind the copy
-		behind := rig.Await(t, rig.Forever, "message", messages)
+		behind := kit.Await(t, kit.Forever, "message", messages)
 		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "%q was handed out twice", behind.Data())
 		other := publish("third")
-		m3 := rig.Await(t, rig.Forever, "message", messages)
+		m3 := kit.Await(t, kit.Forever, "message", messages)
 		require.Equal(t, "third", string(m3.Data()))
 		require.NoError(t, m.Error(answer))
-		if err := rig.Await(t, rig.Forever, "publish", done); answer != nil {
+		if err := kit.Await(t, kit.Forever, "publish", done); answer != nil {
 			assert.EqualError(t, err, answer.Error())
 		}
 		select {
@@ -348,7 +349,7 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		default:
 		}
 		require.NoError(t, m3.Done())
-		assert.NoError(t, rig.Await(t, rig.Forever, "publish", other))
+		assert.NoError(t, kit.Await(t, kit.Forever, "publish", other))
 	}
 	assert.Empty(t, messages)
 }
@@ -405,10 +406,10 @@ func TestSameIdentityReplaces(t *testing.T) {
 	require.NoError(t, err)
 	defer two.Close()
 	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
-	_, err = one.Receive(rig.Deadline(t))
+	_, err = one.Receive(kit.Deadline(t))
 	assert.Equal(t, io.EOF, err)
 	assert.ErrorIs(t, geminio.Cause(one), geminio.ErrReplaced)
-	require.NoError(t, two.Register(rig.Deadline(t), "m", rig.Echo), "the new one works")
+	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo), "the new one works")
 	n.mu.Lock()
 	assert.NotNil(t, n.online[77])
 	n.mu.Unlock()
@@ -423,14 +424,14 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	h := newHouse(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	cc, err := rig.Dial(h.line.address)
+	cc, err := kit.Dial(h.line.address)
 	require.NoError(t, err)
 	stalled := &stallConn{Conn: cc}
 	one, err := client.NewEndWithConn(stalled, copt)
 	require.NoError(t, err)
 	defer one.Close()
 	stalled.stall.Store(true)
-	rig.Within(t, rig.Forever, "replace", func() {
+	kit.Within(t, kit.Forever, "replace", func() {
 		two, err := dial(h.line.address, copt)
 		if assert.NoError(t, err) {
 			two.Close()
@@ -464,13 +465,13 @@ func TestSameIdentityIsRefused(t *testing.T) {
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	assert.ErrorContains(t, err, "in use by another connection")
-	require.NoError(t, one.Register(rig.Deadline(t), "m", rig.Echo), "the old one goes on")
+	require.NoError(t, one.Register(kit.Deadline(t), "m", rig.Echo), "the old one goes on")
 
 	// One that reconnects gets it when the other has gone.
 	told := make(chan error, 100)
-	copt.SetRetryFirst(rig.Deadline(t))
+	copt.SetRetryFirst(kit.Deadline(t))
 	copt.SetRetryFailedFunc(func(err error) { told <- err })
-	done := rig.Start(func() error {
+	done := kit.Start(func() error {
 		end, err := client.NewRetryEndWithDialer(h.line.dial, quick(), copt)
 		if err == nil {
 			assert.EqualValues(t, 77, end.ClientID())
@@ -478,9 +479,9 @@ func TestSameIdentityIsRefused(t *testing.T) {
 		}
 		return err
 	})
-	assert.ErrorAs(t, rig.Await(t, rig.Forever, "refusal", told), &refused)
+	assert.ErrorAs(t, kit.Await(t, kit.Forever, "refusal", told), &refused)
 	require.NoError(t, one.Close())
-	assert.NoError(t, rig.Await(t, rig.Forever, "connect", done))
+	assert.NoError(t, kit.Await(t, kit.Forever, "connect", done))
 }
 
 func TestSameIdentityIsAllowed(t *testing.T) {
@@ -517,12 +518,12 @@ func TestReplacedIsTold(t *testing.T) {
 	other := client.NewEndOptions()
 	other.SetClientID(5)
 	two := newRetry(t, h, other)
-	assert.ErrorIs(t, rig.Await(t, rig.Forever, "cause", told), geminio.ErrReplaced)
-	rig.Await(t, rig.Forever, "end", one.Done())
+	assert.ErrorIs(t, kit.Await(t, kit.Forever, "cause", told), geminio.ErrReplaced)
+	kit.Await(t, kit.Forever, "end", one.Done())
 	assert.ErrorIs(t, one.Cause(), geminio.ErrReplaced)
 	_, err := one.Call(context.Background(), "m", one.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
-	require.NoError(t, two.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo))
 }
 
 // bouncer refuses clients as long as it is told to.
@@ -556,26 +557,26 @@ func TestRetryAfterRefusal(t *testing.T) {
 	h.line.cut(false)
 	for range 3 {
 		var refused *geminio.RefusedError
-		require.ErrorAs(t, rig.Await(t, rig.Forever, "refusal", told), &refused)
+		require.ErrorAs(t, kit.Await(t, kit.Forever, "refusal", told), &refused)
 		assert.Equal(t, "no room", refused.Text)
 		assert.Equal(t, time.Millisecond, refused.RetryAfter)
 		assert.ErrorIs(t, refused, geminio.ErrTooMany)
 	}
 	b.refuse.Store(false)
-	require.NoError(t, end.Register(rig.Deadline(t), "m", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 
 	stopping := client.NewEndOptions()
 	stopping.SetStopOnRefusal()
 	end = newRetry(t, h, stopping)
-	done := rig.Start(func() error { h.line.cut(true); return nil })
+	done := kit.Start(func() error { h.line.cut(true); return nil })
 	<-done
-	waits := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	waits := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	b.refuse.Store(true)
 	h.line.open()
-	err := rig.Await(t, rig.Forever, "publish", waits)
+	err := kit.Await(t, kit.Forever, "publish", waits)
 	assert.ErrorIs(t, err, geminio.ErrTooMany, "the cause is the refusal")
-	rig.Await(t, rig.Forever, "end", end.Done())
+	kit.Await(t, kit.Forever, "end", end.Done())
 	var refused *geminio.RefusedError
 	assert.ErrorAs(t, end.Cause(), &refused)
 	assert.Equal(t, io.EOF, end.Publish(context.Background(), end.NewMessage(nil)))
@@ -594,7 +595,7 @@ func TestRetryFirst(t *testing.T) {
 		}
 		return err
 	}
-	done := rig.Start(connect)
+	done := kit.Start(connect)
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		h.line.mu.Lock()
 		dials := h.line.dials
@@ -602,15 +603,15 @@ func TestRetryFirst(t *testing.T) {
 		if dials > 3 {
 			break
 		}
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 	h.line.open()
-	assert.NoError(t, rig.Await(t, rig.Forever, "connect", done))
+	assert.NoError(t, kit.Await(t, kit.Forever, "connect", done))
 
 	h.line.cut(true)
-	done = rig.Start(connect)
+	done = kit.Start(connect)
 	cancel()
-	err := rig.Await(t, rig.Forever, "connect", done)
+	err := kit.Await(t, kit.Forever, "connect", done)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -620,7 +621,7 @@ func TestRetryRawBytes(t *testing.T) {
 	ends := make(chan geminio.End, 10)
 	h := newHouse(t, func(end geminio.End) { ends <- end })
 	end := newRetry(t, h)
-	peer := rig.Await(t, rig.Forever, "accept", ends)
+	peer := kit.Await(t, kit.Forever, "accept", ends)
 	buf := make([]byte, 10)
 
 	_, err := io.WriteString(end, "over one")
@@ -630,9 +631,9 @@ func TestRetryRawBytes(t *testing.T) {
 	assert.Equal(t, "over one", string(buf[:n]))
 
 	h.line.cut(false)
-	peer = rig.Await(t, rig.Forever, "accept", ends)
+	peer = kit.Await(t, kit.Forever, "accept", ends)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 	_, err = io.WriteString(end, "lost")
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
@@ -654,17 +655,17 @@ func TestRetryRawBytes(t *testing.T) {
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.NoError(t, end.SetReadDeadline(time.Time{}))
-	read := rig.Start(func() error { _, err := end.Read(buf); return err })
+	read := kit.Start(func() error { _, err := end.Read(buf); return err })
 	h.line.open()
-	peer = rig.Await(t, rig.Forever, "accept", ends)
+	peer = kit.Await(t, kit.Forever, "accept", ends)
 	_, err = io.WriteString(peer, "x")
 	require.NoError(t, err)
-	assert.NoError(t, rig.Await(t, rig.Forever, "read", read))
+	assert.NoError(t, kit.Await(t, kit.Forever, "read", read))
 
 	// The deadline is that of all connections.
 	require.NoError(t, end.SetReadDeadline(time.Now().Add(-time.Second)))
 	h.line.cut(false)
-	rig.Await(t, rig.Forever, "accept", ends)
+	kit.Await(t, kit.Forever, "accept", ends)
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost, "a loss is told of whatever the deadline")
 	_, err = end.Read(buf)
@@ -675,19 +676,19 @@ func TestRetryRawBytes(t *testing.T) {
 func TestRetryReceivesWhatHadCome(t *testing.T) {
 	h := newHouse(t, nil)
 	end := newRetry(t, h)
-	require.NoError(t, end.Register(rig.Deadline(t), "ready", rig.Echo))
+	require.NoError(t, end.Register(kit.Deadline(t), "ready", rig.Echo))
 	peer := h.last()
 	for i := range 3 {
 		require.NoError(t, peer.Publish(context.Background(), onceMessage(peer, i)))
 	}
-	_, err := peer.Call(rig.Deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
+	_, err := peer.Call(kit.Deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
 	require.NoError(t, err)
 	h.line.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 	for i := range 3 {
-		m, err := end.Receive(rig.Deadline(t))
+		m, err := end.Receive(kit.Deadline(t))
 		require.NoError(t, err)
 		assert.Len(t, m.Data(), i)
 	}
@@ -705,12 +706,12 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	}})
 	h := newHouse(t, nil, sopt)
 	end := newRetry(t, h)
-	slow := rig.Start(func() error {
+	slow := kit.Start(func() error {
 		_, err := end.Call(context.Background(), "slow", end.NewRequest(nil))
 		return err
 	})
-	rig.Await(t, rig.Forever, "handler", entered)
-	down := rig.Start(func() error { return geminio.Shutdown(context.Background(), h.l) })
+	kit.Await(t, kit.Forever, "handler", entered)
+	down := kit.Start(func() error { return geminio.Shutdown(context.Background(), h.l) })
 	offlineNow(t, end)
 
 	// What is new waits for the next server.
@@ -718,13 +719,13 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	h.line.mu.Lock()
 	h.line.address = next.line.address
 	h.line.mu.Unlock()
-	published := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	published := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	close(leave)
-	assert.NoError(t, rig.Await(t, rig.Forever, "the call under way", slow))
-	assert.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
+	assert.NoError(t, kit.Await(t, kit.Forever, "the call under way", slow))
+	assert.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	begin := time.Now()
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", published))
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", published))
 	assert.GreaterOrEqual(t, time.Since(begin), after*9/10)
 }
 
@@ -734,25 +735,25 @@ func TestRetryShutdown(t *testing.T) {
 	end := newRetry(t, h)
 	h.line.cut(true)
 	offlineNow(t, end)
-	published := rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
+	published := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	two := newRetry(t, answering(t))
 	two.Shutdown(context.Background())
-	rig.Await(t, rig.Forever, "end", two.Done())
+	kit.Await(t, kit.Forever, "end", two.Done())
 
-	down := rig.Start(func() error { return end.Shutdown(context.Background()) })
+	down := kit.Start(func() error { return end.Shutdown(context.Background()) })
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		err := end.Publish(ctx, end.NewMessage(nil))
 		if errors.Is(err, geminio.ErrGoingAway) {
 			break
 		}
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 	h.line.open()
-	assert.NoError(t, rig.Await(t, rig.Forever, "publish", published))
-	assert.NoError(t, rig.Await(t, rig.Forever, "shutdown", down))
+	assert.NoError(t, kit.Await(t, kit.Forever, "publish", published))
+	assert.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	assert.Equal(t, io.EOF, end.Cause())
 }
 
@@ -769,16 +770,16 @@ func TestRetryMismatch(t *testing.T) {
 	old := end.NewMessage([]byte("old"))
 	h.line.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
-		require.Less(t, time.Since(begin), rig.Forever)
+		require.Less(t, time.Since(begin), kit.Forever)
 	}
 	assert.NotEqual(t, first, end.ClientID())
-	assert.NoError(t, end.Publish(rig.Deadline(t), old))
+	assert.NoError(t, end.Publish(kit.Deadline(t), old))
 	m := end.NewMessage(nil)
 	m.SetClientID(12345)
-	assert.Equal(t, geminio.ErrMismatchClientID, end.Publish(rig.Deadline(t), m))
+	assert.Equal(t, geminio.ErrMismatchClientID, end.Publish(kit.Deadline(t), m))
 	m = end.NewMessage(nil)
 	m.SetStreamID(7)
-	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(rig.Deadline(t), m))
+	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(kit.Deadline(t), m))
 }
 
 // renamer gives every connection an id of its own.
@@ -801,7 +802,7 @@ func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
 	require.NoError(t, err)
 	for range 3 {
 		h.line.cut(false)
-		assert.NoError(t, rig.Await(t, rig.Forever, "open the stream again", r.reopened))
+		assert.NoError(t, kit.Await(t, kit.Forever, "open the stream again", r.reopened))
 	}
 }
 

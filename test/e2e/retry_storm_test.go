@@ -17,7 +17,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
-	"github.com/singchia/geminio/test/rig"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // memory is a network without a kernel: a listener whose connections are pipes. It
@@ -107,8 +107,8 @@ func (memoryAddr) String() string  { return "memory" }
 // a crash, they come back spread over the range that the back-off has reached, and the
 // number of failed attempts is within what the back-off allows.
 func TestReconnectStorm(t *testing.T) {
-	storm := rig.Amount("memory", 10_000)
-	if rig.StandIn() != "" {
+	storm := kit.Amount("memory", 10_000)
+	if kit.StandIn() != "" {
 		storm = 1000 // it is in memory, whatever stands in for TCP
 	}
 	synctest.Test(t, func(t *testing.T) {

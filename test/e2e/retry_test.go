@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -43,7 +44,7 @@ func (l *line) dial() (net.Conn, error) {
 	if closed {
 		return nil, errLineClosed
 	}
-	nc, err := rig.Dial(address)
+	nc, err := kit.Dial(address)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +168,7 @@ func (d *diary) EndReOnline(delegate.ClientDescriber)     { d.note("again") }
 // wait waits until there are n notes, and returns them.
 func (d *diary) wait(t testing.TB, n int) []string {
 	t.Helper()
-	timer := time.NewTimer(rig.Forever)
+	timer := time.NewTimer(kit.Forever)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
@@ -209,7 +210,7 @@ func TestRetryGoesOn(t *testing.T) {
 	opt.SetWaitRemoteRPCs("echo")
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "first", RPC: rig.Echo})
 	end := newRetry(t, h, opt)
-	ctx := rig.Deadline(t)
+	ctx := kit.Deadline(t)
 	require.NoError(t, end.Register(ctx, "later", rig.Echo))
 	require.NoError(t, end.Hijack(echoHijack, hijackMatching("^any")))
 	id := end.ClientID()
@@ -233,7 +234,7 @@ func TestRetryGoesOn(t *testing.T) {
 		}
 
 		require.NoError(t, end.Publish(ctx, end.NewMessage([]byte("message"))))
-		assert.Equal(t, "message", rig.Await(t, rig.Forever, "receive", received))
+		assert.Equal(t, "message", kit.Await(t, kit.Forever, "receive", received))
 
 		s, err := end.OpenStream()
 		require.NoError(t, err)
@@ -254,7 +255,7 @@ func TestRetryGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "before", string(resp.Data()))
 	require.NoError(t, end.Publish(ctx, msg))
-	assert.Equal(t, "before", rig.Await(t, rig.Forever, "receive", received))
+	assert.Equal(t, "before", kit.Await(t, kit.Forever, "receive", received))
 
 	require.NoError(t, end.Close())
 	_, err = end.Call(ctx, "echo", end.NewRequest(nil))

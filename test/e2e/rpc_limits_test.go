@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -74,7 +75,7 @@ func TestMismatch(t *testing.T) {
 		_, err = caller.Call(t.Context(), "echo", req)
 		require.EqualError(t, err, "mismatch streamID")
 		req.SetStreamID(caller.StreamID())
-		_, err = caller.Call(rig.Deadline(t), "echo", req)
+		_, err = caller.Call(kit.Deadline(t), "echo", req)
 		require.NoError(t, err)
 	})
 }
@@ -82,11 +83,11 @@ func TestMismatch(t *testing.T) {
 func TestSizes(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
 		mustRegister(t, callee, "echo", rig.Echo)
-		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, rig.Amount("tcp", 1<<20), rig.Amount("tcp", 5<<20)} {
+		for _, n := range []int{0, 1, 5, 100, 4095, 4096, 5000, 8000, 8192, 9000, 64<<10 - 100, 64 << 10, 70_000, kit.Amount("tcp", 1<<20), kit.Amount("tcp", 5<<20)} {
 			data := large()[n%7:][:n]
 			req := caller.NewRequest(data)
 			req.SetCustom(large()[:n/50])
-			resp, err := caller.Call(rig.Deadline(t), "echo", req)
+			resp, err := caller.Call(kit.Deadline(t), "echo", req)
 			require.NoError(t, err, n)
 			require.True(t, bytes.Equal(data, resp.Data()), n)
 			require.True(t, bytes.Equal(req.Custom(), resp.Custom()), n)
@@ -105,7 +106,7 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 		}
 		rig.Echo(ctx, req, resp)
 	})
-	resp, err := p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:limit-1000]))
+	resp, err := p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest(large()[:limit-1000]))
 	require.NoError(t, err)
 	require.Len(t, resp.Data(), limit-1000)
 
@@ -117,16 +118,16 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 		require.NotZero(t, limited.Value)
 		require.NotZero(t, limited.Limit)
 	}
-	_, err = p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]))
+	_, err = p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]))
 	check(err)
-	_, err = p.Client.CallAsync(rig.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]), nil)
+	_, err = p.Client.CallAsync(kit.Deadline(t), "echo", p.Client.NewRequest(large()[:2*limit]), nil)
 	check(err)
 	req := p.Client.NewRequest(nil)
 	req.SetCustom(large()[:2*limit])
-	_, err = p.Client.Call(rig.Deadline(t), "echo", req)
+	_, err = p.Client.Call(kit.Deadline(t), "echo", req)
 	check(err)
-	check(p.Client.Publish(rig.Deadline(t), p.Client.NewMessage(large()[:2*limit])))
-	check(p.Client.Publish(rig.Deadline(t), onceMessage(p.Client, 2*limit)))
+	check(p.Client.Publish(kit.Deadline(t), p.Client.NewMessage(large()[:2*limit])))
+	check(p.Client.Publish(kit.Deadline(t), onceMessage(p.Client, 2*limit)))
 
 	// A response that is too large for the caller is an error to the caller.
 	mustRegister(t, p.Client, "much", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
@@ -159,7 +160,7 @@ func TestMutualRecursion(t *testing.T) {
 		}
 		mustRegister(t, p.Server, "down", down(p.Server))
 		mustRegister(t, p.Client, "down", down(p.Client))
-		resp, err := p.Client.Call(rig.Deadline(t), "down", p.Client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
+		resp, err := p.Client.Call(kit.Deadline(t), "down", p.Client.NewRequest(binary.BigEndian.AppendUint64(nil, depth)))
 		require.NoError(t, err)
 		require.Equal(t, "bottom", string(resp.Data()))
 	}
@@ -177,7 +178,7 @@ func TestParallelCallers(t *testing.T) {
 	for _, s := range streams {
 		mustRegister(t, s, "echo", rig.Echo)
 	}
-	calls := rig.Amount("tcp", 200)
+	calls := kit.Amount("tcp", 200)
 	var work []func() error
 	for i := range 64 {
 		s := streams[i%len(streams)]
@@ -195,7 +196,7 @@ func TestParallelCallers(t *testing.T) {
 			return nil
 		})
 	}
-	rig.Within(t, rig.Forever, "all calls", func() { require.NoError(t, all(work...)) })
+	kit.Within(t, kit.Forever, "all calls", func() { require.NoError(t, all(work...)) })
 }
 
 func TestCallsAfterTheEnd(t *testing.T) {

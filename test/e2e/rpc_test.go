@@ -12,13 +12,14 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
 // eachStream runs a test with caller and callee on the Ends and on streams, both
 // ways.
 func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Stream)) {
-	for _, network := range rig.Networks("tcp", "pipe") {
+	for _, network := range kit.Networks("tcp", "pipe") {
 		p := rig.NewPair(t, network, nil, nil)
 		t.Run(network+"/End, by the client", func(t *testing.T) { test(t, p.Client, p.Server) })
 		t.Run(network+"/End, by the server", func(t *testing.T) { test(t, p.Server, p.Client) })
@@ -31,12 +32,12 @@ func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Str
 // mustRegister registers a method.
 func mustRegister(t *testing.T, s geminio.RPCer, method string, rpc geminio.RPC) {
 	t.Helper()
-	require.NoError(t, s.Register(rig.Deadline(t), method, rpc))
+	require.NoError(t, s.Register(kit.Deadline(t), method, rpc))
 }
 
 // call calls a method with text and returns the text of the response.
 func call(t *testing.T, s geminio.RPCer, method, text string, opts ...*options.CallOptions) (string, error) {
-	resp, err := s.Call(rig.Deadline(t), method, s.NewRequest([]byte(text)), opts...)
+	resp, err := s.Call(kit.Deadline(t), method, s.NewRequest([]byte(text)), opts...)
 	if resp == nil {
 		return "", err
 	}
@@ -62,8 +63,8 @@ func TestCall(t *testing.T) {
 		opt := options.NewRequest()
 		opt.SetCustom([]byte("custom"))
 		mine := caller.NewRequest([]byte("hello"), nil, opt)
-		mine.SetTimeout(rig.Forever)
-		resp, err := caller.Call(rig.Deadline(t), "echo", mine)
+		mine.SetTimeout(kit.Forever)
+		resp, err := caller.Call(kit.Deadline(t), "echo", mine)
 		require.NoError(t, err)
 		require.NoError(t, resp.Error())
 		require.Equal(t, "hello", string(resp.Data()))
@@ -78,37 +79,37 @@ func TestCall(t *testing.T) {
 		require.Equal(t, "custom", string(req.Custom()))
 		require.Equal(t, callee.ClientID(), req.ClientID())
 		require.Equal(t, callee.StreamID(), req.StreamID())
-		require.Greater(t, req.Timeout(), rig.Forever/2)
-		require.LessOrEqual(t, req.Timeout(), rig.Forever)
+		require.Greater(t, req.Timeout(), kit.Forever/2)
+		require.LessOrEqual(t, req.Timeout(), kit.Forever)
 	})
 }
 
 func TestCallAsync(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
 		mustRegister(t, callee, "echo", rig.Echo)
-		c, err := caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest([]byte("x")), nil)
+		c, err := caller.CallAsync(kit.Deadline(t), "echo", caller.NewRequest([]byte("x")), nil)
 		require.NoError(t, err)
-		require.Same(t, c, rig.Await(t, rig.Forever, "the call", c.Done))
+		require.Same(t, c, kit.Await(t, kit.Forever, "the call", c.Done))
 		require.NoError(t, c.Error)
 		require.Equal(t, "x", string(c.Response.Data()))
 		require.Equal(t, "echo", c.Method)
 
 		given := make(chan *geminio.Call, 1)
-		c, err = caller.CallAsync(rig.Deadline(t), "no", caller.NewRequest(nil), given)
+		c, err = caller.CallAsync(kit.Deadline(t), "no", caller.NewRequest(nil), given)
 		require.NoError(t, err)
-		require.Same(t, c, rig.Await(t, rig.Forever, "the call", given))
+		require.Same(t, c, kit.Await(t, kit.Forever, "the call", given))
 		require.EqualError(t, c.Error, "no such rpc: no")
 
 		// A channel without room holds nothing up, and loses nothing.
 		full := make(chan *geminio.Call)
 		for i := range 100 {
-			_, err = caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest([]byte{byte(i)}), full)
+			_, err = caller.CallAsync(kit.Deadline(t), "echo", caller.NewRequest([]byte{byte(i)}), full)
 			require.NoError(t, err)
 		}
 		mustCall(t, caller, "echo", "others go on")
 		seen := make(map[byte]bool)
 		for range 100 {
-			c := rig.Await(t, rig.Forever, "a call", full)
+			c := kit.Await(t, kit.Forever, "a call", full)
 			require.NoError(t, c.Error)
 			seen[c.Response.Data()[0]] = true
 		}
@@ -124,7 +125,7 @@ func TestCallErrors(t *testing.T) {
 			resp.SetCustom([]byte("custom"))
 			resp.SetError(errors.New(text))
 		})
-		resp, err := caller.Call(rig.Deadline(t), "fail", caller.NewRequest(nil))
+		resp, err := caller.Call(kit.Deadline(t), "fail", caller.NewRequest(nil))
 		require.EqualError(t, err, text)
 		require.Equal(t, err, resp.Error())
 		require.Equal(t, "data", string(resp.Data()))
@@ -166,14 +167,14 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			resp.SetError(ctx.Err())
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		done := rig.Start(func() error {
+		done := kit.Start(func() error {
 			_, err := caller.Call(ctx, "wait", caller.NewRequest(nil))
 			return err
 		})
-		rig.Await(t, rig.Forever, "the handler runs", entered)
+		kit.Await(t, kit.Forever, "the handler runs", entered)
 		cancel()
-		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the caller returns", done))
-		require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the handler's context", ended))
+		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the caller returns", done))
+		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the handler's context", ended))
 
 		const short = 50 * time.Millisecond
 		opt := options.Call()
@@ -184,10 +185,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			err := f()
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.GreaterOrEqual(t, time.Since(at), short)
-			handler := rig.Await(t, time.Second, "the handler runs", entered)
+			handler := kit.Await(t, time.Second, "the handler runs", entered)
 			_, has := handler.Deadline()
 			require.True(t, has)
-			require.Equal(t, context.DeadlineExceeded, rig.Await(t, time.Second, "the handler's context", ended))
+			require.Equal(t, context.DeadlineExceeded, kit.Await(t, time.Second, "the handler's context", ended))
 		}
 		timedOut(func() error { _, err := call(t, caller, "wait", "", opt); return err })
 		timedOut(func() error {
@@ -205,10 +206,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 		timedOut(func() error {
 			// The option goes before what the request says.
 			req := caller.NewRequest(nil)
-			req.SetTimeout(rig.Forever)
+			req.SetTimeout(kit.Forever)
 			c, err := caller.CallAsync(t.Context(), "wait", req, nil, opt)
 			require.NoError(t, err)
-			return rig.Await(t, rig.Forever, "the call", c.Done).Error
+			return kit.Await(t, kit.Forever, "the call", c.Done).Error
 		})
 
 		over, cancel := context.WithCancel(t.Context())
@@ -231,14 +232,14 @@ func TestEndOfConnectionReachesHandler(t *testing.T) {
 				<-ctx.Done()
 				ended <- ctx.Err()
 			})
-			done := rig.Start(func() error {
+			done := kit.Start(func() error {
 				_, err := s.Call(context.Background(), "wait", s.NewRequest(nil))
 				return err
 			})
-			rig.Await(t, rig.Forever, "the handler runs", entered)
+			kit.Await(t, kit.Forever, "the handler runs", entered)
 			go e.end(f)
-			require.Equal(t, context.Canceled, rig.Await(t, time.Second, "the handler's context", ended))
-			require.ErrorIs(t, rig.Await(t, time.Second, "the caller returns", done), geminio.ErrMaybeExecuted)
+			require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the handler's context", ended))
+			require.ErrorIs(t, kit.Await(t, time.Second, "the caller returns", done), geminio.ErrMaybeExecuted)
 		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -100,13 +101,13 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 			l.SetMemoryBudget(17 << 20)
 		}
 	}
-	cc, sc, err := rig.RawPair(network)
+	cc, sc, err := kit.RawPair(network)
 	require.NoError(t, err)
 	for _, c := range []net.Conn{cc, sc} { // so that little is on its way
 		switch wrapper := c.(type) {
 		case *tls.Conn:
 			c = wrapper.NetConn()
-		case *rig.ByteConn:
+		case *kit.ByteConn:
 			c = wrapper.Conn
 		}
 		if c, ok := c.(*net.TCPConn); ok {
@@ -124,7 +125,7 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 
 // eachScribble runs a test over networks, with large and with small windows.
 func eachScribble(t *testing.T, test func(t *testing.T, p *rig.Pair, g *gate), networks ...string) {
-	for _, network := range rig.Networks(networks...) {
+	for _, network := range kit.Networks(networks...) {
 		for _, small := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/small %v", network, small), func(t *testing.T) {
 				p, g := gatedPair(t, network, small)
@@ -228,7 +229,7 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 							t.Error(err)
 						}
 					}))
-					readers = append(readers, rig.Start(func() error {
+					readers = append(readers, kit.Start(func() error {
 						for {
 							m, err := b.Receive(context.Background())
 							if err == io.EOF {
@@ -239,7 +240,7 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 							}
 						}
 						return nil
-					}), rig.Start(func() error {
+					}), kit.Start(func() error {
 						all, err := io.ReadAll(b)
 						return errors.Join(err, count("raw bytes", all))
 					}))
@@ -260,8 +261,8 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 				}
 				for i, n := range sizes {
 					require.NoError(t, near[i].Close())
-					require.NoError(t, rig.Await(t, rig.Forever, "the messages", readers[2*i]), "of %d bytes", n)
-					require.NoError(t, rig.Await(t, rig.Forever, "the raw bytes", readers[2*i+1]), "of %d bytes", n)
+					require.NoError(t, kit.Await(t, kit.Forever, "the messages", readers[2*i]), "of %d bytes", n)
+					require.NoError(t, kit.Await(t, kit.Forever, "the raw bytes", readers[2*i+1]), "of %d bytes", n)
 					mu.Lock()
 					require.GreaterOrEqual(t, got[i], arrives[i], "of %d bytes", n)
 					mu.Unlock()
@@ -367,7 +368,7 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 	}()
 	var transport net.Conn
 	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
-		nc, err := rig.Dial(address)
+		nc, err := kit.Dial(address)
 		transport = nc
 		return nc, err
 	}, co)
@@ -376,10 +377,10 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 	scribble(meta)
 	methods[0], locals[0], check.RPC, check.Method = "other", nil, nil, "other"
 	for i := range 3 {
-		peer := rig.Await(t, rig.Forever, "a connection", ends)
+		peer := kit.Await(t, kit.Forever, "a connection", ends)
 		require.NoError(t, intact("meta of the server", peer.Meta()))
 		require.NoError(t, intact("meta of the client", end.Meta()))
-		_, err := end.Call(rig.Deadline(t), "check", end.NewRequest(nil))
+		_, err := end.Call(kit.Deadline(t), "check", end.NewRequest(nil))
 		require.NoError(t, err)
 
 		opt, streamMeta := options.OpenStream(), filled(50)
@@ -401,7 +402,7 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 func TestWriteGoesOnAfterItsDeadline(t *testing.T) {
 	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gate) {
 		a, b := rig.OpenStream(t, p.Client, p.Server)
-		read := rig.Start(func() error {
+		read := kit.Start(func() error {
 			all, err := io.ReadAll(b)
 			return errors.Join(err, intact("raw bytes", all), errLen(len(all), 3<<20))
 		})
@@ -420,7 +421,7 @@ func TestWriteGoesOnAfterItsDeadline(t *testing.T) {
 		}
 		reopen()
 		require.NoError(t, a.Close())
-		require.NoError(t, rig.Await(t, rig.Forever, "all", read))
+		require.NoError(t, kit.Await(t, kit.Forever, "all", read))
 	}, "tcp", "pipe")
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -153,7 +154,7 @@ func works(t *testing.T, opt any) (err error) {
 		synctest.Wait()
 		require.NoError(t, serverErr)
 		defer far.Close()
-		rig.Within(t, time.Hour, "everything", func() {
+		kit.Within(t, time.Hour, "everything", func() {
 			_, err := near.Write([]byte("hello"))
 			assert.NoError(t, err)
 			got := make([]byte, 5)

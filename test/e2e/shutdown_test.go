@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -28,8 +29,8 @@ func TestShutdownWaits(t *testing.T) {
 		<-release
 		resp.SetData([]byte("done"))
 	})
-	called := rig.Start(func() error {
-		resp, err := p.Client.Call(rig.Deadline(t), "slow", p.Client.NewRequest(nil))
+	called := kit.Start(func() error {
+		resp, err := p.Client.Call(kit.Deadline(t), "slow", p.Client.NewRequest(nil))
 		if err == nil && string(resp.Data()) != "done" {
 			t.Error("another answer")
 		}
@@ -38,11 +39,11 @@ func TestShutdownWaits(t *testing.T) {
 	published := publish(p.Client, p.Client.NewMessage(nil))
 	m := receive(t, p.Server)
 	a, b := rig.OpenStream(t, p.Client, p.Server)
-	rig.Await(t, rig.Forever, "the handler runs", entered)
+	kit.Await(t, kit.Forever, "the handler runs", entered)
 
-	down := rig.Start(func() error { return geminio.Shutdown(rig.Deadline(t), p.Server) })
+	down := kit.Start(func() error { return geminio.Shutdown(kit.Deadline(t), p.Server) })
 	// The client notices by a refusal.
-	rig.Within(t, rig.Forever, "new work is refused", func() {
+	kit.Within(t, kit.Forever, "new work is refused", func() {
 		for {
 			s, err := p.Client.OpenStream()
 			if err != nil {
@@ -64,11 +65,11 @@ func TestShutdownWaits(t *testing.T) {
 		func() error { return expect(b, large()[:1<<20], 50<<10) },
 	))
 	require.NoError(t, m.Done())
-	require.NoError(t, rig.Await(t, rig.Forever, "the publish", published))
+	require.NoError(t, kit.Await(t, kit.Forever, "the publish", published))
 	require.Empty(t, down)
 	close(release)
-	require.NoError(t, rig.Await(t, rig.Forever, "the call", called))
-	require.NoError(t, rig.Await(t, time.Second, "Shutdown", down))
+	require.NoError(t, kit.Await(t, kit.Forever, "the call", called))
+	require.NoError(t, kit.Await(t, time.Second, "Shutdown", down))
 	_, err = p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
 	require.NoError(t, geminio.Shutdown(t.Context(), p.Server), "again")
@@ -82,10 +83,10 @@ func TestShutdownIsCutShort(t *testing.T) {
 	require.NoError(t, err)
 	rig.OpenStream(t, p.Server, p.Client)
 	ctx, cancel := context.WithCancel(t.Context())
-	down := rig.Start(func() error { return geminio.Shutdown(ctx, p.Server) })
+	down := kit.Start(func() error { return geminio.Shutdown(ctx, p.Server) })
 	cancel()
-	require.Equal(t, context.Canceled, rig.Await(t, time.Second, "Shutdown", down))
-	require.ErrorIs(t, rig.Await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
+	require.Equal(t, context.Canceled, kit.Await(t, time.Second, "Shutdown", down))
+	require.ErrorIs(t, kit.Await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
 }
 
 func TestShutdownOfIdle(t *testing.T) {
@@ -95,11 +96,11 @@ func TestShutdownOfIdle(t *testing.T) {
 		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Client) })
 		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Server) })
 	}
-	rig.Within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
+	kit.Within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
 }
 
 func TestCloseIsIdempotent(t *testing.T) {
-	for _, network := range rig.Networks() {
+	for _, network := range kit.Networks() {
 		p := rig.NewPair(t, network, nil, nil)
 		a, b := rig.OpenStream(t, p.Client, p.Server)
 		var wg sync.WaitGroup
@@ -112,7 +113,7 @@ func TestCloseIsIdempotent(t *testing.T) {
 				})
 			}
 		}
-		rig.Within(t, time.Second, "all return", wg.Wait)
+		kit.Within(t, time.Second, "all return", wg.Wait)
 		require.NoError(t, p.Client.Close())
 	}
 }
@@ -122,7 +123,7 @@ func TestSilentClients(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
 	for i := range 1000 {
-		nc, err := rig.DialRaw(l.Addr().String())
+		nc, err := kit.DialRaw(l.Addr().String())
 		require.NoError(t, err)
 		defer nc.Close()
 		switch i % 4 {
@@ -142,7 +143,7 @@ func TestSilentClients(t *testing.T) {
 		}
 		accepted <- e
 	}()
-	rig.Within(t, time.Second, "a good one gets in", func() {
+	kit.Within(t, time.Second, "a good one gets in", func() {
 		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
@@ -150,7 +151,7 @@ func TestSilentClients(t *testing.T) {
 		require.Equal(t, c.ClientID(), s.ClientID())
 		s.Close()
 	})
-	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
 }
 
 func TestListenerClose(t *testing.T) {
@@ -162,10 +163,10 @@ func TestListenerClose(t *testing.T) {
 	require.NoError(t, err)
 	s := nc.(geminio.End)
 	defer s.Close()
-	blocked := rig.Start(func() error { _, err := l.AcceptEnd(); return err })
+	blocked := kit.Start(func() error { _, err := l.AcceptEnd(); return err })
 
-	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
-	require.Equal(t, net.ErrClosed, rig.Await(t, time.Second, "AcceptEnd", blocked))
+	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	require.Equal(t, net.ErrClosed, kit.Await(t, time.Second, "AcceptEnd", blocked))
 	require.NoError(t, l.Close(), "again")
 	_, err = l.Accept()
 	require.Equal(t, net.ErrClosed, err)
@@ -187,7 +188,7 @@ func TestListenerCloseOfWaiting(t *testing.T) {
 		defer c.Close()
 		waiting = append(waiting, c)
 	}
-	rig.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
 	for _, c := range waiting {
 		_, err := c.AcceptStream()
 		require.Equal(t, io.EOF, err)
@@ -215,12 +216,12 @@ func TestListenerShutdown(t *testing.T) {
 		calls = append(calls, call.Done)
 	}
 	for range calls {
-		rig.Await(t, rig.Forever, "a handler runs", entered)
+		kit.Await(t, kit.Forever, "a handler runs", entered)
 	}
 	idle, err := dial(l.Addr().String()) // is not handed out
 	require.NoError(t, err)
 	defer idle.Close()
-	down := rig.Start(func() error { return geminio.Shutdown(rig.Deadline(t), l) })
+	down := kit.Start(func() error { return geminio.Shutdown(kit.Deadline(t), l) })
 	_, err = l.AcceptEnd()
 	for err == nil {
 		_, err = l.AcceptEnd()
@@ -229,9 +230,9 @@ func TestListenerShutdown(t *testing.T) {
 	require.Empty(t, down)
 	close(release)
 	for _, done := range calls {
-		require.NoError(t, rig.Await(t, rig.Forever, "a call", done).Error)
+		require.NoError(t, kit.Await(t, kit.Forever, "a call", done).Error)
 	}
-	require.NoError(t, rig.Await(t, time.Second, "Shutdown", down))
+	require.NoError(t, kit.Await(t, time.Second, "Shutdown", down))
 	_, err = idle.AcceptStream()
 	require.Equal(t, io.EOF, err)
 }
@@ -308,7 +309,7 @@ func TestShutdownAfterStreams(t *testing.T) {
 							require.NoError(t, other.Close())
 						}
 					}
-					require.NoError(t, geminio.Shutdown(rig.Deadline(t), end))
+					require.NoError(t, geminio.Shutdown(kit.Deadline(t), end))
 					p.Close()
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -33,8 +34,8 @@ func TestTimer(t *testing.T) {
 		mustRegister(t, p.Server, "echo", rig.Echo)
 		opt := options.Call()
 		opt.SetTimeout(50 * time.Millisecond)
-		done := rig.Start(func() error { _, err := call(t, p.Client, "hang", "", opt); return err })
-		require.ErrorIs(t, rig.Await(t, time.Second, "the call", done), context.DeadlineExceeded)
+		done := kit.Start(func() error { _, err := call(t, p.Client, "hang", "", opt); return err })
+		require.ErrorIs(t, kit.Await(t, time.Second, "the call", done), context.DeadlineExceeded)
 		mustCall(t, p.Client, "echo", "")
 		p.Close()
 	}

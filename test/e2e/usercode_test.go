@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -97,7 +98,7 @@ func (w *wicked) act(name string) error {
 // await waits until the function of that name has been called.
 func (w *wicked) await(t *testing.T, name string) {
 	t.Helper()
-	for rig.Await(t, rig.Forever, name, w.told) != name {
+	for kit.Await(t, kit.Forever, name, w.told) != name {
 	}
 }
 
@@ -169,7 +170,7 @@ func TestServerSurvivesItsUser(t *testing.T) {
 				so.SetDuplicateID(server.DuplicateRefused)
 				so.SetMaxHandlers(1)
 				so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: rig.Echo})
-				pipes := rig.NewPipeListener()
+				pipes := kit.NewPipeListener()
 				l, err := server.NewListener(pipes, so)
 				require.NoError(t, err)
 				defer l.Close()
@@ -230,7 +231,7 @@ func TestRetryEndSurvivesItsUser(t *testing.T) {
 func retryWith(t *testing.T, what string, misdeed func() error) {
 	so := server.NewEndOptions()
 	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: rig.Echo})
-	pipes := rig.NewPipeListener()
+	pipes := kit.NewPipeListener()
 	l, err := server.NewListener(pipes, so)
 	require.NoError(t, err)
 	defer l.Close()
@@ -283,7 +284,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	synctest.Wait()
 	for { // the last one is that of the connection which stands
 		if far, err = l.AcceptEnd(); err == nil {
-			if _, err = far.Call(rig.Deadline(t), "x", far.NewRequest(nil)); err != io.EOF {
+			if _, err = far.Call(kit.Deadline(t), "x", far.NewRequest(nil)); err != io.EOF {
 				break
 			}
 		}
@@ -350,14 +351,14 @@ func TestErrorsThatPanic(t *testing.T) {
 			if how == "panics" || how == "exits" {
 				continue
 			}
-			answered := rig.Start(func() error {
-				m, err := callee.Receive(rig.Deadline(t))
+			answered := kit.Start(func() error {
+				m, err := callee.Receive(kit.Deadline(t))
 				if err != nil {
 					return err
 				}
 				return m.Error(misdeed())
 			})
-			err := caller.Publish(rig.Deadline(t), caller.NewMessage(nil))
+			err := caller.Publish(kit.Deadline(t), caller.NewMessage(nil))
 			var remote *geminio.RemoteError
 			require.ErrorAs(t, err, &remote, how)
 			require.Equal(t, geminio.CodePanic, remote.Code, how)
@@ -385,7 +386,7 @@ func TestLoggersThatMisbehave(t *testing.T) {
 			l := listen(t, so)
 			defer l.Close()
 			for range 3 {
-				nc, err := rig.DialRaw(l.Addr().String())
+				nc, err := kit.DialRaw(l.Addr().String())
 				require.NoError(t, err)
 				_, err = nc.Write(make([]byte, 100)) // no handshake
 				require.NoError(t, err)
@@ -411,13 +412,13 @@ func TestClosedChannels(t *testing.T) {
 		mustRegister(t, callee, "echo", rig.Echo)
 		called := make(chan *geminio.Call)
 		close(called)
-		_, err := caller.CallAsync(rig.Deadline(t), "echo", caller.NewRequest(nil), called)
+		_, err := caller.CallAsync(kit.Deadline(t), "echo", caller.NewRequest(nil), called)
 		require.NoError(t, err)
 		published := make(chan *geminio.Publish)
 		close(published)
-		_, err = caller.PublishAsync(rig.Deadline(t), caller.NewMessage(nil), published)
+		_, err = caller.PublishAsync(kit.Deadline(t), caller.NewMessage(nil), published)
 		require.NoError(t, err)
-		m, err := callee.Receive(rig.Deadline(t))
+		m, err := callee.Receive(kit.Deadline(t))
 		require.NoError(t, err)
 		require.NoError(t, m.Done())
 		mustCall(t, caller, "echo", "lives on")

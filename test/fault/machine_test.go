@@ -17,6 +17,7 @@ import (
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -215,7 +216,7 @@ func (m *machine) finish(rest func()) {
 		m.shutdown()
 	}
 	m.wg.Wait()
-	for end := time.Now().Add(rig.Forever); m.running.Load() > 0; rest() {
+	for end := time.Now().Add(kit.Forever); m.running.Load() > 0; rest() {
 		if time.Now().After(end) {
 			m.t.Errorf("%d handlers go on after the end", m.running.Load())
 			return
@@ -254,7 +255,7 @@ func (m *machine) audit(rest func()) {
 		m.drain()
 		rest()
 	}
-	for end := time.Now().Add(10 * rig.Forever); ; rest() {
+	for end := time.Now().Add(10 * kit.Forever); ; rest() {
 		m.drain()
 		err := rig.Audit(m.link.Client, m.link.Server)
 		if err == nil {
@@ -270,7 +271,7 @@ func (m *machine) audit(rest func()) {
 // largest wants that the largest call, message and registration go through, in both
 // directions.
 func (m *machine) largest() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*rig.Forever)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*kit.Forever)
 	defer cancel()
 	receiving, stop := context.WithCancel(context.Background())
 	var senders, receivers sync.WaitGroup
@@ -316,7 +317,7 @@ func (m *machine) shutdown() {
 			s.Close()
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*rig.Forever)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*kit.Forever)
 	defer cancel()
 	if err := geminio.Shutdown(ctx, m.link.Client); err != nil {
 		m.t.Errorf("Shutdown of an End at rest: %v", err)
@@ -437,7 +438,7 @@ func (m *machine) read(s *tracked, n int, patience time.Duration) {
 }
 
 func (m *machine) call(ctx context.Context, s *tracked, method string, n int, async bool) {
-	data := rig.BytesOf(n, uint64(n))
+	data := kit.BytesOf(n, uint64(n))
 	check := func(resp geminio.Response, err error) {
 		switch {
 		case err != nil:
@@ -502,6 +503,6 @@ func runInBubble(t *testing.T, p profile, program []byte) {
 		m := newMachine(t, p)
 		m.run(program, synctest.Wait)
 		m.finish(func() { time.Sleep(time.Second) })
-		time.Sleep(rig.Forever) // for what is on its way over a slow wire that was closed
+		time.Sleep(kit.Forever) // for what is on its way over a slow wire that was closed
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -32,23 +33,23 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 	p, err := rig.JoinPair(near, far, nil, nil)
 	require.NoError(t, err)
 	defer p.Close()
-	big := rig.BytesOf(rig.Amount("wire", 10<<20), 1)
+	big := kit.BytesOf(kit.Amount("wire", 10<<20), 1)
 	var all []<-chan error
 	for _, ends := range [][2]geminio.End{{p.Client, p.Server}, {p.Server, p.Client}} {
 		end, peer := ends[0], ends[1]
 		register(t, peer, "echo", rig.Echo)
 		s, other := rig.OpenStream(t, end, peer)
 		all = append(all,
-			rig.Start(func() error { return end.Publish(context.Background(), end.NewMessage(big)) }),
-			rig.Start(func() error {
+			kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(big)) }),
+			kit.Start(func() error {
 				resp, err := end.Call(context.Background(), "echo", end.NewRequest(big))
 				if err == nil && !bytes.Equal(resp.Data(), big) {
 					err = fmt.Errorf("%d other bytes came back", len(resp.Data()))
 				}
 				return err
 			}),
-			rig.Start(func() error { _, err := s.Write(big); s.Close(); return err }),
-			rig.Start(func() error {
+			kit.Start(func() error { _, err := s.Write(big); s.Close(); return err }),
+			kit.Start(func() error {
 				sum := sha256.New()
 				_, err := io.Copy(sum, other)
 				if want := sha256.Sum256(big); err == nil && !bytes.Equal(sum.Sum(nil), want[:]) {
@@ -56,7 +57,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 				}
 				return err
 			}),
-			rig.Start(func() error {
+			kit.Start(func() error {
 				m, err := peer.Receive(context.Background())
 				if err != nil {
 					return err
@@ -65,7 +66,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 			}))
 	}
 	for _, done := range all {
-		assert.NoError(t, rig.Await(t, 4*rig.Forever, "transfer", done))
+		assert.NoError(t, kit.Await(t, 4*kit.Forever, "transfer", done))
 	}
 }
 
@@ -110,12 +111,12 @@ func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 		p99() // windows grow
 		calm := p99()
 		s, _ := rig.OpenStream(t, l.Client, l.Server)
-		full := rig.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
+		full := kit.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
 		stalled := p99()
 		t.Logf("p99 %v with a stalled stream, %v without", stalled, calm)
 		assert.LessOrEqual(t, stalled, 2*calm)
 		s.Close()
-		assert.Error(t, rig.Await(t, rig.Forever, "the write that was stuck", full))
+		assert.Error(t, kit.Await(t, kit.Forever, "the write that was stuck", full))
 	})
 }
 
@@ -128,8 +129,8 @@ func TestLastByteArrives(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	once := func(size int, slow bool) {
 		s, other := rig.OpenStream(t, p.Client, p.Server)
-		data := rig.BytesOf(size, uint64(size))
-		written := rig.Start(func() error {
+		data := kit.BytesOf(size, uint64(size))
+		written := kit.Start(func() error {
 			if _, err := s.Write(data); err != nil {
 				return err
 			}
@@ -149,12 +150,12 @@ func TestLastByteArrives(t *testing.T) {
 			}
 		}
 		require.True(t, bytes.Equal(data, got.Bytes()), "%d bytes of %d", got.Len(), size)
-		require.NoError(t, rig.Await(t, rig.Forever, "write", written))
+		require.NoError(t, kit.Await(t, kit.Forever, "write", written))
 	}
-	for i := range rig.Amount("tcp", 10_000) {
+	for i := range kit.Amount("tcp", 10_000) {
 		once(1+r.IntN(1<<(1+i%16)), i%3 == 0)
 	}
-	for _, size := range []int{1 << 20, 8 << 20, rig.Amount("tcp", 64<<20)} {
+	for _, size := range []int{1 << 20, 8 << 20, kit.Amount("tcp", 64<<20)} {
 		once(size, true)
 		once(size, false)
 	}
@@ -181,7 +182,7 @@ func TestPanickingAndEndlessHandlers(t *testing.T) {
 			require.ErrorAs(t, call(method), &failed)
 			assert.Equal(t, geminio.CodePanic, failed.Code)
 		}
-		stuck := rig.Start(func() error { return call("endless") })
+		stuck := kit.Start(func() error { return call("endless") })
 		assert.NoError(t, call("echo"))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -190,7 +191,7 @@ func TestPanickingAndEndlessHandlers(t *testing.T) {
 		err := geminio.Shutdown(ctx, l.Server)
 		assert.Equal(t, context.DeadlineExceeded, err)
 		assert.Equal(t, 3*time.Second, time.Since(begin))
-		assert.ErrorIs(t, rig.Await(t, time.Second, "the call", stuck), geminio.ErrMaybeExecuted)
+		assert.ErrorIs(t, kit.Await(t, time.Second, "the call", stuck), geminio.ErrMaybeExecuted)
 	})
 }
 
@@ -271,7 +272,7 @@ func TestOneSideNeverCloses(t *testing.T) {
 		s, err := p.Client.OpenStream()
 		if err != nil { // the answers to the closes are under way
 			require.ErrorIs(t, err, geminio.ErrTooMany)
-			require.Less(t, time.Since(begin), rig.Forever)
+			require.Less(t, time.Since(begin), kit.Forever)
 			continue
 		}
 		n++

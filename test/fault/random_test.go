@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/singchia/geminio/test/rig"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // rounds runs n rounds of a test, each with a seed of its own; or as many as there is time
@@ -27,7 +27,7 @@ func rounds(t *testing.T, n int, round func(seed uint64)) {
 		t.Logf("%d rounds, the first with the seed %d", done, seed)
 		return
 	}
-	for i := range rig.Amount("pipe", n) {
+	for i := range kit.Amount("pipe", n) {
 		round(seed + uint64(i))
 	}
 }
@@ -118,7 +118,7 @@ func TestRandomProgramsOverTCP(t *testing.T) {
 					t.Logf("seed %d, %s", seed, p.name)
 				}
 			}()
-			near, far, err := rig.RawPair("tcp")
+			near, far, err := kit.RawPair("tcp")
 			require.NoError(t, err)
 			if tcp, ok := near.(*net.TCPConn); ok {
 				tcp.SetWriteBuffer(8 << 10) // so that frames go in parts

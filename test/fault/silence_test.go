@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -33,7 +34,7 @@ func waiters(t *testing.T, end, peer geminio.End) map[string]<-chan error {
 	})
 	unread, _ := rig.OpenStream(t, end, peer)
 	all := make(map[string]<-chan error)
-	begin := func(name string, f func() error) { all[name] = rig.Start(f) }
+	begin := func(name string, f func() error) { all[name] = kit.Start(f) }
 	begin("Read", func() error { _, err := end.Read(make([]byte, 1)); return err })
 	begin("Write", func() error { _, err := unread.Write(make([]byte, 32<<20)); return err })
 	begin("Call", func() error { _, err := end.Call(ctx, "hang", end.NewRequest(nil)); return err })
@@ -48,8 +49,8 @@ func waiters(t *testing.T, end, peer geminio.End) map[string]<-chan error {
 
 // more begins what would not block on a connection that works.
 func more(end geminio.End, all map[string]<-chan error) {
-	all["OpenStream"] = rig.Start(func() error { _, err := end.OpenStream(); return err })
-	all["Register"] = rig.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
+	all["OpenStream"] = kit.Start(func() error { _, err := end.OpenStream(); return err })
+	all["Register"] = kit.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
 }
 
 // The network drops all bytes, in both directions or in one, without a reset. A side ends
@@ -80,11 +81,11 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 					silent := time.Now()
 					more(end, all)
 					for name, done := range all {
-						assert.Error(t, rig.Await(t, 2*heartbeat+time.Millisecond, name, done), name)
+						assert.Error(t, kit.Await(t, 2*heartbeat+time.Millisecond, name, done), name)
 						assert.LessOrEqual(t, time.Since(silent), 2*heartbeat, name)
 					}
 					for _, d := range []*diary{l.nearDiary, l.diary} {
-						at := rig.Await(t, 2*heartbeat+linger, "offline", d.offline)
+						at := kit.Await(t, 2*heartbeat+linger, "offline", d.offline)
 						assert.LessOrEqual(t, at.Sub(silent), 2*heartbeat+linger)
 					}
 					time.Sleep(time.Hour)
@@ -116,12 +117,12 @@ func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 		all := waiters(t, l.Client, l.Server)
 		l.far.lose()
 		begin := time.Now()
-		closed := rig.Start(l.Client.Close)
+		closed := kit.Start(l.Client.Close)
 		for name, done := range all {
-			rig.Await(t, linger+time.Millisecond, name, done)
+			kit.Await(t, linger+time.Millisecond, name, done)
 		}
 		assert.Zero(t, time.Since(begin), "what waits does not wait for the lingering")
-		assert.NoError(t, rig.Await(t, linger+time.Millisecond, "Close", closed))
+		assert.NoError(t, kit.Await(t, linger+time.Millisecond, "Close", closed))
 		assert.LessOrEqual(t, time.Since(begin), linger)
 	})
 }
@@ -158,8 +159,8 @@ func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
 		time.Sleep(time.Hour)
 		assert.Len(t, l.diary.offline, 1, "the server has given it up")
 		l.far.close()
-		done := rig.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
-		assert.Error(t, rig.Await(t, 2*heartbeat, "read", done))
+		done := kit.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
+		assert.Error(t, kit.Await(t, 2*heartbeat, "read", done))
 	})
 }
 

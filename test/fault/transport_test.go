@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
@@ -53,19 +54,19 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 		"closed by the server": func(p *rig.Pair) { p.Server.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			cc, sc, err := rig.RawPair("tcp")
+			cc, sc, err := kit.RawPair("tcp")
 			require.NoError(t, err)
 			var places atomic.Int32
 			p, err := rig.JoinPair(newLimited(cc, &places), newLimited(sc, &places), nil, nil)
 			require.NoError(t, err)
 			register(t, p.Server, "echo", rig.Echo)
-			_, err = p.Client.Call(rig.Deadline(t), "echo", p.Client.NewRequest([]byte("x")))
+			_, err = p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest([]byte("x")))
 			require.NoError(t, err)
 			require.EqualValues(t, 2, places.Load())
 			end(p)
 			for e := range 2 {
 				done := geminio.Done([]geminio.End{p.Client, p.Server}[e])
-				rig.Await(t, rig.Forever, "the end", done)
+				kit.Await(t, kit.Forever, "the end", done)
 			}
 			p.Close()
 			assert.Zero(t, places.Load())
@@ -115,7 +116,7 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 				require.NoError(t, err)
 				test.before(p, near, far)
 				begin := time.Now()
-				assert.NoError(t, rig.Await(t, time.Hour, "Close", rig.Start(p.Client.Close)))
+				assert.NoError(t, kit.Await(t, time.Hour, "Close", kit.Start(p.Client.Close)))
 				assert.LessOrEqual(t, time.Since(begin), test.most)
 				close(hung.stuck)
 				p.Close()
@@ -146,7 +147,7 @@ func TestTransportThatWritesShort(t *testing.T) {
 		short := thrifty{near, &atomic.Bool{}}
 		p, err := rig.JoinPair(short, far, nil, nil)
 		require.NoError(t, err)
-		sent := rig.BytesOf(1<<20, 1)
+		sent := kit.BytesOf(1<<20, 1)
 		_, err = p.Client.Write(sent[:1000])
 		require.NoError(t, err)
 		synctest.Wait()

@@ -1,3 +1,3 @@
-// Package rig is what the tests of several packages stand on: pairs of Ends over all
-// kinds of transports, a proxy that breaks connections, and waits that end.
+// Package rig has what the tests of several packages share and what needs Ends: pairs of
+// Ends over all kinds of transports, pairs of streams, and RPCs.
 package rig

@@ -17,8 +17,8 @@ import (
 	"github.com/singchia/geminio/internal/wire1"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/oldpeer"
-	"github.com/singchia/geminio/test/rig"
 )
 
 // Where peers of wire 1 are not wanted, both sides have a text that says so.
@@ -143,7 +143,7 @@ func TestDelegate(t *testing.T) {
 // A Listener serves clients of both wires, and an id is one client's, whatever the wire.
 func TestListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pipes := rig.NewPipeListener()
+		pipes := kit.NewPipeListener()
 		l, err := server.NewListener(pipes)
 		require.NoError(t, err)
 		dial := func() net.Conn {
@@ -187,7 +187,7 @@ func TestListener(t *testing.T) {
 // replaced by a newer one.
 func TestRetryEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pipes := rig.NewPipeListener()
+		pipes := kit.NewPipeListener()
 		var mu sync.Mutex
 		registered := make(map[string]int)
 		old := func() *oldpeer.Peer {

@@ -10,8 +10,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/oldpeer"
-	"github.com/singchia/geminio/test/rig"
 )
 
 // Old peers are served over every transport, also over one that delivers a byte at a time.
@@ -26,7 +26,7 @@ func TestNetworks(t *testing.T) {
 }
 
 func testNetwork(t *testing.T, network string, asServer bool) {
-	cc, sc, err := rig.RawPair(network)
+	cc, sc, err := kit.RawPair(network)
 	require.NoError(t, err)
 	cfg := oldpeer.Config{Handle: echo, Raw: func(s *oldpeer.Session, b []byte) { s.Write(b) }}
 	type result struct {

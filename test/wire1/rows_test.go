@@ -17,8 +17,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/wire1"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/oldpeer"
-	"github.com/singchia/geminio/test/rig"
 )
 
 func TestHandshake(t *testing.T) {
@@ -490,7 +490,7 @@ func TestLargePayloads(t *testing.T) {
 		c.peer.Raw = func(_ *oldpeer.Session, b []byte) { got <- len(b) }
 	}
 	both(t, take, func(t *testing.T, s *setup) {
-		large := bytes.Repeat([]byte("x"), rig.Amount("pipe", 7<<20))
+		large := bytes.Repeat([]byte("x"), kit.Amount("pipe", 7<<20))
 		resp, err := s.end.Call(t.Context(), "same", s.end.NewRequest(large))
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(large, resp.Data()))
@@ -500,7 +500,7 @@ func TestLargePayloads(t *testing.T) {
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.ErrorIs(t, s.end.Publish(t.Context(), s.end.NewMessage(tooLarge)), geminio.ErrTooLarge)
 
-		total := rig.Amount("pipe", 20<<20)
+		total := kit.Amount("pipe", 20<<20)
 		go s.end.Write(make([]byte, total))
 		for total > 0 {
 			n := <-got

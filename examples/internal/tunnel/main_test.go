@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/leak"
 )
 
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // ends makes a connection, and what cuts it.
 func ends(t *testing.T) (near, far geminio.End, cut func()) {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := kit.TCPPair(t)
 	accepted := make(chan error, 1)
 	go func() {
 		var err error
@@ -46,20 +47,6 @@ func streamPair(t *testing.T) (near, far geminio.Stream, cut func()) {
 	return near, far, cut
 }
 
-// tcpPair makes the two sides of a TCP connection.
-func tcpPair(t *testing.T) (near, far *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	b, err := l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a.(*net.TCPConn), b.(*net.TCPConn)
-}
-
 // path is a TCP connection that is carried over a stream to another one.
 type path struct {
 	client, target *net.TCPConn // the outer sides
@@ -72,8 +59,8 @@ func newPath(t *testing.T, ctx context.Context) *path {
 	t.Helper()
 	p := &path{joins: [2]chan error{make(chan error, 1), make(chan error, 1)}}
 	var in, out *net.TCPConn
-	p.client, in = tcpPair(t)
-	out, p.target = tcpPair(t)
+	p.client, in = kit.TCPPair(t)
+	out, p.target = kit.TCPPair(t)
 	p.near, p.far, p.cut = streamPair(t)
 	go func() { p.joins[0] <- Join(ctx, TCP(in), Stream(p.near)) }()
 	go func() { p.joins[1] <- Join(ctx, Stream(p.far), TCP(out)) }()

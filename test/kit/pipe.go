@@ -1,4 +1,4 @@
-package rig
+package kit
 
 import (
 	"io"
@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// PipeListener is a net.Listener whose connections are made in memory by Dial. Its
-// methods are safe for concurrent use. In a synctest bubble it must be made there.
+// PipeListener is a net.Listener in memory: Dial makes its connections with net.Pipe. Its
+// methods are safe for concurrent use. A test in a synctest bubble must make it there.
 type PipeListener struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
 }
 
-// NewPipeListener makes a PipeListener.
+// NewPipeListener returns a PipeListener that listens.
 func NewPipeListener() *PipeListener {
 	return &PipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// Dial connects to the listener, and returns when the connection has been accepted. After
+// Dial connects to the listener, and returns after Accept has returned the other end. After
 // Close it returns io.ErrClosedPipe.
 func (l *PipeListener) Dial() (net.Conn, error) {
 	near, far := net.Pipe()
@@ -29,7 +29,7 @@ func (l *PipeListener) Dial() (net.Conn, error) {
 	return near, nil
 }
 
-// Give has Accept return nc. After Close it returns io.ErrClosedPipe.
+// Give returns after Accept has returned nc. After Close it returns io.ErrClosedPipe.
 func (l *PipeListener) Give(nc net.Conn) error {
 	select {
 	case l.conns <- nc:

@@ -1,4 +1,4 @@
-package rig
+package kit
 
 import (
 	"bufio"
@@ -11,17 +11,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 )
 
-// The transports are tcp, unix, tls (over TCP), pipe (net.Pipe), and bytes, which is TCP
-// that delivers one byte at a time. The environment variable NETWORK names one of them,
-// other than pipe, that stands in wherever tcp is asked for, so that a whole suite can be
-// run over another one.
+// The networks are tcp, unix, tls (over TCP), pipe (net.Pipe), and bytes, which is TCP that
+// delivers one byte at a time. The environment variable NETWORK names one of them, other
+// than pipe, that stands in wherever a test asks for tcp, so that a whole suite can run over
+// another network.
 
-// StandIn is the network that stands in for tcp, if any.
+// StandIn returns the network that stands in for tcp, or "" if none does.
 //
-// It is asked for by the tests, not when the program starts: the go command sees only
-// then that a result depends on it, and that another one is not to be had from its cache.
+// A test reads the variable when it runs, not when the program starts: the go command then
+// knows that the cached result depends on it.
 func StandIn() string { return standIn() }
 
 var standIn = sync.OnceValue(func() string {
@@ -35,7 +36,7 @@ var standIn = sync.OnceValue(func() string {
 	return network
 })
 
-// inPlaceOf returns the network that is to be used when one is asked for.
+// inPlaceOf returns the network that a test uses when it asks for network.
 func inPlaceOf(network string) string {
 	if network == "tcp" && StandIn() != "" {
 		return StandIn()
@@ -43,9 +44,9 @@ func inPlaceOf(network string) string {
 	return network
 }
 
-// Networks returns the networks among some, or all if there are none, over which a test
-// runs. If another one stands in for tcp it is that alone: the others have their turn
-// when none does.
+// Networks returns the networks over which a test runs: those among some, or all if some is
+// empty. If another network stands in for tcp, that one is the only result: the other
+// networks are tested when none stands in.
 func Networks(some ...string) []string {
 	switch {
 	case StandIn() != "":
@@ -56,15 +57,15 @@ func Networks(some ...string) []string {
 	return some
 }
 
-// Amount returns how many rounds, or bytes, a test has over a network if it has n over a
-// fast one: fewer where each takes many times as long, which is byte by byte, and under
-// the race detector; and where the environment variable LESS says by how many times, since
-// what is looked for does not depend on it.
+// Amount returns the number of rounds or bytes of a test over a network, n over a fast one.
+// The number is smaller where each round takes many times as long: byte by byte, and under
+// the race detector. The environment variable LESS divides it too, for runs whose purpose
+// does not depend on the number.
 func Amount(network string, n int) int {
 	if inPlaceOf(network) == "bytes" {
 		n /= 16
 	}
-	return max(n/(slowness*less()), 1)
+	return max(n/(slowdown*less()), 1)
 }
 
 var less = sync.OnceValue(func() int {
@@ -74,12 +75,12 @@ var less = sync.OnceValue(func() int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		panic(fmt.Sprintf("LESS=%s: not a number from 1 on", text))
+		panic(fmt.Sprintf("LESS=%s: not a number of at least 1", text))
 	}
 	return n
 })
 
-// RawPair makes both ends of a transport.
+// RawPair returns both ends of a transport.
 func RawPair(network string) (c, s net.Conn, err error) {
 	network = inPlaceOf(network)
 	if network == "pipe" {
@@ -102,7 +103,29 @@ func RawPair(network string) (c, s net.Conn, err error) {
 	return asClient(network, nc), s, nil
 }
 
-// Listen listens on an address of its own, over TCP or what stands in for it.
+// TCPPair returns both ends of a TCP connection on the loopback interface. They are closed
+// when the test ends.
+func TCPPair(t testing.TB) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	n, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	f, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return n.(*net.TCPConn), f.(*net.TCPConn)
+}
+
+// Listen listens on a free address, over TCP or the network that stands in for it.
 func Listen() (net.Listener, error) { return listen(inPlaceOf("tcp")) }
 
 // Dial connects to the address of a listener made by Listen.
@@ -114,8 +137,8 @@ func Dial(address string) (net.Conn, error) {
 	return asClient(inPlaceOf("tcp"), nc), nil
 }
 
-// ListenRaw and DialRaw are Listen and Dial without what goes over the socket: what
-// they carry can be passed on unseen.
+// ListenRaw is Listen without the layer above the socket, such as TLS. A proxy passes on the
+// bytes of that layer as they are.
 func ListenRaw() (net.Listener, error) { return listenRaw(inPlaceOf("tcp")) }
 
 func listen(network string) (net.Listener, error) {
@@ -158,7 +181,8 @@ func listenRaw(network string) (net.Listener, error) {
 	return unixListener{l, dir}, nil
 }
 
-// DialRaw is described at ListenRaw. It tells from the address what it is one of.
+// DialRaw is Dial without the layer above the socket. The address decides between TCP and a
+// Unix socket.
 func DialRaw(address string) (net.Conn, error) {
 	if strings.HasPrefix(address, "127.0.0.1:") {
 		return net.Dial("tcp", address)
@@ -166,7 +190,7 @@ func DialRaw(address string) (net.Conn, error) {
 	return net.Dial("unix", address)
 }
 
-// unixListener takes its directory along when it closes.
+// unixListener is a listener whose Close removes the directory of its socket.
 type unixListener struct {
 	net.Listener
 	dir string
@@ -188,13 +212,13 @@ func (l byteListener) Accept() (net.Conn, error) {
 	return NewByteConn(nc), nil
 }
 
-// ByteConn delivers one byte at a time.
+// ByteConn is a net.Conn whose Read delivers one byte at a time.
 type ByteConn struct {
 	net.Conn
 	r *bufio.Reader
 }
 
-// NewByteConn makes a ByteConn of nc.
+// NewByteConn returns a ByteConn over nc.
 func NewByteConn(nc net.Conn) *ByteConn { return &ByteConn{nc, bufio.NewReader(nc)} }
 
 // Read reads one byte.
