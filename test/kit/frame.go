@@ -66,8 +66,8 @@ func AppendFrame(b []byte, h packet.Header, payload []byte) []byte {
 
 // AppendPacket appends a packet in one frame to b. The body is the head of the packet and
 // its data.
-func AppendPacket(b []byte, typ packet.Type, stream, call uint64, body []byte) []byte {
-	return AppendFragment(b, typ, 0, stream, packet.FragmentHeader{Call: call}, body)
+func AppendPacket(b []byte, typ packet.Type, stream, seq uint64, body []byte) []byte {
+	return AppendFragment(b, typ, 0, stream, packet.FragmentHeader{Seq: seq}, body)
 }
 
 // AppendFragment appends a fragment of a packet to b. The total of f is written only with

@@ -25,7 +25,7 @@ func TestReadFrame(t *testing.T) {
 	require.NoError(t, err)
 	f, err := packet.ParseFragmentHeader(payload, h)
 	require.NoError(t, err)
-	assert.Equal(t, packet.FragmentHeader{Call: 7, Total: 4}, f)
+	assert.Equal(t, packet.FragmentHeader{Seq: 7, Total: 4}, f)
 	assert.Equal(t, "body", string(payload[packet.FragmentHeaderLen(h):]))
 
 	_, _, err = ReadFrame(r)
@@ -35,7 +35,7 @@ func TestReadFrame(t *testing.T) {
 }
 
 func TestAppendFragment(t *testing.T) {
-	want := packet.FragmentHeader{Call: 7, Total: 100}
+	want := packet.FragmentHeader{Seq: 7, Total: 100}
 	b := AppendFragment([]byte("before"), packet.TypeRequest, packet.FlagMore, 5, want, []byte("part"))
 	h, payload, err := ReadFrame(bytes.NewReader(b[len("before"):]))
 	require.NoError(t, err)
