@@ -163,8 +163,8 @@ func (e *End) offline() {
 	})
 }
 
-// Gone implements multiplexer.Handler.
-func (h *handler) Gone() { (*End)(h).settle() }
+// OnRemoved implements multiplexer.Handler.
+func (h *handler) OnRemoved() { (*End)(h).settle() }
 
 // OnGoAwayAcked implements multiplexer.Handler.
 func (h *handler) OnGoAwayAcked() {
@@ -175,9 +175,9 @@ func (h *handler) OnGoAwayAcked() {
 // maxBeats bounds the calls of the Heartbeat hook that are queued.
 const maxBeats = 16
 
-// Beat implements multiplexer.Handler. It drops heartbeats that come faster than the hook
+// OnPing implements multiplexer.Handler. It drops heartbeats that come faster than the hook
 // returns.
-func (h *handler) Beat() {
+func (h *handler) OnPing() {
 	f := h.cfg.Hooks.Heartbeat
 	if f == nil || h.beats.Load() >= maxBeats {
 		return

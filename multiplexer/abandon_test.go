@@ -132,7 +132,7 @@ func TestAnswerBeforeTheQuestionIsSent(t *testing.T) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, typ, 5, nil, make([]byte, 1<<20), AtOnce))
 			p.want(typ, more, 1, "it begins")
 			p.writePacket(answer, 1, 5, 12, "and is answered")
-			<-h.over
+			<-h.ended
 			go io.Copy(io.Discard, p.nc)
 			assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
 			assert.ErrorContains(t, m.c.Cause(), "number 5 is answered before all of it was sent")
@@ -159,7 +159,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "the peer closes")
 		}},
 		{"the peer resets", func(p *peer, d *Dialogue) {
-			p.writeNotice(packet.TypeReset, d.id, 1, "", "the peer resets")
+			p.writeReason(packet.TypeReset, d.id, 1, "", "the peer resets")
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -35,8 +35,8 @@ func Audit(a, b *Mux) error {
 
 // audit audits what m sends to peer. Both locks are held.
 func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
-	if m.waits.n > 0 || len(m.largeQueued.all) > 0 {
-		say("%d packets wait for credit, %d large ones to be sent", m.waits.n, len(m.largeQueued.all))
+	if m.waits.count > 0 || len(m.largeQueued.all) > 0 {
+		say("%d packets wait for credit, %d large ones to be sent", m.waits.count, len(m.largeQueued.all))
 	}
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		out, in := &m.ledger.tx[class], &peer.ledger.rx[class]

@@ -57,7 +57,7 @@ func TestLocksVerify(t *testing.T) {
 		synctest.Wait()
 		verified := 0
 		m.mu.Lock()
-		m.mu.rest, m.mu.verify = 0, func() int { verified++; return 640 }
+		m.mu.skip, m.mu.verify = 0, func() int { verified++; return 640 }
 		m.mu.Unlock()
 		assert.Equal(t, 1, verified)
 		for range 11 {

@@ -15,21 +15,21 @@ func (d *Dialogue) refund(seq uint64, c charge) {
 	d.serveCharge(c)
 }
 
-// settle says that a request or registration of this side is no longer outstanding. m.mu
+// resolve says that a request or registration of this side is no longer outstanding. m.mu
 // is held.
-func (d *Dialogue) settle(seq uint64) {
-	d.credit.settle(seq)
-	if d.m.waits.n > 0 {
+func (d *Dialogue) resolve(seq uint64) {
+	d.credit.resolve(seq)
+	if d.m.waits.count > 0 {
 		d.shareChanged()
 		d.m.serve(packet.ClassHandlers)
 		d.m.serve(packet.ClassLargeRequests)
 	}
 }
 
-// answered is settle for a packet that the peer has answered. m.mu is held.
+// answered is resolve for a packet that the peer has answered. m.mu is held.
 func (d *Dialogue) answered(seq uint64) {
 	d.credit.countAnswered(seq)
-	d.settle(seq)
+	d.resolve(seq)
 }
 
 // countBegun counts a packet of which the first fragment is sent, in the debug build. m.mu
@@ -41,12 +41,12 @@ func (d *Dialogue) countBegun(seq uint64, c charge) {
 
 // granted adds what the peer grants to a dialogue, or to the connection: then d is nil.
 // m.mu is held.
-func (m *Mux) granted(d *Dialogue, c packet.Credit) error {
+func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 	var s *streamLedger
 	if d != nil {
 		s = &d.credit
 	}
-	if err := m.ledger.credit(s, c.Class, c.Amount); err != nil {
+	if err := m.ledger.addCredit(s, c.Class, c.Amount); err != nil {
 		return err
 	}
 	if c.Class >= packet.StreamClasses {
@@ -87,7 +87,7 @@ func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 		err = f.receive(packet.ClassMessages, uint64(c.bytes))
 		due := err == nil && f.due()
 		d.rmu.Unlock()
-		if due && d.releaseOwn(packet.ClassMessages, 0) {
+		if due && d.releaseWindow(packet.ClassMessages, 0) {
 			m.c.Kick()
 		}
 	}
@@ -115,7 +115,7 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 // release is Release with m.mu held. It reports whether there is something to write.
 func (d *Dialogue) release(c charge) (due bool) {
 	if !c.shared() {
-		return c.bytes > 0 && d.releaseOwn(c.class, uint64(c.bytes))
+		return c.bytes > 0 && d.releaseWindow(c.class, uint64(c.bytes))
 	}
 	m := d.m
 	m.ledger.release(&d.credit, c, d.state == dialogueOpen)
@@ -126,10 +126,10 @@ func (d *Dialogue) release(c charge) (due bool) {
 	return m.ledger.due
 }
 
-// releaseOwn counts what is no longer held of one of d's own windows and, when it
+// releaseWindow counts what is no longer held of one of d's own windows and, when it
 // is time, lets the window grow and has credit sent. m.mu is held. It reports
 // whether it did; Push or Kick must follow.
-func (d *Dialogue) releaseOwn(class packet.Class, n uint64) (due bool) {
+func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	m := d.m
 	d.rmu.Lock()
 	defer d.rmu.Unlock()
@@ -146,8 +146,8 @@ func (d *Dialogue) releaseOwn(class packet.Class, n uint64) (due bool) {
 	} else {
 		m.c.Probe()
 	}
-	m.signal(d, controlOf[class])
+	m.signal(d, creditControl[class])
 	return true
 }
 
-var controlOf = [packet.StreamClasses]control{packet.ClassRaw: ctlRaw, packet.ClassMessages: ctlMessages}
+var creditControl = [packet.StreamClasses]control{packet.ClassRaw: ctlRaw, packet.ClassMessages: ctlMessages}

@@ -180,7 +180,7 @@ func TestCloseAfterThePeersReleasesMessages(t *testing.T) {
 		for i := range uint64(2) {
 			p.writePacket(packet.TypeMessage, 3, i, 50000, "a message")
 		}
-		p.writeNotice(packet.TypeReset, 3, 1, "", "the peer resets")
+		p.writeReason(packet.TypeReset, 3, 1, "", "the peer resets")
 		p.wantIdle("the messages are there to be received")
 		d.Release(packet.TypeMessage, 50000)
 		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "one was received"))

@@ -38,7 +38,7 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		const body = 1000
 		const cost = body + messageOverhead
-		fits := int(testWire().Messages / cost)
+		fits := int(testSettings().Messages / cost)
 		for i := range fits {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), AtOnce))
 			p.wantPacket(packet.TypeMessage, 1, "there is credit")
@@ -46,7 +46,7 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 		sent := sendOn(m.Main(), t.Context(), packet.TypeMessage, 99, body)
 		assert.True(t, blocked(sent), "the window is used up")
 		p.writeCredit(1, packet.ClassRaw, 10000, "of another class")
-		p.writeCredit(1, packet.ClassMessages, cost-testWire().Messages%cost-1, "one byte is missing")
+		p.writeCredit(1, packet.ClassMessages, cost-testSettings().Messages%cost-1, "one byte is missing")
 		assert.True(t, blocked(sent))
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "only messages wait")
 		p.wantPacket(packet.TypeRequest, 1, "a request")
@@ -242,14 +242,14 @@ func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openFrom(t, m, p, 3)
 		d.Reset(packet.Reason{})
-		p.wantNotice(packet.TypeReset, 3, 0, "this side resets")
+		p.wantReason(packet.TypeReset, 3, 0, "this side resets")
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "for a stream that is gone")
 		p.writeCredit(3, packet.ClassRaw, 1<<30, "even too much")
 		p.writeCredit(3, packet.ClassMessages, 1<<31-1, "for a stream that is gone")
 		p.writeCredit(3, packet.ClassLargeMessages, 77, "the connection's, though")
 		p.wantIdle("no error")
 		m.mu.Lock()
-		assert.EqualValues(t, testWire().Large+77, m.ledger.tx[packet.ClassLargeMessages].avail)
+		assert.EqualValues(t, testSettings().Large+77, m.ledger.tx[packet.ClassLargeMessages].avail)
 		m.mu.Unlock()
 		assert.NoError(t, m.c.Cause())
 	})
@@ -279,7 +279,7 @@ func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
 			require.NoError(t, <-waiting[i])
 		}
 		assert.ElementsMatch(t, []uint64{1, 2, 3, 4}, sent)
-		assert.Zero(t, m.waits.n)
+		assert.Zero(t, m.waits.count)
 	})
 }
 
@@ -349,7 +349,7 @@ func TestWaitForCreditEnds(t *testing.T) {
 					assert.Equal(t, w.took, time.Since(start))
 					m.mu.Lock()
 					defer m.mu.Unlock()
-					assert.Zero(t, m.waits.n, "nobody waits any more")
+					assert.Zero(t, m.waits.count, "nobody waits any more")
 				})
 			})
 		}
@@ -358,7 +358,7 @@ func TestWaitForCreditEnds(t *testing.T) {
 
 func TestNothingNewOnceGoingAway(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		p.writeNotice(packet.TypeGoAway, 0, geminio.CodeGoingAway, "maintenance", "the peer drains")
+		p.writeReason(packet.TypeGoAway, 0, geminio.CodeGoingAway, "maintenance", "the peer drains")
 		synctest.Wait()
 		assert.Len(t, h.away, 1)
 		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeRegister} {
@@ -368,7 +368,7 @@ func TestNothingNewOnceGoingAway(t *testing.T) {
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
 		p.wantPacket(packet.TypeResponse, 1, "answers go on")
 		p.writeOpen(3, "something new")
-		assert.Contains(t, p.wantNotice(packet.TypeRefuse, 3, geminio.CodeGoingAway, "refused"), "shutting down")
+		assert.Contains(t, p.wantReason(packet.TypeRefuse, 3, geminio.CodeGoingAway, "refused"), "shutting down")
 	})
 }
 

@@ -98,7 +98,7 @@ func TestCloseDuringAWrite(t *testing.T) {
 						_, err = d.Write([]byte{1})
 						assert.True(t, errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe), err)
 						if m.c.Cause() != nil {
-							p.wantNotice(packet.TypeClose, 0, 0, "nothing of the default stream was cut off")
+							p.wantReason(packet.TypeClose, 0, 0, "nothing of the default stream was cut off")
 							return
 						}
 						p.wantIdle("no more is said of it")

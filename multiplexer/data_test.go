@@ -42,8 +42,8 @@ func TestDataViolations(t *testing.T) {
 		{"a stream that was never opened", func(p *peer) { p.writeData(5, 0, 1, "") }, []string{"stream 5 was never opened"}},
 		{"one that this side never opened", func(p *peer) { p.writeData(2, 0, 1, "") }, []string{"stream 2 was never opened"}},
 		{"a packet for such a one", func(p *peer) { p.writePacket(packet.TypeRequest, 5, 1, 0, "") }, []string{"stream 5 was never opened"}},
-		{"stop of such a one", func(p *peer) { p.writeNotice(packet.TypeStop, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
-		{"reset of such a one", func(p *peer) { p.writeNotice(packet.TypeReset, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
+		{"stop of such a one", func(p *peer) { p.writeReason(packet.TypeStop, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
+		{"reset of such a one", func(p *peer) { p.writeReason(packet.TypeReset, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
 		{"data behind the end", func(p *peer) {
 			p.writeData(1, packet.FlagFin, 10, "the last bytes")
 			p.writeData(1, 0, 10, "more")
@@ -77,13 +77,13 @@ func TestFramesOfClosedStreamsAreIgnored(t *testing.T) {
 		theirs, mine := openFrom(t, m, p, 3), openTo(t, m, p)
 		for _, d := range []*Dialogue{theirs, mine} {
 			d.Reset(packet.Reason{Code: 9})
-			p.wantNotice(packet.TypeReset, d.DialogueID(), 9, "reset")
+			p.wantReason(packet.TypeReset, d.DialogueID(), 9, "reset")
 			id := d.DialogueID()
 			p.writeData(id, 0, 50000, "even without credit")
 			p.writeData(id, packet.FlagFin, 10, "the last bytes")
 			p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "the end")
-			p.writeNotice(packet.TypeStop, id, 1, "", "stop")
-			p.writeNotice(packet.TypeReset, id, 1, "", "reset")
+			p.writeReason(packet.TypeStop, id, 1, "", "stop")
+			p.writeReason(packet.TypeReset, id, 1, "", "reset")
 			p.writePacket(packet.TypeMessage, id, 1, 100, "a message")
 			p.writePacket(packet.TypeResponse, id, 1, 100, "a response")
 			p.writePacket(packet.TypeCancel, id, 1, 4, "a cancel")
@@ -145,18 +145,18 @@ func TestEndOfData(t *testing.T) {
 		{"fin", func(p *peer) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
 		{"fin and close", func(p *peer) { p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "") }, io.EOF},
 		{"the end of the connection", func(p *peer) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
-		{"close of the connection", func(p *peer) { p.writeNotice(packet.TypeClose, 0, 0, "", "") }, io.EOF},
-		{"close of the connection, with a code", func(p *peer) { p.writeNotice(packet.TypeClose, 0, 10, "cut", "") },
+		{"close of the connection", func(p *peer) { p.writeReason(packet.TypeClose, 0, 0, "", "") }, io.EOF},
+		{"close of the connection, with a code", func(p *peer) { p.writeReason(packet.TypeClose, 0, 10, "cut", "") },
 			&lostError{&geminio.RemoteError{Code: 10, Text: "cut"}}},
 		{"reset, then the end of the connection", func(p *peer) {
-			p.writeNotice(packet.TypeReset, 3, 77, "because", "")
+			p.writeReason(packet.TypeReset, 3, 77, "because", "")
 			p.nc.Close()
 		}, &geminio.StreamError{Code: 77, Text: "because", Remote: true}},
 		{"fin, then the end of the connection", func(p *peer) {
 			p.writeData(3, packet.FlagFin, 0, "")
 			p.nc.Close()
 		}, io.EOF},
-		{"reset", func(p *peer) { p.writeNotice(packet.TypeReset, 3, 77, "because", "") },
+		{"reset", func(p *peer) { p.writeReason(packet.TypeReset, 3, 77, "because", "") },
 			&geminio.StreamError{Code: 77, Text: "because", Remote: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestEndWakesAReader(t *testing.T) {
 		want error
 	}{
 		{"fin", func(p *peer, d *Dialogue) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
-		{"reset", func(p *peer, d *Dialogue) { p.writeNotice(packet.TypeReset, 3, 77, "x", "") },
+		{"reset", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 77, "x", "") },
 			&geminio.StreamError{Code: 77, Text: "x", Remote: true}},
 		{"close here", func(p *peer, d *Dialogue) { d.Close() }, io.EOF},
 		{"close read here", func(p *peer, d *Dialogue) { d.CloseRead() }, io.EOF},
@@ -226,7 +226,7 @@ func TestCloseRead(t *testing.T) {
 		p.writeData(3, 0, 1000, "unread")
 		synctest.Wait()
 		require.NoError(t, d.CloseRead())
-		p.wantNotice(packet.TypeStop, 3, 0, "send no more")
+		p.wantReason(packet.TypeStop, 3, 0, "send no more")
 		n, err := d.Read(make([]byte, 10))
 		assert.Zero(t, n)
 		assert.Equal(t, io.EOF, err, "what had come is thrown away")
@@ -306,7 +306,7 @@ func TestCloseHandshake(t *testing.T) {
 			d.writeData(3, end, 0, "the peer's end")
 		}},
 		{"after a stop", func(t *testing.T, d dialogue) {
-			d.writeNotice(packet.TypeStop, 3, 5, "enough", "the peer reads no more")
+			d.writeReason(packet.TypeStop, 3, 5, "enough", "the peer reads no more")
 			synctest.Wait()
 			assert.Equal(t, &geminio.StreamError{Code: 5, Text: "enough", Remote: true}, errOf(d.d.Write([]byte{1})))
 			require.NoError(t, d.d.CloseWrite())

@@ -152,7 +152,7 @@ func TestWriteDeadline(t *testing.T) {
 			}
 			assert.Equal(t, os.ErrDeadlineExceeded, err)
 			assert.Equal(t, 3*time.Second, time.Since(start))
-			assert.EqualValues(t, testWire().Raw, written, "as much as there was credit for")
+			assert.EqualValues(t, testSettings().Raw, written, "as much as there was credit for")
 			got := 0
 			for got < written {
 				got += len(p.want(packet.TypeData, 0, 1, "all that was said to be written"))
@@ -219,8 +219,8 @@ func TestEndWakesAWriter(t *testing.T) {
 		end  func(p *peer, d *Dialogue)
 		want error
 	}{
-		{"stop", func(p *peer, d *Dialogue) { p.writeNotice(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
-		{"reset", func(p *peer, d *Dialogue) { p.writeNotice(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"stop", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"reset", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
 		{"the peer's close", func(p *peer, d *Dialogue) {
 			p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "")
 		}, io.ErrClosedPipe},

@@ -9,10 +9,10 @@ import "sync"
 const debugging = false
 
 // guard is the lock of a Mux, or of the receiving side of a Dialogue.
-type guard struct{ sync.Mutex }
+type checkedMutex struct{ sync.Mutex }
 
 // onUnlock has verify called before the lock is released, in the debug build.
-func (*guard) onUnlock(func() int) {}
+func (*checkedMutex) onUnlock(func() int) {}
 
 // outTotals and inTotals count what has become of credit, ever, in the debug build.
 type (
@@ -38,7 +38,7 @@ type (
 func (connTotals) countBegun(charge)           {}
 func (streamTotals) countBegun(uint64, charge) {}
 func (streamTotals) countAnswered(uint64)      {}
-func (streamTotals) countSettled(uint64)       {}
+func (streamTotals) countResolved(uint64)      {}
 
 func (*Mux) verify() int          { return 0 }
 func (*Dialogue) verify() int     { return 0 }

@@ -16,24 +16,24 @@ import (
 const debugging = true
 
 // guard is the lock of a Mux, or of the receiving side of a Dialogue.
-type guard struct {
+type checkedMutex struct {
 	sync.Mutex
 	verify func() (cost int)
-	rest   int // how many releases go unchecked, so that checks take a bounded share of the time
+	skip   int // how many releases go unchecked, so that checks take a bounded share of the time
 }
 
 // onUnlock has verify called before the lock is released. It returns what it has cost, in
 // any unit: the next call comes after a number of releases that is in proportion.
-func (g *guard) onUnlock(verify func() int) { g.verify = verify }
+func (g *checkedMutex) onUnlock(verify func() int) { g.verify = verify }
 
 // Unlock checks, and releases the lock.
-func (g *guard) Unlock() {
+func (g *checkedMutex) Unlock() {
 	switch {
 	case g.verify == nil:
-	case g.rest > 0:
-		g.rest--
+	case g.skip > 0:
+		g.skip--
 	default:
-		g.rest = g.verify() / 64
+		g.skip = g.verify() / 64
 	}
 	g.Mutex.Unlock()
 }
@@ -60,20 +60,20 @@ type connTotals struct{ sent [packet.Classes]uint64 }
 
 func (t *connTotals) countBegun(c charge) {
 	for class := range packet.Classes {
-		t.sent[class] += uint64(c.of(class))
+		t.sent[class] += uint64(c.amount(class))
 	}
 }
 
 // streamTotals counts the same of a stream's messages, and has the requests and
 // registrations that have begun and are outstanding.
 type streamTotals struct {
-	sentMessages uint64
-	begun        map[uint64]charge
-	strayed      bool // a number is used twice, or the peer has answered what it was not asked
+	sentMessages   uint64
+	begun          map[uint64]charge
+	numbersMisused bool // a number is used twice, or the peer has answered what it was not asked
 }
 
 func (t *streamTotals) countBegun(seq uint64, c charge) {
-	t.sentMessages += uint64(c.of(packet.ClassMessages))
+	t.sentMessages += uint64(c.amount(packet.ClassMessages))
 	if c.handlers == 0 {
 		return
 	}
@@ -81,22 +81,22 @@ func (t *streamTotals) countBegun(seq uint64, c charge) {
 		t.begun = make(map[uint64]charge)
 	}
 	if _, twice := t.begun[seq]; twice {
-		t.strayed = true
+		t.numbersMisused = true
 	}
 	t.begun[seq] = c
 }
 
 func (t *streamTotals) countAnswered(seq uint64) {
 	if _, asked := t.begun[seq]; !asked {
-		t.strayed = true
+		t.numbersMisused = true
 	}
 }
 
-func (t *streamTotals) countSettled(seq uint64) { delete(t.begun, seq) }
+func (t *streamTotals) countResolved(seq uint64) { delete(t.begun, seq) }
 
 // want ends the process unless two numbers are the same. A panic would run deferred
 // functions, which may want the lock that is held.
-func want[T comparable](got, want T, format string, args ...any) {
+func assertEqual[T comparable](got, want T, format string, args ...any) {
 	if got != want {
 		bug(format+": %v, not %v", append(args, got, want)...)
 	}
@@ -110,12 +110,12 @@ func bug(format string, args ...any) {
 
 // check checks the equations that concern f alone.
 func (f *outflow) check(what any) {
-	want(uint64(f.avail), f.granted-f.used(), "credit: %v available", what)
+	assertEqual(uint64(f.avail), f.granted-f.used(), "credit: %v available", what)
 }
 
 func (f *inflow) check(what any) {
-	want(uint64(f.left), f.granted-f.received, "credit: %v left", what)
-	want(uint64(f.held), f.received-f.released, "credit: %v held", what)
+	assertEqual(uint64(f.left), f.granted-f.received, "credit: %v left", what)
+	assertEqual(uint64(f.held), f.received-f.released, "credit: %v held", what)
 	if uint64(f.left)+uint64(f.held) > uint64(f.size) {
 		bug("credit: %v: %d left and %d held of %d", what, f.left, f.held, f.size)
 	}
@@ -138,9 +138,9 @@ func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n i
 	for _, first := range []*outgoing{l.turns.First(), l.behind.First()} {
 		for o := first; o != nil; o = o.link.Next() {
 			n++
-			want(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.seq)
+			assertEqual(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.seq)
 			if o.seq != 0 || o.typ != packet.TypeMessage {
-				want(m.largeQueued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
+				assertEqual(m.largeQueued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
 			}
 			each(o.seq, o.charge, o.begun())
 		}
@@ -163,7 +163,7 @@ func (m *Mux) verify() (cost int) {
 		handlers, requests, messages := uint32(0), uint32(0), uint64(0)
 		outstanding := func(c charge) {
 			handlers += c.handlers
-			requests += c.of(packet.ClassLargeRequests)
+			requests += c.amount(packet.ClassLargeRequests)
 		}
 		cost += 8 + len(s.begun)
 		cost += d.verifyQueue(func(seq uint64, c charge, begun bool) {
@@ -171,9 +171,9 @@ func (m *Mux) verify() (cost int) {
 				return // streamTotals.begun has it
 			}
 			for class := range packet.Classes {
-				queued[class] += uint64(c.of(class))
+				queued[class] += uint64(c.amount(class))
 			}
-			messages += uint64(c.of(packet.ClassMessages))
+			messages += uint64(c.amount(packet.ClassMessages))
 			outstanding(c)
 		})
 		for _, c := range s.begun {
@@ -183,10 +183,10 @@ func (m *Mux) verify() (cost int) {
 			s.tx[class].check(fmt.Sprint(class, " of stream ", id))
 		}
 		if d.state == dialogueOpen {
-			want(s.tx[packet.ClassMessages].used(), messages+s.sentMessages, "credit: messages of stream %d queued and sent", id)
-			if !s.strayed {
-				want(s.handlers, handlers, "credit: handlers of stream %d outstanding", id)
-				want(s.outstanding(packet.ClassLargeRequests), requests, "credit: large requests of stream %d outstanding", id)
+			assertEqual(s.tx[packet.ClassMessages].used(), messages+s.sentMessages, "credit: messages of stream %d queued and sent", id)
+			if !s.numbersMisused {
+				assertEqual(s.handlers, handlers, "credit: handlers of stream %d outstanding", id)
+				assertEqual(s.outstanding(packet.ClassLargeRequests), requests, "credit: large requests of stream %d outstanding", id)
 			}
 		}
 		if a := s.large; a != nil {
@@ -195,7 +195,7 @@ func (m *Mux) verify() (cost int) {
 			for _, n := range a.requests {
 				sum += n
 			}
-			want(a.requestBytes, sum, "credit: the sum of large requests of stream %d", id)
+			assertEqual(a.requestBytes, sum, "credit: the sum of large requests of stream %d", id)
 		}
 		windows += d.windowSizes()
 		intros += uint64(d.introSize())
@@ -207,19 +207,19 @@ func (m *Mux) verify() (cost int) {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		l.tx[class].check(class)
 		l.rx[class].check(class)
-		want(l.tx[class].used(), queued[class]+l.sent[class], "credit: %v queued and sent", class)
+		assertEqual(l.tx[class].used(), queued[class]+l.sent[class], "credit: %v queued and sent", class)
 	}
-	want(l.rx[packet.ClassLargeMessages].owed(), owed+uint64(l.closedOwed), "credit: large messages owed")
-	if l.closedOwed > 0 || l.rx[packet.ClassHandlers].due() || l.rx[packet.ClassLargeRequests].owed() > 0 || l.rx[packet.ClassLargeResponses].owed() > 0 {
-		want(l.due, true, "credit: something is due")
+	assertEqual(l.rx[packet.ClassLargeMessages].owed(), owed+uint64(l.closedStreamCredit), "credit: large messages owed")
+	if l.closedStreamCredit > 0 || l.rx[packet.ClassHandlers].due() || l.rx[packet.ClassLargeRequests].owed() > 0 || l.rx[packet.ClassLargeResponses].owed() > 0 {
+		assertEqual(l.due, true, "credit: something is due")
 	}
-	want(m.windows.used, windows, "the sum of windows")
-	want(m.windows.intros, intros, "the sum of names and metas")
-	want(m.windows.streams, len(m.table), "the number of streams with windows")
-	want(len(m.assemblies.all), asm, "packets that arrive")
-	want(m.waits.n, waits, "packets that wait for credit")
+	assertEqual(m.windows.used, windows, "the sum of windows")
+	assertEqual(m.windows.intros, intros, "the sum of names and metas")
+	assertEqual(m.windows.streams, len(m.table), "the number of streams with windows")
+	assertEqual(len(m.assemblies.all), asm, "packets that arrive")
+	assertEqual(m.waits.count, waits, "packets that wait for credit")
 	for kind := range sharedKinds {
-		line := &m.waits.lines[kind]
+		line := &m.waits.trees[kind]
 		visits := line.visits
 		if q := m.waits.next(kind, l); q != nil {
 			bug("credit: stream %d waits for what it could have, of kind %d", q.d.id, kind)
@@ -234,10 +234,10 @@ func (m *Mux) verifyWaits(d *Dialogue) (n int) {
 	for kind := range waitKinds {
 		q := &d.waits[kind]
 		n += q.waiters.Len()
-		want(q.listed, kind < sharedKinds && q.waiters.Len() > 0, "stream %d waits, of kind %d", d.id, kind)
-		if q.listed {
-			p := q.want()
-			want([3]uint64{q.key, q.since, q.need}, [3]uint64{p.key, p.since, p.need}, "the place of stream %d, of kind %d", d.id, kind)
+		assertEqual(q.inTree, kind < sharedKinds && q.waiters.Len() > 0, "stream %d waits, of kind %d", d.id, kind)
+		if q.inTree {
+			p := q.newNode()
+			assertEqual([3]uint64{q.key, q.ticket, q.need}, [3]uint64{p.key, p.ticket, p.need}, "the place of stream %d, of kind %d", d.id, kind)
 		}
 	}
 	if w := d.waits[waitMessage].waiters.First(); w != nil && m.ledger.affords(&d.credit, w.charge) {

@@ -96,7 +96,7 @@ type Dialogue struct {
 	out        *sender // made on first use, by sender
 
 	// Receiving; guarded by rmu.
-	rmu     guard
+	rmu     checkedMutex
 	recv    chunk.Queue
 	rx      [packet.StreamClasses]inflow
 	in      *receiver                           // made on first use, by receiver

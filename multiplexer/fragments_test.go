@@ -203,7 +203,7 @@ func TestHalfArrivedPacketsGiveTheirCreditBack(t *testing.T) {
 			p.writeData(d.DialogueID(), packet.FlagFin|packet.FlagClose, 0, "the peer closes")
 		}},
 		{"the peer resets", func(p *peer, d *Dialogue) {
-			p.writeNotice(packet.TypeReset, d.DialogueID(), 1, "no more", "the peer resets")
+			p.writeReason(packet.TypeReset, d.DialogueID(), 1, "no more", "the peer resets")
 		}},
 		{"this side resets", func(p *peer, d *Dialogue) {
 			d.Reset(packet.Reason{Code: 1, Text: "no more"})
@@ -264,7 +264,7 @@ func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
 		synctest.Wait()
 		d.Reset(packet.Reason{Code: 1})
 		assert.EqualValues(t, 30000, p.wantCredit(0, packet.ClassLargeRequests, "for what began"))
-		p.wantNotice(packet.TypeReset, 3, 1, "this side resets")
+		p.wantReason(packet.TypeReset, 3, 1, "this side resets")
 		p.writeFragment(packet.TypeRequest, next|more, 3, 1, 0, 10000, "goes on")
 		p.writeFragment(packet.TypeRequest, next, 3, 1, 0, 10000, "ends")
 		p.writeFragment(packet.TypeRequest, more, 3, 2, 40000, 10000, "another begins")

@@ -26,7 +26,7 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 		if d.appendTurn(b, l) {
 			m.sched.push(d, l)
 		}
-		m.sched.spend(l, b.Size()-before)
+		m.sched.sent(l, b.Size()-before)
 		if d.leaving && d.queued == 0 {
 			d.leaving = false
 			m.peerStreams--
@@ -41,7 +41,7 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 func (m *Mux) unlockAfterAppend(b *conn.Batch) {
 	if m.notifyRemoved {
 		m.notifyRemoved = false
-		b.After(m.h.Gone)
+		b.After(m.h.OnRemoved)
 	}
 	m.mu.Unlock()
 }
@@ -65,7 +65,7 @@ func (m *Mux) appendConnection(b *conn.Batch) {
 func (u *frameHandler) Idle() { (*Mux)(u).wakePending() }
 
 // OnPing implements conn.FrameHandler.
-func (u *frameHandler) OnPing() { u.h.Beat() }
+func (u *frameHandler) OnPing() { u.h.OnPing() }
 
 // OnGoAwayAcked implements conn.FrameHandler.
 func (u *frameHandler) OnGoAwayAcked() { u.h.OnGoAwayAcked() }

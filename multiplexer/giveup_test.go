@@ -36,7 +36,7 @@ func TestOpenIsGivenUpAsTheAnswerComes(t *testing.T) {
 			p.write(b, "accepted and used")
 		}},
 		{"refuse", func(p *peer, id uint64) {
-			p.writeNotice(packet.TypeRefuse, id, geminio.CodeLimit, "no", "refused")
+			p.writeReason(packet.TypeRefuse, id, geminio.CodeLimit, "no", "refused")
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOpenIsGivenUpWhileTheAnswerIsHandled(t *testing.T) {
 			if accept {
 				p.write(packet.AppendAccept(nil, 2, p.windows), "accepted")
 			} else {
-				p.writeNotice(packet.TypeRefuse, 2, geminio.CodeLimit, "no", "refused")
+				p.writeReason(packet.TypeRefuse, 2, geminio.CodeLimit, "no", "refused")
 			}
 			time.Sleep(10 * time.Millisecond) // the reading goroutine waits for the lock
 			go func() {

@@ -19,11 +19,11 @@ type packetKey struct {
 // burst could leave it large for good. The zero value is empty.
 type index[T any] struct {
 	all  map[packetKey]*T
-	most int // how many there were at a time
+	peak int // how many there were at a time
 }
 
-// indexKeeps is for how many entries an empty index keeps its memory.
-const indexKeeps = 64
+// maxRetained is for how many entries an empty index keeps its memory.
+const maxRetained = 64
 
 func (x *index[T]) get(key packetKey) *T { return x.all[key] }
 
@@ -34,7 +34,7 @@ func (x *index[T]) add(key packetKey, v *T) {
 		x.all = make(map[packetKey]*T)
 	}
 	x.all[key] = v
-	x.most = max(x.most, len(x.all))
+	x.peak = max(x.peak, len(x.all))
 }
 
 // remove removes v, if it is what the index has under the key.
@@ -43,7 +43,7 @@ func (x *index[T]) remove(key packetKey, v *T) {
 		return
 	}
 	delete(x.all, key)
-	if len(x.all) == 0 && x.most > indexKeeps {
-		x.all, x.most = nil, 0
+	if len(x.all) == 0 && x.peak > maxRetained {
+		x.all, x.peak = nil, 0
 	}
 }

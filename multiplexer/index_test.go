@@ -34,9 +34,9 @@ func TestIndexGivesItsMemoryBack(t *testing.T) {
 			x.remove(key, x.get(key))
 		}
 	}
-	fill(indexKeeps)
+	fill(maxRetained)
 	assert.NotNil(t, x.all, "few: the next ones need no new memory")
-	fill(indexKeeps + 1)
+	fill(maxRetained + 1)
 	assert.Nil(t, x.all, "many")
 	fill(1)
 	assert.NotNil(t, x.all)

@@ -37,7 +37,7 @@ func (c charge) shared() bool {
 }
 
 // of returns how much of a class c costs.
-func (c charge) of(class packet.Class) uint32 {
+func (c charge) amount(class packet.Class) uint32 {
 	switch class {
 	case packet.ClassHandlers:
 		return c.handlers
@@ -86,8 +86,8 @@ func usesHandler(typ packet.Type) bool {
 // were admitted, until exactly one of these happens to each.
 //
 //   - refund: nothing of the packet was sent, and nothing will be.
-//   - settle: a request or registration has its answer, or its rest was abandoned.
-//   - credit: Credit frames for a stream settle its large messages, byte by byte.
+//   - resolve: a request or registration has its answer, or its rest was abandoned.
+//   - addCredit: Credit frames for a stream resolve its large messages, byte by byte.
 //   - The stream ends.
 //
 // Large responses and small messages have no share: they are outstanding nowhere.
@@ -103,7 +103,7 @@ func usesHandler(typ packet.Type) bool {
 // where left is what the peer may still send, held are the charges of packets that came,
 // whole or in part, until release is called for each of them, and owed is what is to be
 // granted by the next Credit frame. Large messages are released and granted by stream:
-// what is owed in their class is the sum of all streams' largeLedger.owed and closedOwed.
+// what is owed in their class is the sum of all streams' largeLedger.owed and closedStreamCredit.
 //
 // # Both sides
 //
@@ -116,8 +116,8 @@ type ledger struct {
 	tx [packet.Classes]outflow
 	rx [packet.Classes]inflow
 
-	closedOwed uint32 // large messages of streams that have ended: bytes owed
-	due        bool   // some class of rx has something to grant
+	closedStreamCredit uint32 // large messages of streams that have ended: bytes owed
+	due                bool   // some class of rx has something to grant
 }
 
 // streamLedger is what a ledger knows of one stream, and the credit that the peer has
@@ -125,10 +125,10 @@ type ledger struct {
 // are in Dialogue.rx, under a lock of their own.)
 type streamLedger struct {
 	streamTotals
-	tx       [packet.StreamClasses]outflow
-	handlers uint32 // requests and registrations of this side that are outstanding
-	drops    bool   // this side has closed: messages that it held are released
-	large    *largeLedger
+	tx            [packet.StreamClasses]outflow
+	handlers      uint32 // requests and registrations of this side that are outstanding
+	dropsMessages bool   // this side has closed: messages that it held are released
+	large         *largeLedger
 }
 
 // largeLedger is the part of a streamLedger that only streams with large packets have.
@@ -141,7 +141,7 @@ type largeLedger struct {
 }
 
 // larger returns s.large, made on first use.
-func (s *streamLedger) larger() *largeLedger {
+func (s *streamLedger) ensureLarge() *largeLedger {
 	if s.large == nil {
 		s.large = new(largeLedger)
 	}
@@ -217,9 +217,9 @@ func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
 	l.tx[c.class].take(c.bytes)
 	switch c.class {
 	case packet.ClassLargeMessages:
-		s.larger().messageBytes += c.bytes
+		s.ensureLarge().messageBytes += c.bytes
 	case packet.ClassLargeRequests:
-		a := s.larger()
+		a := s.ensureLarge()
 		if a.requests == nil {
 			a.requests = make(map[uint64]uint32)
 		}
@@ -232,7 +232,7 @@ func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
 func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
 	if c.handlers > 0 {
 		l.tx[packet.ClassHandlers].restore(c.handlers)
-		s.settle(seq)
+		s.resolve(seq)
 	}
 	switch {
 	case c.bytes == 0:
@@ -241,16 +241,16 @@ func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
 		s.tx[packet.ClassMessages].restore(c.bytes)
 		return
 	case c.class == packet.ClassLargeMessages:
-		s.settleMessages(c.bytes)
+		s.resolveMessages(c.bytes)
 	}
 	l.tx[c.class].restore(c.bytes)
 }
 
-// settle says that a request or registration of the stream is not outstanding any more: it
+// resolve says that a request or registration of the stream is not outstanding any more: it
 // was answered, or what is left of it was abandoned. The caller of one that was answered
 // may be gone long since: its handler was at work until now.
-func (s *streamLedger) settle(seq uint64) {
-	s.countSettled(seq)
+func (s *streamLedger) resolve(seq uint64) {
+	s.countResolved(seq)
 	s.handlers -= min(s.handlers, 1)
 	if a := s.large; a != nil {
 		a.requestBytes -= a.requests[seq]
@@ -259,7 +259,7 @@ func (s *streamLedger) settle(seq uint64) {
 }
 
 // settleMessages says that the peer holds n bytes less of the stream's large messages.
-func (s *streamLedger) settleMessages(n uint32) {
+func (s *streamLedger) resolveMessages(n uint32) {
 	if a := s.large; a != nil {
 		a.messageBytes -= min(a.messageBytes, n)
 	}
@@ -267,7 +267,7 @@ func (s *streamLedger) settleMessages(n uint32) {
 
 // credit adds what the peer grants: of a class of the connection, or of the stream's. The
 // stream of the Credit frame is nil if there was none, or if it has ended.
-func (l *ledger) credit(s *streamLedger, class packet.Class, n uint32) error {
+func (l *ledger) addCredit(s *streamLedger, class packet.Class, n uint32) error {
 	if class < packet.StreamClasses {
 		if s == nil {
 			return nil // too late
@@ -275,7 +275,7 @@ func (l *ledger) credit(s *streamLedger, class packet.Class, n uint32) error {
 		return s.tx[class].add(class, n)
 	}
 	if s != nil && class == packet.ClassLargeMessages {
-		s.settleMessages(n)
+		s.resolveMessages(n)
 	}
 	return l.tx[class].add(class, n)
 }
@@ -298,7 +298,7 @@ func (l *ledger) receive(s *streamLedger, c charge) error {
 		return err
 	}
 	if s != nil && c.class == packet.ClassLargeMessages {
-		s.larger().held += c.bytes
+		s.ensureLarge().held += c.bytes
 	}
 	return nil
 }
@@ -317,7 +317,7 @@ func (l *ledger) release(s *streamLedger, c charge, open bool) {
 	}
 	if c.class == packet.ClassLargeMessages {
 		if s != nil {
-			if s.drops {
+			if s.dropsMessages {
 				return
 			}
 			s.large.held -= c.bytes
@@ -327,7 +327,7 @@ func (l *ledger) release(s *streamLedger, c charge, open bool) {
 				return
 			}
 		}
-		l.closedOwed += c.bytes
+		l.closedStreamCredit += c.bytes
 	}
 	l.rx[c.class].release(uint64(c.bytes))
 	l.due = true
@@ -337,13 +337,13 @@ func (l *ledger) release(s *streamLedger, c charge, open bool) {
 // arrive, those that wait to be received, and those of which the upper layer has yet to
 // learn that they are dropped.
 func (l *ledger) drop(s *streamLedger) {
-	if s.drops {
+	if s.dropsMessages {
 		return
 	}
-	s.drops = true
+	s.dropsMessages = true
 	if a := s.large; a != nil && a.held > 0 {
 		l.rx[packet.ClassLargeMessages].release(uint64(a.held))
-		l.closedOwed += a.held
+		l.closedStreamCredit += a.held
 		a.held = 0
 		l.due = true
 	}
@@ -353,7 +353,7 @@ func (l *ledger) drop(s *streamLedger) {
 // frame can be sent for the stream any more.
 func (l *ledger) close(s *streamLedger) {
 	if a := s.large; a != nil && a.owed > 0 {
-		l.closedOwed += a.owed
+		l.closedStreamCredit += a.owed
 		a.owed = 0
 		l.due = true
 	}
@@ -365,8 +365,8 @@ func (l *ledger) grant(class packet.Class) (n uint32) {
 	f := &l.rx[class]
 	switch class {
 	case packet.ClassLargeMessages:
-		n = l.closedOwed
-		l.closedOwed = 0
+		n = l.closedStreamCredit
+		l.closedStreamCredit = 0
 	case packet.ClassHandlers:
 		if !f.due() {
 			return 0

@@ -77,16 +77,16 @@ func TestChargeFor(t *testing.T) {
 
 // books are the ledgers of both sides of a connection, and what is under way from the one
 // to the other: a model of two Muxes without packets.
-type books struct {
+type ledgerPair struct {
 	t       *testing.T
 	r       *rand.Rand
 	a, b    ledger // the sender's and the receiver's
-	streams []*bookStream
-	parcels []*parcel
+	streams []*ledgerStream
+	packets []*pairPacket
 	seq     uint64
 }
 
-type bookStream struct {
+type ledgerStream struct {
 	sender   streamLedger
 	receiver *streamLedger
 	messages *inflow // the receiver's window
@@ -94,21 +94,21 @@ type bookStream struct {
 }
 
 // parcel is a packet of a model.
-type parcel struct {
-	s                  *bookStream
+type pairPacket struct {
+	s                  *ledgerStream
 	seq                uint64
 	c                  charge
 	begun, held, whole bool // a part was sent; and came; all was sent
 	released           bool // by the receiver
 }
 
-const bookSmall = 100
+const pairSmall = 100
 
-func newBooks(t *testing.T, r *rand.Rand) *books {
-	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (bookSmall + messageOverhead)}
-	k := &books{t: t, r: r, a: newLedger(w, w), b: newLedger(w, w)}
+func newLedgerPair(t *testing.T, r *rand.Rand) *ledgerPair {
+	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (pairSmall + messageOverhead)}
+	k := &ledgerPair{t: t, r: r, a: newLedger(w, w), b: newLedger(w, w)}
 	for range 3 {
-		s := &bookStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}
+		s := &ledgerStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}
 		window := newInflow(w.Messages)
 		s.messages = &window
 		k.streams = append(k.streams, s)
@@ -117,24 +117,24 @@ func newBooks(t *testing.T, r *rand.Rand) *books {
 }
 
 // admit takes the credit for a new packet if there is enough.
-func (k *books) admit() {
+func (k *ledgerPair) admit() {
 	s := k.streams[k.r.IntN(len(k.streams))]
 	typ := []packet.Type{packet.TypeRequest, packet.TypeResponse, packet.TypeMessage, packet.TypeRegister}[k.r.IntN(4)]
-	size := k.r.IntN(bookSmall)
+	size := k.r.IntN(pairSmall)
 	if k.r.IntN(2) == 0 {
-		size = bookSmall + 1 + k.r.IntN(900)
+		size = pairSmall + 1 + k.r.IntN(900)
 	}
-	c := chargeFor(typ, size, bookSmall)
+	c := chargeFor(typ, size, pairSmall)
 	if c == (charge{}) || !k.a.affords(&s.sender, c) {
 		return
 	}
 	k.seq++
 	k.a.take(&s.sender, k.seq, c)
-	k.parcels = append(k.parcels, &parcel{s: s, seq: k.seq, c: c})
+	k.packets = append(k.packets, &pairPacket{s: s, seq: k.seq, c: c})
 }
 
 // at returns the receiver's ledger of a stream that takes packets, or nil.
-func (s *bookStream) at() *streamLedger {
+func (s *ledgerStream) receiving() *streamLedger {
 	if s.open {
 		return s.receiver
 	}
@@ -142,7 +142,7 @@ func (s *bookStream) at() *streamLedger {
 }
 
 // begin sends the first fragment of a packet, which counts for all of it.
-func (k *books) begin(p *parcel) {
+func (k *ledgerPair) begin(p *pairPacket) {
 	p.begun = true
 	if !p.c.shared() {
 		if p.s.open {
@@ -152,7 +152,7 @@ func (k *books) begin(p *parcel) {
 		p.whole = true
 		return
 	}
-	at := p.s.at()
+	at := p.s.receiving()
 	require.NoError(k.t, k.b.receive(at, p.c))
 	if at == nil {
 		k.b.release(nil, p.c, false)
@@ -162,7 +162,7 @@ func (k *books) begin(p *parcel) {
 }
 
 // release is what the receiver does with a packet in the end.
-func (k *books) release(p *parcel) {
+func (k *ledgerPair) release(p *pairPacket) {
 	p.released = true
 	if p.c.shared() {
 		k.b.release(p.s.receiver, p.c, p.s.open)
@@ -172,46 +172,46 @@ func (k *books) release(p *parcel) {
 }
 
 // grant has the receiver grant what it owes, as a Mux does.
-func (k *books) grant() {
+func (k *ledgerPair) grant() {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		if n := k.b.grant(class); n > 0 {
-			require.NoError(k.t, k.a.credit(nil, class, n))
+			require.NoError(k.t, k.a.addCredit(nil, class, n))
 		}
 	}
 	for _, s := range k.streams {
 		if n := k.b.grantStream(s.receiver); n > 0 {
-			require.NoError(k.t, k.a.credit(&s.sender, packet.ClassLargeMessages, n))
+			require.NoError(k.t, k.a.addCredit(&s.sender, packet.ClassLargeMessages, n))
 		}
 		if s.open && s.messages.due() {
-			require.NoError(k.t, k.a.credit(&s.sender, packet.ClassMessages, s.messages.grant()))
+			require.NoError(k.t, k.a.addCredit(&s.sender, packet.ClassMessages, s.messages.grant()))
 		}
 	}
 }
 
 // step does something at random.
-func (k *books) step() {
-	if len(k.parcels) == 0 || k.r.IntN(3) == 0 {
+func (k *ledgerPair) step() {
+	if len(k.packets) == 0 || k.r.IntN(3) == 0 {
 		k.admit()
 		return
 	}
-	i := k.r.IntN(len(k.parcels))
-	p := k.parcels[i]
+	i := k.r.IntN(len(k.packets))
+	p := k.packets[i]
 	switch what := k.r.IntN(10); {
 	case what == 0:
 		k.grant()
 	case !p.begun && what < 3:
 		k.a.refund(&p.s.sender, p.seq, p.c)
-		k.forget(i)
+		k.drop(i)
 	case !p.begun:
 		k.begin(p)
 	case !p.whole && what < 3:
 		if p.c.handlers > 0 {
-			p.s.sender.settle(p.seq)
+			p.s.sender.resolve(p.seq)
 		}
 		if !p.released {
 			k.release(p)
 		}
-		k.forget(i)
+		k.drop(i)
 	case !p.whole:
 		p.whole = true
 	default:
@@ -219,23 +219,23 @@ func (k *books) step() {
 			k.release(p)
 		}
 		if p.c.handlers > 0 {
-			p.s.sender.settle(p.seq)
+			p.s.sender.resolve(p.seq)
 		}
-		k.forget(i)
+		k.drop(i)
 	}
 }
 
-func (k *books) forget(i int) { k.parcels = slices.Delete(k.parcels, i, i+1) }
+func (k *ledgerPair) drop(i int) { k.packets = slices.Delete(k.packets, i, i+1) }
 
 // check compares the ledgers with what is under way.
-func (k *books) check() {
+func (k *ledgerPair) check() {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		var queued, held uint32
-		for _, p := range k.parcels {
+		for _, p := range k.packets {
 			if !p.begun {
-				queued += p.c.of(class)
+				queued += p.c.amount(class)
 			} else if !p.released {
-				held += p.c.of(class)
+				held += p.c.amount(class)
 			}
 		}
 		f := &k.b.rx[class]
@@ -246,10 +246,10 @@ func (k *books) check() {
 	var owed uint32
 	for _, s := range k.streams {
 		var handlers, requests uint32
-		for _, p := range k.parcels {
+		for _, p := range k.packets {
 			if p.s == s {
 				handlers += p.c.handlers
-				requests += p.c.of(packet.ClassLargeRequests)
+				requests += p.c.amount(packet.ClassLargeRequests)
 			}
 		}
 		require.Equal(k.t, handlers, s.sender.handlers)
@@ -258,7 +258,7 @@ func (k *books) check() {
 			owed += a.owed
 		}
 	}
-	require.EqualValues(k.t, k.b.rx[packet.ClassLargeMessages].owed(), owed+k.b.closedOwed, "large messages that are owed")
+	require.EqualValues(k.t, k.b.rx[packet.ClassLargeMessages].owed(), owed+k.b.closedStreamCredit, "large messages that are owed")
 }
 
 // However packets are admitted, sent, given up, received and dropped, the ledgers agree
@@ -266,7 +266,7 @@ func (k *books) check() {
 func TestLedgersOfBothSidesAgree(t *testing.T) {
 	r := newRand(t)
 	for range 60 {
-		k := newBooks(t, r)
+		k := newLedgerPair(t, r)
 		for i := range 300 {
 			k.step()
 			if i == 200 { // the receiver closes a stream
@@ -274,7 +274,7 @@ func TestLedgersOfBothSidesAgree(t *testing.T) {
 				s.open = false
 				k.b.drop(s.receiver)
 				k.b.drop(s.receiver) // again, which does nothing
-				for _, p := range k.parcels {
+				for _, p := range k.packets {
 					if p.s == s && p.held && p.c.class == packet.ClassLargeMessages {
 						p.released = true
 						k.b.release(s.receiver, p.c, false) // by who does not know yet: it does nothing
@@ -284,11 +284,11 @@ func TestLedgersOfBothSidesAgree(t *testing.T) {
 			}
 			k.check()
 		}
-		for len(k.parcels) > 0 {
+		for len(k.packets) > 0 {
 			k.step()
 			k.check()
 		}
-		for k.b.rx[packet.ClassHandlers].due() || k.b.closedOwed > 0 || k.b.rx[packet.ClassLargeMessages].owed() > 0 ||
+		for k.b.rx[packet.ClassHandlers].due() || k.b.closedStreamCredit > 0 || k.b.rx[packet.ClassLargeMessages].owed() > 0 ||
 			k.b.rx[packet.ClassLargeRequests].owed() > 0 || k.b.rx[packet.ClassLargeResponses].owed() > 0 {
 			k.grant()
 		}

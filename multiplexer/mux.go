@@ -31,11 +31,11 @@ type Handler interface {
 	// each that was Opened and not refused, or Accepted. The goroutine that ended
 	// it calls.
 	Closed(d *Dialogue, cause error)
-	// Gone is told that nothing is left of a dialogue, so that it does not count for Idle
+	// OnRemoved is told that nothing is left of a dialogue, so that it does not count for Idle
 	// any more. Any goroutine may call.
-	Gone()
-	// Beat is told of a heartbeat of the peer.
-	Beat()
+	OnRemoved()
+	// OnPing is told of a heartbeat of the peer.
+	OnPing()
 	// GoAway is told that the peer wants no new work.
 	GoAway(packet.Reason)
 	// OnGoAwayAcked is told that the peer knows of this side's GoAway, and that all it had begun
@@ -77,7 +77,7 @@ type Mux struct {
 	lastPeerID    uint64    // the highest id that the peer has opened
 	discardBuf    []byte    // what nobody wants is read into this
 
-	mu            guard
+	mu            checkedMutex
 	sched         scheduler
 	table         map[uint64]*Dialogue // all that frames may come for
 	cause         error                // why it ended, once it has
@@ -130,7 +130,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
-	m.windows.used, m.windows.streams = m.windows.first, 1
+	m.windows.used, m.windows.streams = m.windows.initial, 1
 	if debugging {
 		m.mu.onUnlock(m.verify)
 	}
@@ -191,7 +191,7 @@ func (m *Mux) unlockAndNotify() {
 	m.notifyRemoved = false
 	m.mu.Unlock()
 	if gone {
-		m.h.Gone()
+		m.h.OnRemoved()
 	}
 }
 

@@ -84,7 +84,7 @@ func TestOpenIsRefused(t *testing.T) {
 		assert.True(t, m.Idle())
 		_, err = d.Write([]byte{1})
 		assert.Error(t, err)
-		p.writeNotice(packet.TypeReset, 2, 1, "", "late, and of no account")
+		p.writeReason(packet.TypeReset, 2, 1, "", "late, and of no account")
 		p.wantIdle("no error")
 	})
 }
@@ -148,13 +148,13 @@ func TestOpensOfThePeerAreRefused(t *testing.T) {
 				for range 3 {
 					id += 2
 					p.writeOpen(id, "there is none")
-					assert.Equal(t, test.text, p.wantNotice(packet.TypeRefuse, id, geminio.CodeLimit, "there is none"))
+					assert.Equal(t, test.text, p.wantReason(packet.TypeRefuse, id, geminio.CodeLimit, "there is none"))
 				}
 				p.writeData(id, 0, 10, "for a refused one, on its way")
 				d, err := m.Accept()
 				require.NoError(t, err)
 				d.Reset(packet.Reason{})
-				p.wantNotice(packet.TypeReset, d.DialogueID(), 0, "one leaves")
+				p.wantReason(packet.TypeReset, d.DialogueID(), 0, "one leaves")
 				id += 2
 				p.writeOpen(id, "there is room again")
 				p.want(packet.TypeAccept, 0, id, "there is room again")
@@ -172,7 +172,7 @@ func TestTheHandlerRefuses(t *testing.T) {
 		windows := m.windows.used
 		for i := range uint64(100) { // more than streams, backlog and budget allow
 			p.writeOpen(3+2*i, "open")
-			assert.Equal(t, "not you", p.wantNotice(packet.TypeRefuse, 3+2*i, geminio.CodeApplication, "refused"))
+			assert.Equal(t, "not you", p.wantReason(packet.TypeRefuse, 3+2*i, geminio.CodeApplication, "refused"))
 		}
 		synctest.Wait()
 		assert.Equal(t, windows, m.windows.used)
@@ -190,7 +190,7 @@ func TestResetBeforeTheHandlerDecides(t *testing.T) {
 				h.onOpened = func(*Dialogue) {}
 				for i := range uint64(20) {
 					p.writeOpen(3+2*i, "open")
-					p.writeNotice(packet.TypeReset, 3+2*i, 2, "never mind", "reset")
+					p.writeReason(packet.TypeReset, 3+2*i, 2, "never mind", "reset")
 					synctest.Wait()
 					d := h.opened[i]
 					if accept {
@@ -242,9 +242,9 @@ func TestOpenViolations(t *testing.T) {
 		{"refuse of the peer's own", func(p *peer) {
 			p.writeOpen(3, "")
 			p.want(packet.TypeAccept, 0, 3, "")
-			p.writeNotice(packet.TypeRefuse, 3, 1, "", "")
+			p.writeReason(packet.TypeRefuse, 3, 1, "", "")
 		}, []string{"refuse", "stream 3 is not being opened"}},
-		{"refuse of what was never opened", func(p *peer) { p.writeNotice(packet.TypeRefuse, 8, 1, "", "") }, []string{"refuse", "stream 8 was never opened"}},
+		{"refuse of what was never opened", func(p *peer) { p.writeReason(packet.TypeRefuse, 8, 1, "", "") }, []string{"refuse", "stream 8 was never opened"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {

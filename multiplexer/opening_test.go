@@ -66,7 +66,7 @@ var early = map[string]func(p *peer, id uint64){
 	"data":        func(p *peer, id uint64) { p.writeData(id, 0, 10, "data") },
 	"no data":     func(p *peer, id uint64) { p.writeData(id, 0, 0, "data") },
 	"close":       func(p *peer, id uint64) { p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "close") },
-	"stop":        func(p *peer, id uint64) { p.writeNotice(packet.TypeStop, id, 0, "", "stop") },
+	"stop":        func(p *peer, id uint64) { p.writeReason(packet.TypeStop, id, 0, "", "stop") },
 	"raw credit":  func(p *peer, id uint64) { p.writeCredit(id, packet.ClassRaw, 1, "credit") },
 	"credit":      func(p *peer, id uint64) { p.writeCredit(id, packet.ClassMessages, 1, "credit") },
 	"a large one": func(p *peer, id uint64) { p.writeCredit(id, packet.ClassLargeMessages, 1, "credit") },
@@ -85,7 +85,7 @@ var early = map[string]func(p *peer, id uint64){
 // The side that was asked to open a stream sends nothing but its answer before that.
 func TestFramesBeforeTheAnswerToAnOpen(t *testing.T) {
 	tests := maps.Clone(early)
-	tests["reset"] = func(p *peer, id uint64) { p.writeNotice(packet.TypeReset, id, 1, "no", "reset") }
+	tests["reset"] = func(p *peer, id uint64) { p.writeReason(packet.TypeReset, id, 1, "no", "reset") }
 	for name, write := range tests {
 		t.Run(name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -124,15 +124,15 @@ func TestTheAnswerToAnOpenThatWasTakenBack(t *testing.T) {
 		require.NoError(t, d.SetWriteDeadline(time.Now().Add(time.Second)))
 		assert.Equal(t, os.ErrDeadlineExceeded, m.Open(d))
 		p.want(packet.TypeOpen, 0, 2, "the opener waits")
-		p.wantNotice(packet.TypeReset, 2, geminio.CodeCanceled, "and gives up")
+		p.wantReason(packet.TypeReset, 2, geminio.CodeCanceled, "and gives up")
 		p.write(packet.AppendAccept(nil, 2, p.windows), "accepted meanwhile")
 		for _, name := range slices.Sorted(maps.Keys(early)) {
 			if name != "a large one" { // which would be more than was taken
 				early[name](p, 2)
 			}
 		}
-		p.writeNotice(packet.TypeRefuse, 2, 1, "", "refuse")
-		p.writeNotice(packet.TypeReset, 2, 1, "", "reset")
+		p.writeReason(packet.TypeRefuse, 2, 1, "", "refuse")
+		p.writeReason(packet.TypeReset, 2, 1, "", "reset")
 		synctest.Wait()
 		assert.NoError(t, m.c.Cause())
 		assert.Empty(t, h.got())
@@ -177,9 +177,9 @@ func TestStreamNumbersThatWereLeftOut(t *testing.T) {
 				write(p, 5)
 			}
 		}
-		p.writeNotice(packet.TypeReset, 5, 1, "", "reset")
+		p.writeReason(packet.TypeReset, 5, 1, "", "reset")
 		p.write(packet.AppendAccept(nil, 5, p.windows), "accept")
-		p.writeNotice(packet.TypeRefuse, 5, 1, "", "refuse")
+		p.writeReason(packet.TypeRefuse, 5, 1, "", "refuse")
 		assert.EqualValues(t, 20000, p.wantCredit(0, packet.ClassLargeRequests, "for what cost credit of the connection"))
 		p.wantIdle("nothing else comes of it")
 		assert.Empty(t, h.got())
@@ -204,8 +204,8 @@ func TestOfferedStreamsCount(t *testing.T) {
 		p.writeOpen(3, "one that is not answered")
 		p.writeOpen(5, "another")
 		p.writeOpen(7, "one too many")
-		p.wantNotice(packet.TypeRefuse, 7, geminio.CodeLimit, "two are offered")
-		p.writeNotice(packet.TypeReset, 3, 2, "", "one is taken back")
+		p.wantReason(packet.TypeRefuse, 7, geminio.CodeLimit, "two are offered")
+		p.writeReason(packet.TypeReset, 3, 2, "", "one is taken back")
 		p.writeOpen(9, "in its place")
 		p.wantIdle("it waits for its answer")
 		synctest.Wait()
@@ -258,5 +258,5 @@ func TestGoneIsToldWithoutTheBatchLock(t *testing.T) {
 	assert.Equal(t, io.EOF, err)
 	far.Close()
 	<-m.c.Done()
-	<-h.over
+	<-h.ended
 }

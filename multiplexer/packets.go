@@ -161,7 +161,7 @@ func (d *Dialogue) takeBack(o *outgoing) {
 	case !o.begun():
 		d.refund(o.seq, o.charge)
 	case o.charge.handlers > 0:
-		d.settle(o.seq) // no handler of the peer sees a part of a request
+		d.resolve(o.seq) // no handler of the peer sees a part of a request
 	}
 }
 

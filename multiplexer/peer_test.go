@@ -59,7 +59,7 @@ func (p *peer) writeCredit(stream uint64, class packet.Class, n uint32, reason s
 	p.write(packet.AppendCredit(nil, stream, packet.Credit{Class: class, Amount: n}), reason)
 }
 
-func (p *peer) writeNotice(typ packet.Type, stream uint64, code geminio.Code, text, reason string) {
+func (p *peer) writeReason(typ packet.Type, stream uint64, code geminio.Code, text, reason string) {
 	p.t.Helper()
 	p.write(packet.AppendReason(nil, typ, stream, packet.Reason{Code: uint32(code), Text: text}), reason)
 }
@@ -120,7 +120,7 @@ func (p *peer) want(typ packet.Type, flags packet.Flags, stream uint64, reason s
 	return payload
 }
 
-func (p *peer) wantNotice(typ packet.Type, stream uint64, code geminio.Code, reason string) string {
+func (p *peer) wantReason(typ packet.Type, stream uint64, code geminio.Code, reason string) string {
 	p.t.Helper()
 	n, err := packet.ParseReason(typ, p.want(typ, 0, stream, reason))
 	require.NoError(p.t, err, reason)
@@ -158,7 +158,7 @@ func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (seq ui
 // the rules, with all of the given in its text.
 func (p *peer) wantViolation(reason string, texts ...string) {
 	p.t.Helper()
-	text := p.wantNotice(packet.TypeClose, 0, geminio.CodeProtocol, reason)
+	text := p.wantReason(packet.TypeClose, 0, geminio.CodeProtocol, reason)
 	for _, want := range texts {
 		require.Contains(p.t, text, want, reason)
 	}
@@ -181,7 +181,7 @@ type setup struct {
 	linger      time.Duration
 }
 
-func testWire() packet.Settings {
+func testSettings() packet.Settings {
 	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
 		Raw: 4 << 10, Messages: 4 << 10, Handlers: 8, Large: 4 << 20,
@@ -190,7 +190,7 @@ func testWire() packet.Settings {
 
 func newSetup() *setup {
 	return &setup{
-		side: geminio.RecipientSide, local: testWire(), peer: testWire(), linger: 5 * time.Second,
+		side: geminio.RecipientSide, local: testSettings(), peer: testSettings(), linger: 5 * time.Second,
 		lim: Limits{Backlog: 4, MaxWindow: 1 << 20, Windows: 8 << 20, SendQueue: 16 << 10},
 	}
 }
@@ -204,7 +204,7 @@ func (s *setup) config(w packet.Settings) *conn.Config {
 }
 
 // shake makes Conns of both ends of a pipe.
-func shake(t testing.TB, client, server net.Conn, clientCfg, serverCfg *conn.Config) (c, s *conn.Conn) {
+func handshake(t testing.TB, client, server net.Conn, clientCfg, serverCfg *conn.Config) (c, s *conn.Conn) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -223,9 +223,9 @@ func (s *setup) start(t testing.TB, near, far net.Conn) (*Mux, *fakeHandler, *pe
 	t.Helper()
 	var c *conn.Conn
 	if s.side == geminio.RecipientSide {
-		_, c = shake(t, far, near, s.config(s.peer), s.config(s.local))
+		_, c = handshake(t, far, near, s.config(s.peer), s.config(s.local))
 	} else {
-		c, _ = shake(t, near, far, s.config(s.local), s.config(s.peer))
+		c, _ = handshake(t, near, far, s.config(s.local), s.config(s.peer))
 	}
 	h := newFakeHandler()
 	m := New(c, h, s.lim)
@@ -243,7 +243,7 @@ func (s *setup) run(t *testing.T, test func(t *testing.T, m *Mux, h *fakeHandler
 		defer func() { // also of a test that has failed
 			far.Close()
 			<-m.c.Done()
-			<-h.over
+			<-h.ended
 			synctest.Wait()
 		}()
 		test(t, m, h, p)
@@ -253,7 +253,7 @@ func (s *setup) run(t *testing.T, test func(t *testing.T, m *Mux, h *fakeHandler
 // startPair lets two Muxes work with each other; the first is the client's.
 func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeHandler) {
 	t.Helper()
-	client, server := shake(t, a, b, s.config(s.local), s.config(s.peer))
+	client, server := handshake(t, a, b, s.config(s.local), s.config(s.peer))
 	for i, c := range []*conn.Conn{client, server} {
 		hs[i] = newFakeHandler()
 		ms[i] = New(c, hs[i], s.lim)
@@ -353,7 +353,7 @@ type got struct {
 
 // fakeHandler is an upper layer that remembers what happened.
 type fakeHandler struct {
-	over chan struct{} // closed with the end
+	ended chan struct{} // closed with the end
 
 	mu       sync.Mutex
 	opened   []*Dialogue
@@ -372,7 +372,7 @@ type fakeHandler struct {
 }
 
 func newFakeHandler() *fakeHandler {
-	return &fakeHandler{over: make(chan struct{}), closed: make(map[*Dialogue]int), causes: make(map[*Dialogue]error)}
+	return &fakeHandler{ended: make(chan struct{}), closed: make(map[*Dialogue]int), causes: make(map[*Dialogue]error)}
 }
 
 func (h *fakeHandler) adopt(d *Dialogue) { d.Owner = h }
@@ -421,7 +421,7 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 	d.Forget()
 }
 
-func (h *fakeHandler) Gone() {
+func (h *fakeHandler) OnRemoved() {
 	h.mu.Lock()
 	f := h.onGone
 	h.mu.Unlock()
@@ -432,7 +432,7 @@ func (h *fakeHandler) Gone() {
 
 func (h *fakeHandler) OnGoAwayAcked() {}
 
-func (h *fakeHandler) Beat() {
+func (h *fakeHandler) OnPing() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.beats++
@@ -449,7 +449,7 @@ func (h *fakeHandler) End(cause error) {
 	defer h.mu.Unlock()
 	h.ends++
 	h.cause = cause
-	close(h.over)
+	close(h.ended)
 }
 
 // handle has packets handled by f.

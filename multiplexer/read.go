@@ -74,7 +74,7 @@ func (d *Dialogue) unreadable() error {
 func (d *Dialogue) credited(n int) {
 	m := d.m
 	m.mu.Lock()
-	due := d.releaseOwn(packet.ClassRaw, uint64(n))
+	due := d.releaseWindow(packet.ClassRaw, uint64(n))
 	m.mu.Unlock()
 	if due {
 		m.c.Push(nil, false)

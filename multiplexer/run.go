@@ -300,7 +300,7 @@ func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 			return err
 		}
 	}
-	return m.granted(d, c)
+	return m.addCredit(d, c)
 }
 
 // peerOpens makes a dialogue that the peer opens, or refuses it.

@@ -10,17 +10,17 @@ const (
 	lanes
 )
 
-// packetShare is how many bytes of packets go before a dialogue with raw bytes
+// packetBurst is how many bytes of packets go before a dialogue with raw bytes
 // gets a turn, if any waits.
-const packetShare = 64 << 10
+const packetBurst = 64 << 10
 
 // scheduler decides who writes next: control first; then packets, since somebody
-// waits for them, but so that raw bytes get a turn at least every packetShare
+// waits for them, but so that raw bytes get a turn at least every packetBurst
 // bytes. In each lane the dialogues take turns, and a turn is bounded by its
 // user. It neither locks nor waits; Mux.mu guards it.
 type scheduler struct {
-	rings [lanes]ring
-	spent int // bytes of packets since the last turn of raw bytes
+	rings       [lanes]ring
+	packetBytes int // bytes of packets since the last turn of raw bytes
 }
 
 // ring is a queue of dialogues, linked through them.
@@ -47,7 +47,7 @@ func (s *scheduler) pop() (*Dialogue, lane) {
 	l := laneControl
 	switch {
 	case s.rings[laneControl].head != nil:
-	case s.rings[lanePackets].head != nil && (s.spent < packetShare || s.rings[laneRaw].head == nil):
+	case s.rings[lanePackets].head != nil && (s.packetBytes < packetBurst || s.rings[laneRaw].head == nil):
 		l = lanePackets
 	default:
 		l = laneRaw
@@ -67,12 +67,12 @@ func (s *scheduler) pop() (*Dialogue, lane) {
 }
 
 // spend says that a turn in the lane took n bytes.
-func (s *scheduler) spend(l lane, n int) {
+func (s *scheduler) sent(l lane, n int) {
 	switch l {
 	case lanePackets:
-		s.spent += n
+		s.packetBytes += n
 	case laneRaw:
-		s.spent = 0
+		s.packetBytes = 0
 	}
 }
 

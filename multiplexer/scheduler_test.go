@@ -76,7 +76,7 @@ func TestSchedulerTakesTurns(t *testing.T) {
 	for i := range 30 {
 		d, l := s.pop()
 		require.Same(t, all[i%3], d)
-		s.spend(l, 1000)
+		s.sent(l, 1000)
 		s.push(d, l)
 	}
 }
@@ -88,7 +88,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 	for range 100 {
 		d, l := s.pop()
 		require.Equal(t, turn{busy, lanePackets}, turn{d, l}, "nobody else waits")
-		s.spend(l, packetShare)
+		s.sent(l, packetBurst)
 		s.push(d, l)
 	}
 	s.push(raw, laneRaw)
@@ -96,7 +96,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 	for range 1000 {
 		d, l := s.pop()
 		const size = 5000
-		s.spend(l, size)
+		s.sent(l, size)
 		s.push(d, l)
 		if l == laneRaw {
 			turns++
@@ -104,7 +104,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 			continue
 		}
 		spent += size
-		require.Less(t, spent, packetShare+size, "raw bytes wait for at most so much")
+		require.Less(t, spent, packetBurst+size, "raw bytes wait for at most so much")
 	}
 	assert.Greater(t, turns, 50)
 }
@@ -148,7 +148,7 @@ func TestSchedulerFairness(t *testing.T) {
 				require.Less(t, waits[w], len(all))
 			}
 		}
-		s.spend(l, r.IntN(1000))
+		s.sent(l, r.IntN(1000))
 	}
 	for d, _ := s.pop(); d != nil; d, _ = s.pop() {
 	}

@@ -7,46 +7,46 @@ import "math/rand/v2"
 // ranks, which keep it balanced. Adding, removing and finding take logarithmic time.
 // Mux.mu guards it.
 type tree struct {
-	root   *place
+	root   *node
 	visits uint64 // places that were looked at, ever; for tests
 }
 
 // place is a stream's place in a tree, and a field of the value in it.
-type place struct {
+type node struct {
 	// The order: by key, then by since.
-	key   uint64
-	since uint64
+	key    uint64
+	ticket uint64
 
 	// What the stream needs to be found by first.
 	need uint64
 
 	queue       *waitQueue
-	left, right *place
+	left, right *node
 	rank        uint64
-	least       uint64 // the smallest need in this subtree
-	listed      bool
+	minNeed     uint64 // the smallest need in this subtree
+	inTree      bool
 }
 
-func (p *place) before(o *place) bool {
-	return p.key < o.key || p.key == o.key && p.since < o.since
+func (p *node) before(o *node) bool {
+	return p.key < o.key || p.key == o.key && p.ticket < o.ticket
 }
 
 // update computes what p knows about its subtree.
-func (p *place) update() {
-	p.least = p.need
-	for _, child := range []*place{p.left, p.right} {
+func (p *node) update() {
+	p.minNeed = p.need
+	for _, child := range []*node{p.left, p.right} {
 		if child != nil {
-			p.least = min(p.least, child.least)
+			p.minNeed = min(p.minNeed, child.minNeed)
 		}
 	}
 }
 
 // add adds p, which is in no tree.
-func (t *tree) add(p *place) {
-	p.rank, p.left, p.right, p.listed = rand.Uint64(), nil, nil, true
+func (t *tree) add(p *node) {
+	p.rank, p.left, p.right, p.inTree = rand.Uint64(), nil, nil, true
 	p.update()
 	at := &t.root
-	path := make([]*place, 0, 64)
+	path := make([]*node, 0, 64)
 	for *at != nil && (*at).rank >= p.rank {
 		t.visits++
 		path = append(path, *at)
@@ -63,12 +63,12 @@ func (t *tree) add(p *place) {
 }
 
 // remove removes p. It does nothing if p is in no tree.
-func (t *tree) remove(p *place) {
-	if !p.listed {
+func (t *tree) remove(p *node) {
+	if !p.inTree {
 		return
 	}
 	at := &t.root
-	path := make([]*place, 0, 64)
+	path := make([]*node, 0, 64)
 	for *at != p {
 		t.visits++
 		path = append(path, *at)
@@ -80,18 +80,18 @@ func (t *tree) remove(p *place) {
 	}
 	*at = t.merge(p.left, p.right)
 	refresh(path)
-	p.left, p.right, p.listed = nil, nil, false
+	p.left, p.right, p.inTree = nil, nil, false
 }
 
 // refresh updates a path down the tree, from its end.
-func refresh(path []*place) {
+func refresh(path []*node) {
 	for i := len(path) - 1; i >= 0; i-- {
 		path[i].update()
 	}
 }
 
 // split parts a subtree into what is before p and what is not.
-func (t *tree) split(sub, p *place) (before, behind *place) {
+func (t *tree) split(sub, p *node) (before, behind *node) {
 	if sub == nil {
 		return nil, nil
 	}
@@ -107,7 +107,7 @@ func (t *tree) split(sub, p *place) (before, behind *place) {
 }
 
 // merge joins two subtrees, of which all of one is before all of the other.
-func (t *tree) merge(before, behind *place) *place {
+func (t *tree) merge(before, behind *node) *node {
 	if before == nil {
 		return behind
 	}
@@ -126,15 +126,15 @@ func (t *tree) merge(before, behind *place) *place {
 }
 
 // first returns the first place of those that need at most so much, or nil.
-func (t *tree) first(most uint64) *place {
+func (t *tree) firstWithin(most uint64) *node {
 	p := t.root
-	if p == nil || p.least > most {
+	if p == nil || p.minNeed > most {
 		return nil
 	}
 	for {
 		t.visits++
 		switch {
-		case p.left != nil && p.left.least <= most:
+		case p.left != nil && p.left.minNeed <= most:
 			p = p.left
 		case p.need <= most:
 			return p

@@ -15,14 +15,14 @@ func TestTree(t *testing.T) {
 	r := newRand(t)
 	for range 20 {
 		var tree tree
-		var model []*place
+		var model []*node
 		for i := range 1000 {
 			if r.IntN(3) > 0 || len(model) == 0 {
-				p := &place{key: r.Uint64N(10), since: uint64(i), need: r.Uint64N(20)}
+				p := &node{key: r.Uint64N(10), ticket: uint64(i), need: r.Uint64N(20)}
 				tree.add(p)
 				model = append(model, p)
-				slices.SortFunc(model, func(a, b *place) int {
-					return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.since, b.since))
+				slices.SortFunc(model, func(a, b *node) int {
+					return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.ticket, b.ticket))
 				})
 			} else {
 				k := r.IntN(len(model))
@@ -31,11 +31,11 @@ func TestTree(t *testing.T) {
 				model = slices.Delete(model, k, k+1)
 			}
 			most := r.Uint64N(20)
-			var want *place
-			if k := slices.IndexFunc(model, func(p *place) bool { return p.need <= most }); k >= 0 {
+			var want *node
+			if k := slices.IndexFunc(model, func(p *node) bool { return p.need <= most }); k >= 0 {
 				want = model[k]
 			}
-			require.Same(t, want, tree.first(most))
+			require.Same(t, want, tree.firstWithin(most))
 		}
 	}
 }
@@ -45,14 +45,14 @@ func TestTree(t *testing.T) {
 func TestTreeIsBalanced(t *testing.T) {
 	r := newRand(t)
 	const size = 20_000
-	places := make([]place, size)
+	places := make([]node, size)
 	var tree tree
 	for i := range places {
-		places[i] = place{since: uint64(i), need: r.Uint64N(100)} // in their order, which would not balance by itself
+		places[i] = node{ticket: uint64(i), need: r.Uint64N(100)} // in their order, which would not balance by itself
 		tree.add(&places[i])
 	}
 	for i := range places {
-		tree.first(uint64(i % 100))
+		tree.firstWithin(uint64(i % 100))
 		tree.remove(&places[i])
 		tree.add(&places[i])
 	}

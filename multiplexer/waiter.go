@@ -16,15 +16,15 @@ import (
 // no credit, or has it and is queued. Mux.mu guards it.
 type creditWaiter struct {
 	link       list.Link[creditWaiter] // in waitQueue.waiters
-	since      uint64                  // grows with every waiter of the connection
+	ticket     uint64                  // grows with every waiter of the connection
 	typ        packet.Type
 	seq        uint64
 	charge     charge
 	head, data []byte
 
-	done chan struct{} // closed when the wait is over
-	over bool          // it is
-	err  error         // why the packet was not queued
+	done     chan struct{} // closed when the wait is over
+	finished bool          // it is
+	err      error         // why the packet was not queued
 }
 
 // waitKind is a kind of packets that wait. Those of one kind wait for the same things, and
@@ -70,7 +70,7 @@ var classOf = [sharedKinds]packet.Class{
 // waitQueue has the waiters of one kind of a dialogue, and the dialogue's place among
 // those that have some.
 type waitQueue struct {
-	place
+	node
 	d       *Dialogue
 	kind    waitKind
 	waiters list.List[creditWaiter]
@@ -88,31 +88,31 @@ type waitQueues [waitKinds]waitQueue
 // and wants, the sooner it is served. See place for the order, and ledger.affords for the
 // condition, which says the same.
 type waitTable struct {
-	n     int    // waiters of all kinds
-	last  uint64 // creditWaiter.since of the newest
-	lines [sharedKinds]tree
+	count      int    // waiters of all kinds
+	lastTicket uint64 // creditWaiter.since of the newest
+	trees      [sharedKinds]tree
 }
 
 // set puts a queue where its dialogue's share and first waiter want it.
-func (t *waitTable) set(q *waitQueue) {
+func (t *waitTable) reposition(q *waitQueue) {
 	if q.kind >= sharedKinds {
 		return
 	}
-	line := &t.lines[q.kind]
-	line.remove(&q.place)
+	line := &t.trees[q.kind]
+	line.remove(&q.node)
 	if q.waiters.Len() > 0 {
-		q.place = q.want()
-		line.add(&q.place)
+		q.node = q.newNode()
+		line.add(&q.node)
 	}
 }
 
 // want returns the place of a queue that has waiters.
-func (q *waitQueue) want() place {
+func (q *waitQueue) newNode() node {
 	w := q.waiters.First()
-	p := place{since: w.since, queue: q}
+	p := node{ticket: w.ticket, queue: q}
 	if held := q.d.credit.outstanding(classOf[q.kind]); held > 0 {
 		// A stream that holds some may take n of avail if held <= 3*(avail-n)+2.
-		p.key = uint64(held) + 3*uint64(w.charge.of(classOf[q.kind]))
+		p.key = uint64(held) + 3*uint64(w.charge.amount(classOf[q.kind]))
 	}
 	if q.kind == waitLargeRequest {
 		p.need = uint64(q.d.credit.handlers) // which must be below 3*avail
@@ -122,7 +122,7 @@ func (q *waitQueue) want() place {
 
 // head returns the queue whose first waiter is the next of its kind, or nil. The class is
 // reserved for it if it holds nothing.
-func (t *waitTable) head(kind waitKind, l *ledger) (q *waitQueue, reserved bool) {
+func (t *waitTable) headOfLine(kind waitKind, l *ledger) (q *waitQueue, reserved bool) {
 	most := uint64(math.MaxUint64)
 	if kind == waitLargeRequest {
 		free := uint64(l.tx[packet.ClassHandlers].avail)
@@ -131,7 +131,7 @@ func (t *waitTable) head(kind waitKind, l *ledger) (q *waitQueue, reserved bool)
 		}
 		most = 3*free - 1
 	}
-	p := t.lines[kind].first(most)
+	p := t.trees[kind].firstWithin(most)
 	if p == nil {
 		return nil, false
 	}
@@ -140,7 +140,7 @@ func (t *waitTable) head(kind waitKind, l *ledger) (q *waitQueue, reserved bool)
 
 // next returns the queue whose first waiter can have its credit now, or nil.
 func (t *waitTable) next(kind waitKind, l *ledger) *waitQueue {
-	q, _ := t.head(kind, l)
+	q, _ := t.headOfLine(kind, l)
 	if q != nil && l.affords(&q.d.credit, q.waiters.First().charge) {
 		return q
 	}
@@ -155,12 +155,12 @@ func (d *Dialogue) admit(seq uint64, c charge) bool {
 	if kind == waitNone {
 		return true
 	}
-	if m.waits.n > 0 {
+	if m.waits.count > 0 {
 		if d.waits != nil && d.waits[kind].waiters.Len() > 0 {
 			return false
 		}
 		if kind < sharedKinds {
-			if _, reserved := m.waits.head(kind, &m.ledger); reserved {
+			if _, reserved := m.waits.headOfLine(kind, &m.ledger); reserved {
 				return false
 			}
 		}
@@ -179,8 +179,8 @@ func (d *Dialogue) shareChanged() {
 		return
 	}
 	for kind := range sharedKinds {
-		if q := &d.waits[kind]; q.listed {
-			d.m.waits.set(q)
+		if q := &d.waits[kind]; q.inTree {
+			d.m.waits.reposition(q)
 		}
 	}
 }
@@ -217,7 +217,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 		}
 	}
 	m.mu.Lock()
-	if !w.over {
+	if !w.finished {
 		d.removeWaiter(w, err)
 		d.serveKind(kindOf(w.charge)) // those behind may go
 	}
@@ -233,13 +233,13 @@ func (d *Dialogue) addWaiter(w *creditWaiter) {
 			d.waits[kind].d, d.waits[kind].kind = d, kind
 		}
 	}
-	t.n++
-	t.last++
-	w.since, w.done = t.last, make(chan struct{})
+	t.count++
+	t.lastTicket++
+	w.ticket, w.done = t.lastTicket, make(chan struct{})
 	q := &d.waits[kindOf(w.charge)]
 	q.waiters.Add(&w.link, w)
 	if q.waiters.First() == w {
-		t.set(q)
+		t.reposition(q)
 	}
 }
 
@@ -250,10 +250,10 @@ func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 	first := q.waiters.First() == w
 	q.waiters.Remove(&w.link)
 	if first {
-		t.set(q)
+		t.reposition(q)
 	}
-	t.n--
-	w.over, w.err = true, err
+	t.count--
+	w.finished, w.err = true, err
 	close(w.done)
 	for kind := range waitKinds {
 		if d.waits[kind].waiters.Len() > 0 {
@@ -274,7 +274,7 @@ func (q *waitQueue) grant() {
 
 // serve gives credit of a class of the connection to those who wait for it. m.mu is held.
 func (m *Mux) serve(class packet.Class) {
-	if m.waits.n == 0 || m.cause != nil {
+	if m.waits.count == 0 || m.cause != nil {
 		return
 	}
 	if class != packet.ClassHandlers {
@@ -288,7 +288,7 @@ func (m *Mux) serve(class packet.Class) {
 	// A large request needs a handler too: the two kinds take turns by age.
 	for {
 		q, large := m.waits.next(waitRequest, &m.ledger), m.waits.next(waitLargeRequest, &m.ledger)
-		if q == nil || large != nil && large.since < q.since {
+		if q == nil || large != nil && large.ticket < q.ticket {
 			q = large
 		}
 		if q == nil {
@@ -320,7 +320,7 @@ func (m *Mux) serveKind(kind waitKind) {
 
 // serveCharge gives what c has cost to those who wait for it. m.mu is held.
 func (d *Dialogue) serveCharge(c charge) {
-	if d.m.waits.n == 0 {
+	if d.m.waits.count == 0 {
 		return
 	}
 	d.shareChanged()

@@ -17,7 +17,7 @@ import (
 
 // unserved is a Mux whose peer never says anything, for tests that lock it and look at its
 // waiters without goroutines.
-func unserved(t *testing.T, change func(s *setup), test func(t *testing.T, m *Mux)) {
+func withSilentPeer(t *testing.T, change func(s *setup), test func(t *testing.T, m *Mux)) {
 	s := newSetup()
 	s.lim.Windows = math.MaxInt64
 	s.peer.MaxMessage, s.peer.Large = 60_000, 60_000+packet.MaxHead
@@ -50,7 +50,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 
 // ask asks for the credit of a packet: it returns nil if there is enough, or else a waiter.
 // m.mu is held.
-func (m *Mux) ask(d *Dialogue, typ packet.Type, seq uint64, size int) *creditWaiter {
+func (m *Mux) sendOrWait(d *Dialogue, typ packet.Type, seq uint64, size int) *creditWaiter {
 	c := m.charge(typ, size)
 	data := make([]byte, size)
 	if d.admit(seq, c) {
@@ -70,8 +70,8 @@ func (m *Mux) giveUp(d *Dialogue, w *creditWaiter) {
 
 // visits returns how many streams with waiters were looked at.
 func (m *Mux) visits() (n uint64) {
-	for i := range m.waits.lines {
-		n += m.waits.lines[i].visits
+	for i := range m.waits.trees {
+		n += m.waits.trees[i].visits
 	}
 	return n
 }
@@ -93,19 +93,19 @@ func TestManyWaitersGiveUp(t *testing.T) {
 			"mixed":         func(i int) int { return i * 7919 % waiters },
 		} {
 			t.Run(fmt.Sprint(streams, " streams ", order), func(t *testing.T) {
-				unserved(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
+				withSilentPeer(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
 					all := openMany(t, m, streams)
-					require.Nil(t, m.ask(m.main, packet.TypeRequest, 1, 10), "the only handler")
+					require.Nil(t, m.sendOrWait(m.main, packet.TypeRequest, 1, 10), "the only handler")
 					ws := make([]*creditWaiter, waiters)
 					for i := range ws {
-						ws[i] = m.ask(all[i%streams], packet.TypeRequest, uint64(i+2), 10)
+						ws[i] = m.sendOrWait(all[i%streams], packet.TypeRequest, uint64(i+2), 10)
 						require.NotNil(t, ws[i])
 					}
 					for i := range ws {
 						k := index(i)
 						m.giveUp(all[k%streams], ws[k])
 					}
-					assert.Zero(t, m.waits.n)
+					assert.Zero(t, m.waits.count)
 					assert.Less(t, m.visits(), waiters*visitsFor(streams))
 				})
 			})
@@ -117,11 +117,11 @@ func TestManyWaitersGiveUp(t *testing.T) {
 // looks at a few streams only, and no stream is forgotten.
 func TestManyStreamsContendForHandlers(t *testing.T) {
 	const streams, handlers, rounds = 16_000, 16, 3
-	unserved(t, func(s *setup) { s.peer.Handlers = handlers }, func(t *testing.T, m *Mux) {
+	withSilentPeer(t, func(s *setup) { s.peer.Handlers = handlers }, func(t *testing.T, m *Mux) {
 		all := openMany(t, m, streams)
 		var ws []*creditWaiter
 		for i := range streams * rounds {
-			if w := m.ask(all[i%streams], packet.TypeRequest, uint64(i), 10); w != nil {
+			if w := m.sendOrWait(all[i%streams], packet.TypeRequest, uint64(i), 10); w != nil {
 				ws = append(ws, w)
 			}
 		}
@@ -132,13 +132,13 @@ func TestManyStreamsContendForHandlers(t *testing.T) {
 			require.Positive(t, d.credit.handlers, "after %d answers", i)
 			d.appendPackets(new(conn.Batch)) // its request is sent,
 			d.answered(uint64(i))            // and answered
-			require.NoError(t, m.granted(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
+			require.NoError(t, m.addCredit(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
 			served[d]++
 		}
-		assert.Zero(t, m.waits.n)
+		assert.Zero(t, m.waits.count)
 		assert.Len(t, served, streams)
 		for _, w := range ws {
-			require.True(t, w.over)
+			require.True(t, w.finished)
 			require.NoError(t, w.err)
 		}
 		assert.Less(t, m.visits(), streams*rounds*visitsFor(streams))
@@ -154,9 +154,9 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprint(typ, " of ", size), func(t *testing.T) {
-				unserved(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
+				withSilentPeer(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
 					all := openMany(t, m, streams)
-					m.ask(m.main, typ, 1, size)
+					m.sendOrWait(m.main, typ, 1, size)
 					data := make([]byte, size)
 					for i, d := range all {
 						d.credit.tx[packet.ClassMessages] = newOutflow(0)
@@ -168,7 +168,7 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 						d.end(geminio.ErrGoingAway)
 						m.remove(d)
 					}
-					assert.Zero(t, m.waits.n)
+					assert.Zero(t, m.waits.count)
 					assert.Less(t, m.visits(), streams*visitsFor(streams))
 				})
 			})
@@ -179,62 +179,62 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 // Large packets are served by age, unless their streams hold some already: those are served
 // by what they hold and want.
 func TestTheOldestLargePacketGoesFirst(t *testing.T) {
-	unserved(t, func(s *setup) { s.peer.Large = 100_000 }, func(t *testing.T, m *Mux) {
+	withSilentPeer(t, func(s *setup) { s.peer.Large = 100_000 }, func(t *testing.T, m *Mux) {
 		all := openMany(t, m, 4)
 		typ := packet.TypeMessage
 		grant := func(d *Dialogue, n uint32) {
-			require.NoError(t, m.granted(d, packet.Credit{Class: packet.ClassLargeMessages, Amount: n}))
+			require.NoError(t, m.addCredit(d, packet.Credit{Class: packet.ClassLargeMessages, Amount: n}))
 		}
-		require.Nil(t, m.ask(all[0], typ, 1, 50_000))
-		holds := m.ask(all[0], typ, 2, 45_000)
+		require.Nil(t, m.sendOrWait(all[0], typ, 1, 50_000))
+		holds := m.sendOrWait(all[0], typ, 2, 45_000)
 		require.NotNil(t, holds, "more than its share")
-		first := m.ask(all[1], typ, 3, 55_000)
+		first := m.sendOrWait(all[1], typ, 3, 55_000)
 		require.NotNil(t, first, "there is not enough")
-		second := m.ask(all[2], typ, 4, 10_000)
+		second := m.sendOrWait(all[2], typ, 4, 10_000)
 		require.NotNil(t, second, "there is enough, but an older one waits")
 		grant(nil, 10_000)
-		assert.True(t, first.over, "the oldest of those that hold nothing")
-		assert.False(t, holds.over)
-		assert.False(t, second.over, "5000 are left")
+		assert.True(t, first.finished, "the oldest of those that hold nothing")
+		assert.False(t, holds.finished)
+		assert.False(t, second.finished, "5000 are left")
 		grant(all[1], 55_000)
-		assert.True(t, second.over)
-		assert.False(t, holds.over, "50000 of 110000 are held, 50000 are there, and 45000 are wanted")
+		assert.True(t, second.finished)
+		assert.False(t, holds.finished, "50000 of 110000 are held, 50000 are there, and 45000 are wanted")
 		grant(all[0], 50_000)
-		assert.True(t, holds.over, "it holds nothing now")
+		assert.True(t, holds.finished, "it holds nothing now")
 	})
 }
 
 // A stream whose large request cannot go because its other handlers are at work reserves
 // nothing: the large requests of other streams go.
 func TestAStreamThatWaitsForItsOwnHandlersKeepsNobodyWaiting(t *testing.T) {
-	unserved(t, func(s *setup) { s.peer.Handlers = 8 }, func(t *testing.T, m *Mux) {
+	withSilentPeer(t, func(s *setup) { s.peer.Handlers = 8 }, func(t *testing.T, m *Mux) {
 		all := openMany(t, m, 2)
 		seq := uint64(0)
 		ask := func(d *Dialogue, size int) *creditWaiter {
 			seq++
-			return m.ask(d, packet.TypeRequest, seq, size)
+			return m.sendOrWait(d, packet.TypeRequest, seq, size)
 		}
 		for ask(all[0], 10) == nil {
 		}
 		large := ask(all[0], 50_000)
 		require.NotNil(t, large, "its share of the handlers is used up")
 		assert.Nil(t, ask(all[1], 50_000), "another stream has its share still")
-		assert.False(t, large.over)
+		assert.False(t, large.finished)
 	})
 }
 
 // Small requests that come all the time do not keep a large one from its handler.
 func TestLargeRequestsGetAHandlerInTheirTurn(t *testing.T) {
-	unserved(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
+	withSilentPeer(t, func(s *setup) { s.peer.Handlers = 1 }, func(t *testing.T, m *Mux) {
 		all := openMany(t, m, 3)
-		require.Nil(t, m.ask(m.main, packet.TypeRequest, 1, 10))
-		before := m.ask(all[0], packet.TypeRequest, 2, 10)
-		large := m.ask(all[1], packet.TypeRequest, 3, 50_000)
-		behind := m.ask(all[2], packet.TypeRequest, 4, 10)
+		require.Nil(t, m.sendOrWait(m.main, packet.TypeRequest, 1, 10))
+		before := m.sendOrWait(all[0], packet.TypeRequest, 2, 10)
+		large := m.sendOrWait(all[1], packet.TypeRequest, 3, 50_000)
+		behind := m.sendOrWait(all[2], packet.TypeRequest, 4, 10)
 		for _, w := range []*creditWaiter{before, large, behind} {
-			require.False(t, w.over)
-			require.NoError(t, m.granted(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
-			require.True(t, w.over)
+			require.False(t, w.finished)
+			require.NoError(t, m.addCredit(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
+			require.True(t, w.finished)
 		}
 	})
 }
@@ -246,25 +246,25 @@ func TestGivingUpLetsOthersGo(t *testing.T) {
 		"of another":         func(_, other *Dialogue) *Dialogue { return other },
 	} {
 		t.Run(name, func(t *testing.T) {
-			unserved(t, nil, func(t *testing.T, m *Mux) {
+			withSilentPeer(t, nil, func(t *testing.T, m *Mux) {
 				all := openMany(t, m, 2)
-				require.Nil(t, m.ask(m.main, packet.TypeResponse, 1, 40_000))
-				large := m.ask(all[0], packet.TypeResponse, 2, 50_000)
-				small := m.ask(of(all[0], all[1]), packet.TypeResponse, 3, 10_000)
+				require.Nil(t, m.sendOrWait(m.main, packet.TypeResponse, 1, 40_000))
+				large := m.sendOrWait(all[0], packet.TypeResponse, 2, 50_000)
+				small := m.sendOrWait(of(all[0], all[1]), packet.TypeResponse, 3, 10_000)
 				require.NotNil(t, small)
 				m.giveUp(all[0], large)
-				assert.True(t, small.over)
+				assert.True(t, small.finished)
 			})
 		})
 	}
 	t.Run("small messages", func(t *testing.T) {
-		unserved(t, nil, func(t *testing.T, m *Mux) {
-			require.Nil(t, m.ask(m.main, packet.TypeMessage, 1, 1500))
-			require.Nil(t, m.ask(m.main, packet.TypeMessage, 2, 1500))
-			first := m.ask(m.main, packet.TypeMessage, 3, 1500)
-			second := m.ask(m.main, packet.TypeMessage, 4, 100)
+		withSilentPeer(t, nil, func(t *testing.T, m *Mux) {
+			require.Nil(t, m.sendOrWait(m.main, packet.TypeMessage, 1, 1500))
+			require.Nil(t, m.sendOrWait(m.main, packet.TypeMessage, 2, 1500))
+			first := m.sendOrWait(m.main, packet.TypeMessage, 3, 1500)
+			second := m.sendOrWait(m.main, packet.TypeMessage, 4, 100)
 			m.giveUp(m.main, first)
-			assert.True(t, second.over)
+			assert.True(t, second.finished)
 		})
 	})
 }
@@ -280,7 +280,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		sent := sendOn(d, t.Context(), packet.TypeRequest, 7, 10)
 		require.True(t, blocked(sent))
 		m.mu.Lock()
-		require.NoError(t, m.granted(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
+		require.NoError(t, m.addCredit(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
 		d.notice = &packet.Reason{Code: 1}
 		d.end(geminio.ErrGoingAway)
 		m.signal(d, ctlReset)
@@ -289,7 +289,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		m.mu.Unlock()
 		require.NoError(t, <-sent, "it had its credit first")
 		assert.True(t, d.Abandon(packet.TypeRequest, 7), "the peer has seen nothing")
-		p.wantNotice(packet.TypeReset, 3, 1, "the end")
+		p.wantReason(packet.TypeReset, 3, 1, "the end")
 		p.wantIdle("and nothing behind it")
 		m.mu.Lock()
 		defer m.mu.Unlock()

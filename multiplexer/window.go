@@ -9,29 +9,29 @@ import (
 // windowBudget bounds the windows of all streams of a connection, together with the names
 // and metas of those that the peer opened, and lets windows grow. It is a plain value that neither locks nor waits; Mux.mu guards a Mux's.
 type windowBudget struct {
-	limit uint64 // of the sum of all windows, bytes
-	most  uint64 // of one window, bytes
-	first uint64 // what the two windows of one stream have at first, bytes
+	limit     uint64 // of the sum of all windows, bytes
+	maxWindow uint64 // of one window, bytes
+	initial   uint64 // what the two windows of one stream have at first, bytes
 
-	used     uint64 // the sum of all windows, bytes
-	intros   uint64 // the names and metas of the peer's streams, bytes
-	streams  int    // how many streams have windows
-	widest   uint32 // the largest that any window has grown to, bytes
-	shrinkTo uint32 // the window of a stream for which there was no more, while others have larger ones; 0: none
+	used        uint64 // the sum of all windows, bytes
+	intros      uint64 // the names and metas of the peer's streams, bytes
+	streams     int    // how many streams have windows
+	widest      uint32 // the largest that any window has grown to, bytes
+	shrinkAbove uint32 // the window of a stream for which there was no more, while others have larger ones; 0: none
 }
 
 // newWindowBudget returns the budget of streams that begin with the windows of w.
 func newWindowBudget(limit, most uint64, w packet.Settings) windowBudget {
-	return windowBudget{limit: limit, most: min(most, maxCredit), first: uint64(w.Raw) + uint64(w.Messages)}
+	return windowBudget{limit: limit, maxWindow: min(most, maxCredit), initial: uint64(w.Raw) + uint64(w.Messages)}
 }
 
 // add takes the first windows of one more stream, and what is kept of its Open, unless the
 // budget is used up.
 func (b *windowBudget) add(intro int) bool {
-	if b.used+b.intros+b.first+uint64(intro) > b.limit {
+	if b.used+b.intros+b.initial+uint64(intro) > b.limit {
 		return false
 	}
-	b.used += b.first
+	b.used += b.initial
 	b.intros += uint64(intro)
 	b.streams++
 	return true
@@ -53,21 +53,21 @@ func (b *windowBudget) remove(n uint64, intro int) {
 // larger window gives half of it back. Of messages, keepsUp is false.
 func (b *windowBudget) resize(f *inflow, class packet.Class, since, rtt time.Duration, keepsUp bool) {
 	size := uint64(f.size)
-	if class == packet.ClassRaw && b.shrinkTo != 0 && f.size > b.shrinkTo && f.size/2 >= f.held+f.left {
-		b.shrinkTo = 0
+	if class == packet.ClassRaw && b.shrinkAbove != 0 && f.size > b.shrinkAbove && f.size/2 >= f.held+f.left {
+		b.shrinkAbove = 0
 		f.size /= 2
 		b.used -= size / 2
 		return
 	}
 	narrow := keepsUp && f.size < b.widest
-	if since >= 2*rtt && !narrow || 2*size > b.most {
+	if since >= 2*rtt && !narrow || 2*size > b.maxWindow {
 		return
 	}
 	// Half of the budget is kept for the first windows of streams to come.
-	grown := b.used - uint64(b.streams)*b.first
+	grown := b.used - uint64(b.streams)*b.initial
 	if b.used+b.intros+size > b.limit || grown+size > b.limit/2 {
 		if narrow {
-			b.shrinkTo = f.size
+			b.shrinkAbove = f.size
 		}
 		return
 	}

@@ -151,7 +151,7 @@ func TestGrownWindowsAreGivenBack(t *testing.T) {
 		assert.EqualValues(t, before+8<<10+4<<10, m.windows.used)
 		d.Reset(packet.Reason{})
 		assert.Equal(t, before, m.windows.used)
-		p.wantNotice(packet.TypeReset, 3, 0, "reset")
+		p.wantReason(packet.TypeReset, 3, 0, "reset")
 	})
 }
 
