@@ -66,9 +66,9 @@ func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
 			say("stream %d is open here, and not there", id)
 			continue
 		}
-		far.rmu.Lock()
+		far.recv.mu.Lock()
 		for class := range packet.StreamClasses {
-			avail, in := d.credit.tx[class].avail, &far.rx[class]
+			avail, in := d.credit.tx[class].avail, &far.recv.rx[class]
 			if class == packet.ClassRaw {
 				avail += uint32(d.raw.Len())
 			}
@@ -79,7 +79,7 @@ func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
 				say("stream %d: %v: %d held there", id, class, in.held)
 			}
 		}
-		far.rmu.Unlock()
+		far.recv.mu.Unlock()
 	}
 }
 

@@ -82,11 +82,11 @@ func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 			m.c.Kick()
 		}
 	case c.bytes > 0 && d != nil:
-		d.rmu.Lock()
-		f := &d.rx[packet.ClassMessages]
+		d.recv.mu.Lock()
+		f := &d.recv.rx[packet.ClassMessages]
 		err = f.receive(packet.ClassMessages, uint64(c.bytes))
 		due := err == nil && f.due()
-		d.rmu.Unlock()
+		d.recv.mu.Unlock()
 		if due && d.releaseWindow(packet.ClassMessages, 0) {
 			m.c.Kick()
 		}
@@ -131,18 +131,19 @@ func (d *Dialogue) release(c charge) (due bool) {
 // whether it did; Push or Kick must follow.
 func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	m := d.m
-	d.rmu.Lock()
-	defer d.rmu.Unlock()
-	f := &d.rx[class]
+	h := &d.recv
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := &h.rx[class]
 	f.release(n)
-	if !f.dueFor(class, 0) || d.state != dialogueOpen || class == packet.ClassRaw && (d.deaf || d.peerFin) {
+	if !f.dueFor(class, 0) || d.state != dialogueOpen || class == packet.ClassRaw && h.state != recvOpen {
 		return false
 	}
 	at := m.c.Now()
-	since := at - d.granted[class]
-	d.granted[class] = at
+	since := at - h.granted[class]
+	h.granted[class] = at
 	if rtt := m.c.RTT(); rtt > 0 {
-		m.windows.resize(f, class, since, rtt, class == packet.ClassRaw && d.recv.Len() == 0)
+		m.windows.resize(f, class, since, rtt, class == packet.ClassRaw && h.buf.Len() == 0)
 	} else {
 		m.c.Probe()
 	}

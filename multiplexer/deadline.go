@@ -80,43 +80,15 @@ func (s *sender) unsent() []byte {
 	return s.lent
 }
 
-// receiver is what a dialogue has only once somebody has waited for bytes or set a
-// deadline. Dialogue.rmu guards it.
-type receiver struct {
-	dst      []byte // where a waiting Read wants its bytes
-	n        int    // how many it has got
-	lent     bool   // the reading goroutine writes into it
-	cond     sync.Cond
-	deadline *deadline
-}
-
-// receiver returns what the readers need, made on first use. rmu is held.
-func (d *Dialogue) receiver() *receiver {
-	if d.in == nil {
-		d.in = &receiver{cond: sync.Cond{L: &d.rmu}}
-	}
-	return d.in
-}
-
-// late returns os.ErrDeadlineExceeded if the deadline has passed.
-func (r *receiver) late() error {
-	if r == nil {
-		return nil
-	}
-	return r.deadline.err()
-}
-
-// waits tells whether a Read waits for bytes.
-func (r *receiver) waits() bool { return r != nil && r.dst != nil }
-
 // SetReadDeadline sets the deadline of Read, also of one that waits already. A
 // zero t removes it.
 func (d *Dialogue) SetReadDeadline(t time.Time) error {
-	d.rmu.Lock()
-	defer d.rmu.Unlock()
-	if d.in != nil || !t.IsZero() {
-		in := d.receiver()
-		in.deadline = in.deadline.renew(t, &d.rmu, d.wakeRead)
+	h := &d.recv
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.readers != nil || !t.IsZero() {
+		r := h.makeReaders()
+		r.deadline = r.deadline.renew(t, &h.mu, h.wake)
 	}
 	return nil
 }
@@ -147,15 +119,5 @@ func (d *Dialogue) waitWrite() { d.sender().cond.Wait() }
 func (d *Dialogue) wakeWrite() {
 	if d.out != nil {
 		d.out.cond.Broadcast()
-	}
-}
-
-// waitRead waits until something has changed for the readers. rmu is held.
-func (d *Dialogue) waitRead() { d.receiver().cond.Wait() }
-
-// wakeRead wakes the readers. rmu is held.
-func (d *Dialogue) wakeRead() {
-	if d.in != nil {
-		d.in.cond.Broadcast()
 	}
 }

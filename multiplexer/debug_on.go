@@ -249,13 +249,13 @@ func (m *Mux) verifyWaits(d *Dialogue) (n int) {
 	return n
 }
 
-// verify checks the windows of a dialogue. d.rmu is held.
+// verify checks the windows of a dialogue. d.recv.mu is held.
 func (d *Dialogue) verify() int {
 	for class := range packet.StreamClasses {
-		d.rx[class].check(fmt.Sprint(class, " of stream ", d.id))
+		d.recv.rx[class].check(fmt.Sprint(class, " of stream ", d.id))
 	}
-	if raw := &d.rx[packet.ClassRaw]; d.recv.Len() > int(raw.held) {
-		bug("credit: stream %d: %d bytes to read, %d held", d.id, d.recv.Len(), raw.held)
+	if raw := &d.recv.rx[packet.ClassRaw]; d.recv.buf.Len() > int(raw.held) {
+		bug("credit: stream %d: %d bytes to read, %d held", d.id, d.recv.buf.Len(), raw.held)
 	}
 	return 0
 }

@@ -3,7 +3,6 @@ package multiplexer
 import (
 	"io"
 	"net"
-	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/chunk"
@@ -95,21 +94,8 @@ type Dialogue struct {
 	notice     *packet.Reason
 	out        *sender // made on first use, by sender
 
-	// Receiving; guarded by rmu.
-	rmu     checkedMutex
-	recv    chunk.Queue
-	rx      [packet.StreamClasses]inflow
-	in      *receiver                           // made on first use, by receiver
-	reading bool                                // a Read is under way
-	deaf    bool                                // what arrives is thrown away
-	unread  bool                                // CloseRead: and so is what has come
-	peerFin bool                                // the peer has sent its last raw byte
-	rerr    error                               // what Read returns when recv is empty; set once
-	granted [packet.StreamClasses]time.Duration // when credit was last given
-
-	// heard tells whether raw bytes came since the last Write: then the peer is
-	// likely to wait for an answer. Guarded by rmu.
-	heard bool
+	// Receiving raw bytes. It has a lock of its own.
+	recv recvHalf
 }
 
 // NewDialogue makes a dialogue that Open can open.
@@ -119,13 +105,12 @@ func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
 
 func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
 	d := &Dialogue{m: m, id: id}
+	d.recv.init(m.local)
 	if peer != "" || len(meta) > 0 {
 		d.intro = &packet.Open{Peer: peer, Meta: meta}
 	}
-	d.rx[packet.ClassRaw] = newInflow(m.local.Raw)
-	d.rx[packet.ClassMessages] = newInflow(m.local.Messages)
 	if debugging {
-		d.rmu.onUnlock(d.verify)
+		d.recv.mu.onUnlock(d.verify)
 	}
 	return d
 }
@@ -257,19 +242,16 @@ func (d *Dialogue) CloseWrite() error {
 // CloseRead throws away what has come and tells the peer to send no more raw
 // bytes: its writers are woken. Read returns io.EOF from now on.
 func (d *Dialogue) CloseRead() error {
-	d.rmu.Lock()
-	first := !d.deaf && !d.peerFin
-	d.deaf, d.unread = true, true
-	d.recv.Forget()
-	d.failRead(io.EOF)
-	d.rmu.Unlock()
+	d.recv.mu.Lock()
+	tell := d.recv.closeRead()
+	d.recv.mu.Unlock()
 	m := d.m
 	m.mu.Lock()
 	if d.state != dialogueOpen {
 		m.mu.Unlock()
 		return net.ErrClosed
 	}
-	if first {
+	if tell {
 		m.signal(d, ctlStop)
 	}
 	m.mu.Unlock()
@@ -342,22 +324,11 @@ func (d *Dialogue) failWrite(err error) {
 	d.wakeWrite()
 }
 
-// endRead ends the receiving side: what has come can still be read, what comes
-// is thrown away.
+// endRead ends the receiving half. It takes the half's lock.
 func (d *Dialogue) endRead(err error) {
-	d.rmu.Lock()
-	d.deaf = true
-	d.failRead(err)
-	d.rmu.Unlock()
-}
-
-// failRead records what Read returns when nothing is left, and wakes the
-// readers. d.rmu is held.
-func (d *Dialogue) failRead(err error) {
-	if d.rerr == nil {
-		d.rerr = err
-	}
-	d.wakeRead()
+	d.recv.mu.Lock()
+	d.recv.end(err)
+	d.recv.mu.Unlock()
 }
 
 // remove takes d out of the table: no frame may come for it any more. m.mu is
@@ -389,8 +360,9 @@ func (d *Dialogue) opener() bool {
 	return d.id != DefaultID && d.m.isLocalID(d.id)
 }
 
+// windowSizes returns the sum of the windows that this side gives, bytes.
 func (d *Dialogue) windowSizes() uint64 {
-	d.rmu.Lock()
-	defer d.rmu.Unlock()
-	return uint64(d.rx[packet.ClassRaw].size) + uint64(d.rx[packet.ClassMessages].size)
+	d.recv.mu.Lock()
+	defer d.recv.mu.Unlock()
+	return d.recv.windowSizes()
 }

@@ -23,7 +23,7 @@
 // # Locks
 //
 // Mux.mu guards the table, the scheduler and the sending side of every dialogue.
-// Dialogue.rmu guards its receiving side. The order is a batch's lock, Mux.mu,
-// Dialogue.rmu, Conn's. None is held across I/O, a channel operation or a call
+// Dialogue.recv.mu guards its receiving side. The order is a batch's lock, Mux.mu,
+// Dialogue.recv.mu, Conn's. None is held across I/O, a channel operation or a call
 // of the Handler.
 package multiplexer

@@ -55,9 +55,9 @@ func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 	if !due {
 		return
 	}
-	d.rmu.Lock()
-	n := d.rx[class].grant()
-	d.rmu.Unlock()
+	d.recv.mu.Lock()
+	n := d.recv.rx[class].grant()
+	d.recv.mu.Unlock()
 	if n > 0 {
 		b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: class, Amount: n})
 	}

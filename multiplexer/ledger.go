@@ -122,7 +122,7 @@ type ledger struct {
 
 // streamLedger is what a ledger knows of one stream, and the credit that the peer has
 // given for the stream's own classes. Mux.mu guards it. (The windows that the stream gives
-// are in Dialogue.rx, under a lock of their own.)
+// are in recvHalf.rx, under a lock of their own.)
 type streamLedger struct {
 	streamTotals
 	tx            [packet.StreamClasses]outflow

@@ -15,59 +15,52 @@ import (
 // os.ErrDeadlineExceeded after the deadline. A deadline is for what may have to wait: once nothing more can come, Read
 // returns what there is, and then the end, whatever the deadline.
 func (d *Dialogue) Read(p []byte) (n int, err error) {
-	d.rmu.Lock()
-	for d.reading && d.unreadable() == nil {
-		d.waitRead()
+	h := &d.recv
+	h.mu.Lock()
+	for h.reading && h.readable() == nil {
+		h.wait()
 	}
-	if err := d.unreadable(); err != nil {
-		d.rmu.Unlock()
+	if err := h.readable(); err != nil {
+		h.mu.Unlock()
 		return 0, err
 	}
 	if len(p) == 0 {
-		d.rmu.Unlock()
+		h.mu.Unlock()
 		return 0, nil
 	}
-	d.reading = true
-	if d.recv.Len() == 0 && d.rerr == nil {
-		n, err = d.await(p)
+	h.reading = true
+	if h.buf.Len() == 0 && h.err == nil {
+		n, err = h.await(p)
 	}
-	for n < len(p) && d.recv.Len() > 0 && !d.unread {
-		// Only this goroutine takes bytes out, and what comes is written behind
-		// them: no lock is needed to copy.
-		c := d.recv.Head().Bytes()
-		d.rmu.Unlock()
+	for n < len(p) && h.buf.Len() > 0 && !h.state.stopped() {
+		// The lock is not needed to copy: only this goroutine takes bytes out, and the
+		// reading goroutine adds bytes behind them.
+		c := h.buf.Head().Bytes()
+		h.mu.Unlock()
 		k := copy(p[n:], c)
-		d.rmu.Lock()
+		h.mu.Lock()
 		n += k
-		if !d.unread {
-			d.recv.Took(k)
+		if !h.state.stopped() {
+			h.buf.Took(k)
 		}
 	}
 	if n > 0 {
 		err = nil
 	} else if err == nil {
-		err = d.rerr
+		err = h.err
 	}
-	d.reading = false
-	d.wakeRead()
-	due := n > 0 && d.rx[packet.ClassRaw].dueFor(packet.ClassRaw, uint64(n))
+	h.reading = false
+	h.wake()
+	raw := &h.rx[packet.ClassRaw]
+	due := n > 0 && raw.dueFor(packet.ClassRaw, uint64(n))
 	if n > 0 && !due {
-		d.rx[packet.ClassRaw].release(uint64(n))
+		raw.release(uint64(n))
 	}
-	d.rmu.Unlock()
+	h.mu.Unlock()
 	if due {
 		d.credited(n)
 	}
 	return n, err
-}
-
-// unreadable returns os.ErrDeadlineExceeded if the deadline has passed, unless the
-// dialogue has ended: then nobody needs to wait. rmu is held.
-func (d *Dialogue) unreadable() error {
-	if d.rerr != nil {
-		return nil
-	}
-	return d.in.late()
 }
 
 // credited releases n bytes when that is worth a Credit frame.
@@ -81,23 +74,17 @@ func (d *Dialogue) credited(n int) {
 	}
 }
 
-// await offers p to the reading goroutine and waits until it has put something
-// there, or the end or the deadline come. rmu is held, but not throughout.
-func (d *Dialogue) await(p []byte) (int, error) {
-	in := d.receiver()
-	in.dst, in.n = p, 0
-	for in.lent || in.dst != nil && d.rerr == nil && in.late() == nil {
-		d.waitRead()
+// await offers p to the reading goroutine and waits until that has filled a part of p, the
+// half has ended or the deadline has passed. It releases h.mu while it waits.
+func (h *recvHalf) await(p []byte) (int, error) {
+	r := h.makeReaders()
+	r.dst, r.n = p, 0
+	for r.lent || r.dst != nil && h.err == nil && h.deadlineErr() == nil {
+		h.wait()
 	}
-	n := in.n
-	in.dst, in.n = nil, 0
-	return n, d.unreadable()
-}
-
-// endAwait wakes the Read that waits in await. rmu is held.
-func (d *Dialogue) endAwait() {
-	d.in.dst = nil
-	d.wakeRead()
+	n := r.n
+	r.dst, r.n = nil, 0
+	return n, h.readable()
 }
 
 // WriteTo implements io.WriterTo: it writes what comes to w until the end, with
@@ -167,67 +154,69 @@ type dataSink struct {
 // that they need not be copied.
 const worthYielding = 16 << 10
 
+// sinkPlace is where the payload of a Data frame goes.
 type sinkPlace uint8
 
 const (
-	sinkQueue sinkPlace = iota // d.recv
-	sinkRead                   // the buffer of a waiting Read
-	sinkTrash                  // nobody wants it
+	sinkQueue   sinkPlace = iota // recvHalf.buf
+	sinkRead                     // the buffer of a Read that waits
+	sinkDiscard                  // Mux.discardBuf: nothing reads it
 )
 
 // Space implements conn.Sink.
 func (s *dataSink) Space(n int) []byte {
-	d := s.d
-	d.rmu.Lock()
-	defer d.rmu.Unlock()
-	if n >= worthYielding && d.in != nil && d.in.dst == nil && d.recv.Len() == 0 {
-		// Whose buffer was just filled is likely to come back with it.
-		d.rmu.Unlock()
+	h := &s.d.recv
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n >= worthYielding && h.readers != nil && h.readers.dst == nil && h.buf.Len() == 0 {
+		// The reader whose buffer was just filled is likely to come back with it.
+		h.mu.Unlock()
 		runtime.Gosched()
-		d.rmu.Lock()
+		h.mu.Lock()
 	}
-	if d.deaf {
-		s.where = sinkTrash
-		return s.m.trash(n)
+	if h.state != recvOpen {
+		s.where = sinkDiscard
+		return s.m.discardSpace(n)
 	}
-	if in := d.in; in.waits() && d.recv.Len() == 0 {
+	if h.waiting() && h.buf.Len() == 0 {
 		s.where = sinkRead
-		in.lent = true
-		return in.dst[in.n:min(len(in.dst), in.n+n)]
+		r := h.readers
+		r.lent = true
+		return r.dst[r.n:min(len(r.dst), r.n+n)]
 	}
 	s.where = sinkQueue
-	space := d.recv.Lend(n)
+	space := h.buf.Lend(n)
 	return space[:min(len(space), n)]
 }
 
 // Received implements conn.Sink.
 func (s *dataSink) Received(n int) {
-	d := s.d
-	if s.where == sinkTrash {
+	if s.where == sinkDiscard {
 		return
 	}
-	d.rmu.Lock()
-	defer d.rmu.Unlock()
+	h := &s.d.recv
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if s.where == sinkQueue {
-		d.recv.Wrote(n)
-		if n > 0 && d.in.waits() {
-			d.endAwait()
+		h.buf.Wrote(n)
+		if n > 0 && h.waiting() {
+			h.endAwait()
 		}
 		return
 	}
-	in := d.in
-	in.lent = false
-	in.n += n
+	r := h.readers
+	r.lent = false
+	r.n += n
 	switch {
-	case in.n == len(in.dst) || d.rerr != nil || in.late() != nil:
-		d.endAwait()
-	case in.n > 0:
-		s.m.pendingReader = d
+	case r.n == len(r.dst) || h.err != nil || h.deadlineErr() != nil:
+		h.endAwait()
+	case r.n > 0:
+		s.m.pendingReader = s.d
 	}
 }
 
-// trash returns memory that may be overwritten.
-func (m *Mux) trash(n int) []byte {
+// discardSpace returns memory for up to n bytes that nothing reads.
+func (m *Mux) discardSpace(n int) []byte {
 	if m.discardBuf == nil {
 		m.discardBuf = make([]byte, 4<<10)
 	}
@@ -240,10 +229,10 @@ func (m *Mux) trash(n int) []byte {
 func (m *Mux) wakePending() {
 	if d := m.pendingReader; d != nil {
 		m.pendingReader = nil
-		d.rmu.Lock()
-		if d.in.n > 0 {
-			d.endAwait()
+		d.recv.mu.Lock()
+		if d.recv.readers.n > 0 {
+			d.recv.endAwait()
 		}
-		d.rmu.Unlock()
+		d.recv.mu.Unlock()
 	}
 }

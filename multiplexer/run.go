@@ -134,16 +134,9 @@ func (m *Mux) data(h packet.Header) error {
 	if d == m.main && h.Flags&packet.FlagClose != 0 {
 		return defaultStreamError(h)
 	}
-	d.rmu.Lock()
-	var err error
-	switch {
-	case d.peerFin && (h.Length > 0 || h.Flags&packet.FlagClose == 0):
-		err = &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", h.Length, h.Stream)}
-	default:
-		err = d.rx[packet.ClassRaw].receive(packet.ClassRaw, uint64(h.Length))
-		d.heard = true
-	}
-	d.rmu.Unlock()
+	d.recv.mu.Lock()
+	err := d.recv.begin(h.Stream, h.Length, h.Flags&packet.FlagClose != 0)
+	d.recv.mu.Unlock()
 	if err = cmp.Or(err, early); err != nil {
 		return err
 	}
@@ -154,10 +147,9 @@ func (m *Mux) data(h packet.Header) error {
 		}
 	}
 	if h.Flags&packet.FlagFin != 0 {
-		d.rmu.Lock()
-		d.peerFin = true
-		d.failRead(io.EOF)
-		d.rmu.Unlock()
+		d.recv.mu.Lock()
+		d.recv.fin()
+		d.recv.mu.Unlock()
 	}
 	if h.Flags&packet.FlagClose != 0 {
 		m.peerCloses(d)

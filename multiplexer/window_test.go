@@ -64,9 +64,9 @@ func TestWindowDoublesIfUsedWithinTwoRoundTrips(t *testing.T) {
 		assert.EqualValues(t, 2048, use(2048, 2*rtt), "in just two round trips")
 		assert.EqualValues(t, 2048+4096, use(2048, 2*rtt-1), "in less: it doubles")
 		assert.EqualValues(t, 4096+8192, use(4096, 0), "and again")
-		assert.EqualValues(t, 16<<10, d.rx[packet.ClassRaw].size)
+		assert.EqualValues(t, 16<<10, d.recv.rx[packet.ClassRaw].size)
 		assert.EqualValues(t, 8<<10, use(8192, time.Second), "never back")
-		assert.EqualValues(t, 4<<10, d.rx[packet.ClassMessages].size, "each class by itself")
+		assert.EqualValues(t, 4<<10, d.recv.rx[packet.ClassMessages].size, "each class by itself")
 	})
 }
 
@@ -87,12 +87,12 @@ func TestWindowIsBounded(t *testing.T) {
 				measured(t, m, p, time.Hour/4)
 				d := m.Main()
 				for range 8 {
-					n := int(d.rx[packet.ClassRaw].size / 2)
+					n := int(d.recv.rx[packet.ClassRaw].size / 2)
 					p.writeData(1, 0, n, "half a window")
 					readBytes(t, d, n)
 					p.wantCredit(1, packet.ClassRaw, "credit")
 				}
-				assert.EqualValues(t, test.want, d.rx[packet.ClassRaw].size)
+				assert.EqualValues(t, test.want, d.recv.rx[packet.ClassRaw].size)
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				assert.LessOrEqual(t, m.windows.used, s.lim.Windows)
@@ -114,7 +114,7 @@ func TestWindowsBecomeEqual(t *testing.T) {
 		use := func(d *Dialogue, after time.Duration, credit int) {
 			t.Helper()
 			time.Sleep(after)
-			n := int(d.rx[packet.ClassRaw].size / 2)
+			n := int(d.recv.rx[packet.ClassRaw].size / 2)
 			p.writeData(d.id, 0, n, "half a window")
 			readBytes(t, d, n)
 			if credit > 0 {
@@ -122,15 +122,15 @@ func TestWindowsBecomeEqual(t *testing.T) {
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.rx[packet.ClassRaw].size)+uint64(narrow.rx[packet.ClassRaw].size)+4<<10, m.windows.used)
+			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.recv.rx[packet.ClassRaw].size)+uint64(narrow.recv.rx[packet.ClassRaw].size)+4<<10, m.windows.used)
 		}
 		use(wide, 0, 2<<10+4<<10)
 		use(wide, 0, 4<<10+8<<10)
 		use(wide, 0, 8<<10) // there is no more in the budget
-		assert.EqualValues(t, 16<<10, wide.rx[packet.ClassRaw].size)
+		assert.EqualValues(t, 16<<10, wide.recv.rx[packet.ClassRaw].size)
 		use(narrow, time.Minute, 2<<10) // neither for the other, though its reader keeps up
 		use(wide, time.Minute, 0)       // which gives back half: all that it would get
-		assert.EqualValues(t, 8<<10, wide.rx[packet.ClassRaw].size)
+		assert.EqualValues(t, 8<<10, wide.recv.rx[packet.ClassRaw].size)
 		use(narrow, time.Minute, 2<<10+4<<10)
 		for range 3 {
 			use(wide, time.Minute, 4<<10)

@@ -143,11 +143,11 @@ func (m *Mux) sayCut() {
 // for it, which is when it has sent something since the last time; by another
 // goroutine, that can gather what further Writes add, if not.
 func (d *Dialogue) flush(queued int) {
-	d.rmu.Lock()
-	heard := d.heard
-	d.heard = false
-	d.rmu.Unlock()
-	if heard || queued >= d.m.limits.SendQueue {
+	d.recv.mu.Lock()
+	received := d.recv.receivedSinceWrite
+	d.recv.receivedSinceWrite = false
+	d.recv.mu.Unlock()
+	if received || queued >= d.m.limits.SendQueue {
 		d.m.c.Push(nil, false)
 	} else {
 		d.m.c.Kick()

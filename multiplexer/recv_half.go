@@ -1,0 +1,198 @@
+package multiplexer
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
+)
+
+// recvState is the state of a receiving half. See recvTable for what leads from one to
+// another.
+type recvState uint8
+
+const (
+	// recvOpen: raw bytes may arrive, and are kept for Read.
+	recvOpen recvState = iota
+	// recvFin: the last raw byte has arrived. Read returns what is left, then the error.
+	recvFin
+	// recvDiscard: the dialogue has ended before the last raw byte arrived. Read returns
+	// what is left, then the error; what arrives is discarded.
+	recvDiscard
+	// recvStopped: CloseRead was called before the last raw byte arrived. Read returns the
+	// error; what has arrived and what arrives is discarded.
+	recvStopped
+	// recvStoppedFin: CloseRead was called, and the last raw byte has arrived.
+	recvStoppedFin
+
+	recvStates
+)
+
+var recvNames = [recvStates]string{
+	recvOpen:       "Open",
+	recvFin:        "Fin",
+	recvDiscard:    "Discard",
+	recvStopped:    "Stopped",
+	recvStoppedFin: "StoppedFin",
+}
+
+func (s recvState) String() string { return recvNames[s] }
+
+// recvTable has the state that follows each state and event. The zero value, recvOpen,
+// follows none: it says that the state remains.
+var recvTable = [recvStates][events]recvState{
+	recvOpen: {
+		evPeerFin:   recvFin,
+		evEnd:       recvDiscard,
+		evCloseRead: recvStopped,
+	},
+	recvFin: {
+		evCloseRead: recvStoppedFin,
+	},
+	recvDiscard: {
+		evPeerFin:   recvFin,
+		evCloseRead: recvStopped,
+	},
+	recvStopped: {
+		evPeerFin: recvStoppedFin,
+	},
+}
+
+// finished tells whether the peer has sent its last raw byte.
+func (s recvState) finished() bool { return s == recvFin || s == recvStoppedFin }
+
+// stopped tells whether nothing can be read any more.
+func (s recvState) stopped() bool { return s == recvStopped || s == recvStoppedFin }
+
+// recvHalf is the receiving half of a dialogue: the raw bytes that have arrived, what Read
+// needs to wait for more, and the windows that this side gives to the peer. Its lock guards
+// all of it. Its methods need the lock unless they say otherwise.
+type recvHalf struct {
+	mu      checkedMutex
+	buf     chunk.Queue                         // raw bytes that have arrived and were not read
+	rx      [packet.StreamClasses]inflow        // the window of each class
+	granted [packet.StreamClasses]time.Duration // when credit of each class was last granted, by the connection's clock
+	err     error                               // what Read returns when buf is empty; nil while more may come
+	readers *readers                            // nil until first use
+	state   recvState
+	reading bool // a Read has its turn
+	// receivedSinceWrite tells whether a Data frame has arrived since the last Write: then
+	// the peer is likely to wait for an answer.
+	receivedSinceWrite bool
+}
+
+// readers is the part of a recvHalf that exists only once a Read has waited for bytes or
+// for its turn, or a deadline was set.
+type readers struct {
+	dst      []byte // the buffer of the Read that waits for bytes; nil if none waits
+	n        int    // how many bytes of dst are filled
+	lent     bool   // the reading goroutine writes into dst
+	cond     sync.Cond
+	deadline *deadline // nil if none is set
+}
+
+// init sets the first windows.
+func (h *recvHalf) init(w packet.Settings) {
+	h.rx[packet.ClassRaw] = newInflow(w.Raw)
+	h.rx[packet.ClassMessages] = newInflow(w.Messages)
+}
+
+// on enters the state that follows an event.
+func (h *recvHalf) on(ev event) {
+	if next := recvTable[h.state][ev]; next != recvOpen {
+		h.state = next
+	}
+}
+
+// fail sets the error of Read, unless there is one, and wakes all Reads.
+func (h *recvHalf) fail(err error) {
+	if h.err == nil {
+		h.err = err
+	}
+	h.wake()
+}
+
+// end ends the half with its dialogue.
+func (h *recvHalf) end(err error) {
+	h.on(evEnd)
+	h.fail(err)
+}
+
+// closeRead discards what has arrived, and what will. It reports whether the peer needs to
+// be told.
+func (h *recvHalf) closeRead() (tell bool) {
+	tell = h.state == recvOpen
+	h.on(evCloseRead)
+	h.buf.Forget() // a Read may be copying from it
+	h.fail(io.EOF)
+	return tell
+}
+
+// begin counts a Data frame that begins to arrive, with n bytes. It returns an error if the
+// peer may not send the frame: it has no credit for it, or has sent its last raw byte.
+// Behind that, only a frame without bytes that closes the dialogue may come.
+func (h *recvHalf) begin(stream uint64, n uint32, closes bool) error {
+	if h.state.finished() && (n > 0 || !closes) {
+		return &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", n, stream)}
+	}
+	h.receivedSinceWrite = true
+	return h.rx[packet.ClassRaw].receive(packet.ClassRaw, uint64(n))
+}
+
+// fin says that the last raw byte has arrived.
+func (h *recvHalf) fin() {
+	h.on(evPeerFin)
+	h.fail(io.EOF)
+}
+
+// windowSizes returns the sum of the windows, bytes.
+func (h *recvHalf) windowSizes() uint64 {
+	return uint64(h.rx[packet.ClassRaw].size) + uint64(h.rx[packet.ClassMessages].size)
+}
+
+// makeReaders returns h.readers, made on first use.
+func (h *recvHalf) makeReaders() *readers {
+	if h.readers == nil {
+		h.readers = &readers{cond: sync.Cond{L: &h.mu}}
+	}
+	return h.readers
+}
+
+// waiting tells whether a Read waits for bytes.
+func (h *recvHalf) waiting() bool { return h.readers != nil && h.readers.dst != nil }
+
+// deadlineErr returns os.ErrDeadlineExceeded if the deadline has passed.
+func (h *recvHalf) deadlineErr() error {
+	if h.readers == nil {
+		return nil
+	}
+	return h.readers.deadline.err()
+}
+
+// readable returns os.ErrDeadlineExceeded if the deadline has passed, unless h.err is set:
+// then no Read needs to wait.
+func (h *recvHalf) readable() error {
+	if h.err != nil {
+		return nil
+	}
+	return h.deadlineErr()
+}
+
+// wait waits until the state has changed for the Reads.
+func (h *recvHalf) wait() { h.makeReaders().cond.Wait() }
+
+// wake wakes all Reads.
+func (h *recvHalf) wake() {
+	if h.readers != nil {
+		h.readers.cond.Broadcast()
+	}
+}
+
+// endAwait wakes the Read that waits for bytes.
+func (h *recvHalf) endAwait() {
+	h.readers.dst = nil
+	h.wake()
+}
