@@ -6,7 +6,7 @@
 //
 // # Rules of motion
 //
-// The reading goroutine (Mux.run) never waits for anything but the connection:
+// The reading goroutine never waits for anything but the connection:
 // all that arrives has its place already, because the peer was given credit for
 // it. Credit is counted by plain values (ledger.go), per dialogue for raw bytes
 // and small messages, per connection for running handlers and large packets.

@@ -7,61 +7,14 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// frameHandler is a Mux as its connection sees it.
+// frameHandler is a Mux as the conn.FrameHandler of its connection. Frame is in receive.go,
+// AppendFrames in frames.go.
 type frameHandler Mux
 
-// AppendFrames implements conn.FrameHandler: the connection's own credit and refusals, then
-// what the scheduler gives.
-func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
-	m := (*Mux)(u)
-	m.mu.Lock()
-	defer m.unlockAfterAppend(b)
-	m.appendConnection(b)
-	for b.Room() > 0 {
-		d, l := m.sched.pop()
-		if d == nil {
-			return m.delayingClose > 0
-		}
-		before := b.Size()
-		if d.appendTurn(b, l) {
-			m.sched.push(d, l)
-		}
-		m.sched.sent(l, b.Size()-before)
-		if d.leaving && d.queued == 0 {
-			d.leaving = false
-			m.peerStreams--
-			m.notifyRemoved = true
-		}
-	}
-	return m.delayingClose > 0 || !m.sched.empty()
-}
+var _ conn.FrameHandler = (*frameHandler)(nil)
 
-// unlockAfterAppend releases m.mu after AppendFrames. The Handler is told what could not be told under it when
-// the lock of b is released too.
-func (m *Mux) unlockAfterAppend(b *conn.Batch) {
-	if m.notifyRemoved {
-		m.notifyRemoved = false
-		b.After(m.h.OnRemoved)
-	}
-	m.mu.Unlock()
-}
-
-func (m *Mux) appendConnection(b *conn.Batch) {
-	if m.ledger.due && m.cause == nil {
-		m.ledger.due = false
-		for class := packet.ClassHandlers; class < packet.Classes; class++ {
-			if n := m.ledger.grant(class); n > 0 {
-				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: n})
-			}
-		}
-	}
-	for _, r := range m.refusals {
-		b.Buf = packet.AppendReason(b.Buf, packet.TypeRefuse, r.id, r.notice)
-	}
-	m.refusals = nil
-}
-
-// Idle implements conn.FrameHandler.
+// Idle implements conn.FrameHandler. It wakes the pending reader, because no further bytes
+// are at hand.
 func (u *frameHandler) Idle() { (*Mux)(u).wakePending() }
 
 // OnPing implements conn.FrameHandler.
@@ -70,9 +23,9 @@ func (u *frameHandler) OnPing() { u.h.OnPing() }
 // OnGoAwayAcked implements conn.FrameHandler.
 func (u *frameHandler) OnGoAwayAcked() { u.h.OnGoAwayAcked() }
 
-// OnHeartbeat implements conn.FrameHandler: dialogues whose peer has left our Close unanswered
-// for a whole heartbeat are taken out. What it may still send for them is ignored,
-// as it is for all that were open once.
+// OnHeartbeat implements conn.FrameHandler. It removes the dialogues whose close flag the
+// peer has not answered for a whole heartbeat. Frames that still arrive for them are
+// ignored, as for all dialogues that were open once.
 func (u *frameHandler) OnHeartbeat() {
 	m := (*Mux)(u)
 	m.mu.Lock()
@@ -85,7 +38,7 @@ func (u *frameHandler) OnHeartbeat() {
 	}
 }
 
-// GoAway implements conn.FrameHandler.
+// GoAway implements conn.FrameHandler. It ends the admission of new work, as Mux.GoAway does.
 func (u *frameHandler) GoAway(n packet.Reason) {
 	m := (*Mux)(u)
 	m.mu.Lock()
@@ -95,8 +48,9 @@ func (u *frameHandler) GoAway(n packet.Reason) {
 	m.h.GoAway(n)
 }
 
-// End implements conn.FrameHandler: all dialogues end, and everybody who waits is
-// woken. What was made ready before is still written if the connection lingers.
+// End implements conn.FrameHandler. It ends all dialogues and wakes all goroutines that wait
+// on them. With deliver set, the frames that are ready are still written, and the Close
+// frame waits for the Writes under way.
 func (u *frameHandler) End(cause error, deliver bool) {
 	m := (*Mux)(u)
 	rerr, werr := error(io.EOF), io.ErrClosedPipe
@@ -127,7 +81,7 @@ func (u *frameHandler) End(cause error, deliver bool) {
 	clear(m.table)
 	m.localStreams, m.peerStreams, m.windows.used = 0, 0, 0
 	m.assemblies = index[assembly]{}
-	if deliver { // this side has closed: nobody is to take what waits
+	if deliver { // this side has closed, so Accept returns no more dialogues
 		m.backlog = nil
 	}
 	m.accepting.Broadcast()

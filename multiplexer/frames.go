@@ -1,12 +1,68 @@
 package multiplexer
 
+// This file makes the frames of this side. The goroutine that holds the write token of the
+// connection runs all of it, with Mux.mu held. Small and large packets become frames in
+// queue.go.
+
 import (
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
 )
 
-// appendTurn adds one turn's worth of frames to b and tells whether d wants another
-// turn in the lane. m.mu is held.
+// AppendFrames implements conn.FrameHandler. It adds the frames of the connection first, and
+// then gives turns to dialogues in the order of the scheduler.
+func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	defer m.unlockAfterAppend(b)
+	m.appendConnection(b)
+	for b.Room() > 0 {
+		d, l := m.sched.pop()
+		if d == nil {
+			return m.delayingClose > 0
+		}
+		before := b.Size()
+		if d.appendTurn(b, l) {
+			m.sched.push(d, l)
+		}
+		m.sched.sent(l, b.Size()-before)
+		if d.leaving && d.queued == 0 {
+			d.leaving = false
+			m.peerStreams--
+			m.notifyRemoved = true
+		}
+	}
+	return m.delayingClose > 0 || !m.sched.empty()
+}
+
+// unlockAfterAppend releases m.mu. If a dialogue was removed, it has Handler.OnRemoved called
+// after the lock of b is released too.
+func (m *Mux) unlockAfterAppend(b *conn.Batch) {
+	if m.notifyRemoved {
+		m.notifyRemoved = false
+		b.After(m.h.OnRemoved)
+	}
+	m.mu.Unlock()
+}
+
+// appendConnection adds Credit frames of the connection, and refusals.
+func (m *Mux) appendConnection(b *conn.Batch) {
+	if m.ledger.due && m.cause == nil {
+		m.ledger.due = false
+		for class := packet.ClassHandlers; class < packet.Classes; class++ {
+			if n := m.ledger.grant(class); n > 0 {
+				b.Buf = packet.AppendCredit(b.Buf, 0, packet.Credit{Class: class, Amount: n})
+			}
+		}
+	}
+	for _, r := range m.refusals {
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeRefuse, r.id, r.reason)
+	}
+	m.refusals = nil
+}
+
+// appendTurn adds the frames of one turn of d in lane l to b. It reports whether d has more
+// frames for the lane.
 func (d *Dialogue) appendTurn(b *conn.Batch, l lane) (again bool) {
 	switch l {
 	case laneControl:
@@ -19,7 +75,7 @@ func (d *Dialogue) appendTurn(b *conn.Batch, l lane) (again bool) {
 	}
 }
 
-// appendControl makes frames of the control bits.
+// appendControl adds the frames that d.control names, and clears it.
 func (d *Dialogue) appendControl(b *conn.Batch) {
 	m := d.m
 	ctl := d.control
@@ -51,6 +107,7 @@ func (d *Dialogue) appendControl(b *conn.Batch) {
 	}
 }
 
+// appendCredit adds a Credit frame for one of d's own windows if it is due.
 func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 	if !due {
 		return
@@ -63,7 +120,8 @@ func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 	}
 }
 
-// appendRaw makes one frame of raw bytes, and says when they were the last.
+// appendRaw adds one frame of raw bytes, queued ones first, then those that a Write lends.
+// The last one has the flags that end the raw bytes or the dialogue.
 func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 	limit := int(d.m.peer.MaxFrame)
 	n := 0
@@ -104,8 +162,8 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 	return again
 }
 
-// appendCutReset adds a Reset, in place of endFlags, behind the raw bytes of a dialogue of which
-// a Write was cut off.
+// appendCutReset adds a Reset behind the raw bytes of d if a Write of d was cut off. The Reset
+// replaces the flags of endFlags, so that the reader does not take the bytes for complete.
 func (d *Dialogue) appendCutReset(b *conn.Batch) {
 	if !d.cut || d.finSent || d.writes() || d == d.m.main || !d.packets.empty() {
 		return
@@ -115,7 +173,7 @@ func (d *Dialogue) appendCutReset(b *conn.Batch) {
 	d.m.remove(d)
 }
 
-// endFlags returns the flags of a Data frame after which no raw byte is left.
+// endFlags returns the flags of a Data frame behind which d has no raw bytes to send.
 func (d *Dialogue) endFlags() packet.Flags {
 	switch {
 	case d.writes() || d.cut: // wrote comes back to this; or it is no proper end

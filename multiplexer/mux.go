@@ -1,9 +1,7 @@
 package multiplexer
 
 import (
-	"io"
 	"math"
-	"net"
 	"sync"
 
 	"github.com/singchia/geminio"
@@ -11,111 +9,120 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Handler is the layer above a Mux. Its methods are called without locks, by the
-// reading goroutine unless they say otherwise, and must not block.
+// Handler is the layer above a Mux. A Mux calls its methods without holding a lock.
+// The methods must not block. The reading goroutine calls them unless their comments
+// say otherwise.
 type Handler interface {
-	// Opened is told of a dialogue that the peer wants to open. It sets the
-	// dialogue's Owner and sees to it that Accept or Refuse is called, then or
-	// later.
+	// Opened reports that the peer asks to open a dialogue. The Handler sets the
+	// dialogue's Owner before Opened returns, and calls Accept or Refuse once, during
+	// Opened or later.
 	Opened(*Dialogue)
-	// Accepted is told that the peer has accepted a dialogue of this side. Open may
-	// have returned by then, and Closed may have been told.
+	// Accepted reports that the peer has accepted a dialogue of this side. Mux.Open
+	// may have returned before, and Closed may have been called before.
 	Accepted(*Dialogue)
-	// Packet takes a packet of type typ with the number seq. The body is the
-	// handler's to keep if owned is set, else it is valid during the call. An
-	// error closes the connection. For requests and messages the handler calls
-	// Dialogue.Release when it no longer holds the body.
+	// Packet handles a packet of type typ with the number seq. If owned is set, the
+	// Handler owns body; otherwise body is valid only during the call. An error ends
+	// the connection. The Handler calls Dialogue.Release for each request,
+	// registration and message when it no longer holds it.
 	Packet(d *Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error
-	// Closed is told that a dialogue, other than the default one, has ended: closed
-	// by this side, by the other, reset, or with the connection. It is told once of
-	// each that was Opened and not refused, or Accepted. The goroutine that ended
-	// it calls.
+	// Closed reports that a dialogue other than the default one has ended, and why. It
+	// is called once for each dialogue that was Accepted, or was Opened and not
+	// refused. The goroutine that ends the dialogue calls it.
 	Closed(d *Dialogue, cause error)
-	// OnRemoved is told that nothing is left of a dialogue, so that it does not count for Idle
-	// any more. Any goroutine may call.
+	// OnRemoved reports that a dialogue has left the table, so that Idle may have
+	// become true. Any goroutine may call it.
 	OnRemoved()
-	// OnPing is told of a heartbeat of the peer.
+	// OnPing reports a heartbeat of the peer.
 	OnPing()
-	// GoAway is told that the peer wants no new work.
+	// GoAway reports that the peer accepts no new work, and why.
 	GoAway(packet.Reason)
-	// OnGoAwayAcked is told that the peer knows of this side's GoAway, and that all it had begun
-	// before has arrived.
+	// OnGoAwayAcked reports that the peer has received this side's GoAway, and that all
+	// work that the peer began before has arrived.
 	OnGoAwayAcked()
-	// End is told, once, that the connection has ended, and why, after Closed was
-	// told of all dialogues but one that is just being Opened: of that it is told
-	// when Opened has returned. Any goroutine may call.
+	// End reports once that the connection has ended, and why. Closed has been called
+	// for all dialogues by then, with one exception: for a dialogue whose Opened has
+	// not returned, Closed is called when it has. Any goroutine may call End.
 	End(cause error)
 }
 
-// Limits are a Mux's. All numbers must be set.
+// Limits are the limits of a Mux. All fields must be set.
 type Limits struct {
-	Backlog   int    // dialogues that the peer opened and nobody has accepted
-	MaxWindow uint64 // the largest window that a dialogue may grow to, bytes
-	Windows   uint64 // the sum of all windows, bytes
-	SendQueue int    // raw bytes of a dialogue that wait to be written
+	Backlog   int    // the largest number of dialogues that the peer opened and Accept has not returned
+	MaxWindow uint64 // the size to which a window may grow, bytes
+	Windows   uint64 // the largest sum of all windows, names and metas, bytes
+	SendQueue int    // the size of a dialogue's queue of raw bytes to be sent, bytes
 }
 
 // DefaultID is the id of the dialogue that exists from the start.
 const DefaultID = 1
 
-// Mux carries dialogues over one connection. Its methods are safe for concurrent
-// use.
+// Mux carries dialogues over one connection. Its methods are safe for concurrent use.
+//
+// The reading goroutine handles the frames of the peer (receive.go). The goroutine that
+// holds the write token of the connection makes the frames of this side (frames.go).
 type Mux struct {
-	// Read-only.
+	// These fields are read-only after New.
+
 	c       *conn.Conn
 	h       Handler
 	limits  Limits
-	main    *Dialogue // the one with DefaultID
-	peer    packet.Settings
-	local   packet.Settings
-	smallTx int // the largest packet body that the peer takes as small
-	smallRx int // and the one that this side takes as small
+	main    *Dialogue       // the dialogue with DefaultID
+	peer    packet.Settings // settings of the peer, with MaxFrame reduced to packet.DefaultMaxFrame
+	local   packet.Settings // settings of this side
+	smallTx int             // the largest body of a small packet to the peer, bytes
+	smallRx int             // the largest body of a small packet from the peer, bytes
 
-	// The reading goroutine's.
-	sink          dataSink
-	pendingReader *Dialogue // has bytes for a reader that was not yet woken
+	// The reading goroutine owns these fields.
+
+	sink          dataSink  // receives the payload of the present Data frame
+	pendingReader *Dialogue // its Read has bytes and was not woken yet; nil: none
 	lastPeerID    uint64    // the highest id that the peer has opened
-	discardBuf    []byte    // what nobody wants is read into this
+	discardBuf    []byte    // receives bytes that nobody reads
 
-	mu            checkedMutex
-	sched         scheduler
-	table         map[uint64]*Dialogue // all that frames may come for
-	cause         error                // why it ended, once it has
-	goingAway     bool                 // nothing new is to begin: one side said GoAway
-	nextID        uint64               // for the next dialogue that this side opens
-	delayingClose int                  // dialogues for whose Writes the Close frame waits
-	localStreams  int                  // dialogues in the table that this side opened
-	notifyRemoved bool                 // one of them was taken out: unlock tells the Handler
-	peerStreams   int                  // and those that the peer did, until their end is told
-	unaccepted    int                  // of incoming: not yet taken by the user, or refused
-	refusals      []refusal            // to be sent
-	largeQueued   index[outgoing]      // large packets that wait to be sent, or are being sent
-	assemblies    index[assembly]      // packets of which a part has come
-	ledger        ledger
-	windows       windowBudget
-	waits         waitTable   // packets that wait for credit
-	backlog       []*Dialogue // accepted, waiting for AcceptDialogue
-	accepting     *sync.Cond  // on mu: waiting for the backlog
+	// mu guards all fields below.
+	mu checkedMutex
+
+	table         map[uint64]*Dialogue // the dialogues for which frames may arrive, by id
+	nextID        uint64               // id of the next dialogue that this side opens
+	localStreams  int                  // dialogues in table that this side opened
+	peerStreams   int                  // dialogues that the peer opened and that were not forgotten
+	unaccepted    int                  // of peerStreams: neither refused nor returned by Accept
+	backlog       []*Dialogue          // accepted dialogues of the peer that Accept has not returned
+	accepting     *sync.Cond           // signals a change of backlog or cause
+	goingAway     bool                 // one side has sent GoAway: no new work begins
+	cause         error                // why the connection ended; nil while it has not
+	delayingClose int                  // dialogues whose Writes delay the Close frame
+	notifyRemoved bool                 // Handler.OnRemoved is to be called when mu is released
+
+	sched       scheduler       // the dialogues that have frames to send
+	refusals    []refusal       // Refuse frames to be sent
+	largeQueued index[outgoing] // large packets that are not sent completely
+	assemblies  index[assembly] // packets of the peer that have not arrived completely
+
+	ledger  ledger       // credit of the classes that all dialogues share
+	windows windowBudget // the sizes of all windows
+	waits   waitTable    // packets that wait for credit
 }
 
+// refusal is a Refuse frame that is to be sent.
 type refusal struct {
-	id     uint64
-	notice packet.Reason
+	id     uint64 // of the dialogue
+	reason packet.Reason
 }
 
-// maxRefusals bounds the refusals that wait to be sent: so many that the opens of
-// an honest peer, which come in one burst before the writer has had its turn, do
-// not reach it.
+// maxRefusals bounds Mux.refusals. The refusals for a burst of Opens of a correct peer
+// wait until the next batch and stay below the bound.
 const maxRefusals = 8 << 10
 
-// New makes a Mux over c. Start lets it work.
+// New returns a Mux over c, which has completed its handshake. Start must be called
+// before the Mux is used.
 func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	m := &Mux{
 		c: c, h: h, limits: lim, peer: c.Peer(), local: c.Local(),
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
-	// A longer frame would be a turn that nobody else could interrupt.
+	// A frame is a turn of the scheduler: a longer frame would delay all other dialogues.
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
 	m.lastPeerID = DefaultID
 	m.smallTx, m.smallRx = smallBody(m.peer), smallBody(m.local)
@@ -137,37 +144,39 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	return m
 }
 
-// smallBody is the largest body of a packet that goes without credit of the
-// connection: half of the first window for messages, so that it always fits what
-// is granted at the latest, and not more than a frame.
+// smallBody returns the largest body of a small packet for a receiver with settings w,
+// bytes. A small packet fits into one frame, and as a message it costs at most half of the
+// stream's first window: the receiver grants credit at the latest when half of the window
+// is free, so that a small message never waits for ever.
 func smallBody(w packet.Settings) int {
 	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, 8<<10))
 }
 
-// Start reads frames until the connection ends.
+// Start starts the reading goroutine, which runs until the connection ends.
 func (m *Mux) Start() {
 	m.c.Start((*frameHandler)(m))
 	go m.c.Run()
 }
 
-// Main returns the dialogue that exists from the start.
+// Main returns the default dialogue, which has DefaultID.
 func (m *Mux) Main() *Dialogue { return m.main }
 
 // Conn returns the connection.
 func (m *Mux) Conn() *conn.Conn { return m.c }
 
-// MaxBody is the largest body of a packet that the peer accepts, without the
-// fixed part of its head.
+// MaxBody returns the largest body of a packet that the peer accepts, in bytes, without
+// the head of the packet.
 func (m *Mux) MaxBody() int { return int(min(m.peer.MaxMessage, math.MaxInt32)) }
 
-// Dialogues returns all that are open, the default one first, in no other order.
+// Dialogues returns the open dialogues: the default one first, the others in no particular
+// order. It returns nil after the end of the connection.
 func (m *Mux) Dialogues() []*Dialogue {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := []*Dialogue{m.main}
 	if m.cause != nil {
 		return nil
 	}
+	all := []*Dialogue{m.main}
 	for _, d := range m.table {
 		if d != m.main && d.state == dialogueOpen {
 			all = append(all, d)
@@ -176,7 +185,9 @@ func (m *Mux) Dialogues() []*Dialogue {
 	return all
 }
 
-// GoAway lets nothing new begin, at either side.
+// GoAway sends the reason to the peer and ends the admission of new work: from then on
+// neither side may open dialogues, and this side sends no requests, registrations and
+// messages on the default one. Work that has begun goes on.
 func (m *Mux) GoAway(n packet.Reason) {
 	m.mu.Lock()
 	m.goingAway = true
@@ -185,115 +196,32 @@ func (m *Mux) GoAway(n packet.Reason) {
 	m.c.GoAway(n)
 }
 
-// unlockAndNotify releases m.mu, and tells the Handler what that could not be told under it.
+// unlockAndNotify releases m.mu, and then calls Handler.OnRemoved if a dialogue was removed
+// while m.mu was held.
 func (m *Mux) unlockAndNotify() {
-	gone := m.notifyRemoved
+	notify := m.notifyRemoved
 	m.notifyRemoved = false
 	m.mu.Unlock()
-	if gone {
+	if notify {
 		m.h.OnRemoved()
 	}
 }
 
-// Idle tells whether no dialogue but the default one is open, nor being opened.
+// Idle reports whether the default dialogue is the only one: no other is open, is being
+// opened, or has ended without Forget.
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.localStreams+m.peerStreams == 0
 }
 
-// Close ends all dialogues at once, but still delivers what was written to them,
-// as far as that is possible within the connection's time for lingering. It does
-// not wait for that; the connection's Done tells when it is over.
-func (m *Mux) Close(cause error, bye packet.Reason) { m.c.Close(cause, bye) }
+// Close ends all dialogues and sends reason to the peer. Bytes and packets that were
+// accepted before are still delivered, if that takes no longer than the linger time of
+// the connection. Close does not wait for the delivery; Conn.Done is closed after it.
+func (m *Mux) Close(cause error, reason packet.Reason) { m.c.Close(cause, reason) }
 
-// Accept returns the next dialogue that the peer has opened and that was
-// accepted with queue set. It returns io.EOF after the end: of this side at once,
-// of the peer when none is left.
-func (m *Mux) Accept() (*Dialogue, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for len(m.backlog) == 0 && m.cause == nil {
-		m.accepting.Wait()
-	}
-	if len(m.backlog) == 0 {
-		return nil, io.EOF
-	}
-	d := m.backlog[0]
-	m.backlog[0] = nil
-	m.backlog = m.backlog[1:]
-	m.unaccepted--
-	return d, nil
-}
-
-// Open opens d, which NewDialogue has made, and waits for the peer's answer, at
-// most until d's write deadline; then it returns os.ErrDeadlineExceeded. A refusal
-// is a *geminio.RefusedError.
-func (m *Mux) Open(d *Dialogue) error {
-	m.mu.Lock()
-	if err := m.reserveOpen(d); err != nil {
-		m.mu.Unlock()
-		return err
-	}
-	d.id = m.nextID
-	m.nextID += 2
-	m.localStreams++
-	m.table[d.id] = d
-	d.state = dialogueOpening
-	m.signal(d, ctlOpen)
-	m.mu.Unlock()
-	m.c.Push(nil, false)
-
-	m.mu.Lock()
-	defer m.unlockAndNotify()
-	for d.state == dialogueOpening && d.out.late() == nil {
-		d.waitWrite()
-	}
-	switch {
-	case d.state == dialogueOpening:
-		d.cancelOpen()
-		return d.out.late()
-	case d.accepted:
-		if d.out != nil && d.out.deadline == nil && !d.writing {
-			d.out = nil // nobody else waits
-		}
-		return nil
-	case m.cause != nil:
-		return io.EOF
-	default:
-		return d.werr
-	}
-}
-
-// reserveOpen returns why d cannot be opened, or takes its first windows from the budget. m.mu
-// is held.
-func (m *Mux) reserveOpen(d *Dialogue) error {
-	intro := d.introduction()
-	switch size := intro.Size(); {
-	case m.cause != nil:
-		return io.EOF
-	case m.goingAway:
-		return geminio.ErrGoingAway
-	case len(intro.Peer) > packet.MaxName:
-		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
-	case size > int(m.peer.MaxFrame):
-		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
-	case !m.windows.add(0):
-		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
-	}
-	return nil
-}
-
-// cancelOpen ends a dialogue that the peer has not answered. m.mu is held.
-func (d *Dialogue) cancelOpen() {
-	d.notice, d.finSent = &packet.Reason{Code: uint32(geminio.CodeCanceled)}, true
-	d.end(net.ErrClosed)
-	d.m.signal(d, ctlReset)
-	d.m.remove(d)
-	d.m.c.Kick()
-}
-
-// signal has d's control frame sent. m.mu is held; Push or Kick must follow.
+// signal adds the control frames ctl to those that are to be sent for d. The caller holds
+// m.mu, and calls Push or Kick of the connection afterwards.
 func (m *Mux) signal(d *Dialogue, ctl control) {
 	d.control |= ctl
 	m.sched.push(d, laneControl)

@@ -1,0 +1,223 @@
+package multiplexer
+
+// This file opens dialogues, those of this side and those of the peer. A dialogue is in the
+// table from its Open frame on. The opener's first windows are in the Open frame, those of
+// the other side in the Accept frame.
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// Accept returns the next dialogue of the peer that Dialogue.Accept has put into the
+// backlog, and waits if there is none. After the end of the connection it returns io.EOF:
+// at once if this side has closed the connection, otherwise when the backlog is empty.
+func (m *Mux) Accept() (*Dialogue, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.backlog) == 0 && m.cause == nil {
+		m.accepting.Wait()
+	}
+	if len(m.backlog) == 0 {
+		return nil, io.EOF
+	}
+	d := m.backlog[0]
+	m.backlog[0] = nil
+	m.backlog = m.backlog[1:]
+	m.unaccepted--
+	return d, nil
+}
+
+// Open opens d, which NewDialogue has returned, and waits for the peer's answer. It returns
+//
+//   - a *geminio.RefusedError if the peer refuses,
+//   - os.ErrDeadlineExceeded at d's write deadline; the Open is then taken back,
+//   - geminio.ErrGoingAway after GoAway of one side,
+//   - a *geminio.LimitError if the name or the meta of d is too long, or if the memory
+//     budget has no room for d's windows,
+//   - io.EOF after the end of the connection.
+func (m *Mux) Open(d *Dialogue) error {
+	m.mu.Lock()
+	if err := m.reserveOpen(d); err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	d.id = m.nextID
+	m.nextID += 2
+	m.localStreams++
+	m.table[d.id] = d
+	d.state = dialogueOpening
+	m.signal(d, ctlOpen)
+	m.mu.Unlock()
+	m.c.Push(nil, false)
+
+	m.mu.Lock()
+	defer m.unlockAndNotify()
+	for d.state == dialogueOpening && d.out.late() == nil {
+		d.waitWrite()
+	}
+	switch {
+	case d.state == dialogueOpening:
+		d.cancelOpen()
+		return d.out.late()
+	case d.accepted:
+		if d.out != nil && d.out.deadline == nil && !d.writing {
+			d.out = nil // no goroutine waits on it
+		}
+		return nil
+	case m.cause != nil:
+		return io.EOF
+	default:
+		return d.werr
+	}
+}
+
+// reserveOpen takes the first windows of d from the budget. It returns an error if d cannot
+// be opened. m.mu is held.
+func (m *Mux) reserveOpen(d *Dialogue) error {
+	intro := d.introduction()
+	switch size := intro.Size(); {
+	case m.cause != nil:
+		return io.EOF
+	case m.goingAway:
+		return geminio.ErrGoingAway
+	case len(intro.Peer) > packet.MaxName:
+		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	case size > int(m.peer.MaxFrame):
+		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
+	case !m.windows.add(0):
+		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+	}
+	return nil
+}
+
+// cancelOpen takes back the Open of d, which the peer has not answered: it ends d and sends
+// a Reset. m.mu is held.
+func (d *Dialogue) cancelOpen() {
+	d.notice, d.finSent = &packet.Reason{Code: uint32(geminio.CodeCanceled)}, true
+	d.end(net.ErrClosed)
+	d.m.signal(d, ctlReset)
+	d.m.remove(d)
+	d.m.c.Kick()
+}
+
+// peerOpens handles an Open: it makes the dialogue, or refuses it.
+func (m *Mux) peerOpens(id uint64, o packet.Open) error {
+	m.mu.Lock()
+	if m.isLocalID(id) || id <= m.lastPeerID || id == DefaultID {
+		m.mu.Unlock()
+		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the peer, or was already", id)}
+	}
+	if err := m.checkWindows("open", id, o.Windows); err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	if len(m.refusals) >= maxRefusals {
+		m.mu.Unlock()
+		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
+	}
+	m.lastPeerID = id
+	if why := m.reservePeerOpen(len(o.Peer) + len(o.Meta)); why.Code != 0 {
+		m.refusals = append(m.refusals, refusal{id, why})
+		m.mu.Unlock()
+		m.c.Kick()
+		return nil
+	}
+	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
+	d.counted, d.accepted, d.opening = true, true, openingBegun
+	d.grant(o.Windows)
+	m.peerStreams++
+	m.unaccepted++
+	m.table[id] = d
+	m.mu.Unlock()
+	m.h.Opened(d)
+	m.mu.Lock()
+	missed, cause := d.opening == openingMissed, m.cause
+	d.opening = openingTold
+	m.mu.Unlock()
+	if missed {
+		m.h.Closed(d, cause)
+	}
+	return nil
+}
+
+// reservePeerOpen takes the first windows of a dialogue that the peer opens, and intro bytes
+// for its name and meta, from the budget. It returns the reason of the refusal if there is
+// one, else the zero Reason. m.mu is held.
+func (m *Mux) reservePeerOpen(intro int) packet.Reason {
+	limit := func(what string, n int) packet.Reason {
+		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
+	}
+	switch {
+	case m.goingAway || m.cause != nil:
+		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
+	case m.peerStreams >= int(m.local.MaxStreams):
+		return limit("are open", m.peerStreams)
+	case m.unaccepted >= m.limits.Backlog:
+		return limit("wait to be accepted", m.unaccepted)
+	case !m.windows.add(intro):
+		return limit("use the memory budget up", len(m.table))
+	}
+	return packet.Reason{}
+}
+
+// peerAccepts handles an Accept. It ignores the answer to an Open that this side has taken
+// back: the Reset is on its way.
+func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
+	m.mu.Lock()
+	d, err := m.find(h)
+	if err == nil && d != nil {
+		if err = m.checkWindows("accept", d.id, w); err == nil {
+			err = d.checkOpening(h)
+		}
+	}
+	if d == nil || err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	d.state, d.accepted = dialogueOpen, true
+	d.grant(w)
+	d.wakeWrite()
+	m.mu.Unlock()
+	m.h.Accepted(d)
+	return nil
+}
+
+// checkOpening returns an error if d does not wait for the answer to its Open. m.mu is held.
+func (d *Dialogue) checkOpening(h packet.Header) error {
+	if d.state == dialogueOpening {
+		return nil
+	}
+	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
+}
+
+// checkWindows returns an error if the first windows w that the peer gives are too small:
+// the largest small message, whose size follows from the settings of the peer, must fit.
+func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
+	if w.Raw == 0 || w.Messages < m.peer.Messages {
+		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d: windows of %d and %d bytes, need 1 and %d", id, w.Raw, w.Messages, m.peer.Messages)}
+	}
+	return nil
+}
+
+// peerRefuses handles a Refuse. It ignores the answer to an Open that this side has taken
+// back.
+func (m *Mux) peerRefuses(h packet.Header, n packet.Reason) error {
+	m.mu.Lock()
+	defer m.unlockAndNotify()
+	d, err := m.find(h)
+	if d == nil || err != nil {
+		return err
+	}
+	if err := d.checkOpening(h); err != nil {
+		return err
+	}
+	d.end(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
+	m.remove(d)
+	return nil
+}

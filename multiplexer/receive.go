@@ -1,0 +1,249 @@
+package multiplexer
+
+// This file handles the frames that arrive. The reading goroutine runs all of it. The frames
+// that open dialogues are in open.go, packets in assembly.go, raw bytes in read.go.
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/packet"
+)
+
+// Frame implements conn.FrameHandler. A frame that brings no bytes for the pending reader
+// wakes that reader.
+func (u *frameHandler) Frame(h packet.Header) error {
+	m := (*Mux)(u)
+	if m.pendingReader != nil && (h.Type != packet.TypeData || h.Stream != m.pendingReader.id) {
+		m.wakePending()
+	}
+	err := m.frame(h)
+	if err != nil {
+		m.wakePending()
+	}
+	return err
+}
+
+// frame parses the frame with header h and passes it to the function for its type.
+func (m *Mux) frame(h packet.Header) error {
+	switch {
+	case h.Type == packet.TypeData:
+		return m.data(h)
+	case h.Type.IsPacket():
+		return m.packet(h)
+	}
+	p, err := m.c.Payload()
+	if err != nil {
+		return err
+	}
+	if h.Type == packet.TypeOpen {
+		o, err := packet.ParseOpen(p)
+		if err != nil {
+			return err
+		}
+		return m.peerOpens(h.Stream, o)
+	}
+	if h.Type == packet.TypeCredit {
+		c, err := packet.ParseCredit(p, h.Stream)
+		if err != nil {
+			return err
+		}
+		return m.peerCredits(h.Stream, c)
+	}
+	if h.Type == packet.TypeAccept {
+		w, err := packet.ParseAccept(p)
+		if err != nil {
+			return err
+		}
+		return m.peerAccepts(h, w)
+	}
+	n, err := packet.ParseReason(h.Type, p)
+	if err != nil {
+		return err
+	}
+	switch h.Type {
+	case packet.TypeRefuse:
+		return m.peerRefuses(h, n)
+	case packet.TypeStop:
+		return m.peerStops(h, n)
+	case packet.TypeReset:
+		return m.peerResets(h, n)
+	}
+	return nil
+}
+
+// defaultStreamError returns the error for a frame that would end the default stream, which
+// ends only with the connection.
+func defaultStreamError(h packet.Header) error {
+	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
+}
+
+// lookup is find for callers that do not hold m.mu. The dialogue may end, and leave the
+// table, before the caller uses it.
+func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.find(h)
+}
+
+// find returns the dialogue of the frame with header h, or nil if the dialogue was open and
+// has left the table. It returns an error if the dialogue was never opened. If the frame
+// comes before the dialogue is open, find returns the dialogue and an error. The caller
+// holds m.mu until it has handled the frame, because this side may end any dialogue at any
+// time.
+func (m *Mux) find(h packet.Header) (*Dialogue, error) {
+	if d := m.table[h.Stream]; d != nil {
+		return d, d.checkEarly(h.Type)
+	}
+	if m.cause == nil && !m.wasOpen(h.Stream) {
+		return nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d was never opened", h.Stream)}
+	}
+	return nil, nil
+}
+
+// checkEarly returns an error if a frame of type typ may not arrive yet, because d is not
+// open. Before the answer to an Open, the opener may only reset the dialogue, and the other
+// side may only accept or refuse it; checkOpening checks the latter two. m.mu is held.
+func (d *Dialogue) checkEarly(typ packet.Type) error {
+	switch {
+	case d.state == dialogueNew && typ == packet.TypeReset:
+	case d.state > dialogueOpening, typ == packet.TypeAccept, typ == packet.TypeRefuse:
+	default:
+		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("stream %d is not open yet", d.id)}
+	}
+	return nil
+}
+
+// wasOpen reports whether id is below the ids that its side has yet to use. Such a dialogue
+// was opened, or its side has skipped the id. m.mu is held.
+func (m *Mux) wasOpen(id uint64) bool {
+	if m.isLocalID(id) {
+		return id < m.nextID
+	}
+	return id <= m.lastPeerID
+}
+
+// isLocalID reports whether this side gives the id: clients give odd ids, servers even ones.
+func (m *Mux) isLocalID(id uint64) bool {
+	return (id%2 == 1) == (m.c.Side() == geminio.InitiatorSide)
+}
+
+// data handles a Data frame.
+func (m *Mux) data(h packet.Header) error {
+	d, early := m.lookup(h)
+	if d == nil {
+		return early
+	}
+	if d == m.main && h.Flags&packet.FlagClose != 0 {
+		return defaultStreamError(h)
+	}
+	d.recv.mu.Lock()
+	err := d.recv.begin(h.Stream, h.Length, h.Flags&packet.FlagClose != 0)
+	d.recv.mu.Unlock()
+	if err = cmp.Or(err, early); err != nil {
+		return err
+	}
+	if h.Length > 0 {
+		m.sink.m, m.sink.d = m, d
+		if err := m.c.ReadPayload(&m.sink); err != nil {
+			return err
+		}
+	}
+	if h.Flags&packet.FlagFin != 0 {
+		d.recv.mu.Lock()
+		d.recv.fin()
+		d.recv.mu.Unlock()
+	}
+	if h.Flags&packet.FlagClose != 0 {
+		m.peerCloses(d)
+	}
+	return nil
+}
+
+// peerCloses handles the close flag, which is in the peer's last frame for d. It ends d, if
+// this side has not, and sends the close flag back.
+func (m *Mux) peerCloses(d *Dialogue) {
+	m.mu.Lock()
+	first := d.state == dialogueOpen
+	d.peerGone = true
+	if first {
+		d.end(io.ErrClosedPipe)
+		d.drop()
+		m.purge(d)
+		d.closing = true
+		m.sched.push(d, laneRaw)
+	}
+	if d.closeSent {
+		m.remove(d)
+	}
+	m.unlockAndNotify()
+	m.finishPeerEnd(d, first, io.EOF)
+	m.c.Kick()
+}
+
+// finishPeerEnd ends the receiving side of d, which the peer has closed or reset. If first is
+// set, the peer has ended d before this side, and finishPeerEnd calls Handler.Closed. m.mu
+// is not held.
+func (m *Mux) finishPeerEnd(d *Dialogue, first bool, cause error) {
+	d.endRead(cause)
+	if first {
+		m.h.Closed(d, cause)
+	}
+}
+
+// peerStops handles a Stop: the peer discards raw bytes from now on, so Write fails.
+func (m *Mux) peerStops(h packet.Header, n packet.Reason) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, err := m.find(h)
+	if d == nil || err != nil {
+		return err
+	}
+	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
+	d.dropRaw()
+	d.fin, d.finSent = true, true
+	return nil
+}
+
+// peerResets handles a Reset: it ends the dialogue in both directions.
+func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
+	cause := &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true}
+	m.mu.Lock()
+	d, err := m.find(h)
+	if d == m.main {
+		err = defaultStreamError(h)
+	}
+	if d == nil || err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	first := d.state == dialogueOpen || d.state == dialogueNew
+	d.peerGone = true
+	d.end(cause)
+	d.drop()
+	m.purge(d)
+	m.remove(d)
+	m.unlockAndNotify()
+	m.finishPeerEnd(d, first, cause)
+	m.c.Kick()
+	return nil
+}
+
+// peerCredits handles a Credit frame of the dialogue with this id, or of the connection if id
+// is 0.
+func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.table[id]
+	if id != 0 && d == nil && m.cause == nil && !m.wasOpen(id) {
+		return &packet.Error{What: "credit", Reason: fmt.Sprintf("stream %d was never opened", id)}
+	}
+	if d != nil {
+		if err := d.checkEarly(packet.TypeCredit); err != nil {
+			return err
+		}
+	}
+	return m.addCredit(d, c)
+}
