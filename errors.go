@@ -54,6 +54,10 @@ var (
 	// for a reason: Read and Write of those that were not complete by then return an
 	// error that matches it and the reason, and that does not match io.EOF.
 	ErrConnectionLost = errors.New("connection lost")
+	// ErrNotConnected ends an operation of a client.RetryEnd that was never sent, since
+	// there was no connection within the time of SetConnectWait. The error also matches the
+	// last failure of dialling or shaking hands.
+	ErrNotConnected = errors.New("not connected")
 	// ErrAnswered is returned by Done and Error of a message that has its answer
 	// already.
 	ErrAnswered = errors.New("message already answered")

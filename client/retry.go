@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -24,8 +23,9 @@ import (
 // closed. All its methods are safe for concurrent use.
 //
 // While there is no connection, Call, Publish, Register and OpenStream wait for one,
-// within their context, their timeout and the limits of SetMaxWaiting. Receive and
-// AcceptStream continue with the next connection. A message that is delivered at least
+// within their context, their timeout and the limits of SetMaxWaiting, and without a
+// deadline for at most the time of SetConnectWait. Receive and AcceptStream continue with
+// the next connection. A message that is delivered at least
 // once is sent again until it is answered, in the order of publishing, and a server's
 // Listener hands it out once. A Call that was under way is repeated if the peer has not
 // seen it, or if it is marked as idempotent. Otherwise it returns a
@@ -62,6 +62,7 @@ type RetryEnd struct {
 	hint  time.Duration // how long the server asked the client to stay away; 0: it did not
 
 	mu           sync.Mutex
+	outage       outage        // the time without a connection
 	connChanged  chan struct{} // closed, and made anew, when there is a new connection
 	cause        error         // why it ended; set once
 	connections  uint64        // made so far
@@ -122,17 +123,17 @@ func (r *RetryEnd) first() error {
 		stop = context.AfterFunc(patience, r.cancel)
 	}
 	l, err := r.connect()
-	for err != nil && patience != nil {
-		if r.failed(err); !r.pause() {
-			break
+	for err != nil && patience != nil && r.ctx.Err() == nil {
+		r.failed(err)
+		if r.pause() {
+			l, err = r.connect()
 		}
-		l, err = r.connect()
 	}
 	if !stop() { // patience has ended
 		if err == nil {
 			l.e.Close()
 		}
-		return errors.Join(patience.Err(), err)
+		return r.withFailure(patience.Err())
 	}
 	if err != nil {
 		return err

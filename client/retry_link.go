@@ -139,6 +139,9 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	ac.Hooks.Done = func() {
 		r.mu.Lock()
 		l.gone = true
+		if l == r.cur.Load() {
+			r.outage.begin(time.Now())
+		}
 		next := l.kept
 		r.mu.Unlock()
 		if next {
@@ -199,6 +202,10 @@ func (r *RetryEnd) keep(l *link) bool {
 	l.kept = !l.gone && !ended
 	r.connections++
 	r.cur.Store(l)
+	r.outage.failure = nil
+	if l.gone {
+		r.outage.begin(time.Now())
+	}
 	close(r.connChanged)
 	r.connChanged = make(chan struct{})
 	kept, rdShut, wrShut := l.kept, r.rd.shut, r.wr.shut
@@ -273,6 +280,9 @@ func (r *RetryEnd) failed(err error) {
 	if r.ended() {
 		return
 	}
+	r.mu.Lock()
+	r.outage.failure = err
+	r.mu.Unlock()
 	r.tell(err)
 	var refused *geminio.RefusedError
 	final := errors.Is(err, geminio.ErrReplaced)
@@ -317,6 +327,9 @@ func (r *RetryEnd) backoff() time.Duration {
 	wait := rand.N(bound)
 	if hint := min(r.hint, r.opt.MaxRetryAfter); hint > 0 {
 		wait = max(wait, hint+rand.N(hint))
+		r.mu.Lock()
+		r.outage.begin(time.Now().Add(wait))
+		r.mu.Unlock()
 	}
 	r.hint = 0
 	return wait

@@ -126,7 +126,8 @@ func (d delivery) job(r *RetryEnd, done func(error)) *job {
 }
 
 // Receive returns the next message of the server, over all connections. The caller
-// answers it with Done or Error. If ctx ends earlier, Receive returns ctx's error. After
+// answers it with Done or Error. If ctx ends earlier, Receive returns an error that matches
+// ctx's, and without a connection also the last failure of dialling or shaking hands. After
 // the end of the RetryEnd it returns io.EOF.
 func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
@@ -142,7 +143,7 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 			case <-connChanged:
 				continue
 			case <-ctx.Done():
-				return nil, ctx.Err()
+				return nil, r.withFailure(ctx.Err())
 			case <-r.done:
 				return nil, io.EOF
 			}

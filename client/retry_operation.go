@@ -19,7 +19,7 @@ const (
 
 	// opQueued: the operation waits for a connection, and the peer has not acted on it.
 	// The next connection leads to opInFlight. The end of the operation's context, its
-	// deadline and the end of the RetryEnd lead to opDone.
+	// deadline, the time of SetConnectWait and the end of the RetryEnd lead to opDone.
 	opQueued
 
 	// opInFlight: an attempt is under way on a connection. Its outcome leads to opDone.
@@ -47,6 +47,7 @@ type operation struct {
 	deadline   time.Time       // of the operation with all its attempts; zero: none
 	size       int             // bytes of its request, message or meta, which SetMaxWaiting bounds
 	repeatable bool            // a second execution does no harm
+	waitStart  time.Time       // when its present wait began
 	accepted   bool            // it has waited: from then on the end of the RetryEnd interrupts it
 	state      opState
 }
@@ -64,6 +65,7 @@ func (op *operation) startAttempt() (time.Duration, error) {
 // queue notes that the operation waits.
 func (op *operation) queue() {
 	op.accepted = true
+	op.waitStart = time.Now()
 	if op.state != opMaybeExecuted {
 		op.state = opQueued
 	}

@@ -15,6 +15,7 @@ const (
 	defaultMaxWaiting      = 4096
 	defaultMaxWaitingBytes = 64 << 20
 	defaultDrainTimeout    = 5 * time.Minute
+	defaultConnectWait     = 10 * time.Second
 	// hintFactor is the default of MaxRetryAfter as a multiple of the longest back-off.
 	hintFactor = 10
 
@@ -35,6 +36,7 @@ type RetryOptions struct {
 	MaxWaitingBytes int
 	MaxRetryAfter   time.Duration
 	DrainTimeout    time.Duration
+	ConnectWait     *time.Duration
 }
 
 // SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random
@@ -81,9 +83,28 @@ func (o *RetryOptions) SetMaxRetryAfter(d time.Duration) { o.MaxRetryAfter = d }
 // connection, with a cause that matches geminio.ErrGoingAway, and makes the next one. By default, and for 0, it is five minutes. It is at least 1 ms and at most a year.
 func (o *RetryOptions) SetDrainTimeout(d time.Duration) { o.DrainTimeout = d }
 
+// SetConnectWait bounds the time for which an operation waits while a RetryEnd has no
+// connection, if the operation has no deadline of its own and was never sent. Then the
+// operation fails with an error that matches geminio.ErrNotConnected and the last failure of
+// dialling or shaking hands. The default is 10 s; 0 sets no bound. It is at most a year.
+//
+// It is for Call, CallAsync, Publish, PublishAsync, Register, OpenStream and Write. A context
+// with a deadline, a timeout and SetWriteDeadline take its place. The time begins with the
+// operation, or later: when the connection ends that was there then, and when the time is
+// over for which the server has asked clients to stay away. An operation that was sent, and
+// is sent again after a reconnect, waits without this bound, and so do Receive, Read,
+// AcceptStream and Accept.
+func (o *RetryOptions) SetConnectWait(d time.Duration) { o.ConnectWait = &d }
+
 // resolve sets the defaults of fields that are zero, and checks the others.
 func (o *RetryOptions) resolve() error {
+	wait := defaultConnectWait
+	if o.ConnectWait != nil {
+		wait = *o.ConnectWait
+	}
+	o.SetConnectWait(wait) // its own copy
 	err := errors.Join(
+		setup.Range("ConnectWait", wait, 0, setup.LongestTime),
 		setup.Default("RetryMin", &o.RetryMin, defaultRetryMin, leastBackoff, setup.LongestTime),
 		setup.Default("RetryMax", &o.RetryMax, defaultRetryMax, leastBackoff, setup.LongestTime),
 		setup.Default("DrainTimeout", &o.DrainTimeout, defaultDrainTimeout, time.Millisecond, setup.LongestTime),

@@ -38,7 +38,7 @@ type job struct {
 
 	// Guarded by retryQueue.mu.
 	index   int         // the position in retryQueue.waiting; -1 if it does not wait
-	timer   *time.Timer // ends the wait at the deadline; nil if there is none
+	timer   *time.Timer // calls expire; nil if nothing bounds the wait
 	unwatch func() bool // stops watching the context; nil if it never ends
 }
 
@@ -131,11 +131,13 @@ func (q *retryQueue) push(j *job) error {
 		return q.r.interrupt(&j.operation)
 	}
 	heap.Push(&q.waiting, j)
-	if !j.deadline.IsZero() {
-		j.timer = time.AfterFunc(time.Until(j.deadline), func() { q.giveUp(j, context.DeadlineExceeded) })
+	if left, _ := q.r.waitLeft(&j.operation); left != noLimit {
+		j.timer = time.AfterFunc(left, func() { q.expire(j) })
 	}
 	if j.ctx.Done() != nil {
-		j.unwatch = context.AfterFunc(j.ctx, func() { q.giveUp(j, j.ctx.Err()) })
+		j.unwatch = context.AfterFunc(j.ctx, func() {
+			q.giveUp(j, func() error { return q.r.withFailure(j.ctx.Err()) })
+		})
 	}
 	q.mu.Unlock()
 	q.wake()
@@ -154,17 +156,32 @@ func (j *job) disarm() {
 	}
 }
 
-// giveUp ends a job if it waits.
-func (q *retryQueue) giveUp(j *job, err error) {
+// expire ends a job if it waits and waitLeft says that its time is over.
+func (q *retryQueue) expire(j *job) {
+	q.giveUp(j, func() error {
+		left, err := q.r.waitLeft(&j.operation)
+		if err == nil && left != noLimit {
+			j.timer.Reset(left)
+		}
+		return err
+	})
+}
+
+// giveUp ends a job if it waits and reason returns an error, which is the outcome then.
+// reason is called with q.mu held, and may take RetryEnd.mu.
+func (q *retryQueue) giveUp(j *job, reason func() error) {
 	q.mu.Lock()
-	waits := j.index >= 0
-	if waits {
+	var err error
+	if j.index >= 0 {
+		err = reason()
+	}
+	if err != nil {
 		heap.Remove(&q.waiting, j.index)
 		j.disarm()
 		q.notifyChanged()
 	}
 	q.mu.Unlock()
-	if waits {
+	if err != nil {
 		q.r.endWait(j.size)
 		j.done(nil, j.fail(err))
 	}

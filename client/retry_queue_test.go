@@ -120,7 +120,9 @@ func TestRetryQueueTriesAgain(t *testing.T) {
 }
 
 func TestRetryQueueGivesUp(t *testing.T) {
-	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+	opt := NewEndOptions()
+	opt.SetConnectWait(0)
+	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 		l.cut()
 		stopped, byContext, byTime, both, stays := l.probe(1), l.probe(2), l.probe(3), l.probe(4), l.probe(5)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -133,16 +135,16 @@ func TestRetryQueueGivesUp(t *testing.T) {
 			require.NoError(t, l.end.calls.start(&p.job))
 		}
 		stop(io.ErrNoProgress)
-		assert.Equal(t, context.Canceled, stopped.outcome(t))
+		assert.ErrorIs(t, stopped.outcome(t), context.Canceled)
 		l.waiting(4)
 		time.Sleep(time.Minute - 1)
 		l.waiting(4)
 		time.Sleep(time.Nanosecond)
-		assert.Equal(t, context.DeadlineExceeded, byTime.outcome(t))
-		assert.Equal(t, context.DeadlineExceeded, both.outcome(t))
+		assert.ErrorIs(t, byTime.outcome(t), context.DeadlineExceeded)
+		assert.ErrorIs(t, both.outcome(t), context.DeadlineExceeded)
 		cancel()
-		assert.Equal(t, context.Canceled, byContext.outcome(t))
-		assert.Equal(t, context.DeadlineExceeded, both.outcome(t), "once")
+		assert.ErrorIs(t, byContext.outcome(t), context.Canceled)
+		assert.ErrorIs(t, both.outcome(t), context.DeadlineExceeded, "once")
 		l.waiting(1)
 		l.mend()
 		assert.NoError(t, stays.outcome(t))

@@ -36,8 +36,8 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 	}
 }
 
-// Write sends p over the connection, and waits for one, within the deadline, if there is
-// none. If a connection is lost over which bytes were written, some of them may not have
+// Write sends p over the connection. If there is none, Write waits for one, within the
+// deadline, and without a deadline for at most the time of SetConnectWait. If a connection is lost over which bytes were written, some of them may not have
 // arrived: Write returns once an error that matches geminio.ErrConnectionLost, and then
 // continues with the next connection. After Close it returns net.ErrClosed.
 func (r *RetryEnd) Write(p []byte) (int, error) {
@@ -56,8 +56,10 @@ func (r *RetryEnd) Write(p []byte) (int, error) {
 	}
 }
 
-// side returns the connection of a direction, and waits for one if there is none.
+// side returns the connection of a direction, and waits for one if there is none. The
+// deadline bounds the wait. Without one, SetConnectWait bounds the wait of Write.
 func (r *RetryEnd) side(s *rawSide) (*link, error) {
+	var start time.Time // of the wait
 	for {
 		r.mu.Lock()
 		l, connChanged, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.shut
@@ -68,21 +70,29 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 		if l != nil {
 			return l, nil
 		}
-		var timeout <-chan time.Time
-		stop := func() bool { return false }
-		if !deadline.IsZero() {
-			timer := time.NewTimer(time.Until(deadline))
-			timeout, stop = timer.C, timer.Stop
+		if start.IsZero() {
+			start = time.Now()
 		}
+		left := noLimit
+		if !deadline.IsZero() {
+			left = time.Until(deadline)
+		} else if s == &r.wr {
+			var err error
+			if left, err = r.connectWaitLeft(start); err != nil {
+				return nil, err
+			}
+		}
+		if left <= 0 {
+			return nil, os.ErrDeadlineExceeded
+		}
+		timer := time.NewTimer(left)
 		select {
 		case <-connChanged:
 		case <-changed:
-		case <-timeout:
-			return nil, os.ErrDeadlineExceeded
+		case <-timer.C:
 		case <-r.done:
-			return nil, io.EOF
 		}
-		stop()
+		timer.Stop()
 	}
 }
 

@@ -78,11 +78,16 @@ func (l *retryTest) lose() {
 	synctest.Wait()
 }
 
-// cut breaks the connection, and has the dialer fail.
-func (l *retryTest) cut() {
+// close has the dialer fail.
+func (l *retryTest) close() {
 	l.mu.Lock()
 	l.shut = true
 	l.mu.Unlock()
+}
+
+// cut breaks the connection, and has the dialer fail.
+func (l *retryTest) cut() {
+	l.close()
 	l.lose()
 	require.False(l.t, l.end.Stats().Connected)
 }

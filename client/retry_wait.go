@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"io"
 	"time"
 
@@ -28,7 +27,7 @@ func (r *RetryEnd) admit() error {
 }
 
 // await returns the connection that takes new work. If there is none, the operation waits
-// for it, until its context ends, its deadline passes or the RetryEnd ends.
+// for it, until its context ends, waitLeft says that its time is over, or the RetryEnd ends.
 func (r *RetryEnd) await(op *operation) (*link, error) {
 	if l := r.working(); l != nil {
 		return l, nil
@@ -37,12 +36,12 @@ func (r *RetryEnd) await(op *operation) (*link, error) {
 		return nil, err
 	}
 	defer r.endWait(op.size)
-	var timeout <-chan time.Time
-	if !op.deadline.IsZero() {
-		timer := time.NewTimer(time.Until(op.deadline))
-		defer timer.Stop()
-		timeout = timer.C
+	left, err := r.waitLeft(op)
+	if err != nil {
+		return nil, op.fail(err)
 	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
 	for {
 		r.mu.Lock()
 		connChanged := r.connChanged
@@ -53,9 +52,12 @@ func (r *RetryEnd) await(op *operation) (*link, error) {
 		select {
 		case <-connChanged:
 		case <-op.ctx.Done():
-			return nil, op.fail(op.ctx.Err())
-		case <-timeout:
-			return nil, op.fail(context.DeadlineExceeded)
+			return nil, op.fail(r.withFailure(op.ctx.Err()))
+		case <-timer.C:
+			if left, err = r.waitLeft(op); err != nil {
+				return nil, op.fail(err)
+			}
+			timer.Reset(left)
 		case <-r.done:
 			return nil, r.interrupt(op)
 		}

@@ -176,6 +176,7 @@ func (c *chatClient) dial(ctx context.Context) error {
 	opt.SetRetryBackoff(retryMin, retryMax)
 	opt.SetRetryFailedFunc(cli.NotConnected(c.Log))
 	opt.SetStopOnRefusal()
+	opt.SetConnectWait(0) // lines wait until the server is back
 	end, err := client.NewRetryEndWithDialer(dialer, opt)
 	if err != nil {
 		return fmt.Errorf("joining at %s: %w", c.connect, err)

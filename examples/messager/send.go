@@ -131,6 +131,7 @@ func (s *sender) dial(ctx context.Context) error {
 	opt.SetRetryFailedFunc(cli.NotConnected(s.Log))
 	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(maxInFlight, maxInFlightBytes+maxChunk)
+	opt.SetConnectWait(0) // lines wait until the receiver is back
 	if s.wait {
 		opt.SetRetryFirst(ctx)
 	}

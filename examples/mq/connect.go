@@ -82,6 +82,7 @@ func (p *peer) dial(ctx context.Context, methods ...string) error {
 	opt.SetRetryFailedFunc(cli.NotConnected(p.Log))
 	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(2*maxAsync, 2*maxAsyncBytes)
+	opt.SetConnectWait(0) // records wait until the broker is back
 	if p.wait {
 		opt.SetRetryFirst(ctx)
 	}

@@ -370,7 +370,7 @@ func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
 	offlineNow(t, end)
 	opt := options.Publish()
 	opt.SetTimeout(5 * time.Millisecond)
-	require.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage([]byte("no")), opt))
+	require.ErrorIs(t, end.Publish(context.Background(), end.NewMessage([]byte("no")), opt), context.DeadlineExceeded)
 	h.line.open()
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))

@@ -142,11 +142,11 @@ func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
 	call.SetTimeout(10 * time.Millisecond)
 	publish.SetTimeout(10 * time.Millisecond)
 	_, err := end.Call(context.Background(), "echo", end.NewRequest(nil), call)
-	assert.Equal(t, context.DeadlineExceeded, err)
-	assert.Equal(t, context.DeadlineExceeded, end.Publish(context.Background(), end.NewMessage(nil), publish))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorIs(t, end.Publish(context.Background(), end.NewMessage(nil), publish), context.DeadlineExceeded)
 	c, err := end.CallAsync(context.Background(), "echo", end.NewRequest(nil), nil, call)
 	require.NoError(t, err)
-	assert.Equal(t, context.DeadlineExceeded, kit.Await(t, kit.Forever, "call", c.Done).Error)
+	assert.ErrorIs(t, kit.Await(t, kit.Forever, "call", c.Done).Error, context.DeadlineExceeded)
 }
 
 func TestRetryWaitingIsBounded(t *testing.T) {

@@ -28,6 +28,7 @@ var setters = map[string][]string{
 	"SetAcceptBacklog":    {"AcceptBacklog"},
 	"SetBufferSize":       {"ReadBufferSize", "WriteBufferSize"},
 	"SetClientID":         {"ClientID"},
+	"SetConnectWait":      {"ConnectWait"},
 	"SetDrainTimeout":     {"DrainTimeout"},
 	"SetDuplicateID":      {"DuplicateID"},
 	"SetHandshakeTimeout": {"HandshakeTimeout"},
