@@ -7,6 +7,7 @@ SHELL := /bin/bash
 GO       ?= go
 FUZZTIME ?= 60s
 COMPARE  ?= -write
+TUNNELS  ?=
 COVER    ?= cover.out
 SOAK     ?= 30m
 RANDOMTIME ?= 15m
@@ -41,6 +42,10 @@ bench: ## run the benchmarks
 .PHONY: compare
 compare: ## measure geminio beside other libraries, with the flags COMPARE (-write)
 	cd test/peers && $(GO) run . $(COMPARE)
+
+.PHONY: tunnels
+tunnels: ## measure relay and traversal beside chisel and frp, with the flags TUNNELS
+	cd test/tunnels && $(GO) run . $(TUNNELS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s) each
