@@ -2,7 +2,6 @@ package application
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"testing"
@@ -91,20 +90,6 @@ func withPeer(t *testing.T, test func(t *testing.T, e *End, peer net.Conn)) {
 		}()
 		test(t, e, far)
 	})
-}
-
-// readFrame reads one frame.
-func readFrame(r io.Reader) (h packet.Header, payload []byte, err error) {
-	var b [packet.HeaderLen]byte
-	if _, err = io.ReadFull(r, b[:]); err != nil {
-		return h, nil, err
-	}
-	if h, err = packet.ParseHeader(b[:], 1<<24); err != nil {
-		return h, nil, err
-	}
-	payload = make([]byte, h.Length)
-	_, err = io.ReadFull(r, payload)
-	return h, payload, err
 }
 
 // register registers a method.

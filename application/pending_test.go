@@ -14,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestPendingTable(t *testing.T) {
@@ -121,7 +122,7 @@ func TestMemoryIsTheCallersAgain(t *testing.T) {
 						}
 						opened <- s
 					}()
-					h, _, err := readFrame(peer)
+					h, _, err := kit.ReadFrame(peer, kit.AnyFrame)
 					require.NoError(t, err)
 					_, err = peer.Write(packet.AppendAccept(nil, h.Stream, packet.Windows{Raw: 1 << 20, Messages: 1 << 20}))
 					require.NoError(t, err)
@@ -140,14 +141,14 @@ func TestMemoryIsTheCallersAgain(t *testing.T) {
 						}
 						errs <- err
 					}()
-					_, _, err = readFrame(peer) // the first fragment
+					_, _, err = kit.ReadFrame(peer, kit.AnyFrame) // the first fragment
 					require.NoError(t, err)
 					test.end(s, e, cancel)
 					require.Error(t, <-errs)
 					clear(data)
 					peer.SetReadDeadline(time.Now().Add(time.Second))
 					for {
-						h, payload, err := readFrame(peer)
+						h, payload, err := kit.ReadFrame(peer, kit.AnyFrame)
 						if err != nil {
 							break
 						}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // writePacket writes a packet in one frame of the default stream.
@@ -37,7 +38,7 @@ func readAnswers(t *testing.T, peer net.Conn) (answers map[uint64]int, bytes int
 	}
 	for {
 		peer.SetReadDeadline(time.Now().Add(time.Second))
-		h, payload, err := readFrame(peer)
+		h, payload, err := kit.ReadFrame(peer, kit.AnyFrame)
 		if err != nil {
 			return answers, bytes
 		}
@@ -171,7 +172,7 @@ func TestAbandonedResponse(t *testing.T) {
 	withPeer(t, func(t *testing.T, e *End, peer net.Conn) {
 		called := make(chan error, 1)
 		go func() { called <- call(context.Background(), e, "m") }()
-		h, payload, err := readFrame(peer)
+		h, payload, err := kit.ReadFrame(peer, kit.AnyFrame)
 		require.NoError(t, err)
 		require.Equal(t, packet.TypeRequest, h.Type)
 		f, err := packet.ParseFragmentHeader(payload, h)

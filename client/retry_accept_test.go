@@ -11,6 +11,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // Streams that the server has opened and written are handed out, although their connection
@@ -57,13 +58,13 @@ func TestStreamsOfTheConnectionBefore(t *testing.T) {
 				_, err = s.Receive(t.Context())
 				assert.Equal(t, io.EOF, err)
 			}
-			next := in(func() error { _, err := l.end.AcceptStream(); return err })
-			goesOn(t, next)
+			next := kit.Run(func() error { _, err := l.end.AcceptStream(); return err })
+			kit.Blocked(t, next)
 			l.lose()
-			goesOn(t, next)
+			kit.Blocked(t, next)
 			time.Sleep(time.Minute)
 			open("fourth", true)
-			require.NoError(t, ended(t, next))
+			require.NoError(t, kit.Returned(t, next))
 			open("not taken", true)
 			require.NoError(t, l.end.Close())
 			_, err := l.end.AcceptStream()

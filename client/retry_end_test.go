@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // Shutdown waits for what is under way also where the server has said first that it
@@ -28,23 +29,23 @@ func TestShutdownAfterTheServers(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		release = make(chan struct{})
 		require.NoError(t, l.server().Register(t.Context(), "slow", slow))
-		call := in(func() error {
+		call := kit.Run(func() error {
 			_, err := l.end.Call(context.Background(), "slow", l.end.NewRequest(nil))
 			return err
 		})
-		drained := in(func() error {
+		drained := kit.Run(func() error {
 			return geminio.Shutdown(context.Background(), l.server())
 		})
-		goesOn(t, call)
-		shutdown := in(func() error { return l.end.Shutdown(context.Background()) })
-		goesOn(t, shutdown)
-		goesOn(t, call)
+		kit.Blocked(t, call)
+		shutdown := kit.Run(func() error { return l.end.Shutdown(context.Background()) })
+		kit.Blocked(t, shutdown)
+		kit.Blocked(t, call)
 		_, err := l.end.Call(context.Background(), "slow", l.end.NewRequest(nil))
 		assert.Equal(t, geminio.ErrGoingAway, err)
 		close(release)
-		require.NoError(t, ended(t, call))
-		require.NoError(t, ended(t, shutdown))
-		require.NoError(t, ended(t, drained))
+		require.NoError(t, kit.Returned(t, call))
+		require.NoError(t, kit.Returned(t, shutdown))
+		require.NoError(t, kit.Returned(t, drained))
 		assert.Equal(t, io.EOF, l.end.Cause())
 	})
 }
@@ -56,19 +57,19 @@ func TestShutdownOverACut(t *testing.T) {
 		require.NoError(t, err)
 		_, err = l.server().Receive(t.Context()) // and no answer
 		require.NoError(t, err)
-		shutdown := in(func() error { return l.end.Shutdown(context.Background()) })
-		goesOn(t, shutdown)
+		shutdown := kit.Run(func() error { return l.end.Shutdown(context.Background()) })
+		kit.Blocked(t, shutdown)
 		l.cut()
-		goesOn(t, shutdown)
+		kit.Blocked(t, shutdown)
 		l.waiting(1)
 		l.mend()
-		goesOn(t, shutdown)
+		kit.Blocked(t, shutdown)
 		m, err := l.server().Receive(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, m.Done())
 		synctest.Wait()
 		require.NoError(t, (<-p.Done).Error)
-		require.NoError(t, ended(t, shutdown))
+		require.NoError(t, kit.Returned(t, shutdown))
 		l.waiting(0)
 	})
 }
@@ -79,18 +80,18 @@ func TestShutdownWithoutAConnection(t *testing.T) {
 	opt.SetConnectWait(0)
 	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
 		l.cut()
-		publish := in(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
+		publish := kit.Run(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		shutdown := in(func() error { return l.end.Shutdown(ctx) })
-		second := in(func() error { return l.end.Shutdown(context.Background()) })
+		shutdown := kit.Run(func() error { return l.end.Shutdown(ctx) })
+		second := kit.Run(func() error { return l.end.Shutdown(context.Background()) })
 		time.Sleep(time.Minute - 1)
-		goesOn(t, shutdown)
-		goesOn(t, publish)
+		kit.Blocked(t, shutdown)
+		kit.Blocked(t, publish)
 		time.Sleep(time.Nanosecond)
-		assert.Equal(t, context.DeadlineExceeded, ended(t, shutdown))
-		assert.NoError(t, ended(t, second))
-		assert.ErrorIs(t, ended(t, publish), geminio.ErrNotExecuted)
+		assert.Equal(t, context.DeadlineExceeded, kit.Returned(t, shutdown))
+		assert.NoError(t, kit.Returned(t, second))
+		assert.ErrorIs(t, kit.Returned(t, publish), geminio.ErrNotExecuted)
 		l.waiting(0)
 	})
 }
@@ -167,20 +168,20 @@ func TestWaitingIsBoundedByTimeouts(t *testing.T) {
 		l.cut()
 		opt := options.OpenStream()
 		opt.SetTimeout(time.Minute)
-		open := in(func() error {
+		open := kit.Run(func() error {
 			_, err := l.end.OpenStream(opt)
 			return err
 		})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		register := in(func() error { return l.end.Register(ctx, "m", hang) })
+		register := kit.Run(func() error { return l.end.Register(ctx, "m", hang) })
 		l.waiting(2)
 		time.Sleep(time.Minute - 1)
-		goesOn(t, open)
-		goesOn(t, register)
+		kit.Blocked(t, open)
+		kit.Blocked(t, register)
 		time.Sleep(time.Nanosecond)
-		assert.ErrorIs(t, ended(t, open), context.DeadlineExceeded)
-		assert.ErrorIs(t, ended(t, register), context.DeadlineExceeded)
+		assert.ErrorIs(t, kit.Returned(t, open), context.DeadlineExceeded)
+		assert.ErrorIs(t, kit.Returned(t, register), context.DeadlineExceeded)
 		l.waiting(0)
 	})
 }

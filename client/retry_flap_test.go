@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // echo answers with what it got.
@@ -114,21 +115,21 @@ func TestDrainTimeout(t *testing.T) {
 				require.NoError(t, l.server().Register(t.Context(), "echo", echo))
 				stream, err := l.end.OpenStream()
 				require.NoError(t, err)
-				underWay := in(func() error {
+				underWay := kit.Run(func() error {
 					_, err := l.end.Call(context.Background(), "stuck", l.end.NewRequest(nil))
 					return err
 				})
-				shutdown := in(func() error {
+				shutdown := kit.Run(func() error {
 					return geminio.Shutdown(context.Background(), l.server())
 				})
 				start := time.Now()
-				waits := in(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
+				waits := kit.Run(func() error { return l.end.Publish(context.Background(), l.end.NewMessage(nil)) })
 				time.Sleep(want - time.Nanosecond)
-				goesOn(t, underWay)
-				goesOn(t, waits)
+				kit.Blocked(t, underWay)
+				kit.Blocked(t, waits)
 				assert.EqualValues(t, 1, l.end.Stats().Connections)
 				time.Sleep(time.Nanosecond)
-				err = ended(t, underWay)
+				err = kit.Returned(t, underWay)
 				assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 				assert.ErrorIs(t, err, geminio.ErrGoingAway)
 				_, err = stream.Read(make([]byte, 1))
@@ -138,11 +139,11 @@ func TestDrainTimeout(t *testing.T) {
 				m, err := l.server().Receive(t.Context())
 				require.NoError(t, err)
 				require.NoError(t, m.Done())
-				require.NoError(t, ended(t, waits))
+				require.NoError(t, kit.Returned(t, waits))
 				assert.LessOrEqual(t, time.Since(start), want+time.Second)
 				assert.EqualValues(t, 2, l.end.Stats().Connections)
 				close(release)
-				assert.NoError(t, ended(t, shutdown))
+				assert.NoError(t, kit.Returned(t, shutdown))
 			})
 		})
 	}
@@ -181,7 +182,7 @@ func TestHintsAreBounded(t *testing.T) {
 							door.err.Store(nil)
 							start = time.Now()
 						} else {
-							in(func() error {
+							kit.Run(func() error {
 								return geminio.Shutdown(context.Background(), l.server())
 							})
 						}

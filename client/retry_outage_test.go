@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // operations returns each operation that waits for a connection by its name, as a function
@@ -94,9 +95,9 @@ func (l *retryTest) answer() {
 func endsAfter(t *testing.T, d time.Duration, ch <-chan error) error {
 	t.Helper()
 	time.Sleep(d - 1)
-	goesOn(t, ch)
+	kit.Blocked(t, ch)
 	time.Sleep(1)
-	return ended(t, ch)
+	return kit.Returned(t, ch)
 }
 
 func TestConnectWait(t *testing.T) {
@@ -113,7 +114,7 @@ func TestConnectWait(t *testing.T) {
 			withOperations(t, opt, func(t *testing.T, l *retryTest, name string) {
 				l.cut()
 				time.Sleep(time.Minute)
-				op := in(l.operations(context.Background(), 0)[name])
+				op := kit.Run(l.operations(context.Background(), 0)[name])
 				if c.want > 0 {
 					err := endsAfter(t, c.want, op)
 					assert.ErrorIs(t, err, geminio.ErrNotConnected)
@@ -121,12 +122,12 @@ func TestConnectWait(t *testing.T) {
 					l.waiting(0)
 				} else {
 					time.Sleep(2 * time.Hour)
-					goesOn(t, op)
+					kit.Blocked(t, op)
 				}
 				l.mend()
 				l.answer()
 				if c.want == 0 {
-					require.NoError(t, ended(t, op))
+					require.NoError(t, kit.Returned(t, op))
 				}
 				require.NoError(t, l.operations(context.Background(), 0)[name](), "with the next connection")
 			})
@@ -139,14 +140,14 @@ func TestConnectWaitBegins(t *testing.T) {
 	t.Run("with the end of a connection that takes nothing new", func(t *testing.T) {
 		withOperations(t, nil, func(t *testing.T, l *retryTest, name string) {
 			require.NoError(t, l.server().Register(t.Context(), "hang", hang))
-			in(func() error {
+			kit.Run(func() error {
 				_, err := l.end.Call(context.Background(), "hang", l.end.NewRequest(nil))
 				return err
 			})
-			in(func() error { return geminio.Shutdown(context.Background(), l.server()) })
-			op := in(l.operations(context.Background(), 0)[name])
+			kit.Run(func() error { return geminio.Shutdown(context.Background(), l.server()) })
+			op := kit.Run(l.operations(context.Background(), 0)[name])
 			time.Sleep(time.Minute)
-			goesOn(t, op)
+			kit.Blocked(t, op)
 			l.cut()
 			assert.ErrorIs(t, endsAfter(t, 10*time.Second, op), geminio.ErrNotConnected)
 		})
@@ -154,12 +155,12 @@ func TestConnectWaitBegins(t *testing.T) {
 	t.Run("again with each connection that is lost", func(t *testing.T) {
 		withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 			l.cut()
-			first := in(func() error { return l.end.Register(context.Background(), "m", echo) })
+			first := kit.Run(func() error { return l.end.Register(context.Background(), "m", echo) })
 			time.Sleep(9 * time.Second)
 			l.mend()
-			require.NoError(t, ended(t, first))
+			require.NoError(t, kit.Returned(t, first))
 			l.cut()
-			second := in(func() error { return l.end.Register(context.Background(), "m", echo) })
+			second := kit.Run(func() error { return l.end.Register(context.Background(), "m", echo) })
 			assert.ErrorIs(t, endsAfter(t, 10*time.Second, second), geminio.ErrNotConnected)
 		})
 	})
@@ -173,12 +174,12 @@ func TestConnectWaitBeginsAfterRetryAfter(t *testing.T) {
 		t.Helper()
 		for l.dials.Load() < dials { // until the client comes back
 			time.Sleep(time.Millisecond)
-			goesOn(t, op)
+			kit.Blocked(t, op)
 		}
 		time.Sleep(10*time.Second - 2*time.Millisecond)
-		goesOn(t, op)
+		kit.Blocked(t, op)
 		time.Sleep(2 * time.Millisecond)
-		err := ended(t, op)
+		err := kit.Returned(t, op)
 		assert.ErrorIs(t, err, geminio.ErrNotConnected)
 		assert.ErrorIs(t, err, errShut)
 	}
@@ -188,7 +189,7 @@ func TestConnectWaitBeginsAfterRetryAfter(t *testing.T) {
 		l.sopt.SetDelegate(door)
 		door.err.Store(&geminio.RefusedError{Text: "full", RetryAfter: time.Minute})
 		l.lose()
-		op := in(l.operations(context.Background(), 0)[name])
+		op := kit.Run(l.operations(context.Background(), 0)[name])
 		for l.dials.Load() < 2 {
 			time.Sleep(time.Millisecond)
 		}
@@ -206,7 +207,7 @@ func TestConnectWaitBeginsAfterRetryAfter(t *testing.T) {
 		start := time.Now()
 		l.close()
 		require.NoError(t, geminio.Shutdown(t.Context(), l.server()))
-		op := in(func() error { return l.end.Register(context.Background(), "m", echo) })
+		op := kit.Run(func() error { return l.end.Register(context.Background(), "m", echo) })
 		check(t, l, 3, op)
 		assert.GreaterOrEqual(t, time.Since(start), time.Minute)
 	})
@@ -224,18 +225,18 @@ func TestTimeIsUpWithoutAConnection(t *testing.T) {
 				defer cancel()
 				var all []<-chan error
 				if name != "OpenStream" { // it has no context
-					all = append(all, in(l.operations(ctx, 0)[name]))
+					all = append(all, kit.Run(l.operations(ctx, 0)[name]))
 				}
 				if name != "Register" { // it has no timeout
-					all = append(all, in(l.operations(context.Background(), wait)[name]))
+					all = append(all, kit.Run(l.operations(context.Background(), wait)[name]))
 				}
 				time.Sleep(wait - 1)
 				for _, op := range all {
-					goesOn(t, op)
+					kit.Blocked(t, op)
 				}
 				time.Sleep(1)
 				for _, op := range all {
-					err := ended(t, op)
+					err := kit.Returned(t, op)
 					assert.ErrorIs(t, err, context.DeadlineExceeded)
 					assert.ErrorIs(t, err, errShut)
 					assert.NotErrorIs(t, err, geminio.ErrNotConnected)
@@ -256,12 +257,12 @@ func TestCanceledWithoutAConnection(t *testing.T) {
 		time.Sleep(time.Minute)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		assert.ErrorIs(t, endsAfter(t, 10*time.Second, in(l.operations(ctx, 0)[name])), geminio.ErrNotConnected)
-		op := in(l.operations(ctx, 0)[name])
+		assert.ErrorIs(t, endsAfter(t, 10*time.Second, kit.Run(l.operations(ctx, 0)[name])), geminio.ErrNotConnected)
+		op := kit.Run(l.operations(ctx, 0)[name])
 		time.Sleep(9 * time.Second)
-		goesOn(t, op)
+		kit.Blocked(t, op)
 		cancel()
-		err := ended(t, op)
+		err := kit.Returned(t, op)
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, err, errShut)
 	})
@@ -274,14 +275,14 @@ func TestReceiveWithoutAConnection(t *testing.T) {
 		l.cut()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		receive := in(func() error { _, err := l.end.Receive(ctx); return err })
-		accept := in(func() error { _, err := l.end.AcceptStream(); return err })
-		read := in(func() error { _, err := l.end.Read(make([]byte, 1)); return err })
+		receive := kit.Run(func() error { _, err := l.end.Receive(ctx); return err })
+		accept := kit.Run(func() error { _, err := l.end.AcceptStream(); return err })
+		read := kit.Run(func() error { _, err := l.end.Read(make([]byte, 1)); return err })
 		err := endsAfter(t, time.Hour, receive)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.ErrorIs(t, err, errShut)
-		goesOn(t, accept)
-		goesOn(t, read)
+		kit.Blocked(t, accept)
+		kit.Blocked(t, read)
 	})
 }
 
@@ -291,31 +292,31 @@ func TestConnectWaitIsForWhatWasNotSent(t *testing.T) {
 		idempotent := options.Call()
 		idempotent.SetIdempotent(true)
 		ctx := context.Background()
-		call := in(func() error {
+		call := kit.Run(func() error {
 			_, err := l.end.Call(ctx, "hang", l.end.NewRequest(nil), idempotent)
 			return err
 		})
-		callAsync := in(func() error {
+		callAsync := kit.Run(func() error {
 			c, err := l.end.CallAsync(ctx, "hang", l.end.NewRequest(nil), nil, idempotent)
 			if err != nil {
 				return err
 			}
 			return (<-c.Done).Error
 		})
-		publish := in(func() error { return l.end.Publish(ctx, l.end.NewMessage(nil)) })
-		publishAsync := in(l.operations(ctx, 0)["PublishAsync"])
+		publish := kit.Run(func() error { return l.end.Publish(ctx, l.end.NewMessage(nil)) })
+		publishAsync := kit.Run(l.operations(ctx, 0)["PublishAsync"])
 		synctest.Wait()
 		l.cut()
 		l.waiting(4)
 		time.Sleep(time.Hour)
 		for _, op := range []<-chan error{call, callAsync, publish, publishAsync} {
-			goesOn(t, op)
+			kit.Blocked(t, op)
 		}
 		l.sopt = serving("hang", echo)
 		l.mend()
 		l.answer()
 		for _, op := range []<-chan error{call, callAsync, publish, publishAsync} {
-			require.NoError(t, ended(t, op))
+			require.NoError(t, kit.Returned(t, op))
 		}
 	})
 }
@@ -329,17 +330,17 @@ func TestConnectWaitOfWhatWaitedForCredit(t *testing.T) {
 			_, err := l.end.Call(context.Background(), "hang", l.end.NewRequest(nil))
 			return err
 		}
-		sent := in(hanging)
+		sent := kit.Run(hanging)
 		var waits []<-chan error
 		for range 3 {
-			waits = append(waits, in(hanging))
+			waits = append(waits, kit.Run(hanging))
 		}
 		l.cut()
-		assert.ErrorIs(t, ended(t, sent), geminio.ErrMaybeExecuted)
+		assert.ErrorIs(t, kit.Returned(t, sent), geminio.ErrMaybeExecuted)
 		time.Sleep(10*time.Second - 1)
-		goesOn(t, waits[len(waits)-1])
+		kit.Blocked(t, waits[len(waits)-1])
 		time.Sleep(1)
-		assert.ErrorIs(t, ended(t, waits[len(waits)-1]), geminio.ErrNotConnected)
+		assert.ErrorIs(t, kit.Returned(t, waits[len(waits)-1]), geminio.ErrNotConnected)
 	})
 }
 
@@ -348,26 +349,26 @@ func TestWriteWithoutAConnection(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
 		time.Sleep(time.Minute)
-		err := endsAfter(t, 10*time.Second, in(l.write))
+		err := endsAfter(t, 10*time.Second, kit.Run(l.write))
 		assert.ErrorIs(t, err, geminio.ErrNotConnected)
 		assert.ErrorIs(t, err, errShut)
 
 		require.NoError(t, l.end.SetWriteDeadline(time.Now().Add(time.Hour)))
-		write := in(l.write)
+		write := kit.Run(l.write)
 		time.Sleep(time.Minute)
-		goesOn(t, write)
+		kit.Blocked(t, write)
 		require.NoError(t, l.end.SetWriteDeadline(time.Time{}))
 		synctest.Wait()
-		assert.ErrorIs(t, ended(t, write), geminio.ErrNotConnected, "without the deadline")
+		assert.ErrorIs(t, kit.Returned(t, write), geminio.ErrNotConnected, "without the deadline")
 
 		require.NoError(t, l.end.SetWriteDeadline(time.Now().Add(time.Minute)))
-		assert.Equal(t, os.ErrDeadlineExceeded, endsAfter(t, time.Minute, in(l.write)), "as of every net.Conn")
+		assert.Equal(t, os.ErrDeadlineExceeded, endsAfter(t, time.Minute, kit.Run(l.write)), "as of every net.Conn")
 
 		require.NoError(t, l.end.SetWriteDeadline(time.Time{}))
-		write = in(l.write)
+		write = kit.Run(l.write)
 		time.Sleep(9 * time.Second)
 		l.mend()
-		require.NoError(t, ended(t, write))
+		require.NoError(t, kit.Returned(t, write))
 		_, err = io.ReadFull(l.server(), make([]byte, 1))
 		require.NoError(t, err)
 	})
@@ -410,11 +411,11 @@ func TestFailuresWithoutAConnection(t *testing.T) {
 				time.Sleep(time.Minute)
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
-				byContext := in(func() error {
+				byContext := kit.Run(func() error {
 					_, err := l.end.Call(ctx, "m", l.end.NewRequest(nil))
 					return err
 				})
-				err := endsAfter(t, 10*time.Second, in(l.operations(context.Background(), 0)["OpenStream"]))
+				err := endsAfter(t, 10*time.Second, kit.Run(l.operations(context.Background(), 0)["OpenStream"]))
 				require.ErrorIs(t, err, geminio.ErrNotConnected)
 				c.check(t, err)
 				err = endsAfter(t, 50*time.Second, byContext)
@@ -432,7 +433,7 @@ func TestNoFailureYet(t *testing.T) {
 		l.end.dialer = func() (net.Conn, error) { <-stuck; return nil, errShut }
 		defer close(stuck)
 		l.lose()
-		err := endsAfter(t, 10*time.Second, in(l.operations(context.Background(), 0)["OpenStream"]))
+		err := endsAfter(t, 10*time.Second, kit.Run(l.operations(context.Background(), 0)["OpenStream"]))
 		assert.ErrorIs(t, err, geminio.ErrNotConnected)
 		assert.EqualError(t, err, "not connected for 10s")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -458,7 +459,7 @@ func TestFirstConnectionFails(t *testing.T) {
 				defer cancel()
 				opt := NewEndOptions()
 				opt.SetRetryFirst(ctx)
-				construct := in(func() error {
+				construct := kit.Run(func() error {
 					_, err := NewRetryEndWithDialer(func() (net.Conn, error) {
 						if attempts++; attempts > 1 && c.stuck {
 							<-stuck

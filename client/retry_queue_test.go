@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // probe is a job that notes what becomes of it.
@@ -252,7 +253,7 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 		var all []<-chan error
 		for i := range 20 {
 			if i%2 == 0 {
-				all = append(all, in(func() error {
+				all = append(all, kit.Run(func() error {
 					_, err := l.end.Call(ctx, "hang", l.end.NewRequest(nil), idempotent)
 					return err
 				}))
@@ -260,7 +261,7 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 			}
 			c, err := l.end.CallAsync(ctx, "hang", l.end.NewRequest(nil), nil, idempotent)
 			require.NoError(t, err)
-			all = append(all, in(func() error { return (<-c.Done).Error }))
+			all = append(all, kit.Run(func() error { return (<-c.Done).Error }))
 		}
 		l.sopt = serving("hang", hang)
 		l.sopt.SetMaxHandlers(2) // so most of them wait for credit then
@@ -268,7 +269,7 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 		l.mend()
 		l.end.Close()
 		for i, ch := range all {
-			err := ended(t, ch)
+			err := kit.Returned(t, ch)
 			assert.ErrorIs(t, err, geminio.ErrMaybeExecuted, "call %d", i)
 			assert.ErrorIs(t, err, io.EOF, "call %d", i)
 		}
@@ -293,7 +294,7 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 		_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
 		require.ErrorIs(t, err, geminio.ErrTooMany)
 		l.mend() // nobody receives
-		published := in(func() error {
+		published := kit.Run(func() error {
 			for i := range 500 {
 				if _, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil); err != nil {
 					return fmt.Errorf("message %d: %w", i, err)
@@ -301,13 +302,13 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 			}
 			return nil
 		})
-		goesOn(t, published)
+		kit.Blocked(t, published)
 		for range 600 {
 			m, err := l.server().Receive(ctx)
 			require.NoError(t, err)
 			require.NoError(t, m.Done())
 		}
-		require.NoError(t, ended(t, published))
+		require.NoError(t, kit.Returned(t, published))
 		l.waiting(0)
 	})
 }

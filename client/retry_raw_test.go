@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // CloseWrite is for this connection and all that follow, and leaves the rest alone.
@@ -87,20 +88,20 @@ func TestHalfClosesWake(t *testing.T) {
 				if name == "cut" {
 					l.cut()
 				}
-				read := in(func() error {
+				read := kit.Run(func() error {
 					_, err := l.end.Read(make([]byte, 1))
 					return err
 				})
-				write := in(func() error {
+				write := kit.Run(func() error {
 					_, err := l.end.Write(make([]byte, 1<<20)) // more than the window
 					return err
 				})
-				goesOn(t, read)
-				goesOn(t, write)
+				kit.Blocked(t, read)
+				kit.Blocked(t, write)
 				require.NoError(t, l.end.CloseRead())
 				require.NoError(t, l.end.CloseWrite())
-				assert.Equal(t, io.EOF, ended(t, read))
-				assert.Equal(t, net.ErrClosed, ended(t, write))
+				assert.Equal(t, io.EOF, kit.Returned(t, read))
+				assert.Equal(t, net.ErrClosed, kit.Returned(t, write))
 				l.end.Close()
 				assert.Equal(t, net.ErrClosed, l.end.CloseRead())
 				assert.Equal(t, net.ErrClosed, l.end.CloseWrite())

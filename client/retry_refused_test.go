@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // doorman refuses clients, as long as it has an error for them.
@@ -56,7 +57,7 @@ func TestStopOnRefusal(t *testing.T) {
 			withRetryEnd(t, sopt, opt, func(t *testing.T, l *retryTest) {
 				door.err.Store(&c.refusal)
 				l.lose()
-				call := in(func() error {
+				call := kit.Run(func() error {
 					_, err := l.end.Call(context.Background(), "m", l.end.NewRequest(nil))
 					return err
 				})
@@ -67,7 +68,7 @@ func TestStopOnRefusal(t *testing.T) {
 				assert.Equal(t, geminio.RefusedError{Code: c.told, Text: c.refusal.Text, RetryAfter: c.refusal.RetryAfter}, *refused)
 				dials := l.dials.Load()
 				if c.stops {
-					err := ended(t, call)
+					err := kit.Returned(t, call)
 					require.ErrorAs(t, err, &refused)
 					assert.ErrorIs(t, err, geminio.ErrNotExecuted)
 					assert.NotErrorIs(t, err, io.EOF)
@@ -77,14 +78,14 @@ func TestStopOnRefusal(t *testing.T) {
 					assert.Equal(t, dials, l.dials.Load(), "it dials no more")
 					return
 				}
-				goesOn(t, call)
+				kit.Blocked(t, call)
 				if c.refusal.RetryAfter > 0 {
 					time.Sleep(c.refusal.RetryAfter - 4*time.Second)
 					assert.Equal(t, dials, l.dials.Load(), "it obeys")
 				}
 				door.err.Store(nil)
 				time.Sleep(2*c.refusal.RetryAfter + 3*time.Second)
-				require.ErrorContains(t, ended(t, call), "no such rpc", "it was made at last")
+				require.ErrorContains(t, kit.Returned(t, call), "no such rpc", "it was made at last")
 				assert.NoError(t, l.end.Cause())
 			})
 		})

@@ -125,38 +125,6 @@ func (l *retryTest) waiting(n int) {
 	}
 }
 
-// in runs f in a goroutine, and returns the channel to which its error is sent.
-func in(f func() error) <-chan error {
-	ch := make(chan error, 1)
-	go func() { ch <- f() }()
-	synctest.Wait()
-	return ch
-}
-
-// ended requires that an operation has ended, and returns its error.
-func ended(t *testing.T, ch <-chan error) error {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case err := <-ch:
-		return err
-	default:
-		t.Fatal("the operation has not ended")
-		return nil
-	}
-}
-
-// goesOn requires that an operation has not ended.
-func goesOn(t *testing.T, ch <-chan error) {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case err := <-ch:
-		t.Fatalf("the operation has ended: %v", err)
-	default:
-	}
-}
-
 // hang is a method whose calls end with their connection.
 func hang(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // countingOwner counts what came back.
@@ -34,7 +35,7 @@ func (l *countingOwner) returned() int {
 // What is lent to a writer that waits for a full socket can be had back at once,
 // and the bytes that go out are still the right ones.
 func TestReclaim(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	p := &peer{t, far}
 	c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 	lender := &countingOwner{}
@@ -66,7 +67,7 @@ func TestReclaim(t *testing.T) {
 
 // Loans end with the connection, too.
 func TestLoansEndWithTheConnection(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	p := &peer{t, far}
 	cfg := testConfig()
 	cfg.Linger = 10 * time.Millisecond

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/gauge"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestHandshake(t *testing.T) {
@@ -191,15 +192,7 @@ func TestOldPeersAreTold(t *testing.T) {
 			server := shake(geminio.RecipientSide, near, cfg)
 			p := &peer{t, far}
 			p.write(helloBytes(t, packet.Conn{PacketID: 7, Meta: []byte("m")}), "a hello of wire 1")
-			var header [packet.HandshakeHeaderLen]byte
-			_, err := io.ReadFull(far, header[:])
-			require.NoError(t, err)
-			id, n, err := packet.ParseHandshakeHeader(header[:], false)
-			require.NoError(t, err)
-			body := make([]byte, n)
-			_, err = io.ReadFull(far, body)
-			require.NoError(t, err)
-			ack, err := packet.ParseConnAck(id, body)
+			ack, err := kit.ReadConnAck(far)
 			require.NoError(t, err)
 			assert.EqualValues(t, 7, ack.PacketID)
 			assert.True(t, ack.Refused)
@@ -248,14 +241,9 @@ func withAck(t *testing.T, ack packet.ConnAck, change func(*Config), test func(t
 			change(cfg)
 		}
 		ch := shake(geminio.InitiatorSide, near, cfg)
-		var header [packet.HandshakeHeaderLen]byte
-		_, err := io.ReadFull(far, header[:])
+		hello, err := kit.ReadConn(far)
 		require.NoError(t, err)
-		id, n, err := packet.ParseHandshakeHeader(header[:], true)
-		require.NoError(t, err)
-		_, err = io.ReadFull(far, make([]byte, n))
-		require.NoError(t, err)
-		ack.PacketID = id
+		ack.PacketID = hello.PacketID
 		(&peer{t, far}).write(ackBytes(t, ack), "the answer")
 		test(t, <-ch)
 		near.Close()
@@ -350,7 +338,7 @@ func TestSilentPeer(t *testing.T) {
 func TestSlowloris(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const peers = 300
-		before := heap()
+		before := gauge.Take().Heap
 		start := time.Now()
 		var results []<-chan result
 		for range peers {
@@ -370,22 +358,13 @@ func TestSlowloris(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		assert.Less(t, int(heap())-int(before), peers*16<<10, "64 KiB were announced by each")
+		assert.Less(t, gauge.Take().Heap-before, int64(peers*16<<10), "64 KiB were announced by each")
 		for _, ch := range results {
 			assert.ErrorIs(t, (<-ch).err, geminio.ErrHandshakeTimeout)
 		}
 		assert.Equal(t, 10*time.Second, time.Since(start))
 		time.Sleep(time.Minute)
 	})
-}
-
-// heap returns how many bytes are allocated, once the garbage is gone.
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc
 }
 
 // What follows the handshake in the same segment is not lost.

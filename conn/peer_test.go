@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // peer is the other side of a Conn under test: a program of raw bytes. Its
@@ -44,8 +45,7 @@ func (p *peer) writeBytes(b []byte, reason string) {
 }
 
 func frameOf(h packet.Header, payload ...byte) []byte {
-	h.Length = uint32(len(payload))
-	return append(packet.AppendHeader(nil, h), payload...)
+	return kit.AppendFrame(nil, h, payload)
 }
 
 func (p *peer) writePing(value uint64, reason string) {
@@ -63,24 +63,10 @@ func (p *peer) writeClose(n packet.Reason, reason string) {
 	p.write(packet.AppendReason(nil, packet.TypeClose, 0, n), reason)
 }
 
-// read reads one frame.
-func (p *peer) read() (h packet.Header, payload []byte, err error) {
-	var b [packet.HeaderLen]byte
-	if _, err = io.ReadFull(p.nc, b[:]); err != nil {
-		return h, nil, err
-	}
-	if h, err = packet.ParseHeader(b[:], 1<<24); err != nil {
-		return h, nil, err
-	}
-	payload = make([]byte, h.Length)
-	_, err = io.ReadFull(p.nc, payload)
-	return h, payload, err
-}
-
 func (p *peer) want(typ packet.Type, reason string) []byte {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
-	h, payload, err := p.read()
+	h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 	require.NoError(p.t, err, reason)
 	require.Equal(p.t, typ.String(), h.Type.String(), reason)
 	return payload
@@ -185,15 +171,13 @@ func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config)
 	if side == geminio.RecipientSide {
 		p.write(helloBytes(t, packet.Conn{PacketID: 1, Settings: &cfg.Settings}), "hello")
 	}
-	var header [packet.HandshakeHeaderLen]byte
-	_, err := io.ReadFull(p.nc, header[:])
-	require.NoError(t, err)
-	id, n, err := packet.ParseHandshakeHeader(header[:], side == geminio.InitiatorSide)
-	require.NoError(t, err)
-	_, err = io.ReadFull(p.nc, make([]byte, n))
-	require.NoError(t, err)
-	if side == geminio.InitiatorSide {
-		p.write(ackBytes(t, packet.ConnAck{PacketID: id, ClientID: 7, Settings: &cfg.Settings}), "ack")
+	if side == geminio.RecipientSide {
+		_, err := kit.ReadConnAck(p.nc)
+		require.NoError(t, err)
+	} else {
+		hello, err := kit.ReadConn(p.nc)
+		require.NoError(t, err)
+		p.write(ackBytes(t, packet.ConnAck{PacketID: hello.PacketID, ClientID: 7, Settings: &cfg.Settings}), "ack")
 	}
 	r := <-ch
 	require.NoError(t, r.err)
@@ -218,20 +202,6 @@ func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, p *pee
 		}()
 		test(c, u, p)
 	})
-}
-
-// tcpPair returns the two ends of a TCP connection on loopback.
-func tcpPair(t testing.TB) (near, far net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	far, err = net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	near, err = l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
 }
 
 // frame is a frame that the frame handler got.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // chunkSink takes a payload in loans of at most n bytes.
@@ -51,7 +52,7 @@ func (u *stepHandler) Frame(packet.Header) error {
 // startParts starts a server's Conn over TCP, whose handler takes the frames of
 // the other side, each by the next step.
 func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan error) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	p = &peer{t, far}
 	cfg := testConfig()
 	cfg.Heartbeat = time.Hour
@@ -63,23 +64,11 @@ func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan err
 		u.steps = append(u.steps, func() { step(c) })
 	}
 	c.Start(u)
-	over := make(chan error, 1)
-	go func() {
+	return p, kit.Start(func() error {
 		c.Run()
 		<-c.Done()
-		over <- c.Cause()
-	}()
-	return p, over
-}
-
-func awaitCause(t *testing.T, ended <-chan error) error {
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(10 * time.Second):
-		require.Fail(t, "the connection has not ended")
-		return nil
-	}
+		return c.Cause()
+	})
 }
 
 // Payloads may be peeked at, skipped, taken in pieces or left alone.
@@ -120,7 +109,7 @@ func TestPartsOfPayloads(t *testing.T) {
 		p.write(dataFrame(payload...), "a frame")
 	}
 	p.writeClose(packet.Reason{}, "the end")
-	assert.Equal(t, io.EOF, awaitCause(t, ended))
+	assert.Equal(t, io.EOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }
 
 // The goroutine that reads may itself end the connection.
@@ -128,7 +117,7 @@ func TestReaderEndsTheConnection(t *testing.T) {
 	cause := errors.New("enough")
 	p, ended := startParts(t, func(c *Conn) { c.abort(cause) })
 	p.write(dataFrame(1), "a frame")
-	assert.Equal(t, cause, awaitCause(t, ended))
+	assert.Equal(t, cause, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }
 
 func TestUnknownIgnorableFramesAreSkipped(t *testing.T) {
@@ -183,7 +172,7 @@ func TestFramesInPiecesOfAnySize(t *testing.T) {
 func TestFramesOverTCP(t *testing.T) {
 	all, want := testFrames()
 	for _, size := range []int{1, 13, 1000, len(all)} {
-		near, far := tcpPair(t)
+		near, far := kit.TCPPair(t)
 		p := &peer{t, far}
 		_, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 		for b := all; len(b) > 0; b = b[min(size, len(b)):] {

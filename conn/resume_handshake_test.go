@@ -15,6 +15,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // sessionPair is a session whose links a test makes.
@@ -270,7 +271,7 @@ func TestGarbageForAnAnswer(t *testing.T) {
 // Expiry and resumption exclude each other.
 func TestExpiryRacesResumption(t *testing.T) {
 	for range 50 {
-		wire := func() (net.Conn, net.Conn) { return tcpPair(t) }
+		wire := func() (net.Conn, net.Conn) { return kit.TCPPair(t) }
 		p := newSessionPair(t, wire)
 		p.server.Resume.Keep = 3 * time.Millisecond
 		var c, s *fakeHandler

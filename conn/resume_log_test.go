@@ -1,14 +1,9 @@
 package conn
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
-	"math/big"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -22,6 +17,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // numbered is a FrameHandler that sends frames with consecutive numbers in all ways that
@@ -112,20 +108,14 @@ func (n *numbered) check(t *testing.T) {
 
 // Many cuts over TCP lose nothing and repeat nothing, on any way of writing.
 func TestCutsOverTCP(t *testing.T) {
-	randomCuts(t, func() (client, server net.Conn) { return tcpPair(t) })
+	randomCuts(t, func() (client, server net.Conn) { return kit.TCPPair(t) })
 }
 
 // The same over TLS, whose connection is closed beneath it.
 func TestCutsOverTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	own := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	randomCuts(t, func() (client, server net.Conn) {
-		near, far := tcpPair(t)
-		return tls.Client(near, &tls.Config{InsecureSkipVerify: true}), tls.Server(far, own)
+		near, far := kit.TCPPair(t)
+		return tls.Client(near, kit.ClientTLS()), tls.Server(far, kit.ServerTLS())
 	})
 }
 
@@ -167,7 +157,7 @@ func TestMuchThroughASmallLog(t *testing.T) {
 }
 
 func muchThroughASmallLog(t *testing.T, total uint64, size int) {
-	wire := func() (net.Conn, net.Conn) { return tcpPair(t) }
+	wire := func() (client, server net.Conn) { return kit.TCPPair(t) }
 	c := &numbered{total: total, size: size, over: make(chan struct{})}
 	s := &numbered{total: total, size: size, over: make(chan struct{})}
 	p := newSessionPair(t, wire)

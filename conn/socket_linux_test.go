@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // The end of a transport is noticed also if it came together with the last frame,
@@ -24,7 +25,7 @@ func TestEndThatComesWithTheLastFrame(t *testing.T) {
 	p.write(dataFrame(2), "second, and the end")
 	require.NoError(t, p.nc.(interface{ CloseWrite() error }).CloseWrite())
 	close(goOn)
-	assert.Equal(t, io.ErrUnexpectedEOF, awaitCause(t, ended))
+	assert.Equal(t, io.ErrUnexpectedEOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }
 
 // Frames that come one by one, with pauses in which the socket is looked at again,
@@ -39,5 +40,5 @@ func TestFramesWithPauses(t *testing.T) {
 		time.Sleep(150 * time.Millisecond) // longer than sockets are left alone
 	}
 	p.writeClose(packet.Reason{}, "the end")
-	assert.Equal(t, io.EOF, awaitCause(t, ended))
+	assert.Equal(t, io.EOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }

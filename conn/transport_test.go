@@ -8,10 +8,11 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestPushDoesNotWaitForAFullSocket(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	p := &peer{t, far}
 	c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 	frames := u.fillUp(t, c, dataFrame(make([]byte, 60_000)...))

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"encoding/binary"
-	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // satisfied is a Writer.
@@ -25,10 +25,9 @@ func (s satisfied) Sent() bool { return bool(s) }
 func TestManyWriters(t *testing.T) {
 	for _, over := range []string{"tcp", "pipe"} {
 		t.Run(over, func(t *testing.T) {
-			near, far := tcpPair(t)
-			if over == "pipe" {
-				near, far = net.Pipe()
-			}
+			near, far, err := kit.RawPair(over)
+			require.NoError(t, err)
+			defer far.Close()
 			p := &peer{t, far}
 			c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 			const writers, frames = 16, 300
@@ -54,7 +53,7 @@ func TestManyWriters(t *testing.T) {
 			}
 			next := make(map[uint64]int)
 			for range writers * frames {
-				h, payload, err := p.read()
+				h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 				require.NoError(t, err)
 				i := int(h.Stream) - 1
 				k := next[h.Stream]

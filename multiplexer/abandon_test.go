@@ -11,6 +11,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestAbandon(t *testing.T) {
@@ -179,7 +180,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 				var back [packet.Classes]uint32
 				for {
 					p.nc.SetReadDeadline(time.Now().Add(time.Second))
-					head, payload, err := p.read()
+					head, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 					if err != nil {
 						break
 					}

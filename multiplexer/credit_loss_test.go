@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A large request that is abandoned half-sent holds nothing of the peer any more: its
@@ -117,7 +118,7 @@ func readInBackground(p *peer) <-chan []frame {
 	go func() {
 		var all []frame
 		for {
-			h, payload, err := p.read()
+			h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 			if err != nil {
 				ch <- all
 				return

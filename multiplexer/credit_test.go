@@ -14,24 +14,12 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
-
-// async runs f in another goroutine and returns where its error comes.
-func async(f func() error) <-chan error {
-	ch := make(chan error, 1)
-	go func() { ch <- f() }()
-	return ch
-}
-
-// blocked tells whether nothing has come yet; in a bubble only.
-func blocked(ch <-chan error) bool {
-	synctest.Wait()
-	return len(ch) == 0
-}
 
 // sendOn sends a packet of n bytes in another goroutine.
 func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, seq uint64, n int) <-chan error {
-	return async(func() error { return d.Send(ctx, 0, typ, seq, nil, make([]byte, n), AtOnce) })
+	return kit.Start(func() error { return d.Send(ctx, 0, typ, seq, nil, make([]byte, n), AtOnce) })
 }
 
 func TestMessagesWaitForTheWindow(t *testing.T) {
@@ -44,10 +32,10 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 			p.wantPacket(packet.TypeMessage, 1, "there is credit")
 		}
 		sent := sendOn(m.Main(), t.Context(), packet.TypeMessage, 99, body)
-		assert.True(t, blocked(sent), "the window is used up")
+		kit.Blocked(t, sent) // the window is used up
 		p.writeCredit(1, packet.ClassRaw, 10000, "of another class")
 		p.writeCredit(1, packet.ClassMessages, cost-testSettings().Messages%cost-1, "one byte is missing")
-		assert.True(t, blocked(sent))
+		kit.Blocked(t, sent)
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "only messages wait")
 		p.wantPacket(packet.TypeRequest, 1, "a request")
 		p.writeCredit(1, packet.ClassMessages, 1, "the byte")
@@ -97,12 +85,12 @@ func TestHandlerCredit(t *testing.T) {
 			p.wantPacket(packet.TypeRequest, d.id, "within its share")
 		}
 		second := sendOn(d, ctx, packet.TypeRegister, 2, 1)
-		assert.True(t, blocked(second), "its share is used up")
+		kit.Blocked(t, second) // its share is used up
 		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, AtOnce), "another has a share too")
 		p.wantPacket(packet.TypeRequest, 1, "of another")
 		p.writePacket(packet.TypeResponse, d.id, 1, 12, "the answer")
 		synctest.Wait()
-		assert.True(t, blocked(second), "an answer is no credit")
+		kit.Blocked(t, second) // an answer is no credit
 		p.writeCredit(0, packet.ClassHandlers, 1, "credit")
 		p.wantPacket(packet.TypeRegister, d.id, "two")
 		require.NoError(t, <-second)
@@ -141,7 +129,7 @@ func TestLargeCredit(t *testing.T) {
 				p.wantPacket(test.typ, 1, "there is credit")
 				require.NoError(t, <-first)
 				second := sendOn(m.Main(), ctx, test.typ, 2, size)
-				assert.True(t, blocked(second), "there is none for two")
+				kit.Blocked(t, second) // there is none for two
 				stream := uint64(0)
 				if test.typ == packet.TypeMessage {
 					stream = 1
@@ -270,7 +258,7 @@ func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
 			synctest.Wait()
 		}
 		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all but the first")
-		assert.True(t, blocked(waiting[1]), "small ones do not overtake a large one for ever")
+		kit.Blocked(t, waiting[1]) // small ones do not overtake a large one for ever
 		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all")
 		var sent []uint64
 		for i := range sizes {
@@ -384,14 +372,11 @@ func TestAWaitingShareHoldsBackNobodyElse(t *testing.T) {
 			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 10+i, nil, make([]byte, 20000), AtOnce))
 		}
 		stuck := sendOn(slow, t.Context(), packet.TypeMessage, 2, 20000)
-		assert.True(t, blocked(stuck), "its receiver is slow: more than its share")
+		kit.Blocked(t, stuck) // its receiver is slow: more than its share
 		sent := sendOn(other, t.Context(), packet.TypeMessage, 1, 20000)
-		assert.False(t, blocked(sent), "there is credit for 20000")
+		require.NoError(t, kit.Returned(t, sent), "there is credit for 20000 bytes")
 		p.writeCredit(slow.id, packet.ClassLargeMessages, 80000, "the receiver has woken up")
-		assert.False(t, blocked(stuck))
-		for len(sent) == 0 {
-			t.FailNow()
-		}
+		require.NoError(t, kit.Returned(t, stuck))
 	})
 }
 
@@ -420,9 +405,9 @@ func TestTheEndOfAStreamLetsOthersGo(t *testing.T) {
 		p.nc.SetReadDeadline(time.Time{})
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 55000), AtOnce))
 		large := sendOn(first, t.Context(), packet.TypeResponse, 2, 50000)
-		assert.True(t, blocked(large), "there is not enough")
+		kit.Blocked(t, large) // there is not enough
 		small := sendOn(second, t.Context(), packet.TypeResponse, 3, 4000)
-		assert.True(t, blocked(small), "there is enough, but somebody came first")
+		kit.Blocked(t, small) // there is enough, but somebody came first
 		require.NoError(t, first.Close())
 		assert.ErrorIs(t, <-large, geminio.ErrNotExecuted)
 		synctest.Wait()

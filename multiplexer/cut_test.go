@@ -15,6 +15,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // cutWrite begins a Write of which the peer gives no credit for the rest, and a second one
@@ -214,7 +215,7 @@ func TestCloseWriteDuringAWriteOnTheDefaultStream(t *testing.T) {
 // Write fails and the reader is told; whatever the moment in which they meet.
 func TestWriteAsTheConnectionCloses(t *testing.T) {
 	for range 300 {
-		near, far := tcpPair(t)
+		near, far := kit.TCPPair(t)
 		s := newSetup()
 		s.local.Raw, s.peer.Raw = 64<<10, 64<<10
 		ms, _ := s.startPair(t, near, far)

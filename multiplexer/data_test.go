@@ -19,6 +19,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestDataViolations(t *testing.T) {
@@ -417,7 +418,7 @@ func TestWriteToAndReadFrom(t *testing.T) {
 		near, far := openPair(t, ms)
 		data := make([]byte, 700_000)
 		rand.NewChaCha8([32]byte{1}).Read(data)
-		sent := async(func() error {
+		sent := kit.Start(func() error {
 			n, err := near.ReadFrom(bytes.NewReader(data))
 			if n != int64(len(data)) {
 				return fmt.Errorf("%d: %w: %v %v", n, err, ms[0].c.Cause(), ms[1].c.Cause())

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestReadDeadline(t *testing.T) {
@@ -41,13 +42,13 @@ func TestReadDeadline(t *testing.T) {
 
 		// Moved while a Read waits: first further away, then removed, then to now.
 		d.SetReadDeadline(time.Now().Add(time.Second))
-		waits := async(func() error { return errOf(d.Read(buf)) })
+		waits := kit.Start(func() error { return errOf(d.Read(buf)) })
 		d.SetReadDeadline(time.Now().Add(time.Minute))
 		time.Sleep(2 * time.Second)
-		assert.True(t, blocked(waits))
+		kit.Blocked(t, waits)
 		d.SetReadDeadline(time.Time{})
 		time.Sleep(time.Hour / 2)
-		assert.True(t, blocked(waits))
+		kit.Blocked(t, waits)
 		d.SetReadDeadline(time.Now())
 		assert.Equal(t, os.ErrDeadlineExceeded, <-waits)
 	})
@@ -104,7 +105,7 @@ func TestReadDeadlineLosesNothing(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
 		const total = 300_000
-		sent := async(func() error {
+		sent := kit.Start(func() error {
 			r := newRand(t)
 			for i := 0; i < total; {
 				p := make([]byte, min(total-i, 1+r.IntN(3000)))
@@ -175,7 +176,7 @@ func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
 	for _, size := range []int{100, 1 << 20} {
 		s := newSetup()
 		s.peer.Raw = 1 << 30
-		near, far := tcpPair(t)
+		near, far := kit.TCPPair(t)
 		m, _, p := s.start(t, near, far)
 		d := m.Main()
 		d.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
@@ -236,7 +237,7 @@ func TestEndWakesAWriter(t *testing.T) {
 					d := openFrom(t, m, p, 3)
 					var writers []<-chan error
 					for range 3 {
-						writers = append(writers, async(func() error { return errOf(d.Write(make([]byte, size))) }))
+						writers = append(writers, kit.Start(func() error { return errOf(d.Write(make([]byte, size))) }))
 					}
 					synctest.Wait()
 					test.end(p, d)
@@ -355,7 +356,7 @@ func TestReadWhileTheStreamEnds(t *testing.T) {
 		{"close by peer", func(near, _ *Dialogue) { near.Close() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			near, far := tcpPair(t)
+			near, far := kit.TCPPair(t)
 			s := newSetup()
 			s.local.Raw, s.peer.Raw = 256<<10, 256<<10
 			ms, _ := s.startPair(t, near, far)

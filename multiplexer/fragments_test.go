@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"math"
-	"runtime"
 	"testing"
 	"testing/synctest"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/gauge"
 )
 
 const (
@@ -124,23 +124,14 @@ func TestMemoryOfAnAssembly(t *testing.T) {
 	s.local.Handlers = 100
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		const packets = 50
-		before := heap()
+		before := gauge.Take().Heap
 		for i := range uint64(packets) {
 			p.writeFragment(packet.TypeRequest, more, 1, i, announced, 1<<10, "much is announced, little comes")
 		}
 		synctest.Wait()
 		assert.Len(t, m.assemblies.all, packets)
-		assert.Less(t, int(heap())-int(before), packets*(2<<10)+64<<10)
+		assert.Less(t, gauge.Take().Heap-before, int64(packets*(2<<10)+64<<10))
 	})
-}
-
-// heap returns how many bytes are allocated, once the garbage is gone.
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc
 }
 
 // An assembly is moved only a few times while it grows.

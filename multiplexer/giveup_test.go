@@ -16,6 +16,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // The peer may answer an Open in the moment in which it is given up.
@@ -45,7 +46,7 @@ func TestOpenIsGivenUpAsTheAnswerComes(t *testing.T) {
 				for i := range uint64(500) {
 					d := m.NewDialogue("", nil)
 					d.SetWriteDeadline(time.Now().Add(time.Millisecond))
-					opened := async(func() error { return m.Open(d) })
+					opened := kit.Start(func() error { return m.Open(d) })
 					synctest.Wait()
 					time.Sleep(time.Millisecond) // the deadline comes now, and so does the answer
 					test.answer(p, 2+2*i)
@@ -67,10 +68,10 @@ func TestOpenIsGivenUpAsTheAnswerComes(t *testing.T) {
 func TestOpenIsGivenUpWhileTheAnswerIsHandled(t *testing.T) {
 	for _, accept := range []bool{true, false} {
 		t.Run(fmt.Sprint("accept ", accept), func(t *testing.T) {
-			near, far := tcpPair(t)
+			near, far := kit.TCPPair(t)
 			m, _, p := newSetup().start(t, near, far)
 			d := m.NewDialogue("", nil)
-			opened := async(func() error { return m.Open(d) })
+			opened := kit.Start(func() error { return m.Open(d) })
 			p.want(packet.TypeOpen, 0, 2, "an open")
 			m.mu.Lock()
 			if accept {
@@ -107,7 +108,7 @@ func TestOpenIsGivenUpWhileTheAnswerIsHandled(t *testing.T) {
 
 // Streams are opened with deadlines that are as short as a round trip.
 func TestOpensThatAreGivenUpHarmNobody(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	ms, _ := newSetup().startPair(t, near, far)
 	defer stopPair(ms)
 	go func() {
@@ -146,7 +147,7 @@ func TestOpensThatAreGivenUpHarmNobody(t *testing.T) {
 // Many streams are opened and closed at the same time, more than the memory budget has room
 // for: what is said about that is read while the lock is held.
 func TestOpensBeyondTheBudget(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	s := newSetup()
 	s.lim.Windows = 3 * 8 << 10
 	ms, _ := s.startPair(t, near, far)

@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestOpenAndAccept(t *testing.T) {
@@ -29,7 +30,7 @@ func TestOpenAndAccept(t *testing.T) {
 					first, theirs = 2, 3
 				}
 				d := m.NewDialogue("a name", []byte("some meta"))
-				opened := async(func() error { return m.Open(d) })
+				opened := kit.Start(func() error { return m.Open(d) })
 				o := p.wantOpen(first, "the first id of this side")
 				require.NoError(t, <-opened)
 				assert.Equal(t, "a name", o.Peer)
@@ -69,7 +70,7 @@ func TestOpenIsRefused(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		windows := m.windows.used
 		d := m.NewDialogue("", nil)
-		opened := async(func() error { return m.Open(d) })
+		opened := kit.Start(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "an open")
 		p.write(packet.AppendReason(nil, packet.TypeRefuse, 2, packet.Reason{
 			Code: uint32(geminio.CodeLimit), Text: "no room", Retry: time.Minute,
@@ -111,9 +112,9 @@ func TestOpenErrors(t *testing.T) {
 		p.wantIdle("nothing is sent of those")
 
 		m.windows.limit *= 2
-		waits := async(func() error { return m.Open(m.NewDialogue("", nil)) })
+		waits := kit.Start(func() error { return m.Open(m.NewDialogue("", nil)) })
 		p.want(packet.TypeOpen, 0, 6, "one that the peer does not answer")
-		assert.True(t, blocked(waits))
+		kit.Blocked(t, waits)
 		p.nc.Close()
 		assert.Equal(t, io.EOF, <-waits)
 		<-m.c.Done()
@@ -271,7 +272,7 @@ func TestABurstOfRefusalsHarmsNobody(t *testing.T) {
 		for i := range uint64(opens) {
 			all = packet.AppendOpen(all, 3+2*i, packet.Open{Windows: p.windows})
 		}
-		wrote := async(func() error { _, err := p.nc.Write(all); return err })
+		wrote := kit.Start(func() error { _, err := p.nc.Write(all); return err })
 		for i := range opens {
 			head, payload := p.next("an answer to each")
 			if head.Type != packet.TypeAccept {
@@ -335,7 +336,7 @@ func TestAcceptWaits(t *testing.T) {
 }
 
 func TestAddressesAndIDs(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := kit.TCPPair(t)
 	m, _, p := newSetup().start(t, near, far)
 	assert.Equal(t, near.LocalAddr(), m.Main().LocalAddr())
 	assert.Equal(t, near.RemoteAddr(), m.Main().RemoteAddr())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // The end of a dialogue is told after its opening, and once, also if the connection
@@ -90,7 +91,7 @@ func TestFramesBeforeTheAnswerToAnOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				d := m.NewDialogue("", nil)
-				opened := async(func() error { return m.Open(d) })
+				opened := kit.Start(func() error { return m.Open(d) })
 				p.want(packet.TypeOpen, 0, 2, "the opener waits")
 				write(p, 2)
 				p.wantViolation(name, "stream 2 is not open yet")
@@ -157,7 +158,7 @@ func TestNothingIsSentBeforeTheAnswerToAnOpen(t *testing.T) {
 		p.writeOpen(3, "open")
 		d := m.NewDialogue("", nil)
 		use(d)
-		opened := async(func() error { return m.Open(d) })
+		opened := kit.Start(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "the opener waits")
 		use(d)
 		p.wantIdle("for neither stream")

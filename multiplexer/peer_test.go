@@ -17,6 +17,7 @@ import (
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // peer is the other side of a Mux under test: a program of raw frames. Its
@@ -82,26 +83,12 @@ func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, seq ui
 	p.writeFrame(typ, flags, stream, append(b, body...), reason)
 }
 
-// read reads one frame.
-func (p *peer) read() (h packet.Header, payload []byte, err error) {
-	var b [packet.HeaderLen]byte
-	if _, err = io.ReadFull(p.nc, b[:]); err != nil {
-		return h, nil, err
-	}
-	if h, err = packet.ParseHeader(b[:], 1<<24); err != nil {
-		return h, nil, err
-	}
-	payload = make([]byte, h.Length)
-	_, err = io.ReadFull(p.nc, payload)
-	return h, payload, err
-}
-
 // next reads the next frame that is not a heartbeat, which it answers.
 func (p *peer) next(reason string) (packet.Header, []byte) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
 	for {
-		h, payload, err := p.read()
+		h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 		require.NoError(p.t, err, reason)
 		if h.Type != packet.TypePing {
 			return h, payload
@@ -168,7 +155,7 @@ func (p *peer) wantViolation(reason string, texts ...string) {
 func (p *peer) wantIdle(reason string) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(time.Second))
-	h, _, err := p.read()
+	h, _, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 	var timeout net.Error
 	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: %v %v", reason, h, err)
 }
@@ -275,20 +262,6 @@ func stopPair(ms [2]*Mux) {
 	}
 }
 
-// tcpPair returns the two ends of a TCP connection on loopback.
-func tcpPair(t testing.TB) (near, far net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	far, err = net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	near, err = l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
-}
-
 // bothTransports runs a test on a pair of Muxes over net.Pipe, in a bubble, and
 // over TCP.
 func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler)) {
@@ -301,7 +274,7 @@ func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux,
 		})
 	})
 	t.Run("tcp", func(t *testing.T) {
-		a, b := tcpPair(t)
+		a, b := kit.TCPPair(t)
 		ms, hs := s.startPair(t, a, b)
 		defer stopPair(ms)
 		test(t, ms, hs)

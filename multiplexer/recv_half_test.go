@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // newTestRecvHalf returns a half with windows of 100 bytes, in a state that has come about
@@ -122,14 +123,14 @@ func TestRecvHalfWakesItsReader(t *testing.T) {
 	for ev := range events {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestRecvHalf(t, recvOpen)
-			read := async(func() error {
+			read := kit.Start(func() error {
 				h.mu.Lock()
 				defer h.mu.Unlock()
 				_, err := h.await(make([]byte, 10))
 				assert.False(t, h.waiting())
 				return err
 			})
-			require.True(t, blocked(read))
+			kit.Blocked(t, read)
 			h.mu.Lock()
 			assert.True(t, h.waiting())
 			happen(h, ev)

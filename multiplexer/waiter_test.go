@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // unserved is a Mux whose peer never says anything, for tests that lock it and look at its
@@ -278,7 +279,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		m.ledger.tx[packet.ClassHandlers] = newOutflow(0)
 		m.mu.Unlock()
 		sent := sendOn(d, t.Context(), packet.TypeRequest, 7, 10)
-		require.True(t, blocked(sent))
+		kit.Blocked(t, sent)
 		m.mu.Lock()
 		require.NoError(t, m.addCredit(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
 		d.notice = &packet.Reason{Code: 1}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // readBytes reads n bytes.
@@ -41,7 +42,7 @@ func measured(t *testing.T, m *Mux, p *peer, d time.Duration) {
 func readPing(t *testing.T, p *peer) []byte {
 	t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
-	h, payload, err := p.read()
+	h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 	if err != nil || h.Type != packet.TypePing {
 		t.Fatal(h, err)
 	}
@@ -183,7 +184,7 @@ func TestOneProbeAtATime(t *testing.T) {
 			readBytes(t, d, 2048)
 			for {
 				p.nc.SetReadDeadline(time.Now().Add(patience))
-				head, _, err := p.read()
+				head, _, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 				if err != nil {
 					t.Fatal(err)
 				}

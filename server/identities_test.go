@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // seven is an id that the server has chosen.
@@ -26,18 +27,15 @@ func claim(t *testing.T, ids *identities, h *holder, want demand, session string
 	return ids.claim(h, want, []byte(session), policy, 0, stop)
 }
 
-// claiming starts a claim, and returns where its error arrives.
+// claiming starts a claim of the id seven, and returns the channel of its error.
 func claiming(t *identities, h *holder, policy DuplicatePolicy, stop <-chan struct{}) <-chan error {
-	ch := make(chan error, 1)
-	go func() {
+	return kit.Run(func() error {
 		id, err := t.claim(h, seven, nil, policy, 10*time.Second, stop)
 		if err == nil && id != 7 {
 			panic("another id")
 		}
-		ch <- err
-	}()
-	synctest.Wait()
-	return ch
+		return err
+	})
 }
 
 // fresh returns identities of which nothing is known.
@@ -60,30 +58,6 @@ func has(t *testing.T, ids *identities, id uint64, want ...*holder) {
 	}
 }
 
-// settled requires that a claim is over, and returns its error.
-func settled(t *testing.T, ch <-chan error) error {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case err := <-ch:
-		return err
-	default:
-		t.Fatal("the claim still waits")
-		return nil
-	}
-}
-
-// waits requires that it is not.
-func waits(t *testing.T, ch <-chan error) {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case err := <-ch:
-		t.Fatalf("the claim is over: %v", err)
-	default:
-	}
-}
-
 // holding returns a holder that has the id and has begun, and how often it was ended.
 func holding(t *testing.T, ids *identities) (*holder, *atomic.Int64) {
 	t.Helper()
@@ -100,12 +74,12 @@ func TestIdentityIsReplaced(t *testing.T) {
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		claim := claiming(ids, next, DuplicateReplaces, nil)
-		waits(t, claim)
+		kit.Blocked(t, claim)
 		assert.EqualValues(t, 1, evicted.Load(), "the old one is to end")
 		time.Sleep(10*time.Second - 1)
-		waits(t, claim) // its end was not told
+		kit.Blocked(t, claim) // its end was not told
 		ids.release(old)
-		require.NoError(t, settled(t, claim))
+		require.NoError(t, kit.Returned(t, claim))
 		has(t, ids, 7, next)
 
 		ids.keep(next)
@@ -124,13 +98,13 @@ func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 		_, err := claim(t, ids, old, seven, "", DuplicateReplaces)
 		require.NoError(t, err)
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
-		waits(t, claim)
+		kit.Blocked(t, claim)
 		evicted := 0
 		ids.evictBy(old, func() { evicted++ })
 		assert.Equal(t, 1, evicted)
-		waits(t, claim)
+		kit.Blocked(t, claim)
 		ids.release(old)
-		require.NoError(t, settled(t, claim))
+		require.NoError(t, kit.Returned(t, claim))
 	})
 }
 
@@ -143,7 +117,7 @@ func TestIdentityOfAFailedHandshake(t *testing.T) {
 		require.NoError(t, err)
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
 		ids.release(old)
-		require.NoError(t, settled(t, claim))
+		require.NoError(t, kit.Returned(t, claim))
 		ids.release(newHolder()) // of one that never had an id
 		assert.Len(t, ids.held, 1)
 	})
@@ -188,12 +162,12 @@ func TestIdentityIsRefused(t *testing.T) {
 		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
-		assert.Equal(t, errTaken, settled(t, claiming(ids, next, DuplicateRefused, nil)))
+		assert.Equal(t, errTaken, kit.Returned(t, claiming(ids, next, DuplicateRefused, nil)))
 		assert.Zero(t, evicted.Load(), "the old one goes on")
 		ids.release(next)
 		has(t, ids, 7, old)
 		ids.release(old)
-		require.NoError(t, settled(t, claiming(ids, newHolder(), DuplicateRefused, nil)))
+		require.NoError(t, kit.Returned(t, claiming(ids, newHolder(), DuplicateRefused, nil)))
 	})
 }
 
@@ -202,7 +176,7 @@ func TestIdentityIsAllowed(t *testing.T) {
 		ids := fresh()
 		old, evicted := holding(t, ids)
 		next := newHolder()
-		require.NoError(t, settled(t, claiming(ids, next, DuplicateAllowed, nil)))
+		require.NoError(t, kit.Returned(t, claiming(ids, next, DuplicateAllowed, nil)))
 		ids.release(next)
 		assert.Zero(t, evicted.Load())
 		has(t, ids, 7, old)
@@ -217,9 +191,9 @@ func TestIdentityPatience(t *testing.T) {
 		next := newHolder()
 		claim := claiming(ids, next, DuplicateReplaces, nil)
 		time.Sleep(10*time.Second - 1)
-		waits(t, claim)
+		kit.Blocked(t, claim)
 		time.Sleep(time.Nanosecond)
-		err := settled(t, claim)
+		err := kit.Returned(t, claim)
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, err, &refused)
 		assert.Equal(t, time.Second, refused.RetryAfter)
@@ -238,9 +212,9 @@ func TestIdentityStop(t *testing.T) {
 		holding(t, ids)
 		stop := make(chan struct{})
 		claim := claiming(ids, newHolder(), DuplicateReplaces, stop)
-		waits(t, claim)
+		kit.Blocked(t, claim)
 		close(stop)
-		assert.ErrorIs(t, settled(t, claim), geminio.ErrGoingAway)
+		assert.ErrorIs(t, kit.Returned(t, claim), geminio.ErrGoingAway)
 	})
 }
 

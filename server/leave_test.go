@@ -152,23 +152,15 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 	}
 }
 
-// acceptEnd returns the next End, which must be there already.
+// acceptEnd returns the next End, which must be ready to be accepted.
 func acceptEnd(t *testing.T, l server.Listener) geminio.End {
 	t.Helper()
-	got := make(chan geminio.End, 1)
-	go func() {
-		if end, err := l.AcceptEnd(); err == nil {
-			got <- end
-		}
-	}()
-	synctest.Wait()
-	select {
-	case end := <-got:
+	end := kit.Returned(t, kit.Start(func() geminio.End {
+		end, _ := l.AcceptEnd()
 		return end
-	default:
-		t.Fatal("AcceptEnd has no End to give")
-		return nil
-	}
+	}))
+	require.NotNil(t, end, "AcceptEnd failed")
+	return end
 }
 
 // Of a client whose connection breaks before the exchange is over there is no End: it

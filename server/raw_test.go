@@ -9,6 +9,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // raw is a client on raw frames: it says what a test has it say, and nothing else.
@@ -43,23 +44,6 @@ func hello(t *testing.T, w wish) []byte {
 	return b
 }
 
-// readAck reads the server's answer to a handshake.
-func readAck(nc net.Conn) (packet.ConnAck, error) {
-	var header [packet.HandshakeHeaderLen]byte
-	if _, err := io.ReadFull(nc, header[:]); err != nil {
-		return packet.ConnAck{}, err
-	}
-	id, n, err := packet.ParseHandshakeHeader(header[:], false)
-	if err != nil {
-		return packet.ConnAck{}, err
-	}
-	body := make([]byte, n)
-	if _, err := io.ReadFull(nc, body); err != nil {
-		return packet.ConnAck{}, err
-	}
-	return packet.ParseConnAck(id, body)
-}
-
 // greet shakes hands on nc as a raw client, and throws away what comes afterwards. A
 // refusal is a *geminio.RefusedError.
 func greet(t *testing.T, nc net.Conn, w wish) (*raw, uint64, error) {
@@ -67,7 +51,7 @@ func greet(t *testing.T, nc net.Conn, w wish) (*raw, uint64, error) {
 	if _, err := nc.Write(hello(t, w)); err != nil {
 		return nil, 0, err
 	}
-	ack, err := readAck(nc)
+	ack, err := kit.ReadConnAck(nc)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -88,30 +72,25 @@ func (r *raw) say(frames ...[]byte) {
 }
 
 // rawPacket returns a packet in one frame.
-func rawPacket(typ packet.Type, stream, call uint64, head, data []byte) []byte {
-	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: stream})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call}, 0)
-	b = append(append(b, head...), data...)
-	packet.PutLength(b)
-	return b
+func rawPacket(typ packet.Type, stream, seq uint64, head, data []byte) []byte {
+	return kit.AppendPacket(nil, typ, stream, seq, append(head, data...))
 }
 
 // rawMessage returns a message, which is acked if cnss is 2.
-func rawMessage(stream, call uint64, cnss uint8, data string) []byte {
+func rawMessage(stream, seq uint64, cnss uint8, data string) []byte {
 	m := packet.Message{Cnss: cnss}
-	return rawPacket(packet.TypeMessage, stream, call, m.Append(nil), []byte(data))
+	return rawPacket(packet.TypeMessage, stream, seq, m.Append(nil), []byte(data))
 }
 
 // rawRequest returns a request.
-func rawRequest(stream, call uint64, method, data string) []byte {
+func rawRequest(stream, seq uint64, method, data string) []byte {
 	r := packet.Request{Method: []byte(method)}
-	return rawPacket(packet.TypeRequest, stream, call, r.Append(nil), []byte(data))
+	return rawPacket(packet.TypeRequest, stream, seq, r.Append(nil), []byte(data))
 }
 
 // rawData returns raw bytes of a stream.
 func rawData(stream uint64, flags packet.Flags, data string) []byte {
-	b := packet.AppendHeader(nil, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream, Length: uint32(len(data))})
-	return append(b, data...)
+	return kit.AppendFrame(nil, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream}, []byte(data))
 }
 
 // rawOpen returns the frame that opens a stream.

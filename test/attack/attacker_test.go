@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // attacker is a peer that has shaken hands and sends what it likes.
@@ -86,32 +86,19 @@ func (s *site) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *a
 }
 
 // readAck reads the server's answer to a handshake.
-func readAck(nc net.Conn) (ack packet.ConnAck, err error) {
+func readAck(nc net.Conn) (packet.ConnAck, error) {
 	nc.SetReadDeadline(time.Now().Add(forever))
 	defer nc.SetReadDeadline(time.Time{})
-	var header [packet.HandshakeHeaderLen]byte
-	if _, err = io.ReadFull(nc, header[:]); err != nil {
-		return ack, err
-	}
-	id, n, err := packet.ParseHandshakeHeader(header[:], false)
-	if err != nil {
-		return ack, err
-	}
-	body := make([]byte, n)
-	if _, err = io.ReadFull(nc, body); err != nil {
-		return ack, err
-	}
-	return packet.ParseConnAck(id, body)
+	return kit.ReadConnAck(nc)
 }
 
 // listen lets the attacker read what the server sends, until the end.
 func (a *attacker) listen() *attacker {
 	go func() {
 		defer close(a.ear)
-		var header [packet.HeaderLen]byte
 		var err error
 		for err == nil {
-			err = a.hear(header[:])
+			err = a.hear()
 		}
 		a.mu.Lock()
 		a.deaf, a.why = true, err
@@ -121,16 +108,10 @@ func (a *attacker) listen() *attacker {
 	return a
 }
 
-func (a *attacker) hear(header []byte) error {
-	if _, err := io.ReadFull(a.nc, header); err != nil {
-		return err
-	}
-	h, err := packet.ParseHeader(header, a.own.MaxFrame)
+// hear reads one frame and records it.
+func (a *attacker) hear() error {
+	h, payload, err := kit.ReadFrame(a.nc, a.own.MaxFrame)
 	if err != nil {
-		return err
-	}
-	payload := make([]byte, h.Length)
-	if _, err := io.ReadFull(a.nc, payload); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -296,23 +277,17 @@ func message(b []byte, stream, call uint64, data ...byte) []byte {
 
 // frame returns a packet, or the first fragment of one, of which body is the
 // beginning.
-func frame(b []byte, typ packet.Type, total uint32, stream, call uint64, body []byte) []byte {
+func frame(b []byte, typ packet.Type, total uint32, stream, seq uint64, body []byte) []byte {
 	var flags packet.Flags
 	if total > 0 {
 		flags = packet.FlagMore
 	}
-	start := len(b)
-	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: stream})
-	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: call, Total: total}, flags)
-	b = append(b, body...)
-	packet.PutLength(b[start:])
-	return b
+	return kit.AppendFragment(b, typ, flags, stream, packet.FragmentHeader{Seq: seq, Total: total}, body)
 }
 
 // data returns a frame of raw bytes.
 func data(b []byte, flags packet.Flags, stream uint64, p []byte) []byte {
-	b = packet.AppendHeader(b, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream, Length: uint32(len(p))})
-	return append(b, p...)
+	return kit.AppendFrame(b, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream}, p)
 }
 
 // open returns the frame that opens a stream.

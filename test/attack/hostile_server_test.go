@@ -2,8 +2,8 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"sync/atomic"
@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // hostileServer is the server's side of a connection, on raw frames.
@@ -30,17 +31,12 @@ type hostileServer struct {
 // connection; before, it calls react with each frame of the client.
 func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payload []byte) []byte) {
 	defer s.nc.Close()
-	var header [packet.HandshakeHeaderLen]byte
-	if _, err := io.ReadFull(s.nc, header[:]); err != nil {
-		return
-	}
-	id, n, err := packet.ParseHandshakeHeader(header[:], true)
-	require.NoError(s.t, err)
-	if _, err = io.ReadFull(s.nc, make([]byte, n)); err != nil {
+	hello, err := kit.ReadConn(s.nc)
+	if s.ended(err) {
 		return
 	}
 	own := offer()
-	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, ClientID: 7, Settings: &own})
+	ack, err := packet.AppendConnAck(nil, packet.ConnAck{PacketID: hello.PacketID, ClientID: 7, Settings: &own})
 	require.NoError(s.t, err)
 	if _, err := s.nc.Write(ack); err != nil {
 		return
@@ -61,14 +57,8 @@ func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payloa
 	}()
 	out <- begin
 	for {
-		var b [packet.HeaderLen]byte
-		if _, err := io.ReadFull(s.nc, b[:]); err != nil {
-			return
-		}
-		h, err := packet.ParseHeader(b[:], own.MaxFrame)
-		require.NoError(s.t, err)
-		payload := make([]byte, h.Length)
-		if _, err := io.ReadFull(s.nc, payload); err != nil {
+		h, payload, err := kit.ReadFrame(s.nc, own.MaxFrame)
+		if s.ended(err) {
 			return
 		}
 		if h.Type == packet.TypePing {
@@ -80,6 +70,13 @@ func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payloa
 			out <- answer
 		}
 	}
+}
+
+// ended reports whether reading has failed. A malformed packet of the client fails the test.
+func (s *hostileServer) ended(err error) bool {
+	var malformed *packet.Error
+	require.False(s.t, errors.As(err, &malformed), "the client sent a malformed packet: %v", err)
+	return err != nil
 }
 
 // besideAHostile runs a test with an End whose first connection, or attempt, is to a hostile
@@ -188,11 +185,9 @@ func TestServerThatAsksForSilence(t *testing.T) {
 			s.welcome(goAway(forDays), func(packet.Header, []byte) []byte { return nil })
 		},
 		"refusing": func(s *hostileServer) {
-			var header [packet.HandshakeHeaderLen]byte
-			io.ReadFull(s.nc, header[:])
-			id, n, _ := packet.ParseHandshakeHeader(header[:], true)
-			io.ReadFull(s.nc, make([]byte, n))
-			no, _ := packet.AppendConnAck(nil, packet.ConnAck{PacketID: id, Refused: true, Code: 1, Error: "no", Retry: forDays})
+			hello, err := kit.ReadConn(s.nc)
+			require.NoError(s.t, err)
+			no, _ := packet.AppendConnAck(nil, packet.ConnAck{PacketID: hello.PacketID, Refused: true, Code: 1, Error: "no", Retry: forDays})
 			s.nc.Write(no)
 			s.nc.Close()
 		},

@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // Answers that nobody awaits do not pile up behind a slow link: what the callee holds
@@ -38,7 +38,7 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 				resp.SetData(make([]byte, answer))
 			})
 			l.far.perByte = perByte
-			before := heap()
+			before := gauge.Take().Heap
 			var all sync.WaitGroup
 			for range callers {
 				all.Go(func() {
@@ -51,7 +51,7 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 			}
 			all.Wait()
 			// An answer of each caller, as it is sent and as it arrives, and what is under way.
-			assert.Less(t, heap()-before, int64(3*callers*answer), "bytes held after %d calls", callers*rounds)
+			assert.Less(t, gauge.Take().Heap-before, int64(3*callers*answer), "bytes held after %d calls", callers*rounds)
 
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -62,12 +62,4 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 			assert.Less(t, time.Since(start), time.Second, "an answer, and what was under way")
 		})
 	}
-}
-
-// heap returns how many bytes are in use.
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

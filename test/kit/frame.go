@@ -7,11 +7,12 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// maxFrame is the largest payload that ReadFrame reads. The wire allows no larger one.
-const maxFrame = 1<<24 - 1
+// AnyFrame is the limit of ReadFrame for tests that do not test the sizes of frames.
+const AnyFrame = 1 << 24
 
-// ReadFrame reads one frame.
-func ReadFrame(r io.Reader) (packet.Header, []byte, error) {
+// ReadFrame reads one frame, whose payload has at most maxFrame bytes. A malformed or larger
+// frame is a *packet.Error.
+func ReadFrame(r io.Reader, maxFrame uint32) (packet.Header, []byte, error) {
 	var b [packet.HeaderLen]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return packet.Header{}, nil, err

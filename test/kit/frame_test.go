@@ -16,28 +16,30 @@ func TestReadFrame(t *testing.T) {
 	b = AppendPacket(b, packet.TypeMessage, 5, 7, []byte("body"))
 	r := bytes.NewReader(b)
 
-	h, payload, err := ReadFrame(r)
+	h, payload, err := ReadFrame(r, AnyFrame)
 	require.NoError(t, err)
 	assert.Equal(t, packet.Header{Type: packet.TypeData, Flags: packet.FlagFin, Stream: 3, Length: 4}, h)
 	assert.Equal(t, "data", string(payload))
 
-	h, payload, err = ReadFrame(r)
+	h, payload, err = ReadFrame(r, AnyFrame)
 	require.NoError(t, err)
 	f, err := packet.ParseFragmentHeader(payload, h)
 	require.NoError(t, err)
 	assert.Equal(t, packet.FragmentHeader{Seq: 7, Total: 4}, f)
 	assert.Equal(t, "body", string(payload[packet.FragmentHeaderLen(h):]))
 
-	_, _, err = ReadFrame(r)
+	_, _, err = ReadFrame(r, AnyFrame)
 	assert.Equal(t, io.EOF, err, "after the last frame")
-	_, _, err = ReadFrame(bytes.NewReader(b[:packet.HeaderLen+1]))
+	_, _, err = ReadFrame(bytes.NewReader(b[:packet.HeaderLen+1]), AnyFrame)
 	assert.Equal(t, io.ErrUnexpectedEOF, err, "in the payload")
+	_, _, err = ReadFrame(bytes.NewReader(b), 3)
+	assert.ErrorIs(t, err, packet.ErrPacketTooLarge)
 }
 
 func TestAppendFragment(t *testing.T) {
 	want := packet.FragmentHeader{Seq: 7, Total: 100}
 	b := AppendFragment([]byte("before"), packet.TypeRequest, packet.FlagMore, 5, want, []byte("part"))
-	h, payload, err := ReadFrame(bytes.NewReader(b[len("before"):]))
+	h, payload, err := ReadFrame(bytes.NewReader(b[len("before"):]), AnyFrame)
 	require.NoError(t, err)
 	f, err := packet.ParseFragmentHeader(payload, h)
 	require.NoError(t, err)
