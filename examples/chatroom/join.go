@@ -20,8 +20,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const joinUsage = `chatroom join goes into the room of a server under a name. Lines that are typed are
@@ -170,7 +170,7 @@ func (c *chatClient) dial(ctx context.Context) error {
 	cli.WarnPlain(c.Log, c.connect, token != "", c.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(c.Log)
-	opt.SetMeta(door.New(program, c.name, token).Meta())
+	opt.SetMeta(auth.New(program, c.name, token).Meta())
 	opt.SetHeartbeat(c.heartbeat)
 	opt.SetDelegate(teller{client: c})
 	opt.SetRetryBackoff(retryMin, retryMax)

@@ -4,7 +4,7 @@
 // keeps its name.
 //
 // Start reading in protocol.go, which has what the two sides say to each other. The
-// server is in door.go (who may come in), room.go (who hears what), mailbox.go (what
+// server is in admission.go (who may come in), room.go (who hears what), mailbox.go (what
 // waits for a slow client) and serve.go; the client in join.go and commands.go.
 package main
 

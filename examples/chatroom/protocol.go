@@ -2,7 +2,7 @@ package main
 
 // What client and server say to each other.
 //
-// The client's meta is a door.Hello, with its name. It says lines by
+// The client's meta is a auth.Hello, with its name. It says lines by
 // Publish, with topicSay, and calls methodWho and methodTell. The server publishes
 // events, each with its kind as the topic.
 
@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/names"
 	"github.com/singchia/geminio/examples/internal/screen"
 	"github.com/singchia/geminio/options"
@@ -83,8 +83,8 @@ const tokenVariable = "CHATROOM_TOKEN"
 
 // readHello reads and checks a meta. Whoever knows the session in it is the same client, also
 // when it comes with another connection while the server still holds the one before.
-func readHello(meta []byte) (door.Hello, error) {
-	who, err := door.Read(program, meta)
+func readHello(meta []byte) (auth.Hello, error) {
+	who, err := auth.Read(program, meta)
 	if err != nil {
 		return who, err
 	}

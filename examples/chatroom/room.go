@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/names"
 )
 
@@ -30,7 +30,7 @@ type room struct {
 
 // member is a client that is there, with one connection.
 type member struct {
-	door.Hello
+	auth.Hello
 	remote string // the connection's address
 	box    *mailbox
 	gone   chan struct{} // closed when the connection has ended
@@ -53,13 +53,13 @@ var (
 )
 
 // admit tells whether a client may come in.
-func (r *room) admit(who door.Hello) error {
+func (r *room) admit(who auth.Hello) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitLocked(who)
 }
 
-func (r *room) admitLocked(who door.Hello) error {
+func (r *room) admitLocked(who auth.Hello) error {
 	if r.closed {
 		return errStopping
 	}
@@ -77,7 +77,7 @@ func (r *room) admitLocked(who door.Hello) error {
 
 // enter lets a client in: it hears who is there and what was said last, the others
 // hear of it.
-func (r *room) enter(who door.Hello, remote string) error {
+func (r *room) enter(who auth.Hello, remote string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.admitLocked(who); err != nil {

@@ -81,7 +81,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	opt := server.NewEndOptions()
 	opt.SetLogger(s.Log)
 	opt.SetHeartbeat(s.heartbeat)
-	opt.SetDelegate(doorman{room: s.room, tokens: tokens, log: s.Log})
+	opt.SetDelegate(admission{room: s.room, tokens: tokens, log: s.Log})
 	opt.SetRegisterLocalRPCs(
 		&geminio.MethodRPC{Method: methodWho, RPC: s.who},
 		&geminio.MethodRPC{Method: methodTell, RPC: s.tell},

@@ -10,8 +10,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const demoUsage = `filepush demo pushes a file from one side to the other, both in this process, over TCP on
@@ -75,7 +75,7 @@ func demo(parent context.Context, p *cli.Program) error {
 	})
 	var r *result
 	sides.Go(func() {
-		end, err := dial(func() (net.Conn, error) { return net.Dial("tcp", addr) }, door.New(program, "", ""), p.Log)
+		end, err := dial(func() (net.Conn, error) { return net.Dial("tcp", addr) }, auth.New(program, "", ""), p.Log)
 		if err == nil {
 			defer end.Close()
 			defer closeWith(ctx, end)()

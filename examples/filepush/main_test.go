@@ -24,7 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/examples/internal/door"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/proc"
 	"github.com/singchia/geminio/test/leak"
 )
@@ -167,7 +167,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// Who is not let in leaves nothing.
+// A client that is refused leaves no file behind.
 func TestNotLetIn(t *testing.T) {
 	cert, key := proc.Certificate(t)
 	other, _ := proc.Certificate(t)
@@ -213,7 +213,7 @@ func TestServeGoesOnWithoutFile(t *testing.T) {
 func connectTo(t *testing.T, addr string) (geminio.End, geminio.Stream) {
 	t.Helper()
 	end, err := dial(func() (net.Conn, error) { return net.Dial("tcp", addr) },
-		door.New(program, "", ""), slog.New(slog.DiscardHandler))
+		auth.New(program, "", ""), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { end.Close() })
 	_, err = begin(t.Context(), end, nowhere())

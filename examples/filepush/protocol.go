@@ -2,7 +2,7 @@ package main
 
 // What the two sides tell each other, and what comes of it.
 //
-// A client's meta is a door.Hello. The server registers methodBegin, which the client calls
+// A client's meta is a auth.Hello. The server registers methodBegin, which the client calls
 // with a tally of what it has of the file already. The answer says how much of that is the
 // beginning of the file that the server has: all, or nothing. Then the server opens a
 // stream, whose meta is an offer, and copies into it what follows. On that stream the client

@@ -16,8 +16,8 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const receiveUsage = `filepush receive receives a file that a server pushes. What it has received, when it is
@@ -76,7 +76,7 @@ func (r *receiver) run(ctx context.Context) error {
 		}
 		defer part.close()
 	}
-	end, err := dial(dialer, door.New(program, name, token), r.Log)
+	end, err := dial(dialer, auth.New(program, name, token), r.Log)
 	if err != nil {
 		return part.left(fmt.Errorf("connecting to %s: %w", r.connect, err))
 	}
@@ -108,7 +108,7 @@ func (r *receiver) run(ctx context.Context) error {
 const dialTimeout = 10 * time.Second
 
 // dial connects an End to a server.
-func dial(dialer func() (net.Conn, error), who door.Hello, log *slog.Logger) (geminio.End, error) {
+func dial(dialer func() (net.Conn, error), who auth.Hello, log *slog.Logger) (geminio.End, error) {
 	opt := client.NewEndOptions()
 	opt.SetLogger(log)
 	opt.SetMeta(who.Meta())

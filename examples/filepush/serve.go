@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/server"
 )
 
@@ -84,7 +84,7 @@ func (s *sender) run(ctx context.Context) error {
 func listen(l net.Listener, tokens *cli.Tokens, log *slog.Logger) (server.Listener, error) {
 	opt := server.NewEndOptions()
 	opt.SetLogger(log)
-	opt.SetDelegate(door.NewDelegate(program, tokens, log))
+	opt.SetDelegate(auth.NewDelegate(program, tokens, log))
 	return server.NewListener(l, opt)
 }
 

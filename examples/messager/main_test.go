@@ -220,7 +220,7 @@ func TestTokens(t *testing.T) {
 		assert.Equal(t, c.code, code, "%v: %s", c.flags, said)
 		assert.Equal(t, code != 0, strings.Contains(said, "wants another token"), "%v: %s", c.flags, said)
 	}
-	r.Expect(`level=WARN msg="a client was not let in" name=bob`)
+	r.Expect(`level=WARN msg="a client was refused" name=bob`)
 
 	// A token that is good no longer ends a sender that comes back.
 	p := kit.NewProxy(t, addr)

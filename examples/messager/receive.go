@@ -12,8 +12,8 @@ import (
 	"sync"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/examples/internal/screen"
 	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/server"
@@ -78,7 +78,7 @@ func (r *receiver) run(ctx context.Context) error {
 	}
 	opt := server.NewEndOptions()
 	opt.SetLogger(r.Log)
-	opt.SetDelegate(door.NewDelegate(program, tokens, r.Log))
+	opt.SetDelegate(auth.NewDelegate(program, tokens, r.Log))
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return errors.Join(err, closeOutput())

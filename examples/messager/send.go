@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
 const sendUsage = `messager send publishes each line of stdin, or of files, as a message and waits until
@@ -125,7 +125,7 @@ func (s *sender) dial(ctx context.Context) error {
 	cli.WarnPlain(s.Log, s.connect, token != "", s.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(s.Log)
-	opt.SetMeta(door.New(program, name, token).Meta())
+	opt.SetMeta(auth.New(program, name, token).Meta())
 	opt.SetDelegate(&teller{s: s})
 	opt.SetRetryBackoff(retryMin, retryMax)
 	opt.SetRetryFailedFunc(cli.NotConnected(s.Log))

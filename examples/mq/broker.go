@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/server"
 )
 
@@ -159,7 +159,7 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	opt.SetLogger(b.Log)
 	opt.SetHeartbeat(b.heartbeat)
 	opt.SetSessionKeep(sessionKeep)
-	opt.SetDelegate(door.NewDelegate(program, tokens, b.Log))
+	opt.SetDelegate(auth.NewDelegate(program, tokens, b.Log))
 	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // topic and name included
 	l, err := server.NewListener(nl, opt)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
 // The pauses between attempts to reconnect are up to these.
@@ -74,7 +74,7 @@ func (p *peer) dial(ctx context.Context, methods ...string) error {
 	cli.WarnPlain(p.Log, p.connect, token != "", p.tls.Used())
 	opt := client.NewEndOptions()
 	opt.SetLogger(p.Log)
-	opt.SetMeta(door.New(program, name, token).Meta())
+	opt.SetMeta(auth.New(program, name, token).Meta())
 	opt.SetHeartbeat(p.heartbeat)
 	opt.SetDelegate(teller{peer: p})
 	opt.SetWaitRemoteRPCs(methods...)

@@ -2,7 +2,7 @@ package main
 
 // What the broker and its clients say to each other.
 //
-// A client's meta is a door.Hello. A producer publishes messages on its End, with the
+// A client's meta is a auth.Hello. A producer publishes messages on its End, with the
 // topic of the queue as their topic, and a name as custom bytes under which the broker
 // knows a message that is published again. Done means that the message is stored, Error
 // that it is not and why.

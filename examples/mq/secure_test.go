@@ -54,7 +54,7 @@ func TestTokenOfEach(t *testing.T) {
 		code, said := ended(startProducer(t, addr, "", "-name", name, "-token-file", shop))
 		assert.Equal(t, 1, code, name)
 		assert.Contains(t, said, "the server wants another token")
-		b.Expect(`level=(WARN|INFO) msg="a client was not let in" name=` + name)
+		b.Expect(`level=(WARN|INFO) msg="a client was refused" name=` + name)
 	}
 	stop(t, b)
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/examples/internal/tunnel"
 	"github.com/singchia/geminio/options"
 )
@@ -77,7 +77,7 @@ func unlessStopped(ctx context.Context, err error) error {
 func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End, error) {
 	cli.WarnPlain(c.Log, addr, c.token != "", c.dialTLS.Used())
 	opt := client.NewEndOptions()
-	opt.SetMeta(door.New(program, c.name, c.token).Meta())
+	opt.SetMeta(auth.New(program, c.name, c.token).Meta())
 	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)

@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 	"github.com/singchia/geminio/examples/internal/tunnel"
 	"github.com/singchia/geminio/server"
 )
@@ -47,7 +47,7 @@ func (c *command) listenHop(addr string) (server.Listener, error) {
 	}
 	opt := server.NewEndOptions()
 	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
-	opt.SetDelegate(door.NewDelegate(program, c.tokens, c.Log))
+	opt.SetDelegate(auth.NewDelegate(program, c.tokens, c.Log))
 	return server.NewListener(l, opt)
 }
 

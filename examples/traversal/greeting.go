@@ -45,9 +45,9 @@ func decodeGreeting(meta []byte) (greeting, error) {
 	return g, nil
 }
 
-// doorman decides about nodes that want to come in. The error that it returns
+// admission admits nodes or refuses them. The text of its error
 // reaches the node.
-type doorman struct {
+type admission struct {
 	*delegate.UnimplementedDelegate
 	tokens *cli.Tokens
 	log    *slog.Logger
@@ -56,14 +56,14 @@ type doorman struct {
 // GetClientID lets in nodes that know the token, theirs if they have one of their own. All
 // Ends of a node get the same id, which is made of its name: so the library ends the old
 // connection when a new one comes.
-func (d *doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
+func (d *admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	g, err := decodeGreeting(meta)
 	if err != nil {
-		d.log.Warn("not let in", "err", err)
+		d.log.Warn("a node was refused", "err", err)
 		return 0, err
 	}
 	if d.tokens.Check(g.Node, g.Token) != nil {
-		d.log.Warn("not let in", "node", g.Node, "err", "wrong token")
+		d.log.Warn("a node was refused", "node", g.Node, "err", "wrong token")
 		return 0, errors.New("wrong token")
 	}
 	name := sha256.Sum256([]byte(g.Node))

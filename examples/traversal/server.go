@@ -71,14 +71,14 @@ func (s *serverSide) run(ctx context.Context) error {
 		return cli.Usagef("-wait is a time")
 	}
 	cli.WarnPlain(s.Log, s.listen, true, s.tls.Used())
-	door, err := s.tls.Listen(s.listen, s.Stdout)
+	l, err := s.tls.Listen(s.listen, s.Stdout)
 	if err != nil {
 		return err
 	}
 	opt := server.NewEndOptions()
 	opt.Limits = tunnel.Limits(s.heartbeat, s.Log)
-	opt.SetDelegate(&doorman{tokens: tokens, log: s.Log})
-	nodes, err := server.NewListener(door, opt)
+	opt.SetDelegate(&admission{tokens: tokens, log: s.Log})
+	nodes, err := server.NewListener(l, opt)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (s *serverSide) acceptNodes(l server.Listener) error {
 // keep has a node among the nodes for as long as it is connected.
 func (s *serverSide) keep(end geminio.End) {
 	g, err := decodeGreeting(end.Meta())
-	if err != nil { // the doorman has seen to that
+	if err != nil { // admission has refused such a node
 		end.Close()
 		return
 	}

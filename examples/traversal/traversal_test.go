@@ -92,7 +92,7 @@ func TestWrongToken(t *testing.T) {
 		assert.Equal(t, 1, code)
 		assert.Equal(t, "traversal node: the server does not let this node in: wrong token\n", out)
 	}
-	s.Expect(`not let in.*node=inside.*wrong token`)
+	s.Expect(`a node was refused.*node=inside.*wrong token`)
 	pair(t, s.public[0], service) // the node that knows the token was not replaced
 }
 

@@ -124,7 +124,7 @@ func (t *Tokens) readTable(file string) error {
 	return nil
 }
 
-// ErrToken is why a client is not let in. Its text reaches the client.
+// ErrToken is the reason for refusing a client. Its text reaches the client.
 var ErrToken = errors.New("the server wants another token (-token-file), or another -name")
 
 // Check returns ErrToken if a client of that name is not to be let in with that token. It

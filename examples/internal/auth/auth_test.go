@@ -1,4 +1,4 @@
-package door
+package auth
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ func TestHello(t *testing.T) {
 		t.Error("two sessions have the same id, or none:", id)
 	}
 	for meta, want := range map[string]string{
-		"":                              "no client of x",
-		`{"program":"y"}`:               "no client of x",
-		`{"program":"x","session":"1"}`: "a session has",
+		"":                              "not a client of x",
+		`{"program":"y"}`:               "not a client of x",
+		`{"program":"x","session":"1"}`: "the session has",
 		`{"program":"x","session":"` + h.Session + `","name":"a b"}`: "is no name",
 	} {
 		if _, err := Read("x", []byte(meta)); err == nil || !strings.Contains(err.Error(), want) {
@@ -33,7 +33,7 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// Those who are not let in are warned of once, and told of each time.
+// A Delegate logs the first refusal at warn and the next ones at info.
 func TestDelegate(t *testing.T) {
 	var out bytes.Buffer
 	d := NewDelegate("x", &cli.Tokens{}, slog.New(slog.NewTextHandler(&out, nil)))

@@ -1,6 +1,6 @@
-// Package door is who is let in by the servers of the examples: a client says who it is in
-// the meta of its End, and the server's delegate decides about it.
-package door
+// Package auth identifies the clients of the examples to their servers. A client describes
+// itself in the meta of its End, and the delegate of the server admits it or refuses it.
+package auth
 
 import (
 	"cmp"
@@ -18,17 +18,17 @@ import (
 	"github.com/singchia/geminio/examples/internal/names"
 )
 
-// Hello is what a client says of itself. It is JSON in the meta of its End.
+// Hello is a client's description of itself, which travels as JSON in the meta of its End.
 type Hello struct {
-	Program string `json:"program"`         // that the client is one of
-	Name    string `json:"name,omitempty"`  // may be needed, see cli.Tokens
-	Token   string `json:"token,omitempty"` // may be needed
-	// Session is a secret that the client makes at its start. The client's id follows from
-	// it, so that nobody else can take the place of the client's connection.
+	Program string `json:"program"`         // the example that the client belongs to
+	Name    string `json:"name,omitempty"`  // required if the server has a token for each name
+	Token   string `json:"token,omitempty"` // required if the server has tokens
+	// Session is a secret that the client makes when it starts. The client's id is derived
+	// from it, so that no other client can replace the client's connection.
 	Session string `json:"session"`
 }
 
-// leastSession is how many characters make a session that cannot be guessed.
+// leastSession is the least number of characters of a session. Shorter ones could be guessed.
 const leastSession = 26
 
 // New makes a Hello with a session of its own.
@@ -36,11 +36,11 @@ func New(program, name, token string) Hello {
 	return Hello{Program: program, Name: name, Token: token, Session: rand.Text() + rand.Text()}
 }
 
-// Meta returns the meta of an End.
+// Meta returns the Hello as the meta of an End.
 func (h Hello) Meta() []byte {
 	meta, err := json.Marshal(h)
 	if err != nil {
-		panic(err) // strings always can be
+		panic(err) // strings can always be encoded
 	}
 	return meta
 }
@@ -51,15 +51,15 @@ func (h Hello) ClientID() uint64 {
 	return max(binary.BigEndian.Uint64(sum[:]), 1)
 }
 
-// Read reads and checks the meta of a client of that program. The text of its error is for
-// the client.
+// Read decodes and checks the meta of a client of the program. The text of its error is meant
+// for the client.
 func Read(program string, meta []byte) (Hello, error) {
 	var h Hello
 	if err := json.Unmarshal(meta, &h); err != nil || h.Program != program {
-		return h, errors.New("this is no client of " + program)
+		return h, errors.New("this is not a client of " + program)
 	}
 	if len(h.Session) < leastSession {
-		return h, fmt.Errorf("a session has %d characters or more", leastSession)
+		return h, fmt.Errorf("the session has less than %d characters", leastSession)
 	}
 	if h.Name != "" {
 		return h, names.Check(h.Name)
@@ -67,8 +67,8 @@ func Read(program string, meta []byte) (Hello, error) {
 	return h, nil
 }
 
-// Delegate lets in clients of a program that know the token. It logs at warn, once in a
-// while, that one was not let in, and at info each time.
+// Delegate admits clients of a program that know the token. It logs each refusal at info, and
+// at most one in a minute at warn.
 type Delegate struct {
 	*delegate.UnimplementedDelegate
 	program string
@@ -89,12 +89,12 @@ func (d Delegate) GetClientID(_ uint64, meta []byte) (uint64, error) {
 		err = d.tokens.Check(h.Name, h.Token)
 	}
 	if err != nil {
-		// A stranger who tries again and again is not to fill the log.
+		// Repeated attempts of a stranger must not fill the log.
 		level := slog.LevelInfo
 		if d.seldom.Now("") {
 			level = slog.LevelWarn
 		}
-		d.log.Log(context.Background(), level, "a client was not let in", "name", cmp.Or(h.Name, "-"), "err", err)
+		d.log.Log(context.Background(), level, "a client was refused", "name", cmp.Or(h.Name, "-"), "err", err)
 		return 0, err
 	}
 	return h.ClientID(), nil

@@ -5,19 +5,19 @@ import (
 	"log/slog"
 
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
-	"github.com/singchia/geminio/examples/internal/door"
 )
 
-// doorman is the server's delegate: it decides who may come in, and tells the room of
-// connections that come and go.
+// admission is the delegate of the server. It admits clients or refuses them, and tells the room about
+// connections that begin and end.
 //
 // A client that reconnects may be faster than the server, which still holds the old
 // connection and does not know yet that it is dead. So a name belongs to a session:
 // GetClientID refuses the name to all other sessions, and gives a client the id that
 // follows from its own. The listener replaces a connection by one with the same id:
 // the ConnOffline of the old one comes before the ConnOnline of the new one.
-type doorman struct {
+type admission struct {
 	*delegate.UnimplementedDelegate
 	room   *room
 	tokens *cli.Tokens
@@ -26,20 +26,20 @@ type doorman struct {
 
 // GetClientID implements delegate.ServerDelegate. The text of its error reaches the
 // client.
-func (d doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
+func (d admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	who, err := readHello(meta)
 	if err == nil {
 		err = d.admit(who)
 	}
 	if err != nil {
-		d.log.Info("a client was not let in", "name", who.Name, "err", err)
+		d.log.Info("a client was refused", "name", who.Name, "err", err)
 		return 0, err
 	}
 	return who.ClientID(), nil
 }
 
 // admit returns why a client is not let in.
-func (d doorman) admit(who door.Hello) error {
+func (d admission) admit(who auth.Hello) error {
 	if err := d.tokens.Check(who.Name, who.Token); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (d doorman) admit(who door.Hello) error {
 }
 
 // ConnOnline implements delegate.ServerDelegate.
-func (d doorman) ConnOnline(conn delegate.ConnDescriber) error {
+func (d admission) ConnOnline(conn delegate.ConnDescriber) error {
 	who, err := readHello(conn.Meta())
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (d doorman) ConnOnline(conn delegate.ConnDescriber) error {
 }
 
 // ConnOffline implements delegate.ServerDelegate.
-func (d doorman) ConnOffline(conn delegate.ConnDescriber) error {
+func (d admission) ConnOffline(conn delegate.ConnDescriber) error {
 	d.room.leave(conn.ClientID())
 	return nil
 }
