@@ -9,10 +9,10 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Audit compares the ledgers of the two sides of a connection at rest, in the debug build:
-// no operation is under way, all messages were received, no frame is on its way. It returns
-// what is not whole: credit that is lost, or held by nothing. After the end of one side it
-// finds nothing.
+// Audit compares the ledgers of the two sides of a connection at rest: no operation is under
+// way, all messages were received, and no frame is on its way. It returns an error for each
+// difference, which is credit that is lost or that is held without a reason. It returns nil
+// after the end of the connection at one side. Audit exists in the debug build only.
 func Audit(a, b *Mux) error {
 	sides := [2]*Mux{a, b}
 	for _, m := range sides {
@@ -22,31 +22,32 @@ func Audit(a, b *Mux) error {
 	if a.cause != nil || b.cause != nil {
 		return nil
 	}
-	var found []error
+	var errs []error
 	for i, m := range sides {
-		say := func(format string, args ...any) {
+		report := func(format string, args ...any) {
 			name := [2]string{"first side: ", "second side: "}[i]
-			found = append(found, fmt.Errorf(name+format, args...))
+			errs = append(errs, fmt.Errorf(name+format, args...))
 		}
-		m.audit(sides[1-i], say)
+		m.audit(sides[1-i], report)
 	}
-	return errors.Join(found...)
+	return errors.Join(errs...)
 }
 
-// audit audits what m sends to peer. Both locks are held.
-func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
+// audit compares the credit that m has with the credit that peer has given. The caller holds
+// m.mu and peer.mu.
+func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 	if m.waits.count > 0 || len(m.largeQueued.all) > 0 {
-		say("%d packets wait for credit, %d large ones to be sent", m.waits.count, len(m.largeQueued.all))
+		report("%d packets wait for credit, %d large packets are not sent", m.waits.count, len(m.largeQueued.all))
 	}
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		out, in := &m.ledger.tx[class], &peer.ledger.rx[class]
 		switch {
 		case out.avail != in.left:
-			say("%v: %d available here, %d left there", class, out.avail, in.left)
+			report("%v: %d available here, but %d left at the peer", class, out.avail, in.left)
 		case in.held > 0:
-			say("%v: %d held there", class, in.held)
+			report("%v: %d held at the peer", class, in.held)
 		case class == packet.ClassHandlers && in.due() || class > packet.ClassHandlers && in.owed() > 0:
-			say("%v: %d owed there", class, in.owed())
+			report("%v: %d owed by the peer", class, in.owed())
 		}
 	}
 	for id, d := range m.table {
@@ -54,16 +55,16 @@ func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
 			continue
 		}
 		if d.assemblies.Len() > 0 || !d.packets.empty() {
-			say("stream %d: %d packets half arrived, some wait to be sent: %v", id, d.assemblies.Len(), !d.packets.empty())
+			report("stream %d: %d packets have arrived in part; packets wait to be sent: %v", id, d.assemblies.Len(), !d.packets.empty())
 		}
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {
 			if n := d.credit.outstanding(class); n > 0 {
-				say("stream %d: %v: %d outstanding", id, class, n)
+				report("stream %d: %v: %d outstanding", id, class, n)
 			}
 		}
 		far := peer.table[id]
 		if far == nil || far.state != dialogueOpen {
-			say("stream %d is open here, and not there", id)
+			report("stream %d is open here, but not at the peer", id)
 			continue
 		}
 		far.recv.mu.Lock()
@@ -73,18 +74,18 @@ func (m *Mux) audit(peer *Mux, say func(format string, args ...any)) {
 				avail += uint32(d.raw.Len())
 			}
 			if avail != in.left {
-				say("stream %d: %v: %d available here, %d left there", id, class, avail, in.left)
+				report("stream %d: %v: %d available here, but %d left at the peer", id, class, avail, in.left)
 			}
 			if class == packet.ClassMessages && in.held > 0 {
-				say("stream %d: %v: %d held there", id, class, in.held)
+				report("stream %d: %v: %d held at the peer", id, class, in.held)
 			}
 		}
 		far.recv.mu.Unlock()
 	}
 }
 
-// CountReceived counts a packet as one that has come, for tests that hand packets to a
-// Handler by themselves.
+// CountReceived counts a packet with a body of that size as received. It is for tests that
+// pass packets to a Handler themselves.
 func (d *Dialogue) CountReceived(typ packet.Type, size int) {
 	m := d.m
 	m.mu.Lock()

@@ -12,11 +12,11 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Two sides at rest are whole. Audit names what is lost.
+// Audit finds no difference between two sides at rest. It names credit that is held.
 func TestAudit(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		hs[1].handle(func(g got) error {
-			if g.typ != packet.TypeResponse { // which the Mux releases
+			if g.typ != packet.TypeResponse { // the Mux releases responses
 				g.d.Release(g.typ, len(g.body))
 			}
 			if g.typ == packet.TypeRequest {
@@ -37,7 +37,7 @@ func TestAudit(t *testing.T) {
 		near.enqueue(packet.TypeRequest, 9, c, nil, make([]byte, 50_000))
 		near.drop()
 		ms[0].mu.Unlock()
-		require.NoError(t, Audit(ms[0], ms[1]), "what is dropped is refunded")
+		require.NoError(t, Audit(ms[0], ms[1]), "the credit of a dropped packet was not refunded")
 		hs[1].handle(func(got) error { return nil })
 		require.NoError(t, near.Send(t.Context(), 0, packet.TypeRequest, 10, nil, make([]byte, 50_000), AtOnce))
 		require.Eventually(t, func() bool {
@@ -46,12 +46,12 @@ func TestAudit(t *testing.T) {
 			return ms[1].ledger.rx[packet.ClassLargeRequests].held == 50_000
 		}, patience, patience/10_000)
 		err := Audit(ms[0], ms[1])
-		assert.ErrorContains(t, err, "large requests: 50000 held there")
+		assert.ErrorContains(t, err, "large requests: 50000 held at the peer")
 		assert.ErrorContains(t, err, "handlers: 1 outstanding")
 	})
 }
 
-// The first violation ends the process, so this only tells that verify is called.
+// Unlock calls verify, less often if it is costly. A violation would end the process.
 func TestLocksVerify(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		synctest.Wait()
@@ -59,12 +59,12 @@ func TestLocksVerify(t *testing.T) {
 		m.mu.Lock()
 		m.mu.skip, m.mu.verify = 0, func() int { verified++; return 640 }
 		m.mu.Unlock()
-		assert.Equal(t, 1, verified)
+		assert.Equal(t, 1, verified, "calls of verify by one Unlock")
 		for range 11 {
 			m.mu.Lock()
 			m.mu.Unlock()
 		}
-		assert.Equal(t, 2, verified, "a check that costs much is rarer")
+		assert.Equal(t, 2, verified, "calls of verify: after a check of cost 640 the next 10 are skipped")
 		m.mu.Lock()
 		m.mu.onUnlock(m.verify)
 		m.mu.Unlock()

@@ -1,22 +1,24 @@
 package multiplexer
 
+// This file connects the ledgers to the frames: it counts credit that the peer grants and
+// uses, and has credit sent to the peer. Its functions run with Mux.mu held, except
+// Dialogue.Release.
+
 import "github.com/singchia/geminio/packet"
 
-// charge returns what a packet of this side costs.
+// charge returns the charge of a packet that this side sends, with a body of that size.
 func (m *Mux) charge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallTx) }
 
-// peersCharge returns what a packet of the peer costs.
+// peersCharge returns the charge of a packet that the peer sends, with a body of that size.
 func (m *Mux) peersCharge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallRx) }
 
-// refund takes back the credit of a packet of which nothing was sent, and nothing will be.
-// m.mu is held.
+// refund takes back the credit of packet seq. No part of the packet was sent or will be.
 func (d *Dialogue) refund(seq uint64, c charge) {
 	d.m.ledger.refund(&d.credit, seq, c)
 	d.serveCharge(c)
 }
 
-// resolve says that a request or registration of this side is no longer outstanding. m.mu
-// is held.
+// resolve reports that request or registration seq of this side is no longer outstanding.
 func (d *Dialogue) resolve(seq uint64) {
 	d.credit.resolve(seq)
 	if d.m.waits.count > 0 {
@@ -26,21 +28,20 @@ func (d *Dialogue) resolve(seq uint64) {
 	}
 }
 
-// answered is resolve for a packet that the peer has answered. m.mu is held.
+// answered is resolve for a packet that the peer has answered.
 func (d *Dialogue) answered(seq uint64) {
 	d.credit.countAnswered(seq)
 	d.resolve(seq)
 }
 
-// countBegun counts a packet of which the first fragment is sent, in the debug build. m.mu
-// is held.
+// countBegun counts a packet whose first fragment is sent, in the debug build.
 func (d *Dialogue) countBegun(seq uint64, c charge) {
 	d.credit.countBegun(seq, c)
 	d.m.ledger.countBegun(c)
 }
 
-// granted adds what the peer grants to a dialogue, or to the connection: then d is nil.
-// m.mu is held.
+// addCredit adds credit that the peer grants to d, or to the connection if d is nil, and
+// admits the packets that waited for it.
 func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 	var s *streamLedger
 	if d != nil {
@@ -66,8 +67,9 @@ func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 	return nil
 }
 
-// receive counts a packet that begins to arrive against the peer's credit. The dialogue is
-// nil if it takes no packets any more; then the packet is released at once. m.mu is held.
+// receive counts a packet whose first fragment arrives. It returns an error if the peer had
+// no credit for the packet. If d is nil, the packet is for a dialogue that has ended, and
+// receive releases it at once.
 func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 	switch {
 	case c.shared():
@@ -94,10 +96,10 @@ func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 	return err
 }
 
-// Release says that a packet that arrived is no longer held here: the handler of
-// a request or registration is done, a message was taken by its receiver. The
-// size is that of the body. Messages that are held when this side closes or resets the
-// dialogue need no Release.
+// Release reports that this side no longer holds a packet that has arrived, with a body of
+// that size: the handler of the request or registration has returned, or the message was
+// received. The peer gets the credit back. Close and Reset release all messages that the
+// dialogue holds; Release of them does nothing.
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
 	c := m.peersCharge(typ, size)
@@ -112,7 +114,7 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 	}
 }
 
-// release is Release with m.mu held. It reports whether there is something to write.
+// release is Release with m.mu held, by charge. It reports whether credit is to be sent.
 func (d *Dialogue) release(c charge) (due bool) {
 	if !c.shared() {
 		return c.bytes > 0 && d.releaseWindow(c.class, uint64(c.bytes))
@@ -126,9 +128,8 @@ func (d *Dialogue) release(c charge) (due bool) {
 	return m.ledger.due
 }
 
-// releaseWindow counts what is no longer held of one of d's own windows and, when it
-// is time, lets the window grow and has credit sent. m.mu is held. It reports
-// whether it did; Push or Kick must follow.
+// releaseWindow releases n bytes of one of d's own windows. If credit is due, it lets the
+// window grow, signals the credit and returns true; the caller then calls Push or Kick.
 func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	m := d.m
 	h := &d.recv
@@ -151,4 +152,5 @@ func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	return true
 }
 
+// creditControl has the control bit that sends credit of a class.
 var creditControl = [packet.StreamClasses]control{packet.ClassRaw: ctlRaw, packet.ClassMessages: ctlMessages}

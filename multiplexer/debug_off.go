@@ -2,19 +2,21 @@
 
 package multiplexer
 
+// This file replaces debug_on.go in builds without the tag geminiodebug. Nothing in it costs
+// time or memory.
+
 import "sync"
 
-// debugging tells whether this is the debug build, in which the invariants of the ledgers
-// and queues are checked whenever a lock is released. See debug_on.go.
+// debugging reports whether this is the debug build.
 const debugging = false
 
-// guard is the lock of a Mux, or of the receiving side of a Dialogue.
+// checkedMutex is the lock of a Mux, or of the receiving half of a Dialogue.
 type checkedMutex struct{ sync.Mutex }
 
-// onUnlock has verify called before the lock is released, in the debug build.
+// onUnlock does nothing.
 func (*checkedMutex) onUnlock(func() int) {}
 
-// outTotals and inTotals count what has become of credit, ever, in the debug build.
+// outTotals and inTotals count all credit of an outflow or an inflow in the debug build.
 type (
 	outTotals struct{}
 	inTotals  struct{}
@@ -28,8 +30,7 @@ func (inTotals) countGranted(uint64)  {}
 func (inTotals) countReceived(uint64) {}
 func (inTotals) countReleased(uint64) {}
 
-// connTotals and streamTotals count which packets have begun to be sent, and which of those
-// have no answer yet, in the debug build.
+// connTotals and streamTotals count the packets that were sent in the debug build.
 type (
 	connTotals   struct{}
 	streamTotals struct{}

@@ -2,6 +2,9 @@
 
 package multiplexer
 
+// This file checks the invariants of the ledgers, queues and windows in builds with the tag
+// geminiodebug. The checks run whenever a checkedMutex is released, so all tests check them.
+
 import (
 	"fmt"
 	"os"
@@ -11,22 +14,23 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// debugging tells whether this is the debug build: its locks check the invariants of what
-// they guard whenever they are released, and end the process if one does not hold.
+// debugging reports whether this is the debug build. In the debug build, a violated invariant
+// ends the process.
 const debugging = true
 
-// guard is the lock of a Mux, or of the receiving side of a Dialogue.
+// checkedMutex is the lock of a Mux, or of the receiving half of a Dialogue.
 type checkedMutex struct {
 	sync.Mutex
-	verify func() (cost int)
-	skip   int // how many releases go unchecked, so that checks take a bounded share of the time
+	verify func() (cost int) // checks the fields that the lock guards; nil: no checks
+	skip   int               // the number of releases before the next check
 }
 
-// onUnlock has verify called before the lock is released. It returns what it has cost, in
-// any unit: the next call comes after a number of releases that is in proportion.
+// onUnlock makes Unlock call verify before it releases the lock. verify returns its cost, in
+// any unit. Unlock skips a number of checks in proportion to the cost, so that the checks
+// take a bounded share of the time.
 func (g *checkedMutex) onUnlock(verify func() int) { g.verify = verify }
 
-// Unlock checks, and releases the lock.
+// Unlock calls verify if a check is due, and releases the lock.
 func (g *checkedMutex) Unlock() {
 	switch {
 	case g.verify == nil:
@@ -38,7 +42,7 @@ func (g *checkedMutex) Unlock() {
 	g.Mutex.Unlock()
 }
 
-// outTotals and inTotals count what has become of credit, ever.
+// outTotals and inTotals count all credit of an outflow or an inflow since its beginning.
 type (
 	outTotals struct{ granted, taken, restored uint64 }
 	inTotals  struct{ granted, received, released uint64 }
@@ -52,10 +56,10 @@ func (t *inTotals) countGranted(n uint64)  { t.granted += n }
 func (t *inTotals) countReceived(n uint64) { t.received += n }
 func (t *inTotals) countReleased(n uint64) { t.released += n }
 
-// used is the credit that was taken and not restored.
+// used returns the credit that was taken and not restored.
 func (t *outTotals) used() uint64 { return t.taken - t.restored }
 
-// connTotals counts the charges of packets that have begun to be sent, ever.
+// connTotals counts the charges of all packets of which a fragment was sent.
 type connTotals struct{ sent [packet.Classes]uint64 }
 
 func (t *connTotals) countBegun(c charge) {
@@ -64,12 +68,11 @@ func (t *connTotals) countBegun(c charge) {
 	}
 }
 
-// streamTotals counts the same of a stream's messages, and has the requests and
-// registrations that have begun and are outstanding.
+// streamTotals counts the packets of a stream of which a fragment was sent.
 type streamTotals struct {
-	sentMessages   uint64
-	begun          map[uint64]charge
-	numbersMisused bool // a number is used twice, or the peer has answered what it was not asked
+	sentMessages   uint64            // the charges of all small messages
+	begun          map[uint64]charge // requests and registrations that are outstanding, by number
+	numbersMisused bool              // a number is used twice, or the peer has answered a number that was not used
 }
 
 func (t *streamTotals) countBegun(seq uint64, c charge) {
@@ -94,8 +97,8 @@ func (t *streamTotals) countAnswered(seq uint64) {
 
 func (t *streamTotals) countResolved(seq uint64) { delete(t.begun, seq) }
 
-// want ends the process unless two numbers are the same. A panic would run deferred
-// functions, which may want the lock that is held.
+// assertEqual ends the process if got and want differ. It does not panic, because a panic
+// would run deferred functions, which may lock the mutex that is held.
 func assertEqual[T comparable](got, want T, format string, args ...any) {
 	if got != want {
 		bug(format+": %v, not %v", append(args, got, want)...)
@@ -108,21 +111,22 @@ func bug(format string, args ...any) {
 	os.Exit(2)
 }
 
-// check checks the equations that concern f alone.
-func (f *outflow) check(what any) {
-	assertEqual(uint64(f.avail), f.granted-f.used(), "credit: %v available", what)
+// check checks the equations of f. The argument names f in the report.
+func (f *outflow) check(name any) {
+	assertEqual(uint64(f.avail), f.granted-f.used(), "credit: %v available", name)
 }
 
-func (f *inflow) check(what any) {
-	assertEqual(uint64(f.left), f.granted-f.received, "credit: %v left", what)
-	assertEqual(uint64(f.held), f.received-f.released, "credit: %v held", what)
+// check checks the equations of f. The argument names f in the report.
+func (f *inflow) check(name any) {
+	assertEqual(uint64(f.left), f.granted-f.received, "credit: %v left", name)
+	assertEqual(uint64(f.held), f.received-f.released, "credit: %v held", name)
 	if uint64(f.left)+uint64(f.held) > uint64(f.size) {
-		bug("credit: %v: %d left and %d held of %d", what, f.left, f.held, f.size)
+		bug("credit: %v: %d left and %d held of %d", name, f.left, f.held, f.size)
 	}
 }
 
-// verifyQueue checks the packets of d that wait to be sent, and calls each with those of
-// which not all was sent. It returns how many there are.
+// verifyQueue checks the packets of d that are not sent completely, and calls each for every
+// one of them. It returns their number.
 func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n int) {
 	m := d.m
 	for c := range d.packets.small.Chunks() {
@@ -140,7 +144,7 @@ func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n i
 			n++
 			assertEqual(o.charge, m.charge(o.typ, o.size()), "credit: the charge of %v %d", o.typ, o.seq)
 			if o.seq != 0 || o.typ != packet.TypeMessage {
-				assertEqual(m.largeQueued.get(packetKey{d, o.typ, o.seq}) == o, true, "the index of packets that wait: %v %d", o.typ, o.seq)
+				assertEqual(m.largeQueued.get(packetKey{d, o.typ, o.seq}) == o, true, "largeQueued has %v %d", o.typ, o.seq)
 			}
 			each(o.seq, o.charge, o.begun())
 		}
@@ -148,8 +152,8 @@ func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n i
 	return n
 }
 
-// verify checks the ledger, and what is related to it. It returns how much there was to
-// check. After the end nobody keeps books. m.mu is held.
+// verify checks the ledger and all values that are related to it, and returns the cost of the
+// check. After the end of the connection the ledger is no longer kept. m.mu is held.
 func (m *Mux) verify() (cost int) {
 	if m.cause != nil {
 		return 0
@@ -168,7 +172,7 @@ func (m *Mux) verify() (cost int) {
 		cost += 8 + len(s.begun)
 		cost += d.verifyQueue(func(seq uint64, c charge, begun bool) {
 			if begun {
-				return // streamTotals.begun has it
+				return // counted in streamTotals.begun
 			}
 			for class := range packet.Classes {
 				queued[class] += uint64(c.amount(class))
@@ -211,37 +215,37 @@ func (m *Mux) verify() (cost int) {
 	}
 	assertEqual(l.rx[packet.ClassLargeMessages].owed(), owed+uint64(l.closedStreamCredit), "credit: large messages owed")
 	if l.closedStreamCredit > 0 || l.rx[packet.ClassHandlers].due() || l.rx[packet.ClassLargeRequests].owed() > 0 || l.rx[packet.ClassLargeResponses].owed() > 0 {
-		assertEqual(l.due, true, "credit: something is due")
+		assertEqual(l.due, true, "credit: due is set")
 	}
 	assertEqual(m.windows.used, windows, "the sum of windows")
 	assertEqual(m.windows.intros, intros, "the sum of names and metas")
 	assertEqual(m.windows.streams, len(m.table), "the number of streams with windows")
-	assertEqual(len(m.assemblies.all), asm, "packets that arrive")
+	assertEqual(len(m.assemblies.all), asm, "packets that have arrived in part")
 	assertEqual(m.waits.count, waits, "packets that wait for credit")
 	for kind := range sharedKinds {
-		line := &m.waits.trees[kind]
-		visits := line.visits
+		tree := &m.waits.trees[kind]
+		visits := tree.visits
 		if q := m.waits.next(kind, l); q != nil {
-			bug("credit: stream %d waits for what it could have, of kind %d", q.d.id, kind)
+			bug("credit: stream %d waits for credit that is available, of kind %d", q.d.id, kind)
 		}
-		line.visits = visits
+		tree.visits = visits
 	}
 	return cost
 }
 
-// verifyWaits checks the waiters of a dialogue, and returns how many there are.
+// verifyWaits checks the waiters of d, which has some, and returns their number.
 func (m *Mux) verifyWaits(d *Dialogue) (n int) {
 	for kind := range waitKinds {
 		q := &d.waits[kind]
 		n += q.waiters.Len()
-		assertEqual(q.inTree, kind < sharedKinds && q.waiters.Len() > 0, "stream %d waits, of kind %d", d.id, kind)
+		assertEqual(q.inTree, kind < sharedKinds && q.waiters.Len() > 0, "stream %d is in the tree of kind %d", d.id, kind)
 		if q.inTree {
 			p := q.newNode()
-			assertEqual([3]uint64{q.key, q.ticket, q.need}, [3]uint64{p.key, p.ticket, p.need}, "the place of stream %d, of kind %d", d.id, kind)
+			assertEqual([3]uint64{q.key, q.ticket, q.need}, [3]uint64{p.key, p.ticket, p.need}, "the node of stream %d, of kind %d", d.id, kind)
 		}
 	}
 	if w := d.waits[waitMessage].waiters.First(); w != nil && m.ledger.affords(&d.credit, w.charge) {
-		bug("credit: a message of stream %d waits for what it could have", d.id)
+		bug("credit: a message of stream %d waits for credit that is available", d.id)
 	}
 	if n == 0 {
 		bug("stream %d has queues without waiters", d.id)
@@ -260,7 +264,7 @@ func (d *Dialogue) verify() int {
 	return 0
 }
 
-// countNextSmall counts the small packets that the next turn sends as begun.
+// countNextSmall counts the small packets that the next turn of d sends.
 func (d *Dialogue) countNextSmall() {
 	if c := d.packets.small.Head(); c != nil {
 		for h, f := range packets(c.Bytes()) {

@@ -1,27 +1,33 @@
 package multiplexer
 
+// This file counts the credit of one class in one direction. Its types are plain values that
+// neither lock nor wait.
+
 import (
 	"fmt"
 
 	"github.com/singchia/geminio/packet"
 )
 
-// maxCredit bounds what a peer can give; more is an error of its arithmetic.
+// maxCredit is the largest credit of one class that a peer can give. A peer that gives more
+// violates the protocol.
 const maxCredit = 1<<31 - 1
 
-// outflow is credit that the peer gave. Its lock is its owner's.
+// outflow is credit of one class that the peer has given to this side. The lock of its owner
+// guards it.
 type outflow struct {
 	outTotals
-	avail uint32
+	avail uint32 // may still be used
 }
 
-func newOutflow(first uint32) (f outflow) {
-	first = min(first, maxCredit)
-	f.avail = first
-	f.countGranted(first)
+func newOutflow(initial uint32) (f outflow) {
+	initial = min(initial, maxCredit)
+	f.avail = initial
+	f.countGranted(initial)
 	return f
 }
 
+// add adds n, or returns an error if the sum exceeds maxCredit.
 func (f *outflow) add(class packet.Class, n uint32) error {
 	if uint64(f.avail)+uint64(n) > maxCredit {
 		return &packet.Error{What: "credit", Reason: fmt.Sprintf("%v: %d on top of %d exceeds %d", class, n, f.avail, maxCredit)}
@@ -31,34 +37,34 @@ func (f *outflow) add(class packet.Class, n uint32) error {
 	return nil
 }
 
-// take takes n, which is not more than there is.
+// take uses n, which must not exceed avail.
 func (f *outflow) take(n uint32) {
 	f.avail -= n
 	f.countTaken(n)
 }
 
-// takeUpTo takes up to n, and returns how much.
+// takeUpTo uses n, or avail if that is less, and returns the amount used.
 func (f *outflow) takeUpTo(n int) int {
 	n = int(min(uint64(n), uint64(f.avail)))
 	f.take(uint32(n))
 	return n
 }
 
-// restore gives back n that was taken and not used.
+// restore undoes take of n.
 func (f *outflow) restore(n uint32) {
 	f.avail += n
 	f.countRestored(n)
 }
 
-// inflow is credit given to the peer: at any time it may send as much as was
-// granted and not yet received. Its lock is its owner's.
+// inflow is credit of one class that this side has given to the peer. The lock of its owner
+// guards it. At any time
 //
 //	held + left <= size
 type inflow struct {
 	inTotals
-	size uint32 // what the peer may have outstanding
-	left uint32 // what it was granted and has not sent yet
-	held uint32 // what it has sent and is not yet released here
+	size uint32 // the size of the window: the most that may be left and held
+	left uint32 // granted to the peer and not received yet
+	held uint32 // received and not released yet
 }
 
 func newInflow(size uint32) inflow {
@@ -68,7 +74,8 @@ func newInflow(size uint32) inflow {
 	return f
 }
 
-// receive counts n that arrived, or reports that the peer had no credit for it.
+// receive moves n from left to held. It returns an error, and changes nothing, if the peer
+// had less credit.
 func (f *inflow) receive(class packet.Class, n uint64) error {
 	if n > uint64(f.left) {
 		return &packet.Error{What: class.String(), Reason: fmt.Sprintf("%d sent with credit for %d", n, f.left)}
@@ -79,23 +86,23 @@ func (f *inflow) receive(class packet.Class, n uint64) error {
 	return nil
 }
 
-// release counts n that are no longer held.
+// release removes n from held.
 func (f *inflow) release(n uint64) {
 	f.held -= uint32(n)
 	f.countReleased(n)
 }
 
-// owed is what could be granted now.
+// owed returns the amount that can be granted now.
 func (f *inflow) owed() uint64 { return uint64(f.size - f.held - f.left) }
 
-// due tells whether it is time to grant: when the peer has no more left than it
-// would get. That is half of the window where all is released at once, and
-// sooner where something is held, so that what is free is never withheld from a
-// peer that is short of it.
+// due reports whether a Credit frame is worth sending: the peer would get at least as much
+// as it has left. If nothing is held, that is so from half of the window on. If something is
+// held, it is so earlier, so that a peer with little credit left gets all of the free part.
 func (f *inflow) due() bool { return f.owed() > 0 && f.owed() >= uint64(f.left) }
 
-// dueFor is due for a dialogue's own window, if n more are released. Raw bytes
-// have no smallest piece, so half a window is always worth waiting for.
+// dueFor reports whether credit is due for a dialogue's own window when n more are released.
+// Raw bytes can be sent in pieces of any size, so their credit is due from half of the
+// window on, however much is held.
 func (f *inflow) dueFor(class packet.Class, n uint64) bool {
 	if class == packet.ClassRaw {
 		return 2*(f.owed()+n) >= uint64(f.size)
@@ -103,14 +110,14 @@ func (f *inflow) dueFor(class packet.Class, n uint64) bool {
 	return f.due()
 }
 
-// grant grants what is owed and returns it.
+// grant grants all that is owed and returns the amount.
 func (f *inflow) grant() uint32 {
 	n := f.owed()
 	f.give(n)
 	return uint32(n)
 }
 
-// give grants n, which is not more than what is owed.
+// give grants n, which must not exceed owed.
 func (f *inflow) give(n uint64) {
 	f.left += uint32(n)
 	f.countGranted(n)

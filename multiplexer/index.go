@@ -2,33 +2,34 @@ package multiplexer
 
 import "github.com/singchia/geminio/packet"
 
-// packetID names a packet of a dialogue.
-type packetID struct {
-	typ packet.Type
-	seq uint64
+// index finds values of packets by their keys. The zero value is empty. When an index becomes
+// empty after a large burst, it frees its memory.
+type index[T any] struct {
+	all  map[packetKey]*T
+	peak int // the largest number of entries since all was made
 }
 
-// packetKey names a packet of a connection.
+// maxRetained is the number of entries up to which an empty index keeps its memory.
+const maxRetained = 64
+
+// packetKey identifies a packet of a connection.
 type packetKey struct {
 	d   *Dialogue
 	typ packet.Type
 	seq uint64
 }
 
-// index finds packets by their keys. Its memory is given back when it is empty, for one
-// burst could leave it large for good. The zero value is empty.
-type index[T any] struct {
-	all  map[packetKey]*T
-	peak int // how many there were at a time
+// packetID identifies a packet of a dialogue.
+type packetID struct {
+	typ packet.Type
+	seq uint64
 }
 
-// maxRetained is for how many entries an empty index keeps its memory.
-const maxRetained = 64
-
+// get returns the value for key, or nil.
 func (x *index[T]) get(key packetKey) *T { return x.all[key] }
 
-// add adds v. Messages that are sent at most once all have the number 0: of those it knows
-// the last one.
+// add adds v, and replaces the value for key if there is one. That happens with messages that
+// are sent at most once, which all have the number 0.
 func (x *index[T]) add(key packetKey, v *T) {
 	if x.all == nil {
 		x.all = make(map[packetKey]*T)
@@ -37,7 +38,7 @@ func (x *index[T]) add(key packetKey, v *T) {
 	x.peak = max(x.peak, len(x.all))
 }
 
-// remove removes v, if it is what the index has under the key.
+// remove removes v if it is the value for key.
 func (x *index[T]) remove(key packetKey, v *T) {
 	if x.all[key] != v {
 		return

@@ -2,20 +2,126 @@ package multiplexer
 
 import "github.com/singchia/geminio/packet"
 
-// charge is what one packet costs of its receiver's credit. All of it is due with the
-// packet's first fragment.
-type charge struct {
-	handlers uint32       // 1 for a request or a registration, else 0
-	class    packet.Class // of the bytes
-	bytes    uint32       // 0 if the packet costs none
+// ledger accounts for the credit of the classes that all streams of a connection share, in
+// both directions. These are the classes from packet.ClassHandlers on. A ledger is a plain
+// value that neither locks nor waits; Mux.mu guards the ledger of a Mux.
+//
+// # Sending
+//
+// A packet is admitted by taking its charge. In each class
+//
+//	granted = avail + queued + sent
+//
+// where
+//
+//   - granted is the first credit plus the amounts of all Credit frames,
+//   - avail is outflow.avail in tx,
+//   - queued is the sum of the charges of admitted packets of which no fragment was sent,
+//   - sent is the sum of the charges of packets of which a fragment was sent.
+//
+// take moves a charge from avail to queued, refund moves it back, and the first fragment
+// moves it to sent. It never leaves sent: the peer gives this credit back with Credit
+// frames, also if the rest of the packet is never sent.
+//
+// Each stream has outstanding credit in each class: the sum of the charges of its admitted
+// packets. A charge stops being outstanding when the first of these events happens:
+//
+//   - refund: no part of the packet was sent or will be.
+//   - resolve: the request or registration is answered, or its rest is abandoned.
+//   - addCredit: a Credit frame for the stream arrives. It resolves large messages, by bytes.
+//   - The stream ends.
+//
+// Large responses and small messages are not counted as outstanding.
+//
+// # Receiving
+//
+// In each class
+//
+//	granted  = left + received
+//	received = held + released
+//	size     = left + held + owed
+//
+// where
+//
+//   - left is the amount that the peer may still send,
+//   - held is the sum of the charges of packets that have arrived, completely or in part,
+//     and for which release was not called,
+//   - owed is the amount that the next Credit frame may grant.
+//
+// Large messages are released and granted by stream. The amount owed in their class is the
+// sum of largeLedger.owed of all streams and of closedStreamCredit.
+//
+// # Both sides
+//
+// The first fragment of a packet makes the whole charge of the packet sent at its sender and
+// received at its receiver. So when nothing is queued and no frame is under way, avail at
+// one side equals left at the other, in each class of the connection and of each stream.
+type ledger struct {
+	connTotals
+	tx [packet.Classes]outflow // credit that the peer has given; from ClassHandlers on
+	rx [packet.Classes]inflow  // credit given to the peer; from ClassHandlers on
+
+	closedStreamCredit uint32 // owed for large messages of streams that have ended, bytes
+	due                bool   // a Credit frame of the connection is to be sent
 }
 
-// messageOverhead is what a small message costs of its stream's window beside its body,
-// bytes.
+// streamLedger accounts for the credit of one stream: its outstanding part of the shared
+// classes, and the credit that the peer has given for the stream's own classes. Mux.mu
+// guards it. The windows that this side gives to the peer are in recvHalf.rx instead, under
+// a lock of their own.
+type streamLedger struct {
+	streamTotals
+	tx            [packet.StreamClasses]outflow // credit of the stream's own classes
+	handlers      uint32                        // outstanding requests and registrations of this side
+	dropsMessages bool                          // this side has closed and released all messages that it held
+	large         *largeLedger                  // nil until the first large packet
+}
+
+// largeLedger is the part of a streamLedger that counts large packets. All amounts are bytes.
+type largeLedger struct {
+	requests     map[uint64]uint32 // this side's outstanding large requests, by number
+	requestBytes uint32            // the sum of requests
+	messageBytes uint32            // this side's outstanding large messages
+	held         uint32            // large messages of the peer that were not released
+	owed         uint32            // large messages of the peer that were released and not granted again
+}
+
+// ensureLarge returns s.large, which it makes on first use.
+func (s *streamLedger) ensureLarge() *largeLedger {
+	if s.large == nil {
+		s.large = new(largeLedger)
+	}
+	return s.large
+}
+
+// outstanding returns the stream's outstanding credit of a shared class; see ledger.
+func (s *streamLedger) outstanding(class packet.Class) uint32 {
+	switch {
+	case class == packet.ClassHandlers:
+		return s.handlers
+	case s.large == nil:
+	case class == packet.ClassLargeRequests:
+		return s.large.requestBytes
+	case class == packet.ClassLargeMessages:
+		return s.large.messageBytes
+	}
+	return 0
+}
+
+// charge is the credit that one packet costs. The first fragment of the packet uses all of
+// it.
+type charge struct {
+	handlers uint32       // 1 for a request or a registration, else 0
+	class    packet.Class // the class of bytes; unused if bytes is 0
+	bytes    uint32       // 0 for packets that cost no bytes
+}
+
+// messageOverhead is the cost of a small message in addition to its body, in bytes of the
+// stream's window.
 const messageOverhead = 128
 
-// chargeFor returns the charge of a packet with a body of that size, for a receiver that
-// takes bodies of at most small bytes as small.
+// chargeFor returns the charge of a packet of type typ with a body of size bytes. Packets of
+// at most small bytes are small.
 func chargeFor(typ packet.Type, size, small int) (c charge) {
 	if usesHandler(typ) {
 		c.handlers = 1
@@ -31,12 +137,12 @@ func chargeFor(typ packet.Type, size, small int) (c charge) {
 	return c
 }
 
-// shared tells whether c costs credit of the classes that all streams share.
+// shared reports whether c costs credit of classes that all streams share.
 func (c charge) shared() bool {
 	return c.handlers > 0 || c.bytes > 0 && c.class >= packet.StreamClasses
 }
 
-// of returns how much of a class c costs.
+// amount returns the part of c that is of the given class.
 func (c charge) amount(class packet.Class) uint32 {
 	switch class {
 	case packet.ClassHandlers:
@@ -47,7 +153,8 @@ func (c charge) amount(class packet.Class) uint32 {
 	return 0
 }
 
-// largeClassOf returns the class from which large packets of a type need credit, or 0.
+// largeClassOf returns the class of the bytes of large packets of type typ, or 0 if they cost
+// none.
 func largeClassOf(typ packet.Type) packet.Class {
 	switch typ {
 	case packet.TypeMessage:
@@ -60,110 +167,12 @@ func largeClassOf(typ packet.Type) packet.Class {
 	return 0
 }
 
-// usesHandler tells whether a packet of a type costs credit of ClassHandlers.
+// usesHandler reports whether packets of type typ cost credit of packet.ClassHandlers.
 func usesHandler(typ packet.Type) bool {
 	return typ == packet.TypeRequest || typ == packet.TypeRegister
 }
 
-// ledger accounts for the credit of the classes that all streams of a connection share,
-// those from ClassHandlers on, in both directions. It is a plain value that neither locks
-// nor waits; Mux.mu guards a Mux's.
-//
-// # Sending
-//
-// The charge of a packet is taken when the packet is admitted. In each class
-//
-//	granted = avail + queued + sent
-//
-// where granted is the first credit and all Credit frames that came, avail is in tx,
-// queued are the charges of packets that were admitted and of which no fragment has been
-// sent, and sent those of packets of which one has. take moves a charge from avail to
-// queued, refund moves it back, and the first fragment moves it to sent, for good: what a
-// packet has cost by then, the peer gives back with Credit frames, whatever becomes of the
-// rest of the packet.
-//
-// Each stream knows its share, what is outstanding of it: the charges of its packets that
-// were admitted, until exactly one of these happens to each.
-//
-//   - refund: nothing of the packet was sent, and nothing will be.
-//   - resolve: a request or registration has its answer, or its rest was abandoned.
-//   - addCredit: Credit frames for a stream resolve its large messages, byte by byte.
-//   - The stream ends.
-//
-// Large responses and small messages have no share: they are outstanding nowhere.
-//
-// # Receiving
-//
-// In each class
-//
-//	granted  = left + received
-//	received = held + released
-//	size     = left + held + owed
-//
-// where left is what the peer may still send, held are the charges of packets that came,
-// whole or in part, until release is called for each of them, and owed is what is to be
-// granted by the next Credit frame. Large messages are released and granted by stream:
-// what is owed in their class is the sum of all streams' largeLedger.owed and closedStreamCredit.
-//
-// # Both sides
-//
-// A packet counts as sent at its sender, and as received at its receiver, with its first
-// fragment, and with all that it costs. So when no frame is under way and nothing is
-// queued, what is avail at one side is left at the other, in each class of the connection
-// and of each stream.
-type ledger struct {
-	connTotals
-	tx [packet.Classes]outflow
-	rx [packet.Classes]inflow
-
-	closedStreamCredit uint32 // large messages of streams that have ended: bytes owed
-	due                bool   // some class of rx has something to grant
-}
-
-// streamLedger is what a ledger knows of one stream, and the credit that the peer has
-// given for the stream's own classes. Mux.mu guards it. (The windows that the stream gives
-// are in recvHalf.rx, under a lock of their own.)
-type streamLedger struct {
-	streamTotals
-	tx            [packet.StreamClasses]outflow
-	handlers      uint32 // requests and registrations of this side that are outstanding
-	dropsMessages bool   // this side has closed: messages that it held are released
-	large         *largeLedger
-}
-
-// largeLedger is the part of a streamLedger that only streams with large packets have.
-type largeLedger struct {
-	requests     map[uint64]uint32 // this side's outstanding large requests, bytes by number
-	requestBytes uint32            // the sum of requests
-	messageBytes uint32            // this side's outstanding large messages, bytes
-	held         uint32            // the peer's large messages that are held here, bytes
-	owed         uint32            // the peer's large messages that were released, bytes to be granted
-}
-
-// larger returns s.large, made on first use.
-func (s *streamLedger) ensureLarge() *largeLedger {
-	if s.large == nil {
-		s.large = new(largeLedger)
-	}
-	return s.large
-}
-
-// outstanding returns the stream's share of a class: what its packets hold at the peer, as
-// far as that is known and counts.
-func (s *streamLedger) outstanding(class packet.Class) uint32 {
-	switch {
-	case class == packet.ClassHandlers:
-		return s.handlers
-	case s.large == nil:
-	case class == packet.ClassLargeRequests:
-		return s.large.requestBytes
-	case class == packet.ClassLargeMessages:
-		return s.large.messageBytes
-	}
-	return 0
-}
-
-// newLedger returns the ledger of a connection between two sides with these settings.
+// newLedger returns the ledger of a connection on which the sides have offered these settings.
 func newLedger(local, peer packet.Settings) (l ledger) {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		l.rx[class] = newInflow(local.Credit(class))
@@ -172,22 +181,23 @@ func newLedger(local, peer packet.Settings) (l ledger) {
 	return l
 }
 
-// newStreamLedger returns that of a stream for which the peer gives these windows.
+// newStreamLedger returns the ledger of a stream for which the peer has given the windows w.
 func newStreamLedger(w packet.Windows) (s streamLedger) {
 	s.tx[packet.ClassRaw] = newOutflow(w.Raw)
 	s.tx[packet.ClassMessages] = newOutflow(w.Messages)
 	return s
 }
 
-// withinShare tells whether a stream of which held is outstanding may take n of what is
-// available to all. A stream that holds more than three times what would be left for
-// others gets no more, beyond its first packet: so a stream whose peer is slow cannot take
-// all there is. Where there are only two or three, one stream may have them.
-func withinShare(n, avail, held uint32) bool {
-	return n <= avail && (held == 0 || uint64(held) <= 3*uint64(avail-n)+2)
+// withinShare reports whether a stream may take n of avail in a class of which it has some
+// amount outstanding. A stream with nothing outstanding may take any n up to avail. Another
+// stream may take n only if at least about a third of its outstanding amount is left for the
+// other streams. So a stream whose packets are never answered leaves a quarter of the class.
+// The constant 2 lets one stream take all of a class of at most three units.
+func withinShare(n, avail, outstanding uint32) bool {
+	return n <= avail && (outstanding == 0 || uint64(outstanding) <= 3*uint64(avail-n)+2)
 }
 
-// affords tells whether the stream may take c now.
+// affords reports whether stream s may take c now.
 func (l *ledger) affords(s *streamLedger, c charge) bool {
 	if c.handlers > 0 && !withinShare(c.handlers, l.tx[packet.ClassHandlers].avail, s.handlers) {
 		return false
@@ -201,7 +211,7 @@ func (l *ledger) affords(s *streamLedger, c charge) bool {
 	return withinShare(c.bytes, l.tx[c.class].avail, s.outstanding(c.class))
 }
 
-// take takes c, which the stream affords, for the packet with the number seq.
+// take admits packet seq of stream s: it takes c, which s affords.
 func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
 	if c.handlers > 0 {
 		l.tx[packet.ClassHandlers].take(c.handlers)
@@ -228,7 +238,7 @@ func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
 	}
 }
 
-// refund undoes take, for a packet of which nothing was sent.
+// refund undoes take, for a packet of which no part was sent.
 func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
 	if c.handlers > 0 {
 		l.tx[packet.ClassHandlers].restore(c.handlers)
@@ -246,9 +256,9 @@ func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
 	l.tx[c.class].restore(c.bytes)
 }
 
-// resolve says that a request or registration of the stream is not outstanding any more: it
-// was answered, or what is left of it was abandoned. The caller of one that was answered
-// may be gone long since: its handler was at work until now.
+// resolve reports that request or registration seq is no longer outstanding: it is answered,
+// or its rest is abandoned. The caller may have given up before the answer; the packet is
+// outstanding until then, because the peer's handler runs until then.
 func (s *streamLedger) resolve(seq uint64) {
 	s.countResolved(seq)
 	s.handlers -= min(s.handlers, 1)
@@ -258,19 +268,19 @@ func (s *streamLedger) resolve(seq uint64) {
 	}
 }
 
-// settleMessages says that the peer holds n bytes less of the stream's large messages.
+// resolveMessages reports that n bytes of large messages are no longer outstanding.
 func (s *streamLedger) resolveMessages(n uint32) {
 	if a := s.large; a != nil {
 		a.messageBytes -= min(a.messageBytes, n)
 	}
 }
 
-// credit adds what the peer grants: of a class of the connection, or of the stream's. The
-// stream of the Credit frame is nil if there was none, or if it has ended.
+// addCredit adds n, which a Credit frame has granted. Stream s is nil if the frame is for the
+// connection, or for a stream that has ended.
 func (l *ledger) addCredit(s *streamLedger, class packet.Class, n uint32) error {
 	if class < packet.StreamClasses {
 		if s == nil {
-			return nil // too late
+			return nil // the stream has ended
 		}
 		return s.tx[class].add(class, n)
 	}
@@ -280,9 +290,9 @@ func (l *ledger) addCredit(s *streamLedger, class packet.Class, n uint32) error 
 	return l.tx[class].add(class, n)
 }
 
-// receive counts a packet that begins to arrive, or reports that the peer had no credit
-// for it. The stream is nil, here and for release, if it takes no packets any more. What
-// is owed becomes due also when the peer has less left.
+// receive counts a packet whose first fragment has arrived. It returns an error if the peer
+// had no credit for the packet. Stream s is nil if it has ended. receive may set l.due,
+// because credit that is owed becomes due when the peer has less left.
 func (l *ledger) receive(s *streamLedger, c charge) error {
 	if c.handlers > 0 {
 		f := &l.rx[packet.ClassHandlers]
@@ -303,9 +313,10 @@ func (l *ledger) receive(s *streamLedger, c charge) error {
 	return nil
 }
 
-// release says that a packet is no longer held. What it cost is owed from then on: for the
-// stream if it is a large message and the stream is open, else for the connection. Of a
-// stream that has dropped its messages, it releases none.
+// release reports that a packet with charge c is no longer held, so that c is owed. A large
+// message of an open stream is owed for the stream, all else for the connection. If the
+// stream has dropped its messages, release ignores large messages, because drop has released
+// them. Stream s is nil if it had ended when the packet arrived.
 func (l *ledger) release(s *streamLedger, c charge, open bool) {
 	if c.handlers > 0 {
 		f := &l.rx[packet.ClassHandlers]
@@ -333,9 +344,8 @@ func (l *ledger) release(s *streamLedger, c charge, open bool) {
 	l.due = true
 }
 
-// drop releases all large messages of a stream that this side has closed: those that
-// arrive, those that wait to be received, and those of which the upper layer has yet to
-// learn that they are dropped.
+// drop releases all large messages of stream s, which this side has closed: those that are
+// arriving, those that wait to be received, and those that the Handler is about to release.
 func (l *ledger) drop(s *streamLedger) {
 	if s.dropsMessages {
 		return
@@ -349,8 +359,8 @@ func (l *ledger) drop(s *streamLedger) {
 	}
 }
 
-// close moves what is owed for large messages of a stream to the connection, since no
-// frame can be sent for the stream any more.
+// close moves the credit that is owed for large messages of stream s to the connection,
+// because no frame can be sent for s any more.
 func (l *ledger) close(s *streamLedger) {
 	if a := s.large; a != nil && a.owed > 0 {
 		l.closedStreamCredit += a.owed
@@ -359,8 +369,8 @@ func (l *ledger) close(s *streamLedger) {
 	}
 }
 
-// grant returns how much is to be granted of a class with a frame of the connection, and
-// counts it as granted.
+// grant grants the amount of a class that a Credit frame of the connection is to grant now,
+// and returns it. 0 means that no frame is to be sent.
 func (l *ledger) grant(class packet.Class) (n uint32) {
 	f := &l.rx[class]
 	switch class {
@@ -379,7 +389,7 @@ func (l *ledger) grant(class packet.Class) (n uint32) {
 	return n
 }
 
-// grantStream is grant of large messages with a frame of the stream.
+// grantStream is grant for large messages and a Credit frame of stream s.
 func (l *ledger) grantStream(s *streamLedger) (n uint32) {
 	if s.large == nil {
 		return 0

@@ -8,11 +8,15 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// lostError is what readers and writers of a connection get that has not come to an
-// orderly end. It matches geminio.ErrConnectionLost, io.ErrClosedPipe, and what its cause
-// matches, but never io.EOF: what was read is not all that was written.
-type lostError struct{ cause error }
+// lostError is the error of Read and Write after the connection has ended with a cause other
+// than io.EOF: the connection was lost, or was closed with a reason. It matches geminio.ErrConnectionLost, io.ErrClosedPipe
+// and the errors that its cause matches. It never matches io.EOF, because the reader may not
+// have got all bytes that the peer wrote.
+type lostError struct {
+	cause error // why the connection was lost
+}
 
+// Error implements error.
 func (e *lostError) Error() string { return fmt.Sprintf("%v: %v", geminio.ErrConnectionLost, e.cause) }
 
 // Is implements errors.Is.

@@ -1,33 +1,34 @@
 package multiplexer
 
-// lane is a kind of turn that a dialogue can have.
-type lane uint8
-
-const (
-	laneControl lane = iota // frames made from state; first, since small and bounded
-	lanePackets             // requests, responses, messages and answers
-	laneRaw                 // raw bytes, and the end of the dialogue
-	lanes
-)
-
-// packetBurst is how many bytes of packets go before a dialogue with raw bytes
-// gets a turn, if any waits.
-const packetBurst = 64 << 10
-
-// scheduler decides who writes next: control first; then packets, since somebody
-// waits for them, but so that raw bytes get a turn at least every packetBurst
-// bytes. In each lane the dialogues take turns, and a turn is bounded by its
-// user. It neither locks nor waits; Mux.mu guards it.
+// scheduler decides which dialogue sends next, and in which lane. It neither locks nor
+// waits; Mux.mu guards it.
+//
+// Control goes first. Packets follow, because goroutines wait for them. Raw bytes get a turn
+// when no packets are ready, and after every packetBurst bytes of packets. In each lane the
+// dialogues take turns. The caller bounds the size of a turn.
 type scheduler struct {
 	rings       [lanes]ring
 	packetBytes int // bytes of packets since the last turn of raw bytes
 }
 
-// ring is a queue of dialogues, linked through them.
+// lane is a kind of turn that a dialogue can have.
+type lane uint8
+
+const (
+	laneControl lane = iota // control frames, which are small and bounded in number
+	lanePackets             // requests, responses, messages and their answers
+	laneRaw                 // raw bytes, and the end of the dialogue
+	lanes                   // the number of lanes
+)
+
+// packetBurst is the number of bytes of packets after which raw bytes get a turn, if any are
+// ready.
+const packetBurst = 64 << 10
+
+// ring is a queue of dialogues, linked by Dialogue.next.
 type ring struct{ head, tail *Dialogue }
 
-// push gives d a turn in the lane, behind all others; once, however often it is
-// asked for before the turn comes.
+// push adds d to the end of lane l, unless d is in the lane already.
 func (s *scheduler) push(d *Dialogue, l lane) {
 	if d.queued&(1<<l) != 0 {
 		return
@@ -42,7 +43,8 @@ func (s *scheduler) push(d *Dialogue, l lane) {
 	r.tail = d
 }
 
-// pop returns whose turn it is, and in which lane, or nil.
+// pop removes the dialogue that is next and returns it with its lane, or nil if all lanes
+// are empty.
 func (s *scheduler) pop() (*Dialogue, lane) {
 	l := laneControl
 	switch {
@@ -66,7 +68,7 @@ func (s *scheduler) pop() (*Dialogue, lane) {
 	return d, l
 }
 
-// spend says that a turn in the lane took n bytes.
+// sent reports that the last turn was in lane l and took n bytes.
 func (s *scheduler) sent(l lane, n int) {
 	switch l {
 	case lanePackets:
@@ -76,7 +78,7 @@ func (s *scheduler) sent(l lane, n int) {
 	}
 }
 
-// empty tells whether nobody waits.
+// empty reports whether all lanes are empty.
 func (s *scheduler) empty() bool {
 	for _, r := range s.rings {
 		if r.head != nil {

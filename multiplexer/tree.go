@@ -2,36 +2,33 @@ package multiplexer
 
 import "math/rand/v2"
 
-// tree is a set of streams that wait for credit of one kind, in the order in which they
-// are to be served. It is a treap: a search tree by place.before, and a heap by random
-// ranks, which keep it balanced. Adding, removing and finding take logarithmic time.
-// Mux.mu guards it.
+// tree is an ordered set of the streams that wait for credit of one kind. It is a treap: a
+// search tree by node.before, and a heap by the random node.rank, which keeps it balanced.
+// Adding, removing and finding take logarithmic time. Mux.mu guards it.
 type tree struct {
 	root   *node
-	visits uint64 // places that were looked at, ever; for tests
+	visits uint64 // the number of nodes that all operations have looked at; for tests
 }
 
-// place is a stream's place in a tree, and a field of the value in it.
+// node is the node of one stream in a tree. It is embedded in the waitQueue of the stream.
 type node struct {
-	// The order: by key, then by since.
-	key    uint64
-	ticket uint64
+	key    uint64 // the first criterion of the order
+	ticket uint64 // the second criterion of the order; unique
+	need   uint64 // firstWithin finds the node if its argument is at least need
 
-	// What the stream needs to be found by first.
-	need uint64
-
-	queue       *waitQueue
+	queue       *waitQueue // the queue that embeds the node
 	left, right *node
-	rank        uint64
-	minNeed     uint64 // the smallest need in this subtree
+	rank        uint64 // random; not less than that of a child
+	minNeed     uint64 // the smallest need in the subtree
 	inTree      bool
 }
 
+// before reports whether p comes before o.
 func (p *node) before(o *node) bool {
 	return p.key < o.key || p.key == o.key && p.ticket < o.ticket
 }
 
-// update computes what p knows about its subtree.
+// update computes p.minNeed from the children of p.
 func (p *node) update() {
 	p.minNeed = p.need
 	for _, child := range []*node{p.left, p.right} {
@@ -41,7 +38,7 @@ func (p *node) update() {
 	}
 }
 
-// add adds p, which is in no tree.
+// add adds p, which must not be in a tree.
 func (t *tree) add(p *node) {
 	p.rank, p.left, p.right, p.inTree = rand.Uint64(), nil, nil, true
 	p.update()
@@ -62,7 +59,7 @@ func (t *tree) add(p *node) {
 	refresh(path)
 }
 
-// remove removes p. It does nothing if p is in no tree.
+// remove removes p. It does nothing if p is not in a tree.
 func (t *tree) remove(p *node) {
 	if !p.inTree {
 		return
@@ -83,14 +80,14 @@ func (t *tree) remove(p *node) {
 	p.left, p.right, p.inTree = nil, nil, false
 }
 
-// refresh updates a path down the tree, from its end.
+// refresh updates the nodes of a path from the root, from the last one up.
 func refresh(path []*node) {
 	for i := len(path) - 1; i >= 0; i-- {
 		path[i].update()
 	}
 }
 
-// split parts a subtree into what is before p and what is not.
+// split splits the subtree sub into the nodes before p and the nodes behind p.
 func (t *tree) split(sub, p *node) (before, behind *node) {
 	if sub == nil {
 		return nil, nil
@@ -106,7 +103,7 @@ func (t *tree) split(sub, p *node) (before, behind *node) {
 	return before, sub
 }
 
-// merge joins two subtrees, of which all of one is before all of the other.
+// merge joins two subtrees. All nodes of before come before all nodes of behind.
 func (t *tree) merge(before, behind *node) *node {
 	if before == nil {
 		return behind
@@ -125,18 +122,18 @@ func (t *tree) merge(before, behind *node) *node {
 	return behind
 }
 
-// first returns the first place of those that need at most so much, or nil.
-func (t *tree) firstWithin(most uint64) *node {
+// firstWithin returns the first node whose need is at most maxNeed, or nil.
+func (t *tree) firstWithin(maxNeed uint64) *node {
 	p := t.root
-	if p == nil || p.minNeed > most {
+	if p == nil || p.minNeed > maxNeed {
 		return nil
 	}
 	for {
 		t.visits++
 		switch {
-		case p.left != nil && p.left.minNeed <= most:
+		case p.left != nil && p.left.minNeed <= maxNeed:
 			p = p.left
-		case p.need <= most:
+		case p.need <= maxNeed:
 			return p
 		default:
 			p = p.right

@@ -1,5 +1,8 @@
 package multiplexer
 
+// This file lets packets wait for credit. waitTable describes the order in which they are
+// admitted. All functions run with Mux.mu held.
+
 import (
 	"context"
 	"io"
@@ -11,38 +14,39 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// creditWaiter is a packet that waits for its credit. It gets all of that at once, and the
-// goroutine that sees the credit come queues the packet: so a packet either waits and has
-// no credit, or has it and is queued. Mux.mu guards it.
+// creditWaiter is a packet that waits for its credit. A waiter gets the credit for the whole
+// packet at once. The goroutine that adds or frees the credit also queues the packet. So a
+// packet either waits and has no credit, or has its credit and is queued.
 type creditWaiter struct {
 	link       list.Link[creditWaiter] // in waitQueue.waiters
-	ticket     uint64                  // grows with every waiter of the connection
+	ticket     uint64                  // the position among all waiters of the connection; a later waiter has a larger one
 	typ        packet.Type
 	seq        uint64
 	charge     charge
-	head, data []byte
+	head, data []byte // the body of the packet
 
 	done     chan struct{} // closed when the wait is over
-	finished bool          // it is
-	err      error         // why the packet was not queued
+	finished bool          // the wait is over
+	err      error         // why the packet was not queued; nil if it was
 }
 
-// waitKind is a kind of packets that wait. Those of one kind wait for the same things, and
-// those of one kind and stream in their order. Different kinds do not wait for each other.
+// waitKind is a kind of waiting packets. Packets of one kind need credit of the same classes.
+// The packets of one kind and one stream are admitted in their order. Packets of different
+// kinds do not wait for each other.
 type waitKind int
 
 const (
-	waitNone waitKind = iota - 1 // needs no credit
+	waitNone waitKind = iota - 1 // packets that need no credit
 	waitRequest
 	waitLargeRequest
 	waitLargeMessage
 	waitLargeResponse
-	sharedKinds                        // those above compete with other streams
-	waitMessage waitKind = sharedKinds // waits for the stream's own window
+	sharedKinds                        // the number of kinds above, for which streams compete
+	waitMessage waitKind = sharedKinds // small messages, which wait for the stream's own window
 	waitKinds   waitKind = sharedKinds + 1
 )
 
-// kindOf returns the kind of a packet of that charge.
+// kindOf returns the kind of packets with charge c.
 func kindOf(c charge) waitKind {
 	switch {
 	case c.class == packet.ClassLargeRequests:
@@ -59,7 +63,7 @@ func kindOf(c charge) waitKind {
 	return waitNone
 }
 
-// classOf is the class for which streams compete in each kind.
+// classOf has the class for which the packets of each kind compete.
 var classOf = [sharedKinds]packet.Class{
 	waitRequest:       packet.ClassHandlers,
 	waitLargeRequest:  packet.ClassLargeRequests,
@@ -67,78 +71,87 @@ var classOf = [sharedKinds]packet.Class{
 	waitLargeResponse: packet.ClassLargeResponses,
 }
 
-// waitQueue has the waiters of one kind of a dialogue, and the dialogue's place among
-// those that have some.
+// waitQueue holds the waiters of one kind of a dialogue.
 type waitQueue struct {
-	node
+	node    // the dialogue's node in waitTable.trees; in a tree only if there are waiters
 	d       *Dialogue
 	kind    waitKind
 	waiters list.List[creditWaiter]
 }
 
-// waitQueues are those of one dialogue.
+// waitQueues holds all waiters of a dialogue.
 type waitQueues [waitKinds]waitQueue
 
-// waitTable has the dialogues with waiters. Mux.mu guards it.
+// waitTable holds the dialogues that have waiters. Mux.mu guards it.
 //
-// Of the waiters of a kind, the first in each dialogue competes with those of the others.
-// The class is reserved for the oldest of those dialogues that hold nothing of it: smaller
-// packets could overtake a large one for ever otherwise. A dialogue that waits although it
-// holds some waits for its own receiver, and keeps nobody else waiting; the less it holds
-// and wants, the sooner it is served. See place for the order, and ledger.affords for the
-// condition, which says the same.
+// In each kind, the first waiters of the dialogues compete. Two rules give the order:
+//
+//   - Dialogues with nothing outstanding in the class come first, the oldest waiter before
+//     the others. The class is reserved for the first of them: no other packet of the kind
+//     is admitted until it is. Otherwise smaller packets could overtake a large one for
+//     ever.
+//   - Dialogues with outstanding credit follow. Such a dialogue waits until the peer has
+//     handled its own packets, so the class is not reserved for it. The less the dialogue has
+//     outstanding and needs, the earlier it comes.
+//
+// ledger.affords says whether a waiter can be admitted. node has the order; newNode computes
+// it such that if the first node cannot be admitted, no other can.
 type waitTable struct {
 	count      int    // waiters of all kinds
-	lastTicket uint64 // creditWaiter.since of the newest
+	lastTicket uint64 // creditWaiter.ticket of the newest waiter
 	trees      [sharedKinds]tree
 }
 
-// set puts a queue where its dialogue's share and first waiter want it.
+// reposition moves q to the position that follows from its first waiter and from the
+// outstanding credit of its dialogue. It removes q from the tree if q has no waiters.
 func (t *waitTable) reposition(q *waitQueue) {
 	if q.kind >= sharedKinds {
 		return
 	}
-	line := &t.trees[q.kind]
-	line.remove(&q.node)
+	tree := &t.trees[q.kind]
+	tree.remove(&q.node)
 	if q.waiters.Len() > 0 {
 		q.node = q.newNode()
-		line.add(&q.node)
+		tree.add(&q.node)
 	}
 }
 
-// want returns the place of a queue that has waiters.
+// newNode returns the node of q, which has waiters, with the fields that decide its position.
 func (q *waitQueue) newNode() node {
 	w := q.waiters.First()
-	p := node{ticket: w.ticket, queue: q}
-	if held := q.d.credit.outstanding(classOf[q.kind]); held > 0 {
-		// A stream that holds some may take n of avail if held <= 3*(avail-n)+2.
-		p.key = uint64(held) + 3*uint64(w.charge.amount(classOf[q.kind]))
+	n := node{ticket: w.ticket, queue: q}
+	if outstanding := q.d.credit.outstanding(classOf[q.kind]); outstanding > 0 {
+		// withinShare: outstanding <= 3*(avail-n)+2, so outstanding+3*n <= 3*avail+2.
+		n.key = uint64(outstanding) + 3*uint64(w.charge.amount(classOf[q.kind]))
 	}
 	if q.kind == waitLargeRequest {
-		p.need = uint64(q.d.credit.handlers) // which must be below 3*avail
+		// withinShare for one handler: handlers <= 3*(avail-1)+2, so handlers < 3*avail.
+		n.need = uint64(q.d.credit.handlers)
 	}
-	return p
+	return n
 }
 
-// head returns the queue whose first waiter is the next of its kind, or nil. The class is
-// reserved for it if it holds nothing.
+// headOfLine returns the queue whose first waiter is the next of its kind, or nil if there is
+// none. reserved reports that no other packet of the kind may be admitted before it. Large
+// requests need a handler too; headOfLine skips those whose stream may take none.
 func (t *waitTable) headOfLine(kind waitKind, l *ledger) (q *waitQueue, reserved bool) {
-	most := uint64(math.MaxUint64)
+	maxNeed := uint64(math.MaxUint64)
 	if kind == waitLargeRequest {
 		free := uint64(l.tx[packet.ClassHandlers].avail)
 		if free == 0 {
 			return nil, false
 		}
-		most = 3*free - 1
+		maxNeed = 3*free - 1
 	}
-	p := t.trees[kind].firstWithin(most)
-	if p == nil {
+	n := t.trees[kind].firstWithin(maxNeed)
+	if n == nil {
 		return nil, false
 	}
-	return p.queue, p.key == 0
+	return n.queue, n.key == 0
 }
 
-// next returns the queue whose first waiter can have its credit now, or nil.
+// next returns the queue whose first waiter is the next of its kind, if that can be admitted
+// now, or nil.
 func (t *waitTable) next(kind waitKind, l *ledger) *waitQueue {
 	q, _ := t.headOfLine(kind, l)
 	if q != nil && l.affords(&q.d.credit, q.waiters.First().charge) {
@@ -147,8 +160,8 @@ func (t *waitTable) next(kind waitKind, l *ledger) *waitQueue {
 	return nil
 }
 
-// admit takes the credit for a packet, unless there is not enough, or others have waited
-// for it before. It reports whether it has. m.mu is held.
+// admit takes the credit for packet seq of d and returns true. It returns false, and takes
+// nothing, if there is not enough credit or if other packets wait that come before.
 func (d *Dialogue) admit(seq uint64, c charge) bool {
 	m := d.m
 	kind := kindOf(c)
@@ -173,7 +186,7 @@ func (d *Dialogue) admit(seq uint64, c charge) bool {
 	return true
 }
 
-// shareChanged puts d's waiters where its share wants them. m.mu is held.
+// shareChanged repositions d's waiters after a change of d's outstanding credit.
 func (d *Dialogue) shareChanged() {
 	if d.waits == nil {
 		return
@@ -185,12 +198,12 @@ func (d *Dialogue) shareChanged() {
 	}
 }
 
-// PatienceKey is the key under which a context may have a time.Duration: the longest
-// that a request waits for credit. Then Send returns a *geminio.LimitError.
+// PatienceKey is the key of a context value of type time.Duration. It is the longest time
+// that Send waits for credit for a request; after it, Send returns a *geminio.LimitError.
 type PatienceKey struct{}
 
-// waitCredit waits until a packet has its credit and is queued. m.mu is held, but not
-// throughout.
+// waitCredit waits until packet w has its credit and is queued, until ctx is done, or until
+// the timeout has passed if it is not 0. It releases m.mu while it waits.
 func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *creditWaiter) error {
 	m := d.m
 	if timeout > 0 {
@@ -200,18 +213,18 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 	}
 	d.addWaiter(w)
 	m.mu.Unlock()
-	var late <-chan time.Time
+	var impatient <-chan time.Time
 	if patience, ok := ctx.Value(PatienceKey{}).(time.Duration); ok && w.typ == packet.TypeRequest {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
-		late = timer.C
+		impatient = timer.C
 	}
 	var err error
 	select {
 	case <-w.done:
 	case <-ctx.Done():
 		err = ctx.Err()
-	case <-late:
+	case <-impatient:
 		err = &geminio.LimitError{
 			What: "handlers of the peer, all busy", Value: uint64(m.peer.Handlers) + 1, Limit: uint64(m.peer.Handlers), Err: geminio.ErrTooMany,
 		}
@@ -219,12 +232,12 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 	m.mu.Lock()
 	if !w.finished {
 		d.removeWaiter(w, err)
-		d.serveKind(kindOf(w.charge)) // those behind may go
+		d.serveKind(kindOf(w.charge)) // packets that waited behind w
 	}
 	return w.err
 }
 
-// addWaiter lets w wait. m.mu is held.
+// addWaiter adds w to the waiters of d.
 func (d *Dialogue) addWaiter(w *creditWaiter) {
 	t := &d.m.waits
 	if d.waits == nil {
@@ -243,7 +256,7 @@ func (d *Dialogue) addWaiter(w *creditWaiter) {
 	}
 }
 
-// removeWaiter ends the wait of w. m.mu is held.
+// removeWaiter ends the wait of w with err.
 func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 	t := &d.m.waits
 	q := &d.waits[kindOf(w.charge)]
@@ -263,7 +276,7 @@ func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 	d.waits = nil
 }
 
-// grant gives the first waiter of a queue its credit. m.mu is held.
+// grant admits and queues the first waiter of q, which the ledger affords.
 func (q *waitQueue) grant() {
 	d, w := q.d, q.waiters.First()
 	d.removeWaiter(w, nil)
@@ -272,7 +285,7 @@ func (q *waitQueue) grant() {
 	d.enqueue(w.typ, w.seq, w.charge, w.head, w.data)
 }
 
-// serve gives credit of a class of the connection to those who wait for it. m.mu is held.
+// serve admits the waiters that credit of a shared class suffices for.
 func (m *Mux) serve(class packet.Class) {
 	if m.waits.count == 0 || m.cause != nil {
 		return
@@ -298,8 +311,7 @@ func (m *Mux) serve(class packet.Class) {
 	}
 }
 
-// serveKind gives credit to those of a kind who wait for it, in all dialogues that compete
-// with d. m.mu is held.
+// serveKind admits waiters of a kind, in d and in the dialogues that compete with d.
 func (d *Dialogue) serveKind(kind waitKind) {
 	if kind == waitMessage {
 		d.serveMessages()
@@ -308,7 +320,7 @@ func (d *Dialogue) serveKind(kind waitKind) {
 	}
 }
 
-// serveKind gives credit to those of a shared kind who wait for it. m.mu is held.
+// serveKind admits waiters of a shared kind while there is enough credit.
 func (m *Mux) serveKind(kind waitKind) {
 	if m.cause != nil {
 		return
@@ -318,7 +330,7 @@ func (m *Mux) serveKind(kind waitKind) {
 	}
 }
 
-// serveCharge gives what c has cost to those who wait for it. m.mu is held.
+// serveCharge admits waiters after the credit of c has been given back.
 func (d *Dialogue) serveCharge(c charge) {
 	if d.m.waits.count == 0 {
 		return
@@ -336,8 +348,7 @@ func (d *Dialogue) serveCharge(c charge) {
 	}
 }
 
-// serveMessages gives credit of d's window to its small messages that wait for it. m.mu is
-// held.
+// serveMessages admits small messages of d while d's window has enough credit.
 func (d *Dialogue) serveMessages() {
 	for d.waits != nil {
 		q := &d.waits[waitMessage]
@@ -348,9 +359,9 @@ func (d *Dialogue) serveMessages() {
 	}
 }
 
-// rejectWaiters ends the wait of those that cannot get their credit any more: all of a
-// dialogue that has ended, those of new work on a connection that drains. Others may have
-// waited behind them. m.mu is held.
+// rejectWaiters ends the wait of the packets of d that can no longer be sent: all packets if
+// d has ended, new work if the connection is going away. It then admits packets that waited
+// behind them.
 func (d *Dialogue) rejectWaiters() {
 	for kind := range waitKinds {
 		rejected := false

@@ -6,27 +6,29 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// windowBudget bounds the windows of all streams of a connection, together with the names
-// and metas of those that the peer opened, and lets windows grow. It is a plain value that neither locks nor waits; Mux.mu guards a Mux's.
+// windowBudget bounds the sum of the windows of all streams of a connection, together with
+// the names and metas of the streams that the peer opened, and decides when a window grows.
+// It is a plain value that neither locks nor waits; Mux.mu guards the budget of a Mux.
+// The names and metas count because the peer chooses their size.
 type windowBudget struct {
-	limit     uint64 // of the sum of all windows, bytes
-	maxWindow uint64 // of one window, bytes
-	initial   uint64 // what the two windows of one stream have at first, bytes
+	limit     uint64 // the largest sum of all windows, names and metas, bytes
+	maxWindow uint64 // the size to which a window may grow, bytes
+	initial   uint64 // the sum of the two windows of a new stream, bytes
 
 	used        uint64 // the sum of all windows, bytes
-	intros      uint64 // the names and metas of the peer's streams, bytes
-	streams     int    // how many streams have windows
-	widest      uint32 // the largest that any window has grown to, bytes
-	shrinkAbove uint32 // the window of a stream for which there was no more, while others have larger ones; 0: none
+	intros      uint64 // the sum of the names and metas of the peer's streams, bytes
+	streams     int    // streams that have windows
+	widest      uint32 // the largest size that any window has had, bytes
+	shrinkAbove uint32 // a raw window larger than this gives half of it back, bytes; 0: none does
 }
 
-// newWindowBudget returns the budget of streams that begin with the windows of w.
-func newWindowBudget(limit, most uint64, w packet.Settings) windowBudget {
-	return windowBudget{limit: limit, maxWindow: min(most, maxCredit), initial: uint64(w.Raw) + uint64(w.Messages)}
+// newWindowBudget returns the budget for streams whose first windows are those of w.
+func newWindowBudget(limit, maxWindow uint64, w packet.Settings) windowBudget {
+	return windowBudget{limit: limit, maxWindow: min(maxWindow, maxCredit), initial: uint64(w.Raw) + uint64(w.Messages)}
 }
 
-// add takes the first windows of one more stream, and what is kept of its Open, unless the
-// budget is used up.
+// add takes the first windows of a new stream and intro bytes for its name and meta. It
+// returns false, and takes nothing, if the budget has no room for them.
 func (b *windowBudget) add(intro int) bool {
 	if b.used+b.intros+b.initial+uint64(intro) > b.limit {
 		return false
@@ -37,20 +39,24 @@ func (b *windowBudget) add(intro int) bool {
 	return true
 }
 
-// remove gives back the windows of a stream, whose sizes together are n, and what was kept
-// of its Open.
+// remove gives back the windows of a stream, n bytes in sum, and intro bytes for its name and
+// meta.
 func (b *windowBudget) remove(n uint64, intro int) {
 	b.used -= min(b.used, n)
 	b.intros -= min(b.intros, uint64(intro))
 	b.streams--
 }
 
-// resize lets a window follow the path, when half of it or more has been used up since the
-// last time. It doubles if that took less than two round trips: then the window, not the
-// path, is likely to bound the pace. Streams that share a path slow each other down, and
-// those that began last would keep the smallest windows; so a stream whose reader keeps up
-// may have as much as another one has. If the budget is used up by then, a stream with a
-// larger window gives half of it back. Of messages, keepsUp is false.
+// resize adapts the window f when credit for it is due, since after the last time.
+//
+// The window doubles if the credit was used up in less than two round trips, because then
+// the window, and not the path, is likely to limit the rate. Streams that share a path
+// lengthen each other's round trips, so the streams that began last would keep the smallest
+// windows. Therefore the window of a stream whose reader keeps up also doubles while it is
+// smaller than the widest one.
+//
+// If the budget has no room for such a window, the next larger raw window for which credit
+// is due gives half of it back. keepsUp is false for messages.
 func (b *windowBudget) resize(f *inflow, class packet.Class, since, rtt time.Duration, keepsUp bool) {
 	size := uint64(f.size)
 	if class == packet.ClassRaw && b.shrinkAbove != 0 && f.size > b.shrinkAbove && f.size/2 >= f.held+f.left {
@@ -63,7 +69,7 @@ func (b *windowBudget) resize(f *inflow, class packet.Class, since, rtt time.Dur
 	if since >= 2*rtt && !narrow || 2*size > b.maxWindow {
 		return
 	}
-	// Half of the budget is kept for the first windows of streams to come.
+	// All growth together may use half of the budget; the rest is for new streams.
 	grown := b.used - uint64(b.streams)*b.initial
 	if b.used+b.intros+size > b.limit || grown+size > b.limit/2 {
 		if narrow {
