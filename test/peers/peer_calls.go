@@ -12,7 +12,7 @@ import (
 func minimalCallsPeer() *peer {
 	return &peer{
 		name: minimalCallsName, role: reference,
-		setup: "written for the comparison, over TCP: what calls cannot do without, which is a table of those who wait, a copy of what has come for its receiver to keep, and a goroutine for a handler, used again; the first to write takes along what others add; no streams, credit, contexts, limits",
+		setup: "written for the comparison, over TCP: the minimum for calls, which is a table of waiting callers, a copy of the received bytes for the receiver, and a reused goroutine for each handler; one writer sends the frames of others with its own; no streams, credit, contexts, limits",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return joinMinimalCalls(c, s, svc), nil })
 		},

@@ -15,7 +15,7 @@ import (
 func grpcPeer() *peer {
 	return &peer{
 		name: "grpc", role: other, module: "google.golang.org/grpc",
-		setup: "grpc-go over TCP without TLS, windows of 16 MiB, buffers of 64 KiB, bytes as they are in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
+		setup: "grpc-go over TCP without TLS, windows of 16 MiB, buffers of 64 KiB, plain bytes in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
 		start: func(svc *service) (server, error) { return startGRPC(svc, joinGRPC) },
 	}
 }

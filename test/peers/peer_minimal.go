@@ -13,7 +13,7 @@ import (
 func minimalPeer() *peer {
 	return &peer{
 		name: minimalName, role: reference,
-		setup: "written for the comparison, over TCP: requests of all callers gathered by one writer into one system call, answered inline by the reader; no contexts, no goroutine for a call",
+		setup: "written for the comparison, over TCP: one writer collects the requests of all callers into one system call, the reader answers them inline; no contexts, no goroutine for a call",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return joinMinimal(c, s, svc), nil })
 		},

@@ -15,7 +15,7 @@ import (
 func natsPeer() *peer {
 	return &peer{
 		name: "nats", role: other, module: "github.com/nats-io/nats-server/v2",
-		setup: "nats.go and an embedded nats-server, over TCP; request and reply, through the server, with a responder on a second connection; no bulk: it drops what is not read in time",
+		setup: "nats.go and an embedded nats-server, over TCP; request and reply, through the server, with a responder on a second connection; no bulk, since it drops messages that are not read in time",
 		start: func(svc *service) (server, error) { return startNATS(svc, false) },
 	}
 }
@@ -23,7 +23,7 @@ func natsPeer() *peer {
 func jetStreamPeer() *peer {
 	return &peer{
 		name: "JetStream", role: other, module: "github.com/nats-io/nats-server/v2",
-		setup: "the same server; messages stored in a JetStream in memory and acknowledged by the server, PublishAsync and its future; nobody consumes them",
+		setup: "the same server; messages stored in a JetStream in memory and acknowledged by the server, PublishAsync and its future; no consumer",
 		start: func(svc *service) (server, error) { return startNATS(svc, true) },
 	}
 }

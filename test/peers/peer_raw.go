@@ -9,7 +9,7 @@ import (
 func rawPeer() *peer {
 	return &peer{
 		name: rawName, role: reference,
-		setup: "one TCP connection as it is, without frames; ping-pong for calls and messages, a copy for bulk",
+		setup: "one TCP connection, without frames; ping-pong for calls and messages, a copy for bulk",
 		start: func(svc *service) (server, error) {
 			return startTCP(func(c, s net.Conn) (link, error) { return &rawLink{client: c, server: s, service: svc}, nil })
 		},

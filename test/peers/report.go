@@ -151,6 +151,6 @@ func reportPeers(out io.Writer, r *results) {
 		fmt.Fprintf(out, "- %s%s: %s.\n", p.name, version, p.setup)
 	}
 	fmt.Fprintln(out)
-	fmt.Fprintln(out, "The stream libraries have no calls. Theirs are a length and the bytes, there and back, on")
-	fmt.Fprintln(out, "a stream that each caller keeps; an ack is one byte.")
+	fmt.Fprintln(out, "The stream libraries have no calls. For these libraries, a call is a length and the bytes in")
+	fmt.Fprintln(out, "each direction, on a stream that each caller keeps; an ack is one byte.")
 }

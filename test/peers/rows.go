@@ -48,7 +48,7 @@ func rows() []row {
 			bars: []bar{{against: rawName, limit: 0.62}, {against: bestPeer, limit: 1}, {against: rawName, limit: 0.70, stretch: true}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
 		}, {
 			probe: "call" + onOneSuffix, metric: "rate", work: "calls, one in flight, on one processor", format: rate,
-			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			what: "the same with GOMAXPROCS=1, where no thread wakes another",
 			bars: []bar{{against: rawName, shown: true}, {against: bestPeer, shown: true}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
 		}, {
 			probe: "calls", metric: "rate", work: "calls, 64 callers", format: rate,
@@ -60,11 +60,11 @@ func rows() []row {
 			bars: []bar{{against: minimalName, limit: 0.30}, {against: bestPeer, limit: 1.8}, {against: minimalName, limit: 0.45, stretch: true}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
 		}, {
 			probe: "message", metric: "rate", work: "acked messages, one by one", format: rate,
-			what: "one publisher sends 128 B and waits for the ack, which carries nothing; messages per second",
+			what: "one publisher sends 128 B and waits for the ack, which has no payload; messages per second",
 			bars: []bar{{against: rawName, limit: 0.55}, {against: minimalCallsName, shown: true}},
 		}, {
 			probe: "message" + onOneSuffix, metric: "rate", work: "acked messages, one by one, on one processor", format: rate,
-			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			what: "the same with GOMAXPROCS=1, where no thread wakes another",
 			bars: []bar{{against: rawName, shown: true}},
 		}, {
 			probe: "messages", metric: "rate", work: "acked messages, 64 publishers", format: rate,
@@ -76,31 +76,31 @@ func rows() []row {
 			bars: []bar{{against: rawName, limit: 0.78}, {against: rawName, limit: 0.88, stretch: true}},
 		}, {
 			probe: "bulk8", metric: "bytes", work: "bulk, 8 streams", format: byteRate,
-			what: "the same on 8 streams of one connection, all together; raw TCP has one connection and no streams",
+			what: "the same on 8 streams of one connection, the sum of all; raw TCP has one connection and no streams",
 			bars: []bar{{against: rawName, limit: 0.75}},
 		}, {
 			probe: "bulk8", metric: "even", work: "bulk, slowest of 8 streams to the fastest", format: plain,
-			what: "what the slowest of the 8 streams has moved as a share of the fastest",
+			what: "the bytes that the slowest of the 8 streams has moved, divided by those of the fastest",
 			bars: []bar{{limit: 0.9}},
 		}, {
 			probe: "small", metric: "writes", work: "64 B writes, one stream", format: rate,
-			what: "writes of 64 B on one stream, nothing comes back; writes per second, counted where they are read",
+			what: "writes of 64 B on one stream, no answers; writes per second, counted at the reader",
 			bars: []bar{{against: bestPeer, limit: 3}},
 		}, {
 			probe: "open", metric: "rate", work: "open, one byte, close; one by one", format: rate,
-			what: "a stream is opened, a byte written, the stream closed; it is done, and the next begins, when the other side has read the byte and the end and has closed; streams per second",
+			what: "open a stream, write a byte, close the stream; the next one begins when the other side has read the byte and the end and has closed; streams per second",
 			bars: []bar{{against: bestPeer, limit: 1.4}},
 		}, {
 			probe: "open" + onOneSuffix, metric: "rate", work: "open, one byte, close; one by one, on one processor", format: rate,
-			what: "the same with GOMAXPROCS=1, where no thread has to wake another",
+			what: "the same with GOMAXPROCS=1, where no thread wakes another",
 			bars: []bar{{against: bestPeer, shown: true}},
 		}, {
 			probe: "open64", metric: "rate", work: "open, one byte, close; 64 at once", format: rate,
-			what: "the same by 64 goroutines; streams per second",
+			what: "the same in 64 goroutines; streams per second",
 			bars: []bar{{against: bestPeer, limit: 2}},
 		}, {
 			probe: "mixed", metric: "p50", work: "a call while 8 streams fill the connection, p50", format: seconds, less: true,
-			what: "calls of 256 B, one in flight, while 8 streams are written without pause in the direction of the requests; the median of a call",
+			what: "calls of 256 B, one in flight, while writes without pause fill 8 streams in the direction of the requests; the median of a call",
 			bars: []bar{{against: "smux", limit: 1}},
 		}, {
 			probe: "mixed", metric: "p99", work: "the same, p99", format: seconds, less: true,
@@ -108,11 +108,11 @@ func rows() []row {
 			bars: []bar{{against: bestPeer, limit: 0.4}},
 		}, {
 			probe: "mixed", metric: "bytes", work: "the same, bulk meanwhile", format: byteRate,
-			what: "what the 8 streams move meanwhile; raw TCP is one copy without calls",
+			what: "the bytes that the 8 streams move at the same time; raw TCP is one copy without calls",
 			bars: []bar{{against: rawName, limit: 0.6}},
 		}, {
 			probe: "idle", metric: "bytes", work: "an idle End", format: size, less: true,
-			what: "heap and stacks after a collection, for each side of a connection on which nothing happens; half of what 100 connections add",
+			what: "heap and stacks after a collection, for each side of an idle connection; half of the growth by 100 connections, for each connection",
 			bars: []bar{{limit: 8 << 10}},
 		}, {
 			probe: "idle", metric: "goroutines", work: "goroutines of an idle End", format: plain, less: true,
@@ -120,7 +120,7 @@ func rows() []row {
 			bars: []bar{{limit: 1}},
 		}, {
 			probe: "parked", metric: "bytes", work: "an idle stream, both sides", format: size, less: true,
-			what: "heap and stacks after a collection, for both sides of a stream that was opened and accepted; of what 1000 streams add",
+			what: "heap and stacks after a collection, for both sides of a stream that was opened and accepted; from the growth by 1000 streams",
 			bars: []bar{{limit: 1 << 10}},
 		}, {
 			probe: "parked", metric: "goroutines", work: "goroutines of an idle stream", format: plain, less: true,
