@@ -16,6 +16,24 @@ type Control End
 // Conn returns the connection.
 func (c *Control) Conn() *conn.Conn { return c.c }
 
+const (
+	// endBytes is the memory of an End without what it holds.
+	endBytes = 12 << 10
+	// methodBytes is the memory of a method of the peer without its name.
+	methodBytes = 64
+)
+
+// Held returns how many bytes the End holds, apart from what the handlers and callbacks of
+// its user hold.
+func (c *Control) Held() int {
+	n := endBytes + c.mux.Held() + len(c.c.Meta()) + int(c.c.SessionStats().Logged)
+	n += int(c.remotes.Load())*methodBytes + int(c.names.Load())
+	if d := c.cfg.Deliveries; d != nil {
+		n += d.size()
+	}
+	return n
+}
+
 // CloseWith closes the End for a cause, and tells the peer n. It does not wait.
 func (c *Control) CloseWith(cause error, n packet.Reason) { c.mux.Close(cause, n) }
 

@@ -161,3 +161,10 @@ func (d *Deliveries) Detach() (size int) {
 	}
 	return len(d.all)*deliveryBytes + d.texts
 }
+
+// size returns how many bytes the memory of the deliveries takes.
+func (d *Deliveries) size() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.all)*deliveryBytes + d.texts
+}

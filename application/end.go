@@ -74,6 +74,7 @@ type End struct {
 	serving servingTable
 	workers *workers
 	remotes atomic.Int64 // how many methods the peer has registered, on all streams
+	names   atomic.Int64 // the length of their names, bytes
 
 	away atomic.Pointer[packet.Reason] // why the peer wants no new work; nil as long as it does
 

@@ -279,6 +279,7 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 		method := string(name)
 		if s.methods().addRemote(method) {
 			e.remotes.Add(1)
+			e.names.Add(int64(len(name)))
 		}
 		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
 			// The credit goes back to the peer when f has returned, so that it bounds the

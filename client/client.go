@@ -57,6 +57,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 }
 
 func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
+	cc.Resume = nil // no other connection can be made
 	c, err := conn.Client(nc, cc)
 	if err != nil {
 		return nil, err

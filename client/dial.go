@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,8 +35,8 @@ func dial(log *slog.Logger, dialer Dialer) (nc net.Conn, err error) {
 	return nc, nil
 }
 
-// dial calls the dialer. It stops waiting for it when the RetryEnd is closed.
-func (r *RetryEnd) dial() (net.Conn, error) {
+// dial calls the dialer. It stops waiting for it when ctx ends.
+func (r *RetryEnd) dial(ctx context.Context) (net.Conn, error) {
 	type result struct {
 		nc  net.Conn
 		err error
@@ -48,7 +49,7 @@ func (r *RetryEnd) dial() (net.Conn, error) {
 	select {
 	case d := <-ch:
 		return d.nc, d.err
-	case <-r.ctx.Done():
+	case <-ctx.Done():
 		go func() { conn.Discard((<-ch).nc) }()
 		return nil, net.ErrClosed
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/jumboframes/armorigo/log"
@@ -137,7 +138,13 @@ func checkMeta(cc *conn.Config) error {
 	if len(cc.Meta) < packet.MaxHandshakeLen/2 {
 		return nil
 	}
-	if _, err := packet.AppendConn(nil, packet.Conn{Meta: cc.Meta, Settings: &cc.Settings}); err != nil {
+	hello := packet.Conn{Meta: cc.Meta, Settings: &cc.Settings}
+	if cc.Resume != nil {
+		hello.Resume = &packet.Resume{
+			ID: make([]byte, packet.TicketIDLen), Attempt: math.MaxInt64, Received: math.MaxInt64, Proof: make([]byte, packet.ProofLen),
+		}
+	}
+	if _, err := packet.AppendConn(nil, hello); err != nil {
 		return fmt.Errorf("options: Meta of %d bytes: %w: %w", len(cc.Meta), geminio.ErrTooLarge, err)
 	}
 	return nil

@@ -60,12 +60,18 @@ type RetryEnd struct {
 	// Used by the goroutine that connects, of which there is one at a time.
 	fails int           // attempts since the last connection that counts as a success
 	hint  time.Duration // how long the server asked the client to stay away; 0: it did not
+	quick bool          // the next attempt is to come at once
+	// hintLater takes the place of hint if the next attempt fails: a server that goes
+	// away continues sessions.
+	hintLater time.Duration
 
 	mu           sync.Mutex
 	outage       outage        // the time without a connection
 	connChanged  chan struct{} // closed, and made anew, when there is a new connection
 	cause        error         // why it ended; set once
+	connecting   bool          // a goroutine makes the next connection, or resumes the session of the last one
 	connections  uint64        // made so far
+	resumes      resumeCounts  // of the connections before the last one
 	former       []uint64      // client ids that earlier connections had
 	waiting      int           // operations that wait for a connection
 	waitingBytes int
@@ -122,11 +128,11 @@ func (r *RetryEnd) first() error {
 	if patience != nil {
 		stop = context.AfterFunc(patience, r.cancel)
 	}
-	l, err := r.connect()
+	l, err := r.connect(nil)
 	for err != nil && patience != nil && r.ctx.Err() == nil {
 		r.failed(err)
 		if r.pause() {
-			l, err = r.connect()
+			l, err = r.connect(nil)
 		}
 	}
 	if !stop() { // patience has ended
@@ -151,6 +157,7 @@ func (r *RetryEnd) first() error {
 func (r *RetryEnd) Close() error {
 	r.end(io.EOF)
 	if l := r.cur.Load(); l != nil {
+		r.deliver(l)
 		l.e.Close()
 	}
 	return nil
@@ -165,6 +172,7 @@ func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
 	}
 	r.end(io.EOF)
 	if l := r.cur.Load(); l != nil {
+		r.deliver(l)
 		l.e.CloseWithError(code, text)
 	}
 	return nil
@@ -242,17 +250,46 @@ func (r *RetryEnd) Cause() error {
 
 // RetryStats is the condition of a RetryEnd at one moment.
 type RetryStats struct {
-	Connected    bool   // there is a connection that takes new work
+	Connected    bool   // there is a connection, and the server takes new work
 	Connections  uint64 // made so far
 	Waiting      int    // operations that wait for a connection
 	WaitingBytes int    // of the requests and messages among them
+
+	// These fields are 0 if no session can be resumed; see SetResumeKeep.
+
+	Interruptions uint64         // connections that were lost while their session was kept
+	Resumes       uint64         // sessions that have continued on another connection
+	Fallbacks     RetryFallbacks // sessions that have not continued
+	ReplayedBytes uint64         // bytes that were sent again
+	LogBytes      uint64         // sent bytes that the server may not have, at this moment
+}
+
+// RetryFallbacks counts sessions that were interrupted and have not continued: a RetryEnd
+// has made a fresh connection instead.
+type RetryFallbacks struct {
+	Expired uint64 // there was no connection for too long
+	Unknown uint64 // the server does not have the session, for instance because it was restarted
+	Ended   uint64 // the server has ended the session
 }
 
 // Stats returns the condition of the End at this moment.
 func (r *RetryEnd) Stats() RetryStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return RetryStats{r.working() != nil, r.connections, r.waiting, r.waitingBytes}
+	s := RetryStats{
+		Connections: r.connections, Waiting: r.waiting, WaitingBytes: r.waitingBytes,
+		Interruptions: r.resumes.interruptions, Resumes: r.resumes.resumes,
+		Fallbacks: r.resumes.fallbacks, ReplayedBytes: r.resumes.replayed,
+	}
+	if l := r.cur.Load(); l != nil {
+		now := l.control().Conn().SessionStats()
+		s.Connected = l.works()
+		s.Interruptions += now.Interruptions
+		s.Resumes += now.Resumes
+		s.ReplayedBytes += now.Replayed
+		s.LogBytes = now.Logged
+	}
+	return s
 }
 
 // StreamID returns 1: the End is its own default stream.

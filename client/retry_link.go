@@ -22,16 +22,18 @@ import (
 // link is one connection of a RetryEnd.
 type link struct {
 	e     *application.End
-	start time.Time
+	start time.Time               // when the connection began, or its session was resumed; the goroutine that connects uses it
 	ready atomic.Bool             // e is set, and the methods of both sides are exchanged
 	away  atomic.Bool             // the peer wants no new work
+	down  atomic.Bool             // the connection is interrupted; set with RetryEnd.mu held
 	retry atomic.Int64            // how long a peer that is away asks the client to stay away, in ns
 	stop  context.CancelCauseFunc // ends the exchange of methods
 	drain sync.Once               // starts RetryEnd.drain
 
 	// Guarded by RetryEnd.mu.
-	kept bool // reconnect starts when this connection ends
-	gone bool // the connection has ended
+	kept       bool // reconnect starts when this connection ends or is interrupted
+	gone       bool // the connection has ended
+	delivering bool // a goroutine lets this connection, which closes, deliver what was written
 
 	// Used by the callbacks, which run one after the other.
 	refused error // the error of ConnOnline
@@ -41,7 +43,7 @@ type link struct {
 func (l *link) control() *application.Control { return (*application.Control)(l.e) }
 
 // works tells whether new work can begin on l.
-func (l *link) works() bool { return !l.away.Load() && !l.ended() }
+func (l *link) works() bool { return !l.away.Load() && !l.down.Load() && !l.ended() }
 
 // ended tells whether l has ended.
 func (l *link) ended() bool {
@@ -61,9 +63,10 @@ func (l *link) ending() bool { return l.control().Conn().State() >= conn.Closing
 // a new one each time.
 const maxFormer = 1024
 
-// connect makes a connection, shakes hands and exchanges methods.
-func (r *RetryEnd) connect() (*link, error) {
-	nc, err := r.dial()
+// connect makes a connection, shakes hands and exchanges methods. If lost has a session that
+// the server continues, the error is conn.ErrResumed. lost may be nil.
+func (r *RetryEnd) connect(lost *link) (*link, error) {
+	nc, err := r.dial(r.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +80,9 @@ func (r *RetryEnd) connect() (*link, error) {
 	l := &link{start: time.Now(), stop: stop}
 	online := r.configure(l, nc, cc, ac)
 	cc.Context = r.ctx
+	if cc.Resume != nil && lost != nil {
+		cc.Resume.Session = lost.resumable()
+	}
 	c, err := conn.Client(nc, cc)
 	if err != nil {
 		return nil, err
@@ -142,11 +148,15 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 		if l == r.cur.Load() {
 			r.outage.begin(time.Now())
 		}
-		next := l.kept
+		next := l.kept && !r.connecting
+		r.connecting = r.connecting || next
 		r.mu.Unlock()
 		if next {
 			go r.reconnect(l)
 		}
+	}
+	if cc.Resume != nil {
+		cc.Resume.Interrupted = func(c *conn.Conn, _ error) { r.interrupted(l, c) }
 	}
 	tell := cc.Online
 	if tell == nil || r.cur.Load() == nil {
@@ -182,9 +192,9 @@ func (r *RetryEnd) rename(clientID uint64) {
 	r.former = append(r.former, old)
 }
 
-// keep makes l the connection of the RetryEnd. It reports false if l or the RetryEnd has
-// ended already. Then the caller has to make the next connection, since the end of l
-// does not start reconnect.
+// keep makes l the connection of the RetryEnd. It reports false if l is interrupted or has
+// ended already, or the RetryEnd has. Then the caller has to make the next connection, since
+// l does not start reconnect.
 func (r *RetryEnd) keep(l *link) bool {
 	r.mu.Lock()
 	prev := r.cur.Load()
@@ -199,16 +209,22 @@ func (r *RetryEnd) keep(l *link) bool {
 		l.e.SetWriteDeadline(r.wr.deadline)
 	}
 	ended := r.cause != nil
-	l.kept = !l.gone && !ended
+	l.kept = !ended
+	kept := l.kept && l.settled()
+	l.down.Store(!l.gone && !l.settled())
+	r.connecting = !kept
 	r.connections++
+	if prev != nil {
+		r.resumes.add(prev.control().Conn(), prev.e.Cause())
+	}
 	r.cur.Store(l)
 	r.outage.failure = nil
-	if l.gone {
+	if l.gone || l.down.Load() {
 		r.outage.begin(time.Now())
 	}
 	close(r.connChanged)
 	r.connChanged = make(chan struct{})
-	kept, rdShut, wrShut := l.kept, r.rd.shut, r.wr.shut
+	rdShut, wrShut := r.rd.shut, r.wr.shut
 	r.mu.Unlock()
 	if rdShut {
 		l.e.CloseRead()
@@ -225,13 +241,26 @@ func (r *RetryEnd) keep(l *link) bool {
 	return kept
 }
 
-// reconnect makes the connection after lost. It runs in a goroutine of its own.
+// reconnect resumes the session of lost or, if that is not possible, makes the connection
+// after lost. It runs in a goroutine of its own.
 func (r *RetryEnd) reconnect(lost *link) {
+	defer func() { r.abandon(lost) }()
 	r.lost(lost)
 	for r.pause() {
-		l, err := r.connect()
-		if err != nil {
+		l, err := r.connect(lost)
+		switch {
+		case err == conn.ErrResumed:
+			if r.resumed(lost) {
+				return
+			}
+			r.lost(lost)
+			continue
+		case err != nil:
 			r.failed(err)
+			if r.hint == 0 {
+				r.hint = r.hintLater
+			}
+			r.hintLater = 0
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
@@ -241,7 +270,9 @@ func (r *RetryEnd) reconnect(lost *link) {
 				}
 			})
 		}
-		if r.keep(l) {
+		settled := r.keep(l)
+		lost = l
+		if settled {
 			return
 		}
 		r.lost(l)
@@ -253,15 +284,22 @@ func (r *RetryEnd) reconnect(lost *link) {
 // the wire.
 const minLifetime = 10
 
-// lost sets the back-off after the end of a connection.
+// lost sets the back-off after the end or the interruption of a connection.
 func (r *RetryEnd) lost(l *link) {
 	cause := l.e.Cause()
 	works := l.control().Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
 	if works || time.Since(l.start) >= minLifetime*r.opt.RetryMin {
 		r.fails = 0
 	}
+	interrupted := l.resumable() != nil
+	r.quick = interrupted && !l.away.Load() && time.Since(l.start) > r.opt.RetryMin
+	r.hintLater = 0
 	if l.away.Load() {
-		r.hint = time.Duration(l.retry.Load())
+		hint := &r.hint
+		if interrupted {
+			hint = &r.hintLater
+		}
+		*hint = time.Duration(l.retry.Load())
 	}
 	if errors.Is(cause, geminio.ErrReplaced) {
 		r.fails = replacedFails
@@ -316,9 +354,17 @@ func (r *RetryEnd) pause() bool {
 	}
 }
 
+// maxQuick bounds the time before the first attempt to resume a session. It is random, so
+// that not all clients of a server come at the same moment.
+const maxQuick = 50 * time.Millisecond
+
 // backoff returns the time before the next attempt: random up to a bound that doubles with
 // each failure, and at least the time for which the server asked, up to MaxRetryAfter.
 func (r *RetryEnd) backoff() time.Duration {
+	if r.quick {
+		r.quick = false
+		return rand.N(maxQuick)
+	}
 	bound := r.opt.RetryMax
 	if shift := r.opt.RetryMin << min(r.fails, 32); r.fails <= 32 && shift>>min(r.fails, 32) == r.opt.RetryMin {
 		bound = min(bound, shift)

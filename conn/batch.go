@@ -47,6 +47,7 @@ type Batch struct {
 
 	whole       [][]byte // the pieces as they were before they were written
 	linkPiece   int      // index of the piece of link frames; -1: none
+	logOnly     bool     // the batch goes to the log without being written
 	chunkPieces []int    // for each of chunks, the index of its piece
 }
 
@@ -60,7 +61,7 @@ var batches = sync.Pool{New: func() any { return &Batch{flat: make([]byte, 0, 2<
 
 func newBatch(lend bool) *Batch {
 	b := batches.Get().(*Batch)
-	b.lend, b.Buf, b.limit, b.linkPiece = lend, b.flat, MaxBatch, -1
+	b.lend, b.Buf, b.limit, b.linkPiece, b.logOnly = lend, b.flat, MaxBatch, -1, false
 	return b
 }
 

@@ -47,6 +47,9 @@ func (c *Conn) close(cause error, reason packet.Reason, byPeer bool) {
 	bothClosed := c.peerClosed && c.closeState == closeSent
 	first := c.setState(Closing)
 	if first {
+		if s := c.session; s != nil {
+			s.closed = !byPeer && s.phase == linkDown
+		}
 		c.cause, c.closeFrame = cause, reason
 		c.stopHeartbeat()
 		c.lingerEnd = c.Now() + c.cfg.Linger

@@ -38,6 +38,10 @@ type FrameHandler interface {
 	// the Ping behind this side's GoAway: everything that the peer sent before
 	// it knew of the GoAway has arrived.
 	OnGoAwayAcked()
+	// NotReceived tells of a packet, with the header of its last frame and its number,
+	// that the peer has certainly not received as a whole. It runs before End, in any
+	// goroutine, for the packets of a session that the peer has ended.
+	NotReceived(h packet.Header, number uint64)
 	// End runs once, when the connection leaves Open or Draining, with the
 	// cause. With deliver set, the Conn still writes what AppendFrames gives and, when
 	// AppendFrames has no more, the Close frame. Without it, AppendFrames must give nothing.
@@ -195,8 +199,8 @@ func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
 // Config.Linger has passed; the goroutine that called Close stays until it returns.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Worked reports whether the peer has sent anything after the handshake other than
-// registrations, their answers, GoAway and Close.
+// Worked reports whether the peer has sent anything over the present transport, after the
+// handshake, other than registrations, their answers, GoAway and Close.
 func (c *Conn) Worked() bool { return c.worked.Load() }
 
 // RTT returns the shortest round trip seen, or 0 before the first.
@@ -214,6 +218,7 @@ func (c *Conn) Start(upper FrameHandler) {
 	c.lastRead.Store(int64(c.Now()))
 	c.nextPing = c.Now() + c.cfg.Heartbeat
 	if c.session != nil {
+		close(c.session.begun)
 		c.session.reportTimer = c.cfg.Clock.AfterFunc(reportAfter, c.onReportTimer)
 		c.session.timerSet.Store(true)
 	}

@@ -78,6 +78,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	}
 	l.close(closeGrace)
 	<-l.closed
+	c.neverBegin()
 	if online && cfg.Offline != nil {
 		cfg.Offline(c)
 	}
@@ -261,6 +262,9 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if offer != nil && c.resumes() {
 		answer.Ticket = newTicket(cfg.Resume.Keep)
 		c.keepSession(answer.Ticket)
+		if f := cfg.Resume.Issued; f != nil {
+			f(c)
+		}
 	}
 	ack, err := packet.AppendConnAck(nil, answer)
 	if err == nil {

@@ -215,17 +215,18 @@ type fakeHandler struct {
 	c    *Conn
 	over chan struct{} // closed when reading has ended
 
-	mu         sync.Mutex
-	ready      [][]byte    // to be given by AppendFrames
-	from       BufferOwner // lends them, if set
-	got        []frame
-	readErr    error
-	pings      int
-	away       []packet.Reason
-	ends       int
-	goAwayAcks int
-	cause      error
-	deliver    bool
+	mu          sync.Mutex
+	ready       [][]byte    // to be given by AppendFrames
+	from        BufferOwner // lends them, if set
+	notReceived []uint64    // numbers of packets
+	got         []frame
+	readErr     error
+	pings       int
+	away        []packet.Reason
+	ends        int
+	goAwayAcks  int
+	cause       error
+	deliver     bool
 }
 
 func (u *fakeHandler) run() {
@@ -289,6 +290,12 @@ func (u *fakeHandler) AppendFrames(b *Batch) bool {
 func (u *fakeHandler) Idle() {}
 
 func (u *fakeHandler) OnHeartbeat() {}
+
+func (u *fakeHandler) NotReceived(h packet.Header, number uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.notReceived = append(u.notReceived, number)
+}
 
 func (u *fakeHandler) OnGoAwayAcked() {
 	u.mu.Lock()

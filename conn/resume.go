@@ -43,15 +43,31 @@ var ErrResumed = errors.New("the session was resumed")
 // client answered with a fresh connection.
 var ErrFresh = errors.New("the session is not continued")
 
+// The causes of the end of a session for which the client has got a fresh connection.
+var (
+	// ErrSessionUnknown: the server does not have the session.
+	ErrSessionUnknown = errors.New("the server does not know the session")
+	// ErrSessionEnded: the server has ended the session.
+	ErrSessionEnded = errors.New("the server has ended the session")
+)
+
 // ResumeConfig configures the resumption of sessions.
 type ResumeConfig struct {
 	Keep time.Duration // how long a session is kept without a link
 	Log  uint32        // bounds the bytes that are kept until the peer has received them, apart from one frame; at least MinLog
+	// MaxLog is the size that the log grows to if the path needs more than Log. 0 stands
+	// for Log.
+	MaxLog uint64
 
 	// Session is the Conn that the client resumes. If the server continues it,
 	// Client returns ErrResumed. If the server answers with a fresh connection, the
 	// session ends, and Client returns the fresh Conn. Client only, optional.
 	Session *Conn
+	// Only has Client fail, before it sends anything, if Session has ended. Client only.
+	Only bool
+	// Issued is called before the client learns the ticket of c: from now on Find may
+	// return c. Server only, optional.
+	Issued func(c *Conn)
 	// Find returns the Conn whose ticket has the id, or nil. Server only.
 	Find func(id []byte) *Conn
 	// Allow decides whether session continues on the transport of c, after the client
@@ -61,6 +77,9 @@ type ResumeConfig struct {
 	// Interrupted is called when the Conn has lost a link. It must not block.
 	// Optional.
 	Interrupted func(c *Conn, cause error)
+	// Resumed is called when the Conn has another link. It must not block. Calls of
+	// Interrupted and Resumed may overlap; SessionStats has the present state. Optional.
+	Resumed func(c *Conn)
 }
 
 // linkPhase tells whether a session has a link.
@@ -80,10 +99,11 @@ type session struct {
 
 	ticket   packet.Ticket
 	keep     time.Duration
-	bound    uint64        // bytes of the log
+	maxBound uint64        // the size that bound grows to
 	report   uint64        // bytes that are reported at once
 	identity identity      // of the peer's TLS connection
 	busy     chan struct{} // holds one value while a handshake resumes the session
+	begun    chan struct{} // closed when Start was called, or the first handshake has failed
 
 	received uint64 // position of the end of the present frame; the reading goroutine owns it
 
@@ -98,10 +118,15 @@ type session struct {
 	phase     linkPhase
 	cause     error         // why the last link was lost
 	attempt   uint64        // the highest attempt to resume
+	bound     uint64        // bytes of the log
+	full      bool          // the log was full since growSince
+	growFrom  uint64        // the value of acked at growSince
+	growSince time.Duration // when half of the log was acknowledged
 	sent      uint64        // position of the end of the last batch
 	acked     uint64        // position that the peer has reported
 	ackMoved  time.Duration // when acked last grew, or the first byte behind it was sent
 	stalls    int           // links that have died since acked last grew
+	closed    bool          // Close was called while there was no link
 	paused    bool          // the log is full
 	keepTimer clock.Timer   // ends the session
 	expired   bool          // keepTimer has fired during a handshake
@@ -111,6 +136,7 @@ type session struct {
 	stats     SessionStats
 
 	logMu     sync.Mutex  // guards the fields below
+	marks     []uint64    // positions of some frames that begin in log, ascending; the first may be before log
 	log       chunk.Queue // the bytes that the peer may not have
 	logEnd    uint64      // position of the end of log
 	replaying bool        // log is being written: nothing is removed
@@ -129,6 +155,7 @@ type SessionStats struct {
 	Replayed      uint64 // bytes that were written again
 	Logged        uint64 // bytes that the peer has not reported
 	Connected     bool   // the session has a link
+	Expired       bool   // the session has ended because it was without a link for too long
 }
 
 // identity is what a TLS connection has proved of its peer.
@@ -137,14 +164,23 @@ type identity struct {
 	cert []byte // nil: no certificate
 }
 
+// identityOf returns the identity that nc, or a net.Conn beneath it, has proved.
 func identityOf(nc net.Conn) (i identity) {
-	t, ok := nc.(*tls.Conn)
-	if !ok {
-		return i
-	}
-	i.tls = true
-	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
-		i.cert = certs[0].Raw
+	for range maxBeneath {
+		if t, ok := nc.(*tls.Conn); ok {
+			i.tls = true
+			if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+				i.cert = certs[0].Raw
+			}
+			return i
+		}
+		w, wraps := nc.(wrapper)
+		if !wraps {
+			return i
+		}
+		if nc = w.NetConn(); isNil(nc) {
+			return i
+		}
 	}
 	return i
 }
@@ -199,9 +235,10 @@ func newTicket(keep time.Duration) *packet.Ticket {
 // keepSession makes the session of c resumable with the ticket t.
 func (c *Conn) keepSession(t *packet.Ticket) {
 	s := &session{
-		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()), bound: uint64(c.cfg.Resume.Log),
+		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()),
+		bound: uint64(c.cfg.Resume.Log), maxBound: max(uint64(c.cfg.Resume.Log), c.cfg.Resume.MaxLog),
 		report: min(uint64(c.peer.Log)/8, maxUnreported), identity: identityOf(c.link.nc),
-		busy: make(chan struct{}, 1), wake: make(chan struct{}),
+		busy: make(chan struct{}, 1), begun: make(chan struct{}), wake: make(chan struct{}),
 	}
 	c.session = s
 	c.done = make(chan struct{})
@@ -228,14 +265,24 @@ func (c *Conn) SessionStats() SessionStats {
 	return stats
 }
 
-// Expire ends a session that has no link. It reports whether it did.
+// Expire ends a session that has no link, for the given cause; nil stands for that of the
+// lost link. It reports whether it has ended the session. If a handshake is about to resume
+// the session, Expire ends it if that fails.
 func (c *Conn) Expire(cause error) bool {
 	s := c.session
 	if s == nil {
 		return false
 	}
 	c.mu.Lock()
-	down := s.phase == linkDown && s.quiet == nil && c.State() < Closed
+	down := s.phase == linkDown && c.State() < Closed
+	if cause == nil {
+		cause = s.cause
+	} else if down {
+		s.cause = cause
+	}
+	if down && s.quiet != nil {
+		s.expired, down = true, false
+	}
 	c.mu.Unlock()
 	if down {
 		c.abort(cause)
@@ -261,7 +308,8 @@ func (c *Conn) cut(l *link, cause error) {
 	c.stopHeartbeat()
 	delivered := c.closeState == closeSent && s.acked == s.sent
 	if c.State() < Closing {
-		s.keepTimer = c.cfg.Clock.AfterFunc(s.keep, c.expire)
+		number := s.stats.Interruptions
+		s.keepTimer = c.cfg.Clock.AfterFunc(s.keep, func() { c.expire(number) })
 	}
 	c.mu.Unlock()
 	l.close(0)
@@ -274,13 +322,15 @@ func (c *Conn) cut(l *link, cause error) {
 	}
 }
 
-// expire ends the session when it was without a link for too long.
-func (c *Conn) expire() {
+// expire ends the session when it was without a link for too long, since the interruption
+// with the given number.
+func (c *Conn) expire(number uint64) {
 	s := c.session
 	c.mu.Lock()
-	down := s.phase == linkDown
+	down := s.phase == linkDown && s.stats.Interruptions == number
 	s.expired = down && s.quiet != nil // the handshake decides
 	down = down && s.quiet == nil
+	s.stats.Expired = down
 	cause := s.cause
 	c.mu.Unlock()
 	if down {
@@ -453,7 +503,7 @@ func (c *Conn) endQuiet() {
 	held := s.quiet.writerDone
 	s.quiet = nil
 	expired, cause := s.expired, s.cause
-	s.expired = false
+	s.expired, s.stats.Expired = false, expired
 	c.mu.Unlock()
 	if held {
 		c.write(nil, true) // there is no link: this releases the token
@@ -491,6 +541,8 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 	}
 	c.lastRead.Store(int64(now))
 	c.rtt.Store(0)
+	c.workSeen = false // the reading goroutine waits
+	c.worked.Store(false)
 	c.pongDue, c.pingDue = false, true // a lost Ping is sent again, and the new path is measured
 	if c.State() < Closing {
 		c.nextPing = now + c.cfg.Heartbeat
@@ -500,6 +552,9 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 	s.wake = make(chan struct{})
 	c.mu.Unlock()
 	close(wake)
+	if f := c.cfg.Resume.Resumed; f != nil {
+		f(c)
+	}
 	go c.replay()
 }
 
@@ -544,4 +599,5 @@ func (c *Conn) endSession() {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	s.log.Forget() // a replay may still read it
+	s.marks = nil
 }

@@ -9,12 +9,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-var (
-	// errReplaced is why a link was given up for another one.
-	errReplaced = errors.New("the client has another transport for the session")
-	// errEnded is why a session has ended that its client wanted to resume.
-	errEnded = errors.New("the server has not continued the session")
-)
+// errReplaced is why a link was given up for another one.
+var errReplaced = errors.New("the client has another transport for the session")
 
 // attempt is the attempt of a client to resume a session. A nil attempt resumes nothing.
 type attempt struct {
@@ -37,6 +33,9 @@ func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
 	a := &attempt{session: old}
 	if old.State() == Closed {
 		a.giveUp()
+		if c.cfg.Resume.Only {
+			return nil, ErrSessionEnded
+		}
 		return nil, nil
 	}
 	old.mu.Lock()
@@ -66,6 +65,18 @@ func (c *Conn) lock(over <-chan struct{}, cause error) error {
 func (c *Conn) unlock() {
 	c.endQuiet()
 	<-c.session.busy
+}
+
+// neverBegin ends the session of a Conn whose first handshake has failed.
+func (c *Conn) neverBegin() {
+	if c.session == nil {
+		return
+	}
+	c.mu.Lock()
+	c.setState(Closed)
+	c.session.parked = true
+	c.mu.Unlock()
+	close(c.session.begun)
 }
 
 // request returns what the client asks for, or nil.
@@ -112,14 +123,16 @@ func (a *attempt) ended(answer *packet.Resumed) {
 	}
 	old := a.session
 	s := old.session
+	cause := ErrSessionUnknown
+	if answer != nil {
+		cause = ErrSessionEnded
+	}
 	if answer != nil && packet.Proves(answer.Proof, s.ticket.Secret, packet.RoleEnded, s.ticket.ID, a.asked.Attempt, answer.Received) &&
 		old.checkPosition(answer.Received) == nil {
-		old.mu.Lock()
-		s.acked = max(s.acked, answer.Received)
-		old.mu.Unlock()
+		old.tellNotReceived(answer.Received)
 	}
 	a.giveUp()
-	old.abort(errEnded)
+	old.abort(cause)
 }
 
 // checkPosition returns an error if the peer cannot have received the bytes up to a
@@ -144,12 +157,20 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 		return nil, nil
 	}
 	old := r.Find(asked.ID)
-	if old == nil || old.session == nil || old.State() < Open {
+	if old == nil || old.session == nil {
 		return nil, nil
 	}
 	s := old.session
 	if !packet.Proves(asked.Proof, s.ticket.Secret, packet.RoleClient, s.ticket.ID, asked.Attempt, asked.Received) {
 		return nil, nil
+	}
+	select {
+	case <-s.begun:
+	case <-over:
+		return nil, errOver
+	}
+	if old.upper == nil {
+		return nil, nil // its first handshake has failed
 	}
 	refuse := func(why error) error { return c.refuse(over, *hello, guard.Describe(c.cfg.Log, why), why) }
 	stale := func() error {
@@ -187,7 +208,7 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 	old.mu.Unlock()
 	answer := &packet.Resumed{Received: s.position.Load()}
 	if old.State() == Closed {
-		end = errEnded
+		end = ErrSessionEnded
 	}
 	if end != nil {
 		answer.Proof = packet.Proof(s.ticket.Secret, packet.RoleEnded, s.ticket.ID, asked.Attempt, answer.Received)

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/packet"
@@ -12,9 +13,14 @@ import (
 func (c *Conn) fillSession(b *Batch) (more bool) {
 	s := c.session
 	c.mu.Lock()
-	if s.phase == linkDown || c.closeState > closeDue || c.State() == Closed {
+	if c.closeState > closeDue || c.State() == Closed {
 		c.mu.Unlock()
 		return false
+	}
+	if s.phase == linkDown {
+		closing := c.closeState == closeDue && s.quiet == nil
+		c.mu.Unlock()
+		return closing && c.fillLog(b)
 	}
 	goAway := c.goAwayFrame != nil
 	if goAway {
@@ -34,8 +40,9 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 		b.seal()
 		b.linkPiece = len(b.pieces) - 1
 	}
-	room := int(s.bound) - int(s.sent-s.acked)
+	room := s.room()
 	s.paused = room <= 0
+	s.full = s.full || s.paused
 	state, peerClosed := c.closeState, c.peerClosed
 	c.mu.Unlock()
 	if room > 0 {
@@ -45,6 +52,16 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 	if state == closeDue && !more && (room > 0 || peerClosed) {
 		c.fillClose(b)
 	}
+	c.countSent(b, linkBytes)
+	return more
+}
+
+// room returns how many bytes the log has room for. The caller holds Conn.mu.
+func (s *session) room() int { return int(s.bound) - int(s.sent-s.acked) }
+
+// countSent completes b, which has linkBytes bytes of link frames.
+func (c *Conn) countSent(b *Batch, linkBytes int) {
+	s := c.session
 	b.seal()
 	b.whole = append(b.whole[:0], b.pieces...)
 	if n := b.size - linkBytes; n > 0 {
@@ -55,7 +72,37 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 		s.sent += uint64(n)
 		c.mu.Unlock()
 	}
-	return more
+}
+
+// fillLog fills b for the log alone: the connection closes and has no link. If there was
+// none when Close was called, and the peer has everything, fillLog ends the session.
+func (c *Conn) fillLog(b *Batch) (more bool) {
+	s := c.session
+	c.mu.Lock()
+	room := s.room()
+	c.mu.Unlock()
+	if room > 0 {
+		b.limit = min(MaxBatch, room)
+		more = c.upper.AppendFrames(b)
+		b.logOnly = true
+		c.countSent(b, 0)
+	}
+	if b.size > 0 {
+		return more
+	}
+	c.mu.Lock()
+	delivered := s.closed && s.phase == linkDown && s.sent == s.acked && !more
+	c.mu.Unlock()
+	if delivered {
+		told := b.after
+		b.after = func() {
+			if told != nil {
+				told()
+			}
+			c.terminate(false)
+		}
+	}
+	return false
 }
 
 // logBatch moves b to the log. Chunks are moved, other bytes copied.
@@ -70,6 +117,7 @@ func (c *Conn) logBatch(b *Batch) {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	s.trim(acked)
+	s.mark()
 	next := 0 // of b.chunks
 	for i, p := range b.whole {
 		if i == b.linkPiece {
@@ -105,10 +153,24 @@ func (s *session) trim(acked uint64) {
 	for !s.replaying && s.log.Len() > 0 {
 		start := s.logEnd - uint64(s.log.Len())
 		if start >= acked {
-			return
+			break
 		}
 		s.log.Took(int(min(uint64(s.log.Head().Len()), acked-start)))
 	}
+	s.unmark()
+}
+
+// follow lets the log grow when it was full and half of it was acknowledged in less than
+// two round trips: then the log, not the path, is likely to bound the pace. The caller
+// holds Conn.mu.
+func (s *session) follow(now, rtt time.Duration) {
+	if s.acked-s.growFrom < s.bound/2 {
+		return
+	}
+	if s.full && now-s.growSince < 2*rtt {
+		s.bound = min(2*s.bound, s.maxBound)
+	}
+	s.full, s.growFrom, s.growSince = false, s.acked, now
 }
 
 // replay writes the log to the new link, and then new batches. It has the write token.
@@ -162,6 +224,7 @@ func (c *Conn) onReceived(position uint64) error {
 		return nil
 	}
 	s.acked, s.ackMoved, s.stalls = position, c.Now(), 0
+	s.follow(c.Now(), c.RTT())
 	paused := s.paused
 	s.paused = false
 	c.mu.Unlock()

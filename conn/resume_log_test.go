@@ -87,6 +87,8 @@ func (n *numbered) OnHeartbeat() {}
 
 func (n *numbered) GoAway(packet.Reason) {}
 
+func (n *numbered) NotReceived(packet.Header, uint64) {}
+
 func (n *numbered) OnGoAwayAcked() {}
 
 func (n *numbered) End(cause error, _ bool) {

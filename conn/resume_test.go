@@ -185,6 +185,8 @@ func (s *scripted) GoAway(r packet.Reason) {
 	s.goAway = r.Text // GoAway is not ordered with the frames of the handler
 }
 
+func (s *scripted) NotReceived(packet.Header, uint64) {}
+
 func (s *scripted) OnGoAwayAcked() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,7 +333,7 @@ func transcript(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) (client, ser
 	case <-time.After(time.Hour):
 		t.Errorf("the script does not end: %v", s.log)
 	}
-	time.Sleep(100 * time.Second) // for the answer of the Ping behind GoAway on another link
+	time.Sleep(101 * time.Second) // for the answer of the Ping behind GoAway on another link; no Ping is due now
 	c.Close(io.EOF, packet.Reason{})
 	<-ended
 	n.mu.Lock()

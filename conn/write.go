@@ -95,7 +95,7 @@ func (c *Conn) write(w Writer, all bool) {
 			}
 			continue
 		}
-		if c.io.write(b, all) {
+		if !b.logOnly && c.io.write(b, all) {
 			go c.finish(b)
 			return
 		}

@@ -32,6 +32,29 @@ type ClientConnDelegate interface {
 	ConnOffline(ConnDescriber) error
 }
 
+// ConnInterruptedDelegate is an optional interface of a delegate. It follows the
+// interruptions of an End whose session can be resumed. Its callbacks are not ordered with
+// the other callbacks of the End, apart from ConnOffline, which comes after them. They must
+// not wait for the End, which may be without a connection.
+type ConnInterruptedDelegate interface {
+	// ConnInterrupted is called when the End has lost its connection and its session
+	// is kept: ConnResumed follows when the peer is back, or ConnOffline when the
+	// session has ended.
+	ConnInterrupted(ConnDescriber)
+}
+
+// ConnResumedDelegate is an optional interface of a delegate, as ConnInterruptedDelegate is.
+type ConnResumedDelegate interface {
+	// ConnResumed is called when a client resumes the session of an End. At the
+	// server it is called before the client gets the answer, after GetClientID. An
+	// error refuses this attempt of the client, which gets the error's text; the
+	// session stays interrupted. At the client ConnResumed is called when the session
+	// is resumed, and the error is logged and changes nothing. ConnResumed may come
+	// without a ConnInterrupted before it: the client may notice the loss of a
+	// connection before the server does.
+	ConnResumed(ConnDescriber) error
+}
+
 // ServerConnDelegate follows connections from the server's side, and gives
 // clients their numbers.
 type ServerConnDelegate interface {

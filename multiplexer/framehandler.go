@@ -48,6 +48,21 @@ func (u *frameHandler) GoAway(n packet.Reason) {
 	m.h.GoAway(n)
 }
 
+// NotReceived implements conn.FrameHandler.
+func (u *frameHandler) NotReceived(h packet.Header, number uint64) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.table[h.Stream]
+	if d == nil {
+		return
+	}
+	if d.dropped == nil {
+		d.dropped = make(map[packetID]struct{})
+	}
+	d.dropped[packetID{h.Type, number}] = struct{}{}
+}
+
 // End implements conn.FrameHandler. It ends all dialogues and wakes all goroutines that wait
 // on them. With deliver set, the frames that are ready are still written, and the Close
 // frame waits for the Writes under way.

@@ -45,6 +45,20 @@ func (o *outgoing) begun() bool { return o.off > 0 }
 // empty tells whether nothing waits.
 func (q *packetQueue) empty() bool { return q.small.Len() == 0 && !q.hasLarge() }
 
+// bytes returns how many bytes wait.
+func (q *packetQueue) bytes() (n int) {
+	n = q.small.Len()
+	if q.large == nil {
+		return n
+	}
+	for _, o := range []*outgoing{q.large.turns.First(), q.large.behind.First()} {
+		for ; o != nil; o = o.link.Next() {
+			n += o.size() - o.off
+		}
+	}
+	return n
+}
+
 // hasLarge tells whether packets wait in the large queue.
 func (q *packetQueue) hasLarge() bool { return q.large != nil && q.large.turns.Len() > 0 }
 

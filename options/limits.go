@@ -23,6 +23,8 @@ type Limits struct {
 	MemoryBudget     int
 	RefuseWireV1     bool
 	Logger           *slog.Logger
+	ResumeKeep       *time.Duration
+	ResumeBuffer     *int
 }
 
 // SetHandshakeTimeout bounds the time from the beginning of a connection until
@@ -83,6 +85,20 @@ func (l *Limits) SetRefuseWireV1() { l.RefuseWireV1 = true }
 // handlers, refused clients, violations of the protocol. By default the End does not
 // log. SetLogger has precedence over SetLog.
 func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
+
+// SetResumeKeep sets how long an End keeps its session after it has lost its connection.
+// If the client is back within that time, the session continues: streams, calls, messages
+// and registrations do not notice. 0 turns that off: an End ends with its connection. The
+// shorter time of both sides holds, and both must have it turned on. By default it is
+// turned off. It is at most 49 days. It has an effect on the Ends of
+// client.NewRetryEndWithDialer and on those of a Listener.
+func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
+
+// SetResumeBuffer sets how many sent bytes an End keeps until its peer has received them,
+// so that they can be sent again: by default 8 MiB, at least 64 KiB, at most 1 GiB. If the
+// path needs more to be kept busy, the buffer grows up to a quarter of the memory budget,
+// to which it adds. An idle End keeps nothing.
+func (l *Limits) SetResumeBuffer(bytes int) { l.ResumeBuffer = &bytes }
 
 // MergeLimits returns a value whose fields each have the last value that is not zero.
 // Nil entries are skipped.

@@ -35,7 +35,7 @@ func (l *listener) accept() {
 		case !temporary:
 			why = err
 			return
-		case l.stopped():
+		case isClosed(l.quit):
 			why = net.ErrClosed
 			return
 		}
@@ -44,7 +44,7 @@ func (l *listener) accept() {
 		select {
 		case <-timer.C:
 			pause = min(2*pause, longest)
-		case <-l.done:
+		case <-l.quit:
 			timer.Stop()
 		}
 	}
@@ -88,10 +88,10 @@ func isTemporary(err error) bool {
 func (l *listener) admit(nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.coming+len(l.ready) >= maxPending && l.state == accepting {
+	for l.coming+len(l.ready) >= maxPending && l.admits() {
 		l.changed.Wait()
 	}
-	if l.state != accepting {
+	if !l.admits() {
 		go conn.Discard(nc)
 		return
 	}
@@ -102,10 +102,16 @@ func (l *listener) admit(nc net.Conn) {
 	go l.welcome(g)
 }
 
+// admits tells whether handshakes may begin. l.mu is held.
+func (l *listener) admits() bool { return l.state == accepting || l.state == resuming }
+
 // stopped tells whether the listener takes no more clients.
-func (l *listener) stopped() bool {
+func (l *listener) stopped() bool { return isClosed(l.done) }
+
+// isClosed tells whether c is closed.
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-l.done:
+	case <-c:
 		return true
 	default:
 		return false

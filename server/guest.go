@@ -42,6 +42,12 @@ type guest struct {
 	holder *holder
 	stop   context.Context // ends the handshake; nil once the guest has arrived
 
+	// The goroutine of welcome uses these fields.
+	resumable *resumable // nil if its session cannot be resumed
+	approved  *resumable // the session that it may resume
+	asked     bool       // the delegate has identified the client that wants to resume a session
+	answer    demand     // the answer of the delegate then
+
 	cut     context.CancelFunc // ends stop; nil once the guest has arrived
 	stage   stage
 	e       *ServerEnd // from introducing on
@@ -64,7 +70,11 @@ func (l *listener) receive(g *guest) error {
 	}
 	l.configure(g, cc)
 	c, err := conn.Server(g.nc, cc)
+	if g.approved != nil {
+		g.approved.tell.settle(g.approved.c)
+	}
 	if err != nil {
+		l.resumables.remove(g.resumable)
 		return err
 	}
 	s := l.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), l.ids.chosen(g.holder))
@@ -74,6 +84,9 @@ func (l *listener) receive(g *guest) error {
 	offline := ac.Hooks.Offline
 	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
 		defer l.offline(g, s)
+		if g.resumable != nil {
+			g.resumable.tell.end()
+		}
 		if offline != nil {
 			offline(c)
 		}
@@ -83,21 +96,67 @@ func (l *listener) receive(g *guest) error {
 	if !l.met(g, e) {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
-	l.ids.evictBy(g.holder, func() {
+	l.ids.evictBy(g.holder, func(replace bool) bool {
+		if expired := c.Expire(geminio.ErrReplaced); expired || !replace {
+			return expired
+		}
 		e.control().CloseWith(geminio.ErrReplaced, packet.Reason{
 			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
 		})
+		return true
 	})
+	l.resumables.begin(g.resumable, e)
 	return e.introduce(cc, ac)
+}
+
+// configureResume adds the settings for the sessions of clients that come back.
+func (l *listener) configureResume(g *guest, cc *conn.Config) {
+	r := cc.Resume
+	if r == nil {
+		return
+	}
+	r.Issued = func(c *conn.Conn) { g.resumable = l.resumables.add(c, newInterruptions(l.log, l.opt.Delegate)) }
+	r.Find = l.resumables.findConn
+	r.Allow = func(session, c *conn.Conn, wanted uint64) error { return l.allowResume(g, session, c, wanted) }
+	r.Interrupted = func(*conn.Conn, error) { l.resumables.update(g.resumable) }
+	r.Resumed = func(*conn.Conn) { l.resumables.update(g.resumable) }
+}
+
+// allowResume decides whether a session continues on the connection of a guest.
+func (l *listener) allowResume(g *guest, session, c *conn.Conn, wanted uint64) (err error) {
+	r := l.resumables.find(session.TicketID())
+	if r == nil {
+		return conn.ErrFresh
+	}
+	if d := l.opt.Delegate; d != nil {
+		l.ask(g, func() { g.answer, err = l.opt.identify(l.log, wanted, c.Meta()) })
+		if err != nil {
+			return err
+		}
+		g.asked = true
+		if id := g.answer.id; id != 0 && id != session.ClientID() {
+			return conn.ErrFresh
+		}
+	}
+	l.ask(g, func() { err = r.tell.approve(session) })
+	if err == nil {
+		g.approved = r
+	}
+	return err
 }
 
 // configure adds the settings of the listener to the configuration of a guest's connection.
 func (l *listener) configure(g *guest, cc *conn.Config) {
 	cc.Context = g.stop
+	l.configureResume(g, cc)
 	online, offline := cc.Online, cc.Offline
 	cc.Admit = func(c *conn.Conn, wanted uint64, over <-chan struct{}) (clientID uint64, err error) {
 		var want demand
-		l.ask(g, func() { want, err = l.opt.admit(l.log, wanted, c.Meta()) })
+		if g.asked { // about a session that does not continue
+			want = l.opt.choose(g.answer, wanted)
+		} else {
+			l.ask(g, func() { want, err = l.opt.admit(l.log, wanted, c.Meta()) })
+		}
 		select {
 		case <-over: // the callback took too long: the client must not replace another
 			return 0, cmp.Or(err, net.ErrClosed)
@@ -152,7 +211,7 @@ func (l *listener) setStage(g *guest, to stage) {
 
 // forget removes a guest that neither AcceptEnd nor a callback needs any more. l.mu is held.
 func (l *listener) forget(g *guest) {
-	if (g.stage == parted || g.stage == ready && l.state >= refusing) && (g.e == nil || g.over) {
+	if (g.stage == parted || g.stage == ready && l.state >= resuming) && (g.e == nil || g.over) {
 		delete(l.guests, g)
 	}
 }
@@ -187,7 +246,7 @@ func (l *listener) arrived(g *guest, err error) {
 		l.setStage(g, parted)
 	default:
 		l.setStage(g, ready)
-		if l.state < refusing {
+		if l.state < resuming {
 			l.ready = append(l.ready, g)
 		} else if l.fate == drained {
 			l.shutDown(g)
@@ -196,7 +255,10 @@ func (l *listener) arrived(g *guest, err error) {
 	l.mu.Unlock()
 	cut() // closes the connection, if a callback has ended the goroutine
 	l.ids.release(g.holder)
-	if err != nil {
+	switch {
+	case errors.Is(err, conn.ErrResumed):
+		l.log.Debug("a session was resumed", "client", g.approved.c.ClientID())
+	case err != nil:
 		guard.Run(l.log, "RemoteAddr", func() {
 			l.log.Info("no End for a client", "remote", g.nc.RemoteAddr(), "err", err)
 		}, nil)
@@ -221,6 +283,7 @@ func (l *listener) shutDown(g *guest) {
 
 // offline is called when the callbacks of the end of a guest's End have returned.
 func (l *listener) offline(g *guest, s *session) {
+	l.resumables.remove(g.resumable)
 	l.sessions.detach(s)
 	l.mu.Lock()
 	g.over = true

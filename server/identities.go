@@ -86,9 +86,14 @@ type holder struct {
 	users    int       // how many times it must be released
 	identity *identity // nil: it has no id
 	place    int       // the index in identity.holders
-	evict    func()    // ends the connection, without blocking; nil before it has begun
+	evict    eviction  // nil before it has begun
 	evicted  bool      // the connection has to end as soon as it has begun
 }
+
+// eviction ends a holder without blocking. With replace not set, it does so only if the
+// holder has no connection, but a session that its client could resume. It reports whether
+// the holder ends.
+type eviction func(replace bool) bool
 
 // newHolder returns a holder that is to be released once.
 func newHolder() *holder { return &holder{gone: make(chan struct{}), users: 1} }
@@ -105,10 +110,9 @@ func (t *identities) claim(h *holder, want demand, session []byte, policy Duplic
 		switch {
 		case other == nil:
 			return id, nil
-		case policy == DuplicateRefused:
+		case !t.end(other, policy == DuplicateReplaces):
 			return 0, errTaken
 		}
-		t.end(other)
 		if timeout == nil {
 			timer := time.NewTimer(patience)
 			defer timer.Stop()
@@ -184,25 +188,27 @@ func (t *identities) chosen(h *holder) bool {
 	return h.identity != nil && h.identity.chosen
 }
 
-// end ends h, now or as soon as it has begun.
-func (t *identities) end(h *holder) {
+// end ends h, now or as soon as it has begun. With replace not set, it does so only if h
+// has no connection. It reports whether h ends.
+func (t *identities) end(h *holder, replace bool) bool {
 	t.mu.Lock()
-	h.evicted = true
-	evict := h.evict
+	h.evicted = h.evicted || replace
+	evict, ends := h.evict, h.evicted
 	t.mu.Unlock()
 	if evict != nil {
-		evict()
+		return evict(replace)
 	}
+	return ends
 }
 
 // evictBy is called when h has begun. It sets the function that ends h.
-func (t *identities) evictBy(h *holder, evict func()) {
+func (t *identities) evictBy(h *holder, evict eviction) {
 	t.mu.Lock()
 	h.evict = evict
 	now := h.evicted
 	t.mu.Unlock()
 	if now {
-		evict()
+		evict(true)
 	}
 }
 

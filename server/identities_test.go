@@ -39,6 +39,16 @@ func claiming(t *identities, h *holder, policy DuplicatePolicy, stop <-chan stru
 }
 
 // fresh returns identities of which nothing is known.
+// evicts returns the eviction of a holder that has a connection.
+func evicts(f func()) eviction {
+	return func(replace bool) bool {
+		if replace {
+			f()
+		}
+		return replace
+	}
+}
+
 func fresh() *identities { return newIdentities(newSessions(time.Minute)) }
 
 // has requires that connections have an id, in whatever order, and no others.
@@ -64,7 +74,7 @@ func holding(t *testing.T, ids *identities) (*holder, *atomic.Int64) {
 	h, evicted := newHolder(), new(atomic.Int64)
 	_, err := claim(t, ids, h, seven, "", DuplicateReplaces)
 	require.NoError(t, err)
-	ids.evictBy(h, func() { evicted.Add(1) })
+	ids.evictBy(h, evicts(func() { evicted.Add(1) }))
 	return h, evicted
 }
 
@@ -100,7 +110,7 @@ func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
 		kit.Blocked(t, claim)
 		evicted := 0
-		ids.evictBy(old, func() { evicted++ })
+		ids.evictBy(old, evicts(func() { evicted++ }))
 		assert.Equal(t, 1, evicted)
 		kit.Blocked(t, claim)
 		ids.release(old)
@@ -142,12 +152,12 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 				}
 				had.Add(1)
 				var once sync.Once // more than one may want it to end
-				ids.evictBy(h, func() {
+				ids.evictBy(h, evicts(func() {
 					go once.Do(func() {
 						now.Add(-1)
 						ids.release(h)
 					})
-				})
+				}))
 			}()
 		}
 		synctest.Wait()
@@ -273,7 +283,7 @@ func TestChosenIdentityIsNotForOthers(t *testing.T) {
 					h := newHolder()
 					mine, err := claim(t, ids, h, demand{}, session, policy)
 					require.NoError(t, err)
-					ids.evictBy(h, func() { t.Error("it is ended") })
+					ids.evictBy(h, evicts(func() { t.Error("it is ended") }))
 					strangers := func(granted bool) {
 						t.Helper()
 						for _, theirs := range []string{"", "theirs", "min", "mine\x00"} {
@@ -309,10 +319,10 @@ func TestChosenIdentityComesBack(t *testing.T) {
 					mine, err := claim(t, ids, h, demand{}, "mine", policy)
 					require.NoError(t, err)
 					evicted := false
-					ids.evictBy(h, func() {
+					ids.evictBy(h, evicts(func() {
 						evicted = true
 						go leave(ids, h, mine, "mine")
-					})
+					}))
 					switch known {
 					case "remembered":
 						leave(ids, h, mine, "mine")
@@ -356,7 +366,7 @@ func TestChosenIdentityIsTakenBack(t *testing.T) {
 		got, err := claim(t, ids, stranger, demand{mine, byClient}, "theirs", DuplicateReplaces)
 		require.NoError(t, err)
 		require.Equal(t, mine, got)
-		ids.evictBy(stranger, func() { go ids.release(stranger) })
+		ids.evictBy(stranger, evicts(func() { go ids.release(stranger) }))
 		h = newHolder()
 		got, err = ids.claim(h, demand{mine, byClient}, []byte("mine"), DuplicateReplaces, time.Second, nil)
 		require.NoError(t, err)
@@ -376,7 +386,7 @@ func TestChosenIdentityIsGranted(t *testing.T) {
 		require.NoError(t, err)
 		_, err = claim(t, ids, newHolder(), demand{mine, byServer}, "theirs", DuplicateRefused)
 		require.Equal(t, errTaken, err)
-		ids.evictBy(h, func() { go ids.release(h) })
+		ids.evictBy(h, evicts(func() { go ids.release(h) }))
 		other := newHolder()
 		got, err := ids.claim(other, demand{mine, byServer}, []byte("theirs"), DuplicateReplaces, time.Second, nil)
 		require.NoError(t, err)

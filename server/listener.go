@@ -73,8 +73,11 @@ const (
 	// failed: the underlying listener has failed. The handshakes of clients that connected
 	// before continue.
 	failed
-	// refusing: Shutdown was called. Clients whose handshake is not done are refused, and
-	// the Ends of the others are shut down.
+	// resuming: Shutdown was called, and clients can still resume their sessions. Other
+	// clients whose handshake is not done are refused, and the Ends of the others are shut
+	// down. It ends when no End is left.
+	resuming
+	// refusing: as resuming, but no session is resumed.
 	refusing
 	// closed: Close was called, or the context of Shutdown has ended. The connections of
 	// clients that AcceptEnd has not returned are closed.
@@ -97,16 +100,20 @@ const (
 // listener accepts connections in one goroutine and shakes hands in one each.
 type listener struct {
 	// Read-only after creation.
-	nl       net.Listener
-	opt      *EndOptions
-	log      *slog.Logger
-	patience time.Duration // the time for the handshake
-	linger   time.Duration
-	ids      *identities
-	sessions *sessions
-	done     chan struct{} // closed from the state refusing on
-	silent   chan struct{} // closed when nl is closed
-	closeErr error         // the error of closing nl; read-only once silent is closed
+	nl         net.Listener
+	opt        *EndOptions
+	log        *slog.Logger
+	patience   time.Duration // the time for the handshake
+	linger     time.Duration
+	ids        *identities
+	sessions   *sessions
+	resumables *resumables
+	resumes    bool          // clients can resume their sessions
+	unlistens  sync.Once     // closes nl
+	done       chan struct{} // closed from the state resuming on
+	quit       chan struct{} // closed from the state refusing on
+	silent     chan struct{} // closed when nl is closed
+	closeErr   error         // the error of closing nl; read-only once silent is closed
 
 	mu      sync.Mutex
 	changed *sync.Cond // on mu
@@ -130,7 +137,8 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 	}
 	l := &listener{
 		nl: nl, opt: opt, log: cc.Log, patience: cc.HandshakeTimeout, linger: cc.Linger,
-		done: make(chan struct{}), silent: make(chan struct{}),
+		resumes: cc.Resume != nil, resumables: newResumables(opt.ResumeSessions, opt.ResumeBytes),
+		done: make(chan struct{}), quit: make(chan struct{}), silent: make(chan struct{}),
 		guests: make(map[*guest]struct{}), listens: true,
 	}
 	l.changed = sync.NewCond(&l.mu)
@@ -156,6 +164,9 @@ func (l *listener) AcceptEnd() (geminio.End, error) {
 	l.setStage(g, parted)
 	return g.e, nil
 }
+
+// ResumeStats implements ResumeStatser.
+func (l *listener) ResumeStats() ResumeStats { return l.resumables.stats() }
 
 // Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
@@ -208,6 +219,12 @@ func (l *listener) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
+	if l.resumes {
+		l.stop(resuming, drained, net.ErrClosed)
+		l.mu.Lock()
+		l.wait(ctx, func() bool { return l.leaving == 0 })
+		l.mu.Unlock()
+	}
 	l.stop(refusing, drained, net.ErrClosed)
 	patient, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
@@ -249,9 +266,12 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 	if first = l.state == accepting; first {
 		l.err = why
 	}
-	if l.state < refusing && to >= refusing {
+	if l.state < resuming && to >= resuming {
 		close(l.done)
 		l.ready = nil
+	}
+	if l.state < refusing && to >= refusing {
+		close(l.quit)
 	}
 	l.state, l.fate = max(l.state, to), max(l.fate, ends)
 	for g := range l.guests {
@@ -275,8 +295,9 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 	for _, e := range closing {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
-	if first {
-		go l.unlisten()
+	if to != resuming {
+		l.resumables.close()
+		l.unlistens.Do(func() { go l.unlisten() })
 	}
 	return first, closing
 }

@@ -45,6 +45,9 @@ type EndOptions struct {
 	SessionKeep time.Duration
 	RetryAfter  time.Duration
 
+	ResumeSessions int
+	ResumeBytes    int
+
 	// Limits has further options, each with its setter.
 	options.Limits
 }
@@ -121,6 +124,14 @@ func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 // for 0, Shutdown names no time. It is at least a millisecond and at most some 49 days.
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
+// SetResumeLimits bounds the Ends of a Listener that are kept without a connection (see
+// SetResumeKeep): their number, by default 16384, and the bytes that they hold, by default
+// 1 GiB. These are all bytes: sent ones that the client may not have, received ones that
+// were not read, requests whose handlers run, streams and the End itself. Beyond a limit the
+// Listener ends the oldest of the remote host whose Ends hold most. 0 stands for the
+// default.
+func (o *EndOptions) SetResumeLimits(ends, bytes int) { o.ResumeSessions, o.ResumeBytes = ends, bytes }
+
 // MergeEndOptions merges options: of each field it takes the last one that is set, of a
 // buffer size the last one above 0. It skips nil entries and changes none. The result
 // shares no slices with them, so that they may be changed.
@@ -166,6 +177,8 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 func (o *EndOptions) check() error {
 	err := errors.Join(
 		setup.Range("SessionKeep", o.SessionKeep, 0, math.MaxInt64),
+		setup.Range("ResumeSessions", o.ResumeSessions, 0, math.MaxInt),
+		setup.Range("ResumeBytes", o.ResumeBytes, 0, math.MaxInt),
 		setup.Range("DuplicateID", int(o.DuplicateID), int(DuplicateReplaces), int(DuplicateAllowed)),
 	)
 	if o.RetryAfter != 0 {
@@ -177,23 +190,39 @@ func (o *EndOptions) check() error {
 // admit asks, in this order, the delegate, the option and the client for a client's id. If
 // none has one, the library chooses it.
 func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand, error) {
-	if o.Delegate != nil {
-		var clientID uint64
-		err := guard.Wait(log, "GetClientID", func() (err error) {
-			clientID, err = o.Delegate.GetClientID(wanted, meta)
-			return err
-		})
-		if clientID != 0 || err != nil {
-			return demand{clientID, byServer}, err
-		}
+	answer, err := o.identify(log, wanted, meta)
+	if err != nil {
+		return answer, err
 	}
+	return o.choose(answer, wanted), nil
+}
+
+// identify asks the delegate for a client's id, which is 0 if it leaves the choice to the
+// library.
+func (o *EndOptions) identify(log *slog.Logger, wanted uint64, meta []byte) (answer demand, err error) {
+	if o.Delegate == nil {
+		return answer, nil
+	}
+	err = guard.Wait(log, "GetClientID", func() (err error) {
+		answer.id, err = o.Delegate.GetClientID(wanted, meta)
+		return err
+	})
+	answer.by = byServer
+	return answer, err
+}
+
+// choose returns the answer of the delegate, or what the option or the client asks for if
+// the answer has no id.
+func (o *EndOptions) choose(answer demand, wanted uint64) demand {
 	switch {
+	case answer.id != 0:
+		return answer
 	case o.ClientID != nil && *o.ClientID != 0:
-		return demand{*o.ClientID, byServer}, nil
+		return demand{*o.ClientID, byServer}
 	case wanted != 0:
-		return demand{wanted, byClient}, nil
+		return demand{wanted, byClient}
 	}
-	return demand{}, nil
+	return demand{}
 }
 
 // duplicates returns the policy for a second client with the given id.

@@ -39,6 +39,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		conn.Discard(nc)
 		return nil, err
 	}
+	cc.Resume = nil // a client that comes back has no way to the End
 	c, err := conn.Server(nc, cc)
 	if err != nil {
 		return nil, err

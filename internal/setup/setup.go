@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -83,6 +84,13 @@ const (
 	// parts is in how many equal parts the budget is divided.
 	parts = 4
 
+	// defaultResumeKeep is how long a session is kept without a connection. 0: it is not.
+	defaultResumeKeep   = 0
+	defaultResumeBuffer = 8 << 20
+	maxResumeBuffer     = 1 << 30
+	// maxResumeKeep is the longest time that the wire can tell: some 49 days.
+	maxResumeKeep = math.MaxUint32 * time.Millisecond
+
 	// leastHeartbeat leaves room below the number of heartbeats that a peer may send in
 	// a second.
 	leastHeartbeat = 10 * time.Millisecond
@@ -113,6 +121,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			Large:      uint32(min(part, math.MaxInt32)),
 			Requests:   uint32(l.MaxHandlerBytes),
 		},
+	}
+	if keep := *l.ResumeKeep; keep > 0 {
+		cc.Resume = &conn.ResumeConfig{Keep: keep, Log: uint32(*l.ResumeBuffer), MaxLog: min(part, maxResumeBuffer)}
 	}
 	if !l.RefuseWireV1 {
 		cc.Translate = translate(cc, uint64(l.MemoryBudget))
@@ -210,6 +221,15 @@ func resolveLimits(l *options.Limits) error {
 		Default("Heartbeat", &l.Heartbeat, defaultHeartbeat, leastHeartbeat, LongestTime),
 		Default("Linger", &l.Linger, defaultLinger, 1, LongestTime),
 	)
+	if err != nil {
+		return err
+	}
+	keep, buffer := time.Duration(defaultResumeKeep), defaultResumeBuffer
+	l.ResumeKeep, l.ResumeBuffer = cmp.Or(l.ResumeKeep, &keep), cmp.Or(l.ResumeBuffer, &buffer)
+	if *l.ResumeKeep != 0 {
+		err = Range("ResumeKeep", *l.ResumeKeep, time.Millisecond, maxResumeKeep)
+	}
+	err = errors.Join(err, Range("ResumeBuffer", *l.ResumeBuffer, conn.MinLog, maxResumeBuffer))
 	if err != nil {
 		return err
 	}

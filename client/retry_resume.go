@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
+)
+
+// resumable returns the connection of l if its session can be resumed, or nil.
+func (l *link) resumable() *conn.Conn {
+	c := l.control().Conn()
+	if c.TicketID() == nil || c.State() >= conn.Closing {
+		return nil
+	}
+	return c
+}
+
+// settled reports whether l works: it is neither interrupted, nor has it ended.
+// RetryEnd.mu is held.
+func (l *link) settled() bool {
+	return !l.gone && l.control().Conn().SessionStats().Connected
+}
+
+// interrupted is called when l has lost its transport and its session is kept. If the
+// methods of both sides are not exchanged yet, no operation has begun on l, and the session
+// ends.
+func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
+	if !l.ready.Load() {
+		c.Expire(nil)
+		return
+	}
+	if d, ok := r.opt.Delegate.(delegate.ConnInterruptedDelegate); ok {
+		l.control().Tell("ConnInterrupted", func() { d.ConnInterrupted(c) })
+	}
+	r.mu.Lock()
+	if l.down.Store(!l.settled()); l.down.Load() && l == r.cur.Load() {
+		r.outage.begin(time.Now())
+	}
+	next := l.kept && !r.connecting && r.cause == nil
+	r.connecting = r.connecting || next
+	ended := r.cause != nil
+	r.mu.Unlock()
+	switch {
+	case next:
+		go r.reconnect(l)
+	case ended:
+		r.deliver(l)
+	}
+}
+
+// resumed is called when the session of l has been resumed. It reports false if l is
+// interrupted again. Then the caller has to resume it.
+func (r *RetryEnd) resumed(l *link) bool {
+	l.start = time.Now()
+	if d, ok := r.opt.Delegate.(delegate.ConnResumedDelegate); ok {
+		l.control().Tell("ConnResumed", func() {
+			if err := d.ConnResumed(l.control().Conn()); err != nil {
+				r.log.Warn("ConnResumed", "err", guard.Check(r.log, err))
+			}
+		})
+	}
+	r.mu.Lock()
+	settled := l.settled()
+	l.down.Store(!settled)
+	r.connecting = !settled
+	if settled {
+		r.outage.failure = nil
+		close(r.connChanged)
+		r.connChanged = make(chan struct{})
+	}
+	r.mu.Unlock()
+	if settled {
+		r.calls.wake()
+		r.outbox.wake()
+	}
+	return settled
+}
+
+// abandon ends an interrupted session if the RetryEnd has ended by itself.
+func (r *RetryEnd) abandon(l *link) {
+	if cause := r.Cause(); cause != nil && cause != io.EOF {
+		l.control().Conn().Expire(cause)
+	}
+}
+
+// deliver lets l, which is closed and interrupted, have another transport, so that it can
+// deliver what was written. The End ends within the time for lingering in any case.
+func (r *RetryEnd) deliver(l *link) {
+	c := l.control().Conn()
+	if c.TicketID() == nil {
+		return
+	}
+	r.mu.Lock()
+	begin := !l.delivering && !l.gone && !c.SessionStats().Connected
+	l.delivering = l.delivering || begin
+	r.mu.Unlock()
+	if begin {
+		go r.deliverAll(l, c)
+	}
+}
+
+// deliverAll resumes the session of l until it has a transport or has ended.
+func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-c.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for bound := maxQuick; ; bound = min(2*bound, time.Second) {
+		timer := time.NewTimer(rand.N(bound))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		err := r.resumeOnly(ctx, c)
+		r.mu.Lock()
+		over := ctx.Err() != nil || err == nil || errors.Is(err, conn.ErrSessionEnded) || c.SessionStats().Connected
+		l.delivering = !over
+		r.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
+
+// resumeOnly makes an attempt to resume the session of c. It returns nil if the server has
+// not continued the session.
+func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
+	nc, err := r.dial(ctx)
+	if err != nil {
+		return err
+	}
+	cc, _, err := r.opt.resolve()
+	if err != nil {
+		conn.Discard(nc)
+		return err
+	}
+	cc.ClientID, cc.Settings.Session, cc.Context = r.clientID.Load(), r.session, ctx
+	cc.Online, cc.Offline = nil, nil
+	cc.Resume.Session, cc.Resume.Only = c, true
+	if _, err = conn.Client(nc, cc); err == nil {
+		conn.Discard(nc)
+	}
+	return err
+}
+
+// resumeCounts adds the counters of sessions.
+type resumeCounts struct {
+	interruptions, resumes, replayed uint64
+	fallbacks                        RetryFallbacks
+}
+
+// add adds those of c, which has ended for a cause.
+func (n *resumeCounts) add(c *conn.Conn, cause error) {
+	s := c.SessionStats()
+	n.interruptions += s.Interruptions
+	n.resumes += s.Resumes
+	n.replayed += s.Replayed
+	switch {
+	case s.Expired:
+		n.fallbacks.Expired++
+	case errors.Is(cause, conn.ErrSessionUnknown):
+		n.fallbacks.Unknown++
+	case errors.Is(cause, conn.ErrSessionEnded):
+		n.fallbacks.Ended++
+	}
+}

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/guard"
+)
+
+// interruptions tells a delegate of the interruptions of one End. Each ConnInterrupted is
+// followed by a ConnResumed or by the ConnOffline of the End. The methods of interruptions
+// are safe for concurrent use, and do nothing if it is nil.
+type interruptions struct {
+	log         *slog.Logger
+	interrupted func(delegate.ConnDescriber)       // nil: not told
+	resumed     func(delegate.ConnDescriber) error // nil: not told
+	queue       application.Events                 // runs the callbacks
+
+	mu       sync.Mutex
+	approved int  // handshakes that are about to resume the session
+	told     bool // the last callback was interrupted
+	over     bool // the End has ended
+}
+
+// newInterruptions returns nil if d has none of the optional interfaces.
+func newInterruptions(log *slog.Logger, d delegate.ServerDelegate) *interruptions {
+	i := &interruptions{log: log}
+	if d, ok := d.(delegate.ConnInterruptedDelegate); ok {
+		i.interrupted = d.ConnInterrupted
+	}
+	if d, ok := d.(delegate.ConnResumedDelegate); ok {
+		i.resumed = d.ConnResumed
+	}
+	if i.interrupted == nil && i.resumed == nil {
+		return nil
+	}
+	return i
+}
+
+// update is called when c has lost its connection or has another one.
+func (i *interruptions) update(c *conn.Conn) {
+	if i == nil {
+		return
+	}
+	connected := c.SessionStats().Connected || c.State() >= conn.Closing
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if connected || i.over || i.told || i.approved > 0 {
+		return
+	}
+	i.told = true
+	if i.interrupted != nil {
+		i.queue.Post(i.log, "ConnInterrupted", func() { i.interrupted(c) })
+	}
+}
+
+// approve asks the delegate whether c may continue. If it may, the caller calls settle when
+// the handshake is over.
+func (i *interruptions) approve(c *conn.Conn) error {
+	if i == nil {
+		return nil
+	}
+	i.mu.Lock()
+	i.approved++
+	i.mu.Unlock()
+	result := make(chan error, 1)
+	i.queue.Post(i.log, "ConnResumed", func() {
+		if i.resumed == nil {
+			result <- nil
+			return
+		}
+		result <- guard.Wait(i.log, "ConnResumed", func() error { return i.resumed(c) })
+	})
+	err := <-result
+	if err != nil {
+		i.settle(c)
+		return err
+	}
+	i.mu.Lock()
+	i.told = false
+	i.mu.Unlock()
+	return nil
+}
+
+// settle is called when a handshake is over for which approve has returned nil.
+func (i *interruptions) settle(c *conn.Conn) {
+	if i == nil {
+		return
+	}
+	i.mu.Lock()
+	i.approved--
+	i.mu.Unlock()
+	i.update(c)
+}
+
+// end is called before ConnOffline, and waits until the callbacks have returned.
+func (i *interruptions) end() {
+	if i == nil {
+		return
+	}
+	i.mu.Lock()
+	i.over = true
+	i.mu.Unlock()
+	done := make(chan struct{})
+	i.queue.Post(i.log, "the end of an End", func() { close(done) })
+	<-done
+}
