@@ -1,29 +1,58 @@
 // Package multiplexer carries many dialogues over one connection. A dialogue is
-// a pair of byte streams, with credit, half close and reset, beside which
-// packets travel: requests, responses, messages and their answers, in fragments
-// where they are large. What the packets mean is the upper layer's business
-// (Handler).
+// the multiplexer's part of a stream: raw bytes in both directions with half
+// close and reset, and packets beside them. Packets are requests, responses,
+// registrations, messages and acknowledgements; large ones travel in fragments.
+// The package does not interpret packets. It passes them to a [Handler].
 //
-// # Rules of motion
+// # Receiving
 //
-// The reading goroutine never waits for anything but the connection:
-// all that arrives has its place already, because the peer was given credit for
-// it. Credit is counted by plain values (ledger.go), per dialogue for raw bytes
-// and small messages, per connection for running handlers and large packets.
+// The reading goroutine of the connection handles every frame that arrives. It
+// waits for the transport and for nothing else. This works because every frame
+// has a place when it arrives: the peer may send only as much as it has credit
+// for. Raw bytes go into the buffer of a waiting Read or into the queue of the
+// dialogue. Packets go to the Handler, which must not block.
 //
-// What is to be sent needs credit before it is made ready, and stands in its
-// dialogue until the scheduler (scheduler.go) gives the dialogue a turn. So
-// everything that is ready can be sent, whatever the peer's users do, and Close
-// need not wait for them. There is no goroutine for a dialogue, and none that
-// only writes: see package conn for who does.
+// # Sending
 //
-// Control (open, accept, credit, stop, reset, the end) is a set of bits in the
-// dialogue from which frames are made when there is room, not a queue.
+// Raw bytes and packets take their credit before they are queued in their
+// dialogue. So everything that is queued can be sent, whatever the user of the
+// peer does, and Close does not need to wait for the peer. A dialogue with
+// queued bytes or packets is in a lane of the scheduler. The goroutine that
+// holds the write token of the connection takes dialogues from the scheduler and
+// appends one turn of frames for each to a batch; package conn describes which
+// goroutine that is. Dialogues have no goroutines.
+//
+// Control frames are not queued. A dialogue has a set of bits that says which
+// control frames are to be sent, and their content is computed when a batch has
+// room for them. So they need bounded memory, and a Credit frame grants all that
+// can be granted at that moment.
+//
+// # Credit
+//
+// Each class of credit counts one kind of memory or work at the receiver:
+//
+//   - raw bytes and small messages: bytes of a window of the dialogue,
+//   - requests and registrations: running handlers of the connection,
+//   - large messages, large requests and large responses: bytes of the
+//     connection, one class each.
+//
+// A packet takes all of its credit, its charge, at once. A packet without credit
+// waits; the order in which packets are admitted lets no stream block the others
+// and no large packet starve. Small responses and acknowledgements need no
+// credit, because there are no more of them than requests and messages. Windows
+// of dialogues start small and grow as long as they limit the rate.
+//
+// The types ledger (equations that hold at both sides), waitTable (order of
+// waiting packets), windowBudget (growth of windows) and scheduler (order of
+// sending) describe the rules. They are plain values that neither lock nor wait.
+// With the build tag geminiodebug, the equations are checked whenever Mux.mu is
+// released.
 //
 // # Locks
 //
-// Mux.mu guards the table, the scheduler and the sending side of every dialogue.
-// Dialogue.recv.mu guards its receiving side. The order is a batch's lock, Mux.mu,
-// Dialogue.recv.mu, Conn's. None is held across I/O, a channel operation or a call
-// of the Handler.
+// Mux.mu guards the Mux and the sending half of every dialogue. The lock of a
+// dialogue's receiving half guards that half. A goroutine takes locks in this
+// order: the lock of a batch, Mux.mu, the lock of a receiving half, the locks of
+// the connection. No lock of this package is held across I/O, a channel
+// operation or a call of the Handler.
 package multiplexer
