@@ -26,8 +26,8 @@ import (
 // Whatever waits returns when its stream, its End, the other End or the
 // connection comes to its end; and what it returns says what happened.
 
-// blocked is a fixture with operations that block on the client's side.
-type blocked struct {
+// blockedOps is a fixture with operations that block on the client's side.
+type blockedOps struct {
 	*rig.Pair
 	stream, peer geminio.Stream // of the client and of the server
 	refused      chan struct{}  // closed to let the server's delegate answer
@@ -51,8 +51,8 @@ func (d *slowDelegate) DialogueOnline(v delegate.DialogueDescriber) error {
 // handlerLimit is how many handlers the server has; a stream gets three quarters.
 const handlerLimit = 64
 
-func newBlocked(t *testing.T, network string) *blocked {
-	f := &blocked{refused: make(chan struct{}), entered: make(chan string, 2*handlerLimit)}
+func newBlocked(t *testing.T, network string) *blockedOps {
+	f := &blockedOps{refused: make(chan struct{}), entered: make(chan string, 2*handlerLimit)}
 	f.release = sync.OnceFunc(func() { close(f.refused) })
 	so := server.NewEndOptions()
 	so.SetDelegate(&slowDelegate{answer: f.refused})
@@ -74,7 +74,7 @@ func newBlocked(t *testing.T, network string) *blocked {
 
 // call starts a call that its handler does not answer, and returns when the
 // handler runs.
-func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error {
+func (f *blockedOps) call(t *testing.T, s geminio.Stream, name string) <-chan error {
 	done := kit.Start(func() error {
 		_, err := s.Call(context.Background(), "hang", s.NewRequest([]byte(name)))
 		return err
@@ -84,7 +84,7 @@ func (f *blocked) call(t *testing.T, s geminio.Stream, name string) <-chan error
 }
 
 // useHandlersUp makes calls until no more are let through.
-func (f *blocked) useHandlersUp(t *testing.T, s geminio.Stream) {
+func (f *blockedOps) useHandlersUp(t *testing.T, s geminio.Stream) {
 	for range handlerLimit * 3 / 4 {
 		go s.Call(context.Background(), "hang", s.NewRequest(nil))
 		kit.Await(t, kit.Forever, "the handler runs", f.entered)
@@ -102,8 +102,8 @@ func (f *blocked) useHandlersUp(t *testing.T, s geminio.Stream) {
 	}
 }
 
-// want says what an operation returns that was blocked.
-type want struct {
+// wantedResult says what an operation returns that was blocked.
+type wantedResult struct {
 	exactly error   // the error itself
 	oneOf   []error // or one that matches one of these,
 	byPeer  error   // or this, if the peer has closed the stream; nil: none
@@ -111,21 +111,21 @@ type want struct {
 }
 
 var (
-	wantEOF   = want{exactly: io.EOF}
-	wantBytes = want{exactly: io.EOF, broken: geminio.ErrConnectionLost}
-	wantMaybe = want{oneOf: []error{geminio.ErrMaybeExecuted}}
-	wantNot   = want{oneOf: []error{geminio.ErrNotExecuted}}
+	wantEOF   = wantedResult{exactly: io.EOF}
+	wantBytes = wantedResult{exactly: io.EOF, broken: geminio.ErrConnectionLost}
+	wantMaybe = wantedResult{oneOf: []error{geminio.ErrMaybeExecuted}}
+	wantNot   = wantedResult{oneOf: []error{geminio.ErrNotExecuted}}
 	// wantFreed is for what waits for handlers that end with the stream: if the peer
 	// closes it, their credit may come before the news, and be used.
-	wantFreed = want{oneOf: []error{geminio.ErrNotExecuted}, byPeer: geminio.ErrMaybeExecuted}
-	wantPipe  = want{oneOf: []error{io.ErrClosedPipe, net.ErrClosed}}
-	wantNil   = want{}
+	wantFreed = wantedResult{oneOf: []error{geminio.ErrNotExecuted}, byPeer: geminio.ErrMaybeExecuted}
+	wantPipe  = wantedResult{oneOf: []error{io.ErrClosedPipe, net.ErrClosed}}
+	wantNil   = wantedResult{}
 	// wantAbout is for what may have been sent already where the test cannot know.
-	wantAbout = want{oneOf: []error{geminio.ErrMaybeExecuted, geminio.ErrNotExecuted}}
+	wantAbout = wantedResult{oneOf: []error{geminio.ErrMaybeExecuted, geminio.ErrNotExecuted}}
 )
 
 // check compares; late says that the operation may have begun after the end.
-func (w want) check(err error, late bool, how ending) error {
+func (w wantedResult) check(err error, late bool, how endingEvent) error {
 	if how.byPeer && w.byPeer != nil && errors.Is(err, w.byPeer) {
 		return nil
 	}
@@ -146,57 +146,57 @@ func (w want) check(err error, late bool, how ending) error {
 	return fmt.Errorf("got %T %v, want %v", err, err, w)
 }
 
-// blocker is an operation that does not return by itself.
-type blocker struct {
+// blockingOp is an operation that does not return by itself.
+type blockingOp struct {
 	name     string
 	onStream bool // it is on a stream and ends with it
-	want     want
-	begin    func(t *testing.T, f *blocked) <-chan error
+	want     wantedResult
+	begin    func(t *testing.T, f *blockedOps) <-chan error
 }
 
 // on makes a blocker for the stream and one for the End.
-func on(name string, w want, begin func(t *testing.T, f *blocked, s geminio.Stream) <-chan error) []blocker {
-	return []blocker{
-		{name + " on a stream", true, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.stream) }},
-		{name + " on the End", false, w, func(t *testing.T, f *blocked) <-chan error { return begin(t, f, f.Client) }},
+func on(name string, w wantedResult, begin func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error) []blockingOp {
+	return []blockingOp{
+		{name + " on a stream", true, w, func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.stream) }},
+		{name + " on the End", false, w, func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.Client) }},
 	}
 }
 
-func (f *blocked) other(s geminio.Stream) geminio.Stream {
+func (f *blockedOps) other(s geminio.Stream) geminio.Stream {
 	if s == geminio.Stream(f.Client) {
 		return f.Server
 	}
 	return f.peer
 }
 
-var blockers = func() []blocker {
-	all := []blocker{
-		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+var blockers = func() []blockingOp {
+	all := []blockingOp{
+		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
 			return kit.Start(func() error { _, err := f.Client.AcceptStream(); return err })
 		}},
-		{"Accept", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+		{"Accept", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
 			return kit.Start(func() error { _, err := f.Client.Accept(); return err })
 		}},
-		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blocked) <-chan error {
+		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
 			opt := options.OpenStream()
 			opt.SetMeta([]byte("slow"))
 			return kit.Start(func() error { _, err := f.Client.OpenStream(opt); return err })
 		}},
-		{"Shutdown", false, wantNil, func(t *testing.T, f *blocked) <-chan error {
+		{"Shutdown", false, wantNil, func(t *testing.T, f *blockedOps) <-chan error {
 			f.call(t, f.Client, "")
 			return kit.Start(func() error {
 				return geminio.Shutdown(context.Background(), f.Client)
 			})
 		}},
 	}
-	for _, some := range [][]blocker{
-		on("Read", wantBytes, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+	for _, some := range [][]blockingOp{
+		on("Read", wantBytes, func(_ *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			return kit.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
 		}),
-		on("Write", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Write", wantPipe, func(_ *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			return kit.Start(func() error { _, err := s.Write(make([]byte, 64<<20)); return err })
 		}),
-		on("many small Writes", wantPipe, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("many small Writes", wantPipe, func(_ *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			return kit.Start(func() error {
 				for {
 					if _, err := s.Write(make([]byte, 100)); err != nil {
@@ -205,26 +205,26 @@ var blockers = func() []blocker {
 				}
 			})
 		}),
-		on("Receive", wantEOF, func(_ *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Receive", wantEOF, func(_ *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			return kit.Start(func() error { _, err := s.Receive(context.Background()); return err })
 		}),
-		on("Call", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("Call", wantMaybe, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			return f.call(t, s, "")
 		}),
-		on("Call without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("Call without credit", wantFreed, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
 			return kit.Start(func() error {
 				_, err := s.Call(context.Background(), "hang", s.NewRequest(nil))
 				return err
 			})
 		}),
-		on("CallAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("CallAsync", wantMaybe, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 			require.NoError(t, err)
 			kit.Await(t, kit.Forever, "the handler runs", f.entered)
 			return kit.Start(func() error { return (<-c.Done).Error })
 		}),
-		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
 			return kit.Start(func() error {
 				c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
@@ -234,28 +234,28 @@ var blockers = func() []blocker {
 				return (<-c.Done).Error
 			})
 		}),
-		on("Register without credit", wantFreed, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("Register without credit", wantFreed, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			f.useHandlersUp(t, s)
 			return kit.Start(func() error { return s.Register(context.Background(), "new", rig.Echo) })
 		}),
-		on("Publish", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("Publish", wantMaybe, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			done := kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(nil)) })
 			_, err := f.other(s).Receive(kit.Deadline(t))
 			require.NoError(t, err)
 			return done
 		}),
-		on("PublishAsync", wantMaybe, func(t *testing.T, f *blocked, s geminio.Stream) <-chan error {
+		on("PublishAsync", wantMaybe, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			p, err := s.PublishAsync(context.Background(), s.NewMessage(nil), nil)
 			require.NoError(t, err)
 			_, err = f.other(s).Receive(kit.Deadline(t))
 			require.NoError(t, err)
 			return kit.Start(func() error { return (<-p.Done).Error })
 		}),
-		on("Publish without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Publish without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
 			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
 		}),
-		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
 			return kit.Start(func() error {
 				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, 1<<10)), nil)
@@ -265,11 +265,11 @@ var blockers = func() []blocker {
 				return (<-p.Done).Error
 			})
 		}),
-		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 8<<20)
 			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
 		}),
-		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blocked, s geminio.Stream) <-chan error {
+		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
 			fillMessages(t, s, 1<<10)
 			return kit.Start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
 		}),
@@ -302,22 +302,22 @@ func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 	}
 }
 
-// ending is something that happens to the connection or the stream.
-type ending struct {
+// endingEvent is something that happens to the connection or the stream.
+type endingEvent struct {
 	name   string
 	stream bool // it ends a stream only
 	byPeer bool // the peer ends it
 	breaks bool // the connection breaks
-	end    func(f *blocked)
+	end    func(f *blockedOps)
 }
 
-var endings = []ending{
-	{name: "the local End closes", end: func(f *blocked) { f.Client.Close() }},
-	{name: "the remote End closes", end: func(f *blocked) { f.Server.Close() }},
-	{name: "the transport breaks here", breaks: true, end: func(f *blocked) { f.ClientConn.Close() }},
-	{name: "the transport breaks there", breaks: true, end: func(f *blocked) { f.ServerConn.Close() }},
-	{name: "the stream is closed here", stream: true, end: func(f *blocked) { f.stream.Close() }},
-	{name: "the stream is closed there", stream: true, byPeer: true, end: func(f *blocked) { f.peer.Close() }},
+var endings = []endingEvent{
+	{name: "the local End closes", end: func(f *blockedOps) { f.Client.Close() }},
+	{name: "the remote End closes", end: func(f *blockedOps) { f.Server.Close() }},
+	{name: "the transport breaks here", breaks: true, end: func(f *blockedOps) { f.ClientConn.Close() }},
+	{name: "the transport breaks there", breaks: true, end: func(f *blockedOps) { f.ServerConn.Close() }},
+	{name: "the stream is closed here", stream: true, end: func(f *blockedOps) { f.stream.Close() }},
+	{name: "the stream is closed there", stream: true, byPeer: true, end: func(f *blockedOps) { f.peer.Close() }},
 }
 
 // TestBlockedReturns runs in bubbles, where it is certain that an operation is

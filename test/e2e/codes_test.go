@@ -113,7 +113,7 @@ func TestCodesThroughAProxy(t *testing.T) {
 }
 
 func TestCodesOfRefusals(t *testing.T) {
-	full := fmt.Errorf("house: %w", &geminio.RefusedError{Code: geminio.CodeLimit, Text: "full", RetryAfter: time.Minute})
+	full := fmt.Errorf("wrapped: %w", &geminio.RefusedError{Code: geminio.CodeLimit, Text: "full", RetryAfter: time.Minute})
 	for _, c := range []struct {
 		err   error
 		code  geminio.Code
@@ -172,7 +172,7 @@ func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
 	so.SetDelegate(sd)
 	l := listen(t, so)
 	defer l.Close()
-	w := &line{address: l.Addr().String()}
+	w := &breakableDialer{address: l.Addr().String()}
 	end, err := client.NewRetryEndWithDialer(w.dial)
 	require.NoError(t, err)
 	defer end.Close()

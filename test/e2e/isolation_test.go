@@ -30,11 +30,11 @@ const (
 // budget is the memory budget of the Ends here; the largest message is a sixteenth of it.
 func budget() int { return max(kit.Amount("tcp", 64<<20), 20<<20) }
 
-// pace is how long pieces of work take that go on beside what is stuck.
-type pace [4]time.Duration
+// durations is how long pieces of work take that go on beside what is stuck.
+type durations [4]time.Duration
 
 // parts names the elements of a pace.
-var parts = [len(pace{})]string{"calls", "messages", "large calls and messages", "bulk"}
+var parts = [len(durations{})]string{"calls", "messages", "large calls and messages", "bulk"}
 
 // work makes a fixed amount of calls, messages and bulk bytes go through.
 type work struct {
@@ -62,7 +62,7 @@ func newWork(t *testing.T, p *rig.Pair) *work {
 	return w
 }
 
-func (w *work) round(t *testing.T) (p pace) {
+func (w *work) round(t *testing.T) (p durations) {
 	ctx := kit.Deadline(t)
 	timed := func(f func()) time.Duration {
 		at := time.Now()
@@ -113,7 +113,7 @@ func (w *work) round(t *testing.T) (p pace) {
 
 // measure returns the best pace of several rounds: what else the machine does
 // only makes a round slower.
-func (w *work) measure(t *testing.T) (best pace) {
+func (w *work) measure(t *testing.T) (best durations) {
 	var all [len(best)][]time.Duration
 	for range rounds {
 		for i, d := range w.round(t) {

@@ -174,7 +174,7 @@ func TestDelegateOrder(t *testing.T) {
 			mustRegister(t, b, "n", rig.Echo)
 			kit.Await(t, kit.Forever, "RemoteRegistration", sd.register)
 			kit.Await(t, kit.Forever, "RemoteRegistration", cd.register)
-			go e.end(&blocked{Pair: p})
+			go e.end(&blockedOps{Pair: p})
 			kit.Await(t, time.Second, "the client's ConnOffline", cd.offline)
 			kit.Await(t, time.Second, "the server's ConnOffline", sd.offline)
 
@@ -427,20 +427,20 @@ func TestTooManyStreams(t *testing.T) {
 	}
 }
 
-// slowDoor decides about streams when it is told to.
-type slowDoor struct {
+// waitingDelegate decides about streams when it is told to.
+type waitingDelegate struct {
 	*delegate.UnimplementedDelegate
 	asked, open chan struct{}
 	offline     chan struct{}
 }
 
-func (d *slowDoor) DialogueOnline(delegate.DialogueDescriber) error {
+func (d *waitingDelegate) DialogueOnline(delegate.DialogueDescriber) error {
 	d.asked <- struct{}{}
 	<-d.open
 	return nil
 }
 
-func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
+func (d *waitingDelegate) DialogueOffline(delegate.DialogueDescriber) error {
 	d.offline <- struct{}{}
 	return nil
 }
@@ -450,7 +450,7 @@ func (d *slowDoor) DialogueOffline(delegate.DialogueDescriber) error {
 func TestOpenStreamTimeout(t *testing.T) {
 	for _, network := range kit.Networks() {
 		t.Run(network, func(t *testing.T) {
-			door := &slowDoor{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
+			door := &waitingDelegate{asked: make(chan struct{}, 1), open: make(chan struct{}, 1), offline: make(chan struct{}, 1)}
 			so := server.NewEndOptions()
 			so.SetDelegate(door)
 			p := rig.NewPair(t, network, nil, so)

@@ -58,12 +58,12 @@ func TestNilArguments(t *testing.T) {
 				_, err = s.(io.ReaderFrom).ReadFrom(nil)
 				assert.EqualError(t, err, "read from: the reader is nil")
 			}
-			if e, ok := s.(shutter); ok {
+			if e, ok := s.(shutdowner); ok {
 				assert.EqualError(t, e.Shutdown(none), "shutdown: the context is nil")
 			}
 		})
 	}
-	assert.EqualError(t, l.(shutter).Shutdown(none), "shutdown: the context is nil")
+	assert.EqualError(t, l.(shutdowner).Shutdown(none), "shutdown: the context is nil")
 
 	for name, s := range map[string]geminio.End{"server": p.Server, "client": p.Client, "retry": retry} {
 		opened, err := s.OpenStream(nil, nil)
@@ -79,8 +79,8 @@ func TestNilArguments(t *testing.T) {
 	require.Equal(t, "x", mustCall(t, p.Client, "echo", "x"), "the hijacking has ended")
 }
 
-// shutter is what Ends and listeners are.
-type shutter interface{ Shutdown(context.Context) error }
+// shutdowner is what Ends and listeners are.
+type shutdowner interface{ Shutdown(context.Context) error }
 
 // The same of what makes Ends.
 func TestNilArgumentsOfConstructors(t *testing.T) {

@@ -44,15 +44,15 @@ func publishing(end *client.RetryEnd, text string) <-chan error {
 // A server that has lost its memory hands a message out again that it has handed out.
 func TestServerRestartHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
-	h := newHouse(t, collecting(messages))
+	h := newTestServer(t, collecting(messages))
 	end := newRetry(t, h)
 	done := publishing(end, "m")
 	kit.Await(t, kit.Forever, "first", messages)
-	next := newHouse(t, collecting(messages))
-	h.line.mu.Lock()
-	h.line.address = next.line.address
-	h.line.mu.Unlock()
-	h.line.cut(false)
+	next := newTestServer(t, collecting(messages))
+	h.dialer.mu.Lock()
+	h.dialer.address = next.dialer.address
+	h.dialer.mu.Unlock()
+	h.dialer.cut(false)
 	m := kit.Await(t, kit.Forever, "again", messages)
 	assert.Equal(t, "m", string(m.Data()))
 	require.NoError(t, m.Done())
@@ -62,7 +62,7 @@ func TestServerRestartHandsOutAgain(t *testing.T) {
 // A message that is further back than what a listener remembers is handed out again.
 func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 	held := make(chan geminio.Message, 10)
-	h := newHouse(t, func(end geminio.End) {
+	h := newTestServer(t, func(end geminio.End) {
 		for {
 			m, err := end.Receive(context.Background())
 			if err != nil {
@@ -90,7 +90,7 @@ func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 		for range c.between {
 			require.NoError(t, kit.Await(t, kit.Forever, "ack", acks).Error)
 		}
-		h.line.cut(false)
+		h.dialer.cut(false)
 		require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 		if c.again {
 			m := kit.Await(t, kit.Forever, "again", held)
@@ -109,12 +109,12 @@ func TestAnotherIDHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	var ids atomic.Uint64
 	opt := server.NewEndOptions()
-	opt.SetDelegate(&renamer{ids: &ids})
-	h := newHouse(t, collecting(messages), opt)
+	opt.SetDelegate(&renumberingDelegate{ids: &ids})
+	h := newTestServer(t, collecting(messages), opt)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
 	kit.Await(t, kit.Forever, "first", messages)
-	h.line.cut(false)
+	h.dialer.cut(false)
 	require.NoError(t, kit.Await(t, kit.Forever, "again", messages).Done())
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
@@ -124,11 +124,11 @@ func TestForgottenSessionHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	opt := server.NewEndOptions()
 	opt.SetSessionKeep(1)
-	h := newHouse(t, collecting(messages), opt)
+	h := newTestServer(t, collecting(messages), opt)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
 	kit.Await(t, kit.Forever, "first", messages)
-	h.line.cut(false)
+	h.dialer.cut(false)
 	require.NoError(t, kit.Await(t, kit.Forever, "again", messages).Done())
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
@@ -137,13 +137,13 @@ func TestForgottenSessionHandsOutAgain(t *testing.T) {
 // waits for its context.
 func TestNeverAnswered(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
-	h := newHouse(t, collecting(messages))
+	h := newTestServer(t, collecting(messages))
 	end := newRetry(t, h)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := kit.Start(func() error { return end.Publish(ctx, end.NewMessage([]byte("m"))) })
 	kit.Await(t, kit.Forever, "first", messages)
 	for range 3 {
-		h.line.cut(false)
+		h.dialer.cut(false)
 		require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 		require.NoError(t, end.Publish(ctx, onceMessage(end, 0)))
 		require.Empty(t, kit.Await(t, kit.Forever, "behind", messages).Data())
@@ -151,7 +151,7 @@ func TestNeverAnswered(t *testing.T) {
 	require.Empty(t, done)
 	cancel()
 	assert.Equal(t, context.Canceled, kit.Await(t, kit.Forever, "publish", done))
-	h.line.cut(false)
+	h.dialer.cut(false)
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
 	require.Empty(t, kit.Await(t, kit.Forever, "behind", messages).Data())
@@ -160,7 +160,7 @@ func TestNeverAnswered(t *testing.T) {
 // What had come to a connection that was lost, and was not received there, is handed
 // out at the next, once.
 func TestUnreceivedIsHandedOutOnce(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newTestServer(t, nil)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
@@ -168,7 +168,7 @@ func TestUnreceivedIsHandedOutOnce(t *testing.T) {
 	// Behind the message:
 	_, err := end.Call(kit.Deadline(t), "none", end.NewRequest(nil))
 	require.ErrorContains(t, err, "no such rpc")
-	h.line.cut(false)
+	h.dialer.cut(false)
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	next := accepted(t, h, 2)
 	_, err = first.Receive(kit.Deadline(t))
@@ -189,7 +189,7 @@ func TestPeerCloses(t *testing.T) {
 		entered <- struct{}{}
 		<-ctx.Done()
 	}})
-	h := newHouse(t, collecting(messages), sopt)
+	h := newTestServer(t, collecting(messages), sopt)
 	end := newRetry(t, h)
 	stream, err := end.OpenStream()
 	require.NoError(t, err)
@@ -218,7 +218,7 @@ func TestPeerCloses(t *testing.T) {
 // A black hole costs two heartbeats.
 func TestRetryLeavesBlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
+		m := &memoryNetwork{}
 		received := make(chan geminio.Message, 10)
 		l, err := server.NewListener(m.listen())
 		require.NoError(t, err)
@@ -331,7 +331,7 @@ func TestStopHTTP(t *testing.T) {
 // Raw bytes where the server has closed.
 func TestRawServerClosed(t *testing.T) {
 	ends := make(chan geminio.End, 10)
-	h := newHouse(t, func(end geminio.End) { ends <- end })
+	h := newTestServer(t, func(end geminio.End) { ends <- end })
 	end := newRetry(t, h)
 	peer := kit.Await(t, kit.Forever, "accept", ends)
 	io.WriteString(peer, "one")
@@ -364,14 +364,14 @@ func TestRawServerClosed(t *testing.T) {
 // The caller gives up before, and after.
 func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
-	h := newHouse(t, collecting(messages))
+	h := newTestServer(t, collecting(messages))
 	end := newRetry(t, h)
-	h.line.cut(true)
+	h.dialer.cut(true)
 	offlineNow(t, end)
 	opt := options.Publish()
 	opt.SetTimeout(5 * time.Millisecond)
 	require.ErrorIs(t, end.Publish(context.Background(), end.NewMessage([]byte("no")), opt), context.DeadlineExceeded)
-	h.line.open()
+	h.dialer.open()
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
 	require.Empty(t, kit.Await(t, kit.Forever, "only the second", messages).Data())
@@ -399,7 +399,7 @@ func TestAfterOwnClose(t *testing.T) {
 }
 
 // accepted waits until h has accepted n Ends, and returns the last.
-func accepted(t testing.TB, h *house, n int) geminio.End {
+func accepted(t testing.TB, h *testServer, n int) geminio.End {
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		h.mu.Lock()
 		have := len(h.ends)
@@ -438,23 +438,23 @@ func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 // A server's End is a plain one: what it has published to a client that is cut off
 // fails, and the client's answer is told to be in vain.
 func TestServersMessagesAreNotSentAgain(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newTestServer(t, nil)
 	end := newRetry(t, h)
 	peer := accepted(t, h, 1)
 	done := kit.Start(func() error { return peer.Publish(context.Background(), peer.NewMessage([]byte("m"))) })
 	m, err := end.Receive(kit.Deadline(t))
 	require.NoError(t, err)
-	h.line.cut(true)
+	h.dialer.cut(true)
 	offlineNow(t, end)
 	err = kit.Await(t, kit.Forever, "publish", done)
 	assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 	assert.Equal(t, io.EOF, m.Done())
-	h.line.open()
+	h.dialer.open()
 }
 
 // A RetryEnd that was replaced.
 func TestReplacedRetryEnd(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newTestServer(t, nil)
 	opt := client.NewEndOptions()
 	opt.SetClientID(5)
 	one := newRetry(t, h, opt)
@@ -473,7 +473,7 @@ func TestReplacedRetryEnd(t *testing.T) {
 // new.
 func TestAnotherSessionIsNew(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
-	h := newHouse(t, collecting(messages))
+	h := newTestServer(t, collecting(messages))
 	opt := client.NewEndOptions()
 	opt.SetClientID(5)
 	one := newRetry(t, h, opt)

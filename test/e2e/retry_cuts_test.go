@@ -50,15 +50,15 @@ func TestThousandCuts(t *testing.T) {
 	}
 	sopt := server.NewEndOptions()
 	sopt.SetWaitRemoteRPCs("local")
-	h := newHouse(t, s.serve, sopt)
-	p := kit.NewProxy(t, h.line.address)
+	h := newTestServer(t, s.serve, sopt)
+	p := kit.NewProxy(t, h.dialer.address)
 	online := make(chan struct{}, 1)
 	c := &cutClient{t: t, online: online, stop: make(chan struct{})}
 	opt := client.NewEndOptions()
 	opt.SetDelegate(c)
 	opt.SetWaitRemoteRPCs("once", "again", "methods")
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: rig.Echo}, &geminio.MethodRPC{Method: "hijacked", RPC: rig.Echo})
-	end, err := client.NewRetryEndWithDialer(p.Dial, quick(), opt)
+	end, err := client.NewRetryEndWithDialer(p.Dial, fastRetry(), opt)
 	require.NoError(t, err)
 	defer end.Close()
 	c.end = end.(*client.RetryEnd)

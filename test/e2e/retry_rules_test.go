@@ -25,25 +25,25 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// answering is a house that registers echo and answers all messages.
-func answering(t testing.TB, opts ...*server.EndOptions) *house {
-	return newHouse(t, func(end geminio.End) {
+// newEchoServer returns a server that registers echo and acknowledges all messages.
+func newEchoServer(t testing.TB, opts ...*server.EndOptions) *testServer {
+	return newTestServer(t, func(end geminio.End) {
 		end.Register(context.Background(), "echo", rig.Echo)
 		rig.AnswerAll(end)
 	}, opts...)
 }
 
-// waitingFor waits until that many operations wait for a connection.
+// waitingFor returns when n operations wait for a connection.
 func waitingFor(t testing.TB, end *client.RetryEnd, n int) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Waiting != n; time.Sleep(time.Millisecond) {
 		if time.Since(begin) > kit.Forever {
-			t.Fatalf("%d operations wait, not %d", end.Stats().Waiting, n)
+			t.Fatalf("Stats().Waiting = %d, want %d", end.Stats().Waiting, n)
 		}
 	}
 }
 
-// offlineNow waits until end has noticed that its connection is lost.
+// offlineNow returns when end has noticed the loss of its connection.
 func offlineNow(t testing.TB, end *client.RetryEnd) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Connected; time.Sleep(time.Millisecond) {
@@ -96,11 +96,11 @@ var operations = []struct {
 func TestRetryOperationsWait(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
-			h := answering(t)
+			h := newEchoServer(t)
 			opt := client.NewEndOptions()
 			opt.SetWaitRemoteRPCs("echo")
 			end := newRetry(t, h, opt)
-			h.line.cut(true)
+			h.dialer.cut(true)
 			offlineNow(t, end)
 
 			// ... within their context,
@@ -112,12 +112,12 @@ func TestRetryOperationsWait(t *testing.T) {
 			// ... and until there is a connection,
 			done := kit.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
-			h.line.open()
+			h.dialer.open()
 			assert.NoError(t, kit.Await(t, kit.Forever, op.name, done))
 			waitingFor(t, end, 0)
 
 			// ... or the end.
-			h.line.cut(true)
+			h.dialer.cut(true)
 			offlineNow(t, end)
 			done = kit.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
@@ -134,9 +134,9 @@ func TestRetryOperationsWait(t *testing.T) {
 }
 
 func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
-	h := answering(t)
+	h := newEchoServer(t)
 	end := newRetry(t, h)
-	h.line.cut(true)
+	h.dialer.cut(true)
 	offlineNow(t, end)
 	call, publish := options.Call(), options.Publish()
 	call.SetTimeout(10 * time.Millisecond)
@@ -152,12 +152,12 @@ func TestRetryTimeoutCountsFromTheCall(t *testing.T) {
 func TestRetryWaitingIsBounded(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
-			h := answering(t)
+			h := newEchoServer(t)
 			opt := client.NewEndOptions()
 			opt.SetMaxWaiting(3, 1000)
 			opt.SetWaitRemoteRPCs("echo")
 			end := newRetry(t, h, opt)
-			h.line.cut(true)
+			h.dialer.cut(true)
 			offlineNow(t, end)
 			var all []<-chan error
 			for range 3 {
@@ -170,18 +170,18 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 			require.ErrorAs(t, err, &limit)
 			assert.EqualValues(t, 4, limit.Value)
 			assert.EqualValues(t, 3, limit.Limit)
-			h.line.open()
+			h.dialer.open()
 			for _, done := range all {
 				assert.NoError(t, kit.Await(t, kit.Forever, op.name, done))
 			}
 		})
 	}
 	t.Run("bytes", func(t *testing.T) {
-		h := answering(t)
+		h := newEchoServer(t)
 		opt := client.NewEndOptions()
 		opt.SetMaxWaiting(0, 1000)
 		end := newRetry(t, h, opt)
-		h.line.cut(true)
+		h.dialer.cut(true)
 		offlineNow(t, end)
 		done := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(make([]byte, 600))) })
 		waitingFor(t, end, 1)
@@ -189,7 +189,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 		err := end.Publish(context.Background(), end.NewMessage(make([]byte, 401)))
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.ErrorContains(t, err, "1001 exceeds 1000")
-		h.line.open()
+		h.dialer.open()
 		assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 	})
 }
@@ -198,7 +198,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 func TestRetryOrderOfMessages(t *testing.T) {
 	const messages = 3000
 	got := make(chan string, messages)
-	h := newHouse(t, func(end geminio.End) {
+	h := newTestServer(t, func(end geminio.End) {
 		for {
 			m, err := end.Receive(context.Background())
 			if err != nil {
@@ -213,9 +213,9 @@ func TestRetryOrderOfMessages(t *testing.T) {
 	for i := range messages {
 		switch {
 		case i%500 == 100:
-			h.line.cut(true)
+			h.dialer.cut(true)
 		case i%500 == 250:
-			h.line.open()
+			h.dialer.open()
 		}
 		_, err := end.PublishAsync(context.Background(), end.NewMessage(fmt.Appendf(nil, "%04d", i)), done)
 		require.NoError(t, err)
@@ -250,7 +250,7 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 		entered <- struct{}{}
 		<-leave
 	}})
-	h := newHouse(t, nil, opt)
+	h := newTestServer(t, nil, opt)
 	defer close(leave)
 	end := newRetry(t, h)
 
@@ -273,7 +273,7 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 		before := calls.Load()
 		done := kit.Start(call())
 		kit.Await(t, kit.Forever, "handler", entered)
-		h.line.cut(false)
+		h.dialer.cut(false)
 		err := kit.Await(t, kit.Forever, "call", done)
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 		assert.NotErrorIs(t, err, geminio.ErrNotExecuted)
@@ -283,7 +283,7 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 		opt.SetIdempotent(true)
 		done = kit.Start(call(opt))
 		kit.Await(t, kit.Forever, "handler", entered)
-		h.line.cut(false)
+		h.dialer.cut(false)
 		kit.Await(t, kit.Forever, "handler of the repeated call", entered)
 		assert.Equal(t, before+3, calls.Load())
 		leave <- struct{}{} // one of the two that belong to dead connections,
@@ -297,7 +297,7 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 // the copy is the first answer of this message.
 func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
-	h := newHouse(t, func(end geminio.End) {
+	h := newTestServer(t, func(end geminio.End) {
 		for {
 			m, err := end.Receive(context.Background())
 			if err != nil {
@@ -314,12 +314,12 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		// Answered when the connection was gone already.
 		done := publish("first")
 		m := kit.Await(t, kit.Forever, "message", messages)
-		h.line.cut(true)
+		h.dialer.cut(true)
 		offlineNow(t, end)
 		require.Equal(t, "first", string(m.Data()))
 		require.NoError(t, m.Error(answer))
 		assert.Equal(t, geminio.ErrAnswered, m.Done())
-		h.line.open()
+		h.dialer.open()
 		err := kit.Await(t, kit.Forever, "publish", done)
 		if answer == nil {
 			assert.NoError(t, err)
@@ -330,9 +330,9 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		// Answered when it had been sent again.
 		done = publish("second")
 		m = kit.Await(t, kit.Forever, "message", messages)
-		h.line.cut(true)
+		h.dialer.cut(true)
 		offlineNow(t, end)
-		h.line.open()
+		h.dialer.open()
 		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // behind the copy
 		behind := kit.Await(t, kit.Forever, "message", messages)
 		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "%q was handed out twice", behind.Data())
@@ -354,14 +354,14 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	assert.Empty(t, messages)
 }
 
-// named follows clients by their ids, as a server's user would.
-type named struct {
-	*diary
+// idLog follows clients by their ids, as a server's user would.
+type idLog struct {
+	*connLog
 	mu     sync.Mutex
 	online map[uint64]delegate.ConnDescriber
 }
 
-func (n *named) ConnOnline(c delegate.ConnDescriber) error {
+func (n *idLog) ConnOnline(c delegate.ConnDescriber) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.online[c.ClientID()] != nil {
@@ -373,7 +373,7 @@ func (n *named) ConnOnline(c delegate.ConnDescriber) error {
 	return nil
 }
 
-func (n *named) ConnOffline(c delegate.ConnDescriber) error {
+func (n *idLog) ConnOffline(c delegate.ConnDescriber) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.online[c.ClientID()] == c {
@@ -385,24 +385,24 @@ func (n *named) ConnOffline(c delegate.ConnDescriber) error {
 	return nil
 }
 
-func (n *named) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
+func (n *idLog) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
 
-var _ delegate.ServerDelegate = (*named)(nil)
+var _ delegate.ServerDelegate = (*idLog)(nil)
 
 // A client id returns while the old connection of the client still exists. The new
 // connection replaces the old one. The old End ends first and its cause is ErrReplaced;
 // its end does not affect the new End.
 func TestSameIdentityReplaces(t *testing.T) {
-	n := &named{diary: newDiary(), online: make(map[uint64]delegate.ConnDescriber)}
+	n := &idLog{connLog: newConnLog(), online: make(map[uint64]delegate.ConnDescriber)}
 	opt := server.NewEndOptions()
 	opt.SetDelegate(n)
-	h := newHouse(t, nil, opt)
+	h := newTestServer(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	one, err := dial(h.line.address, copt)
+	one, err := dial(h.dialer.address, copt)
 	require.NoError(t, err)
 	defer one.Close()
-	two, err := dial(h.line.address, copt)
+	two, err := dial(h.dialer.address, copt)
 	require.NoError(t, err)
 	defer two.Close()
 	assert.Equal(t, []string{"online", "offline", "online"}, n.wait(t, 3))
@@ -418,13 +418,13 @@ func TestSameIdentityReplaces(t *testing.T) {
 // The old connection hangs: nothing is heard of it any more, and it does not end by
 // itself.
 func TestSameIdentityReplacesWhoHangs(t *testing.T) {
-	n := &named{diary: newDiary(), online: make(map[uint64]delegate.ConnDescriber)}
+	n := &idLog{connLog: newConnLog(), online: make(map[uint64]delegate.ConnDescriber)}
 	opt := server.NewEndOptions()
 	opt.SetDelegate(n)
-	h := newHouse(t, nil, opt)
+	h := newTestServer(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	cc, err := kit.Dial(h.line.address)
+	cc, err := kit.Dial(h.dialer.address)
 	require.NoError(t, err)
 	stalled := &stallConn{Conn: cc}
 	one, err := client.NewEndWithConn(stalled, copt)
@@ -432,7 +432,7 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	defer one.Close()
 	stalled.stall.Store(true)
 	kit.Within(t, kit.Forever, "replace", func() {
-		two, err := dial(h.line.address, copt)
+		two, err := dial(h.dialer.address, copt)
 		if assert.NoError(t, err) {
 			two.Close()
 		}
@@ -456,12 +456,12 @@ func (c *stallConn) Write(p []byte) (int, error) {
 func TestSameIdentityIsRefused(t *testing.T) {
 	opt := server.NewEndOptions()
 	opt.SetDuplicateID(server.DuplicateRefused)
-	h := newHouse(t, nil, opt)
+	h := newTestServer(t, nil, opt)
 	copt := client.NewEndOptions()
 	copt.SetClientID(77)
-	one, err := dial(h.line.address, copt)
+	one, err := dial(h.dialer.address, copt)
 	require.NoError(t, err)
-	_, err = dial(h.line.address, copt)
+	_, err = dial(h.dialer.address, copt)
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	assert.ErrorContains(t, err, "in use by another connection")
@@ -472,7 +472,7 @@ func TestSameIdentityIsRefused(t *testing.T) {
 	copt.SetRetryFirst(kit.Deadline(t))
 	copt.SetRetryFailedFunc(func(err error) { told <- err })
 	done := kit.Start(func() error {
-		end, err := client.NewRetryEndWithDialer(h.line.dial, quick(), copt)
+		end, err := client.NewRetryEndWithDialer(h.dialer.dial, fastRetry(), copt)
 		if err == nil {
 			assert.EqualValues(t, 77, end.ClientID())
 			end.Close()
@@ -493,11 +493,11 @@ func TestSameIdentityIsAllowed(t *testing.T) {
 			if opt.ClientID != nil {
 				*opt.ClientID = 77
 			}
-			h := newHouse(t, nil, opt)
+			h := newTestServer(t, nil, opt)
 			copt := client.NewEndOptions()
 			copt.SetClientID(77)
 			for range 2 {
-				end, err := dial(h.line.address, copt)
+				end, err := dial(h.dialer.address, copt)
 				require.NoError(t, err)
 				defer end.Close()
 				defer func() { assert.NoError(t, end.Register(context.Background(), "m", rig.Echo), "all go on") }()
@@ -508,7 +508,7 @@ func TestSameIdentityIsAllowed(t *testing.T) {
 
 // Two that reconnect with one id do not chase each other: who was replaced waits long.
 func TestReplacedIsTold(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newTestServer(t, nil)
 	told := make(chan error, 10)
 	opt := client.NewEndOptions()
 	opt.SetClientID(5)
@@ -526,13 +526,13 @@ func TestReplacedIsTold(t *testing.T) {
 	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo))
 }
 
-// bouncer refuses clients as long as it is told to.
-type bouncer struct {
+// refusingDelegate refuses clients as long as it is told to.
+type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 	refuse atomic.Bool
 }
 
-func (b *bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
+func (b *refusingDelegate) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	if b.refuse.Load() {
 		return 0, &geminio.RefusedError{Code: geminio.CodeLimit, Text: "no room", RetryAfter: time.Millisecond}
 	}
@@ -540,10 +540,10 @@ func (b *bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 }
 
 func TestRetryAfterRefusal(t *testing.T) {
-	b := &bouncer{}
+	b := &refusingDelegate{}
 	sopt := server.NewEndOptions()
 	sopt.SetDelegate(b)
-	h := newHouse(t, nil, sopt)
+	h := newTestServer(t, nil, sopt)
 	told := make(chan error, 1000)
 	opt := client.NewEndOptions()
 	opt.SetRetryFailedFunc(func(err error) {
@@ -554,7 +554,7 @@ func TestRetryAfterRefusal(t *testing.T) {
 	})
 	end := newRetry(t, h, opt)
 	b.refuse.Store(true)
-	h.line.cut(false)
+	h.dialer.cut(false)
 	for range 3 {
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, kit.Await(t, kit.Forever, "refusal", told), &refused)
@@ -568,12 +568,12 @@ func TestRetryAfterRefusal(t *testing.T) {
 	stopping := client.NewEndOptions()
 	stopping.SetStopOnRefusal()
 	end = newRetry(t, h, stopping)
-	done := kit.Start(func() error { h.line.cut(true); return nil })
+	done := kit.Start(func() error { h.dialer.cut(true); return nil })
 	<-done
 	waits := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	b.refuse.Store(true)
-	h.line.open()
+	h.dialer.open()
 	err := kit.Await(t, kit.Forever, "publish", waits)
 	assert.ErrorIs(t, err, geminio.ErrTooMany, "the cause is the refusal")
 	kit.Await(t, kit.Forever, "end", end.Done())
@@ -583,13 +583,13 @@ func TestRetryAfterRefusal(t *testing.T) {
 }
 
 func TestRetryFirst(t *testing.T) {
-	h := newHouse(t, nil)
-	h.line.cut(true)
+	h := newTestServer(t, nil)
+	h.dialer.cut(true)
 	ctx, cancel := context.WithCancel(context.Background())
-	opt := quick()
+	opt := fastRetry()
 	opt.SetRetryFirst(ctx)
 	connect := func() error {
-		end, err := client.NewRetryEndWithDialer(h.line.dial, opt)
+		end, err := client.NewRetryEndWithDialer(h.dialer.dial, opt)
 		if err == nil {
 			end.Close()
 		}
@@ -597,18 +597,18 @@ func TestRetryFirst(t *testing.T) {
 	}
 	done := kit.Start(connect)
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
-		h.line.mu.Lock()
-		dials := h.line.dials
-		h.line.mu.Unlock()
+		h.dialer.mu.Lock()
+		dials := h.dialer.dials
+		h.dialer.mu.Unlock()
 		if dials > 3 {
 			break
 		}
 		require.Less(t, time.Since(begin), kit.Forever)
 	}
-	h.line.open()
+	h.dialer.open()
 	assert.NoError(t, kit.Await(t, kit.Forever, "connect", done))
 
-	h.line.cut(true)
+	h.dialer.cut(true)
 	done = kit.Start(connect)
 	cancel()
 	err := kit.Await(t, kit.Forever, "connect", done)
@@ -619,7 +619,7 @@ func TestRetryFirst(t *testing.T) {
 // each direction.
 func TestRetryRawBytes(t *testing.T) {
 	ends := make(chan geminio.End, 10)
-	h := newHouse(t, func(end geminio.End) { ends <- end })
+	h := newTestServer(t, func(end geminio.End) { ends <- end })
 	end := newRetry(t, h)
 	peer := kit.Await(t, kit.Forever, "accept", ends)
 	buf := make([]byte, 10)
@@ -630,7 +630,7 @@ func TestRetryRawBytes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "over one", string(buf[:n]))
 
-	h.line.cut(false)
+	h.dialer.cut(false)
 	peer = kit.Await(t, kit.Forever, "accept", ends)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
 		require.Less(t, time.Since(begin), kit.Forever)
@@ -648,7 +648,7 @@ func TestRetryRawBytes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "back", string(buf[:n]))
 
-	h.line.cut(true)
+	h.dialer.cut(true)
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost)
 	require.NoError(t, end.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
@@ -656,7 +656,7 @@ func TestRetryRawBytes(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.NoError(t, end.SetReadDeadline(time.Time{}))
 	read := kit.Start(func() error { _, err := end.Read(buf); return err })
-	h.line.open()
+	h.dialer.open()
 	peer = kit.Await(t, kit.Forever, "accept", ends)
 	_, err = io.WriteString(peer, "x")
 	require.NoError(t, err)
@@ -664,7 +664,7 @@ func TestRetryRawBytes(t *testing.T) {
 
 	// The deadline is that of all connections.
 	require.NoError(t, end.SetReadDeadline(time.Now().Add(-time.Second)))
-	h.line.cut(false)
+	h.dialer.cut(false)
 	kit.Await(t, kit.Forever, "accept", ends)
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, geminio.ErrConnectionLost, "a loss is told of whatever the deadline")
@@ -674,7 +674,7 @@ func TestRetryRawBytes(t *testing.T) {
 
 // What had come before the connection was lost is received after it.
 func TestRetryReceivesWhatHadCome(t *testing.T) {
-	h := newHouse(t, nil)
+	h := newTestServer(t, nil)
 	end := newRetry(t, h)
 	require.NoError(t, end.Register(kit.Deadline(t), "ready", rig.Echo))
 	peer := h.last()
@@ -683,7 +683,7 @@ func TestRetryReceivesWhatHadCome(t *testing.T) {
 	}
 	_, err := peer.Call(kit.Deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
 	require.NoError(t, err)
-	h.line.cut(false)
+	h.dialer.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
 		require.Less(t, time.Since(begin), kit.Forever)
 	}
@@ -704,7 +704,7 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 		close(entered)
 		<-leave
 	}})
-	h := newHouse(t, nil, sopt)
+	h := newTestServer(t, nil, sopt)
 	end := newRetry(t, h)
 	slow := kit.Start(func() error {
 		_, err := end.Call(context.Background(), "slow", end.NewRequest(nil))
@@ -715,10 +715,10 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	offlineNow(t, end)
 
 	// What is new waits for the next server.
-	next := answering(t)
-	h.line.mu.Lock()
-	h.line.address = next.line.address
-	h.line.mu.Unlock()
+	next := newEchoServer(t)
+	h.dialer.mu.Lock()
+	h.dialer.address = next.dialer.address
+	h.dialer.mu.Unlock()
 	published := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	close(leave)
@@ -731,15 +731,15 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 
 // A client's Shutdown waits for what waits.
 func TestRetryShutdown(t *testing.T) {
-	h := answering(t)
+	h := newEchoServer(t)
 	end := newRetry(t, h)
-	h.line.cut(true)
+	h.dialer.cut(true)
 	offlineNow(t, end)
 	published := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	two := newRetry(t, answering(t))
+	two := newRetry(t, newEchoServer(t))
 	two.Shutdown(context.Background())
 	kit.Await(t, kit.Forever, "end", two.Done())
 
@@ -751,7 +751,7 @@ func TestRetryShutdown(t *testing.T) {
 		}
 		require.Less(t, time.Since(begin), kit.Forever)
 	}
-	h.line.open()
+	h.dialer.open()
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", published))
 	assert.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	assert.Equal(t, io.EOF, end.Cause())
@@ -761,14 +761,14 @@ func TestRetryShutdown(t *testing.T) {
 // a new id is good.
 func TestRetryMismatch(t *testing.T) {
 	var ids atomic.Uint64
-	n := &renamer{ids: &ids}
+	n := &renumberingDelegate{ids: &ids}
 	opt := server.NewEndOptions()
 	opt.SetDelegate(n)
-	h := answering(t, opt)
+	h := newEchoServer(t, opt)
 	end := newRetry(t, h)
 	first := end.ClientID()
 	old := end.NewMessage([]byte("old"))
-	h.line.cut(false)
+	h.dialer.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
 		require.Less(t, time.Since(begin), kit.Forever)
 	}
@@ -782,17 +782,17 @@ func TestRetryMismatch(t *testing.T) {
 	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(kit.Deadline(t), m))
 }
 
-// renamer gives every connection an id of its own.
-type renamer struct {
+// renumberingDelegate gives every connection an id of its own.
+type renumberingDelegate struct {
 	*delegate.UnimplementedDelegate
 	ids *atomic.Uint64
 }
 
-func (n *renamer) GetClientID(uint64, []byte) (uint64, error) { return n.ids.Add(1), nil }
+func (n *renumberingDelegate) GetClientID(uint64, []byte) (uint64, error) { return n.ids.Add(1), nil }
 
 // Callbacks of a lost connection may use the End, which is not there again yet.
 func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
-	h := answering(t)
+	h := newEchoServer(t)
 	r := &reopener{reopened: make(chan error, 10)}
 	opt := client.NewEndOptions()
 	opt.SetDelegate(r)
@@ -801,7 +801,7 @@ func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
 	_, err := end.OpenStream()
 	require.NoError(t, err)
 	for range 3 {
-		h.line.cut(false)
+		h.dialer.cut(false)
 		assert.NoError(t, kit.Await(t, kit.Forever, "open the stream again", r.reopened))
 	}
 }

@@ -20,23 +20,23 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// memory is a network without a kernel: a listener whose connections are pipes. It
+// memoryNetwork is a network without a kernel: a listener whose connections are pipes. It
 // notes when it was dialled.
-type memory struct {
+type memoryNetwork struct {
 	mu    sync.Mutex
 	l     *memoryListener // nil: nobody listens
 	dials []time.Time
 	conns []net.Conn // the servers' sides
 }
 
-var errNobody = errors.New("nobody listens")
+var errNotListening = errors.New("nobody listens")
 
-func (m *memory) dial() (net.Conn, error) {
+func (m *memoryNetwork) dial() (net.Conn, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dials = append(m.dials, time.Now())
 	if m.l == nil {
-		return nil, errNobody
+		return nil, errNotListening
 	}
 	near, far := net.Pipe()
 	select {
@@ -44,11 +44,11 @@ func (m *memory) dial() (net.Conn, error) {
 		m.conns = append(m.conns, far)
 		return near, nil
 	case <-m.l.closed:
-		return nil, errNobody
+		return nil, errNotListening
 	}
 }
 
-func (m *memory) listen() *memoryListener {
+func (m *memoryNetwork) listen() *memoryListener {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.l = &memoryListener{conns: make(chan net.Conn, 1<<16), closed: make(chan struct{})}
@@ -56,7 +56,7 @@ func (m *memory) listen() *memoryListener {
 }
 
 // crash ends all connections, without a word; nobody listens then.
-func (m *memory) crash() {
+func (m *memoryNetwork) crash() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.l = nil
@@ -67,7 +67,7 @@ func (m *memory) crash() {
 }
 
 // taken returns the times of all dials since the last call.
-func (m *memory) taken() []time.Time {
+func (m *memoryNetwork) taken() []time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	dials := m.dials
@@ -112,7 +112,7 @@ func TestReconnectStorm(t *testing.T) {
 		storm = 1000 // it is in memory, whatever stands in for TCP
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
+		m := &memoryNetwork{}
 		const hint = 10 * time.Second
 		sopt := server.NewEndOptions()
 		sopt.SetRetryAfter(hint)

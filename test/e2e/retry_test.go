@@ -22,9 +22,9 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// line is a way to a server that can be cut and closed: cut breaks the connections
+// dialer is a way to a server that can be cut and closed: cut breaks the connections
 // that go over it, and while it is closed there are no new ones.
-type line struct {
+type breakableDialer struct {
 	address string
 
 	mu     sync.Mutex
@@ -33,16 +33,16 @@ type line struct {
 	dials  int
 }
 
-var errLineClosed = errors.New("the line is closed")
+var errDialerClosed = errors.New("the dialer is closed")
 
 // dial is a client.Dialer.
-func (l *line) dial() (net.Conn, error) {
+func (l *breakableDialer) dial() (net.Conn, error) {
 	l.mu.Lock()
 	closed, address := l.closed, l.address
 	l.dials++
 	l.mu.Unlock()
 	if closed {
-		return nil, errLineClosed
+		return nil, errDialerClosed
 	}
 	nc, err := kit.Dial(address)
 	if err != nil {
@@ -52,14 +52,14 @@ func (l *line) dial() (net.Conn, error) {
 	defer l.mu.Unlock()
 	if l.closed {
 		nc.Close()
-		return nil, errLineClosed
+		return nil, errDialerClosed
 	}
 	l.conns = append(l.conns, nc)
 	return nc, nil
 }
 
-// cut breaks all connections; with close set there are no new ones for now.
-func (l *line) cut(close bool) {
+// cut breaks all connections. If close is true, dials fail until open is called.
+func (l *breakableDialer) cut(close bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = close
@@ -72,25 +72,26 @@ func (l *line) cut(close bool) {
 	l.conns = nil
 }
 
-func (l *line) open() {
+// open makes dials succeed again after cut has closed the dialer.
+func (l *breakableDialer) open() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = false
 }
 
-// house is a server: it runs serve for each End.
-type house struct {
-	l    server.Listener
-	line *line
+// testServer is a server that runs a function for each End that it accepts.
+type testServer struct {
+	l      server.Listener
+	dialer *breakableDialer
 
 	mu   sync.Mutex
 	ends []geminio.End
 	wg   sync.WaitGroup
 }
 
-func newHouse(t testing.TB, serve func(geminio.End), opts ...*server.EndOptions) *house {
+func newTestServer(t testing.TB, serve func(geminio.End), opts ...*server.EndOptions) *testServer {
 	l := listen(t, opts...)
-	h := &house{l: l, line: &line{address: l.Addr().String()}}
+	h := &testServer{l: l, dialer: &breakableDialer{address: l.Addr().String()}}
 	h.wg.Go(func() {
 		for {
 			end, err := l.AcceptEnd()
@@ -109,7 +110,7 @@ func newHouse(t testing.TB, serve func(geminio.End), opts ...*server.EndOptions)
 	return h
 }
 
-func (h *house) close() {
+func (h *testServer) close() {
 	h.l.Close()
 	h.mu.Lock()
 	ends := h.ends
@@ -120,59 +121,59 @@ func (h *house) close() {
 	h.wg.Wait()
 }
 
-// last returns the End of the last client.
-func (h *house) last() geminio.End {
+// last returns the End that was accepted last.
+func (h *testServer) last() geminio.End {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ends[len(h.ends)-1]
 }
 
-// quick are options of a RetryEnd that loses no time.
-func quick() *client.EndOptions {
+// fastRetry returns options of a RetryEnd with a short back-off.
+func fastRetry() *client.EndOptions {
 	opt := client.NewEndOptions()
 	opt.SetRetryBackoff(time.Millisecond, 20*time.Millisecond)
 	return opt
 }
 
-// newRetry makes a RetryEnd to h.
-func newRetry(t testing.TB, h *house, opts ...*client.EndOptions) *client.RetryEnd {
-	end, err := client.NewRetryEndWithDialer(h.line.dial, append([]*client.EndOptions{quick()}, opts...)...)
+// newRetry returns a RetryEnd to h, which is closed when the test ends.
+func newRetry(t testing.TB, h *testServer, opts ...*client.EndOptions) *client.RetryEnd {
+	end, err := client.NewRetryEndWithDialer(h.dialer.dial, append([]*client.EndOptions{fastRetry()}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { end.Close() })
 	return end.(*client.RetryEnd)
 }
 
-// diary is a delegate, of either side, that notes what it is told.
-type diary struct {
+// connLog is a delegate of either side that records its calls.
+type connLog struct {
 	*delegate.UnimplementedDelegate
 
-	mu    sync.Mutex
-	notes []string
-	news  chan struct{}
+	mu      sync.Mutex
+	notes   []string
+	changed chan struct{}
 }
 
-func newDiary() *diary { return &diary{news: make(chan struct{})} }
+func newConnLog() *connLog { return &connLog{changed: make(chan struct{})} }
 
-func (d *diary) note(format string, args ...any) {
+func (d *connLog) note(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.notes = append(d.notes, fmt.Sprintf(format, args...))
-	close(d.news)
-	d.news = make(chan struct{})
+	close(d.changed)
+	d.changed = make(chan struct{})
 }
 
-func (d *diary) ConnOnline(delegate.ConnDescriber) error  { d.note("online"); return nil }
-func (d *diary) ConnOffline(delegate.ConnDescriber) error { d.note("offline"); return nil }
-func (d *diary) EndReOnline(delegate.ClientDescriber)     { d.note("again") }
+func (d *connLog) ConnOnline(delegate.ConnDescriber) error  { d.note("online"); return nil }
+func (d *connLog) ConnOffline(delegate.ConnDescriber) error { d.note("offline"); return nil }
+func (d *connLog) EndReOnline(delegate.ClientDescriber)     { d.note("again") }
 
-// wait waits until there are n notes, and returns them.
-func (d *diary) wait(t testing.TB, n int) []string {
+// wait returns all notes once there are at least n.
+func (d *connLog) wait(t testing.TB, n int) []string {
 	t.Helper()
 	timer := time.NewTimer(kit.Forever)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
-		notes, news := d.notes, d.news
+		notes, news := d.notes, d.changed
 		d.mu.Unlock()
 		if len(notes) >= n {
 			return notes
@@ -180,20 +181,20 @@ func (d *diary) wait(t testing.TB, n int) []string {
 		select {
 		case <-news:
 		case <-timer.C:
-			t.Fatalf("only %q was told", notes)
+			t.Fatalf("the delegate was called for %q, want %d calls", notes, n)
 		}
 	}
 }
 
 func TestRetryFirstErrorIsReturned(t *testing.T) {
-	_, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return nil, errLineClosed })
-	assert.Equal(t, errLineClosed, err)
+	_, err := client.NewRetryEndWithDialer(func() (net.Conn, error) { return nil, errDialerClosed })
+	assert.Equal(t, errDialerClosed, err)
 }
 
 // Everything that an End is goes on over a cut.
 func TestRetryGoesOn(t *testing.T) {
 	received := make(chan string, 10)
-	h := newHouse(t, func(end geminio.End) {
+	h := newTestServer(t, func(end geminio.End) {
 		end.Register(context.Background(), "echo", rig.Echo)
 		for {
 			m, err := end.Receive(context.Background())
@@ -204,7 +205,7 @@ func TestRetryGoesOn(t *testing.T) {
 			m.Done()
 		}
 	})
-	d := newDiary()
+	d := newConnLog()
 	opt := client.NewEndOptions()
 	opt.SetDelegate(d)
 	opt.SetWaitRemoteRPCs("echo")
@@ -217,7 +218,7 @@ func TestRetryGoesOn(t *testing.T) {
 	req, msg := end.NewRequest([]byte("before")), end.NewMessage([]byte("before"))
 
 	for round := range 5 {
-		h.line.cut(false)
+		h.dialer.cut(false)
 		d.wait(t, 1+3*(round+1))
 		assert.Equal(t, id, end.ClientID())
 

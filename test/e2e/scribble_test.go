@@ -52,14 +52,14 @@ func intact(what string, b []byte) error {
 	return nil
 }
 
-// gate is a transport that delivers nothing while it is shut.
-type gate struct {
+// gatedConn is a transport that delivers nothing while it is shut.
+type gatedConn struct {
 	net.Conn
 	mu   sync.Mutex
 	open chan struct{}
 }
 
-func (g *gate) Read(p []byte) (int, error) {
+func (g *gatedConn) Read(p []byte) (int, error) {
 	g.mu.Lock()
 	open := g.open
 	g.mu.Unlock()
@@ -67,7 +67,7 @@ func (g *gate) Read(p []byte) (int, error) {
 	return g.Conn.Read(p)
 }
 
-func (g *gate) shut() (reopen func()) {
+func (g *gatedConn) shut() (reopen func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open = make(chan struct{})
@@ -88,7 +88,7 @@ func scribbleSizes() []int {
 }
 
 // gatedPair is a Pair whose server hears only while its gate is open.
-func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
+func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gatedConn) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetLinger(300 * time.Millisecond)
 	so.SetLinger(300 * time.Millisecond)
@@ -115,7 +115,7 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 			c.SetWriteBuffer(128 << 10)
 		}
 	}
-	g := &gate{Conn: sc}
+	g := &gatedConn{Conn: sc}
 	g.shut()()
 	p, err := rig.JoinPair(cc, g, co, so)
 	require.NoError(t, err)
@@ -124,7 +124,7 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gate) {
 }
 
 // eachScribble runs a test over networks, with large and with small windows.
-func eachScribble(t *testing.T, test func(t *testing.T, p *rig.Pair, g *gate), networks ...string) {
+func eachScribble(t *testing.T, test func(t *testing.T, p *rig.Pair, g *gatedConn), networks ...string) {
 	for _, network := range kit.Networks(networks...) {
 		for _, small := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/small %v", network, small), func(t *testing.T) {
@@ -205,7 +205,7 @@ func atMostOnce(s geminio.Messager, data, custom []byte) geminio.Message {
 }
 
 func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
-	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gate) {
+	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gatedConn) {
 		junk, junkPeer := rig.OpenStream(t, p.Client, p.Server)
 		for _, op := range scribblers {
 			t.Run(op.name, func(t *testing.T) {
@@ -275,7 +275,7 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 // The buffers of calls and messages that are answered are free as well: those of the
 // caller, and those of the handler's answer once the caller has it.
 func TestBuffersAreFreeWhenTheAnswerIsThere(t *testing.T) {
-	eachScribble(t, func(t *testing.T, p *rig.Pair, _ *gate) {
+	eachScribble(t, func(t *testing.T, p *rig.Pair, _ *gatedConn) {
 		answers := make(chan [][]byte, 1)
 		text := string(filled(100))
 		require.NoError(t, p.Server.Register(t.Context(), "check", func(_ context.Context, req geminio.Request, resp geminio.Response) {
@@ -400,7 +400,7 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 
 // A Write that was given up by its deadline goes on where it has left off.
 func TestWriteGoesOnAfterItsDeadline(t *testing.T) {
-	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gate) {
+	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gatedConn) {
 		a, b := rig.OpenStream(t, p.Client, p.Server)
 		read := kit.Start(func() error {
 			all, err := io.ReadAll(b)

@@ -286,8 +286,8 @@ func TestShutdownAfterStreams(t *testing.T) {
 			t.Run(side+" opens, closed by "+closer, func(t *testing.T) {
 				so, co := server.NewEndOptions(), client.NewEndOptions()
 				if closer == "nobody: refused" {
-					so.SetDelegate(refuser{})
-					co.SetDelegate(refuser{})
+					so.SetDelegate(streamRefuser{})
+					co.SetDelegate(streamRefuser{})
 				}
 				for range 20 {
 					p := rig.NewPair(t, "tcp", co, so)
@@ -317,9 +317,11 @@ func TestShutdownAfterStreams(t *testing.T) {
 	}
 }
 
-// refuser wants no streams.
-type refuser struct {
+// streamRefuser wants no streams.
+type streamRefuser struct {
 	*delegate.UnimplementedDelegate
 }
 
-func (refuser) DialogueOnline(delegate.DialogueDescriber) error { return errors.New("no streams") }
+func (streamRefuser) DialogueOnline(delegate.DialogueDescriber) error {
+	return errors.New("no streams")
+}

@@ -29,91 +29,95 @@ var misdeeds = map[string]func() error{
 	"panics":                func() error { panic("oops") },
 	"exits":                 func() error { runtime.Goexit(); return nil },
 	"returns a typed nil":   func() error { return (*quota)(nil) },
-	"returns a mean error":  func() error { return meanError{} },
-	"returns an odd unwrap": func() error { return oddUnwrap{} },
+	"returns a mean error":  func() error { return isPanicsError{} },
+	"returns an odd unwrap": func() error { return unwrapPanicsError{} },
 }
 
-// meanError has an Is method that panics.
-type meanError struct{}
+// isPanicsError has an Is method that panics.
+type isPanicsError struct{}
 
-func (meanError) Error() string { return "mean" }
-func (meanError) Is(error) bool { panic("oops") }
+func (isPanicsError) Error() string { return "mean" }
+func (isPanicsError) Is(error) bool { panic("oops") }
 
-// oddUnwrap has an Unwrap method that panics.
-type oddUnwrap struct{}
+// unwrapPanicsError has an Unwrap method that panics.
+type unwrapPanicsError struct{}
 
-func (oddUnwrap) Error() string { return "odd" }
-func (oddUnwrap) Unwrap() error { panic("oops") }
+func (unwrapPanicsError) Error() string { return "odd" }
+func (unwrapPanicsError) Unwrap() error { panic("oops") }
 
-// wicked has functions of a user that misbehave once each.
-type wicked struct {
+// faultyUser has functions of a user that misbehave once each.
+type faultyUser struct {
 	*delegate.UnimplementedDelegate
-	told chan string // the names of those that were called, in their order
+	calls chan string // the names of those that were called, in their order
 
-	mu   sync.Mutex
-	what string // the name of the next one that misbehaves; "": none
-	how  func() error
+	mu     sync.Mutex
+	faulty string // the name of the next one that misbehaves; "": none
+	fault  func() error
 }
 
-func newWicked(what string, how func() error) *wicked {
-	return &wicked{told: make(chan string, 10_000), what: what, how: how}
+func newFaultyUser(what string, how func() error) *faultyUser {
+	return &faultyUser{calls: make(chan string, 10_000), faulty: what, fault: how}
 }
 
-// plan has the next call of the function of that name misbehave.
-func (w *wicked) plan(what string) {
+// failNext has the next call of the function of that name misbehave.
+func (w *faultyUser) failNext(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.what = what
+	w.faulty = what
 }
 
-// forget forgets which functions were called.
-func (w *wicked) forget() {
-	for len(w.told) > 0 {
-		<-w.told
+// clearCalls forgets which functions were called.
+func (w *faultyUser) clearCalls() {
+	for len(w.calls) > 0 {
+		<-w.calls
 	}
 }
 
 // done tells whether what was planned has happened.
-func (w *wicked) done() bool {
+func (w *faultyUser) done() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.what == ""
+	return w.faulty == ""
 }
 
-// act is called by the function of that name.
-func (w *wicked) act(name string) error {
-	w.told <- name
+// call is called by the function of that name.
+func (w *faultyUser) call(name string) error {
+	w.calls <- name
 	w.mu.Lock()
-	bad := w.what == name
+	bad := w.faulty == name
 	if bad {
-		w.what = ""
+		w.faulty = ""
 	}
 	w.mu.Unlock()
 	if bad {
-		return w.how()
+		return w.fault()
 	}
 	return nil
 }
 
 // await waits until the function of that name has been called.
-func (w *wicked) await(t *testing.T, name string) {
+func (w *faultyUser) await(t *testing.T, name string) {
 	t.Helper()
-	for kit.Await(t, kit.Forever, name, w.told) != name {
+	for kit.Await(t, kit.Forever, name, w.calls) != name {
 	}
 }
 
-func (w *wicked) ConnOnline(delegate.ConnDescriber) error          { return w.act("ConnOnline") }
-func (w *wicked) ConnOffline(delegate.ConnDescriber) error         { return w.act("ConnOffline") }
-func (w *wicked) Heartbeat(delegate.ConnDescriber) error           { return w.act("Heartbeat") }
-func (w *wicked) GetClientID(uint64, []byte) (uint64, error)       { return 0, w.act("GetClientID") }
-func (w *wicked) DialogueOnline(delegate.DialogueDescriber) error  { return w.act("DialogueOnline") }
-func (w *wicked) DialogueOffline(delegate.DialogueDescriber) error { return w.act("DialogueOffline") }
-func (w *wicked) RemoteRegistration(string, uint64, uint64)        { w.act("RemoteRegistration") }
-func (w *wicked) EndReOnline(delegate.ClientDescriber)             { w.act("EndReOnline") }
-func (w *wicked) acceptStream(geminio.Stream)                      { w.act("AcceptStreamFunc") }
-func (w *wicked) closedStream(geminio.Stream)                      { w.act("ClosedStreamFunc") }
-func (w *wicked) retryFailed(error)                                { w.act("RetryFailedFunc") }
-func (w *wicked) NewPacketID() uint64                              { w.act("NewPacketID"); return 1 }
+func (w *faultyUser) ConnOnline(delegate.ConnDescriber) error    { return w.call("ConnOnline") }
+func (w *faultyUser) ConnOffline(delegate.ConnDescriber) error   { return w.call("ConnOffline") }
+func (w *faultyUser) Heartbeat(delegate.ConnDescriber) error     { return w.call("Heartbeat") }
+func (w *faultyUser) GetClientID(uint64, []byte) (uint64, error) { return 0, w.call("GetClientID") }
+func (w *faultyUser) DialogueOnline(delegate.DialogueDescriber) error {
+	return w.call("DialogueOnline")
+}
+func (w *faultyUser) DialogueOffline(delegate.DialogueDescriber) error {
+	return w.call("DialogueOffline")
+}
+func (w *faultyUser) RemoteRegistration(string, uint64, uint64) { w.call("RemoteRegistration") }
+func (w *faultyUser) EndReOnline(delegate.ClientDescriber)      { w.call("EndReOnline") }
+func (w *faultyUser) acceptStream(geminio.Stream)               { w.call("AcceptStreamFunc") }
+func (w *faultyUser) closedStream(geminio.Stream)               { w.call("ClosedStreamFunc") }
+func (w *faultyUser) retryFailed(error)                         { w.call("RetryFailedFunc") }
+func (w *faultyUser) NewPacketID() uint64                       { w.call("NewPacketID"); return 1 }
 
 // wantPanicCode wants an error that says that a function of the other side has panicked.
 func wantPanicCode(t *testing.T, err error) {
@@ -162,7 +166,7 @@ func TestServerSurvivesItsUser(t *testing.T) {
 	} {
 		for how, misdeed := range misdeeds {
 			inBubble(t, what+" "+how, func(t *testing.T) {
-				w := newWicked(what, misdeed)
+				w := newFaultyUser(what, misdeed)
 				so := server.NewEndOptions()
 				so.SetDelegate(w)
 				so.SetAcceptStreamFunc(w.acceptStream)
@@ -188,7 +192,7 @@ func TestServerSurvivesItsUser(t *testing.T) {
 					end.Close()
 				}
 				synctest.Wait()
-				w.forget()
+				w.clearCalls()
 				end, err = client.NewEndWithDialer(pipes.Dial, co)
 				require.NoError(t, err)
 				defer end.Close()
@@ -235,7 +239,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	l, err := server.NewListener(pipes, so)
 	require.NoError(t, err)
 	defer l.Close()
-	w := newWicked("", misdeed)
+	w := newFaultyUser("", misdeed)
 	co := client.NewEndOptions()
 	co.SetDelegate(w)
 	co.SetPacketFactory(w)
@@ -243,11 +247,11 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	var conn net.Conn
 	var down atomic.Bool
 	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
-		if err := w.act("Dialer"); err != nil {
+		if err := w.call("Dialer"); err != nil {
 			return nil, err
 		}
 		if down.Load() {
-			return nil, errLineClosed
+			return nil, errDialerClosed
 		}
 		conn, err = pipes.Dial()
 		return conn, err
@@ -270,7 +274,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 		w.await(t, "DialogueOffline")
 	}
 	use()
-	w.plan(what)
+	w.failNext(what)
 	if what != "NewPacketID" { // which would be called by this goroutine
 		use()
 	}
@@ -300,7 +304,7 @@ func TestClientSurvivesItsUser(t *testing.T) {
 	defer l.Close()
 	for how, misdeed := range misdeeds {
 		t.Run(how, func(t *testing.T) {
-			w := newWicked("ConnOnline", misdeed)
+			w := newFaultyUser("ConnOnline", misdeed)
 			co := client.NewEndOptions()
 			co.SetDelegate(w)
 			_, err := dial(l.Addr().String(), co)
@@ -308,7 +312,7 @@ func TestClientSurvivesItsUser(t *testing.T) {
 			_, err = client.NewEndWithDialer(func() (net.Conn, error) { return nil, misdeed() }, co)
 			require.Error(t, err)
 			for _, what := range []string{"DialogueOnline", "DialogueOffline", "ConnOffline"} {
-				w := newWicked(what, misdeed)
+				w := newFaultyUser(what, misdeed)
 				co.SetDelegate(w)
 				end, err := dial(l.Addr().String(), co)
 				require.NoError(t, err)
@@ -367,22 +371,22 @@ func TestErrorsThatPanic(t *testing.T) {
 	})
 }
 
-// wickedLog is a slog.Handler that misbehaves.
-type wickedLog struct {
+// faultyLogger is a slog.Handler that misbehaves.
+type faultyLogger struct {
 	slog.Handler
 	how func() error
 }
 
-func (w wickedLog) Enabled(context.Context, slog.Level) bool  { return w.how() == nil }
-func (w wickedLog) Handle(context.Context, slog.Record) error { return w.how() }
+func (w faultyLogger) Enabled(context.Context, slog.Level) bool  { return w.how() == nil }
+func (w faultyLogger) Handle(context.Context, slog.Record) error { return w.how() }
 
 // Loggers that misbehave lose what was to be logged, and nothing else.
 func TestLoggersThatMisbehave(t *testing.T) {
 	for how, misdeed := range misdeeds {
 		t.Run(how, func(t *testing.T) {
 			so := server.NewEndOptions()
-			so.SetLogger(slog.New(wickedLog{slog.DiscardHandler, misdeed}))
-			so.SetDelegate(newWicked("ConnOffline", misdeeds["panics"]))
+			so.SetLogger(slog.New(faultyLogger{slog.DiscardHandler, misdeed}))
+			so.SetDelegate(newFaultyUser("ConnOffline", misdeeds["panics"]))
 			l := listen(t, so)
 			defer l.Close()
 			for range 3 {
