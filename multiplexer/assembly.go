@@ -90,7 +90,7 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	if d, err = m.find(h); err != nil {
 		return nil, nil, err
 	}
-	if d != nil && d.state != dialogueOpen {
+	if d != nil && d.life != lifeOpen {
 		d = nil
 	}
 	c := m.peersCharge(h.Type, int(f.Total))
@@ -140,7 +140,7 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	if d != nil && err == nil {
 		a = m.assemblies.get(packetKey{d, h.Type, f.Seq})
 	}
-	open := d != nil && d.state == dialogueOpen
+	open := d != nil && d.life == lifeOpen
 	m.mu.Unlock()
 	last := h.Flags&packet.FlagMore == 0
 	switch {

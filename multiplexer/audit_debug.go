@@ -51,7 +51,7 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 		}
 	}
 	for id, d := range m.table {
-		if d.state != dialogueOpen {
+		if d.life != lifeOpen {
 			continue
 		}
 		if d.assemblies.Len() > 0 || !d.packets.empty() {
@@ -63,7 +63,7 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 			}
 		}
 		far := peer.table[id]
-		if far == nil || far.state != dialogueOpen {
+		if far == nil || far.life != lifeOpen {
 			report("stream %d is open here, but not at the peer", id)
 			continue
 		}
@@ -71,7 +71,7 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 		for class := range packet.StreamClasses {
 			avail, in := d.credit.tx[class].avail, &far.recv.rx[class]
 			if class == packet.ClassRaw {
-				avail += uint32(d.raw.Len())
+				avail += uint32(d.send.buf.Len())
 			}
 			if avail != in.left {
 				report("stream %d: %v: %d available here, but %d left at the peer", id, class, avail, in.left)

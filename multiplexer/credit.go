@@ -60,7 +60,7 @@ func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 	switch {
 	case d == nil:
 	case c.Class == packet.ClassRaw:
-		d.wakeWrite()
+		d.send.wake()
 	default:
 		d.serveMessages()
 	}
@@ -120,7 +120,7 @@ func (d *Dialogue) release(c charge) (due bool) {
 		return c.bytes > 0 && d.releaseWindow(c.class, uint64(c.bytes))
 	}
 	m := d.m
-	m.ledger.release(&d.credit, c, d.state == dialogueOpen)
+	m.ledger.release(&d.credit, c, d.life == lifeOpen)
 	if a := d.credit.large; a != nil && a.owed > 0 {
 		m.signal(d, ctlLarge)
 		return true
@@ -137,7 +137,7 @@ func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	defer h.mu.Unlock()
 	f := &h.rx[class]
 	f.release(n)
-	if !f.dueFor(class, 0) || d.state != dialogueOpen || class == packet.ClassRaw && h.state != recvOpen {
+	if !f.dueFor(class, 0) || d.life != lifeOpen || class == packet.ClassRaw && h.state != recvOpen {
 		return false
 	}
 	at := m.c.Now()

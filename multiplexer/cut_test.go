@@ -264,3 +264,27 @@ func TestWriteAsTheConnectionCloses(t *testing.T) {
 		stopPair(ms)
 	}
 }
+
+// A Stop that comes after a Write was cut off, and before the Reset for that is sent, does
+// not keep the Reset from being sent.
+func TestStopAfterAWriteWasCutOff(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		ended := cutWrite(d, 5000, false)
+		require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 7, nil, make([]byte, 10_000), AtOnce))
+		d.Close()
+		assert.Error(t, <-ended)
+		synctest.Wait() // the transport takes nothing: no frame of the end is sent
+		p.writeReason(packet.TypeStop, 3, geminio.CodeClosed, "", "a stop")
+		for {
+			head, _ := p.next("the end of the stream")
+			if head.Type == packet.TypeReset {
+				break
+			}
+		}
+		synctest.Wait()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		assert.Len(t, m.table, 1)
+	})
+}

@@ -46,40 +46,6 @@ func (dl *deadline) err() error {
 	return nil
 }
 
-// sender is what a dialogue has only while somebody waits to write, lends what he
-// writes, or has set a deadline. Mux.mu guards it.
-type sender struct {
-	lent     []byte // raw bytes behind those that are queued, still the writer's
-	loans    int    // pieces of a batch that are the writer's
-	turns    int    // Writes that wait for their turn
-	cond     sync.Cond
-	deadline *deadline
-}
-
-// sender returns what the writers need, made on first use. m.mu is held.
-func (d *Dialogue) sender() *sender {
-	if d.out == nil {
-		d.out = &sender{cond: sync.Cond{L: &d.m.mu}}
-	}
-	return d.out
-}
-
-// late returns os.ErrDeadlineExceeded if the deadline has passed.
-func (s *sender) late() error {
-	if s == nil {
-		return nil
-	}
-	return s.deadline.err()
-}
-
-// unsent is what is lent and not yet in a batch.
-func (s *sender) unsent() []byte {
-	if s == nil {
-		return nil
-	}
-	return s.lent
-}
-
 // SetReadDeadline sets the deadline of Read, also of one that waits already. A
 // zero t removes it.
 func (d *Dialogue) SetReadDeadline(t time.Time) error {
@@ -99,9 +65,10 @@ func (d *Dialogue) SetWriteDeadline(t time.Time) error {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d.out != nil || !t.IsZero() {
-		out := d.sender()
-		out.deadline = out.deadline.renew(t, &m.mu, d.wakeWrite)
+	h := &d.send
+	if h.writers != nil || !t.IsZero() {
+		w := h.makeWriters(&m.mu)
+		w.deadline = w.deadline.renew(t, &m.mu, h.wake)
 	}
 	return nil
 }
@@ -110,14 +77,4 @@ func (d *Dialogue) SetWriteDeadline(t time.Time) error {
 func (d *Dialogue) SetDeadline(t time.Time) error {
 	d.SetReadDeadline(t)
 	return d.SetWriteDeadline(t)
-}
-
-// waitWrite waits until something has changed for the writers. m.mu is held.
-func (d *Dialogue) waitWrite() { d.sender().cond.Wait() }
-
-// wakeWrite wakes the writers. m.mu is held.
-func (d *Dialogue) wakeWrite() {
-	if d.out != nil {
-		d.out.cond.Broadcast()
-	}
 }

@@ -41,6 +41,7 @@ func (streamTotals) countBegun(uint64, charge) {}
 func (streamTotals) countAnswered(uint64)      {}
 func (streamTotals) countResolved(uint64)      {}
 
-func (*Mux) verify() int          { return 0 }
-func (*Dialogue) verify() int     { return 0 }
-func (*Dialogue) countNextSmall() {}
+func (*Mux) verify() int                                  { return 0 }
+func (*Dialogue) verify() int                             { return 0 }
+func (*Dialogue) verifyEvent(event, lifeState, sendState) {}
+func (*Dialogue) countNextSmall()                         {}

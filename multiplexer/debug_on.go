@@ -186,7 +186,7 @@ func (m *Mux) verify() (cost int) {
 		for class := range packet.StreamClasses {
 			s.tx[class].check(fmt.Sprint(class, " of stream ", id))
 		}
-		if d.state == dialogueOpen {
+		if d.life == lifeOpen {
 			assertEqual(s.tx[packet.ClassMessages].used(), messages+s.sentMessages, "credit: messages of stream %d queued and sent", id)
 			if !s.numbersMisused {
 				assertEqual(s.handlers, handlers, "credit: handlers of stream %d outstanding", id)

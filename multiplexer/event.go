@@ -8,20 +8,81 @@ package multiplexer
 type event uint8
 
 const (
+	// evOpen: the user opens the dialogue.
+	evOpen event = iota
+	// evPeerAccept: the peer has answered this side's Open with Accept.
+	evPeerAccept
+	// evPeerRefuse: the peer has answered this side's Open with Refuse.
+	evPeerRefuse
+	// evGiveUp: the user has stopped waiting for the answer to Open.
+	evGiveUp
+	// evAccept: the Handler answers the peer's Open with Accept.
+	evAccept
+	// evRefuse: the Handler answers the peer's Open with Refuse.
+	evRefuse
+
+	// evCloseWrite: the user has called CloseWrite.
+	evCloseWrite
+	// evWriteCut: a Write has returned although not all of its bytes were added.
+	evWriteCut
 	// evCloseRead: the user has called CloseRead.
-	evCloseRead event = iota
+	evCloseRead
+	// evClose: the user has called Close, or CloseWrite has cut a Write off.
+	evClose
+	// evReset: the user has called Reset.
+	evReset
+
 	// evPeerFin: a Data frame with FlagFin has come, the last one with raw bytes.
 	evPeerFin
-	// evEnd: the dialogue has ended, for any reason.
+	// evPeerStop: a Stop has come.
+	evPeerStop
+	// evPeerClose: a Data frame with FlagClose has come.
+	evPeerClose
+	// evPeerReset: a Reset has come.
+	evPeerReset
+
+	// evFinSent: FlagFin alone is in a batch.
+	evFinSent
+	// evCloseSent: FlagClose is in a batch.
+	evCloseSent
+	// evResetSent: the Reset that says that a Write was cut off is in a batch.
+	evResetSent
+
+	// evHeartbeat: a heartbeat interval has passed.
+	evHeartbeat
+	// evConnClose: this side has closed the connection. What is ready is still sent.
+	evConnClose
+	// evConnLost: the connection has ended. Nothing more is sent.
+	evConnLost
+	// evEnd: the dialogue has ended, for any of the reasons above.
 	evEnd
 
 	events
 )
 
 var eventNames = [events]string{
-	evCloseRead: "CloseRead",
-	evPeerFin:   "the peer's fin flag",
-	evEnd:       "the dialogue ends",
+	evOpen:       "Open",
+	evPeerAccept: "the peer accepts",
+	evPeerRefuse: "the peer refuses",
+	evGiveUp:     "Open gives up",
+	evAccept:     "Accept",
+	evRefuse:     "Refuse",
+	evCloseWrite: "CloseWrite",
+	evWriteCut:   "a Write is cut off",
+	evCloseRead:  "CloseRead",
+	evClose:      "Close",
+	evReset:      "Reset",
+	evPeerFin:    "the peer's fin flag",
+	evPeerStop:   "the peer's stop",
+	evPeerClose:  "the peer's close flag",
+	evPeerReset:  "the peer's reset",
+	evFinSent:    "fin flag sent",
+	evCloseSent:  "close flag sent",
+	evResetSent:  "reset sent",
+	evHeartbeat:  "a heartbeat",
+	evConnClose:  "the connection is closed",
+	evConnLost:   "the connection is lost",
+	evEnd:        "the dialogue ends",
 }
 
 func (e event) String() string { return eventNames[e] }

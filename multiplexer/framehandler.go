@@ -31,10 +31,10 @@ func (u *frameHandler) OnHeartbeat() {
 	m.mu.Lock()
 	defer m.unlockAndNotify()
 	for _, d := range m.table {
-		if d.closeSent && d.overdue {
+		d.on(evHeartbeat)
+		if d.life.ended() {
 			m.remove(d)
 		}
-		d.overdue = d.closeSent
 	}
 }
 
@@ -68,6 +68,10 @@ func (u *frameHandler) NotReceived(h packet.Header, number uint64) {
 // frame waits for the Writes under way.
 func (u *frameHandler) End(cause error, deliver bool) {
 	m := (*Mux)(u)
+	ev := evConnLost
+	if deliver {
+		ev = evConnClose
+	}
 	rerr, werr := error(io.EOF), io.ErrClosedPipe
 	if cause != io.EOF {
 		lost := &lostError{cause}
@@ -78,21 +82,22 @@ func (u *frameHandler) End(cause error, deliver bool) {
 	all := make([]*Dialogue, 0, len(m.table))
 	var closed []*Dialogue
 	for _, d := range m.table {
-		if d != m.main && d.accepted && d.state != dialogueClosed {
-			if d.opening == openingBegun {
-				d.opening = openingMissed
+		if d != m.main && (d.life == lifeOffered || d.life == lifeOpen) {
+			if d.opened == openedRunning {
+				d.opened = endedWhileOpening
 			} else {
 				closed = append(closed, d)
 			}
 		}
-		d.end(werr)
+		d.on(ev)
+		d.failSend(werr)
 		all = append(all, d)
-		if deliver && d.writes() {
-			d.held = true
+		if deliver && d.send.underWay() {
+			d.send.delaysClose = true
 			m.delayingClose++
 		}
 	}
-	m.sayCut()
+	m.amendClose()
 	clear(m.table)
 	m.localStreams, m.peerStreams, m.windows.used = 0, 0, 0
 	m.assemblies = index[assembly]{}
@@ -105,7 +110,7 @@ func (u *frameHandler) End(cause error, deliver bool) {
 	}
 	m.mu.Unlock()
 	for _, d := range all {
-		d.endRead(rerr)
+		d.endRecv(rerr)
 	}
 	for _, d := range closed {
 		m.h.Closed(d, cause)

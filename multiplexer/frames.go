@@ -26,9 +26,8 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 			m.sched.push(d, l)
 		}
 		m.sched.sent(l, b.Size()-before)
-		if d.leaving && d.queued == 0 {
-			d.leaving = false
-			m.peerStreams--
+		if d.slot == slotLeaving && d.queued == 0 {
+			d.freeSlot()
 			m.notifyRemoved = true
 		}
 	}
@@ -90,10 +89,10 @@ func (d *Dialogue) appendControl(b *conn.Batch) {
 		b.Buf = packet.AppendAccept(b.Buf, d.id, windows)
 	}
 	if ctl&ctlReset != 0 {
-		b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, *d.notice)
+		b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, *d.resetReason)
 		return
 	}
-	if d.state == dialogueOpen {
+	if d.life == lifeOpen {
 		d.appendCredit(b, ctl&ctlRaw != 0, packet.ClassRaw)
 		d.appendCredit(b, ctl&ctlMessages != 0, packet.ClassMessages)
 		if ctl&ctlStop != 0 {
@@ -125,12 +124,13 @@ func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 	limit := int(d.m.peer.MaxFrame)
 	n := 0
-	if c := d.raw.Head(); c != nil {
+	h := &d.send
+	if c := h.buf.Head(); c != nil {
 		n = min(c.Len(), limit)
 	} else {
-		n = min(len(d.out.unsent()), limit)
+		n = min(len(h.lent()), limit)
 	}
-	again = d.raw.Len()+len(d.out.unsent()) > n
+	again = h.buf.Len()+len(h.lent()) > n
 	var flags packet.Flags
 	if !again {
 		flags = d.endFlags()
@@ -140,23 +140,23 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 		return false
 	}
 	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: packet.TypeData, Flags: flags, Stream: d.id, Length: uint32(n)})
-	switch c := d.raw.Head(); {
+	switch c := h.buf.Head(); {
 	case n == 0:
 	case c == nil:
-		if b.Lend(d.out.lent[:n], (*lender)(d)) {
-			d.out.loans++
+		if b.Lend(h.writers.lent[:n], (*lender)(d)) {
+			h.writers.loans++
 		}
-		d.out.lent = d.out.lent[n:]
+		h.writers.lent = h.writers.lent[n:]
 	case n < c.Len():
 		b.Buf = append(b.Buf, c.Bytes()[:n]...)
-		d.raw.Took(n)
+		h.buf.Took(n)
 	default:
-		b.AddChunk(d.raw.Pop())
+		b.AddChunk(h.buf.Pop())
 	}
-	if d.writing {
-		d.wakeWrite()
+	if h.writing {
+		h.wake()
 	}
-	if flags&packet.FlagClose != 0 && d.peerGone {
+	if flags&packet.FlagClose != 0 && d.life.ended() {
 		d.m.remove(d)
 	}
 	return again
@@ -165,26 +165,27 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 // appendCutReset adds a Reset behind the raw bytes of d if a Write of d was cut off. The Reset
 // replaces the flags of endFlags, so that the reader does not take the bytes for complete.
 func (d *Dialogue) appendCutReset(b *conn.Batch) {
-	if !d.cut || d.finSent || d.writes() || d == d.m.main || !d.packets.empty() {
+	if d.send.state != sendCut || d.send.underWay() || d == d.m.main || !d.packets.empty() {
 		return
 	}
-	d.finSent, d.closeSent = true, true
-	b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, d.m.cutNotice())
+	d.on(evResetSent)
+	b.Buf = packet.AppendReason(b.Buf, packet.TypeReset, d.id, d.m.cutReason())
 	d.m.remove(d)
 }
 
 // endFlags returns the flags of a Data frame behind which d has no raw bytes to send.
 func (d *Dialogue) endFlags() packet.Flags {
 	switch {
-	case d.writes() || d.cut: // wrote comes back to this; or it is no proper end
-	case d.closing && !d.closeSent:
+	case d.send.underWay(): // writeReturns gives d another turn
+	case d.send.state == sendCut: // appendCutReset says it
+	case d.life.closes():
 		if !d.packets.empty() {
-			return 0 // appendPackets comes back to this
+			return 0 // appendPackets gives d another turn
 		}
-		d.finSent, d.closeSent = true, true
+		d.on(evCloseSent)
 		return packet.FlagFin | packet.FlagClose
-	case d.fin && !d.finSent && d.state == dialogueOpen:
-		d.finSent = true
+	case d.send.state == sendEnding && d.life == lifeOpen:
+		d.on(evFinSent)
 		return packet.FlagFin
 	}
 	return 0

@@ -83,7 +83,7 @@ func TestOpenIsGivenUpWhileTheAnswerIsHandled(t *testing.T) {
 			go func() {
 				m.mu.Lock()
 				defer m.unlockAndNotify()
-				if d.state == dialogueOpening {
+				if d.life == lifeOpening {
 					d.cancelOpen()
 				}
 			}()

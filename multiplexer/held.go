@@ -23,7 +23,7 @@ func (m *Mux) Held() int {
 		d.recv.mu.Lock()
 		n += uint64(d.recv.rx[packet.ClassRaw].held) + uint64(d.recv.rx[packet.ClassMessages].held)
 		d.recv.mu.Unlock()
-		n += uint64(d.raw.Len() + d.packets.bytes())
+		n += uint64(d.send.buf.Len() + d.packets.bytes())
 	}
 	return int(n)
 }

@@ -133,7 +133,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	m.ledger = newLedger(m.local, m.peer)
 	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)
 	d := m.newDialogue(DefaultID, "", c.Meta())
-	d.state = dialogueOpen
+	d.life, d.send.state = lifeOpen, sendOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
@@ -178,7 +178,7 @@ func (m *Mux) Dialogues() []*Dialogue {
 	}
 	all := []*Dialogue{m.main}
 	for _, d := range m.table {
-		if d != m.main && d.state == dialogueOpen {
+		if d != m.main && d.life == lifeOpen {
 			all = append(all, d)
 		}
 	}

@@ -51,29 +51,29 @@ func (m *Mux) Open(d *Dialogue) error {
 	m.nextID += 2
 	m.localStreams++
 	m.table[d.id] = d
-	d.state = dialogueOpening
+	d.on(evOpen)
 	m.signal(d, ctlOpen)
 	m.mu.Unlock()
 	m.c.Push(nil, false)
 
 	m.mu.Lock()
 	defer m.unlockAndNotify()
-	for d.state == dialogueOpening && d.out.late() == nil {
+	for d.life == lifeOpening && d.send.deadlineErr() == nil {
 		d.waitWrite()
 	}
 	switch {
-	case d.state == dialogueOpening:
+	case d.life == lifeOpening:
 		d.cancelOpen()
-		return d.out.late()
-	case d.accepted:
-		if d.out != nil && d.out.deadline == nil && !d.writing {
-			d.out = nil // no goroutine waits on it
+		return d.send.deadlineErr()
+	case d.life.established():
+		if w := d.send.writers; w != nil && w.deadline == nil && !d.send.underWay() {
+			d.send.writers = nil // no goroutine waits on it
 		}
 		return nil
 	case m.cause != nil:
 		return io.EOF
 	default:
-		return d.werr
+		return d.send.err
 	}
 }
 
@@ -99,8 +99,9 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 // cancelOpen takes back the Open of d, which the peer has not answered: it ends d and sends
 // a Reset. m.mu is held.
 func (d *Dialogue) cancelOpen() {
-	d.notice, d.finSent = &packet.Reason{Code: uint32(geminio.CodeCanceled)}, true
-	d.end(net.ErrClosed)
+	d.on(evGiveUp)
+	d.failSend(net.ErrClosed)
+	d.resetReason = &packet.Reason{Code: uint32(geminio.CodeCanceled)}
 	d.m.signal(d, ctlReset)
 	d.m.remove(d)
 	d.m.c.Kick()
@@ -129,7 +130,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return nil
 	}
 	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
-	d.counted, d.accepted, d.opening = true, true, openingBegun
+	d.life, d.opened, d.slot = lifeOffered, openedRunning, slotHeld
 	d.grant(o.Windows)
 	m.peerStreams++
 	m.unaccepted++
@@ -137,8 +138,8 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	m.mu.Unlock()
 	m.h.Opened(d)
 	m.mu.Lock()
-	missed, cause := d.opening == openingMissed, m.cause
-	d.opening = openingTold
+	missed, cause := d.opened == endedWhileOpening, m.cause
+	d.opened = openedReturned
 	m.mu.Unlock()
 	if missed {
 		m.h.Closed(d, cause)
@@ -180,9 +181,9 @@ func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 		m.mu.Unlock()
 		return err
 	}
-	d.state, d.accepted = dialogueOpen, true
+	d.on(evPeerAccept)
 	d.grant(w)
-	d.wakeWrite()
+	d.send.wake()
 	m.mu.Unlock()
 	m.h.Accepted(d)
 	return nil
@@ -190,7 +191,7 @@ func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 
 // checkOpening returns an error if d does not wait for the answer to its Open. m.mu is held.
 func (d *Dialogue) checkOpening(h packet.Header) error {
-	if d.state == dialogueOpening {
+	if d.life == lifeOpening {
 		return nil
 	}
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
@@ -217,7 +218,8 @@ func (m *Mux) peerRefuses(h packet.Header, n packet.Reason) error {
 	if err := d.checkOpening(h); err != nil {
 		return err
 	}
-	d.end(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
+	d.on(evPeerRefuse)
+	d.failSend(&geminio.RefusedError{Code: geminio.Code(n.Code), Text: n.Text, RetryAfter: n.Retry})
 	m.remove(d)
 	return nil
 }

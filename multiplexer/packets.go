@@ -117,7 +117,7 @@ func (d *Dialogue) appendPackets(b *conn.Batch) (again bool) {
 		m.largeQueued.remove(packetKey{d, last.typ, last.seq}, last)
 	}
 	again = !d.packets.empty()
-	if !again && (d.closing || d.cut) {
+	if !again && (d.life.closes() || d.send.state == sendCut) {
 		m.sched.push(d, laneRaw)
 	}
 	return again
@@ -216,8 +216,8 @@ func (d *Dialogue) drop() {
 
 // dropRaw takes out the raw bytes that wait. m.mu is held.
 func (d *Dialogue) dropRaw() {
-	d.credit.tx[packet.ClassRaw].restore(uint32(d.raw.Len()))
-	d.raw.Clear()
+	d.credit.tx[packet.ClassRaw].restore(uint32(d.send.buf.Len()))
+	d.send.buf.Clear()
 }
 
 // packets returns the headers of the small packets in b, which addSmall has made.
@@ -237,7 +237,7 @@ func packets(b []byte) iter.Seq2[packet.Header, packet.FragmentHeader] {
 // ended returns why nothing of the type can be sent. m.mu is held.
 func (d *Dialogue) ended(typ packet.Type) error {
 	switch {
-	case d.m.cause != nil || d.state != dialogueOpen:
+	case d.m.cause != nil || d.life != lifeOpen:
 		return io.EOF
 	case d.m.goingAway && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
 		return geminio.ErrGoingAway

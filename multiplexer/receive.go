@@ -108,8 +108,8 @@ func (m *Mux) find(h packet.Header) (*Dialogue, error) {
 // side may only accept or refuse it; checkOpening checks the latter two. m.mu is held.
 func (d *Dialogue) checkEarly(typ packet.Type) error {
 	switch {
-	case d.state == dialogueNew && typ == packet.TypeReset:
-	case d.state > dialogueOpening, typ == packet.TypeAccept, typ == packet.TypeRefuse:
+	case d.life == lifeOffered && typ == packet.TypeReset:
+	case d.life.established(), typ == packet.TypeAccept, typ == packet.TypeRefuse:
 	default:
 		return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("stream %d is not open yet", d.id)}
 	}
@@ -166,16 +166,15 @@ func (m *Mux) data(h packet.Header) error {
 // this side has not, and sends the close flag back.
 func (m *Mux) peerCloses(d *Dialogue) {
 	m.mu.Lock()
-	first := d.state == dialogueOpen
-	d.peerGone = true
+	first := d.life == lifeOpen
+	d.on(evPeerClose)
 	if first {
-		d.end(io.ErrClosedPipe)
+		d.failSend(io.ErrClosedPipe)
 		d.drop()
 		m.purge(d)
-		d.closing = true
 		m.sched.push(d, laneRaw)
 	}
-	if d.closeSent {
+	if d.life.ended() {
 		m.remove(d)
 	}
 	m.unlockAndNotify()
@@ -187,7 +186,7 @@ func (m *Mux) peerCloses(d *Dialogue) {
 // set, the peer has ended d before this side, and finishPeerEnd calls Handler.Closed. m.mu
 // is not held.
 func (m *Mux) finishPeerEnd(d *Dialogue, first bool, cause error) {
-	d.endRead(cause)
+	d.endRecv(cause)
 	if first {
 		m.h.Closed(d, cause)
 	}
@@ -201,9 +200,9 @@ func (m *Mux) peerStops(h packet.Header, n packet.Reason) error {
 	if d == nil || err != nil {
 		return err
 	}
-	d.failWrite(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
+	d.on(evPeerStop)
+	d.send.fail(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text, Remote: true})
 	d.dropRaw()
-	d.fin, d.finSent = true, true
 	return nil
 }
 
@@ -219,9 +218,9 @@ func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 		m.mu.Unlock()
 		return err
 	}
-	first := d.state == dialogueOpen || d.state == dialogueNew
-	d.peerGone = true
-	d.end(cause)
+	first := d.life == lifeOpen || d.life == lifeOffered
+	d.on(evPeerReset)
+	d.failSend(cause)
 	d.drop()
 	m.purge(d)
 	m.remove(d)

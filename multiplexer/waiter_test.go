@@ -40,7 +40,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 		require.True(t, m.windows.add(0))
 		d := m.newDialogue(m.nextID, "", nil)
 		m.nextID += 2
-		d.state, d.accepted = dialogueOpen, true
+		d.life, d.send.state = lifeOpen, sendOpen
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})
 		m.table[d.id] = d
 		m.localStreams++
@@ -166,7 +166,8 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 						d.addWaiter(w)
 					}
 					for _, d := range all {
-						d.end(geminio.ErrGoingAway)
+						d.on(evPeerReset)
+						d.failSend(geminio.ErrGoingAway)
 						m.remove(d)
 					}
 					assert.Zero(t, m.waits.count)
@@ -282,8 +283,9 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		kit.Blocked(t, sent)
 		m.mu.Lock()
 		require.NoError(t, m.addCredit(nil, packet.Credit{Class: packet.ClassHandlers, Amount: 1}))
-		d.notice = &packet.Reason{Code: 1}
-		d.end(geminio.ErrGoingAway)
+		d.resetReason = &packet.Reason{Code: 1}
+		d.on(evReset)
+		d.failSend(geminio.ErrGoingAway)
 		m.signal(d, ctlReset)
 		d.drop()
 		m.remove(d)

@@ -1,8 +1,6 @@
 package multiplexer
 
 import (
-	"net"
-
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/packet"
@@ -21,19 +19,20 @@ const lendFrom = 8 << 10
 func (d *Dialogue) Write(p []byte) (total int, err error) {
 	m := d.m
 	m.mu.Lock()
-	if err := d.writable(); err != nil {
+	h := &d.send
+	if err := h.writable(); err != nil {
 		m.mu.Unlock()
 		return 0, err
 	}
 	if err := d.takeTurn(); err != nil {
-		d.wrote(p)
+		d.writeReturns(len(p))
 		return 0, err
 	}
-	d.writing = true
+	h.writing = true
 	for pushed := false; len(p) > 0 && err == nil; {
 		var n int
 		switch avail := d.credit.tx[packet.ClassRaw].avail; {
-		case avail == 0 && d.raw.Len() > 0 && !pushed:
+		case avail == 0 && h.buf.Len() > 0 && !pushed:
 			// The peer may wait for what is queued before it gives credit.
 			m.mu.Unlock()
 			m.c.Push(nil, false)
@@ -50,16 +49,16 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 		total += n
 		p = p[n:]
 		if err == nil {
-			err = d.writable()
+			err = h.writable()
 		}
 	}
 	if len(p) == 0 {
 		err = nil
 	}
-	d.writing = false
-	d.wakeWrite()
-	queued := d.raw.Len()
-	d.wrote(p)
+	h.writing = false
+	h.wake()
+	queued := h.buf.Len()
+	d.writeReturns(len(p))
 	if queued > 0 {
 		d.flush(queued)
 	}
@@ -68,62 +67,61 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 
 // takeTurn waits until no other Write has its turn. m.mu is held.
 func (d *Dialogue) takeTurn() error {
-	if !d.writing {
+	h := &d.send
+	if !h.writing {
 		return nil
 	}
-	out := d.sender()
-	out.turns++
-	for d.writing && d.writable() == nil {
+	w := h.makeWriters(&d.m.mu)
+	w.waiting++
+	for h.writing && h.writable() == nil {
 		d.waitWrite()
 	}
-	out.turns--
-	return d.writable()
+	w.waiting--
+	return h.writable()
 }
 
-// writes tells whether a Write is under way. m.mu is held.
-func (d *Dialogue) writes() bool { return d.writing || d.out != nil && d.out.turns > 0 }
+// waitWrite waits until something has changed for the Writes. m.mu is held.
+func (d *Dialogue) waitWrite() { d.send.makeWriters(&d.m.mu).cond.Wait() }
 
-// wrote ends a Write that has left rest unsent. If this side has ended the raw bytes
-// meanwhile, the peer is told how when the last Write has ended: until then it is not
-// known whether one was cut off. m.mu is held, and wrote releases it.
-func (d *Dialogue) wrote(rest []byte) {
+// writeReturns ends a Write that leaves rest bytes unsent. After the last Write has
+// returned, it is known whether one was cut off, and the frame that ends the raw bytes can
+// be sent. m.mu is held, and writeReturns releases it.
+func (d *Dialogue) writeReturns(rest int) {
 	m := d.m
-	if len(rest) > 0 && d.fin && !d.finSent && !d.peerGone {
-		d.cut = true
+	if rest > 0 {
+		d.on(evWriteCut)
 	}
-	if !d.fin || d.writes() {
+	if d.send.state == sendOpen || d.send.underWay() {
 		m.mu.Unlock()
 		return
 	}
-	broken := d.cut && d.state == dialogueOpen && d != m.main // by CloseWrite
-	if broken {
-		d.end(net.ErrClosed)
-		d.closing = true
-		m.ledger.drop(&d.credit)
-		m.purge(d)
+	resets := d.send.state == sendCut && d.life == lifeOpen && d != m.main // after CloseWrite
+	if resets {
+		d.close()
 	}
-	if d.held {
-		d.held = false
+	if d.send.delaysClose {
+		d.send.delaysClose = false
 		m.delayingClose--
-		m.sayCut()
+		m.amendClose()
 		m.sched.push(d, laneRaw)
 	} else if m.cause == nil {
 		m.sched.push(d, laneRaw)
 	}
 	m.mu.Unlock()
-	if broken {
+	if resets {
 		err := &geminio.StreamError{Code: geminio.CodeClosed, Text: cutText}
-		d.endRead(err)
+		d.endRecv(err)
 		m.h.Closed(d, err)
 	}
 	m.c.Push(nil, false)
 }
 
-// cutText says why a stream, or the default one with its connection, has no proper end.
+// cutText is the text of the reason with which a stream, or the connection for the default
+// stream, ends if a Write was cut off.
 const cutText = "closed during a Write"
 
-// cutNotice tells the peer that the bytes which it has got are not all that was to come.
-func (m *Mux) cutNotice() packet.Reason {
+// cutReason returns the reason that tells the peer that a Write was cut off.
+func (m *Mux) cutReason() packet.Reason {
 	code := geminio.CodeClosed
 	if m.cause != nil {
 		code = geminio.CodeGoingAway // the End was closed, not the stream
@@ -131,11 +129,11 @@ func (m *Mux) cutNotice() packet.Reason {
 	return packet.Reason{Code: uint32(code), Text: cutText}
 }
 
-// sayCut has the Close frame say that raw bytes of the default dialogue, which cannot be
-// reset, were cut off. m.mu is held.
-func (m *Mux) sayCut() {
-	if m.main.cut && m.cause != nil {
-		m.c.Amend(m.cutNotice())
+// amendClose puts cutReason into the Close frame of the connection if a Write on the
+// default dialogue, which cannot be reset, was cut off. m.mu is held.
+func (m *Mux) amendClose() {
+	if m.main.send.state == sendCut && m.cause != nil {
+		m.c.Amend(m.cutReason())
 	}
 }
 
@@ -154,66 +152,55 @@ func (d *Dialogue) flush(queued int) {
 	}
 }
 
-// writable returns why nothing can be written. m.mu is held.
-func (d *Dialogue) writable() error {
-	switch {
-	case d.werr != nil:
-		return d.werr
-	case d.state < dialogueOpen:
-		return net.ErrClosed
-	}
-	return d.out.late()
-}
-
 // writeCopy queues a copy of as much of p as there is credit and room for; if
 // there is no room it makes some, or waits for it. m.mu is held.
 func (d *Dialogue) writeCopy(p []byte) int {
 	m := d.m
-	room := m.limits.SendQueue - d.raw.Len()
+	room := m.limits.SendQueue - d.send.buf.Len()
 	if room <= 0 {
 		m.mu.Unlock()
 		m.c.Push(nil, false)
 		m.mu.Lock()
-		if d.raw.Len() >= m.limits.SendQueue && d.writable() == nil {
+		if d.send.buf.Len() >= m.limits.SendQueue && d.send.writable() == nil {
 			d.waitWrite()
 		}
 		return 0
 	}
 	n := d.credit.tx[packet.ClassRaw].takeUpTo(min(len(p), room))
-	d.raw.Append(p[:n])
+	d.send.buf.Append(p[:n])
 	m.sched.push(d, laneRaw)
 	return n
 }
 
 // writeLent lends as much of p as there is credit for, and returns when it is
 // written, or as much of it as must be and a copy of the rest of the last frame
-// is on its way. m.mu is held, but not throughout.
+// is on its way. m.mu is held, but not throughw.
 func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 	m := d.m
 	n = d.credit.tx[packet.ClassRaw].takeUpTo(len(p))
-	out := d.sender()
-	out.lent = p[:n]
+	w := d.send.makeWriters(&m.mu)
+	w.lent = p[:n]
 	m.sched.push(d, laneRaw)
 	m.mu.Unlock()
 	m.c.Push((*pusher)(d), false)
 	m.mu.Lock()
-	for len(out.lent) > 0 || out.loans > 0 {
-		if err = d.writable(); err == nil {
+	for len(w.lent) > 0 || w.loans > 0 {
+		if err = d.send.writable(); err == nil {
 			d.waitWrite()
 			continue
 		}
-		unsent := len(out.lent)
-		out.lent = nil
+		unsent := len(w.lent)
+		w.lent = nil
 		n -= unsent
 		d.credit.tx[packet.ClassRaw].restore(uint32(unsent))
-		if out.loans == 0 {
+		if w.loans == 0 {
 			break
 		}
 		m.mu.Unlock()
 		ended := m.c.Reclaim((*lender)(d))
 		m.mu.Lock()
-		out.loans -= ended
-		if out.loans > 0 { // the others are being returned
+		w.loans -= ended
+		if w.loans > 0 { // the others are being returned
 			d.waitWrite()
 		}
 	}
@@ -230,7 +217,7 @@ func (p *pusher) Sent() bool {
 	d := (*Dialogue)(p)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	return len(d.out.lent) == 0
+	return len(d.send.writers.lent) == 0
 }
 
 // lender is a dialogue as conn.BufferOwner.
@@ -241,8 +228,8 @@ func (l *lender) Written() {
 	d := (*Dialogue)(l)
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	d.out.loans--
-	if d.out.loans == 0 {
-		d.wakeWrite()
+	d.send.writers.loans--
+	if d.send.writers.loans == 0 {
+		d.send.wake()
 	}
 }

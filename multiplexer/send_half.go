@@ -1,0 +1,164 @@
+package multiplexer
+
+import (
+	"net"
+	"sync"
+
+	"github.com/singchia/geminio/internal/chunk"
+)
+
+// sendState is the state of a sending half. See sendTable for what leads from one to
+// another.
+type sendState uint8
+
+const (
+	// sendReady: the dialogue is not open yet. Write fails.
+	sendReady sendState = iota
+	// sendOpen: Write may add raw bytes.
+	sendOpen
+	// sendEnding: Write fails. What it has added is still to be sent, and behind that the
+	// flag that says so.
+	sendEnding
+	// sendCut: Write fails, and one that was under way has failed, so that its reader must
+	// not take what it gets for all. A Reset is to be sent behind what Write has added, in
+	// place of a flag. For the default dialogue, the Close frame of the connection says it.
+	sendCut
+	// sendEnded: Write fails. The peer knows that no raw bytes follow, or takes none.
+	sendEnded
+
+	sendStates
+)
+
+var sendNames = [sendStates]string{
+	sendReady:  "Ready",
+	sendOpen:   "Open",
+	sendEnding: "Ending",
+	sendCut:    "Cut",
+	sendEnded:  "Ended",
+}
+
+func (s sendState) String() string { return sendNames[s] }
+
+// sendTable has the state that follows each state and event. The zero value, sendReady,
+// follows none: it says that the state remains.
+var sendTable = [sendStates][events]sendState{
+	sendReady: {
+		evAccept:     sendOpen,
+		evPeerAccept: sendOpen,
+		evRefuse:     sendEnded,
+		evPeerRefuse: sendEnded,
+		evGiveUp:     sendEnded,
+		evPeerReset:  sendEnded,
+		evConnClose:  sendEnded,
+		evConnLost:   sendEnded,
+	},
+	sendOpen: {
+		evCloseWrite: sendEnding,
+		evClose:      sendEnding,
+		evConnClose:  sendEnding,
+		evReset:      sendEnded,
+		evPeerStop:   sendEnded,
+		evPeerClose:  sendEnded,
+		evPeerReset:  sendEnded,
+		evConnLost:   sendEnded,
+	},
+	sendEnding: {
+		evWriteCut:  sendCut,
+		evFinSent:   sendEnded,
+		evCloseSent: sendEnded,
+		evReset:     sendEnded,
+		evPeerStop:  sendEnded,
+		evPeerClose: sendEnded,
+		evPeerReset: sendEnded,
+		evConnLost:  sendEnded,
+	},
+	sendCut: {
+		evResetSent: sendEnded,
+		evReset:     sendEnded,
+		evPeerReset: sendEnded,
+	},
+}
+
+// sendHalf is the sending half of a dialogue: the raw bytes that wait to be sent, and what
+// Write needs to wait. Mux.mu guards it. (The credit for raw bytes is in
+// Dialogue.credit.)
+type sendHalf struct {
+	buf         chunk.Queue // raw bytes that Write has copied
+	err         error       // what Write returns; nil in sendReady and sendOpen
+	writers     *writers    // nil until first use
+	state       sendState
+	writing     bool // a Write has its turn
+	delaysClose bool // the half counts in Mux.delayingClose
+}
+
+// writers is the part of a sendHalf that exists only once a Write has waited or has lent
+// its memory, or a deadline was set.
+type writers struct {
+	lent     []byte // raw bytes behind those in sendHalf.buf, in the memory of the Write that has its turn
+	loans    int    // pieces of that memory that are in batches
+	waiting  int    // Writes that wait for their turn
+	cond     sync.Cond
+	deadline *deadline // nil if none is set
+}
+
+// on enters the state that follows an event.
+func (h *sendHalf) on(ev event) {
+	if next := sendTable[h.state][ev]; next != sendReady {
+		h.state = next
+	}
+}
+
+// fail sets the error of Write, unless there is one, and wakes all Writes.
+func (h *sendHalf) fail(err error) {
+	if h.err == nil {
+		h.err = err
+	}
+	h.wake()
+}
+
+// underWay tells whether a Write is under way: it has its turn or waits for it.
+func (h *sendHalf) underWay() bool {
+	return h.writing || h.writers != nil && h.writers.waiting > 0
+}
+
+// writable returns why no raw bytes can be added.
+func (h *sendHalf) writable() error {
+	switch {
+	case h.err != nil:
+		return h.err
+	case h.state == sendReady:
+		return net.ErrClosed
+	}
+	return h.deadlineErr()
+}
+
+// deadlineErr returns os.ErrDeadlineExceeded if the deadline has passed.
+func (h *sendHalf) deadlineErr() error {
+	if h.writers == nil {
+		return nil
+	}
+	return h.writers.deadline.err()
+}
+
+// lent returns the raw bytes that are lent and not yet in a batch.
+func (h *sendHalf) lent() []byte {
+	if h.writers == nil {
+		return nil
+	}
+	return h.writers.lent
+}
+
+// makeWriters returns h.writers, made on first use. The lock is the one that guards h.
+func (h *sendHalf) makeWriters(lock sync.Locker) *writers {
+	if h.writers == nil {
+		h.writers = &writers{cond: sync.Cond{L: lock}}
+	}
+	return h.writers
+}
+
+// wake wakes all Writes.
+func (h *sendHalf) wake() {
+	if h.writers != nil {
+		h.writers.cond.Broadcast()
+	}
+}
