@@ -20,7 +20,11 @@ func (c *command) downstream(ctx context.Context) (downstream, error) {
 			return nil, err
 		}
 		fmt.Fprintf(c.Stdout, "relay_out listens for the next hop on %s\n", l.Addr())
-		n := &nextHops{c: c, l: l}
+		c.pool.Failed = func(end geminio.End, err error) {
+			c.Log.Warn("a next hop is passed over for a while", "addr", end.RemoteAddr(), "err", err)
+		}
+		c.pool.Works = func(end geminio.End) { c.Log.Warn("a next hop works again", "addr", end.RemoteAddr()) }
+		n := nextHops{c, l}
 		go n.accept()
 		return n, nil
 	default:
@@ -35,7 +39,7 @@ func (c *command) downstream(ctx context.Context) (downstream, error) {
 // target is a TCP address.
 type target string
 
-func (t target) open(ctx context.Context, _ string) (tunnel.Leg, error) {
+func (t target) open(ctx context.Context, _ tunnel.Origin) (tunnel.Leg, error) {
 	return tunnel.DialTCP(ctx, string(t))
 }
 
@@ -44,8 +48,8 @@ func (t target) close() {}
 // nextHop is the next hop that this one dials.
 type nextHop struct{ end geminio.End }
 
-func (n nextHop) open(ctx context.Context, from string) (tunnel.Leg, error) {
-	leg, err := tunnel.Open(ctx, n.end, withOrigin(from))
+func (n nextHop) open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error) {
+	leg, err := tunnel.Open(ctx, n.end, "", o)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, errors.New("no connection with the next hop")
 	}
@@ -55,15 +59,14 @@ func (n nextHop) open(ctx context.Context, from string) (tunnel.Leg, error) {
 func (n nextHop) close() { n.end.Close() }
 
 // nextHops are the Ends of next hops that join. If there are several they take
-// turns.
+// turns, and one that does not carry a connection on is passed over for a while.
 type nextHops struct {
-	c    *command
-	l    server.Listener
-	pool tunnel.Pool
+	c *command
+	l server.Listener
 }
 
 // accept accepts them until the listener is closed.
-func (n *nextHops) accept() {
+func (n nextHops) accept() {
 	for {
 		end, err := n.l.AcceptEnd()
 		if err != nil {
@@ -72,24 +75,24 @@ func (n *nextHops) accept() {
 			}
 			return
 		}
-		n.pool.Add("", end)
+		n.c.pool.Add("", end)
 		n.c.Log.Info("a next hop has joined", "addr", end.RemoteAddr())
 		go func() {
 			tunnel.Streams(end, func(s geminio.Stream) {
 				tunnel.Stream(s).Abort(errors.New("streams do not come from the next hop"))
 			})
-			n.pool.Remove("", end)
+			n.c.pool.Remove("", end)
 			n.c.Log.Info("a next hop has left", "addr", end.RemoteAddr())
 		}()
 	}
 }
 
-func (n *nextHops) open(ctx context.Context, from string) (tunnel.Leg, error) {
-	leg, err := n.pool.Open(ctx, "", withOrigin(from))
+func (n nextHops) open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error) {
+	leg, err := n.c.pool.Open(ctx, "", "", o)
 	if err == tunnel.ErrNobody {
 		return nil, errors.New("no next hop has joined")
 	}
 	return leg, err
 }
 
-func (n *nextHops) close() { tunnel.CloseEnds(n.l) }
+func (n nextHops) close() { tunnel.CloseEnds(n.l) }

@@ -9,24 +9,25 @@ import (
 	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/tunnel"
-	"github.com/singchia/geminio/options"
 )
 
 // upstream is where the connections of a hop come from: TCP, or the previous hop.
 type upstream interface {
-	// serve gives every connection to carry, with the address of the TCP client
-	// that it began with, until shutdown.
-	serve(carry func(leg tunnel.Leg, from string)) error
+	// serve gives every connection to carry until shutdown.
+	serve(carry) error
 	// shutdown lets no new connection begin. It waits until the previous hop has
 	// no open streams, and no longer than ctx.
 	shutdown(ctx context.Context)
 }
 
+// carry carries a connection on, and does not wait.
+type carry func(leg tunnel.Leg, o tunnel.Origin)
+
 // downstream is where they go: to TCP, or to the next hop.
 type downstream interface {
 	// open makes the other half of a connection, and waits for the next hop until
 	// ctx ends.
-	open(ctx context.Context, from string) (tunnel.Leg, error)
+	open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error)
 	close()
 }
 
@@ -35,6 +36,16 @@ func (c *command) run(ctx context.Context) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	carrier := tunnel.NewCarrier(c.Log, c.wait)
+	figures, stopFigures := context.WithCancel(context.Background())
+	defer stopFigures()
+	go c.Figures(figures, func() []any {
+		attributes := carrier.Figures()
+		if c.role == roleRelayOut {
+			attributes = append(attributes, "next_hops", c.pool.Len())
+		}
+		return attributes
+	})
 	down, err := c.downstream(ctx)
 	if err != nil {
 		return unlessStopped(ctx, err)
@@ -45,11 +56,10 @@ func (c *command) run(ctx context.Context) error {
 		return unlessStopped(ctx, err)
 	}
 
-	carrier := tunnel.NewCarrier(c.Log, c.wait)
 	served := make(chan error, 1)
 	go func() {
-		served <- up.serve(func(leg tunnel.Leg, from string) {
-			carrier.Carry(leg, func(ctx context.Context) (tunnel.Leg, error) { return down.open(ctx, from) }, "from", from)
+		served <- up.serve(func(leg tunnel.Leg, o tunnel.Origin) {
+			carrier.Carry(leg, o, "", func(ctx context.Context) (tunnel.Leg, error) { return down.open(ctx, o) })
 		})
 	}()
 	select {
@@ -92,11 +102,4 @@ func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End,
 	}
 	fmt.Fprintf(c.Stdout, "%s is connected with the %s at %s\n", c.role, which, addr)
 	return end, nil
-}
-
-// withOrigin has the address of a TCP client travel as a stream's meta.
-func withOrigin(from string) *options.OpenStreamOptions {
-	opt := options.OpenStream()
-	opt.SetMeta([]byte(from))
-	return opt
 }

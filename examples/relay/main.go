@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/tunnel"
 )
 
 const usage = `relay carries TCP connections through a chain of hops.
@@ -69,6 +70,7 @@ type command struct {
 
 	tokens      *cli.Tokens // of hops that dial this one
 	name, token string      // for hops that it dials
+	pool        tunnel.Pool // the next hops that have joined a relay_out
 }
 
 const (

@@ -54,8 +54,8 @@ func (c *command) listenHop(addr string) (server.Listener, error) {
 // tcpClients are the TCP connections that in accepts.
 type tcpClients struct{ net.Listener }
 
-func (t tcpClients) serve(carry func(tunnel.Leg, string)) error {
-	return tunnel.Accept(t, func(conn *net.TCPConn) { carry(tunnel.TCP(conn), conn.RemoteAddr().String()) })
+func (t tcpClients) serve(carry carry) error {
+	return tunnel.Accept(t, func(conn *net.TCPConn) { carry(tunnel.TCP(conn), tunnel.OriginOf(conn)) })
 }
 
 func (t tcpClients) shutdown(context.Context) { t.Close() }
@@ -63,7 +63,7 @@ func (t tcpClients) shutdown(context.Context) { t.Close() }
 // previousHops are the Ends of previous hops that dial, of which there may be many.
 type previousHops struct{ l server.Listener }
 
-func (p previousHops) serve(carry func(tunnel.Leg, string)) error {
+func (p previousHops) serve(carry carry) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -80,13 +80,17 @@ func (p previousHops) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, p.l) 
 // joinedHop is a previous hop that this one dials.
 type joinedHop struct{ end geminio.End }
 
-func (j joinedHop) serve(carry func(tunnel.Leg, string)) error {
+func (j joinedHop) serve(carry carry) error {
 	streams(j.end, carry)
 	return nil
 }
 
 func (j joinedHop) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, j.end) }
 
-func streams(end geminio.End, carry func(tunnel.Leg, string)) {
-	tunnel.Streams(end, func(s geminio.Stream) { carry(tunnel.Stream(s), string(s.Meta())) })
+// streams carries the streams that a previous hop opens.
+func streams(end geminio.End, carry carry) {
+	tunnel.Streams(end, func(s geminio.Stream) {
+		leg, _, origin := tunnel.Accepted(s)
+		carry(leg, origin)
+	})
 }

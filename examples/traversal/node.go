@@ -73,6 +73,10 @@ func (n *nodeSide) run(ctx context.Context) error {
 	}
 	cli.WarnPlain(n.Log, n.connect, true, n.tls.Used())
 
+	carrier := tunnel.NewCarrier(n.Log, n.wait)
+	figures, stopFigures := context.WithCancel(context.Background())
+	defer stopFigures()
+	go n.Figures(figures, carrier.Figures)
 	opt := client.NewEndOptions()
 	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)
 	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
@@ -97,12 +101,11 @@ func (n *nodeSide) run(ctx context.Context) error {
 		return fmt.Errorf("connecting with %s: %w", n.connect, err)
 	}
 	fmt.Fprintf(n.Stdout, "%s is connected with %s\n", n.name, n.connect)
-	return n.serve(ctx, end.(*client.RetryEnd))
+	return n.serve(ctx, carrier, end.(*client.RetryEnd))
 }
 
 // serve carries the streams of the server to the services.
-func (n *nodeSide) serve(ctx context.Context, end *client.RetryEnd) error {
-	carrier := tunnel.NewCarrier(n.Log, n.wait)
+func (n *nodeSide) serve(ctx context.Context, carrier *tunnel.Carrier, end *client.RetryEnd) error {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -127,14 +130,14 @@ func (n *nodeSide) serve(ctx context.Context, end *client.RetryEnd) error {
 
 // carry carries a stream to the service that it is meant for.
 func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
-	service := s.Peer()
-	carrier.Carry(tunnel.Stream(s), func(ctx context.Context) (tunnel.Leg, error) {
+	leg, service, origin := tunnel.Accepted(s)
+	carrier.Carry(leg, origin, service, func(ctx context.Context) (tunnel.Leg, error) {
 		addr, ok := n.services[service]
 		if !ok {
 			return nil, fmt.Errorf("%s has no service %q", n.name, service)
 		}
 		return tunnel.DialTCP(ctx, addr)
-	}, "service", service, "from", string(s.Meta()))
+	}, "service", service)
 }
 
 // unwanted returns what to say if the server does not want this node, and nil if err

@@ -12,7 +12,6 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/tunnel"
-	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
 )
 
@@ -85,6 +84,9 @@ func (s *serverSide) run(ctx context.Context) error {
 	defer nodes.Close()
 
 	s.carrier = tunnel.NewCarrier(s.Log, s.wait)
+	figures, stopFigures := context.WithCancel(context.Background())
+	defer stopFigures()
+	go s.Figures(figures, func() []any { return append(s.carrier.Figures(), "nodes", s.nodes.Len()) })
 	var public []net.Listener
 	closePublic := func() {
 		for _, l := range public {
@@ -153,15 +155,12 @@ func (s *serverSide) keep(end geminio.End) {
 
 // carry carries a connection to its node.
 func (s *serverSide) carry(c *net.TCPConn, m mapping) {
-	from := c.RemoteAddr().String()
-	opt := options.OpenStream()
-	opt.SetPeer(m.service)
-	opt.SetMeta([]byte(from)) // for the node's log
-	s.carrier.Carry(tunnel.TCP(c), func(ctx context.Context) (tunnel.Leg, error) {
-		leg, err := s.nodes.Open(ctx, m.node, opt)
+	origin := tunnel.OriginOf(c)
+	s.carrier.Carry(tunnel.TCP(c), origin, m.node+"/"+m.service, func(ctx context.Context) (tunnel.Leg, error) {
+		leg, err := s.nodes.Open(ctx, m.node, m.service, origin)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.node, err)
 		}
 		return leg, nil
-	}, "node", m.node, "service", m.service, "from", from)
+	}, "node", m.node, "service", m.service)
 }

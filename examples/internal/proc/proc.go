@@ -207,3 +207,16 @@ func Run(t testing.TB, binary string, args ...string) (int, string) {
 	code := p.Wait()
 	return code, p.Output()
 }
+
+// Until has do called again and again until what was printed matches the regular expression,
+// and reports whether that happened before a test is taken to hang.
+func (p *Process) Until(pattern string, do func()) bool {
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(Forever); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if re.MatchString(p.Output()) {
+			return true
+		}
+		do()
+	}
+	return false
+}

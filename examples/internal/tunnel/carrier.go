@@ -5,54 +5,115 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-// ErrStopped is the reason for breaking connections that were not over when the
-// program was to end.
+// ErrStopped is the reason for breaking connections that have not ended when the program has
+// to.
 var ErrStopped = errors.New("the program was stopped")
 
-// Carrier carries connections on until it is stopped.
+// Carrier carries connections on until it is stopped, and counts them. It logs at info the
+// beginning and the end of each. A connection that is refused, or that breaks for another
+// reason than its client, is logged at warn instead, once in a minute for each service.
 type Carrier struct {
 	log    *slog.Logger
 	wait   time.Duration
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
+	warned cli.Seldom
+	counts counts
 }
 
-// NewCarrier makes a Carrier whose connections may wait so long for what they are
-// to be joined with.
+// counts are the figures of a Carrier. A connection is counted when it begins, and again, by
+// the way it ends, when it has ended.
+type counts struct {
+	begun   atomic.Int64 // connections
+	open    atomic.Int64 // of them, those that have not ended
+	refused atomic.Int64 // those that were not joined with anything
+	aborted atomic.Int64 // those that their client broke
+	broken  atomic.Int64 // those that broke for other reasons
+	traffic Traffic
+}
+
+// NewCarrier makes a Carrier. Its connections wait at most for the given time to be joined.
 func NewCarrier(log *slog.Logger, wait time.Duration) *Carrier {
 	c := &Carrier{log: log, wait: wait}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c
 }
 
-// Carry joins a connection with what open returns, and does not wait. The
-// attributes describe the connection in the log.
-func (c *Carrier) Carry(leg Leg, open func(context.Context) (Leg, error), attributes ...any) {
+// Figures returns what the Carrier has counted since it began, as attributes for a log: the
+// numbers of connections that are open, that were accepted, refused, aborted by their client
+// and broken otherwise, and the bytes from clients and to them.
+func (c *Carrier) Figures() []any {
+	n := &c.counts
+	return []any{
+		"open", n.open.Load(), "accepted", n.begun.Load(), "refused", n.refused.Load(),
+		"aborted", n.aborted.Load(), "broken", n.broken.Load(),
+		"bytes_from_clients", n.traffic.Forth.Load(), "bytes_to_clients", n.traffic.Back.Load(),
+	}
+}
+
+// Carry joins a connection that comes from a client with the one that open returns, and does
+// not wait. The service names where the connection goes, and the attributes describe that in
+// the log.
+func (c *Carrier) Carry(leg Leg, o Origin, service string, open func(context.Context) (Leg, error), attributes ...any) {
+	c.counts.begun.Add(1)
+	c.counts.open.Add(1)
 	c.wg.Go(func() {
-		log := c.log.With(attributes...)
+		defer c.counts.open.Add(-1)
+		log := c.log.With(append(attributes, "from", o.Client)...)
 		ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 		other, err := open(ctx)
 		cancel()
 		if err != nil {
-			log.Warn("refused", "err", err)
+			c.counts.refused.Add(1)
+			log.Log(c.ctx, c.level("refused "+service), "refused", "err", err)
 			leg.Abort(err)
 			return
 		}
 		log.Info("begins")
-		if err := Join(c.ctx, leg, other); err != nil {
-			log.Warn("broken", "err", err)
-			return
+		err = leg.Connected()
+		if err == nil {
+			err = Join(c.ctx, leg, other, &c.counts.traffic)
+		} else {
+			other.Abort(err)
+			leg.Abort(err)
 		}
-		log.Info("ends")
+		switch {
+		case err == nil:
+			log.Info("ends")
+		case byClient(err):
+			c.counts.aborted.Add(1)
+			log.Info("aborted by the client", "err", err)
+		default:
+			c.counts.broken.Add(1)
+			log.Log(c.ctx, c.level("broken "+service), "broken", "err", err)
+		}
 	})
 }
 
+// byClient reports whether the client of a connection has broken it. The loss of the
+// connection with the hop before this one is another reason.
+func byClient(err error) bool {
+	var broken *BrokenError
+	return errors.As(err, &broken) && broken.First && !errors.Is(err, ErrLost)
+}
+
+// level returns the level of a message that may come for many connections.
+func (c *Carrier) level(about string) slog.Level {
+	if c.warned.Now(about) {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
 // Stop waits until all connections have ended, or until ctx does: then it breaks
-// those that are left. Nothing may be carried any more.
+// those that are left. Carry must not be called any more.
 func (c *Carrier) Stop(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { c.cancel(ErrStopped) })
 	defer stop()

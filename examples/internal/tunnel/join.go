@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Leg is one of the two connections that are joined. One goroutine reads it and
 // one writes; the other methods may be called by any.
 type Leg interface {
+	// Connected is called once the Leg is about to be joined with another one.
+	Connected() error
 	// Read returns io.EOF only if the other side has ended its direction well:
 	// then all of it has come. After any other error something may be missing.
 	io.Reader
@@ -21,21 +24,40 @@ type Leg interface {
 	Close() error
 	// Abort breaks the connection: the other side gets an error.
 	Abort(why error)
-	// Broken is closed when the connection has broken, whether somebody reads or
-	// not, and Err is the reason then. It is nil if only reading shows that.
+	// Broken is closed when the connection has broken, whether it is being read or
+	// not, and Err is the reason then. It is nil if only reading and writing show that.
 	Broken() <-chan struct{}
 	Err() error
 }
 
-// drain is how long a connection that has broken may take to hand over what had
+// Traffic counts bytes. Its zero value is ready, and it may be used by many Joins.
+type Traffic struct {
+	Forth atomic.Int64 // from the first Leg to the second
+	Back  atomic.Int64 // from the second Leg to the first
+}
+
+// drain bounds the time in which a connection that has broken hands over the bytes that had
 // come before.
 const drain = 3 * time.Second
 
+// BrokenError is the error of Join for a Leg that has broken.
+type BrokenError struct {
+	First bool // it was the first Leg
+	Err   error
+}
+
+func (e *BrokenError) Error() string { return e.Err.Error() }
+func (e *BrokenError) Unwrap() error { return e.Err }
+
 // Join copies between a and b in both directions until both have ended, and closes
-// them. If one of them breaks, it hands over what had come from there before, breaks
-// the other too, and returns the reason. The end of ctx breaks both at once.
-func Join(ctx context.Context, a, b Leg) error {
-	j := &join{legs: [2]Leg{a, b}, broken: [2]<-chan struct{}{a.Broken(), b.Broken()}}
+// them. If one of them breaks, Join hands over the bytes that had come from there before,
+// breaks the other too, and returns a *BrokenError. The end of ctx breaks both at once, and
+// the error is its cause.
+func Join(ctx context.Context, a, b Leg, t *Traffic) error {
+	j := &join{
+		legs: [2]Leg{a, b}, broken: [2]<-chan struct{}{a.Broken(), b.Broken()},
+		counts: [2]*atomic.Int64{&t.Forth, &t.Back},
+	}
 	for i := range j.from {
 		from := make(chan outcome, 1)
 		j.from[i] = from
@@ -44,20 +66,21 @@ func Join(ctx context.Context, a, b Leg) error {
 	return j.run(ctx)
 }
 
-// join is a Join under way. It belongs to the goroutine of run, but for legs.
+// join is a Join under way. The goroutine of run owns it; those of pump read legs and counts.
 type join struct {
 	legs    [2]Leg
+	counts  [2]*atomic.Int64  // the bytes that come from each leg
 	from    [2]<-chan outcome // how the direction that comes from a leg ended; nil once known
 	broken  [2]<-chan struct{}
 	dead    [2]bool          // the leg has broken
-	late    <-chan time.Time // it has had its time to hand over what had come
+	late    <-chan time.Time // tells that the time of drain is over
 	err     error            // the first reason
 	aborted bool
 }
 
 // outcome is how one direction ended: well, or because a leg broke.
 type outcome struct {
-	leg int // which
+	leg int // the leg that broke
 	err error
 }
 
@@ -95,13 +118,13 @@ func (j *join) run(ctx context.Context) error {
 	return nil
 }
 
-// note takes what is known of a direction or of a leg.
+// note takes the end of a direction, or the break of a leg.
 func (j *join) note(o outcome) {
 	if o.err == nil {
 		return
 	}
 	if j.err == nil {
-		j.err = o.err
+		j.err = &BrokenError{First: o.leg == 0, Err: o.err}
 	}
 	j.dead[o.leg], j.broken[o.leg] = true, nil
 	if j.late == nil {
@@ -124,7 +147,7 @@ func (j *join) abort(why error) {
 // buffers are those of pump.
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// pump copies what comes from a leg to the other one.
+// pump copies the bytes that come from a leg to the other one.
 func (j *join) pump(i int) outcome {
 	src, dst, other := j.legs[i], j.legs[1-i], 1-i
 	buf := buffers.Get().(*[64 << 10]byte)
@@ -132,6 +155,7 @@ func (j *join) pump(i int) outcome {
 	for {
 		n, err := src.Read(buf[:])
 		if n > 0 {
+			j.counts[i].Add(int64(n))
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return outcome{other, fmt.Errorf("write: %w", err)}
 			}

@@ -106,7 +106,7 @@ func TestJoinHandsOver(t *testing.T) {
 	nearB, farB, _ := streamPair(t)
 	from, middle, to := Stream(nearA), Stream(farA), Stream(farB)
 	joined := make(chan error, 1)
-	go func() { joined <- Join(t.Context(), middle, Stream(nearB)) }()
+	go func() { joined <- Join(t.Context(), middle, Stream(nearB), new(Traffic)) }()
 
 	sent := send(t, from, 24<<10, 1) // more than one window, less than two
 	from.Abort(errors.New("that was all"))

@@ -52,7 +52,8 @@ type path struct {
 	client, target *net.TCPConn // the outer sides
 	near, far      geminio.Stream
 	cut            func()        // cuts the connection between them
-	joins          [2]chan error // what the two Joins returned
+	joins          [2]chan error // the results of the two Joins
+	traffic        Traffic       // of the client's Join
 }
 
 func newPath(t *testing.T, ctx context.Context) *path {
@@ -62,8 +63,8 @@ func newPath(t *testing.T, ctx context.Context) *path {
 	p.client, in = kit.TCPPair(t)
 	out, p.target = kit.TCPPair(t)
 	p.near, p.far, p.cut = streamPair(t)
-	go func() { p.joins[0] <- Join(ctx, TCP(in), Stream(p.near)) }()
-	go func() { p.joins[1] <- Join(ctx, Stream(p.far), TCP(out)) }()
+	go func() { p.joins[0] <- Join(ctx, TCP(in), Stream(p.near), &p.traffic) }()
+	go func() { p.joins[1] <- Join(ctx, Stream(p.far), TCP(out), new(Traffic)) }()
 	return p
 }
 

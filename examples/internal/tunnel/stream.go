@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
@@ -14,14 +15,16 @@ import (
 
 // The topics of the messages that a stream carries beside its bytes.
 const (
-	topicEnd   = "end"   // this direction has ended well; the data is the number of bytes, 8 of them, big endian
-	topicAbort = "abort" // the sender gives up; the data says why
+	topicConfirm = "confirm" // the receiver of the stream has connected with the service; no data
+	topicEnd     = "end"     // this direction has ended well; the data is the number of bytes, 8 of them, big endian
+	topicAbort   = "abort"   // the sender gives up; the data is the reason
 )
 
 // maxReason bounds the text of an abort.
 const maxReason = 512
 
-// ErrLost is the reason why a stream broke of which the other side has said nothing.
+// ErrLost is the reason for the break of a stream about which the other side has sent no
+// reason.
 var ErrLost = errors.New("the stream ended early: a connection on the way is lost, or the other side has stopped")
 
 // AbortError is the reason that the other side of a stream gave for breaking it.
@@ -29,30 +32,46 @@ type AbortError struct{ Text string }
 
 func (e *AbortError) Error() string { return e.Text }
 
-// streamLeg is a geminio stream as a Leg. A goroutine receives the messages until
-// the stream is over.
+// streamLeg is a geminio stream as a Leg. One goroutine receives the messages until the
+// stream has ended.
 type streamLeg struct {
 	geminio.Stream
-	sent, got uint64        // bytes; the writer's and the reader's
+	confirm   bool          // the other side waits for a confirmation
+	confirmed chan struct{} // closed when the other side has sent one
+	sent      uint64        // the bytes written; the writer's
+	got       uint64        // the bytes read; the reader's
 	finished  atomic.Bool   // this side's direction has ended
-	ended     chan struct{} // closed when the other side has said that its direction ended
-	total     uint64        // with so many bytes
-	broken    chan struct{}
-	why       error
+	ended     chan struct{} // closed when the other side has said that its direction has ended
+	total     uint64        // the bytes of the other side's direction; set before ended is closed
+	broken    chan struct{} // closed when the stream has broken
+	why       error         // the reason for that; set before broken is closed
 }
 
 // Stream makes a Leg of a stream, whose other side must have made one too. All
 // messages on it are the Leg's.
-func Stream(s geminio.Stream) Leg {
-	leg := &streamLeg{Stream: s, ended: make(chan struct{}), broken: make(chan struct{})}
+func Stream(s geminio.Stream) Leg { return newStreamLeg(s) }
+
+// Accepted makes a Leg of a stream that the other side has opened with Open, and returns the
+// name of the service and the Origin that were given there.
+func Accepted(s geminio.Stream) (leg Leg, service string, o Origin) {
+	o = parseOrigin(s.Meta())
+	l := newStreamLeg(s)
+	l.confirm = o.confirm
+	return l, s.Peer(), o
+}
+
+func newStreamLeg(s geminio.Stream) *streamLeg {
+	leg := &streamLeg{
+		Stream: s, confirmed: make(chan struct{}), ended: make(chan struct{}), broken: make(chan struct{}),
+	}
 	go leg.watch()
 	return leg
 }
 
-// watch receives what the other side says of the bytes. All it has said is received
-// before the end of the stream is.
+// watch receives the messages of the other side. All of them are received before the end of
+// the stream is.
 func (s *streamLeg) watch() {
-	ended := false
+	confirmed, ended := false, false
 	for {
 		msg, err := s.Receive(context.Background())
 		switch {
@@ -67,6 +86,9 @@ func (s *streamLeg) watch() {
 		case msg.Topic() == topicAbort:
 			s.fail(&AbortError{string(msg.Data())})
 			return
+		case msg.Topic() == topicConfirm && !confirmed:
+			confirmed = true
+			close(s.confirmed)
 		case msg.Topic() == topicEnd && !ended && len(msg.Data()) == 8:
 			ended = true
 			s.total = binary.BigEndian.Uint64(msg.Data())
@@ -81,6 +103,14 @@ func (s *streamLeg) watch() {
 func (s *streamLeg) fail(why error) {
 	s.why = why
 	close(s.broken)
+}
+
+// Connected implements Leg: it sends the confirmation that the other side waits for.
+func (s *streamLeg) Connected() error {
+	if !s.confirm {
+		return nil
+	}
+	return s.say(topicConfirm, nil)
 }
 
 // Broken implements Leg.
@@ -115,16 +145,24 @@ func (s *streamLeg) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// Write implements Leg.
+// Write implements Leg. Its error is the reason of the other side if there is one.
 func (s *streamLeg) Write(p []byte) (int, error) {
 	n, err := s.Stream.Write(p)
 	s.sent += uint64(n)
-	return n, err
+	if err == nil {
+		return n, nil
+	}
+	select {
+	case <-s.broken:
+		return n, s.why
+	case <-time.After(drain):
+		return n, err
+	}
 }
 
 // CloseWrite implements Leg.
 func (s *streamLeg) CloseWrite() error {
-	s.finished.Store(true) // before the other side knows: then it may close
+	s.finished.Store(true) // before the other side learns of the end, after which it may close
 	if err := s.say(topicEnd, binary.BigEndian.AppendUint64(nil, s.sent)); err != nil {
 		return err
 	}
@@ -135,11 +173,11 @@ func (s *streamLeg) CloseWrite() error {
 // an error with the reason.
 func (s *streamLeg) Abort(why error) {
 	text := why.Error()
-	s.say(topicAbort, []byte(text[:min(len(text), maxReason)])) // if that fails, the end alone says enough
+	s.say(topicAbort, []byte(text[:min(len(text), maxReason)])) // if that fails, the end of the stream is enough
 	s.Stream.Close()
 }
 
-// say sends a message that nobody answers.
+// say sends a message that the other side does not answer.
 func (s *streamLeg) say(topic string, data []byte) error {
 	opt := options.NewMessage()
 	opt.SetTopic(topic)

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"net"
 	"time"
@@ -11,6 +12,9 @@ type tcpLeg struct{ *net.TCPConn }
 
 // TCP makes a Leg of a TCP connection.
 func TCP(c *net.TCPConn) Leg { return tcpLeg{c} }
+
+// Connected implements Leg: the client of a TCP connection is connected already.
+func (t tcpLeg) Connected() error { return nil }
 
 // Abort implements Leg: the other side gets a reset.
 func (t tcpLeg) Abort(error) {
@@ -44,4 +48,13 @@ func Accept(l net.Listener, do func(*net.TCPConn)) error {
 			return err
 		}
 	}
+}
+
+// DialTCP dials a TCP address.
+func DialTCP(ctx context.Context, addr string) (Leg, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return TCP(c.(*net.TCPConn)), nil
 }
