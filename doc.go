@@ -1,23 +1,31 @@
-// Package geminio lets two programs talk over one connection as equals.
+// Package geminio connects two programs as equals over one connection.
 //
-// Each side holds an [End]. The side that dialled and the side that listened can both, at
-// any time and at once, call methods of the other side ([RPCer]), publish
-// messages that the receiver acknowledges ([Messager]), exchange raw bytes
-// ([Raw]), and open further streams ([Multiplexer]), each of which does all of
-// this again without holding up the others.
+// Each side has an [End]. Both sides can, at any time and concurrently,
 //
-// This package holds the vocabulary only: interfaces, a few plain types and the
-// errors. Ends come from package client (NewEnd and its kin) and from package
-// server (Listen, then AcceptEnd). Options for single operations are in package
-// options; callbacks on the life of Ends and streams in package delegate. Methods that Ends
-// and streams have beyond their interfaces, such as Shutdown and CloseWrite, are in
-// optional.go: [Shutdowner] and its neighbours.
+//   - call methods of the other side ([RPCer]),
+//   - publish messages that the other side acknowledges ([Messager]),
+//   - exchange raw bytes ([Raw]),
+//   - open further streams ([Multiplexer]), which can do all of this and do not
+//     delay each other.
 //
-// All methods of an End, a Stream and a Listener may be called from any
-// goroutine at any time. A Request, a Response and a Message belong to one
-// goroutine at a time, and their setters are for the time before they are
-// handed over.
+// This package contains interfaces, a few plain types and errors. Package client
+// makes the Ends of clients (NewEnd and others). Package server makes those of
+// servers (Listen, then AcceptEnd). Package options has the options of single
+// operations, and package delegate the callbacks for the life of Ends and streams.
 //
-// Nil options are skipped. A context, request, message, function, dialer, connection or
-// listener that is nil is an error that names it.
+// The Ends, streams and listeners have further methods, such as Shutdown and
+// CloseWrite, that the interfaces do not name. Interfaces of their own name them:
+// [Shutdowner], [HalfCloser], [Resetter], [ErrorCloser], [Causer] and [Doner].
+//
+// # Concurrency
+//
+// All methods of an End, a Stream and a Listener are safe for concurrent use. A
+// Request, a Response and a Message are not, with the exception of Message.Done
+// and Message.Error. Their setters are for the time before they are passed to the
+// library.
+//
+// # Nil arguments
+//
+// Nil options are skipped. A nil context, request, message, function, dialer,
+// connection or listener causes an error that names the argument.
 package geminio

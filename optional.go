@@ -7,11 +7,11 @@ import (
 	"net"
 )
 
-// The Ends, streams and listeners of this library have methods that their interfaces do
-// not name: an interface that grows would break the programs that implement it, as fakes
-// and wrappers do. This file gives those methods interfaces of their own. The functions
-// [Shutdown], [CloseWrite], [CloseRead], [Reset], [CloseWithError], [Cause] and [Done]
-// call them without a type assertion.
+// This file has the optional interfaces. The Ends, streams and listeners of this library have
+// methods that [End], [Stream] and server.Listener do not name, because a new method in an
+// interface would break programs that implement it in fakes and wrappers. The functions
+// [Shutdown], [CloseWrite], [CloseRead], [Reset], [CloseWithError], [Cause] and [Done] call
+// the optional methods without a type assertion.
 //
 //	                 End    RetryEnd    Stream    Listener
 //	Shutdowner       yes    yes                   yes
@@ -21,63 +21,64 @@ import (
 //	Causer           yes    yes
 //	Doner            yes    yes
 //
-// A wrapper that embeds an interface hides the optional methods of the value that it
-// holds. It has those that it declares itself.
+// A wrapper that embeds an interface hides the optional methods of the embedded value, unless
+// it declares them itself.
 
 // Shutdowner is implemented by Ends and listeners.
 type Shutdowner interface {
-	// Shutdown lets nothing new begin, neither at this side nor at the peer (it gets
-	// [ErrGoingAway]), waits until the calls, messages and streams that are under way
-	// have ended, and closes the End. A listener refuses new clients and shuts all its
-	// Ends down. If ctx ends earlier, Shutdown closes at once and returns ctx's error.
+	// Shutdown ends the End without interrupting work. It refuses new work of both
+	// sides, which get [ErrGoingAway], waits until the calls, messages and streams
+	// under way have ended, and closes the End. A listener refuses new clients and
+	// shuts all its Ends down. If ctx is done first, Shutdown closes at once and
+	// returns ctx.Err().
 	Shutdown(ctx context.Context) error
 }
 
-// HalfCloser is implemented by streams and Ends. It ends one direction of the raw bytes;
-// calls and messages go on. On an End that reconnects it holds for this connection and
-// all that follow.
+// HalfCloser is implemented by streams and Ends. Its methods end one direction of the raw
+// bytes. Calls and messages continue. On an End that reconnects, they apply to the present
+// connection and to all later ones.
 type HalfCloser interface {
-	// CloseWrite ends the bytes that this side sends: the peer reads io.EOF after what
-	// was written. Write returns net.ErrClosed from now on. After Close, CloseWrite
-	// returns net.ErrClosed.
+	// CloseWrite ends the bytes that this side sends. The peer reads the bytes that
+	// were written before, and then io.EOF. Write of this side returns net.ErrClosed
+	// from then on. CloseWrite returns net.ErrClosed after Close.
 	CloseWrite() error
 
-	// CloseRead discards the bytes that have come and tells the peer to send no more:
-	// its Write returns a [*StreamError]. Read returns io.EOF from now on. After Close,
-	// CloseRead returns net.ErrClosed.
+	// CloseRead discards the bytes that have arrived and asks the peer to send no
+	// more: Write of the peer returns a [*StreamError]. Read of this side returns
+	// io.EOF from then on. CloseRead returns net.ErrClosed after Close.
 	CloseRead() error
 }
 
 // Resetter is implemented by streams and Ends.
 type Resetter interface {
-	// Reset ends the stream at once, in both directions, and tells the peer why: its
-	// Read and Write return a [*StreamError] with code and text. Bytes that were not
-	// sent yet are discarded. The code must be one that an application may choose, as
-	// for [Coder]; of the text at most 512 bytes travel. After the end of the stream
-	// Reset returns net.ErrClosed. Reset of an End is CloseWithError.
+	// Reset ends the stream at once in both directions and sends code and text to
+	// the peer, whose Read and Write return a [*StreamError] with them. Bytes that
+	// were not sent are discarded. The code must be one that an application may
+	// choose; see [Coder]. At most 512 bytes of the text are sent. Reset returns
+	// net.ErrClosed after the end of the stream. Reset of an End is CloseWithError.
 	Reset(code Code, text string) error
 }
 
 // ErrorCloser is implemented by Ends.
 type ErrorCloser interface {
-	// CloseWithError is Close that tells the peer why: the cause of its End is a
-	// [*RemoteError] with code and text. The code must be one that an application may
-	// choose, as for [Coder]; of the text at most 512 bytes travel.
+	// CloseWithError is Close with a reason: the Cause of the peer's End is a
+	// [*RemoteError] with code and text. The code must be one that an application
+	// may choose; see [Coder]. At most 512 bytes of the text are sent.
 	CloseWithError(code Code, text string) error
 }
 
 // Causer is implemented by Ends.
 type Causer interface {
-	// Cause returns why the End has ended: io.EOF after Close at this side, else what
-	// the peer said or what broke the connection. It returns nil as long as the End has
-	// not ended. The cause of an End that reconnects is why it has ended for good.
+	// Cause returns why the End has ended: io.EOF after Close of this side,
+	// otherwise the reason of the peer or the error of the connection. It returns
+	// nil before the end. An End that reconnects ends when it no longer reconnects.
 	Cause() error
 }
 
 // Doner is implemented by Ends.
 type Doner interface {
-	// Done returns a channel that is closed when the End has ended. That of an End that
-	// reconnects is closed when it has ended for good.
+	// Done returns a channel that is closed when the End has ended. An End that
+	// reconnects ends when it no longer reconnects.
 	Done() <-chan struct{}
 }
 
@@ -143,11 +144,15 @@ func Done(e End) <-chan struct{} {
 	return nil
 }
 
-// errUnsupported is the error of a value that does not have an optional method.
+// errUnsupported is the name of an optional method that a value does not have. It matches
+// errors.ErrUnsupported.
 type errUnsupported string
 
+// unsupported returns the error for an optional method that a value does not have.
 func unsupported(method string) error { return errUnsupported(method) }
 
+// Error implements error.
 func (e errUnsupported) Error() string { return "the value has no method " + string(e) }
 
+// Is implements errors.Is.
 func (e errUnsupported) Is(target error) bool { return target == errors.ErrUnsupported }
