@@ -78,15 +78,14 @@ type End struct {
 
 	away atomic.Pointer[packet.Reason] // why the peer wants no new work; nil as long as it does
 
-	beats      atomic.Int64 // how many calls of the Heartbeat hook are queued
-	unanswered atomic.Int64 // how many messages came and have no answer yet
-	draining   atomic.Bool  // Shutdown was called
-	noted      atomic.Bool  // the peer has acknowledged that, so it has begun nothing since
+	beats      atomic.Int64  // how many calls of the Heartbeat hook are queued
+	unanswered atomic.Int64  // how many messages came and have no answer yet
+	drain      atomic.Uint32 // one of the drain constants
 
 	mu    sync.Mutex
 	live  int           // how many streams have hooks of their end to be called
 	cause error         // why the End ended; set once
-	quiet chan struct{} // closed when nothing is under way; nil before Shutdown
+	quiet chan struct{} // closed on entering drainOver; nil before Shutdown
 	done  chan struct{} // closed when the End has ended
 }
 
@@ -259,23 +258,24 @@ func (e *End) CloseWithError(code geminio.Code, text string) error {
 func (e *End) Reset(code geminio.Code, text string) error { return e.CloseWithError(code, text) }
 
 // Shutdown lets nothing new begin, neither here nor at the peer, waits until the
-// calls, messages and streams that are under way have ended, and closes the End. If ctx
-// ends earlier, Shutdown closes the End at once and returns ctx's error.
+// calls, messages and streams that are under way have ended and the peer has received
+// everything that this side has sent, and closes the End. If ctx ends earlier, Shutdown closes the End at once and
+// returns ctx's error.
 func (e *End) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
-	e.mux.GoAway(packet.Reason{
-		Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error(), Retry: e.cfg.RetryAfter,
-	})
-	e.draining.Store(true)
 	e.mu.Lock()
-	if e.quiet == nil {
+	first := e.quiet == nil
+	if first {
 		e.quiet = make(chan struct{})
+		e.drain.Store(drainAsked)
 	}
 	quiet := e.quiet
 	e.mu.Unlock()
-	e.settle()
+	if first {
+		e.goAway()
+	}
 	var err error
 	select {
 	case <-quiet:
@@ -287,20 +287,40 @@ func (e *End) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// settle is called when an operation or a stream has ended. It tells Shutdown if it was the
-// last one.
+// The states of a Shutdown.
+const (
+	// drainNone: Shutdown was not called. Shutdown leaves it.
+	drainNone uint32 = iota
+	// drainAsked: the peer was asked to begin nothing new, and has not acknowledged that.
+	// OnGoAwayAcked leaves it.
+	drainAsked
+	// drainWaits: the peer begins nothing new. Left by settle when nothing is under way.
+	drainWaits
+	// drainLast: nothing is under way, and the peer was asked again, behind everything that
+	// this side has sent. OnGoAwayAcked leaves it for drainOver, or for drainWaits if
+	// something is under way again.
+	drainLast
+	// drainOver: the peer has received everything that this side has sent.
+	drainOver
+)
+
+// goAway asks the peer to begin nothing new, and to acknowledge that.
+func (e *End) goAway() {
+	e.mux.GoAway(packet.Reason{
+		Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error(), Retry: e.cfg.RetryAfter,
+	})
+}
+
+// idle reports whether nothing is under way, in state drainWaits or a later one.
+func (e *End) idle() bool {
+	return e.pending.empty() && e.serving.n.Load() == 0 && e.unanswered.Load() == 0 && e.mux.Idle()
+}
+
+// settle is called when an operation or a stream has ended, or when Mux.Idle may have become
+// true. If nothing is under way, it asks the peer for the last acknowledgement.
 func (e *End) settle() {
-	if !e.draining.Load() || !e.noted.Load() {
-		return
-	}
-	if e.pending.empty() && e.serving.n.Load() == 0 && e.unanswered.Load() == 0 && e.mux.Idle() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		select {
-		case <-e.quiet:
-		default:
-			close(e.quiet)
-		}
+	if e.drain.Load() == drainWaits && e.idle() && e.drain.CompareAndSwap(drainWaits, drainLast) {
+		e.goAway()
 	}
 }
 

@@ -163,13 +163,21 @@ func (e *End) offline() {
 	})
 }
 
-// OnRemoved implements multiplexer.Handler.
-func (h *handler) OnRemoved() { (*End)(h).settle() }
+// OnIdle implements multiplexer.Handler.
+func (h *handler) OnIdle() { (*End)(h).settle() }
 
 // OnGoAwayAcked implements multiplexer.Handler.
 func (h *handler) OnGoAwayAcked() {
-	h.noted.Store(true)
-	(*End)(h).settle()
+	e := (*End)(h)
+	if e.drain.Load() == drainLast && e.idle() {
+		e.drain.Store(drainOver)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		close(e.quiet)
+		return
+	}
+	e.drain.Store(drainWaits)
+	e.settle()
 }
 
 // maxBeats bounds the calls of the Heartbeat hook that are queued.

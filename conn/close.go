@@ -21,7 +21,8 @@ const (
 	closeSent
 )
 
-// GoAway tells the peer that this side wants no new work.
+// GoAway tells the peer that this side wants no new work. It may be called again, to
+// learn by another OnGoAwayAcked what has arrived.
 func (c *Conn) GoAway(reason packet.Reason) {
 	c.mu.Lock()
 	if c.State() < Closing {
@@ -31,6 +32,19 @@ func (c *Conn) GoAway(reason packet.Reason) {
 	}
 	c.mu.Unlock()
 	c.Kick()
+}
+
+// AckGoAway acknowledges the GoAway of the peer: the Pong for the Ping behind it goes in the
+// next batch. The layer above calls AckGoAway in Fill or later, when Fill has given
+// everything that was begun before the GoAway came.
+func (c *Conn) AckGoAway() {
+	c.mu.Lock()
+	due := c.pongHeld && c.pongDue
+	c.pongHeld = false
+	c.mu.Unlock()
+	if due {
+		c.Kick()
+	}
 }
 
 // Close ends the connection for the given cause. The Conn writes everything that the

@@ -32,11 +32,13 @@ type FrameHandler interface {
 	OnPing()
 	// OnHeartbeat runs when a heartbeat of this side is due.
 	OnHeartbeat()
-	// GoAway runs in the reading goroutine when the peer wants no new work.
+	// GoAway runs in the reading goroutine when the peer wants no new work. No Pong is
+	// sent from then on until Conn.AckGoAway is called.
 	GoAway(packet.Reason)
 	// OnGoAwayAcked runs in the reading goroutine when the peer has answered
-	// the Ping behind this side's GoAway: everything that the peer sent before
-	// it knew of the GoAway has arrived.
+	// the Ping behind this side's last GoAway. Then everything that the peer had begun
+	// before it knew of the GoAway has arrived here, and everything that this side had
+	// given in Fill before it called GoAway has arrived there.
 	OnGoAwayAcked()
 	// NotReceived tells of a packet, with the header of its last frame and its number,
 	// that the peer has certainly not received as a whole. It runs before End, in any
@@ -134,7 +136,8 @@ type Conn struct {
 	pingSent         bool           // a Ping was sent; lastPing is valid
 	lastPing         uint64         // the value of the last Ping of this side
 	probePending     bool           // Probe was called and no Pong has come since
-	pongDue          bool           // the next batch contains a Pong
+	pongDue          bool           // the next batch contains a Pong, unless pongHeld is set
+	pongHeld         bool           // the peer has sent GoAway, and AckGoAway was not called since
 	pongValue        uint64         // the value of the peer's last Ping
 	goAwayFrame      *packet.Reason // the GoAway of the next batch; nil if none is due
 	goAwayAckPending bool           // the Pong for goAwayPing has not come

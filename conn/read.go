@@ -191,6 +191,7 @@ func (c *Conn) control(h packet.Header) error {
 		if c.State() < Closing {
 			c.setState(Draining)
 		}
+		c.pongHeld = true
 		c.mu.Unlock()
 		c.upper.GoAway(n)
 	case packet.TypeClose:

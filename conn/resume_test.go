@@ -166,6 +166,9 @@ func (s *scripted) AppendFrames(b *Batch) bool {
 		b.Buf = append(b.Buf, s.ready[0]...)
 		s.ready = s.ready[1:]
 	}
+	if s.goAway != "" && len(s.ready) == 0 {
+		s.c.AckGoAway()
+	}
 	return len(s.ready) > 0
 }
 
@@ -372,6 +375,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	})
 	require.Len(t, client, 13)
 	require.Len(t, server, 7)
+	require.Contains(t, client[12], "acknowledged: true")
 	modes := []cutMode{cutFIN, cutRST, cutSilence}
 	for _, mode := range modes {
 		for side := range 2 {

@@ -179,7 +179,7 @@ func (c *Conn) fillControl(b *Batch) closeState {
 // appendPings adds the Pong and the Ping that are due. With goAway set, the Ping is the one
 // behind a GoAway. The caller holds c.mu.
 func (c *Conn) appendPings(b *Batch, goAway bool) {
-	if c.pongDue {
+	if c.pongDue && !c.pongHeld {
 		c.pongDue = false
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePong, c.pongValue)
 	}

@@ -168,7 +168,7 @@ func (m *Mux) finish(a *assembly) error {
 			a.key.d.answered(a.key.seq)
 		}
 	}
-	m.mu.Unlock()
+	m.unlockAndNotify()
 	if !wanted {
 		return nil
 	}
@@ -207,7 +207,7 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 	if answers(typ) {
 		d.answered(seq)
 	}
-	m.mu.Unlock()
+	m.unlockAndNotify()
 	if typ != packet.TypeResponse {
 		return nil
 	}
@@ -216,10 +216,11 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 }
 
 // takeOut takes a packet out of those that arrive. What it has cost is for the caller to
-// release. m.mu is held.
+// release. m.mu is held, and m.unlockAndNotify releases it.
 func (m *Mux) takeOut(a *assembly) {
 	m.assemblies.remove(a.key, a)
 	a.key.d.assemblies.Remove(&a.link)
+	m.notifyIdle = m.notifyIdle || m.away != 0
 }
 
 // purge drops what has come of the packets of d, which has ended, and releases

@@ -8,7 +8,7 @@ import (
 )
 
 // frameHandler is a Mux as the conn.FrameHandler of its connection. Frame is in receive.go,
-// AppendFrames in frames.go.
+// AppendFrames in frames.go, GoAway in goaway.go.
 type frameHandler Mux
 
 var _ conn.FrameHandler = (*frameHandler)(nil)
@@ -36,16 +36,6 @@ func (u *frameHandler) OnHeartbeat() {
 			m.remove(d)
 		}
 	}
-}
-
-// GoAway implements conn.FrameHandler. It ends the admission of new work, as Mux.GoAway does.
-func (u *frameHandler) GoAway(n packet.Reason) {
-	m := (*Mux)(u)
-	m.mu.Lock()
-	m.goingAway = true
-	m.main.rejectWaiters()
-	m.mu.Unlock()
-	m.h.GoAway(n)
 }
 
 // NotReceived implements conn.FrameHandler.

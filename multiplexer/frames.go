@@ -19,7 +19,7 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 	for b.Room() > 0 {
 		d, l := m.sched.pop()
 		if d == nil {
-			return m.delayingClose > 0
+			break
 		}
 		before := b.Size()
 		if d.appendTurn(b, l) {
@@ -28,18 +28,19 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 		m.sched.sent(l, b.Size()-before)
 		if d.slot == slotLeaving && d.queued == 0 {
 			d.freeSlot()
-			m.notifyRemoved = true
+			m.notifyIdle = true
 		}
 	}
+	m.afterAppend()
 	return m.delayingClose > 0 || !m.sched.empty()
 }
 
-// unlockAfterAppend releases m.mu. If a dialogue was removed, it has Handler.OnRemoved called
+// unlockAfterAppend releases m.mu. If Idle may have become true, it has Handler.OnIdle called
 // after the lock of b is released too.
 func (m *Mux) unlockAfterAppend(b *conn.Batch) {
-	if m.notifyRemoved {
-		m.notifyRemoved = false
-		b.After(m.h.OnRemoved)
+	if m.notifyIdle {
+		m.notifyIdle = false
+		b.After(m.h.OnIdle)
 	}
 	m.mu.Unlock()
 }
@@ -152,6 +153,9 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 		h.buf.Took(n)
 	default:
 		b.AddChunk(h.buf.Pop())
+	}
+	if d == d.m.main {
+		d.m.owedRaw = max(d.m.owedRaw-n, 0)
 	}
 	if h.writing {
 		h.wake()

@@ -352,7 +352,7 @@ func (m *Mux) remove(d *Dialogue) {
 	delete(m.table, d.id)
 	if d.opener() {
 		m.localStreams--
-		m.notifyRemoved = true
+		m.notifyIdle = true
 	}
 	m.ledger.close(&d.credit)
 	m.windows.remove(d.windowSizes(), d.introSize())

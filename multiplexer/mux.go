@@ -29,15 +29,16 @@ type Handler interface {
 	// is called once for each dialogue that was Accepted, or was Opened and not
 	// refused. The goroutine that ends the dialogue calls it.
 	Closed(d *Dialogue, cause error)
-	// OnRemoved reports that a dialogue has left the table, so that Idle may have
-	// become true. Any goroutine may call it.
-	OnRemoved()
+	// OnIdle reports that Idle may have become true: a dialogue has left the table, or a
+	// packet of the default one has been sent or has arrived. Any goroutine may call it.
+	OnIdle()
 	// OnPing reports a heartbeat of the peer.
 	OnPing()
 	// GoAway reports that the peer accepts no new work, and why.
 	GoAway(packet.Reason)
-	// OnGoAwayAcked reports that the peer has received this side's GoAway, and that all
-	// work that the peer began before has arrived.
+	// OnGoAwayAcked reports that the peer has received this side's last GoAway and
+	// everything that this side had sent before it, and that all work that the peer began
+	// before it received the GoAway has arrived.
 	OnGoAwayAcked()
 	// End reports once that the connection has ended, and why. Closed has been called
 	// for all dialogues by then, with one exception: for a dialogue whose Opened has
@@ -89,10 +90,11 @@ type Mux struct {
 	unaccepted    int                  // of peerStreams: neither refused nor returned by Accept
 	backlog       []*Dialogue          // accepted dialogues of the peer that Accept has not returned
 	accepting     *sync.Cond           // signals a change of backlog or cause
-	goingAway     bool                 // one side has sent GoAway: no new work begins
+	away          awaySides            // the sides that have sent GoAway; if any has, no new work begins
+	owedRaw       int                  // raw bytes queued in main when away changed, and not sent since
 	cause         error                // why the connection ended; nil while it has not
 	delayingClose int                  // dialogues whose Writes delay the Close frame
-	notifyRemoved bool                 // Handler.OnRemoved is to be called when mu is released
+	notifyIdle    bool                 // Handler.OnIdle is to be called when mu is released
 
 	sched       scheduler       // the dialogues that have frames to send
 	refusals    []refusal       // Refuse frames to be sent
@@ -185,34 +187,15 @@ func (m *Mux) Dialogues() []*Dialogue {
 	return all
 }
 
-// GoAway sends the reason to the peer and ends the admission of new work: from then on
-// neither side may open dialogues, and this side sends no requests, registrations and
-// messages on the default one. Work that has begun goes on.
-func (m *Mux) GoAway(n packet.Reason) {
-	m.mu.Lock()
-	m.goingAway = true
-	m.main.rejectWaiters()
-	m.mu.Unlock()
-	m.c.GoAway(n)
-}
-
-// unlockAndNotify releases m.mu, and then calls Handler.OnRemoved if a dialogue was removed
+// unlockAndNotify releases m.mu, and then calls Handler.OnIdle if Idle may have become true
 // while m.mu was held.
 func (m *Mux) unlockAndNotify() {
-	notify := m.notifyRemoved
-	m.notifyRemoved = false
+	notify := m.notifyIdle
+	m.notifyIdle = false
 	m.mu.Unlock()
 	if notify {
-		m.h.OnRemoved()
+		m.h.OnIdle()
 	}
-}
-
-// Idle reports whether the default dialogue is the only one: no other is open, is being
-// opened, or has ended without Forget.
-func (m *Mux) Idle() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.localStreams+m.peerStreams == 0
 }
 
 // Close ends all dialogues and sends reason to the peer. Bytes and packets that were

@@ -84,7 +84,7 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 	switch size := intro.Size(); {
 	case m.cause != nil:
 		return io.EOF
-	case m.goingAway:
+	case m.away != 0:
 		return geminio.ErrGoingAway
 	case len(intro.Peer) > packet.MaxName:
 		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
@@ -155,7 +155,7 @@ func (m *Mux) reservePeerOpen(intro int) packet.Reason {
 		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
 	switch {
-	case m.goingAway || m.cause != nil:
+	case m.away != 0 || m.cause != nil:
 		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
 	case m.peerStreams >= int(m.local.MaxStreams):
 		return limit("are open", m.peerStreams)

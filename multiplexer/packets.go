@@ -218,6 +218,9 @@ func (d *Dialogue) drop() {
 func (d *Dialogue) dropRaw() {
 	d.credit.tx[packet.ClassRaw].restore(uint32(d.send.buf.Len()))
 	d.send.buf.Clear()
+	if d == d.m.main {
+		d.m.owedRaw = 0
+	}
 }
 
 // packets returns the headers of the small packets in b, which addSmall has made.
@@ -239,7 +242,7 @@ func (d *Dialogue) ended(typ packet.Type) error {
 	switch {
 	case d.m.cause != nil || d.life != lifeOpen:
 		return io.EOF
-	case d.m.goingAway && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
+	case d.m.away != 0 && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
 		return geminio.ErrGoingAway
 	}
 	return nil

@@ -394,7 +394,7 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 	d.Forget()
 }
 
-func (h *fakeHandler) OnRemoved() {
+func (h *fakeHandler) OnIdle() {
 	h.mu.Lock()
 	f := h.onGone
 	h.mu.Unlock()

@@ -80,10 +80,13 @@ func (s *scheduler) sent(l lane, n int) {
 
 // empty reports whether all lanes are empty.
 func (s *scheduler) empty() bool {
-	for _, r := range s.rings {
-		if r.head != nil {
+	for l := range lanes {
+		if !s.laneEmpty(l) {
 			return false
 		}
 	}
 	return true
 }
+
+// laneEmpty reports whether lane l is empty.
+func (s *scheduler) laneEmpty(l lane) bool { return s.rings[l].head == nil }

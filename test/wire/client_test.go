@@ -94,7 +94,9 @@ type client struct {
 	number   uint64 // the last one that was given to a packet
 	waiting  map[uint64]chan answer
 	away     bool
-	over     bool // nothing is received any more
+	begun    int    // packets and raw bytes that are being sent
+	pong     []byte // to be sent when begun is 0; nil if none is
+	over     bool   // nothing is received any more
 	cause    error
 	handlers map[string]func(body []byte, canceled <-chan struct{}) ([]byte, *remote)
 	serving  map[uint64]chan struct{}
@@ -322,7 +324,15 @@ func (c *client) loop() error {
 func (c *client) take(typ, flags byte, id uint64, p []byte) error {
 	switch typ {
 	case typePing:
-		c.frame(typePong, 0, 0, p)
+		c.mu.Lock()
+		wait := c.away && c.begun > 0
+		if wait {
+			c.pong = p
+		}
+		c.mu.Unlock()
+		if !wait {
+			c.frame(typePong, 0, 0, p)
+		}
 		return nil
 	case typePong:
 		return nil
@@ -636,7 +646,22 @@ func (s *stream) pay(typ byte, size int) error {
 	}
 	*from -= n
 	c.credit[classHandlers] -= handlers
+	c.begun++
 	return nil
+}
+
+// sent counts what was begun and has been sent. It sends the pong that waited for that.
+func (c *client) sent() {
+	c.mu.Lock()
+	c.begun--
+	var pong []byte
+	if c.begun == 0 {
+		pong, c.pong = c.pong, nil
+	}
+	c.mu.Unlock()
+	if pong != nil {
+		c.frame(typePong, 0, 0, pong)
+	}
 }
 
 // send sends a packet that costs credit, in as many frames as it needs.
@@ -649,6 +674,7 @@ func (s *stream) send(typ byte, number uint64, body []byte) error {
 		return err
 	}
 	s.fragments(typ, number, body, nil)
+	s.c.sent()
 	return nil
 }
 
@@ -857,8 +883,10 @@ func (s *stream) Write(p []byte) (n int, err error) {
 		}
 		k := min(len(p)-n, s.credit[classRaw], c.server.Frame)
 		s.credit[classRaw] -= k
+		c.begun++
 		c.mu.Unlock()
 		c.frame(typeData, 0, s.id, p[n:n+k])
+		c.sent()
 		n += k
 	}
 	return n, nil

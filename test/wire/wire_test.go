@@ -519,6 +519,7 @@ func TestAbandon(t *testing.T) {
 		rest := 3
 		s.fragments(typeRequest, number, body, func() bool { rest--; return rest > 0 })
 		p.frame(typeAbandon, 0, 1, u64(number), []byte{typeRequest})
+		p.sent()
 	}
 	data, err := s.call("echo", pattern(1<<20-100))
 	require.NoError(t, err)
