@@ -132,12 +132,12 @@ func ExampleNewEndWithConn() {
 	// rumours no such topic
 }
 
-// doorman lets in whoever knows the word.
-type doorman struct {
+// refusingDelegate lets in whoever knows the word.
+type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
 
-func (doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
+func (refusingDelegate) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	if string(meta) != "sesame" {
 		return 0, errors.New("wrong word")
 	}
@@ -147,7 +147,7 @@ func (doorman) GetClientID(_ uint64, meta []byte) (uint64, error) {
 // A refusal carries the server's text and is not a network error.
 func ExampleEndOptions_SetMeta() {
 	guarded := server.NewEndOptions()
-	guarded.SetDelegate(doorman{})
+	guarded.SetDelegate(refusingDelegate{})
 	address, stop := serve(func(geminio.End) {}, guarded)
 	defer stop()
 

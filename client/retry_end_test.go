@@ -186,8 +186,8 @@ func TestWaitingIsBoundedByTimeouts(t *testing.T) {
 	})
 }
 
-// journal is a delegate that notes what it is told, and refuses some connections.
-type journal struct {
+// delegateLog is a delegate that notes what it is told, and refuses some connections.
+type delegateLog struct {
 	*delegate.UnimplementedDelegate
 	refuse []int // which connections, counted from 1
 
@@ -196,13 +196,13 @@ type journal struct {
 	lines  []string
 }
 
-func (j *journal) note(format string, a ...any) {
+func (j *delegateLog) note(format string, a ...any) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.lines = append(j.lines, fmt.Sprintf(format, a...))
 }
 
-func (j *journal) ConnOnline(delegate.ConnDescriber) error {
+func (j *delegateLog) ConnOnline(delegate.ConnDescriber) error {
 	j.mu.Lock()
 	j.online++
 	n := j.online
@@ -214,17 +214,17 @@ func (j *journal) ConnOnline(delegate.ConnDescriber) error {
 	return nil
 }
 
-func (j *journal) ConnOffline(delegate.ConnDescriber) error {
+func (j *delegateLog) ConnOffline(delegate.ConnDescriber) error {
 	j.note("offline")
 	return nil
 }
 
-func (j *journal) EndReOnline(delegate.ClientDescriber) { j.note("again online") }
+func (j *delegateLog) EndReOnline(delegate.ClientDescriber) { j.note("again online") }
 
 // Callbacks come once each and in order. One connection that the delegate refuses is
 // neither online again nor offline.
 func TestCallbacksOfARefusedConnection(t *testing.T) {
-	j := &journal{refuse: []int{3, 4}}
+	j := &delegateLog{refuse: []int{3, 4}}
 	opt := NewEndOptions()
 	opt.SetDelegate(j)
 	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {

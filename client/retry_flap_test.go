@@ -164,7 +164,7 @@ func TestHintsAreBounded(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, refused := range []bool{true, false} {
 				t.Run(fmt.Sprintf("refused %v", refused), func(t *testing.T) {
-					door := new(doorman)
+					door := new(refusingDelegate)
 					sopt := server.NewEndOptions()
 					sopt.SetDelegate(door)
 					sopt.SetRetryAfter(most)

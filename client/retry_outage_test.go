@@ -184,7 +184,7 @@ func TestConnectWaitBeginsAfterRetryAfter(t *testing.T) {
 		assert.ErrorIs(t, err, errShut)
 	}
 	withOperations(t, opt, func(t *testing.T, l *retryTest, name string) {
-		door := new(doorman)
+		door := new(refusingDelegate)
 		l.sopt = server.NewEndOptions()
 		l.sopt.SetDelegate(door)
 		door.err.Store(&geminio.RefusedError{Text: "full", RetryAfter: time.Minute})
@@ -376,7 +376,7 @@ func TestWriteWithoutAConnection(t *testing.T) {
 
 // The failure is that of dialling or of shaking hands, as it was last.
 func TestFailuresWithoutAConnection(t *testing.T) {
-	refused := new(doorman)
+	refused := new(refusingDelegate)
 	refused.err.Store(&geminio.RefusedError{Code: geminio.FirstApplicationCode, Text: "not you"})
 	refusing := server.NewEndOptions()
 	refusing.SetDelegate(refused)

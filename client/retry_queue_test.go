@@ -18,15 +18,15 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// probe is a job that notes what becomes of it.
-type probe struct {
+// recordedJob is a job that notes what becomes of it.
+type recordedJob struct {
 	job
 	begun    int
 	outcomes []error
 }
 
-func (l *retryTest) probe(order uint64) *probe {
-	p := &probe{}
+func (l *retryTest) probe(order uint64) *recordedJob {
+	p := &recordedJob{}
 	p.job = job{
 		queue: &l.end.calls, order: order, index: -1,
 		operation: operation{ctx: context.Background(), size: 10},
@@ -41,7 +41,7 @@ func (l *retryTest) probe(order uint64) *probe {
 }
 
 // outcome requires that p has one outcome, and returns it.
-func (p *probe) outcome(t *testing.T) error {
+func (p *recordedJob) outcome(t *testing.T) error {
 	t.Helper()
 	synctest.Wait()
 	require.Len(t, p.outcomes, 1, "outcomes of job %d", p.order)
@@ -78,7 +78,7 @@ func TestRetryQueueTriesAgain(t *testing.T) {
 		maybe := &geminio.InterruptedError{MaybeExecuted: true, Cause: io.ErrUnexpectedEOF}
 		final := errors.New("for good")
 		type attempts struct {
-			p    *probe
+			p    *recordedJob
 			errs []error
 		}
 		var all []attempts
@@ -132,7 +132,7 @@ func TestRetryQueueGivesUp(t *testing.T) {
 		stopped.ctx, byContext.ctx, both.ctx = cause, ctx, ctx
 		byTime.deadline, both.deadline = time.Now().Add(time.Minute), time.Now().Add(time.Minute)
 		stays.deadline = time.Now().Add(time.Hour)
-		for _, p := range []*probe{stays, both, byTime, byContext, stopped} {
+		for _, p := range []*recordedJob{stays, both, byTime, byContext, stopped} {
 			require.NoError(t, l.end.calls.start(&p.job))
 		}
 		stop(io.ErrNoProgress)
@@ -150,7 +150,7 @@ func TestRetryQueueGivesUp(t *testing.T) {
 		l.mend()
 		assert.NoError(t, stays.outcome(t))
 		time.Sleep(2 * time.Hour)
-		for _, p := range []*probe{stopped, byContext, byTime, both, stays} {
+		for _, p := range []*recordedJob{stopped, byContext, byTime, both, stays} {
 			p.outcome(t)
 			assert.Equal(t, p == stays, p.begun == 1, "job %d was begun %d times", p.order, p.begun)
 		}
@@ -168,7 +168,7 @@ func TestRetryQueueEnds(t *testing.T) {
 		require.NoError(t, l.end.calls.push(&sent.job))
 		l.waiting(2)
 		l.end.Close()
-		for p, want := range map[*probe]error{waits: geminio.ErrNotExecuted, sent: geminio.ErrMaybeExecuted} {
+		for p, want := range map[*recordedJob]error{waits: geminio.ErrNotExecuted, sent: geminio.ErrMaybeExecuted} {
 			assert.ErrorIs(t, p.outcome(t), want)
 			assert.ErrorIs(t, p.outcome(t), io.EOF)
 			assert.Zero(t, p.begun)

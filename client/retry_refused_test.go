@@ -17,13 +17,13 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// doorman refuses clients, as long as it has an error for them.
-type doorman struct {
+// refusingDelegate refuses clients, as long as it has an error for them.
+type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 	err atomic.Pointer[geminio.RefusedError]
 }
 
-func (d *doorman) GetClientID(wanted uint64, _ []byte) (uint64, error) {
+func (d *refusingDelegate) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	if err := d.err.Load(); err != nil {
 		return 0, err
 	}
@@ -46,7 +46,7 @@ func TestStopOnRefusal(t *testing.T) {
 		{"for now", geminio.RefusedError{Code: geminio.CodeGoingAway, Text: "bye", RetryAfter: time.Minute}, geminio.CodeGoingAway, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			door := new(doorman)
+			door := new(refusingDelegate)
 			sopt := server.NewEndOptions()
 			sopt.SetDelegate(door)
 			told := make(chan error, 1000)

@@ -20,9 +20,9 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// odd is a transport that differs from the one beneath it where a function is set.
+// oddConn is a transport that differs from the one beneath it where a function is set.
 // It cannot be compared, nor be the key of a map.
-type odd struct {
+type oddConn struct {
 	net.Conn
 	*oddities
 	_ []int
@@ -49,71 +49,71 @@ func (o *oddities) set(change func(o *oddities)) {
 	change(o)
 }
 
-// get returns one of the functions.
-func get[F any](o *oddities, which func(o *oddities) F) F {
+// oddity returns one of the functions.
+func oddity[F any](o *oddities, which func(o *oddities) F) F {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return which(o)
 }
 
-func newOdd(nc net.Conn) odd { return odd{Conn: nc, oddities: &oddities{}} }
+func newOddConn(nc net.Conn) oddConn { return oddConn{Conn: nc, oddities: &oddities{}} }
 
-func (o odd) Read(p []byte) (int, error) {
-	if f := get(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.read }); f != nil {
+func (o oddConn) Read(p []byte) (int, error) {
+	if f := oddity(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.read }); f != nil {
 		return f(p)
 	}
 	return o.Conn.Read(p)
 }
 
-func (o odd) Write(p []byte) (int, error) {
-	if f := get(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.write }); f != nil {
+func (o oddConn) Write(p []byte) (int, error) {
+	if f := oddity(o.oddities, func(o *oddities) func([]byte) (int, error) { return o.write }); f != nil {
 		return f(p)
 	}
 	return o.Conn.Write(p)
 }
 
-func (o odd) Close() error {
+func (o oddConn) Close() error {
 	o.closes.Add(1)
-	if f := get(o.oddities, func(o *oddities) func() error { return o.close }); f != nil {
+	if f := oddity(o.oddities, func(o *oddities) func() error { return o.close }); f != nil {
 		return f()
 	}
 	return o.Conn.Close()
 }
 
-func (o odd) CloseWrite() error {
-	if f := get(o.oddities, func(o *oddities) func() error { return o.closeWrite }); f != nil {
+func (o oddConn) CloseWrite() error {
+	if f := oddity(o.oddities, func(o *oddities) func() error { return o.closeWrite }); f != nil {
 		return f()
 	}
 	return nil
 }
 
-func (o odd) NetConn() net.Conn {
-	if f := get(o.oddities, func(o *oddities) func() net.Conn { return o.netConn }); f != nil {
+func (o oddConn) NetConn() net.Conn {
+	if f := oddity(o.oddities, func(o *oddities) func() net.Conn { return o.netConn }); f != nil {
 		return f()
 	}
 	return o.Conn
 }
 
-func (o odd) LocalAddr() net.Addr {
-	if f := get(o.oddities, func(o *oddities) func() net.Addr { return o.localAddr }); f != nil {
+func (o oddConn) LocalAddr() net.Addr {
+	if f := oddity(o.oddities, func(o *oddities) func() net.Addr { return o.localAddr }); f != nil {
 		return f()
 	}
 	return o.Conn.LocalAddr()
 }
 
-func (o odd) RemoteAddr() net.Addr {
-	if f := get(o.oddities, func(o *oddities) func() net.Addr { return o.remoteAddr }); f != nil {
+func (o oddConn) RemoteAddr() net.Addr {
+	if f := oddity(o.oddities, func(o *oddities) func() net.Addr { return o.remoteAddr }); f != nil {
 		return f()
 	}
 	return o.Conn.RemoteAddr()
 }
 
-// onOdd is onPipe with an odd transport, which behaves during the handshake.
-func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o odd, p *peer)) {
+// onOddConn is onPipe with an odd transport, which behaves during the handshake.
+func onOddConn(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o oddConn, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o, p := newOdd(near), &peer{t, far}
+		o, p := newOddConn(near), &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, o, p, cfg)
 		synctest.Wait() // a Read waits
 		test(c, u, o, p)
@@ -127,28 +127,28 @@ func onOdd(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o odd, 
 // The transport's own Close is called, once, however the connection ends: a transport
 // that counts connections counts down there.
 func TestOwnCloseOfTheTransport(t *testing.T) {
-	for name, end := range map[string]func(c *Conn, u *fakeHandler, o odd, p *peer){
-		"the peer is gone": func(_ *Conn, _ *fakeHandler, _ odd, p *peer) { p.nc.Close() },
-		"reading fails": func(_ *Conn, _ *fakeHandler, o odd, _ *peer) {
+	for name, end := range map[string]func(c *Conn, u *fakeHandler, o oddConn, p *peer){
+		"the peer is gone": func(_ *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.nc.Close() },
+		"reading fails": func(_ *Conn, _ *fakeHandler, o oddConn, _ *peer) {
 			o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return 0, errBroken } })
 			o.Conn.SetReadDeadline(time.Now())
 		},
-		"writing fails": func(c *Conn, u *fakeHandler, o odd, _ *peer) {
+		"writing fails": func(c *Conn, u *fakeHandler, o oddConn, _ *peer) {
 			o.set(func(o *oddities) { o.write = func([]byte) (int, error) { return 0, errBroken } })
 			u.give(dataFrame(1))
 			c.Kick()
 		},
-		"the peer is silent":       func(*Conn, *fakeHandler, odd, *peer) { time.Sleep(time.Minute) },
-		"the peer breaks a rule":   func(_ *Conn, _ *fakeHandler, _ odd, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
-		"the peer does not answer": func(c *Conn, _ *fakeHandler, _ odd, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
-		"both have closed": func(c *Conn, _ *fakeHandler, _ odd, p *peer) {
+		"the peer is silent":       func(*Conn, *fakeHandler, oddConn, *peer) { time.Sleep(time.Minute) },
+		"the peer breaks a rule":   func(_ *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
+		"the peer does not answer": func(c *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
+		"both have closed": func(c *Conn, _ *fakeHandler, _ oddConn, p *peer) {
 			c.Close(io.EOF, packet.Reason{})
 			p.want(packet.TypeClose, "ours")
 			p.writeClose(packet.Reason{}, "theirs")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				end(c, u, o, p)
 				<-c.Done()
 				synctest.Wait()
@@ -168,7 +168,7 @@ func TestOwnCloseAfterAFailedHandshake(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
-				o := newOdd(near)
+				o := newOddConn(near)
 				ch := shake(geminio.RecipientSide, o, testConfig())
 				go fail(far)
 				require.Error(t, (<-ch).err)
@@ -195,7 +195,7 @@ func TestCloseThatNeverReturns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
-			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				release = make(chan struct{})
 				o.set(func(o *oddities) { o.close = func() error { <-release; return nil } })
 				start := time.Now()
@@ -217,7 +217,7 @@ func TestCloseThatNeverReturns(t *testing.T) {
 func TestCloseThatWaitsForThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o, p := newOdd(near), &peer{t, far}
+		o, p := newOddConn(near), &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, o, p, testConfig())
 		released := false
 		o.set(func(o *oddities) {
@@ -270,7 +270,7 @@ func TestHandshakeKeepsItsTime(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					near, far := net.Pipe()
 					go io.Copy(io.Discard, far)
-					o, release := newOdd(near), make(chan struct{})
+					o, release := newOddConn(near), make(chan struct{})
 					change(o.oddities, release)
 					start := time.Now()
 					select {
@@ -303,7 +303,7 @@ func TestShortWrite(t *testing.T) {
 	} {
 		short := func(p []byte) (int, error) { return count(p), nil }
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				o.set(func(o *oddities) { o.write = short })
 				u.give(dataFrame(1, 2, 3))
 				c.Kick()
@@ -315,7 +315,7 @@ func TestShortWrite(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
 				defer far.Close()
-				o := newOdd(near)
+				o := newOddConn(near)
 				o.set(func(o *oddities) { o.write = short })
 				r := <-shake(geminio.InitiatorSide, o, testConfig())
 				assert.ErrorIs(t, r.err, io.ErrShortWrite)
@@ -326,7 +326,7 @@ func TestShortWrite(t *testing.T) {
 
 // Reads that give nothing, without an error, are tried a hundred times in a row.
 func TestReadsOfNothing(t *testing.T) {
-	onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+	onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 		var left atomic.Int32
 		left.Store(99)
 		under := o.Conn
@@ -356,7 +356,7 @@ func TestReadsOfNothing(t *testing.T) {
 func TestReadsOfImpossibleLengths(t *testing.T) {
 	for name, n := range map[string]int{"more": 1 << 20, "negative": -1} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return n, nil } })
 				p.write(dataFrame(1), "ends the Read that waits already")
 				<-c.Done()
@@ -410,14 +410,14 @@ func TestTransportThatPanics(t *testing.T) {
 			"ended its goroutine",
 		},
 		"the error of Read": {
-			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*nilPanicsError)(nil) } },
 			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
-			"fussyError",
+			"nilPanicsError",
 		},
 		"the error of Write": {
-			func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+			func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*nilPanicsError)(nil) } },
 			func(c *Conn, u *fakeHandler, _ *peer) { u.give(dataFrame(1)); c.Kick() },
-			"fussyError",
+			"nilPanicsError",
 		},
 		"Close": {
 			func(o *oddities) { o.close = func() error { boom(""); return nil } },
@@ -450,7 +450,7 @@ func TestTransportThatPanics(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onOdd(t, testConfig(), func(c *Conn, u *fakeHandler, o odd, p *peer) {
+			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				o.set(test.change)
 				test.begin(c, u, p)
 				<-c.Done()
@@ -460,7 +460,7 @@ func TestTransportThatPanics(t *testing.T) {
 		})
 	}
 	t.Run("the addresses", func(t *testing.T) {
-		onOdd(t, testConfig(), func(c *Conn, _ *fakeHandler, o odd, _ *peer) {
+		onOddConn(t, testConfig(), func(c *Conn, _ *fakeHandler, o oddConn, _ *peer) {
 			for _, f := range []func() net.Addr{nil, func() net.Addr { boom(""); return nil }, func() net.Addr { return nil }} {
 				o.set(func(o *oddities) { o.localAddr, o.remoteAddr = f, f })
 				for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {
@@ -484,7 +484,7 @@ func TestTransportThatPanics(t *testing.T) {
 				near, far := net.Pipe()
 				defer far.Close()
 				go io.Copy(io.Discard, far)
-				o := newOdd(near)
+				o := newOddConn(near)
 				test.change(o.oddities)
 				r := <-shake(geminio.InitiatorSide, o, testConfig())
 				require.Error(t, r.err, test.name)
@@ -495,17 +495,17 @@ func TestTransportThatPanics(t *testing.T) {
 	})
 }
 
-// fussyError is an error whose methods panic if it is nil.
-type fussyError struct{ text string }
+// nilPanicsError is an error whose methods panic if it is nil.
+type nilPanicsError struct{ text string }
 
-func (e *fussyError) Error() string     { return e.text }
-func (e *fussyError) Is(err error) bool { return e.text == err.Error() }
+func (e *nilPanicsError) Error() string     { return e.text }
+func (e *nilPanicsError) Is(err error) bool { return e.text == err.Error() }
 
 // The handshake can be given up before its time.
 func TestHandshakeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o, release := newOdd(near), make(chan struct{})
+		o, release := newOddConn(near), make(chan struct{})
 		o.set(func(o *oddities) { o.read = func([]byte) (int, error) { <-release; return 0, io.EOF } })
 		cfg := testConfig()
 		var stop context.CancelFunc
@@ -541,7 +541,7 @@ func TestHandshakeIsGivenUpInACallback(t *testing.T) {
 			return nil
 		}
 		cfg.Offline = func(*Conn) { offline++ }
-		o := newOdd(near)
+		o := newOddConn(near)
 		ch := shake(geminio.RecipientSide, o, cfg)
 		go shake(geminio.InitiatorSide, far, testConfig())
 		<-entered

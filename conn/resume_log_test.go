@@ -20,9 +20,9 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// numbered is a FrameHandler that sends frames with consecutive numbers in all ways that
+// numberedHandler is a FrameHandler that sends frames with consecutive numbers in all ways that
 // a batch knows, and checks those that arrive.
-type numbered struct {
+type numberedHandler struct {
 	c      *Conn
 	total  uint64 // frames
 	size   int    // of their payloads
@@ -37,7 +37,7 @@ type numbered struct {
 	once sync.Once
 }
 
-func (n *numbered) Frame(packet.Header) error {
+func (n *numberedHandler) Frame(packet.Header) error {
 	p, err := n.c.Payload()
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (n *numbered) Frame(packet.Header) error {
 	return nil
 }
 
-func (n *numbered) AppendFrames(b *Batch) bool {
+func (n *numberedHandler) AppendFrames(b *Batch) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for b.Room() > 0 && n.sent < n.total {
@@ -77,21 +77,21 @@ func (n *numbered) AppendFrames(b *Batch) bool {
 	return n.sent < n.total
 }
 
-func (n *numbered) Written() { n.lender.Written() }
+func (n *numberedHandler) Written() { n.lender.Written() }
 
-func (n *numbered) Idle() {}
+func (n *numberedHandler) Idle() {}
 
-func (n *numbered) OnPing() {}
+func (n *numberedHandler) OnPing() {}
 
-func (n *numbered) OnHeartbeat() {}
+func (n *numberedHandler) OnHeartbeat() {}
 
-func (n *numbered) GoAway(packet.Reason) {}
+func (n *numberedHandler) GoAway(packet.Reason) {}
 
-func (n *numbered) NotReceived(packet.Header, uint64) {}
+func (n *numberedHandler) NotReceived(packet.Header, uint64) {}
 
-func (n *numbered) OnGoAwayAcked() {}
+func (n *numberedHandler) OnGoAwayAcked() {}
 
-func (n *numbered) End(cause error, _ bool) {
+func (n *numberedHandler) End(cause error, _ bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.end = cause
@@ -99,7 +99,7 @@ func (n *numbered) End(cause error, _ bool) {
 }
 
 // check requires that everything has arrived once.
-func (n *numbered) check(t *testing.T) {
+func (n *numberedHandler) check(t *testing.T) {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -123,8 +123,8 @@ func TestCutsOverTLS(t *testing.T) {
 
 // randomCuts sends frames both ways while the links of a session are cut.
 func randomCuts(t *testing.T, wire func() (client, server net.Conn)) {
-	c := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
-	s := &numbered{total: 6000, size: 5000, over: make(chan struct{})}
+	c := &numberedHandler{total: 6000, size: 5000, over: make(chan struct{})}
+	s := &numberedHandler{total: 6000, size: 5000, over: make(chan struct{})}
 	p := newSessionPair(t, wire)
 	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
 	p.c.Kick()
@@ -160,8 +160,8 @@ func TestMuchThroughASmallLog(t *testing.T) {
 
 func muchThroughASmallLog(t *testing.T, total uint64, size int) {
 	wire := func() (client, server net.Conn) { return kit.TCPPair(t) }
-	c := &numbered{total: total, size: size, over: make(chan struct{})}
-	s := &numbered{total: total, size: size, over: make(chan struct{})}
+	c := &numberedHandler{total: total, size: size, over: make(chan struct{})}
+	s := &numberedHandler{total: total, size: size, over: make(chan struct{})}
 	p := newSessionPair(t, wire)
 	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
 	p.c.Kick()
@@ -184,18 +184,18 @@ func muchThroughASmallLog(t *testing.T, total uint64, size int) {
 // Both logs are full when the link is cut: the session goes on.
 func TestBothLogsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wires := [][2]*wireEnd{}
+		wires := [][2]*cutPipeEnd{}
 		wire := func() (net.Conn, net.Conn) {
-			limit := never
+			limit := noCut
 			if len(wires) == 0 {
 				limit = 30_000 // then nothing arrives any more
 			}
-			a, b := newWire(cutSilence, limit, limit)
-			wires = append(wires, [2]*wireEnd{a, b})
+			a, b := newCutPipe(cutSilence, limit, limit)
+			wires = append(wires, [2]*cutPipeEnd{a, b})
 			return a, b
 		}
-		c := &numbered{total: 100, size: 5000, over: make(chan struct{})}
-		s := &numbered{total: 100, size: 5000, over: make(chan struct{})}
+		c := &numberedHandler{total: 100, size: 5000, over: make(chan struct{})}
+		s := &numberedHandler{total: 100, size: 5000, over: make(chan struct{})}
 		p := newSessionPair(t, wire)
 		p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
 		p.c.Kick()

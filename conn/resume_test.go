@@ -30,35 +30,35 @@ const (
 
 func (m cutMode) String() string { return [...]string{"FIN", "RST", "silence"}[m] }
 
-// wire is a transport that ends after a number of bytes of one direction.
-type wire struct {
+// cutPipe is a transport that ends after a number of bytes of one direction.
+type cutPipe struct {
 	mode cutMode
 	once sync.Once
 	dead chan struct{} // closed when the transport has ended
-	ends [2]*wireEnd
+	ends [2]*cutPipeEnd
 }
 
-// wireEnd is an end of a wire.
-type wireEnd struct {
+// cutPipeEnd is an end of a wire.
+type cutPipeEnd struct {
 	net.Conn
-	w    *wire
+	w    *cutPipe
 	mu   sync.Mutex
 	left int // bytes until the cut
 	sent int
 }
 
-// newWire returns the ends of a transport that is cut after so many bytes of the first or
+// newCutPipe returns the ends of a transport that is cut after so many bytes of the first or
 // second end.
-func newWire(mode cutMode, first, second int) (a, b *wireEnd) {
+func newCutPipe(mode cutMode, first, second int) (a, b *cutPipeEnd) {
 	near, far := net.Pipe()
-	w := &wire{mode: mode, dead: make(chan struct{})}
-	w.ends = [2]*wireEnd{{Conn: near, w: w, left: first}, {Conn: far, w: w, left: second}}
+	w := &cutPipe{mode: mode, dead: make(chan struct{})}
+	w.ends = [2]*cutPipeEnd{{Conn: near, w: w, left: first}, {Conn: far, w: w, left: second}}
 	return w.ends[0], w.ends[1]
 }
 
-const never = math.MaxInt
+const noCut = math.MaxInt
 
-func (w *wire) cut() {
+func (w *cutPipe) cut() {
 	w.once.Do(func() {
 		close(w.dead)
 		if w.mode != cutSilence {
@@ -68,7 +68,7 @@ func (w *wire) cut() {
 	})
 }
 
-func (e *wireEnd) isDead() bool {
+func (e *cutPipeEnd) isDead() bool {
 	select {
 	case <-e.w.dead:
 		return true
@@ -77,7 +77,7 @@ func (e *wireEnd) isDead() bool {
 	}
 }
 
-func (e *wireEnd) Write(p []byte) (int, error) {
+func (e *cutPipeEnd) Write(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.isDead() && e.w.mode == cutSilence {
@@ -102,7 +102,7 @@ func (e *wireEnd) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (e *wireEnd) Read(p []byte) (int, error) {
+func (e *cutPipeEnd) Read(p []byte) (int, error) {
 	for {
 		n, err := e.Conn.Read(p)
 		if n > 0 && e.isDead() && e.w.mode == cutSilence {
@@ -113,15 +113,15 @@ func (e *wireEnd) Read(p []byte) (int, error) {
 }
 
 // failed returns the error that a cut transport gives.
-func (e *wireEnd) failed(err error) error {
+func (e *cutPipeEnd) failed(err error) error {
 	if err != nil && e.w.mode == cutRST && e.isDead() {
 		return syscall.ECONNRESET
 	}
 	return err
 }
 
-// scripted is a FrameHandler that sends frames and records what happens.
-type scripted struct {
+// scriptedHandler is a FrameHandler that sends frames and records what happens.
+type scriptedHandler struct {
 	c *Conn
 
 	mu     sync.Mutex
@@ -134,11 +134,11 @@ type scripted struct {
 	onData func(n int)
 }
 
-func (s *scripted) record(format string, args ...any) {
+func (s *scriptedHandler) record(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf(format, args...))
 }
 
-func (s *scripted) Frame(h packet.Header) error {
+func (s *scriptedHandler) Frame(h packet.Header) error {
 	p, err := s.c.Payload()
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (s *scripted) Frame(h packet.Header) error {
 	return nil
 }
 
-func (s *scripted) AppendFrames(b *Batch) bool {
+func (s *scriptedHandler) AppendFrames(b *Batch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for b.Room() > 0 && len(s.ready) > 0 {
@@ -172,55 +172,55 @@ func (s *scripted) AppendFrames(b *Batch) bool {
 	return len(s.ready) > 0
 }
 
-func (s *scripted) send(frames ...[]byte) {
+func (s *scriptedHandler) send(frames ...[]byte) {
 	s.mu.Lock()
 	s.ready = append(s.ready, frames...)
 	s.mu.Unlock()
 	s.c.Kick()
 }
 
-func (s *scripted) Idle()        {}
-func (s *scripted) OnPing()      {}
-func (s *scripted) OnHeartbeat() {}
-func (s *scripted) GoAway(r packet.Reason) {
+func (s *scriptedHandler) Idle()        {}
+func (s *scriptedHandler) OnPing()      {}
+func (s *scriptedHandler) OnHeartbeat() {}
+func (s *scriptedHandler) GoAway(r packet.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.goAway = r.Text // GoAway is not ordered with the frames of the handler
 }
 
-func (s *scripted) NotReceived(packet.Header, uint64) {}
+func (s *scriptedHandler) NotReceived(packet.Header, uint64) {}
 
-func (s *scripted) OnGoAwayAcked() {
+func (s *scriptedHandler) OnGoAwayAcked() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acked = true // the time depends on the link: Pings are not sent again in order
 }
 
-func (s *scripted) End(cause error, _ bool) {
+func (s *scriptedHandler) End(cause error, _ bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end = cause
 	s.record("end %v, goaway %q, acknowledged: %v", cause, s.goAway, s.acked)
 }
 
-// network lets a client resume its session over wires.
-type network struct {
+// resumingNetwork lets a client resume its session over wires.
+type resumingNetwork struct {
 	t     *testing.T
 	mu    sync.Mutex
 	dials int
-	wires func(dial int) (client, server *wireEnd) // nil wires: no transport
-	conns map[string]*Conn                         // of the server, by ticket
-	all   []*scripted                              // of the server
+	wires func(dial int) (client, server *cutPipeEnd) // nil wires: no transport
+	conns map[string]*Conn                            // of the server, by ticket
+	all   []*scriptedHandler                          // of the server
 
 	server, client *Config
-	newServer      func(*Conn) *scripted
+	newServer      func(*Conn) *scriptedHandler
 	closed         chan struct{}
 	wg             sync.WaitGroup
-	used           []*wireEnd
+	used           []*cutPipeEnd
 }
 
-func newNetwork(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) *network {
-	n := &network{t: t, wires: wires, conns: make(map[string]*Conn), closed: make(chan struct{})}
+func newResumingNetwork(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) *resumingNetwork {
+	n := &resumingNetwork{t: t, wires: wires, conns: make(map[string]*Conn), closed: make(chan struct{})}
 	n.server, n.client = testConfig(), testConfig()
 	n.server.Resume = &ResumeConfig{Keep: 2 * time.Minute, Log: MinLog, Find: func(id []byte) *Conn {
 		n.mu.Lock()
@@ -236,7 +236,7 @@ func newNetwork(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) *network {
 }
 
 // serve accepts one transport.
-func (n *network) serve(nc net.Conn) {
+func (n *resumingNetwork) serve(nc net.Conn) {
 	defer n.wg.Done()
 	c, err := Server(nc, n.server)
 	if err != nil {
@@ -252,7 +252,7 @@ func (n *network) serve(nc net.Conn) {
 }
 
 // dial makes one attempt to connect.
-func (n *network) dial(old *Conn) (*Conn, error) {
+func (n *resumingNetwork) dial(old *Conn) (*Conn, error) {
 	n.mu.Lock()
 	n.dials++
 	near, far := n.wires(n.dials)
@@ -267,7 +267,7 @@ func (n *network) dial(old *Conn) (*Conn, error) {
 	return Client(near, &cfg)
 }
 
-func (n *network) resume(c *Conn) {
+func (n *resumingNetwork) resume(c *Conn) {
 	for c.State() < Closed {
 		time.Sleep(10 * time.Millisecond)
 		if _, err := n.dial(c); err == nil || err == ErrResumed {
@@ -277,7 +277,7 @@ func (n *network) resume(c *Conn) {
 }
 
 // connect dials until there is a connection.
-func (n *network) connect() *Conn {
+func (n *resumingNetwork) connect() *Conn {
 	for {
 		c, err := n.dial(nil)
 		if err == nil {
@@ -291,16 +291,16 @@ func (n *network) connect() *Conn {
 func valueFrame(v byte, size int) []byte { return dataFrame(bytes.Repeat([]byte{v}, size)...) }
 
 // transcript runs the script over the wires and returns what both sides have recorded.
-func transcript(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) (client, server []string, n *network) {
-	n = newNetwork(t, wires)
+func transcript(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) (client, server []string, n *resumingNetwork) {
+	n = newResumingNetwork(t, wires)
 	frames := func() (f [][]byte) {
 		for i, size := range []int{1, 0, 7, 40, 2, 90} {
 			f = append(f, valueFrame(byte(i+1), size))
 		}
 		return f
 	}
-	n.newServer = func(c *Conn) *scripted {
-		s := &scripted{c: c}
+	n.newServer = func(c *Conn) *scriptedHandler {
+		s := &scriptedHandler{c: c}
 		s.onData = func(got int) {
 			if got <= 6 {
 				s.send(frames()[got-1], valueFrame(byte(got), 3))
@@ -310,7 +310,7 @@ func transcript(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) (client, ser
 	}
 	c := n.connect()
 	over := make(chan struct{})
-	s := &scripted{c: c}
+	s := &scriptedHandler{c: c}
 	s.onData = func(got int) {
 		switch got {
 		case 4:
@@ -359,8 +359,8 @@ func transcript(t *testing.T, wires func(int) (*wireEnd, *wireEnd)) (client, ser
 	return client, server, n
 }
 
-// uncut is a wire that lasts.
-func uncut(int) (*wireEnd, *wireEnd) { return newWire(cutFIN, never, never) }
+// uncutPipe is a wire that lasts.
+func uncutPipe(int) (*cutPipeEnd, *cutPipeEnd) { return newCutPipe(cutFIN, noCut, noCut) }
 
 // A session continues after a cut at any byte of any direction, and both sides see what
 // they see without a cut.
@@ -368,8 +368,8 @@ func TestCutAtEveryByte(t *testing.T) {
 	var client, server []string
 	var total [2]int
 	synctest.Test(t, func(t *testing.T) {
-		var n *network
-		client, server, n = transcript(t, uncut)
+		var n *resumingNetwork
+		client, server, n = transcript(t, uncutPipe)
 		total = [2]int{n.used[0].sent, n.used[1].sent}
 		require.Equal(t, 1, n.dials)
 	})
@@ -381,12 +381,12 @@ func TestCutAtEveryByte(t *testing.T) {
 		for side := range 2 {
 			t.Run(fmt.Sprintf("%v of side %d", mode, side), func(t *testing.T) {
 				for at := 1; at < total[side]; at++ {
-					cutAt := func(dial int) (*wireEnd, *wireEnd) {
-						limits := [2]int{never, never}
+					cutAt := func(dial int) (*cutPipeEnd, *cutPipeEnd) {
+						limits := [2]int{noCut, noCut}
 						if dial == 1 {
 							limits[side] = at
 						}
-						return newWire(mode, limits[0], limits[1])
+						return newCutPipe(mode, limits[0], limits[1])
 					}
 					synctest.Test(t, func(t *testing.T) {
 						gotClient, gotServer, _ := transcript(t, cutAt)
@@ -407,18 +407,18 @@ func TestCutAtEveryByte(t *testing.T) {
 // The next link may be cut too, at any byte of the handshake and of the replay.
 func TestCutOfTheNextLink(t *testing.T) {
 	var client, server []string
-	synctest.Test(t, func(t *testing.T) { client, server, _ = transcript(t, uncut) })
+	synctest.Test(t, func(t *testing.T) { client, server, _ = transcript(t, uncutPipe) })
 	for side := range 2 {
 		for at := 1; at < 1100; at += 5 {
-			cutAt := func(dial int) (*wireEnd, *wireEnd) {
-				limits := [2]int{never, never}
+			cutAt := func(dial int) (*cutPipeEnd, *cutPipeEnd) {
+				limits := [2]int{noCut, noCut}
 				switch dial {
 				case 1:
 					limits[1-side] = 640
 				case 2, 3:
 					limits[side] = at
 				}
-				return newWire(cutMode(at%2), limits[0], limits[1])
+				return newCutPipe(cutMode(at%2), limits[0], limits[1])
 			}
 			synctest.Test(t, func(t *testing.T) {
 				gotClient, gotServer, _ := transcript(t, cutAt)

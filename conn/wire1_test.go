@@ -99,14 +99,14 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 		"Read ends its goroutine":  func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
 		"Read is impossible":       func(o *oddities) { o.read = func([]byte) (int, error) { return -1, nil } },
 		"Read reads nothing":       func(o *oddities) { o.read = func([]byte) (int, error) { return 0, nil } },
-		"the error of Read":        func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+		"the error of Read":        func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*nilPanicsError)(nil) } },
 		"Write panics":             func(o *oddities) { o.write = func([]byte) (int, error) { panic("boom") } },
 		"Write ends its goroutine": func(o *oddities) { o.write = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
 		"Write is short":           func(o *oddities) { o.write = func([]byte) (int, error) { return 1, nil } },
-		"the error of Write":       func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*fussyError)(nil) } },
+		"the error of Write":       func(o *oddities) { o.write = func([]byte) (int, error) { return 0, (*nilPanicsError)(nil) } },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onOldOdd(t, func(c *Conn, o odd, p *peer) {
+			onOldOddConn(t, func(c *Conn, o oddConn, p *peer) {
 				o.set(change)
 				wake(p)
 				<-c.Done()
@@ -116,7 +116,7 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 		})
 	}
 	t.Run("Close does not return", func(t *testing.T) {
-		onOldOdd(t, func(c *Conn, o odd, _ *peer) {
+		onOldOddConn(t, func(c *Conn, o oddConn, _ *peer) {
 			release := make(chan struct{})
 			o.set(func(o *oddities) { o.close = func() error { <-release; return nil } })
 			start := time.Now()
@@ -136,12 +136,12 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 	})
 }
 
-// onOldOdd is onOdd with a client of wire 1.
-func onOldOdd(t *testing.T, test func(c *Conn, o odd, p *peer)) {
+// onOldOddConn is onOdd with a client of wire 1.
+func onOldOddConn(t *testing.T, test func(c *Conn, o oddConn, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o, p := newOdd(near), &peer{t, far}
+		o, p := newOddConn(near), &peer{t, far}
 		ch := shake(geminio.RecipientSide, o, translating(nil))
 		p.write(helloBytes(t, packet.Conn{PacketID: 7}), "a hello of wire 1")
 		_, err := io.ReadFull(far, make([]byte, wire1.HeaderLen+9+2))

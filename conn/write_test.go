@@ -15,10 +15,10 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// satisfied is a Writer.
-type satisfied bool
+// fakeWriter is a Writer.
+type fakeWriter bool
 
-func (s satisfied) Sent() bool { return bool(s) }
+func (s fakeWriter) Sent() bool { return bool(s) }
 
 // Every frame of many writers arrives whole, and those of one writer in order,
 // whichever way they ask for the writing.
@@ -46,7 +46,7 @@ func TestManyWriters(t *testing.T) {
 						case 2:
 							c.Push(nil, true)
 						case 3:
-							c.Push(satisfied(i%2 == 0), false)
+							c.Push(fakeWriter(i%2 == 0), false)
 						}
 					}
 				})
@@ -79,7 +79,7 @@ func TestKickAndPushDoNotBlock(t *testing.T) {
 			u.give(dataFrame(1))
 			c.Kick()
 			c.Push(nil, true)
-			c.Push(satisfied(false), false)
+			c.Push(fakeWriter(false), false)
 		}
 		synctest.Wait()
 		assert.Zero(t, time.Since(start))

@@ -26,15 +26,15 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// scripted is a listener whose Accept does what a test says, one after the other, and
+// scriptedListener is a listener whose Accept does what a test says, one after the other, and
 // then accepts.
-type scripted struct {
+type scriptedListener struct {
 	*kit.PipeListener
 	script []func() (net.Conn, error)
 	calls  atomic.Int64
 }
 
-func (s *scripted) Accept() (net.Conn, error) {
+func (s *scriptedListener) Accept() (net.Conn, error) {
 	if n := int(s.calls.Add(1)); n <= len(s.script) {
 		return s.script[n-1]()
 	}
@@ -49,8 +49,8 @@ func opError(err error) error {
 	return &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
 }
 
-// odd is a net.Conn of which there cannot be a key of a map.
-type odd struct {
+// uncomparableConn is a net.Conn of which there cannot be a key of a map.
+type uncomparableConn struct {
 	net.Conn
 	tags []string
 }
@@ -82,7 +82,7 @@ func TestAcceptErrorsThatPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const times = 12
-				nl := &scripted{PipeListener: kit.NewPipeListener()}
+				nl := &scriptedListener{PipeListener: kit.NewPipeListener()}
 				for range times {
 					nl.script = append(nl.script, accept)
 				}
@@ -133,7 +133,7 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				nl := kit.NewPipeListener()
-				s := &scripted{PipeListener: nl}
+				s := &scriptedListener{PipeListener: nl}
 				fail := make(chan struct{})
 				for range 4 {
 					s.script = append(s.script, nl.Accept)
@@ -201,7 +201,7 @@ func TestCloseDuringThePause(t *testing.T) {
 	for _, s := range stops {
 		t.Run(s.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				nl := &scripted{PipeListener: kit.NewPipeListener()}
+				nl := &scriptedListener{PipeListener: kit.NewPipeListener()}
 				for range 100 {
 					nl.script = append(nl.script, fails(opError(syscall.EMFILE)))
 				}
@@ -221,10 +221,10 @@ func TestCloseDuringThePause(t *testing.T) {
 // Connections of any type are welcome.
 func TestConnectionsOfAnyType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nl, l := newSite(t)
+		nl, l := newPipeServer(t)
 		for range 3 {
 			near, far := net.Pipe()
-			require.NoError(t, nl.Give(odd{Conn: far, tags: []string{"a"}}))
+			require.NoError(t, nl.Give(uncomparableConn{Conn: far, tags: []string{"a"}}))
 			end, err := client.NewEndWithConn(near)
 			require.NoError(t, err)
 			defer end.Close()
@@ -233,7 +233,7 @@ func TestConnectionsOfAnyType(t *testing.T) {
 		}
 		near, far := net.Pipe() // and one that stays in the handshake
 		defer near.Close()
-		require.NoError(t, nl.Give(odd{Conn: far}))
+		require.NoError(t, nl.Give(uncomparableConn{Conn: far}))
 		synctest.Wait()
 		require.NoError(t, l.Close())
 		_, err := near.Read(make([]byte, 1))
@@ -241,14 +241,14 @@ func TestConnectionsOfAnyType(t *testing.T) {
 	})
 }
 
-// blocked is a transport, or a listener, whose Close does not return.
-type blocked struct {
+// hangingCloser is a transport, or a listener, whose Close does not return.
+type hangingCloser struct {
 	net.Conn
 	nl      *kit.PipeListener
 	release chan struct{}
 }
 
-func (b *blocked) Close() error {
+func (b *hangingCloser) Close() error {
 	<-b.release
 	if b.nl != nil {
 		return b.nl.Close()
@@ -256,8 +256,8 @@ func (b *blocked) Close() error {
 	return b.Conn.Close()
 }
 
-func (b *blocked) Accept() (net.Conn, error) { return b.nl.Accept() }
-func (b *blocked) Addr() net.Addr            { return b.nl.Addr() }
+func (b *hangingCloser) Accept() (net.Conn, error) { return b.nl.Accept() }
+func (b *hangingCloser) Addr() net.Addr            { return b.nl.Addr() }
 
 // Close keeps its time whatever the listener and the transports below do.
 func TestStopOverATransportThatBlocks(t *testing.T) {
@@ -267,12 +267,12 @@ func TestStopOverATransportThatBlocks(t *testing.T) {
 				opt := server.NewEndOptions()
 				opt.SetLinger(2 * time.Second)
 				nl, release := kit.NewPipeListener(), make(chan struct{})
-				l, err := server.NewListener(&blocked{nl: nl, release: release}, opt)
+				l, err := server.NewListener(&hangingCloser{nl: nl, release: release}, opt)
 				require.NoError(t, err)
 				for range 3 {
 					near, far := net.Pipe()
 					defer near.Close()
-					require.NoError(t, nl.Give(&blocked{Conn: far, release: release}))
+					require.NoError(t, nl.Give(&hangingCloser{Conn: far, release: release}))
 				}
 				synctest.Wait()
 				start := time.Now()

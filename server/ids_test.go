@@ -19,27 +19,27 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// way is a way to a server, which may be another one later.
-type way struct {
+// switchingDialer is a way to a server, which may be another one later.
+type switchingDialer struct {
 	mu   sync.Mutex
 	nl   *kit.PipeListener
 	last net.Conn
 }
 
-func (w *way) set(nl *kit.PipeListener) {
+func (w *switchingDialer) set(nl *kit.PipeListener) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.nl = nl
 }
 
-func (w *way) get() *kit.PipeListener {
+func (w *switchingDialer) get() *kit.PipeListener {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.nl
 }
 
 // dial is a client.Dialer.
-func (w *way) dial() (net.Conn, error) {
+func (w *switchingDialer) dial() (net.Conn, error) {
 	nc, err := w.get().Dial()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,7 +48,7 @@ func (w *way) dial() (net.Conn, error) {
 }
 
 // cut breaks the last connection.
-func (w *way) cut() {
+func (w *switchingDialer) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last.Close()
@@ -63,9 +63,9 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					opt := server.NewEndOptions()
 					opt.SetDuplicateID(policy)
-					w := new(way)
+					w := new(switchingDialer)
 					move := func() server.Listener {
-						nl, l := newSite(t, opt)
+						nl, l := newPipeServer(t, opt)
 						w.set(nl)
 						return l
 					}
@@ -79,7 +79,7 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 						for _, session := range []string{"", "theirs"} {
 							nc, err := w.get().Dial()
 							require.NoError(t, err)
-							_, got, err := greet(t, nc, wish{clientID: id, session: session})
+							_, got, err := dialHandshake(t, nc, rawHello{clientID: id, session: session})
 							require.NoError(t, err)
 							assert.NotEqual(t, id, got)
 							nc.Close()
@@ -114,30 +114,30 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 	}
 }
 
-// granting grants every wish.
-type granting struct {
+// grantingDelegate grants every wish.
+type grantingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
 
-func (granting) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
+func (grantingDelegate) GetClientID(wanted uint64, _ []byte) (uint64, error) { return wanted, nil }
 
 // A delegate that grants a wish has decided, and is not asked for a proof.
 func TestDelegateGrantsAnID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
-		opt.SetDelegate(granting{})
-		nl, l := newSite(t, opt)
+		opt.SetDelegate(grantingDelegate{})
+		nl, l := newPipeServer(t, opt)
 		defer l.Close()
 		nc, err := nl.Dial()
 		require.NoError(t, err)
 		defer nc.Close()
-		_, id, err := greet(t, nc, wish{})
+		_, id, err := dialHandshake(t, nc, rawHello{})
 		require.NoError(t, err)
 		require.NotZero(t, id, "0 leaves it to the library")
 		other, err := nl.Dial()
 		require.NoError(t, err)
 		defer other.Close()
-		_, got, err := greet(t, other, wish{clientID: id, session: "theirs"})
+		_, got, err := dialHandshake(t, other, rawHello{clientID: id, session: "theirs"})
 		require.NoError(t, err)
 		assert.Equal(t, id, got)
 		time.Sleep(time.Minute)

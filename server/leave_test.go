@@ -23,15 +23,15 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// work has a client say something of each kind, in a bubble.
-func work(r *raw) {
+// sendWork has a client say something of each kind, in a bubble.
+func sendWork(r *rawClient) {
 	r.t.Helper()
-	r.say(rawOpen(3), rawOpen(5))
+	r.send(rawOpen(3), rawOpen(5))
 	synctest.Wait() // until they are accepted
 	for i := range 3 {
-		r.say(rawMessage(1, 0, 1, fmt.Sprintf("once %d", i)))
+		r.send(rawMessage(1, 0, 1, fmt.Sprintf("once %d", i)))
 	}
-	r.say(
+	r.send(
 		rawMessage(1, 1, 2, "acked"),
 		rawData(1, 0, "raw bytes"),
 		rawData(3, 0, "bytes of a stream"),
@@ -82,20 +82,20 @@ func wantWork(t *testing.T, end geminio.End, coded bool) {
 	assert.NoError(t, end.Close())
 }
 
-// follower is a delegate that notes who comes and goes.
-type follower struct {
+// onlineLog is a delegate that notes who comes and goes.
+type onlineLog struct {
 	*delegate.UnimplementedDelegate
 	events chan string
 }
 
-func newFollower() *follower { return &follower{events: make(chan string, 1000)} }
+func newOnlineLog() *onlineLog { return &onlineLog{events: make(chan string, 1000)} }
 
-func (f *follower) ConnOnline(delegate.ConnDescriber) error {
+func (f *onlineLog) ConnOnline(delegate.ConnDescriber) error {
 	f.events <- "online"
 	return nil
 }
 
-func (f *follower) ConnOffline(delegate.ConnDescriber) error {
+func (f *onlineLog) ConnOffline(delegate.ConnDescriber) error {
 	f.events <- "offline"
 	return nil
 }
@@ -124,7 +124,7 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					opt := server.NewEndOptions()
 					c.options(opt)
-					f := newFollower()
+					f := newOnlineLog()
 					if told {
 						opt.SetDelegate(f)
 					}
@@ -135,10 +135,10 @@ func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 					nc, err := nl.Dial()
 					require.NoError(t, err)
 					defer nc.Close()
-					r, _, err := greet(t, nc, wish{})
+					r, _, err := dialHandshake(t, nc, rawHello{})
 					require.NoError(t, err)
-					work(r)
-					r.say(c.goodbye...)
+					sendWork(r)
+					r.send(c.goodbye...)
 					synctest.Wait()
 					end := acceptEnd(t, l)
 					wantWork(t, end, c.name == "it closes with a code")
@@ -169,16 +169,16 @@ func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
-		f := newFollower()
+		f := newOnlineLog()
 		opt.SetDelegate(f)
 		nl := kit.NewPipeListener()
 		l, err := server.NewListener(nl, opt)
 		require.NoError(t, err)
 		nc, err := nl.Dial()
 		require.NoError(t, err)
-		r, _, err := greet(t, nc, wish{})
+		r, _, err := dialHandshake(t, nc, rawHello{})
 		require.NoError(t, err)
-		work(r)
+		sendWork(r)
 		nc.Close()
 		assert.Equal(t, "online", <-f.events)
 		assert.Equal(t, "offline", <-f.events)
@@ -202,7 +202,7 @@ func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
 		nc, err := nl.Dial()
 		require.NoError(t, err)
 		defer nc.Close()
-		_, _, err = greet(t, nc, wish{})
+		_, _, err = dialHandshake(t, nc, rawHello{})
 		require.NoError(t, err)
 		accepted := kit.Start(func() error { _, err := l.AcceptEnd(); return err })
 		time.Sleep(time.Minute)
@@ -228,10 +228,10 @@ func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
 			end, err := server.NewEndWithConn(far, opt)
 			return result{end, err}
 		})
-		r, _, err := greet(t, near, wish{})
+		r, _, err := dialHandshake(t, near, rawHello{})
 		require.NoError(t, err)
-		work(r)
-		r.say(rawClose(0, ""))
+		sendWork(r)
+		r.send(rawClose(0, ""))
 		got := <-made
 		require.NoError(t, got.err)
 		wantWork(t, got.end, false)
@@ -253,11 +253,11 @@ func TestRequestsOfClientThatLeaves(t *testing.T) {
 		nc, err := nl.Dial()
 		require.NoError(t, err)
 		defer nc.Close()
-		r, _, err := greet(t, nc, wish{})
+		r, _, err := dialHandshake(t, nc, rawHello{})
 		require.NoError(t, err)
-		r.say(rawRequest(1, 1, "m", "one"), rawRequest(1, 2, "m", "two"))
+		r.send(rawRequest(1, 1, "m", "one"), rawRequest(1, 2, "m", "two"))
 		synctest.Wait()
-		r.say(rawClose(0, ""))
+		r.send(rawClose(0, ""))
 		synctest.Wait()
 		assert.Len(t, served, 2)
 		_, err = acceptEnd(t, l).Receive(context.Background())
@@ -281,20 +281,20 @@ func TestEndsOfOneClientComeInOrder(t *testing.T) {
 					first, err := nl.Dial()
 					require.NoError(t, err)
 					defer first.Close()
-					r, _, err := greet(t, first, wish{clientID: 7})
+					r, _, err := dialHandshake(t, first, rawHello{clientID: 7})
 					require.NoError(t, err)
-					r.say(rawMessage(1, 0, 1, "first"))
+					r.send(rawMessage(1, 0, 1, "first"))
 					synctest.Wait()
 					if how == "leaves" {
-						r.say(rawClose(0, ""))
+						r.send(rawClose(0, ""))
 					}
 					second, err := nl.Dial()
 					require.NoError(t, err)
 					defer second.Close()
-					r, id, err := greet(t, second, wish{clientID: 7})
+					r, id, err := dialHandshake(t, second, rawHello{clientID: 7})
 					require.NoError(t, err)
 					require.EqualValues(t, 7, id)
-					r.say(rawMessage(1, 0, 1, "second"), rawClose(0, ""))
+					r.send(rawMessage(1, 0, 1, "second"), rawClose(0, ""))
 					synctest.Wait()
 					for _, text := range []string{"first", "second"} {
 						m, err := acceptEnd(t, l).Receive(context.Background())

@@ -12,8 +12,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// raw is a client on raw frames: it says what a test has it say, and nothing else.
-type raw struct {
+// rawClient is a client on raw frames: it says what a test has it say, and nothing else.
+type rawClient struct {
 	t  *testing.T
 	nc net.Conn
 }
@@ -26,14 +26,14 @@ func rawOffer() packet.Settings {
 	}
 }
 
-// wish is what a raw client says of itself.
-type wish struct {
+// rawHello is the handshake of a rawClient.
+type rawHello struct {
 	clientID uint64
 	session  string
 }
 
 // hello returns the handshake packet of a client.
-func hello(t *testing.T, w wish) []byte {
+func hello(t *testing.T, w rawHello) []byte {
 	t.Helper()
 	offer := rawOffer()
 	if w.session != "" {
@@ -44,9 +44,9 @@ func hello(t *testing.T, w wish) []byte {
 	return b
 }
 
-// greet shakes hands on nc as a raw client, and throws away what comes afterwards. A
-// refusal is a *geminio.RefusedError.
-func greet(t *testing.T, nc net.Conn, w wish) (*raw, uint64, error) {
+// dialHandshake performs the handshake of a client on nc, and discards the frames that follow
+// it. A refusal is a *geminio.RefusedError.
+func dialHandshake(t *testing.T, nc net.Conn, w rawHello) (*rawClient, uint64, error) {
 	t.Helper()
 	if _, err := nc.Write(hello(t, w)); err != nil {
 		return nil, 0, err
@@ -59,11 +59,11 @@ func greet(t *testing.T, nc net.Conn, w wish) (*raw, uint64, error) {
 		return nil, 0, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error, RetryAfter: ack.Retry}
 	}
 	go io.Copy(io.Discard, nc)
-	return &raw{t, nc}, ack.ClientID, nil
+	return &rawClient{t, nc}, ack.ClientID, nil
 }
 
-// say sends frames.
-func (r *raw) say(frames ...[]byte) {
+// send sends frames.
+func (r *rawClient) send(frames ...[]byte) {
 	r.t.Helper()
 	for _, f := range frames {
 		_, err := r.nc.Write(f)

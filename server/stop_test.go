@@ -22,8 +22,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// hung is a delegate one of whose callbacks waits for release.
-type hung struct {
+// hangingDelegate is a delegate one of whose callbacks waits for release.
+type hangingDelegate struct {
 	*delegate.UnimplementedDelegate
 	in      string // which one
 	entered chan struct{}
@@ -35,11 +35,11 @@ type hung struct {
 	hangs  bool // or has hung, which is once
 }
 
-func newHung(in string) *hung {
-	return &hung{in: in, entered: make(chan struct{}), release: make(chan struct{})}
+func newHangingDelegate(in string) *hangingDelegate {
+	return &hangingDelegate{in: in, entered: make(chan struct{}), release: make(chan struct{})}
 }
 
-func (h *hung) call(name string) {
+func (h *hangingDelegate) call(name string) {
 	h.mu.Lock()
 	h.events = append(h.events, name)
 	again := h.hangs
@@ -55,34 +55,34 @@ func (h *hung) call(name string) {
 	<-h.release
 }
 
-func (h *hung) told() []string {
+func (h *hangingDelegate) told() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]string(nil), h.events...)
 }
 
-func (h *hung) GetClientID(wanted uint64, _ []byte) (uint64, error) {
+func (h *hangingDelegate) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	h.call("GetClientID")
 	return 7, nil
 }
 
-func (h *hung) ConnOnline(delegate.ConnDescriber) error {
+func (h *hangingDelegate) ConnOnline(delegate.ConnDescriber) error {
 	h.call("ConnOnline")
 	return nil
 }
 
-func (h *hung) ConnOffline(delegate.ConnDescriber) error {
+func (h *hangingDelegate) ConnOffline(delegate.ConnDescriber) error {
 	h.call("ConnOffline")
 	return nil
 }
 
-func (h *hung) DialogueOnline(delegate.DialogueDescriber) error {
+func (h *hangingDelegate) DialogueOnline(delegate.DialogueDescriber) error {
 	h.call("DialogueOnline")
 	return nil
 }
 
-// newSite makes a listener in memory.
-func newSite(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, server.Listener) {
+// newPipeServer makes a listener in memory.
+func newPipeServer(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, server.Listener) {
 	t.Helper()
 	nl := kit.NewPipeListener()
 	l, err := server.NewListener(nl, opts...)
@@ -92,11 +92,11 @@ func newSite(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, serve
 
 // dialRaw connects to a listener in memory and greets it in the background. What comes
 // of it is sent to the returned channel.
-func dialRaw(t *testing.T, nl *kit.PipeListener, w wish) (net.Conn, <-chan error) {
+func dialRaw(t *testing.T, nl *kit.PipeListener, w rawHello) (net.Conn, <-chan error) {
 	t.Helper()
 	nc, err := nl.Dial()
 	require.NoError(t, err)
-	return nc, kit.Start(func() error { _, _, err := greet(t, nc, w); return err })
+	return nc, kit.Start(func() error { _, _, err := dialHandshake(t, nc, w); return err })
 }
 
 // stops are the ways to end a listener. Each must return within the given time.
@@ -121,11 +121,11 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 		for _, s := range stops {
 			t.Run(in+"/"+s.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					h := newHung(in)
+					h := newHangingDelegate(in)
 					opt := server.NewEndOptions()
 					opt.SetDelegate(h)
-					nl, l := newSite(t, opt)
-					nc, greeted := dialRaw(t, nl, wish{})
+					nl, l := newPipeServer(t, opt)
+					nc, greeted := dialRaw(t, nl, rawHello{})
 					defer nc.Close()
 					<-h.entered
 					for range 2 { // at the same time, and again
@@ -167,23 +167,23 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 	for _, in := range []string{"GetClientID", "ConnOnline"} {
 		t.Run(in, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHung(in)
+				h := newHangingDelegate(in)
 				opt := server.NewEndOptions()
 				opt.SetDelegate(h)
-				nl, l := newSite(t, opt)
-				nc, greeted := dialRaw(t, nl, wish{})
+				nl, l := newPipeServer(t, opt)
+				nc, greeted := dialRaw(t, nl, rawHello{})
 				defer nc.Close()
 				<-h.entered
 				time.Sleep(time.Minute)
 				require.Error(t, <-greeted, "the time for the handshake is over")
-				other, greeted := dialRaw(t, nl, wish{})
+				other, greeted := dialRaw(t, nl, rawHello{})
 				defer other.Close()
 				if in == "ConnOnline" {
 					require.ErrorContains(t, <-greeted, "still ending")
 					close(h.release)
 					synctest.Wait()
 					assert.Equal(t, []string{"GetClientID", "ConnOnline", "GetClientID", "ConnOffline"}, h.told())
-					other, greeted = dialRaw(t, nl, wish{})
+					other, greeted = dialRaw(t, nl, rawHello{})
 					defer other.Close()
 				}
 				require.NoError(t, <-greeted)
@@ -205,12 +205,12 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 // then, and told to come back.
 func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHung("GetClientID")
+		h := newHangingDelegate("GetClientID")
 		opt := server.NewEndOptions()
 		opt.SetDelegate(h)
 		opt.SetRetryAfter(3 * time.Second)
-		nl, l := newSite(t, opt)
-		nc, greeted := dialRaw(t, nl, wish{})
+		nl, l := newPipeServer(t, opt)
+		nc, greeted := dialRaw(t, nl, rawHello{})
 		defer nc.Close()
 		silent, err := nl.Dial()
 		require.NoError(t, err)
@@ -235,12 +235,12 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 // handshake may take.
 func TestShutdownWaitsForTheTimeOfTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHung("ConnOnline")
+		h := newHangingDelegate("ConnOnline")
 		opt := server.NewEndOptions()
 		opt.SetDelegate(h)
 		opt.SetHandshakeTimeout(3 * time.Second)
-		nl, l := newSite(t, opt)
-		nc, greeted := dialRaw(t, nl, wish{})
+		nl, l := newPipeServer(t, opt)
+		nc, greeted := dialRaw(t, nl, rawHello{})
 		defer nc.Close()
 		<-h.entered
 		time.Sleep(time.Second)
@@ -261,7 +261,7 @@ func TestStopWithinACallback(t *testing.T) {
 		for _, s := range stops {
 			t.Run(in+"/"+s.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					h := newHung(in)
+					h := newHangingDelegate(in)
 					opt := server.NewEndOptions()
 					opt.SetDelegate(h)
 					opt.SetAcceptStreamFunc(func(geminio.Stream) { h.call("AcceptStreamFunc") })
@@ -269,7 +269,7 @@ func TestStopWithinACallback(t *testing.T) {
 					opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {
 						h.call("handler")
 					}})
-					nl, l := newSite(t, opt)
+					nl, l := newPipeServer(t, opt)
 					took := make(chan time.Duration, 1)
 					h.inside = func() {
 						start := time.Now()
@@ -306,7 +306,7 @@ func TestShutdownWhileAClientRegisters(t *testing.T) {
 		const n = 2000 // more than are written at once
 		opt := server.NewEndOptions()
 		opt.SetRetryAfter(3 * time.Second)
-		nl, l := newSite(t, opt)
+		nl, l := newPipeServer(t, opt)
 		copt := client.NewEndOptions()
 		for i := range n {
 			copt.LocalMethods = append(copt.LocalMethods, &geminio.MethodRPC{Method: fmt.Sprintf("%0900d", i), RPC: rig.Echo})
@@ -357,9 +357,9 @@ func TestStopInTheExchange(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opt := server.NewEndOptions()
 				opt.SetWaitRemoteRPCs("r")
-				f := newFollower()
+				f := newOnlineLog()
 				opt.SetDelegate(f)
-				nl, l := newSite(t, opt)
+				nl, l := newPipeServer(t, opt)
 				end, err := client.NewEndWithDialer(nl.Dial)
 				require.NoError(t, err)
 				defer end.Close()
@@ -384,7 +384,7 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
 		opt.SetWaitRemoteRPCs("r")
-		nl, l := newSite(t, opt)
+		nl, l := newPipeServer(t, opt)
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
@@ -402,7 +402,7 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 // what was handed out is Shutdown's still.
 func TestCloseDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nl, l := newSite(t)
+		nl, l := newPipeServer(t)
 		var ends []geminio.End
 		for range 2 {
 			end, err := client.NewEndWithDialer(nl.Dial)
@@ -434,7 +434,7 @@ func TestCloseDuringShutdown(t *testing.T) {
 // Shutdown after Close shuts down what was handed out.
 func TestShutdownAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nl, l := newSite(t)
+		nl, l := newPipeServer(t)
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
@@ -455,18 +455,18 @@ func TestCloseKeepsItsTime(t *testing.T) {
 		opt := server.NewEndOptions()
 		opt.SetLinger(2 * time.Second)
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
-		nl, l := newSite(t, opt)
+		nl, l := newPipeServer(t, opt)
 		for i := range 4 {
 			nc, err := nl.Dial()
 			require.NoError(t, err)
 			defer nc.Close()
 			if i%2 == 0 {
-				_, err := nc.Write(hello(t, wish{}))
+				_, err := nc.Write(hello(t, rawHello{}))
 				require.NoError(t, err) // and reads nothing
 			} else {
-				r, _, err := greet(t, nc, wish{})
+				r, _, err := dialHandshake(t, nc, rawHello{})
 				require.NoError(t, err)
-				r.say(rawPacket(packet.TypeRegistered, 1, 1, nil, nil))
+				r.send(rawPacket(packet.TypeRegistered, 1, 1, nil, nil))
 			}
 		}
 		synctest.Wait()

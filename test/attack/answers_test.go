@@ -39,8 +39,8 @@ func TestTextsAreCutByTheirSender(t *testing.T) {
 		"goaway":     notice(packet.TypeGoAway, 0, text[:513]),
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
-				a := s.attack().listen()
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(b, "a text that is too long")
 				a.wantViolation("a text that is too long", "malformed "+name+": length ", " exceeds ")
@@ -49,11 +49,11 @@ func TestTextsAreCutByTheirSender(t *testing.T) {
 	}
 	t.Run("as long as it may be", func(t *testing.T) {
 		acks := make(chan error, 10)
-		w := terms{serve: func(end geminio.End) {
+		w := serverSetup{serve: func(end geminio.End) {
 			go func() { acks <- end.Publish(context.Background(), end.NewMessage(nil)) }()
 		}}
-		inBubble(t, w, func(t *testing.T, s *site) {
-			a := s.attack().listen()
+		inBubble(t, w, func(t *testing.T, s *targetServer) {
+			a := s.attack().startReading()
 			defer a.leave()
 			number := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
 			a.mustSend(notice(packet.TypeStop, 1, text[:512]), "stop")
@@ -80,7 +80,7 @@ func TestTextsNeedNotBeUTF8(t *testing.T) {
 	const odd = "\xff\xfe odd \x80"
 	got, acks := make(chan geminio.Message, 1), make(chan error, 10)
 	peers, methods := make(chan string, 1), make(chan string, 1)
-	w := terms{
+	w := serverSetup{
 		options: func(o *server.EndOptions) {
 			o.SetAcceptStreamFunc(func(stream geminio.Stream) { peers <- stream.Peer() })
 		},
@@ -94,8 +94,8 @@ func TestTextsNeedNotBeUTF8(t *testing.T) {
 			go func() { acks <- end.Publish(context.Background(), end.NewMessage(nil)) }()
 		},
 	}
-	inBubble(t, w, func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		number := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
 		a.mustSend(frame(nil, packet.TypeAck, 0, 1, number, answer(1, odd)), "ack")
@@ -116,10 +116,10 @@ func TestTextsNeedNotBeUTF8(t *testing.T) {
 
 // A response that is longer than its caller allows is replaced by an error.
 func TestResponseAboveTheLimitOfTheCaller(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		w := offer()
 		w.MaxMessage, w.Large = 30_000, 40_000
-		a := s.attackOffering(w, nil).listen()
+		a := s.attackOffering(w, nil).startReading()
 		defer a.leave()
 		for i, test := range []struct {
 			size int
@@ -139,8 +139,8 @@ func TestResponseAboveTheLimitOfTheCaller(t *testing.T) {
 
 // The callee ends a handler whose time is over, without a cancel.
 func TestHandlerEndsWithItsTimeout(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		start := time.Now()
 		r := packet.Request{Method: []byte("hang"), Timeout: 1500 * time.Millisecond}
@@ -152,8 +152,8 @@ func TestHandlerEndsWithItsTimeout(t *testing.T) {
 
 // A cancel that comes before the last fragment of its request is ignored.
 func TestCancelBetweenFragments(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		body := request(nil, 1, 1, "echo", make([]byte, 20<<10)...)[packet.HeaderLen+8:]
 		b := frame(nil, packet.TypeRequest, uint32(len(body)), 1, 1, body[:1000])
@@ -167,14 +167,14 @@ func TestCancelBetweenFragments(t *testing.T) {
 		require.EqualValues(t, 1, binary.BigEndian.Uint64(p))
 		synctest.Wait()
 		require.Equal(t, 1, a.count(packet.TypeResponse), "the second has none")
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
 // An abandoned response is the answer to its call, and a further one is ignored.
 func TestAbandonedResponse(t *testing.T) {
 	results := make(chan error, 10)
-	w := terms{serve: func(end geminio.End) {
+	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
 			_, err := end.Call(context.Background(), "ask", end.NewRequest(nil))
 			var said *geminio.RemoteError
@@ -183,7 +183,7 @@ func TestAbandonedResponse(t *testing.T) {
 			}
 		}()
 	}}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		a := s.attack()
 		back := 0
 		a.onCredit = func(_ uint64, c packet.Credit) {
@@ -191,7 +191,7 @@ func TestAbandonedResponse(t *testing.T) {
 				back += int(c.Amount)
 			}
 		}
-		a.listen()
+		a.startReading()
 		defer a.leave()
 		number := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "the server calls"))
 		const total = 1 << 20
@@ -203,21 +203,21 @@ func TestAbandonedResponse(t *testing.T) {
 		require.True(t, a.until(func() bool { return back == total }), "its credit comes back")
 		require.ErrorIs(t, arrived(t, results, "the end of the call"), context.Canceled)
 		require.False(t, a.over())
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
 // A large response that waits for credit holds the handler's place of its request.
 func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 	const size = 20 << 10
-	few := terms{options: func(o *server.EndOptions) { o.SetMaxHandlers(2) }}
-	inBubble(t, few, func(t *testing.T, s *site) {
+	few := serverSetup{options: func(o *server.EndOptions) { o.SetMaxHandlers(2) }}
+	inBubble(t, few, func(t *testing.T, s *targetServer) {
 		w := offer()
 		w.MaxMessage, w.Large = size, size+packet.MaxHead
 		a := s.attackOffering(w, nil)
 		back := make(map[packet.Class]int)
 		a.onCredit = func(_ uint64, c packet.Credit) { back[c.Class] += int(c.Amount) }
-		a.listen()
+		a.startReading()
 		defer a.leave()
 		for i := range uint64(2) {
 			a.mustSend(request(nil, 1, i+1, "echo", make([]byte, size)...), "a call with a large answer")
@@ -243,15 +243,15 @@ func TestCodesThatNobodyKnows(t *testing.T) {
 	for _, code := range []geminio.Code{13, 999, geminio.FirstApplicationCode, 1<<32 - 1} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			results := make(chan error, 10)
-			w := terms{serve: func(end geminio.End) {
+			w := serverSetup{serve: func(end geminio.End) {
 				go func() {
 					_, err := end.Call(context.Background(), "ask", end.NewRequest(nil))
 					results <- err
 				}()
 				go func() { results <- end.Publish(context.Background(), end.NewMessage(nil)) }()
 			}}
-			inBubble(t, w, func(t *testing.T, s *site) {
-				a := s.attack().listen()
+			inBubble(t, w, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
 				defer a.leave()
 				asked := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "a call"))
 				told := binary.BigEndian.Uint64(a.wait(packet.TypeMessage, 1, "a message"))
@@ -268,7 +268,7 @@ func TestCodesThatNobodyKnows(t *testing.T) {
 					}
 				}
 				a.mustSend(notice(packet.TypeStop, 1, ""), "the connection goes on")
-				s.stillServes("after it")
+				s.wantService("after it")
 			})
 		})
 	}

@@ -15,21 +15,21 @@ import (
 
 // attacker is a peer that has shaken hands and sends what it likes.
 type attacker struct {
-	t   testing.TB
-	nc  net.Conn
-	end served // the server's side
-	own packet.Settings
-	his packet.Settings // what the server offered
+	t      testing.TB
+	nc     net.Conn
+	end    served // the server's side
+	own    packet.Settings
+	theirs packet.Settings // what the server offered
 
-	mu    sync.Mutex
-	cond  *sync.Cond // on mu: something was heard
-	heard map[packet.Type]int
-	last  map[packet.Type][]byte // the last payload of each type
-	give  int                    // credit for requests
-	bye   *packet.Reason
-	deaf  bool  // the ear has ended
-	why   error // why
-	ear   chan struct{}
+	mu            sync.Mutex
+	cond          *sync.Cond // on mu: something was heard
+	counts        map[packet.Type]int
+	last          map[packet.Type][]byte // the last payload of each type
+	handlerCredit int                    // credit for requests
+	closeReason   *packet.Reason
+	readEnded     bool  // the ear has ended
+	readErr       error // why
+	readDone      chan struct{}
 
 	// Set before listen.
 	onCredit func(stream uint64, c packet.Credit) // called with mu held
@@ -52,13 +52,13 @@ func hello(t testing.TB, c packet.Conn) []byte {
 }
 
 // attack shakes hands with the server. The attacker does not listen yet.
-func (s *site) attack() *attacker { return s.attackWith(nil) }
+func (s *targetServer) attack() *attacker { return s.attackWith(nil) }
 
 // attackWith is attack with a meta.
-func (s *site) attackWith(meta []byte) *attacker { return s.attackOffering(offer(), meta) }
+func (s *targetServer) attackWith(meta []byte) *attacker { return s.attackOffering(offer(), meta) }
 
 // attackOffering is attack with an offer of the test's, and a meta.
-func (s *site) attackOffering(own packet.Settings, meta []byte) *attacker {
+func (s *targetServer) attackOffering(own packet.Settings, meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
@@ -67,11 +67,11 @@ func (s *site) attackOffering(own packet.Settings, meta []byte) *attacker {
 
 // attackOver is attack over a connection, with an offer of the test's. Of said, what the
 // attacker says of itself counts.
-func (s *site) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *attacker {
+func (s *targetServer) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *attacker {
 	s.t.Helper()
 	a := &attacker{
-		t: s.t, nc: nc, own: own, ear: make(chan struct{}),
-		heard: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
+		t: s.t, nc: nc, own: own, readDone: make(chan struct{}),
+		counts: make(map[packet.Type]int), last: make(map[packet.Type][]byte),
 	}
 	a.cond = sync.NewCond(&a.mu)
 	said.PacketID, said.Settings = 1, &a.own
@@ -79,8 +79,8 @@ func (s *site) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *a
 	ack, err := readAck(nc)
 	require.NoError(s.t, err)
 	require.False(s.t, ack.Refused, ack.Error)
-	a.his = *ack.Settings
-	a.give = int(a.his.Handlers)
+	a.theirs = *ack.Settings
+	a.handlerCredit = int(a.theirs.Handlers)
 	a.end = s.end(ack.ClientID)
 	return a
 }
@@ -92,31 +92,31 @@ func readAck(nc net.Conn) (packet.ConnAck, error) {
 	return kit.ReadConnAck(nc)
 }
 
-// listen lets the attacker read what the server sends, until the end.
-func (a *attacker) listen() *attacker {
+// startReading lets the attacker read what the server sends, until the end.
+func (a *attacker) startReading() *attacker {
 	go func() {
-		defer close(a.ear)
+		defer close(a.readDone)
 		var err error
 		for err == nil {
-			err = a.hear()
+			err = a.readOne()
 		}
 		a.mu.Lock()
-		a.deaf, a.why = true, err
+		a.readEnded, a.readErr = true, err
 		a.cond.Broadcast()
 		a.mu.Unlock()
 	}()
 	return a
 }
 
-// hear reads one frame and records it.
-func (a *attacker) hear() error {
+// readOne reads one frame and records it.
+func (a *attacker) readOne() error {
 	h, payload, err := kit.ReadFrame(a.nc, a.own.MaxFrame)
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.heard[h.Type]++
+	a.counts[h.Type]++
 	a.last[h.Type] = payload
 	switch h.Type {
 	case packet.TypePing:
@@ -132,14 +132,14 @@ func (a *attacker) hear() error {
 		if err != nil {
 			return err
 		}
-		a.bye = &n
+		a.closeReason = &n
 	case packet.TypeCredit:
 		c, err := packet.ParseCredit(payload, h.Stream)
 		if err != nil {
 			return err
 		}
 		if c.Class == packet.ClassHandlers {
-			a.give += int(c.Amount)
+			a.handlerCredit += int(c.Amount)
 		}
 		if a.onCredit != nil {
 			a.onCredit(h.Stream, c)
@@ -205,7 +205,7 @@ func (a *attacker) until(f func() bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !f() {
-		if a.deaf || late {
+		if a.readEnded || late {
 			return false
 		}
 		a.cond.Wait()
@@ -217,17 +217,17 @@ func (a *attacker) until(f func() bool) bool {
 func (a *attacker) count(typ packet.Type) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.heard[typ]
+	return a.counts[typ]
 }
 
 // wait waits until n frames of a type were heard, and returns the last one's
 // payload.
 func (a *attacker) wait(typ packet.Type, n int, reason string) []byte {
 	a.t.Helper()
-	ok := a.until(func() bool { return a.heard[typ] >= n })
+	ok := a.until(func() bool { return a.counts[typ] >= n })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	require.True(a.t, ok, "%s: %d %vs heard, want %d; bye %+v, %v", reason, a.heard[typ], typ, n, a.bye, a.why)
+	require.True(a.t, ok, "%s: %d %vs heard, want %d; bye %+v, %v", reason, a.counts[typ], typ, n, a.closeReason, a.readErr)
 	return a.last[typ]
 }
 
@@ -235,9 +235,9 @@ func (a *attacker) wait(typ packet.Type, n int, reason string) []byte {
 // broken, and says which.
 func (a *attacker) wantViolation(reason string, texts ...string) {
 	a.t.Helper()
-	said := a.until(func() bool { return a.bye != nil })
+	said := a.until(func() bool { return a.closeReason != nil })
 	a.mu.Lock()
-	bye, why := a.bye, a.why
+	bye, why := a.closeReason, a.readErr
 	a.mu.Unlock()
 	require.True(a.t, said, "%s: no close frame, but %v", reason, why)
 	require.Equal(a.t, geminio.CodeProtocol, geminio.Code(bye.Code), "%s: %s", reason, bye.Text)

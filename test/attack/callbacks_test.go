@@ -32,27 +32,27 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 		heap      = 4096*2048 + connHeap
 	)
 	d := &slowDelegate{block: make(chan struct{})}
-	w := terms{options: func(o *server.EndOptions) { o.SetDelegate(d) }}
-	overTCP(t, w, func(t *testing.T, s *site) {
+	w := serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(d) }}
+	overTCP(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		defer close(d.block)
 		name := make([]byte, 1000)
 		for i := range registers {
 			a.mu.Lock()
-			give := a.give
-			a.give--
+			give := a.handlerCredit
+			a.handlerCredit--
 			a.mu.Unlock()
 			if give <= 0 { // as it should be: the credit does not come back
 				break
 			}
 			a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(i+1), name), "a registration")
 			if i%1000 == 999 {
-				a.until(func() bool { return a.heard[packet.TypeRegistered] > i })
+				a.until(func() bool { return a.counts[packet.TypeRegistered] > i })
 			}
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+4, "registrations that a delegate has not taken note of")
 		require.False(t, a.over())
 	})
@@ -65,11 +65,11 @@ func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 		heap    = 256 << 10 // of 25000 heartbeats
 	)
 	d := &slowDelegate{block: make(chan struct{})}
-	inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDelegate(d) }}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(d) }}, func(t *testing.T, s *targetServer) {
 		d.block = make(chan struct{}) // of the bubble; nothing has called back yet
 		defer func() { close(d.block) }()
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for range seconds {
 			for range maxPings {
@@ -77,7 +77,7 @@ func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines, "heartbeats that a delegate has not taken note of")
 		require.False(t, a.over())
 	})

@@ -15,10 +15,10 @@ import (
 // A client that shakes hands, and then takes note of no registration, does not keep its
 // place in the listener beyond the time for the handshake.
 func TestClientThatNeverTakesNote(t *testing.T) {
-	w := terms{options: func(o *server.EndOptions) {
+	w := serverSetup{options: func(o *server.EndOptions) {
 		o.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}})
 	}}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		nc, err := s.dial()
 		require.NoError(t, err)
 		defer nc.Close()
@@ -42,6 +42,6 @@ func TestClientThatNeverTakesNote(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		require.LessOrEqual(t, time.Since(start), handshakeTime+lingerTime+time.Second, "the time for a handshake")
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }

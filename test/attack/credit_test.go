@@ -40,14 +40,14 @@ func TestCreditThatCannotBe(t *testing.T) {
 		"large, of none that ever was": {credit(99, packet.ClassLargeMessages, 1), "credit: stream 99 was never opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(test.bytes, "credit that cannot be")
 				a.wantViolation("credit that cannot be", test.text)
 				a.leave()
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "credit that cannot be")
 			})
 		})
@@ -56,10 +56,10 @@ func TestCreditThatCannotBe(t *testing.T) {
 
 // Credit for a closed stream is ignored, however often it arrives.
 func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		const times = 10_000
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		a.mustSend(data(open(nil, 3, nil), packet.FlagFin|packet.FlagClose, 3, nil), "a stream that is closed at once")
 		a.wait(packet.TypeData, 1, "which is answered")
@@ -73,7 +73,7 @@ func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 		}
 		a.mustSend(request(nil, 1, 1, "echo"), "a call on the same connection")
 		a.wait(packet.TypeResponse, 1, "is answered")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, connHeap+perStream, connGoroutines+4, "what came too late")
 	})
 }
@@ -113,9 +113,9 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 			"handlers: 1 sent with credit for 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withstand(t, terms{options: small}, func(t *testing.T, s *site) {
+			onPipeAndTCP(t, serverSetup{options: small}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				for i := range test.fit {
 					a.mustSend(test.next(i), "within the credit")
@@ -127,7 +127,7 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 						break
 					}
 				}
-				s.stillServes("while it goes on")
+				s.wantService("while it goes on")
 				heap, goroutines := int64(lawlessHeap), connGoroutines+4
 				if name == "small requests" {
 					heap, goroutines = 4096*perHandler+handlerNoise, 4096+8
@@ -148,9 +148,9 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 		// Chunks of a queue may be larger than what is in them.
 		heap = 4*2*window + connHeap
 	)
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		a.mustSend(open(nil, 3, nil), "a stream")
 		a.wait(packet.TypeAccept, 1, "it is accepted")
@@ -165,14 +165,14 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 			a.wait(packet.TypeResponse, i+1, "is answered")
 		}
 		for range calls {
-			resp, err := s.good.Call(t.Context(), "echo", s.good.NewRequest([]byte("good")))
+			resp, err := s.goodClient.Call(t.Context(), "echo", s.goodClient.NewRequest([]byte("good")))
 			require.NoError(t, err)
 			require.Equal(t, "good", string(resp.Data()))
 		}
 		if s.l.Addr().Network() != "tcp" {
 			require.Zero(t, time.Since(start), "nobody waited for a timer")
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		a.mu.Lock()
 		heard := a.last[packet.TypeCredit]
 		a.mu.Unlock()
@@ -200,7 +200,7 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 		heap  = streams*(2*limit+64<<10) + connHeap
 		bytes = 32 << 20 // read of each stream before the application stops
 	)
-	w := terms{options: func(o *server.EndOptions) {
+	w := serverSetup{options: func(o *server.EndOptions) {
 		o.SetBufferSize(limit>>12, 0)
 		o.SetMaxStreams(streams)
 		o.SetAcceptStreamFunc(func(stream geminio.Stream) {
@@ -216,7 +216,7 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 			}()
 		})
 	}}
-	overTCP(t, w, func(t *testing.T, s *site) {
+	overTCP(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
@@ -227,7 +227,7 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 			}
 		}
 		a.pongs = true // so that the server knows the round trip
-		a.listen()
+		a.startReading()
 		for i := range streams {
 			a.mustSend(open(nil, number(i), nil), "a stream")
 		}
@@ -253,7 +253,7 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 		}
 		t.Logf("%d bytes sent, %d of them may be unread", held, held-bytes)
 		require.LessOrEqual(t, held-bytes, int64(streams*(limit+64<<10)), "what nobody reads")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+4, "grown windows that nobody reads any more")
 	})
 }

@@ -17,13 +17,13 @@ func TestTheDefaultStreamEndsWithTheConnection(t *testing.T) {
 		"reset": packet.AppendReason(nil, packet.TypeReset, 1, packet.Reason{}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
-				a := s.attack().listen()
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(b, "the end of stream 1")
 				synctest.Wait()
 				require.True(t, a.over(), "the End ends, since its default stream has")
-				s.stillServes("after it")
+				s.wantService("after it")
 			})
 		})
 	}

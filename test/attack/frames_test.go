@@ -132,12 +132,12 @@ func join(frames [][]byte) (b []byte) {
 // server. What it allocates for a connection follows the bytes that come, and nothing is
 // left.
 func TestHostileFramesAgainstALiveServer(t *testing.T) {
-	strikeWith(t, mutants, (*site).strike)
+	sendMutants(t, mutants, (*targetServer).sendHostile)
 }
 
-// strikeWith strikes a live server with what each of the mutants makes, over connections
+// sendMutants strikes a live server with what each of the mutants makes, over connections
 // of their own.
-func strikeWith(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike func(*site, []byte)) {
+func sendMutants(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike func(*targetServer, []byte)) {
 	const (
 		rounds = 100 / slowness // connections of each kind
 		flat   = 768 << 10      // bytes allocated for a connection, whatever comes, both sides and the pools
@@ -148,7 +148,7 @@ func strikeWith(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike
 		t.Run(name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			withstand(t, terms{}, func(t *testing.T, s *site) {
+			onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
 				r := rand.New(rand.NewPCG(seed, 0))
 				var m0, m1 runtime.MemStats
@@ -163,17 +163,17 @@ func strikeWith(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike
 				allocated := int64(m1.TotalAlloc - m0.TotalAlloc)
 				t.Logf("%d bytes allocated for %d connections and %d bytes", allocated, rounds, bytes)
 				require.LessOrEqual(t, allocated, int64(rounds*flat+bytes*factor), "what is allocated follows what comes")
-				s.stillServes("after all")
+				s.wantService("after all")
 				before.wantLeft(t, left, 4, "after all")
 			})
 		})
 	}
 }
 
-// strike shakes hands, sends b, says goodbye in no way, and waits for the end.
-func (s *site) strike(b []byte) {
+// sendHostile shakes hands, sends b, says goodbye in no way, and waits for the end.
+func (s *targetServer) sendHostile(b []byte) {
 	s.t.Helper()
-	a := s.attack().listen()
+	a := s.attack().startReading()
 	a.send(b)
 	if tcp, ok := a.nc.(*net.TCPConn); ok {
 		tcp.CloseWrite()
@@ -182,15 +182,15 @@ func (s *site) strike(b []byte) {
 	}
 	a.wantEnd("the attacker has gone")
 	a.leave()
-	<-a.ear
-	s.forget(a)
+	<-a.readDone
+	s.dropEnd(a)
 }
 
 // Connections break while their streams open. The goroutine that notices first ends
 // streams whose callbacks are still running.
 func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 	const connections = 1000 / slowness
-	overTCP(t, terms{}, func(t *testing.T, s *site) {
+	overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		w := offer()
 		first := hello(t, packet.Conn{PacketID: 1, Settings: &w})
@@ -214,7 +214,7 @@ func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 			delete(s.ends, ack.ClientID)
 			s.mu.Unlock()
 		}
-		s.stillServes("after them")
+		s.wantService("after them")
 		before.wantLeft(t, 2*connHeap, 4, "connections that broke")
 	})
 }
@@ -273,23 +273,23 @@ func TestUnknownFrames(t *testing.T) {
 		"abandon of a register":    {frame(nil, packet.TypeAbandon, 0, 1, 1, []byte{0x24}), []string{"abandon", "names no packet"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(test.bytes, "what is not known")
 				a.wantViolation("what is not known", test.texts...)
 				a.leave()
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "what is not known")
 			})
 		})
 	}
 	t.Run("types that may be skipped", func(t *testing.T) {
-		withstand(t, terms{}, func(t *testing.T, s *site) {
+		onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 			const times = 1000
 			before := measure()
-			a := s.attack().listen()
+			a := s.attack().startReading()
 			defer a.leave()
 			n := a.flood(times, func(b []byte, i int) []byte {
 				return append(b, raw(packet.Header{Type: 0x80 + packet.Type(i%0x80), Flags: 0xff, Stream: uint64(i)}, make([]byte, i)...)...)
@@ -297,7 +297,7 @@ func TestUnknownFrames(t *testing.T) {
 			require.Equal(t, times, n)
 			a.mustSend(request(nil, 1, 1, "echo"), "a call behind them")
 			a.wait(packet.TypeResponse, 1, "is answered")
-			s.stillServes("meanwhile")
+			s.wantService("meanwhile")
 			before.wantAtMost(t, connHeap, connGoroutines+4, "what was skipped")
 		})
 	})
@@ -307,7 +307,7 @@ func TestUnknownFrames(t *testing.T) {
 // code. A first packet that is not a Conn gets no answer.
 func TestOtherVersionsInTheHandshake(t *testing.T) {
 	refuse := func(o *server.EndOptions) { o.SetRefuseWireV1() }
-	withstand(t, terms{options: refuse}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: refuse}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		old, err := s.dial()
 		require.NoError(t, err)
@@ -330,7 +330,7 @@ func TestOtherVersionsInTheHandshake(t *testing.T) {
 			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, fmt.Sprint(i))
 			nc.Close()
 		}
-		s.stillServes("after them")
+		s.wantService("after them")
 		before.wantLeft(t, connHeap, 4, "handshakes of other versions")
 	})
 }

@@ -30,9 +30,9 @@ func cancel(b []byte, stream, call uint64) []byte {
 // the return of the handler does. So the handlers stay within their limit, and the first
 // call beyond it ends the connection.
 func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
-	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		calls := 0
 		next := func(b []byte, _ int) []byte {
@@ -44,7 +44,7 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 		a.flood(rapidCalls, next)
 		a.wantViolation("a call beyond the handlers", "handlers: 1 sent with credit for 0")
 		t.Logf("the connection ended after %d calls or a few less", calls)
-		s.stillServes("while the handlers go on")
+		s.wantService("while the handlers go on")
 		require.EqualValues(t, maxHandlers, s.started.Load(), "handlers that began")
 		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
 		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise, maxHandlers+8, "the handlers that do not end")
@@ -54,40 +54,40 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 // A peer calls and cancels rapidly within its credit. It occupies handlers up to the
 // limit, and the connection survives.
 func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
-	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
 		const calls = 10_000 / slowness
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for i := range calls {
 			call := uint64(i + 1)
-			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
 			a.mu.Lock()
-			a.give--
+			a.handlerCredit--
 			a.mu.Unlock()
 			a.mustSend(cancel(request(nil, 1, call, "hang"), 1, call), "a call and its cancel")
 		}
 		a.wait(packet.TypeResponse, calls, "each call is answered")
 		require.LessOrEqual(t, s.peak.Load(), int64(maxHandlers), "handlers at a time")
 		require.False(t, a.over(), "a peer that heeds the rules stays")
-		s.stillServes("after all calls")
+		s.wantService("after all calls")
 		before.wantAtMost(t, handlerNoise, 64+8, "what is left of the calls, and the goroutines kept for the next")
 	})
 }
 
 // As TestRapidCallAndCancelWithinTheCredit, with the largest requests that count as small.
 func TestHandlersHoldWhatTheirLimitsSay(t *testing.T) {
-	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
 		const small = 8<<10 - 64
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		body := make([]byte, small)
 		for i := range maxHandlers {
 			a.mustSend(request(nil, 1, uint64(i+1), "ignore", body...), "a request within the credit")
 		}
 		waitFor(t, "all requests are served", func() bool { return s.running.Load() == maxHandlers })
-		s.stillServes("while all handlers of the attacker run")
+		s.wantService("while all handlers of the attacker run")
 		before.wantAtMost(t, maxHandlers*(8<<10+perHandler)+handlerNoise, maxHandlers+8, "requests that are being served")
 		require.False(t, a.over())
 	})
@@ -105,10 +105,10 @@ func TestHungHandlersKeepOnlyTheirRequests(t *testing.T) {
 		held    = streams*meta + names*1000 // for each, at least
 		left    = peers * (body + perHandler)
 	)
-	overTCP(t, terms{}, func(t *testing.T, s *site) {
+	overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		for i := range peers {
-			a := s.attackWith(bytes.Repeat([]byte{'m'}, meta)).listen()
+			a := s.attackWith(bytes.Repeat([]byte{'m'}, meta)).startReading()
 			a.mustSend(frame(nil, packet.TypeMessage, 8<<20, 1, 1, make([]byte, 60<<10)), "a message that begins")
 			a.mustSend(data(nil, 0, 1, make([]byte, 16<<10)), "bytes that nobody reads")
 			for j := range streams {
@@ -128,9 +128,9 @@ func TestHungHandlersKeepOnlyTheirRequests(t *testing.T) {
 			}
 			a.leave()
 			a.wantEnd("the attacker leaves")
-			s.forget(a)
+			s.dropEnd(a)
 		}
-		s.stillServes("after they have gone")
+		s.wantService("after they have gone")
 		before.wantAtMost(t, left+handlerNoise, peers+8, "what handlers of dead connections keep")
 		require.EqualValues(t, peers, s.running.Load(), "handlers go on")
 	})

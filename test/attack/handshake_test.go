@@ -41,7 +41,7 @@ const (
 // readers they occupy two. They delay no other client.
 func TestSilentPeersDelayNobody(t *testing.T) {
 	begin := hello(t, packet.Conn{PacketID: 1, Settings: new(packet.Settings)})
-	attack := func(t *testing.T, s *site) (peers []net.Conn) {
+	attack := func(t *testing.T, s *targetServer) (peers []net.Conn) {
 		for i := range silentPeers {
 			nc, err := s.dial()
 			require.NoError(t, err)
@@ -54,13 +54,13 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 		return peers
 	}
 	t.Run("pipe", func(t *testing.T) {
-		inBubble(t, terms{}, func(t *testing.T, s *site) {
+		inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 			before := measure()
 			start := time.Now()
 			peers := attack(t, s)
 			synctest.Wait()
 			before.wantAtMost(t, silentPeers*perSilent, 2*silentPeers, "silent peers")
-			s.stillServes("among them")
+			s.wantService("among them")
 			require.Zero(t, time.Since(start), "a good client does not wait for them")
 			for _, nc := range peers {
 				_, err := nc.Read(make([]byte, 1))
@@ -71,7 +71,7 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 		})
 	})
 	t.Run("tcp", func(t *testing.T) {
-		overTCP(t, terms{}, func(t *testing.T, s *site) {
+		overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 			before := measure()
 			peers := attack(t, s)
 			defer func() {
@@ -80,7 +80,7 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 				}
 			}()
 			start := time.Now()
-			s.stillServes("among them")
+			s.wantService("among them")
 			require.Less(t, time.Since(start), soon, "a good client among them")
 			before.wantAtMost(t, silentPeers*perSilent+connHeap, silentPeers+8, "silent peers")
 		})
@@ -97,7 +97,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 		// the test have for it.
 		perClient = meta + 32<<10
 	)
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		w := offer()
 		var peers []net.Conn
@@ -113,7 +113,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 			s.end(ack.ClientID)
 			peers = append(peers, nc)
 		}
-		s.stillServes("among them")
+		s.wantService("among them")
 		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with 48 KiB of meta each")
 		require.Len(t, peers, clients)
 	})
@@ -128,7 +128,7 @@ func TestFeaturesThatNobodyKnows(t *testing.T) {
 		features  = 21_000
 		perClient = 16*features*3/2 + 64<<10 // half as much again: a slice that has grown
 	)
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		w := offer()
 		w.Features = make([]string, features)
@@ -144,14 +144,14 @@ func TestFeaturesThatNobodyKnows(t *testing.T) {
 			require.False(t, ack.Refused)
 			s.end(ack.ClientID)
 		}
-		s.stillServes("among them")
+		s.wantService("among them")
 		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with long lists of features")
 	})
 }
 
-// guard is a delegate that believes only tokens: a number of the client and one that
+// tokenDelegate is a delegate that believes only tokens: a number of the client and one that
 // counts, signed. It is what an application would do, in short.
-type guard struct {
+type tokenDelegate struct {
 	*delegate.UnimplementedDelegate
 	key []byte
 
@@ -160,7 +160,7 @@ type guard struct {
 	online int
 }
 
-func (g *guard) token(clientID, count uint64) []byte {
+func (g *tokenDelegate) token(clientID, count uint64) []byte {
 	b := binary.BigEndian.AppendUint64(nil, clientID)
 	b = binary.BigEndian.AppendUint64(b, count)
 	mac := hmac.New(sha256.New, g.key)
@@ -168,7 +168,7 @@ func (g *guard) token(clientID, count uint64) []byte {
 	return mac.Sum(b)
 }
 
-func (g *guard) GetClientID(wanted uint64, meta []byte) (uint64, error) {
+func (g *tokenDelegate) GetClientID(wanted uint64, meta []byte) (uint64, error) {
 	if len(meta) != 16+sha256.Size {
 		return 0, errors.New("no token")
 	}
@@ -188,7 +188,7 @@ func (g *guard) GetClientID(wanted uint64, meta []byte) (uint64, error) {
 	return clientID, nil
 }
 
-func (g *guard) ConnOnline(delegate.ConnDescriber) error {
+func (g *tokenDelegate) ConnOnline(delegate.ConnDescriber) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.online++
@@ -199,13 +199,13 @@ func (g *guard) ConnOnline(delegate.ConnDescriber) error {
 // creates an End, calls another callback or keeps any state. The client that has the
 // requested id keeps its connection.
 func TestForgedAndReplayedCredentials(t *testing.T) {
-	for network, run := range map[string]func(*testing.T, terms, func(*testing.T, *site)){"pipe": inBubble, "tcp": overTCP} {
+	for network, run := range map[string]func(*testing.T, serverSetup, func(*testing.T, *targetServer)){"pipe": inBubble, "tcp": overTCP} {
 		t.Run(network, func(t *testing.T) {
-			g := &guard{key: []byte("secret"), last: make(map[uint64]uint64)}
-			w := terms{options: func(o *server.EndOptions) { o.SetDelegate(g) }}
+			g := &tokenDelegate{key: []byte("secret"), last: make(map[uint64]uint64)}
+			w := serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(g) }}
 			var count uint64 = 100
 			w.meta = func() []byte { count++; return g.token(1000+count, count) }
-			run(t, w, func(t *testing.T, s *site) {
+			run(t, w, func(t *testing.T, s *targetServer) {
 				const victim = 7
 				token := g.token(victim, 1)
 				opt := client.NewEndOptions()
@@ -256,7 +256,7 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 				defer cancel()
 				_, err = end.Call(ctx, "echo", end.NewRequest(nil))
 				require.NoError(t, err, "the one whose id was wanted")
-				s.stillServes("after them")
+				s.wantService("after them")
 			})
 		})
 	}
@@ -266,14 +266,14 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 // does not exist, and the server keeps no memory of the names.
 func TestProbingOfMethods(t *testing.T) {
 	const probes = 10_000 / slowness
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for i := range probes {
-			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
 			a.mu.Lock()
-			a.give--
+			a.handlerCredit--
 			a.mu.Unlock()
 			name := strings.Repeat("x", i%1000) + "probe"
 			a.mustSend(request(nil, 1, uint64(i+1), name), "a method that nobody has")
@@ -283,7 +283,7 @@ func TestProbingOfMethods(t *testing.T) {
 		require.Equal(t, geminio.CodeNoMethod, geminio.Code(r.Code))
 		require.True(t, strings.HasPrefix(r.Text, "no such rpc: x"), r.Text)
 		require.False(t, a.over())
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, handlerNoise, 64+connGoroutines+4, "methods that nobody has")
 	})
 }
@@ -296,14 +296,14 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		tried   = most + 1000
 		heap    = most*(1024+128) + connHeap
 	)
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		register := func(i int, name []byte) {
-			require.True(t, a.until(func() bool { return a.give > 0 }), "credit comes back: %+v", a.bye)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
 			a.mu.Lock()
-			a.give--
+			a.handlerCredit--
 			a.mu.Unlock()
 			a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(i), name), "a registration")
 		}
@@ -323,7 +323,7 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		require.Equal(t, geminio.CodeLimit, geminio.Code(r.Code))
 		require.Equal(t, "too many methods: 16384 are registered", r.Text)
 		require.False(t, a.over())
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+4, "names that were registered")
 	})
 }

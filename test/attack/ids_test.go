@@ -22,7 +22,7 @@ func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 		"replaces": server.DuplicateReplaces, "refused": server.DuplicateRefused, "allowed": server.DuplicateAllowed,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDuplicateID(policy) }}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDuplicateID(policy) }}, func(t *testing.T, s *targetServer) {
 				var ends []geminio.End
 				for i := range clients {
 					newEnd := client.NewEndWithDialer
@@ -55,7 +55,7 @@ func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 						require.EqualValues(t, 1, r.Stats().Connections)
 					}
 				}
-				s.stillServes("after the stranger")
+				s.wantService("after the stranger")
 			})
 		})
 	}
@@ -67,7 +67,7 @@ func TestSquattersKeepNobodyOut(t *testing.T) {
 		squatters = 1000 / slowness
 		newcomers = 100
 	)
-	inBubble(t, terms{options: func(o *server.EndOptions) { o.SetDuplicateID(server.DuplicateRefused) }}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDuplicateID(server.DuplicateRefused) }}, func(t *testing.T, s *targetServer) {
 		last := s.client()
 		defer last.Close()
 		for i := range squatters {
@@ -86,13 +86,13 @@ func TestSquattersKeepNobodyOut(t *testing.T) {
 			require.NoError(t, err)
 			defer end.Close()
 		}
-		s.stillServes("among them")
+		s.wantService("among them")
 	})
 }
 
 // What a client has chosen itself is no secret, and goes by the policy, as it did.
 func TestIDsThatClientsHaveChosen(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		opt := client.NewEndOptions()
 		opt.SetClientID(77)
 		end, err := client.NewEndWithDialer(s.dial, opt)

@@ -36,7 +36,7 @@ const (
 func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
 	for name, length := range map[string]uint32{"by one": 64<<10 + 1, "by far": 1<<32 - 1} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before, read := measure(), s.read.Load()
 				start := time.Now()
 				nc, err := s.dial()
@@ -46,7 +46,7 @@ func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
 				require.Error(t, err, "the server has gone")
 				require.EqualValues(t, packet.HandshakeHeaderLen, s.read.Load()-read, "bytes that the server has read")
 				require.Zero(t, time.Since(start), "at once")
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, 0, "a handshake that is too large")
 			})
 		})
@@ -75,9 +75,9 @@ func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 		"a method name": {header(packet.TypeRegister, 64<<10+1), "register: length 65537"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				start := time.Now()
 				a.mustSend(test.bytes, "the announcement alone")
@@ -88,7 +88,7 @@ func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 					time.Sleep(time.Second / 10)
 				}
 				require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "the end of the reading")
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "what was refused")
 			})
 		})
@@ -116,13 +116,13 @@ func TestInnerLengthsAreChecked(t *testing.T) {
 		"peer":   {meta, "open: a field goes beyond the end"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				a.mustSend(test.bytes, "a length beyond the end")
 				a.wantViolation("a length beyond the end", test.text)
 				a.leave()
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "a body that was not believed")
 			})
 		})
@@ -137,9 +137,9 @@ func TestFragmentsOfOneByte(t *testing.T) {
 		// perPacket bounds what is kept of a packet that has begun, beside its bytes.
 		perPacket = 512
 	)
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		sent := 0
 		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeResponse} {
@@ -153,16 +153,16 @@ func TestFragmentsOfOneByte(t *testing.T) {
 		a.wait(packet.TypeResponse, 1, "is answered")
 		t.Logf("%d packets of %d bytes each have begun, with %d bytes together", 3*each, total, sent)
 		before.wantAtMost(t, 3*each*perPacket+connHeap, connGoroutines+4, "packets of which one byte has come")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 	})
 }
 
 // A packet continues without end and without getting longer, as in CVE-2023-45288.
 func TestEndlessContinuationCostsNothing(t *testing.T) {
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		const fragments = 100_000
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		a.mustSend(frame(nil, packet.TypeRequest, largestBody, 1, 1, make([]byte, 100)), "the first fragment")
 		h := packet.Header{Type: packet.TypeRequest, Flags: packet.FlagMore | packet.FlagNext, Stream: 1, Length: 8}
@@ -172,7 +172,7 @@ func TestEndlessContinuationCostsNothing(t *testing.T) {
 		require.Equal(t, fragments, n, "fragments without a byte break no rule")
 		a.mustSend(request(nil, 1, 2, "echo"), "a request beside it")
 		a.wait(packet.TypeResponse, 1, "is answered")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, connHeap, connGoroutines+4, "fragments without a byte")
 	})
 }
@@ -182,9 +182,9 @@ func TestEndlessContinuationCostsNothing(t *testing.T) {
 func TestDeclaredLengthReservesNothing(t *testing.T) {
 	for name, typ := range map[string]packet.Type{"request": packet.TypeRequest, "message": packet.TypeMessage, "response": packet.TypeResponse} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: packet.FlagMore, Stream: 1, Length: 64 << 10})
 				b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: 1, Total: largestBody}, packet.FlagMore)
@@ -198,7 +198,7 @@ func TestDeclaredLengthReservesNothing(t *testing.T) {
 				a.wantEnd("nothing more comes")
 				require.Equal(t, silence, time.Since(last), "the time until a silent peer is given up")
 				require.ErrorIs(t, a.end.Cause(), geminio.ErrSilent)
-				s.stillServes("after it")
+				s.wantService("after it")
 			})
 		})
 	}
@@ -216,14 +216,14 @@ func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 		o.SetMaxMessageSize(body)
 		o.SetMemoryBudget(budget)
 	}
-	withstand(t, terms{options: fewBytes}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: fewBytes}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for i := range 16 {
 			a.mustSend(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, uint64(i+1), []byte{1}), "an announcement within the credit")
 		}
-		s.stillServes("while they are under way")
+		s.wantService("while they are under way")
 		before.wantAtMost(t, heap, connGoroutines+4, "16 packets of which a byte has come each")
 		a.send(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, 17, []byte{1}))
 		a.wantViolation("one beyond the credit", "large messages: 65568 sent with credit for 0")
@@ -233,7 +233,7 @@ func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 // A peer sends one byte of its handshake a second. The handshake timeout ends the
 // connection.
 func TestHandshakeByteByByte(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		start := time.Now()
 		nc, err := s.dial()
@@ -254,7 +254,7 @@ func TestHandshakeByteByByte(t *testing.T) {
 		require.ErrorIs(t, err, io.EOF, "no answer")
 		require.Equal(t, handshakeTime, time.Since(start), "the time for a handshake")
 		<-done
-		s.stillServes("after it")
+		s.wantService("after it")
 		before.wantLeft(t, connHeap, 0, "a handshake that was given up")
 	})
 }

@@ -21,14 +21,14 @@ const (
 	patience = gauge.Patience
 	// moment is how long what is about to go may take while an attack goes on: for a
 	// quarter of a second, goroutines and their memory are kept for the next request.
-	moment = 2 * time.Second
+	shortPatience = 2 * time.Second
 )
 
 // wantAtMost wants that, while the attack goes on, not more than so much is used above
 // what was before.
 func (before usage) wantAtMost(t testing.TB, heap int64, goroutines int, reason string) {
 	t.Helper()
-	before.want(t, moment, heap, goroutines, reason)
+	before.want(t, shortPatience, heap, goroutines, reason)
 }
 
 // wantLeft wants that not more than so much is left of connections that are gone. In a
@@ -56,18 +56,18 @@ func (before usage) want(t testing.TB, wait time.Duration, heap int64, goroutine
 	require.True(t, within(now), reason)
 }
 
-// level is what was left of the tests before, when the last one began.
-var level atomic.Int64
+// heapLevel is what was left of the tests before, when the last one began.
+var heapLevel atomic.Int64
 
-// calm waits a moment until the test before has left the heap, so that its going
+// settleHeap waits a moment until the test before has left the heap, so that its going
 // does not hide what the next one adds.
-func calm() {
+func settleHeap() {
 	const rest = 256 << 10
 	now := measure()
-	for end := time.Now().Add(300 * time.Millisecond); now.Heap > level.Load()+rest && time.Now().Before(end); now = measure() {
+	for end := time.Now().Add(300 * time.Millisecond); now.Heap > heapLevel.Load()+rest && time.Now().Before(end); now = measure() {
 		time.Sleep(20 * time.Millisecond)
 	}
-	level.Store(now.Heap)
+	heapLevel.Store(now.Heap)
 }
 
 // waitFor waits until f is true, which nothing else tells of.

@@ -33,10 +33,10 @@ func fragment(b []byte, typ packet.Type, flags packet.Flags, call uint64, body [
 	return b
 }
 
-// receiving has the server's application send what it receives to the channel, and
+// receivingServer has the server's application send what it receives to the channel, and
 // answer it.
-func receiving(ch chan<- string) terms {
-	return terms{serve: func(end geminio.End) {
+func receivingServer(ch chan<- string) serverSetup {
+	return serverSetup{serve: func(end geminio.End) {
 		go func() {
 			for {
 				msg, err := end.Receive(context.Background())
@@ -72,19 +72,19 @@ func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 		"a large request": fragment(frame(nil, packet.TypeRequest, 20<<10, 1, 0, make([]byte, 10<<10)), packet.TypeRequest, packet.FlagNext, 0, make([]byte, 10<<10)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
-				a := s.attack().listen()
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(b, "a number of 0")
 				a.wantViolation("a number of 0", "the number 0 is that of messages without an answer")
-				s.stillServes("after it")
+				s.wantService("after it")
 			})
 		})
 	}
 	t.Run("of messages", func(t *testing.T) {
 		got := make(chan string, 10)
-		inBubble(t, receiving(got), func(t *testing.T, s *site) {
-			a := s.attack().listen()
+		inBubble(t, receivingServer(got), func(t *testing.T, s *targetServer) {
+			a := s.attack().startReading()
 			defer a.leave()
 			large := onceBody(make([]byte, 20<<10))
 			b := once(nil, 0, 'a')
@@ -117,8 +117,8 @@ func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 // first.
 func TestMessageWithinAMessage(t *testing.T) {
 	got := make(chan string, 10)
-	inBubble(t, receiving(got), func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	inBubble(t, receivingServer(got), func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		body := func(c byte) []byte {
 			data := make([]byte, 20<<10)
@@ -139,7 +139,7 @@ func TestMessageWithinAMessage(t *testing.T) {
 			require.Equal(t, string(want), arrived(t, got, "a message")[:1])
 		}
 		a.wait(packet.TypeAck, 5, "all are answered")
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
@@ -147,7 +147,7 @@ func TestMessageWithinAMessage(t *testing.T) {
 func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 	const size = 20 << 10
 	results, got := make(chan string, 1), make(chan string, 1)
-	w := receiving(got)
+	w := receivingServer(got)
 	receive := w.serve
 	w.serve = func(end geminio.End) {
 		receive(end)
@@ -158,8 +158,8 @@ func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 			}
 		}()
 	}
-	inBubble(t, w, func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		asked := a.wait(packet.TypeRequest, 1, "the server calls")
 		number := uint64(asked[7])
@@ -179,15 +179,15 @@ func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 		require.Equal(t, fmt.Sprint(size), arrived(t, results, "the response"))
 		require.Len(t, arrived(t, got, "the message"), size)
 		a.wait(packet.TypeAck, 1, "the message is answered")
-		a.until(func() bool { return a.heard[packet.TypeResponse] > 0 })
+		a.until(func() bool { return a.counts[packet.TypeResponse] > 0 })
 		require.False(t, a.over())
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
 // What belongs to a packet comes on its stream.
 func TestAnswersOnAnotherStream(t *testing.T) {
-	w := terms{serve: func(end geminio.End) {
+	w := serverSetup{serve: func(end geminio.End) {
 		go end.Call(context.Background(), "ask", end.NewRequest(nil))
 		go end.Publish(context.Background(), end.NewMessage(nil))
 		go end.Register(context.Background(), "method", func(context.Context, geminio.Request, geminio.Response) {})
@@ -201,15 +201,15 @@ func TestAnswersOnAnotherStream(t *testing.T) {
 		"registered": {packet.TypeRegister, func(n uint64) []byte { return frame(nil, packet.TypeRegistered, 0, 3, n, make([]byte, 4)) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, w, func(t *testing.T, s *site) {
-				a := s.attack().listen()
+			inBubble(t, w, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(open(nil, 3, nil), "another stream")
 				a.wait(packet.TypeAccept, 1, "is open")
 				number := binary.BigEndian.Uint64(a.wait(test.of, 1, "the server's question"))
 				a.mustSend(test.send(number), "an answer on the other stream")
 				a.wantViolation("an answer on the other stream", " is of stream 1, and comes on 3")
-				s.stillServes("after it")
+				s.wantService("after it")
 			})
 		})
 	}

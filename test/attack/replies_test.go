@@ -26,7 +26,7 @@ const (
 // connection ends when too many refusals are queued. It is gone after the linger time,
 // since the peer does not even read the close frame.
 func TestRefusalsThatNobodyReads(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
@@ -37,11 +37,11 @@ func TestRefusalsThatNobodyReads(t *testing.T) {
 		require.ErrorIs(t, a.end.Cause(), geminio.ErrProtocol)
 		require.ErrorContains(t, a.end.Cause(), "8192 refusals wait to be read")
 		require.Zero(t, time.Since(start), "the end comes at once")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, backlog*perStream+maxRefusals*perRefusal+connHeap, connGoroutines, "refusals that nobody reads")
 		awaitGone(t, a)
 		require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "when the transport is closed")
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
@@ -64,7 +64,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 		perReply = 512  // bytes: a response that waits
 		heap     = answers*perReply + backlog*perStream + connHeap
 	)
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
@@ -86,7 +86,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 			require.NoError(t, a.send(b), "rules are heeded")
 			time.Sleep(time.Second)
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, 64+connGoroutines, "answers that nobody reads")
 		require.False(t, a.over(), "a peer that sends is alive, whether it reads or not: %v", a.end.Cause())
 		a.leave()
@@ -103,7 +103,7 @@ func TestAcksThatNobodyReads(t *testing.T) {
 		fit      = 16 << 10 / 100 // of them, in a window
 		heap     = fit*perAck*4 + connHeap
 	)
-	w := terms{serve: func(end geminio.End) {
+	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
 			for {
 				m, err := end.Receive(context.Background())
@@ -114,7 +114,7 @@ func TestAcksThatNobodyReads(t *testing.T) {
 			}
 		}()
 	}}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
@@ -128,7 +128,7 @@ func TestAcksThatNobodyReads(t *testing.T) {
 		require.ErrorContains(t, a.end.Cause(), "messages: ")
 		require.Less(t, sent, messages)
 		t.Logf("the connection ended after %d messages", sent)
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+2, "acks that nobody reads")
 		awaitGone(t, a)
 	})
@@ -137,10 +137,10 @@ func TestAcksThatNobodyReads(t *testing.T) {
 // Up to 250 pings a second are answered, with at most one pong each. One more ping ends
 // the connection with CodeProtocol.
 func TestPingFloodEndsWithACode(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		const seconds = 10
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for range seconds {
 			for range maxPings {
@@ -151,7 +151,7 @@ func TestPingFloodEndsWithACode(t *testing.T) {
 		pongs := a.count(packet.TypePong)
 		require.Positive(t, pongs)
 		require.LessOrEqual(t, pongs, seconds*maxPings, "one answer for each at most")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, connHeap, connGoroutines, "pings that are allowed")
 
 		start := time.Now()
@@ -161,7 +161,7 @@ func TestPingFloodEndsWithACode(t *testing.T) {
 		t.Logf("the connection ended after %d pings or less", sent)
 		require.LessOrEqual(t, a.count(packet.TypePong)-pongs, maxPings)
 		a.leave()
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
@@ -171,18 +171,18 @@ func TestHeartbeatsThatDoNotMatch(t *testing.T) {
 	for name, alive := range map[string]func(t *testing.T, a *attacker){
 		"answers and never asks": func(t *testing.T, a *attacker) {
 			a.pongs = true
-			a.listen()
+			a.startReading()
 			time.Sleep(time.Hour)
 		},
 		"asks and never answers": func(t *testing.T, a *attacker) {
-			a.listen()
+			a.startReading()
 			for range int(time.Hour / (silence - time.Second)) {
 				time.Sleep(silence - time.Second)
 				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping, just in time")
 			}
 		},
 		"answers what was never asked": func(t *testing.T, a *attacker) {
-			a.listen()
+			a.startReading()
 			for range 1000 {
 				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1<<63+1), "a pong from the future")
 				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1), "and one from the past")
@@ -191,13 +191,13 @@ func TestHeartbeatsThatDoNotMatch(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
 				a := s.attack()
 				defer a.leave()
 				alive(t, a)
 				require.False(t, a.over(), "%v", a.end.Cause())
-				s.stillServes("meanwhile")
+				s.wantService("meanwhile")
 				before.wantAtMost(t, connHeap, connGoroutines, "an odd heart")
 				a.leave()
 				synctest.Wait()

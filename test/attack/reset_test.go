@@ -17,8 +17,8 @@ import (
 // read the refusals either is disconnected.
 func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 	const heap = 1024*(perStream+1024) + connHeap
-	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
@@ -37,7 +37,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines, "streams that are gone")
 		if cause := a.end.Cause(); cause != nil {
 			require.ErrorContains(t, cause, "refusals wait to be read")

@@ -16,20 +16,22 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// placed is a connection from a host.
-type placed struct {
+// addressedConn is a connection from a host.
+type addressedConn struct {
 	net.Conn
 	host string
 }
 
 // RemoteAddr implements net.Conn.
-func (p placed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(p.host), Port: 1234} }
+func (p addressedConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP(p.host), Port: 1234}
+}
 
 // attackFrom is attack from a host, in a bubble.
-func (s *site) attackFrom(host string, wanted uint64, session string) *attacker {
+func (s *targetServer) attackFrom(host string, wanted uint64, session string) *attacker {
 	s.t.Helper()
 	near, far := net.Pipe()
-	require.NoError(s.t, s.pipes.Give(placed{far, host}))
+	require.NoError(s.t, s.pipes.Give(addressedConn{far, host}))
 	own := offer()
 	own.Session = []byte(session)
 	return s.attackOver(near, own, packet.Conn{ClientID: wanted})
@@ -48,7 +50,7 @@ func TestDeliveriesThatAreFarApart(t *testing.T) {
 		peers = 90
 		heap  = peers * 16 << 10 // of 2 deliveries each, where 384 KiB were kept
 	)
-	w := terms{serve: func(end geminio.End) {
+	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
 			for {
 				m, err := end.Receive(context.Background())
@@ -59,18 +61,18 @@ func TestDeliveriesThatAreFarApart(t *testing.T) {
 			}
 		}()
 	}}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
 		for i := range peers {
-			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).listen()
+			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).startReading()
 			a.mustSend(delivery(delivery(nil, 1, ""), 4097, ""), "two deliveries")
 			a.wait(packet.TypeAck, 2, "both are answered")
 			a.leave()
-			<-a.ear
+			<-a.readDone
 			a.wantEnd("it has left")
-			s.forget(a)
+			s.dropEnd(a)
 		}
-		s.stillServes("after them")
+		s.wantService("after them")
 		before.wantLeft(t, heap+connHeap, 0, "sessions with two deliveries each")
 	})
 }
@@ -83,7 +85,7 @@ func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 		each  = 400 // deliveries, of more than 1000 bytes each
 	)
 	received := make(map[string]int) // of the honest one's messages
-	w := terms{serve: func(end geminio.End) {
+	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
 			for {
 				m, err := end.Receive(context.Background())
@@ -99,27 +101,27 @@ func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 			}
 		}()
 	}}
-	inBubble(t, w, func(t *testing.T, s *site) {
+	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		honest := func(again bool) {
-			a := s.attackFrom("10.0.0.1", 7, "of an honest client").listen()
+			a := s.attackFrom("10.0.0.1", 7, "of an honest client").startReading()
 			a.mustSend(delivery(nil, 1, "honest"), fmt.Sprint("a message, again: ", again))
 			a.wait(packet.TypeAck, 1, "it is answered")
 			a.leave()
 			a.wantEnd("it has left")
 			synctest.Wait()
-			s.forget(a)
+			s.dropEnd(a)
 		}
 		honest(false)
 		text := strings.Repeat("x", packet.MaxAnswer)
 		for i := range peers {
-			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).listen()
+			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).startReading()
 			for n := range each {
 				a.mustSend(delivery(nil, uint64(n+1), text), "a delivery")
 				a.wait(packet.TypeAck, n+1, "it is answered")
 			}
 			a.leave()
 			a.wantEnd("it has left")
-			s.forget(a)
+			s.dropEnd(a)
 		}
 		honest(true)
 		require.Equal(t, map[string]int{"honest": 1}, received)

@@ -28,9 +28,9 @@ const (
 // A peer opens streams without end, and the application accepts none. Streams beyond the
 // backlog are refused and leave no memory behind.
 func TestManyStreamsThatNobodyAccepts(t *testing.T) {
-	overTCP(t, terms{}, func(t *testing.T, s *site) {
+	overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		start := time.Now()
 		// No more under way than the server may have refusals waiting.
@@ -38,7 +38,7 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		for done := 0; done < opens; done += burst {
 			n := a.flood(burst, func(b []byte, i int) []byte { return open(b, number(done+i), nil) })
 			require.Equal(t, burst, n, "the connection goes on")
-			a.until(func() bool { return a.heard[packet.TypeAccept]+a.heard[packet.TypeRefuse] >= done+burst })
+			a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] >= done+burst })
 		}
 		rounds := (opens + burst - 1) / burst * burst
 		t.Logf("%d opens in %v", rounds, time.Since(start))
@@ -48,11 +48,11 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code))
 		require.Equal(t, "too many streams: 1024 are open", n.Text)
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, backlog*perStream+connHeap, connGoroutines+4, "streams that nobody accepts")
 		a.leave()
 		a.wantEnd("the attacker leaves")
-		s.forget(a)
+		s.dropEnd(a)
 		before.wantLeft(t, connHeap, 4, "after it")
 	})
 }
@@ -61,9 +61,9 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 func TestBacklogOfStreamsIsBounded(t *testing.T) {
 	const few = 16
 	limit := func(o *server.EndOptions) { o.SetAcceptBacklog(few) }
-	withstand(t, terms{options: limit}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: limit}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		a.flood(4*few, func(b []byte, i int) []byte { return open(b, number(i), nil) })
 		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 3*few, "all beyond the backlog are refused"))
@@ -73,7 +73,7 @@ func TestBacklogOfStreamsIsBounded(t *testing.T) {
 		require.NoError(t, err)
 		a.mustSend(open(nil, number(4*few), nil), "one more, when one was taken")
 		a.wait(packet.TypeAccept, few+1, "is accepted")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, few*perStream+connHeap, connGoroutines+4, "streams that wait")
 	})
 }
@@ -88,14 +88,14 @@ func TestStreamsWithLargeMeta(t *testing.T) {
 		heap = streams*(packet.DefaultMaxFrame+8<<10+perStream) + connHeap
 	)
 	limit := func(o *server.EndOptions) { o.SetMaxStreams(streams) }
-	withstand(t, terms{options: limit}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: limit}, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		n := a.flood(4*streams, func(b []byte, i int) []byte { return open(b, number(i), make([]byte, meta)) })
 		require.Equal(t, 4*streams, n)
 		a.wait(packet.TypeRefuse, 3*streams, "all beyond the limit are refused")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, heap, connGoroutines+4, "streams with 64 KiB about each")
 	})
 }
@@ -109,20 +109,20 @@ func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
 		// A meta is kept in memory of its length, rounded up to pages.
 		heap = budget/4 + budget/4/meta*(8<<10+perStream) + connHeap
 	)
-	closeAll := terms{options: func(o *server.EndOptions) {
+	closeAll := serverSetup{options: func(o *server.EndOptions) {
 		o.SetMaxMessageSize(1 << 20)
 		o.SetMemoryBudget(budget)
 		o.SetAcceptStreamFunc(func(stream geminio.Stream) { stream.Close() })
 	}}
-	withstand(t, closeAll, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, closeAll, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		i := 0
 		for a.count(packet.TypeRefuse) == 0 {
 			a.mustSend(open(nil, number(i), make([]byte, meta)), "one more stream")
 			i++
-			require.True(t, a.until(func() bool { return a.heard[packet.TypeAccept]+a.heard[packet.TypeRefuse] == i }), "an answer")
+			require.True(t, a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] == i }), "an answer")
 		}
 		t.Logf("%d streams with metas of %d bytes", i-1, meta)
 		require.Greater(t, i, budget/4/meta/2, "streams that there is room for")
@@ -130,28 +130,28 @@ func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code), n.Text)
 		before.wantAtMost(t, heap, connGoroutines+4, "metas of streams that the peer does not close")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 	})
 }
 
-// pairs counts what a delegate is told.
-type pairs struct {
+// delegateCounts counts what a delegate is told.
+type delegateCounts struct {
 	*delegate.UnimplementedDelegate
 	online, offline atomic.Int64
 	gone            chan uint64 // clients whose ConnOffline has come
 }
 
-func (p *pairs) DialogueOnline(delegate.DialogueDescriber) error {
+func (p *delegateCounts) DialogueOnline(delegate.DialogueDescriber) error {
 	p.online.Add(1)
 	return nil
 }
 
-func (p *pairs) DialogueOffline(delegate.DialogueDescriber) error {
+func (p *delegateCounts) DialogueOffline(delegate.DialogueDescriber) error {
 	p.offline.Add(1)
 	return nil
 }
 
-func (p *pairs) ConnOffline(c delegate.ConnDescriber) error {
+func (p *delegateCounts) ConnOffline(c delegate.ConnDescriber) error {
 	select {
 	case p.gone <- c.ClientID():
 	default:
@@ -166,10 +166,10 @@ func TestFirstFrameBeyondTheWindow(t *testing.T) {
 	const window = 16 << 10
 	for name, late := range map[string]bool{"behind its open": false, "behind its accept": true} {
 		t.Run(name, func(t *testing.T) {
-			p := &pairs{gone: make(chan uint64, 100)}
-			withstand(t, terms{options: func(o *server.EndOptions) { o.SetDelegate(p) }}, func(t *testing.T, s *site) {
+			p := &delegateCounts{gone: make(chan uint64, 100)}
+			onPipeAndTCP(t, serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(p) }}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				first := open(nil, 3, nil)
 				if late {
@@ -194,7 +194,7 @@ func TestFirstFrameBeyondTheWindow(t *testing.T) {
 					require.Error(t, rerr)
 					stream, err = a.end.AcceptStream()
 				}
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "a stream that began too large")
 			})
 		})
@@ -223,14 +223,14 @@ func TestOpensThatBreakARule(t *testing.T) {
 		"a request of nothing":   {request(nil, 77, 1, "echo"), "request: stream 77 was never opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withstand(t, terms{}, func(t *testing.T, s *site) {
+			onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
-				a := s.attack().listen()
+				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(test.bytes, "what breaks the rule")
 				a.wantViolation("what breaks the rule", test.text)
 				a.leave()
-				s.stillServes("after it")
+				s.wantService("after it")
 				before.wantLeft(t, connHeap, connGoroutines, "a refused rule breaker")
 			})
 		})
@@ -247,7 +247,7 @@ func TestPeerThatNeverCloses(t *testing.T) {
 		budget  = 4 * 4 * (1 << 10) * (streams + 1) // a quarter has the first windows of 18 streams
 		fit     = 17                                // of them beside the default one
 	)
-	closeAll := terms{
+	closeAll := serverSetup{
 		options: func(o *server.EndOptions) {
 			o.SetMaxMessageSize(body)
 			o.SetMaxStreams(streams)
@@ -255,17 +255,17 @@ func TestPeerThatNeverCloses(t *testing.T) {
 			o.SetAcceptStreamFunc(func(stream geminio.Stream) { stream.Close() })
 		},
 	}
-	inBubble(t, closeAll, func(t *testing.T, s *site) {
+	inBubble(t, closeAll, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		i := 0
 		next := func() (refused bool) {
 			a.mustSend(open(nil, number(i), nil), "one more stream")
 			i++
 			require.True(t, a.until(func() bool {
-				return a.heard[packet.TypeAccept]+a.heard[packet.TypeRefuse] == i && a.heard[packet.TypeData] == a.heard[packet.TypeAccept]
-			}), "an answer, and the close that nobody answers: %+v", a.bye)
+				return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] == i && a.counts[packet.TypeData] == a.counts[packet.TypeAccept]
+			}), "an answer, and the close that nobody answers: %+v", a.closeReason)
 			return a.count(packet.TypeRefuse) > 0
 		}
 		start := time.Now()
@@ -284,13 +284,13 @@ func TestPeerThatNeverCloses(t *testing.T) {
 		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "an answer that is too late")
 		synctest.Wait()
 		require.False(t, a.over(), "and the connection lives")
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
 // Stream numbers near the largest one, and stream numbers 2^31 streams apart.
 func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
-	echo := terms{options: func(o *server.EndOptions) {
+	echo := serverSetup{options: func(o *server.EndOptions) {
 		o.SetAcceptStreamFunc(func(stream geminio.Stream) {
 			go func() {
 				defer stream.Close()
@@ -305,8 +305,8 @@ func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
 			}()
 		})
 	}}
-	withstand(t, echo, func(t *testing.T, s *site) {
-		a := s.attack().listen()
+	onPipeAndTCP(t, echo, func(t *testing.T, s *targetServer) {
+		a := s.attack().startReading()
 		defer a.leave()
 		numbers := []uint64{3, 3 + 1<<32, packet.MaxStreamID} // 3 again, if only 32 bits counted
 		for i, id := range numbers {
@@ -319,13 +319,13 @@ func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
 			got := a.wait(packet.TypeData, i+1, "arrive there")
 			require.Equal(t, fmt.Sprint(id, " hi"), string(got))
 		}
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "the first is closed")
 		a.wait(packet.TypeData, len(numbers)+1, "which is answered")
 		a.mustSend(open(nil, 3, nil), "and its number used again")
 		a.wantViolation("a number that was used", "stream 3 cannot be opened by the peer, or was already")
 		a.leave()
-		s.stillServes("after it")
+		s.wantService("after it")
 	})
 }
 
@@ -336,12 +336,12 @@ func TestTwoToThe31Streams(t *testing.T) {
 		step   = 1 << 20 // numbers between two streams, in streams
 		rounds = 1 << 31 / step
 	)
-	closeAll := terms{options: func(o *server.EndOptions) {
+	closeAll := serverSetup{options: func(o *server.EndOptions) {
 		o.SetAcceptStreamFunc(func(stream geminio.Stream) { stream.Close() })
 	}}
-	withstand(t, closeAll, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, closeAll, func(t *testing.T, s *targetServer) {
 		before := measure()
-		a := s.attack().listen()
+		a := s.attack().startReading()
 		defer a.leave()
 		for i := range rounds {
 			id := number(i * step)
@@ -351,7 +351,7 @@ func TestTwoToThe31Streams(t *testing.T) {
 		}
 		waitFor(t, "all streams are gone", func() bool { return len(a.end.ListStreams()) == 1 })
 		require.False(t, a.over())
-		s.stillServes("after them")
+		s.wantService("after them")
 		before.wantAtMost(t, connHeap, connGoroutines+4, "2^31 streams that are gone")
 	})
 }

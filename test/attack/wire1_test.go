@@ -51,7 +51,7 @@ type oldAttacker struct {
 }
 
 // attackOld shakes hands with the server. The attacker does not listen yet.
-func (s *site) attackOld() *oldAttacker {
+func (s *targetServer) attackOld() *oldAttacker {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
@@ -74,7 +74,7 @@ func oldHello() []byte {
 	return wire1.Append(nil, wire1.Packet{Type: wire1.TypeConn, ID: uint64(time.Now().Unix())<<32 | 1, Flags: 0x18})
 }
 
-// listen lets the attacker read what the server sends, until the end.
+// startReading lets the attacker read what the server sends, until the end.
 func (a *oldAttacker) listen() *oldAttacker {
 	go func() {
 		defer close(a.ear)
@@ -149,8 +149,8 @@ func (a *oldAttacker) goes(reason string) {
 // leave ends the attack without a word.
 func (a *oldAttacker) leave() { a.nc.Close() }
 
-// forgetOld has the application forget an attacker who has gone.
-func (s *site) forgetOld(a *oldAttacker) {
+// dropOldEnd has the application forget an attacker who has gone.
+func (s *targetServer) dropOldEnd(a *oldAttacker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.ends, a.end.ClientID())
@@ -210,15 +210,15 @@ func TestOldPacketsThatBreakARule(t *testing.T) {
 		"deep arrays that are ended": oldBody(0x71, 8+5+1<<20+1, one+`{"a":`+strings.Repeat("[", 1<<19)+strings.Repeat("]", 1<<19)+"}"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			withstand(t, terms{}, func(t *testing.T, s *site) {
+			onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
 				a := s.attackOld().listen()
 				a.send(b)
 				a.wantEnd(geminio.ErrProtocol, name)
 				a.leave()
 				<-a.ear
-				s.forgetOld(a)
-				s.stillServes("after it")
+				s.dropOldEnd(a)
+				s.wantService("after it")
 				before.wantLeft(t, oldHeap, 4, name)
 			})
 		})
@@ -229,7 +229,7 @@ func TestOldPacketsThatBreakARule(t *testing.T) {
 func TestOldDeclaredLengthReservesNothing(t *testing.T) {
 	for _, typ := range []wire1.Type{wire1.TypeMessage, wire1.TypeRequest, wire1.TypeResponse, wire1.TypeStream} {
 		t.Run(typ.String(), func(t *testing.T) {
-			inBubble(t, terms{}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				const connections = 20
 				before := measure()
 				var all []*oldAttacker
@@ -245,7 +245,7 @@ func TestOldDeclaredLengthReservesNothing(t *testing.T) {
 						require.NoError(t, a.send([]byte(" ")), "a byte is a sign of life")
 					}
 				}
-				s.stillServes("meanwhile")
+				s.wantService("meanwhile")
 				before.wantAtMost(t, connections*connHeap, connections*oldGoroutines+4, "bodies that do not come")
 				start := time.Now()
 				for _, a := range all {
@@ -275,7 +275,7 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 				if typ == wire1.TypeRegister && size > 0 {
 					return
 				}
-				inBubble(t, terms{options: func(o *server.EndOptions) { smallBudget(o); o.SetMaxHandlers(4) }}, func(t *testing.T, s *site) {
+				inBubble(t, serverSetup{options: func(o *server.EndOptions) { smallBudget(o); o.SetMaxHandlers(4) }}, func(t *testing.T, s *targetServer) {
 					before := measure()
 					a := s.attackOld().listen()
 					defer a.leave()
@@ -301,7 +301,7 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 						require.Less(t, sent, packets, "nobody takes them")
 					}
 					a.goes("it has broken no rule")
-					s.stillServes("meanwhile")
+					s.wantService("meanwhile")
 					heap := int64(2*oldBudget) + oldHeap
 					if typ == wire1.TypeRegister {
 						heap += 16384 * 200 // what any peer may register
@@ -316,7 +316,7 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 // Sessions without number. All beyond the limit are refused, and cost nothing that stays.
 func TestOldSessionsWithoutNumber(t *testing.T) {
 	const opens = 200_000 / slowness
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attackOld().listen()
 		defer a.leave()
@@ -327,7 +327,7 @@ func TestOldSessionsWithoutNumber(t *testing.T) {
 		require.Equal(t, "too many streams: 1024 are open", a.last[wire1.TypeSessionAck].Error)
 		a.mu.Unlock()
 		a.goes("it has broken no rule")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		before.wantAtMost(t, backlog*perOldStream+oldHeap, oldGoroutines+4, "sessions that nobody accepts")
 	})
 }
@@ -336,7 +336,7 @@ func TestOldSessionsWithoutNumber(t *testing.T) {
 func TestOldSessionsThatComeAndGo(t *testing.T) {
 	const rounds = 50_000 / slowness
 	accept := func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }
-	inBubble(t, terms{options: accept}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{options: accept}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attackOld().listen()
 		defer a.leave()
@@ -353,7 +353,7 @@ func TestOldSessionsThatComeAndGo(t *testing.T) {
 			}
 		}
 		a.goes("it has broken no rule")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 		time.Sleep(2 * time.Second)
 		before.wantAtMost(t, oldHeap, oldGoroutines+4, "sessions that are gone")
 	})
@@ -366,7 +366,7 @@ func TestOldAnswersThatNobodyReads(t *testing.T) {
 		wire1.TypeDismiss: 1 << 40, // of which it is not known whether it was open
 	} {
 		t.Run(typ.String(), func(t *testing.T) {
-			inBubble(t, terms{options: smallBudget}, func(t *testing.T, s *site) {
+			inBubble(t, serverSetup{options: smallBudget}, func(t *testing.T, s *targetServer) {
 				before := measure()
 				a := s.attackOld()
 				defer a.leave()
@@ -376,7 +376,7 @@ func TestOldAnswersThatNobodyReads(t *testing.T) {
 				})
 				t.Logf("%d packets were taken", sent)
 				require.Less(t, sent, packets, "the answers are not read")
-				s.stillServes("meanwhile")
+				s.wantService("meanwhile")
 				before.wantAtMost(t, 2*oldBudget+64*perOldStream+2*oldHeap+16384*200, oldGoroutines+64, "answers that nobody reads")
 			})
 		})
@@ -385,7 +385,7 @@ func TestOldAnswersThatNobodyReads(t *testing.T) {
 
 // Calls that are cancelled at once never have more handlers than the limit.
 func TestOldRapidCallAndCancel(t *testing.T) {
-	withstand(t, terms{options: fewHandlers}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attackOld().listen()
 		defer a.leave()
@@ -397,7 +397,7 @@ func TestOldRapidCallAndCancel(t *testing.T) {
 		})
 		waitFor(t, "handlers run", func() bool { return s.started.Load() >= maxHandlers })
 		a.goes("it has broken no rule")
-		s.stillServes("while the handlers go on")
+		s.wantService("while the handlers go on")
 		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
 		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise+calls*1024+oldHeap, maxHandlers+8, "the handlers that do not end")
 	})
@@ -405,7 +405,7 @@ func TestOldRapidCallAndCancel(t *testing.T) {
 
 // More heartbeats than an End may send end the connection.
 func TestOldHeartbeatFlood(t *testing.T) {
-	inBubble(t, terms{}, func(t *testing.T, s *site) {
+	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attackOld().listen()
 		defer a.leave()
 		a.flood(maxPings+1, func(b []byte, i int) []byte { return old(b, wire1.TypeHeartbeat, uint64(i), 0) })
@@ -415,7 +415,7 @@ func TestOldHeartbeatFlood(t *testing.T) {
 
 // Ids that a peer uses twice confuse nobody but it.
 func TestOldIDsThatAreUsedTwice(t *testing.T) {
-	withstand(t, terms{}, func(t *testing.T, s *site) {
+	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attackOld().listen()
 		defer a.leave()
 		const times = 500
@@ -426,7 +426,7 @@ func TestOldIDsThatAreUsedTwice(t *testing.T) {
 			return a.count(wire1.TypeResponse) == times && a.count(wire1.TypeSessionAck) == times && a.count(wire1.TypeRegisterAck) == times
 		})
 		a.goes("it has broken no rule")
-		s.stillServes("meanwhile")
+		s.wantService("meanwhile")
 	})
 }
 
@@ -484,11 +484,11 @@ var oldMutants = map[string]func(r *rand.Rand) []byte{
 }
 
 func TestHostileOldPacketsAgainstALiveServer(t *testing.T) {
-	strikeWith(t, oldMutants, (*site).strikeOld)
+	sendMutants(t, oldMutants, (*targetServer).sendHostileOld)
 }
 
-// strikeOld is strike by a peer of wire 1.
-func (s *site) strikeOld(b []byte) {
+// sendHostileOld is strike by a peer of wire 1.
+func (s *targetServer) sendHostileOld(b []byte) {
 	s.t.Helper()
 	a := s.attackOld().listen()
 	a.send(b)
@@ -500,7 +500,7 @@ func (s *site) strikeOld(b []byte) {
 	a.wantEnd(nil, "the attacker has gone")
 	a.leave()
 	<-a.ear
-	s.forgetOld(a)
+	s.dropOldEnd(a)
 }
 
 // FuzzOldPackets is the same with bytes that the fuzzer makes.

@@ -21,14 +21,14 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 		streams = 20_000 / slowness
 		slower  = 8 // times, for the sake of slow machines; 15 to 40 if all were walked
 	)
-	w := terms{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
+	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
 	kinds := []string{"nothing", "handlers", "fragments"}
 	best := make(map[string]time.Duration)
 	for i := range 3 * len(kinds) {
 		busy := kinds[i%len(kinds)]
 		var took time.Duration
-		overTCP(t, w, func(t *testing.T, s *site) {
-			a := s.attack().listen()
+		overTCP(t, w, func(t *testing.T, s *targetServer) {
+			a := s.attack().startReading()
 			defer a.leave()
 			switch busy {
 			case "handlers":
@@ -52,7 +52,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				a.wait(packet.TypePong, i+1, "behind them")
 				took += time.Since(start)
 			}
-			s.stillServes("meanwhile")
+			s.wantService("meanwhile")
 		})
 		if old, measured := best[busy]; !measured || took < old {
 			best[busy] = took
@@ -76,7 +76,7 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 		i := round % 2
 		streams := []int{10, 1000}[i]
 		var waiting atomic.Int64
-		w := terms{options: func(o *server.EndOptions) {
+		w := serverSetup{options: func(o *server.EndOptions) {
 			o.SetAcceptStreamFunc(func(s geminio.Stream) {
 				go func() {
 					waiting.Add(1)
@@ -84,10 +84,10 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 				}()
 			})
 		}}
-		overTCP(t, w, func(t *testing.T, s *site) {
+		overTCP(t, w, func(t *testing.T, s *targetServer) {
 			own := offer()
 			own.Handlers = 1
-			a := s.attackOffering(own, nil).listen()
+			a := s.attackOffering(own, nil).startReading()
 			defer a.leave()
 			a.flood(streams, func(b []byte, i int) []byte { return open(b, number(i), nil) })
 			a.wait(packet.TypeRequest, 1, "one call has a handler")
@@ -102,7 +102,7 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 				best[i] = took
 			}
 			require.Equal(t, 1, a.count(packet.TypeRequest), "calls that were sent")
-			s.stillServes("meanwhile")
+			s.wantService("meanwhile")
 		})
 	}
 	t.Log(best) // of three measurements each

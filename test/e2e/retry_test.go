@@ -22,8 +22,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// dialer is a way to a server that can be cut and closed: cut breaks the connections
-// that go over it, and while it is closed there are no new ones.
+// breakableDialer dials a server. A test can break its connections, and can make further
+// dials fail.
 type breakableDialer struct {
 	address string
 

@@ -25,7 +25,7 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 	)
 	for _, onStream := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLink(t, nil, nil)
+			l := newObservedPair(t, nil, nil)
 			var caller, callee geminio.Stream = l.Client, l.Server
 			if onStream {
 				var err error

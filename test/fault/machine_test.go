@@ -21,8 +21,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// profile is what a machine runs its program on.
-type profile struct {
+// machineProfile is what a machine runs its program on.
+type machineProfile struct {
 	name     string
 	message  int           // the largest message, request and response, bytes
 	budget   int           // of memory: a quarter of it is for large messages
@@ -33,7 +33,7 @@ type profile struct {
 }
 
 // profiles are small in one way or another, so that what is rare elsewhere is frequent.
-var profiles = []profile{
+var profiles = []machineProfile{
 	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1},
 	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1},
 	{"large messages", 1 << 20, 4 * (1<<20 + packet.MaxHead), 4, 16 << 10, 100 * time.Nanosecond, 1},
@@ -46,7 +46,7 @@ var profiles = []profile{
 // of the credit is lost.
 type machine struct {
 	t    testing.TB
-	p    profile
+	p    machineProfile
 	link *rig.Pair
 	cut  func()         // breaks the transport
 	ops  sync.WaitGroup // operations
@@ -55,24 +55,24 @@ type machine struct {
 	running atomic.Int64 // handlers
 
 	mu       sync.Mutex
-	streams  [2][]*tracked // by the side
-	byID     map[uint64]*track
+	streams  [2][]*modelledStream // by the side
+	byID     map[uint64]*streamModel
 	received map[string]bool
 	pending  []geminio.Message // received and not yet answered
 	sent     int
 	ended    bool // an End was closed, or the transport broken
 }
 
-// track is what both sides of a stream have in common: how far each direction is.
-type track struct {
+// streamModel is what both sides of a stream have in common: how far each direction is.
+type streamModel struct {
 	writing [2]chan struct{} // locks, with which a bubble can wait: one writer of a side,
 	reading [2]chan struct{} // and one reader of what it writes
 	written [2]int
 	read    [2]int // by the side that has written
 }
 
-func newTrack() *track {
-	tr := &track{}
+func newStreamModel() *streamModel {
+	tr := &streamModel{}
 	for side := range 2 {
 		tr.writing[side], tr.reading[side] = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
@@ -85,23 +85,23 @@ func locked(lock chan struct{}) (unlock func()) {
 	return func() { <-lock }
 }
 
-// tracked is a stream of one side.
-type tracked struct {
+// modelledStream is a stream of one side.
+type modelledStream struct {
 	geminio.Stream
-	*track
+	*streamModel
 	side int
 }
 
 // newMachine makes a machine over a wire in memory.
-func newMachine(t testing.TB, p profile) *machine {
-	near, far := newWire(p.room)
+func newMachine(t testing.TB, p machineProfile) *machine {
+	near, far := newBufferedPair(p.room)
 	near.perByte, far.perByte = p.perByte, p.perByte
 	return startMachine(t, p, near, far, near.close)
 }
 
 // startMachine makes a machine over a transport that cut breaks.
-func startMachine(t testing.TB, p profile, near, far net.Conn, cut func()) *machine {
-	m := &machine{t: t, p: p, cut: cut, byID: make(map[uint64]*track), received: make(map[string]bool)}
+func startMachine(t testing.TB, p machineProfile, near, far net.Conn, cut func()) *machine {
+	m := &machine{t: t, p: p, cut: cut, byID: make(map[uint64]*streamModel), received: make(map[string]bool)}
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetMaxStreams(8)
 	so.SetMaxStreams(8)
@@ -168,14 +168,14 @@ func (m *machine) add(side int, s geminio.Stream) {
 	defer m.mu.Unlock()
 	tr := m.byID[s.StreamID()]
 	if tr == nil {
-		tr = newTrack()
+		tr = newStreamModel()
 		m.byID[s.StreamID()] = tr
 	}
-	m.streams[side] = append(m.streams[side], &tracked{s, tr, side})
+	m.streams[side] = append(m.streams[side], &modelledStream{s, tr, side})
 }
 
 // stream returns one of a side's, more often one of the last ones.
-func (m *machine) stream(side, n int) *tracked {
+func (m *machine) stream(side, n int) *modelledStream {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := m.streams[side]
@@ -408,7 +408,7 @@ func (m *machine) end() {
 	m.ended = true
 }
 
-func (m *machine) write(s *tracked, n int, patience time.Duration) {
+func (m *machine) write(s *modelledStream, n int, patience time.Duration) {
 	defer locked(s.writing[s.side])()
 	p := make([]byte, n)
 	for i := range p {
@@ -419,7 +419,7 @@ func (m *machine) write(s *tracked, n int, patience time.Duration) {
 	s.written[s.side] += n
 }
 
-func (m *machine) read(s *tracked, n int, patience time.Duration) {
+func (m *machine) read(s *modelledStream, n int, patience time.Duration) {
 	from := 1 - s.side
 	defer locked(s.reading[from])()
 	p := make([]byte, n)
@@ -437,7 +437,7 @@ func (m *machine) read(s *tracked, n int, patience time.Duration) {
 	}
 }
 
-func (m *machine) call(ctx context.Context, s *tracked, method string, n int, async bool) {
+func (m *machine) call(ctx context.Context, s *modelledStream, method string, n int, async bool) {
 	data := kit.BytesOf(n, uint64(n))
 	check := func(resp geminio.Response, err error) {
 		switch {
@@ -459,7 +459,7 @@ func (m *machine) call(ctx context.Context, s *tracked, method string, n int, as
 	}
 }
 
-func (m *machine) publish(ctx context.Context, s *tracked, n int, once bool) {
+func (m *machine) publish(ctx context.Context, s *modelledStream, n int, once bool) {
 	m.mu.Lock()
 	m.sent++
 	name := fmt.Sprintf("%d/%d/", s.side, m.sent)
@@ -472,7 +472,7 @@ func (m *machine) publish(ctx context.Context, s *tracked, n int, once bool) {
 	s.Publish(ctx, s.NewMessage(make([]byte, n), opt))
 }
 
-func (m *machine) receive(ctx context.Context, s *tracked, answer int) {
+func (m *machine) receive(ctx context.Context, s *modelledStream, answer int) {
 	msg, err := s.Receive(ctx)
 	if err != nil {
 		return
@@ -498,7 +498,7 @@ func (m *machine) take(msg geminio.Message) {
 }
 
 // runInBubble runs a program in a bubble, where a second costs nothing.
-func runInBubble(t *testing.T, p profile, program []byte) {
+func runInBubble(t *testing.T, p machineProfile, program []byte) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, p)
 		m.run(program, synctest.Wait)

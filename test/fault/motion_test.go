@@ -29,7 +29,7 @@ import (
 // detector) in both directions at once, and as many raw bytes, over a transport that holds
 // 64 bytes. All of them complete.
 func TestBothWriteIntoAFullPipe(t *testing.T) {
-	near, far := newWire(64)
+	near, far := newBufferedPair(64)
 	p, err := rig.JoinPair(near, far, nil, nil)
 	require.NoError(t, err)
 	defer p.Close()
@@ -75,7 +75,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 // stream. The processor time is measured in test/e2e.
 func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, nil, nil)
+		l := newObservedPair(t, nil, nil)
 		l.near.perByte, l.far.perByte = 100*time.Nanosecond, 100*time.Nanosecond
 		const active, exchanges = 99, 20
 		near := make([]geminio.Stream, active)
@@ -166,7 +166,7 @@ func TestLastByteArrives(t *testing.T) {
 // Shutdown at most until the context of Shutdown ends, and does not delay Close.
 func TestPanickingAndEndlessHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, nil, nil)
+		l := newObservedPair(t, nil, nil)
 		endless := make(chan struct{})
 		defer close(endless)
 		register(t, l.Server, "panic", func(context.Context, geminio.Request, geminio.Response) { panic("oh") })
@@ -202,7 +202,7 @@ func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
 		co.SetMaxHandlers(20)
 		so.SetMaxHandlers(20)
-		l := newLink(t, co, so)
+		l := newObservedPair(t, co, so)
 		down := func(end geminio.End) geminio.RPC {
 			return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 				n := binary.BigEndian.Uint64(req.Data())
@@ -235,7 +235,7 @@ func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 // message is dropped. Applications build other policies on top, as examples/chatroom does.
 func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, nil, nil)
+		l := newObservedPair(t, nil, nil)
 		done := make(chan *geminio.Publish, 100_000)
 		n := 0
 		for begin := time.Now(); ; n++ {

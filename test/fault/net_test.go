@@ -17,18 +17,18 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// wire is one end of a connection in memory with room for what is written and not yet
+// bufferedConn is one end of a connection in memory with room for what is written and not yet
 // read, as a kernel has it. It can swallow what is written, like a network that drops
 // everything and says nothing.
-type wire struct {
+type bufferedConn struct {
 	net.Conn // for the addresses
-	in, out  *buffer
+	in, out  *bufferedDirection
 	stuck    chan struct{} // if not nil: Read ignores Close until this is closed
 	perByte  time.Duration // how long writing a byte takes
 }
 
-// buffer is one direction.
-type buffer struct {
+// bufferedDirection is one direction.
+type bufferedDirection struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	data    []byte
@@ -37,20 +37,20 @@ type buffer struct {
 	drop    bool
 }
 
-func newBuffer(room int) *buffer {
-	b := &buffer{room: room}
+func newBufferedDirection(room int) *bufferedDirection {
+	b := &bufferedDirection{room: room}
 	b.changed = sync.NewCond(&b.mu)
 	return b
 }
 
-// newWire makes a connection whose directions hold so many bytes each.
-func newWire(room int) (near, far *wire) {
-	a, b := newBuffer(room), newBuffer(room)
+// newBufferedPair makes a connection whose directions hold so many bytes each.
+func newBufferedPair(room int) (near, far *bufferedConn) {
+	a, b := newBufferedDirection(room), newBufferedDirection(room)
 	n, f := net.Pipe()
-	return &wire{Conn: n, in: a, out: b}, &wire{Conn: f, in: b, out: a}
+	return &bufferedConn{Conn: n, in: a, out: b}, &bufferedConn{Conn: f, in: b, out: a}
 }
 
-func (w *wire) Read(p []byte) (int, error) {
+func (w *bufferedConn) Read(p []byte) (int, error) {
 	b := w.in
 	b.mu.Lock()
 	for len(b.data) == 0 && !b.closed {
@@ -70,12 +70,12 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w *wire) Write(p []byte) (n int, err error) {
+func (w *bufferedConn) Write(p []byte) (n int, err error) {
 	if w.perByte == 0 {
 		return w.write(p)
 	}
 	for len(p) > 0 && err == nil {
-		piece := p[:min(len(p), pieceOfWire)]
+		piece := p[:min(len(p), slowPiece)]
 		time.Sleep(time.Duration(len(piece)) * w.perByte)
 		var k int
 		k, err = w.write(piece)
@@ -84,10 +84,10 @@ func (w *wire) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// pieceOfWire is how much goes over a slow wire at a time, bytes.
-const pieceOfWire = 500
+// slowPiece is how much goes over a slow wire at a time, bytes.
+const slowPiece = 500
 
-func (w *wire) write(p []byte) (n int, err error) {
+func (w *bufferedConn) write(p []byte) (n int, err error) {
 	b := w.out
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +111,7 @@ func (w *wire) write(p []byte) (n int, err error) {
 }
 
 // Close ends this side; the other is not told if its direction drops everything.
-func (w *wire) Close() error {
+func (w *bufferedConn) Close() error {
 	w.in.close()
 	w.out.mu.Lock()
 	drop := w.out.drop
@@ -122,15 +122,15 @@ func (w *wire) Close() error {
 	return nil
 }
 
-func (b *buffer) close() {
+func (b *bufferedDirection) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
 	b.changed.Broadcast()
 }
 
-// lose drops what is written from now on, and what was and has not been read.
-func (w *wire) lose() {
+// dropWrites drops what is written from now on, and what was and has not been read.
+func (w *bufferedConn) dropWrites() {
 	b := w.out
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,36 +138,36 @@ func (w *wire) lose() {
 	b.changed.Broadcast()
 }
 
-func (w *wire) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
-func (w *wire) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
-func (w *wire) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
+func (w *bufferedConn) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
+func (w *bufferedConn) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
+func (w *bufferedConn) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
-// diary notes when and how often an End went offline.
-type diary struct {
+// serverLog notes when and how often an End went offline.
+type offlineLog struct {
 	*delegate.UnimplementedDelegate
 	offline chan time.Time
 }
 
-func newDiary() *diary { return &diary{offline: make(chan time.Time, 10)} }
+func newOfflineLog() *offlineLog { return &offlineLog{offline: make(chan time.Time, 10)} }
 
-func (d *diary) ConnOffline(delegate.ConnDescriber) error {
+func (d *offlineLog) ConnOffline(delegate.ConnDescriber) error {
 	d.offline <- time.Now()
 	return nil
 }
 
-// link is a pair of Ends over a wire.
-type link struct {
+// observedPair is a pair of Ends over a wire.
+type observedPair struct {
 	*rig.Pair
-	near, far        *wire
-	nearDiary, diary *diary
+	near, far            *bufferedConn
+	clientLog, serverLog *offlineLog
 }
 
-func newLink(t *testing.T, co *client.EndOptions, so *server.EndOptions) *link {
-	l := &link{nearDiary: newDiary(), diary: newDiary()}
-	l.near, l.far = newWire(64 << 10)
+func newObservedPair(t *testing.T, co *client.EndOptions, so *server.EndOptions) *observedPair {
+	l := &observedPair{clientLog: newOfflineLog(), serverLog: newOfflineLog()}
+	l.near, l.far = newBufferedPair(64 << 10)
 	withClient, withServer := client.NewEndOptions(), server.NewEndOptions()
-	withClient.SetDelegate(l.nearDiary)
-	withServer.SetDelegate(l.diary)
+	withClient.SetDelegate(l.clientLog)
+	withServer.SetDelegate(l.serverLog)
 	var err error
 	l.Pair, err = rig.JoinPair(l.near, l.far, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
 	require.NoError(t, err)

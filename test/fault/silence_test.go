@@ -66,17 +66,17 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 		for _, side := range []string{"client", "server"} {
 			t.Run(lost.name+", blocked at the "+side, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := newLink(t, nil, nil)
+					l := newObservedPair(t, nil, nil)
 					end, peer := l.Client, l.Server
 					if side == "server" {
 						end, peer = peer, end
 					}
 					all := waiters(t, end, peer)
 					if lost.near {
-						l.near.lose()
+						l.near.dropWrites()
 					}
 					if lost.far {
-						l.far.lose()
+						l.far.dropWrites()
 					}
 					silent := time.Now()
 					more(end, all)
@@ -84,13 +84,13 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 						assert.Error(t, kit.Await(t, 2*heartbeat+time.Millisecond, name, done), name)
 						assert.LessOrEqual(t, time.Since(silent), 2*heartbeat, name)
 					}
-					for _, d := range []*diary{l.nearDiary, l.diary} {
+					for _, d := range []*offlineLog{l.clientLog, l.serverLog} {
 						at := kit.Await(t, 2*heartbeat+linger, "offline", d.offline)
 						assert.LessOrEqual(t, at.Sub(silent), 2*heartbeat+linger)
 					}
 					time.Sleep(time.Hour)
-					assert.Empty(t, l.nearDiary.offline, "told once")
-					assert.Empty(t, l.diary.offline, "told once")
+					assert.Empty(t, l.clientLog.offline, "told once")
+					assert.Empty(t, l.serverLog.offline, "told once")
 				})
 			})
 		}
@@ -100,10 +100,10 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 // Two sides with very different heartbeat intervals keep their connection.
 func TestHeartbeatsNeedNotAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, clientBeat(time.Second), serverBeat(time.Hour))
+		l := newObservedPair(t, clientBeat(time.Second), serverBeat(time.Hour))
 		time.Sleep(3 * time.Hour)
 		register(t, l.Client, "m", rig.Echo)
-		assert.Empty(t, l.diary.offline)
+		assert.Empty(t, l.serverLog.offline)
 	})
 }
 
@@ -111,11 +111,11 @@ func TestHeartbeatsNeedNotAgree(t *testing.T) {
 // returns all the same within the linger time, and so does every blocked operation.
 func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, nil, nil)
+		l := newObservedPair(t, nil, nil)
 		l.near.stuck = make(chan struct{})
 		defer close(l.near.stuck)
 		all := waiters(t, l.Client, l.Server)
-		l.far.lose()
+		l.far.dropWrites()
 		begin := time.Now()
 		closed := kit.Start(l.Client.Close)
 		for name, done := range all {
@@ -132,7 +132,7 @@ func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 // counts from the arrival of the request.
 func TestDeadlinesTravelAsDurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, nil, nil)
+		l := newObservedPair(t, nil, nil)
 		deadlines := make(chan time.Duration, 2)
 		register(t, l.Server, "m", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 			at, ok := ctx.Deadline()
@@ -154,10 +154,10 @@ func TestDeadlinesTravelAsDurations(t *testing.T) {
 // finds this out within two heartbeats after it wakes.
 func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLink(t, clientBeat(2*time.Hour), nil) // it sleeps: no heartbeats, and nothing is answered
-		l.near.lose()
+		l := newObservedPair(t, clientBeat(2*time.Hour), nil) // it sleeps: no heartbeats, and nothing is answered
+		l.near.dropWrites()
 		time.Sleep(time.Hour)
-		assert.Len(t, l.diary.offline, 1, "the server has given it up")
+		assert.Len(t, l.serverLog.offline, 1, "the server has given it up")
 		l.far.close()
 		done := kit.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
 		assert.Error(t, kit.Await(t, 2*heartbeat, "read", done))
@@ -165,9 +165,9 @@ func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
 }
 
 // close cuts what is left of a wire.
-func (w *wire) close() {
+func (w *bufferedConn) close() {
 	w.in.close()
 	w.out.close()
 }
 
-var _ net.Conn = (*wire)(nil)
+var _ net.Conn = (*bufferedConn)(nil)

@@ -19,23 +19,23 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// limited is a transport as limiters of connections make them: it cannot be the key of a
+// limitedConn is a transport as limiters of connections make them: it cannot be the key of a
 // map, and its own Close gives a place back.
-type limited struct {
+type limitedConn struct {
 	*net.TCPConn
 	wrapped []net.Conn // what NetConn returns
 	places  *atomic.Int32
 	closed  *atomic.Bool
 }
 
-func newLimited(nc net.Conn, places *atomic.Int32) limited {
+func newLimitedConn(nc net.Conn, places *atomic.Int32) limitedConn {
 	places.Add(1)
-	return limited{TCPConn: nc.(*net.TCPConn), wrapped: []net.Conn{nc}, places: places, closed: &atomic.Bool{}}
+	return limitedConn{TCPConn: nc.(*net.TCPConn), wrapped: []net.Conn{nc}, places: places, closed: &atomic.Bool{}}
 }
 
-func (l limited) NetConn() net.Conn { return l.wrapped[0] }
+func (l limitedConn) NetConn() net.Conn { return l.wrapped[0] }
 
-func (l limited) Close() error {
+func (l limitedConn) Close() error {
 	if l.closed.CompareAndSwap(false, true) {
 		l.places.Add(-1)
 	}
@@ -45,10 +45,10 @@ func (l limited) Close() error {
 // A transport's own Close is called at both sides, however the connection ends.
 func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 	for name, end := range map[string]func(p *rig.Pair){
-		"broken": func(p *rig.Pair) { p.ClientConn.(limited).TCPConn.Close() },
+		"broken": func(p *rig.Pair) { p.ClientConn.(limitedConn).TCPConn.Close() },
 		"reset": func(p *rig.Pair) {
-			p.ClientConn.(limited).TCPConn.SetLinger(0)
-			p.ClientConn.(limited).TCPConn.Close()
+			p.ClientConn.(limitedConn).TCPConn.SetLinger(0)
+			p.ClientConn.(limitedConn).TCPConn.Close()
 		},
 		"closed by the client": func(p *rig.Pair) { p.Client.Close() },
 		"closed by the server": func(p *rig.Pair) { p.Server.Close() },
@@ -57,7 +57,7 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 			cc, sc, err := kit.RawPair("tcp")
 			require.NoError(t, err)
 			var places atomic.Int32
-			p, err := rig.JoinPair(newLimited(cc, &places), newLimited(sc, &places), nil, nil)
+			p, err := rig.JoinPair(newLimitedConn(cc, &places), newLimitedConn(sc, &places), nil, nil)
 			require.NoError(t, err)
 			register(t, p.Server, "echo", rig.Echo)
 			_, err = p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest([]byte("x")))
@@ -74,14 +74,14 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 	}
 }
 
-// sticky is a wire whose Close does not return.
-type sticky struct {
-	*wire
+// hangingCloseConn is a wire whose Close does not return.
+type hangingCloseConn struct {
+	*bufferedConn
 	stuck chan struct{}
 }
 
-func (s sticky) Close() error {
-	s.wire.Close()
+func (s hangingCloseConn) Close() error {
+	s.bufferedConn.Close()
 	<-s.stuck
 	return nil
 }
@@ -93,16 +93,16 @@ const closing = time.Second
 // after its time for lingering at the latest, and at once when the connection is broken.
 func TestCloseOfATransportThatHangs(t *testing.T) {
 	for name, test := range map[string]struct {
-		before func(p *rig.Pair, near, far *wire)
+		before func(p *rig.Pair, near, far *bufferedConn)
 		most   time.Duration
 	}{
-		"in good order": {func(*rig.Pair, *wire, *wire) {}, linger + closing},
-		"the peer has closed": {func(p *rig.Pair, _, _ *wire) {
+		"in good order": {func(*rig.Pair, *bufferedConn, *bufferedConn) {}, linger + closing},
+		"the peer has closed": {func(p *rig.Pair, _, _ *bufferedConn) {
 			go p.Server.Close()
 			time.Sleep(time.Second)
 		}, linger + closing},
-		"the peer is silent": {func(_ *rig.Pair, _, far *wire) { far.lose() }, linger + closing},
-		"broken": {func(_ *rig.Pair, near, far *wire) {
+		"the peer is silent": {func(_ *rig.Pair, _, far *bufferedConn) { far.dropWrites() }, linger + closing},
+		"broken": {func(_ *rig.Pair, near, far *bufferedConn) {
 			near.Close()
 			far.Close()
 			time.Sleep(time.Second)
@@ -110,8 +110,8 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				near, far := newWire(64 << 10)
-				hung := sticky{near, make(chan struct{})}
+				near, far := newBufferedPair(64 << 10)
+				hung := hangingCloseConn{near, make(chan struct{})}
 				p, err := rig.JoinPair(hung, far, nil, nil)
 				require.NoError(t, err)
 				test.before(p, near, far)
@@ -125,26 +125,26 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 	}
 }
 
-// thrifty is a wire whose Write takes less than it is given, from some moment on, and
+// shortWriteConn is a wire whose Write takes less than it is given, from some moment on, and
 // says nothing.
-type thrifty struct {
-	*wire
+type shortWriteConn struct {
+	*bufferedConn
 	from *atomic.Bool
 }
 
-func (s thrifty) Write(p []byte) (int, error) {
+func (s shortWriteConn) Write(p []byte) (int, error) {
 	if s.from.Load() {
-		return s.wire.Write(p[:len(p)/2])
+		return s.bufferedConn.Write(p[:len(p)/2])
 	}
-	return s.wire.Write(p)
+	return s.bufferedConn.Write(p)
 }
 
 // A transport that loses bytes of a Write ends the connection: what the reader gets is
 // the beginning of what was written, and never anything else.
 func TestTransportThatWritesShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := newWire(64 << 10)
-		short := thrifty{near, &atomic.Bool{}}
+		near, far := newBufferedPair(64 << 10)
+		short := shortWriteConn{near, &atomic.Bool{}}
 		p, err := rig.JoinPair(short, far, nil, nil)
 		require.NoError(t, err)
 		sent := kit.BytesOf(1<<20, 1)
@@ -161,54 +161,54 @@ func TestTransportThatWritesShort(t *testing.T) {
 	})
 }
 
-// panicky is a wire whose methods panic from some moment on.
-type panicky struct {
-	*wire
+// panickingConn is a wire whose methods panic from some moment on.
+type panickingConn struct {
+	*bufferedConn
 	from *atomic.Bool
 }
 
-func (s panicky) Read(p []byte) (int, error) {
-	n, err := s.wire.Read(p)
+func (s panickingConn) Read(p []byte) (int, error) {
+	n, err := s.bufferedConn.Read(p)
 	if s.from.Load() {
 		panic("Read")
 	}
 	return n, err
 }
 
-func (s panicky) Write(p []byte) (int, error) {
+func (s panickingConn) Write(p []byte) (int, error) {
 	if s.from.Load() {
 		panic("Write")
 	}
-	return s.wire.Write(p)
+	return s.bufferedConn.Write(p)
 }
 
-func (s panicky) Close() error {
-	s.wire.Close()
+func (s panickingConn) Close() error {
+	s.bufferedConn.Close()
 	panic("Close")
 }
 
-func (s panicky) LocalAddr() net.Addr {
+func (s panickingConn) LocalAddr() net.Addr {
 	if s.from.Load() {
 		panic("LocalAddr")
 	}
-	return s.wire.LocalAddr()
+	return s.bufferedConn.LocalAddr()
 }
 
-func (s panicky) RemoteAddr() net.Addr {
+func (s panickingConn) RemoteAddr() net.Addr {
 	if s.from.Load() {
 		panic("RemoteAddr")
 	}
-	return s.wire.RemoteAddr()
+	return s.bufferedConn.RemoteAddr()
 }
 
 // A transport that panics costs its connection; other Ends of the process go on.
 func TestTransportThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		other := newLink(t, nil, nil)
+		other := newObservedPair(t, nil, nil)
 		register(t, other.Server, "echo", rig.Echo)
 		for _, side := range []string{"client", "server"} {
-			near, far := newWire(64 << 10)
-			bad := panicky{near, &atomic.Bool{}}
+			near, far := newBufferedPair(64 << 10)
+			bad := panickingConn{near, &atomic.Bool{}}
 			var p *rig.Pair
 			var err error
 			if side == "client" {
@@ -230,25 +230,25 @@ func TestTransportThatPanics(t *testing.T) {
 	})
 }
 
-// slow is a wire that gives nothing, without an error, more often than not.
-type slow struct {
-	*wire
+// emptyReadConn is a wire that gives nothing, without an error, more often than not.
+type emptyReadConn struct {
+	*bufferedConn
 	calls *atomic.Int32
 }
 
-func (s slow) Read(p []byte) (int, error) {
+func (s emptyReadConn) Read(p []byte) (int, error) {
 	if s.calls.Add(1)%90 != 0 {
 		return 0, nil
 	}
-	return s.wire.Read(p)
+	return s.bufferedConn.Read(p)
 }
 
 // A transport that mostly reads nothing works; one that never reads anything ends with
 // the time of the handshake.
 func TestTransportThatReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := newWire(64 << 10)
-		p, err := rig.JoinPair(slow{near, &atomic.Int32{}}, far, nil, nil)
+		near, far := newBufferedPair(64 << 10)
+		p, err := rig.JoinPair(emptyReadConn{near, &atomic.Int32{}}, far, nil, nil)
 		require.NoError(t, err)
 		register(t, p.Server, "echo", rig.Echo)
 		_, err = p.Client.Call(context.Background(), "echo", p.Client.NewRequest(nil))
@@ -259,9 +259,9 @@ func TestTransportThatReadsNothing(t *testing.T) {
 			func(nc net.Conn) (geminio.End, error) { return client.NewEndWithConn(nc) },
 			func(nc net.Conn) (geminio.End, error) { return server.NewEndWithConn(nc) },
 		} {
-			near, far := newWire(64 << 10)
+			near, far := newBufferedPair(64 << 10)
 			begin := time.Now()
-			_, err = make(void{near})
+			_, err = make(neverReadConn{near})
 			assert.ErrorIs(t, err, geminio.ErrHandshakeTimeout)
 			assert.Equal(t, 10*time.Second, time.Since(begin))
 			far.Close()
@@ -269,7 +269,7 @@ func TestTransportThatReadsNothing(t *testing.T) {
 	})
 }
 
-// void is a wire that never reads anything.
-type void struct{ *wire }
+// neverReadConn is a wire that never reads anything.
+type neverReadConn struct{ *bufferedConn }
 
-func (void) Read([]byte) (int, error) { return 0, nil }
+func (neverReadConn) Read([]byte) (int, error) { return 0, nil }

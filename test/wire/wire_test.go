@@ -37,8 +37,8 @@ type pair struct {
 	end geminio.End
 }
 
-// meet has a client and a server meet over TCP.
-func meet(t *testing.T, own offer, opts ...*server.EndOptions) *pair {
+// newPair has a client and a server meet over TCP.
+func newPair(t *testing.T, own offer, opts ...*server.EndOptions) *pair {
 	t.Helper()
 	l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
 	require.NoError(t, err)
@@ -68,8 +68,8 @@ func join(t *testing.T, l server.Listener, own offer) *pair {
 	return &pair{c, end}
 }
 
-// each runs a test with every offer.
-func each(t *testing.T, test func(t *testing.T, own offer)) {
+// eachOffer runs a test with every offer.
+func eachOffer(t *testing.T, test func(t *testing.T, own offer)) {
 	for name, own := range map[string]offer{"large": large, "narrow": narrow, "smallest": smallest} {
 		t.Run(name, func(t *testing.T) { test(t, own) })
 	}
@@ -107,8 +107,8 @@ func code(err error) int {
 }
 
 func TestConnectAndClose(t *testing.T) {
-	each(t, func(t *testing.T, own offer) {
-		p := meet(t, own)
+	eachOffer(t, func(t *testing.T, own offer) {
+		p := newPair(t, own)
 		assert.Equal(t, p.id, p.end.ClientID())
 		assert.Equal(t, "meta", string(p.end.Meta()))
 		require.NoError(t, p.close())
@@ -116,22 +116,22 @@ func TestConnectAndClose(t *testing.T) {
 		assert.Equal(t, io.EOF, err)
 	})
 	t.Run("the server closes", func(t *testing.T) {
-		p := meet(t, smallest)
+		p := newPair(t, smallest)
 		require.NoError(t, p.end.Close())
 		require.NoError(t, p.close())
 	})
 }
 
-// door lets nobody in.
-type door struct {
+// refusingDelegate lets nobody in.
+type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
 
-func (door) GetClientID(uint64, []byte) (uint64, error) { return 0, errors.New("not you") }
+func (refusingDelegate) GetClientID(uint64, []byte) (uint64, error) { return 0, errors.New("not you") }
 
 func TestConnectIsRefused(t *testing.T) {
 	refuse := server.NewEndOptions()
-	refuse.SetDelegate(door{})
+	refuse.SetDelegate(refusingDelegate{})
 	refuse.SetRefuseWireV1()
 	l, err := server.Listen("tcp", "127.0.0.1:0", refuse)
 	require.NoError(t, err)
@@ -157,8 +157,8 @@ func TestConnectIsRefused(t *testing.T) {
 }
 
 func TestCallsOfTheClient(t *testing.T) {
-	each(t, func(t *testing.T, own offer) {
-		p := meet(t, own, limited())
+	eachOffer(t, func(t *testing.T, own offer) {
+		p := newPair(t, own, limited())
 		require.NoError(t, p.end.Register(t.Context(), "echo", echo))
 		require.NoError(t, p.end.Register(t.Context(), "fail", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
 			resp.SetError(errors.New("no luck"))
@@ -210,7 +210,7 @@ func TestCallsOfTheClient(t *testing.T) {
 }
 
 func TestTimeoutOfARequest(t *testing.T) {
-	p := meet(t, smallest)
+	p := newPair(t, smallest)
 	ended := make(chan error, 1)
 	require.NoError(t, p.end.Register(t.Context(), "hang", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 		<-ctx.Done()
@@ -222,8 +222,8 @@ func TestTimeoutOfARequest(t *testing.T) {
 }
 
 func TestCallsOfTheServer(t *testing.T) {
-	each(t, func(t *testing.T, own offer) {
-		p := meet(t, own, limited())
+	eachOffer(t, func(t *testing.T, own offer) {
+		p := newPair(t, own, limited())
 		require.NoError(t, p.main().register("echo", func(b []byte, _ <-chan struct{}) ([]byte, *remote) { return b, nil }))
 		require.NoError(t, p.main().register("fail", func([]byte, <-chan struct{}) ([]byte, *remote) { return nil, &remote{1, "no luck"} }))
 		canceled := make(chan struct{})
@@ -274,8 +274,8 @@ func TestCallsOfTheServer(t *testing.T) {
 // Many more messages than fit into the windows arrive in order, in both directions,
 // small and large, answered or not.
 func TestMessagesBothWays(t *testing.T) {
-	each(t, func(t *testing.T, own offer) {
-		p := meet(t, own, limited())
+	eachOffer(t, func(t *testing.T, own offer) {
+		p := newPair(t, own, limited())
 		const count = 300
 		body := func(i int) []byte {
 			n := i % 50
@@ -353,7 +353,7 @@ func TestMessagesBothWays(t *testing.T) {
 }
 
 func TestStreamsOfTheClient(t *testing.T) {
-	each(t, func(t *testing.T, own offer) {
+	eachOffer(t, func(t *testing.T, own offer) {
 		o := limited()
 		o.SetAcceptStreamFunc(func(s geminio.Stream) {
 			go func() {
@@ -363,7 +363,7 @@ func TestStreamsOfTheClient(t *testing.T) {
 				io.Copy(s, s)
 			}()
 		})
-		p := meet(t, own, o)
+		p := newPair(t, own, o)
 		size := 1 << 20
 		if own.Raw == 1 {
 			size = 1000 // a byte at a time
@@ -395,7 +395,7 @@ func TestStreamsOfTheClient(t *testing.T) {
 func TestStreamsOfTheServer(t *testing.T) {
 	for name, own := range map[string]offer{"large": large, "narrow": narrow} {
 		t.Run(name, func(t *testing.T) {
-			p := meet(t, own, limited())
+			p := newPair(t, own, limited())
 			p.mu.Lock()
 			p.opened = make(chan *stream, 8)
 			p.mu.Unlock()
@@ -453,13 +453,13 @@ func TestStreamsOfTheServer(t *testing.T) {
 			require.NoError(t, err)
 			far = <-p.opened
 			require.NoError(t, geminio.CloseRead(near))
-			_, err = io.Copy(far, zeros{})
+			_, err = io.Copy(far, zeroReader{})
 			assert.Equal(t, io.ErrClosedPipe, err)
 			require.NoError(t, far.Close())
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		p := meet(t, smallest)
+		p := newPair(t, smallest)
 		_, err := p.end.OpenStream()
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, err, &refused)
@@ -468,13 +468,13 @@ func TestStreamsOfTheServer(t *testing.T) {
 	})
 }
 
-type zeros struct{}
+type zeroReader struct{}
 
-func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
 // A stream that the client closes while large packets come and go costs no credit.
 func TestStreamsThatEndInTheMiddle(t *testing.T) {
-	p := meet(t, large, limited())
+	p := newPair(t, large, limited())
 	p.mu.Lock()
 	p.opened = make(chan *stream, 8)
 	p.handlers["echo"] = func(b []byte, _ <-chan struct{}) ([]byte, *remote) { return b, nil }
@@ -509,7 +509,7 @@ func TestStreamsThatEndInTheMiddle(t *testing.T) {
 // A request that is given up between its fragments is abandoned, and costs nothing
 // any more.
 func TestAbandon(t *testing.T) {
-	p := meet(t, large, limited())
+	p := newPair(t, large, limited())
 	require.NoError(t, p.end.Register(t.Context(), "echo", echo))
 	s := p.main()
 	for range 20 {
@@ -568,7 +568,7 @@ func TestTransfersThatAreCut(t *testing.T) {
 		{"the connection breaks", func(p *pair, _ geminio.Stream) { p.nc.Close() }, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := meet(t, large)
+			p := newPair(t, large)
 			p.mu.Lock()
 			p.opened = make(chan *stream, 1)
 			p.mu.Unlock()
@@ -602,7 +602,7 @@ func TestTransfersThatAreCut(t *testing.T) {
 
 // A server that shuts down waits for what is under way, and lets nothing begin.
 func TestGoaway(t *testing.T) {
-	p := meet(t, large)
+	p := newPair(t, large)
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	require.NoError(t, p.end.Register(t.Context(), "slow", func(context.Context, geminio.Request, geminio.Response) {
 		close(begun)
@@ -709,7 +709,7 @@ func TestDeliveries(t *testing.T) {
 
 // What breaks a rule ends the connection with code 9 and a text.
 func TestTheServerNamesTheRule(t *testing.T) {
-	p := meet(t, smallest)
+	p := newPair(t, smallest)
 	p.frame(typeData, 0x80, 1)
 	err := p.close()
 	require.Equal(t, codeProtocol, code(err), "%v", err)

@@ -56,19 +56,19 @@ func TestRefuseWireV1(t *testing.T) {
 	})
 }
 
-// refusing is a delegate that refuses all.
-type refusing struct {
+// refusingDelegate is a delegate that refuses all.
+type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
 
-func (refusing) ConnOnline(delegate.ConnDescriber) error { return errors.New("not today") }
+func (refusingDelegate) ConnOnline(delegate.ConnDescriber) error { return errors.New("not today") }
 
 func TestRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
 		opt := server.NewEndOptions()
-		opt.SetDelegate(refusing{})
+		opt.SetDelegate(refusingDelegate{})
 		done := make(chan error, 1)
 		go func() {
 			_, err := server.NewEndWithConn(near, opt)
@@ -89,41 +89,41 @@ func TestRefusal(t *testing.T) {
 	})
 }
 
-// recording is a delegate that writes down what it is told.
-type recording struct {
+// delegateLog is a delegate that writes down what it is told.
+type delegateLog struct {
 	*delegate.UnimplementedDelegate
 	mu   sync.Mutex
 	told []string
 }
 
-func (r *recording) note(what string) error {
+func (r *delegateLog) note(what string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.told = append(r.told, what)
 	return nil
 }
 
-func (r *recording) all() []string {
+func (r *delegateLog) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.told
 }
 
-func (r *recording) ConnOnline(delegate.ConnDescriber) error  { return r.note("online") }
-func (r *recording) ConnOffline(delegate.ConnDescriber) error { return r.note("offline") }
-func (r *recording) Heartbeat(delegate.ConnDescriber) error   { return r.note("heartbeat") }
-func (r *recording) DialogueOnline(delegate.DialogueDescriber) error {
+func (r *delegateLog) ConnOnline(delegate.ConnDescriber) error  { return r.note("online") }
+func (r *delegateLog) ConnOffline(delegate.ConnDescriber) error { return r.note("offline") }
+func (r *delegateLog) Heartbeat(delegate.ConnDescriber) error   { return r.note("heartbeat") }
+func (r *delegateLog) DialogueOnline(delegate.DialogueDescriber) error {
 	return r.note("stream")
 }
-func (r *recording) DialogueOffline(delegate.DialogueDescriber) error {
+func (r *delegateLog) DialogueOffline(delegate.DialogueDescriber) error {
 	return r.note("stream gone")
 }
-func (r *recording) RemoteRegistration(method string, _, _ uint64) { r.note("method " + method) }
-func (r *recording) EndReOnline(delegate.ClientDescriber)          { r.note("again") }
+func (r *delegateLog) RemoteRegistration(method string, _, _ uint64) { r.note("method " + method) }
+func (r *delegateLog) EndReOnline(delegate.ClientDescriber)          { r.note("again") }
 
 func TestDelegate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &recording{}
+		r := &delegateLog{}
 		c := &config{server: true}
 		c.serve.Delegate = r
 		s := connect(t, c)
@@ -205,7 +205,7 @@ func TestRetryEnd(t *testing.T) {
 		}
 		first := make(chan *oldpeer.Peer, 1)
 		go func() { first <- old() }()
-		r := &recording{}
+		r := &delegateLog{}
 		opt := client.NewEndOptions()
 		opt.SetDelegate(r)
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: handler})

@@ -27,7 +27,7 @@ func TestHandshake(t *testing.T) {
 		id := uint64(77)
 		c.client.ClientID, c.peer.ClientID = &id, 77
 	}
-	both(t, meta, func(t *testing.T, s *setup) {
+	eachRole(t, meta, func(t *testing.T, s *setup) {
 		assert.EqualValues(t, 77, s.end.ClientID())
 		assert.EqualValues(t, 77, s.peer.ClientID())
 		assert.Equal(t, "m1", string(s.end.Meta()))
@@ -45,7 +45,7 @@ func TestHeartbeats(t *testing.T) {
 			}
 		}
 	}
-	both(t, count, func(t *testing.T, s *setup) {
+	eachRole(t, count, func(t *testing.T, s *setup) {
 		beats.Store(0)
 		time.Sleep(10*time.Minute + time.Second)
 		assert.EqualValues(t, 30, beats.Load(), "one in 20 s")
@@ -69,7 +69,7 @@ func TestSilentPeer(t *testing.T) {
 func TestCloseByTheEnd(t *testing.T) {
 	for name, late := range map[string]bool{"the answer first": false, "the answer last": true} {
 		t.Run(name, func(t *testing.T) {
-			both(t, func(c *config) { c.peer.LateAnswer = late }, func(t *testing.T, s *setup) {
+			eachRole(t, func(c *config) { c.peer.LateAnswer = late }, func(t *testing.T, s *setup) {
 				start := time.Now()
 				require.NoError(t, s.end.Close())
 				<-s.peer.Over()
@@ -82,7 +82,7 @@ func TestCloseByTheEnd(t *testing.T) {
 }
 
 func TestCloseByThePeer(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		start := time.Now()
 		assert.Equal(t, io.EOF, s.peer.Shut(t.Context()))
 		assert.Zero(t, time.Since(start))
@@ -91,7 +91,7 @@ func TestCloseByThePeer(t *testing.T) {
 }
 
 func TestCloseByBoth(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		var wg sync.WaitGroup
 		wg.Go(func() { s.end.Close() })
 		wg.Go(func() { s.peer.Shut(t.Context()) })
@@ -102,7 +102,7 @@ func TestCloseByBoth(t *testing.T) {
 }
 
 func TestBrokenConnection(t *testing.T) {
-	both(t, echoing, func(t *testing.T, s *setup) {
+	eachRole(t, echoing, func(t *testing.T, s *setup) {
 		time.AfterFunc(time.Second, s.peer.Cut)
 		_, err := s.end.Call(t.Context(), "wait", s.end.NewRequest(nil))
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
@@ -111,7 +111,7 @@ func TestBrokenConnection(t *testing.T) {
 }
 
 func TestCallsOfTheEnd(t *testing.T) {
-	both(t, echoing, func(t *testing.T, s *setup) {
+	eachRole(t, echoing, func(t *testing.T, s *setup) {
 		stream, err := s.end.OpenStream()
 		require.NoError(t, err)
 		for _, caller := range []geminio.Stream{s.end, stream} {
@@ -137,7 +137,7 @@ func TestCallsOfTheEnd(t *testing.T) {
 }
 
 func TestCallsOfThePeer(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		go func() {
 			for {
 				stream, err := s.end.AcceptStream()
@@ -168,7 +168,7 @@ func handler(_ context.Context, req geminio.Request, resp geminio.Response) {
 }
 
 func TestHijack(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		require.NoError(t, s.end.Hijack(func(_ context.Context, method string, req geminio.Request, resp geminio.Response) {
 			resp.SetData([]byte(method))
 			resp.SetError(errors.New("hijacked"))
@@ -224,7 +224,7 @@ func TestRegistrations(t *testing.T) {
 				}
 			}
 		}
-		both(t, local, func(t *testing.T, s *setup) {
+		eachRole(t, local, func(t *testing.T, s *setup) {
 			assert.NoError(t, s.end.Register(t.Context(), "later", handler))
 			assert.Equal(t, "local", <-heard)
 			assert.Equal(t, "later", <-heard)
@@ -244,7 +244,7 @@ func TestMessagesOfTheEnd(t *testing.T) {
 			return nil
 		}
 	}
-	both(t, take, func(t *testing.T, s *setup) {
+	eachRole(t, take, func(t *testing.T, s *setup) {
 		stream, err := s.end.OpenStream()
 		require.NoError(t, err)
 		for _, publisher := range []geminio.Stream{s.end, stream} {
@@ -267,7 +267,7 @@ func TestMessagesOfTheEnd(t *testing.T) {
 }
 
 func TestMessagesOfThePeer(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		for i := range 10 {
 			published := make(chan error, 1)
 			go func() {
@@ -303,7 +303,7 @@ func TestStreamsOfTheEnd(t *testing.T) {
 			return nil
 		}
 	}
-	both(t, take, func(t *testing.T, s *setup) {
+	eachRole(t, take, func(t *testing.T, s *setup) {
 		opt := options.OpenStream()
 		opt.SetPeer("pp")
 		opt.SetMeta([]byte("sm"))
@@ -334,7 +334,7 @@ func TestStreamsOfThePeer(t *testing.T) {
 		c.peer.Raw = func(_ *oldpeer.Session, b []byte) { got <- string(b) }
 		c.serve.AcceptStreamFunc = nil
 	}
-	both(t, lag, func(t *testing.T, s *setup) {
+	eachRole(t, lag, func(t *testing.T, s *setup) {
 		for range 20 {
 			session, err := s.peer.Open(t.Context(), "pp", []byte("sm"))
 			require.NoError(t, err)
@@ -384,7 +384,7 @@ func TestNothingIsLostBehindTheSessionAck(t *testing.T) {
 }
 
 func TestHalfClose(t *testing.T) {
-	both(t, nil, func(t *testing.T, s *setup) {
+	eachRole(t, nil, func(t *testing.T, s *setup) {
 		session, err := s.peer.Open(t.Context(), "", nil)
 		require.NoError(t, err)
 		stream := s.accept()
@@ -419,7 +419,7 @@ func TestDeadlines(t *testing.T) {
 			}
 		}
 		t.Run(skew.String(), func(t *testing.T) {
-			both(t, skewed, func(t *testing.T, s *setup) {
+			eachRole(t, skewed, func(t *testing.T, s *setup) {
 				require.NoError(t, s.peer.Register(t.Context(), "learn"))
 				opt := options.Call()
 				opt.SetTimeout(5 * time.Second)
@@ -454,7 +454,7 @@ func TestCancel(t *testing.T) {
 					return nil, ctx.Err()
 				}
 			}
-			both(t, cfg, func(t *testing.T, s *setup) {
+			eachRole(t, cfg, func(t *testing.T, s *setup) {
 				gone := make(chan struct{}, 1)
 				s.end.Register(t.Context(), "wait", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 					<-ctx.Done()
@@ -489,7 +489,7 @@ func TestLargePayloads(t *testing.T) {
 		c.peer.Handle = echo
 		c.peer.Raw = func(_ *oldpeer.Session, b []byte) { got <- len(b) }
 	}
-	both(t, take, func(t *testing.T, s *setup) {
+	eachRole(t, take, func(t *testing.T, s *setup) {
 		large := bytes.Repeat([]byte("x"), kit.Amount("pipe", 7<<20))
 		resp, err := s.end.Call(t.Context(), "same", s.end.NewRequest(large))
 		require.NoError(t, err)
@@ -523,7 +523,7 @@ func TestSlowReader(t *testing.T) {
 		c.limits.SetMemoryBudget(2 << 20)
 		echoing(c)
 	}
-	both(t, small, func(t *testing.T, s *setup) {
+	eachRole(t, small, func(t *testing.T, s *setup) {
 		const total = 8 << 20
 		slow, err := s.peer.Open(t.Context(), "", nil)
 		require.NoError(t, err)
@@ -552,7 +552,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	both(t, echoing, func(t *testing.T, s *setup) {
+	eachRole(t, echoing, func(t *testing.T, s *setup) {
 		go s.end.Call(t.Context(), "sleep", s.end.NewRequest(nil))
 		time.Sleep(time.Second)
 		done := make(chan error, 1)

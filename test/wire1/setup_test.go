@@ -79,8 +79,8 @@ func (s *setup) close() {
 	s.peer.Cut()
 }
 
-// both runs a test with an End as the client and one as the server, in a bubble.
-func both(t *testing.T, change func(*config), f func(t *testing.T, s *setup)) {
+// eachRole runs a test with an End as the client and one as the server, in a bubble.
+func eachRole(t *testing.T, change func(*config), f func(t *testing.T, s *setup)) {
 	for _, role := range []string{"client", "server"} {
 		t.Run(role, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -347,8 +347,8 @@ func (m *oldMember) close() {
 	m.p.Shut(ctx)
 }
 
-// everybody has each member call, publish to, and stream to each other one, and itself.
-func everybody(t *testing.T, members map[uint64]member) {
+// wantMembers has each member call, publish to, and stream to each other one, and itself.
+func wantMembers(t *testing.T, members map[uint64]member) {
 	t.Helper()
 	before := make(map[uint64]int)
 	for id, m := range members {
@@ -387,7 +387,7 @@ func TestRollingUpgrade(t *testing.T) {
 		members[id] = h.join(t, id, joinOld)
 		members[each+id] = h.join(t, each+id, joinNew)
 	}
-	everybody(t, members)
+	wantMembers(t, members)
 
 	for id := uint64(1); id <= each; id++ {
 		a, b := members[each+id], members[id%each+1] // the latter is an old one up to the last
@@ -412,12 +412,12 @@ func TestRollingUpgrade(t *testing.T) {
 		members[id].close()
 		members[id] = m
 	}
-	everybody(t, members)
+	wantMembers(t, members)
 
 	old := h.join(t, 1, joinOld)
 	members[1].close()
 	members[1] = old
-	everybody(t, map[uint64]member{1: old, 2: members[2], 20: members[20]})
+	wantMembers(t, map[uint64]member{1: old, 2: members[2], 20: members[20]})
 	for _, m := range members {
 		m.close()
 	}

@@ -29,18 +29,18 @@ type served interface {
 	geminio.Causer
 }
 
-// site is a server under attack, with a client that behaves. Its methods belong
+// targetServer is a server under attack, with a client that behaves. Its methods belong
 // to the goroutine of the test.
-type site struct {
-	t     testing.TB
-	l     server.Listener
-	dial  func() (net.Conn, error)
-	pipes *kit.PipeListener // in a bubble
-	read  atomic.Int64      // bytes that the server has read, from all
-	good  geminio.End
-	terms
-	loop   chan struct{} // closed when nothing is accepted any more
-	unhook chan struct{} // closed at the end: releases handlers that ignore their context
+type targetServer struct {
+	t          testing.TB
+	l          server.Listener
+	dial       func() (net.Conn, error)
+	pipes      *kit.PipeListener // in a bubble
+	read       atomic.Int64      // bytes that the server has read, from all
+	goodClient geminio.End
+	serverSetup
+	acceptEnded    chan struct{} // closed when nothing is accepted any more
+	releaseIgnored chan struct{} // closed at the end: releases handlers that ignore their context
 
 	running, peak, started atomic.Int64 // handlers that ignore their context
 
@@ -49,67 +49,67 @@ type site struct {
 	ends map[uint64]served
 }
 
-// terms are how a test wants its site.
-type terms struct {
-	options func(*server.EndOptions)
-	serve   func(geminio.End) // of the application, beside serving calls
-	meta    func() []byte     // what good clients say about themselves
+// serverSetup says how a test wants its targetServer. Each function may be nil.
+type serverSetup struct {
+	options func(*server.EndOptions) // sets options of the server
+	serve   func(geminio.End)        // is called for each End, which serves calls already
+	meta    func() []byte            // returns the meta of the well-behaved clients
 }
 
-// withstand runs a test on a site in memory, in a bubble, and on one over TCP.
-func withstand(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+// onPipeAndTCP runs a test with a server in memory, in a bubble, and with one over TCP.
+func onPipeAndTCP(t *testing.T, w serverSetup, test func(t *testing.T, s *targetServer)) {
 	t.Helper()
 	t.Run("pipe", func(t *testing.T) { inBubble(t, w, test) })
 	t.Run("tcp", func(t *testing.T) { overTCP(t, w, test) })
 }
 
-// inBubble runs a test on a site in memory, where time is exact.
-func inBubble(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+// inBubble runs a test with a server in memory, in a bubble, where time is exact.
+func inBubble(t *testing.T, w serverSetup, test func(t *testing.T, s *targetServer)) {
 	t.Helper()
-	calm()
+	settleHeap()
 	synctest.Test(t, func(t *testing.T) {
 		l := kit.NewPipeListener()
-		s := newSite(t, l, l.Dial, w)
+		s := newTargetServer(t, l, l.Dial, w)
 		s.pipes = l
 		defer s.close()
 		test(t, s)
 	})
 }
 
-// overTCP runs a test on a site on a loopback address.
-func overTCP(t *testing.T, w terms, test func(t *testing.T, s *site)) {
+// overTCP runs a test with a server on a loopback address.
+func overTCP(t *testing.T, w serverSetup, test func(t *testing.T, s *targetServer)) {
 	t.Helper()
-	calm()
+	settleHeap()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s := newSite(t, l, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, w)
+	s := newTargetServer(t, l, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, w)
 	defer s.close()
 	test(t, s)
 }
 
-func newSite(t testing.TB, l net.Listener, dial func() (net.Conn, error), w terms) *site {
+func newTargetServer(t testing.TB, l net.Listener, dial func() (net.Conn, error), w serverSetup) *targetServer {
 	t.Helper()
 	opt := server.NewEndOptions()
 	if w.options != nil {
 		w.options(opt)
 	}
-	s := &site{
-		t: t, dial: dial, terms: w, ends: make(map[uint64]served),
-		loop: make(chan struct{}), unhook: make(chan struct{}),
+	s := &targetServer{
+		t: t, dial: dial, serverSetup: w, ends: make(map[uint64]served),
+		acceptEnded: make(chan struct{}), releaseIgnored: make(chan struct{}),
 	}
 	s.cond = sync.NewCond(&s.mu)
 	var err error
-	s.l, err = server.NewListener(counting{l, s}, opt)
+	s.l, err = server.NewListener(countingListener{l, s}, opt)
 	require.NoError(t, err)
 	go s.accept()
-	s.good = s.client()
-	s.stillServes("before the attack")
+	s.goodClient = s.client()
+	s.wantService("before the attack")
 	return s
 }
 
 // accept is the server's application.
-func (s *site) accept() {
-	defer close(s.loop)
+func (s *targetServer) accept() {
+	defer close(s.acceptEnded)
 	for {
 		end, err := s.l.AcceptEnd()
 		if err != nil {
@@ -132,18 +132,18 @@ func (s *site) accept() {
 
 // handle serves calls: echo answers at once, hang waits for its context, ignore
 // does not even look at it.
-func (s *site) handle(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
+func (s *targetServer) handle(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
 	switch method {
 	case "echo":
 		resp.SetData(req.Data())
 	case "hang":
 		s.count(func() { <-ctx.Done() })
 	case "ignore":
-		s.count(func() { <-s.unhook })
+		s.count(func() { <-s.releaseIgnored })
 	}
 }
 
-func (s *site) count(work func()) {
+func (s *targetServer) count(work func()) {
 	s.started.Add(1)
 	now := s.running.Add(1)
 	for old := s.peak.Load(); now > old && !s.peak.CompareAndSwap(old, now); old = s.peak.Load() {
@@ -153,7 +153,7 @@ func (s *site) count(work func()) {
 }
 
 // end returns the server's End of a client, once the application has it.
-func (s *site) end(clientID uint64) served {
+func (s *targetServer) end(clientID uint64) served {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ends[clientID] == nil {
@@ -163,7 +163,7 @@ func (s *site) end(clientID uint64) served {
 }
 
 // client returns a new client that behaves.
-func (s *site) client() geminio.End {
+func (s *targetServer) client() geminio.End {
 	s.t.Helper()
 	nc, err := s.dial()
 	require.NoError(s.t, err)
@@ -177,13 +177,13 @@ func (s *site) client() geminio.End {
 	return end
 }
 
-// stillServes wants that a client from before the attack, and one that comes now,
+// wantService wants that a client from before the attack, and one that comes now,
 // can call.
-func (s *site) stillServes(reason string) {
+func (s *targetServer) wantService(reason string) {
 	s.t.Helper()
 	newcomer := s.client()
 	defer newcomer.Close()
-	for _, end := range []geminio.End{s.good, newcomer} {
+	for _, end := range []geminio.End{s.goodClient, newcomer} {
 		ctx, cancel := context.WithTimeout(context.Background(), forever)
 		resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("good")))
 		cancel()
@@ -192,20 +192,20 @@ func (s *site) stillServes(reason string) {
 	}
 }
 
-// forget has the application forget an attacker who has gone.
-func (s *site) forget(a *attacker) {
+// dropEnd has the application forget an attacker who has gone.
+func (s *targetServer) dropEnd(a *attacker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.ends, a.end.ClientID())
 	a.end = nil
 }
 
-// close ends the site and waits for all that belongs to it.
-func (s *site) close() {
-	close(s.unhook)
-	s.good.Close()
+// close closes the server and its clients, and waits for all of their goroutines.
+func (s *targetServer) close() {
+	close(s.releaseIgnored)
+	s.goodClient.Close()
 	s.l.Close()
-	<-s.loop
+	<-s.acceptEnded
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, end := range s.ends {
@@ -214,13 +214,13 @@ func (s *site) close() {
 	}
 }
 
-// counting counts what is read from the connections that it accepts.
-type counting struct {
+// countingListener counts what is read from the connections that it accepts.
+type countingListener struct {
 	net.Listener
-	s *site
+	s *targetServer
 }
 
-func (l counting) Accept() (net.Conn, error) {
+func (l countingListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if _, tcp := nc.(*net.TCPConn); err != nil || tcp {
 		return nc, err // a TCP connection in a wrapper would not be read as one
@@ -230,7 +230,7 @@ func (l counting) Accept() (net.Conn, error) {
 
 type countingConn struct {
 	net.Conn
-	s *site
+	s *targetServer
 }
 
 func (c countingConn) Read(p []byte) (int, error) {
