@@ -52,8 +52,8 @@ const (
 	evHeartbeat
 	// evConnClose: this side has closed the connection. What is ready is still sent.
 	evConnClose
-	// evConnLost: the connection has ended. Nothing more is sent.
-	evConnLost
+	// evConnEnd: the connection has ended in another way. Nothing more is sent.
+	evConnEnd
 	// evEnd: the dialogue has ended, for any of the reasons above.
 	evEnd
 
@@ -80,8 +80,8 @@ var eventNames = [events]string{
 	evCloseSent:  "close flag sent",
 	evResetSent:  "reset sent",
 	evHeartbeat:  "a heartbeat",
-	evConnClose:  "the connection is closed",
-	evConnLost:   "the connection is lost",
+	evConnClose:  "this side closes the connection",
+	evConnEnd:    "the connection ends otherwise",
 	evEnd:        "the dialogue ends",
 }
 

@@ -58,7 +58,7 @@ func (u *frameHandler) NotReceived(h packet.Header, number uint64) {
 // frame waits for the Writes under way.
 func (u *frameHandler) End(cause error, deliver bool) {
 	m := (*Mux)(u)
-	ev := evConnLost
+	ev := evConnEnd
 	if deliver {
 		ev = evConnClose
 	}

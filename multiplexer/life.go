@@ -31,7 +31,8 @@ const (
 	lifeFinishing
 	// lifeCloseSent: this side has sent its close flag. The peer has not sent its own.
 	lifeCloseSent
-	// lifeOverdue: the peer has not sent its close flag for a heartbeat interval.
+	// lifeOverdue: as lifeCloseSent, and a heartbeat has passed. The next one takes the
+	// dialogue out of the table.
 	lifeOverdue
 	// lifeGone: the dialogue was open, and is no longer in the table.
 	lifeGone
@@ -67,14 +68,14 @@ var lifeTable = [lifeStates][events]lifeState{
 		evRefuse:    lifeNotOpened,
 		evPeerReset: lifeNotOpened,
 		evConnClose: lifeNotOpened,
-		evConnLost:  lifeNotOpened,
+		evConnEnd:   lifeNotOpened,
 	},
 	lifeOpening: {
 		evPeerAccept: lifeOpen,
 		evPeerRefuse: lifeNotOpened,
 		evGiveUp:     lifeNotOpened,
 		evConnClose:  lifeNotOpened,
-		evConnLost:   lifeNotOpened,
+		evConnEnd:    lifeNotOpened,
 	},
 	lifeOpen: {
 		evClose:     lifeClosing,
@@ -82,7 +83,7 @@ var lifeTable = [lifeStates][events]lifeState{
 		evReset:     lifeGone,
 		evPeerReset: lifeGone,
 		evConnClose: lifeGone,
-		evConnLost:  lifeGone,
+		evConnEnd:   lifeGone,
 	},
 	lifeClosing: {
 		evCloseSent: lifeCloseSent,
@@ -90,27 +91,27 @@ var lifeTable = [lifeStates][events]lifeState{
 		evConnClose: lifeFinishing,
 		evResetSent: lifeGone,
 		evPeerReset: lifeGone,
-		evConnLost:  lifeGone,
+		evConnEnd:   lifeGone,
 	},
 	lifeFinishing: {
 		evCloseSent: lifeGone,
 		evResetSent: lifeGone,
 		evPeerReset: lifeGone,
-		evConnLost:  lifeGone,
+		evConnEnd:   lifeGone,
 	},
 	lifeCloseSent: {
 		evHeartbeat: lifeOverdue,
 		evPeerClose: lifeGone,
 		evPeerReset: lifeGone,
 		evConnClose: lifeGone,
-		evConnLost:  lifeGone,
+		evConnEnd:   lifeGone,
 	},
 	lifeOverdue: {
 		evHeartbeat: lifeGone,
 		evPeerClose: lifeGone,
 		evPeerReset: lifeGone,
 		evConnClose: lifeGone,
-		evConnLost:  lifeGone,
+		evConnEnd:   lifeGone,
 	},
 }
 

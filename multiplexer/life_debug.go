@@ -11,7 +11,7 @@ var mayComeLate = [events]bool{
 	evPeerReset: true,
 	evHeartbeat: true,
 	evConnClose: true,
-	evConnLost:  true,
+	evConnEnd:   true,
 }
 
 // verifyEvent checks what d.on has done, in the debug build. The states before the event

@@ -16,14 +16,16 @@ const (
 	sendReady sendState = iota
 	// sendOpen: Write may add raw bytes.
 	sendOpen
-	// sendEnding: Write fails. What it has added is still to be sent, and behind that the
-	// flag that says so.
+	// sendEnding: Write fails. Raw bytes that wait are still to be sent, and behind them a
+	// flag that says that they were the last.
 	sendEnding
-	// sendCut: Write fails, and one that was under way has failed, so that its reader must
-	// not take what it gets for all. A Reset is to be sent behind what Write has added, in
-	// place of a flag. For the default dialogue, the Close frame of the connection says it.
+	// sendCut: as sendEnding, but a Write that was under way has failed. A Reset is to be
+	// sent in place of the flag, because the reader must not take the raw bytes for all of
+	// them. The default dialogue cannot be reset: the Close frame of the connection has the
+	// reason.
 	sendCut
-	// sendEnded: Write fails. The peer knows that no raw bytes follow, or takes none.
+	// sendEnded: Write fails. The peer knows that no raw bytes follow, or takes none, or
+	// cannot be told.
 	sendEnded
 
 	sendStates
@@ -50,7 +52,7 @@ var sendTable = [sendStates][events]sendState{
 		evGiveUp:     sendEnded,
 		evPeerReset:  sendEnded,
 		evConnClose:  sendEnded,
-		evConnLost:   sendEnded,
+		evConnEnd:    sendEnded,
 	},
 	sendOpen: {
 		evCloseWrite: sendEnding,
@@ -60,7 +62,7 @@ var sendTable = [sendStates][events]sendState{
 		evPeerStop:   sendEnded,
 		evPeerClose:  sendEnded,
 		evPeerReset:  sendEnded,
-		evConnLost:   sendEnded,
+		evConnEnd:    sendEnded,
 	},
 	sendEnding: {
 		evWriteCut:  sendCut,
@@ -70,7 +72,7 @@ var sendTable = [sendStates][events]sendState{
 		evPeerStop:  sendEnded,
 		evPeerClose: sendEnded,
 		evPeerReset: sendEnded,
-		evConnLost:  sendEnded,
+		evConnEnd:   sendEnded,
 	},
 	sendCut: {
 		evResetSent: sendEnded,
