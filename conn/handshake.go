@@ -171,7 +171,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	}
 	defer attempt.giveUp()
 	hello, err := packet.AppendConn(nil, packet.Conn{
-		PacketID: cfg.PacketID, ClientID: cfg.ClientID, Beat: beatExponent(cfg.Heartbeat),
+		PacketID: cfg.PacketID, ClientID: cfg.ClientID, HeartbeatExponent: beatExponent(cfg.Heartbeat),
 		Meta: cfg.Meta, Settings: &offer, Resume: attempt.request(),
 	})
 	if err != nil {
@@ -197,7 +197,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, attempt.resumed(c, ack.Resumed)
 	}
 	if ack.Settings == nil {
-		err = c.refuseWire1(Wire1Peer{Side: c.side, Beat: beatExponent(cfg.Heartbeat)})
+		err = c.refuseWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
 	} else {
 		c.peer = *ack.Settings
 	}
@@ -232,7 +232,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	own := cfg.offer()
 	offer := &own
 	if hello.Settings == nil {
-		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, Beat: hello.Beat}); err != nil {
+		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, HeartbeatExponent: hello.HeartbeatExponent}); err != nil {
 			return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
 		}
 		offer = nil

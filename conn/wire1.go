@@ -12,9 +12,9 @@ import (
 // Wire1Peer describes a peer that speaks only wire 1: its handshake has offered no
 // settings of wire 2.
 type Wire1Peer struct {
-	Side     geminio.Side // this side, not that of the peer
-	PacketID uint64       // the number of the peer's handshake packet; 0 on the client, where it repeats this side's
-	Beat     uint8        // the exponent e of the heartbeat that the client has announced, 5*4^e seconds
+	Side              geminio.Side // this side, not that of the peer
+	PacketID          uint64       // the number of the peer's handshake packet; 0 on the client, where it repeats this side's
+	HeartbeatExponent uint8        // the exponent e of the heartbeat that the client has announced, 5*4^e seconds
 }
 
 // refuseWire1 returns an error if this side does not serve peers of wire 1.

@@ -26,7 +26,7 @@ func translating(peers chan<- Wire1Peer) *Config {
 			peers <- peer
 		}
 		return wire1.NewTransport(nc, wire1.Config{
-			Side: peer.Side, Offer: cfg.Settings, Budget: 8 << 20, Period: wire1.Period(peer.Beat << 4), Silence: time.Minute, Linger: cfg.Linger,
+			Side: peer.Side, Offer: cfg.Settings, Budget: 8 << 20, Period: wire1.Period(peer.HeartbeatExponent << 4), Silence: time.Minute, Linger: cfg.Linger,
 		}, cfg.Clock), wire1.Offer()
 	}
 	return cfg
@@ -39,14 +39,14 @@ func TestPeersOfWire1(t *testing.T) {
 			peers := make(chan Wire1Peer, 1)
 			ch := shake(geminio.RecipientSide, near, translating(peers))
 			p := &peer{t, far}
-			p.write(helloBytes(t, packet.Conn{PacketID: 7, Beat: 2, Meta: []byte("m")}), "a hello of wire 1")
+			p.write(helloBytes(t, packet.Conn{PacketID: 7, HeartbeatExponent: 2, Meta: []byte("m")}), "a hello of wire 1")
 			var ack [wire1.HeaderLen + 9 + 2]byte
 			_, err := io.ReadFull(far, ack[:])
 			require.NoError(t, err)
 			assert.Equal(t, wire1.Append(nil, wire1.Packet{Type: wire1.TypeConnAck, ID: 7, Client: 42}), ack[:], "without an offer")
 			r := <-ch
 			require.NoError(t, r.err)
-			assert.Equal(t, Wire1Peer{Side: geminio.RecipientSide, PacketID: 7, Beat: 2}, <-peers)
+			assert.Equal(t, Wire1Peer{Side: geminio.RecipientSide, PacketID: 7, HeartbeatExponent: 2}, <-peers)
 			assert.Equal(t, "m", string(r.c.Meta()))
 			assert.Equal(t, wire1.Offer(), r.c.Peer())
 			assert.Nil(t, r.c.Session())
@@ -68,7 +68,7 @@ func TestPeersOfWire1(t *testing.T) {
 		change := func(cfg *Config) { cfg.Translate, cfg.Heartbeat = translating(peers).Translate, 90*time.Second }
 		withAck(t, packet.ConnAck{ClientID: 7}, change, func(t *testing.T, r result) {
 			require.NoError(t, r.err)
-			assert.Equal(t, Wire1Peer{Side: geminio.InitiatorSide, Beat: 2}, <-peers)
+			assert.Equal(t, Wire1Peer{Side: geminio.InitiatorSide, HeartbeatExponent: 2}, <-peers)
 			assert.EqualValues(t, 7, r.c.ClientID())
 			r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
 			r.c.abort(io.EOF)

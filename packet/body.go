@@ -23,7 +23,7 @@ const MaxName = 1<<16 - 1
 //	+---------+--------------+-------------+-------------+--------+--------+------+
 type Request struct {
 	ID      uint64
-	Timeout time.Duration // how much longer the caller waits; 0: no limit is known
+	Timeout time.Duration // the time that the caller still waits; 0: no limit is known
 	Method  []byte
 	Custom  []byte
 	Data    []byte
@@ -41,10 +41,10 @@ func (r *Request) Append(b []byte) []byte {
 	return append(b, r.Custom...)
 }
 
-// HeadSize returns how many bytes Append appends.
+// HeadSize returns the number of bytes that Append appends.
 func (r *Request) HeadSize() int { return requestLen + len(r.Method) + len(r.Custom) }
 
-// ParseRequest parses a body; the slices alias it.
+// ParseRequest parses the body of a Request packet. The slices of the result alias it.
 func ParseRequest(b []byte) (Request, error) {
 	r := reader{b: b}
 	p := Request{ID: r.u64(), Timeout: parseDuration(r.u64())}
@@ -59,8 +59,8 @@ func ParseRequest(b []byte) (Request, error) {
 //	| code (32) | text (32) | custom (32) | text | custom | data |
 //	+-----------+-----------+-------------+------+--------+------+
 type Response struct {
-	Code   uint32 // 0: no error
-	Text   string // of the error
+	Code   uint32 // the code of the error; 0: no error
+	Text   string // the text of the error
 	Custom []byte
 	Data   []byte
 }
@@ -76,10 +76,10 @@ func (r *Response) Append(b []byte) []byte {
 	return append(b, r.Custom...)
 }
 
-// HeadSize returns how many bytes Append appends.
+// HeadSize returns the number of bytes that Append appends.
 func (r *Response) HeadSize() int { return responseLen + len(r.Text) + len(r.Custom) }
 
-// ParseResponse parses a body; the slices alias it.
+// ParseResponse parses the body of a Response packet. The slices of the result alias it.
 func ParseResponse(b []byte) (Response, error) {
 	r := reader{b: b}
 	p := Response{Code: r.u32()}
@@ -95,7 +95,7 @@ func ParseResponse(b []byte) (Response, error) {
 //	+---------+--------------+----------+------------+-------------+-------+--------+------+
 type Message struct {
 	ID      uint64
-	Timeout time.Duration // how much longer the publisher waits; 0: no limit is known
+	Timeout time.Duration // the time that the publisher still waits; 0: no limit is known
 	Cnss    uint8         // 1: at most once, without an Ack; 2: at least once
 	Topic   []byte
 	Custom  []byte
@@ -115,10 +115,10 @@ func (m *Message) Append(b []byte) []byte {
 	return append(b, m.Custom...)
 }
 
-// HeadSize returns how many bytes Append appends.
+// HeadSize returns the number of bytes that Append appends.
 func (m *Message) HeadSize() int { return messageLen + len(m.Topic) + len(m.Custom) }
 
-// ParseMessage parses a body; the slices alias it.
+// ParseMessage parses the body of a Message packet. The slices of the result alias it.
 func ParseMessage(b []byte) (Message, error) {
 	r := reader{b: b}
 	p := Message{ID: r.u64(), Timeout: parseDuration(r.u64()), Cnss: r.u8()}
@@ -139,8 +139,8 @@ func ParseMessage(b []byte) (Message, error) {
 //	| code (32) | text |
 //	+-----------+------+
 type Answer struct {
-	Code uint32 // 0: yes
-	Text string
+	Code uint32 // the code of the error; 0: no error
+	Text string // the text of the error
 }
 
 const answerLen = 4
@@ -149,7 +149,7 @@ const answerLen = 4
 // answer must fit the smallest frame.
 const MaxAnswer = 1000
 
-// HeadSize returns how many bytes Append appends.
+// HeadSize returns the number of bytes that Append appends.
 func (a *Answer) HeadSize() int { return answerLen + len(CutText(a.Text, MaxAnswer)) }
 
 // Append appends the body.

@@ -49,7 +49,7 @@ const Classes = classes
 
 var classNames = [...]string{"raw bytes", "messages", "handlers", "large messages", "large requests", "large responses"}
 
-// String returns the class's name.
+// String returns the name of the class.
 func (c Class) String() string {
 	if int(c) < len(classNames) {
 		return classNames[c]
@@ -57,7 +57,8 @@ func (c Class) String() string {
 	return "unknown class"
 }
 
-// Credit allows the receiver to send more.
+// Credit allows the receiver of the frame to send more of a class. The amount is in the unit
+// of the class.
 //
 //	+-----------+-------------+
 //	| class (8) | amount (32) |
@@ -69,8 +70,7 @@ type Credit struct {
 
 const creditLen = 5
 
-// AppendCredit appends a Credit frame for a stream, or for the connection where
-// stream is 0.
+// AppendCredit appends a Credit frame for a stream, or for the connection if stream is 0.
 func AppendCredit(b []byte, stream uint64, c Credit) []byte {
 	b = AppendHeader(b, Header{Type: TypeCredit, Stream: stream, Length: creditLen})
 	b = append(b, byte(c.Class))
@@ -102,7 +102,7 @@ func ParseCredit(b []byte, stream uint64) (Credit, error) {
 //	+-----------+------------+------------------+
 type Reason struct {
 	Code  uint32
-	Retry time.Duration // how long the receiver should wait before it tries again, in whole milliseconds; 0: unspecified
+	Retry time.Duration // the time after which the receiver should try again, in whole milliseconds; 0: unspecified
 	Text  string
 }
 
@@ -161,8 +161,8 @@ func ParseReason(t Type, b []byte) (Reason, error) {
 //	| raw (32)  | messages (32)   |
 //	+-----------+-----------------+
 type Windows struct {
-	Raw      uint32 // of ClassRaw
-	Messages uint32 // of ClassMessages
+	Raw      uint32 // credit of ClassRaw, bytes
+	Messages uint32 // credit of ClassMessages, bytes
 }
 
 const windowsLen = 8
@@ -185,15 +185,15 @@ func ParseAccept(b []byte) (Windows, error) {
 	return Windows{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}, nil
 }
 
-// Open opens a stream.
+// Open asks for a new stream. It is the payload of an Open frame.
 //
 //	+--------------+-----------------+------+------+
 //	| windows (64) | peer length (16)| peer | meta |
 //	+--------------+-----------------+------+------+
 type Open struct {
 	Windows
-	Peer string
-	Meta []byte
+	Peer string // the name that the opener has given the stream; at most MaxName bytes
+	Meta []byte // the description of the stream
 }
 
 const openLen = windowsLen + 2
@@ -201,7 +201,7 @@ const openLen = windowsLen + 2
 // Size returns the length of o's payload.
 func (o Open) Size() int { return openLen + len(o.Peer) + len(o.Meta) }
 
-// AppendOpen appends an Open frame. Peer has at most 65535 bytes.
+// AppendOpen appends an Open frame. The caller checks the length of o.Peer.
 func AppendOpen(b []byte, stream uint64, o Open) []byte {
 	b = AppendHeader(b, Header{Type: TypeOpen, Stream: stream, Length: uint32(o.Size())})
 	b = appendWindows(b, o.Windows)

@@ -35,8 +35,8 @@ const (
 
 // The flags of a Conn packet.
 const (
-	connBeat    = 0x30 // heartbeat exponent e: 5*4^e seconds
-	connAcquire = 0x08 // the server may choose the client id
+	connHeartbeat = 0x30 // heartbeat exponent e: 5*4^e seconds
+	connAcquire   = 0x08 // the server may choose the client id
 )
 
 // Settings is the offer of a side in the handshake. It says that the side speaks wire 2,
@@ -47,17 +47,17 @@ type Settings struct {
 	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
 	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
 	MaxStreams uint32 `json:"streams"`  // streams that the peer may have open, without the default one
-	Raw        uint32 `json:"raw"`      // first credit of the default stream: ClassRaw
-	Messages   uint32 `json:"messages"` // and ClassMessages; half of it is the cost of the largest small message
-	Handlers   uint32 `json:"handlers"` // credit of the connection: ClassHandlers
-	Large      uint32 `json:"large"`    // credit of the connection: each of the three large classes, bytes
-	// Requests is the credit of ClassLargeRequests; 0 if that is Large.
+	Raw        uint32 `json:"raw"`      // first credit of ClassRaw for the default stream, bytes
+	Messages   uint32 `json:"messages"` // first credit of ClassMessages for the default stream, bytes; a small message costs at most half of it
+	Handlers   uint32 `json:"handlers"` // first credit of ClassHandlers
+	Large      uint32 `json:"large"`    // first credit of each of the three large classes, bytes
+	// Requests is the first credit of ClassLargeRequests, in bytes; 0 means Large.
 	Requests uint32 `json:"requests,omitempty"`
 	// Session identifies a client that reconnects, so that the server recognizes
 	// messages that are sent again. Only clients send it.
 	Session []byte `json:"session,omitempty"`
-	// Log is how many sent bytes the side keeps until the peer has received them;
-	// 0 without FeatureResume.
+	// Log is the number of sent bytes that the side keeps until the peer has
+	// received them; 0 without FeatureResume.
 	Log uint32 `json:"log,omitempty"`
 	// Features names optional features of the side, such as FeatureResume.
 	Features []string `json:"features,omitempty"`
@@ -106,12 +106,12 @@ func (w *Settings) Credit(class Class) uint32 {
 //	| flags (8) | zero | client id (64) | JSON |
 //	+-----------+------+----------------+------+
 type Conn struct {
-	PacketID uint64
-	ClientID uint64 // the id that the client asks for; 0: any
-	Beat     uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
-	Meta     []byte
-	Settings *Settings // nil: the client speaks only wire 1
-	Resume   *Resume   // the session that the client resumes; nil if there is none
+	PacketID          uint64
+	ClientID          uint64 // the id that the client asks for; 0: any
+	HeartbeatExponent uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
+	Meta              []byte
+	Settings          *Settings // nil: the client speaks only wire 1
+	Resume            *Resume   // the session that the client resumes; nil if there is none
 }
 
 type connJSON struct {
@@ -129,11 +129,11 @@ type ConnAck struct {
 	PacketID uint64 // the packet id of the Conn packet
 	ClientID uint64 // the id of the client
 	Refused  bool
-	Code     uint32        // why it was refused
-	Error    string        // why, in words
-	Retry    time.Duration // how long a refused client should wait, in whole milliseconds; 0: unspecified
+	Code     uint32        // the code of the refusal
+	Error    string        // the text of the refusal
+	Retry    time.Duration // the time after which a refused client should try again, in whole milliseconds; 0: unspecified
 	Settings *Settings     // nil: the server speaks only wire 1
-	Ticket   *Ticket       // of a new session; nil if it cannot be resumed
+	Ticket   *Ticket       // the ticket of a new session; nil if the session cannot be resumed
 	Resumed  *Resumed      // set if the transport continues the session of Conn.Resume
 	Ended    *Resumed      // set if the server has ended the session of Conn.Resume
 }
@@ -156,7 +156,7 @@ const (
 // AppendConn appends a Conn packet, or reports that its Meta makes it too large.
 func AppendConn(b []byte, c Conn) ([]byte, error) {
 	fixed := make([]byte, 0, connLen)
-	fixed = append(fixed, c.Beat<<4&connBeat|connAcquire, 0)
+	fixed = append(fixed, c.HeartbeatExponent<<4&connHeartbeat|connAcquire, 0)
 	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
 	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Settings, c.Resume})
 }
@@ -213,7 +213,7 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 	r := reader{b: b}
 	flags := r.u8()
 	r.u8()
-	c := Conn{PacketID: packetID, ClientID: r.u64(), Beat: flags & connBeat >> 4}
+	c := Conn{PacketID: packetID, ClientID: r.u64(), HeartbeatExponent: flags & connHeartbeat >> 4}
 	if err := r.err("conn", len(b)); err != nil {
 		return c, err
 	}

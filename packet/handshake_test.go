@@ -42,9 +42,9 @@ func TestConn(t *testing.T) {
 		json string
 	}{
 		{"nothing", Conn{}, `{}`},
-		{"all numbers", Conn{PacketID: math.MaxUint64, ClientID: math.MaxUint64 - 1, Beat: 3}, `{}`},
+		{"all numbers", Conn{PacketID: math.MaxUint64, ClientID: math.MaxUint64 - 1, HeartbeatExponent: 3}, `{}`},
 		{"meta", Conn{Meta: []byte{0, 0xff, '<'}}, `{"meta":"AP88"}`},
-		{"wire 2", Conn{PacketID: 1, Beat: 1, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"wire 2", Conn{PacketID: 1, HeartbeatExponent: 1, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
 		{"features", Conn{Meta: []byte("m"), Settings: featured},
 			`{"meta":"bQ==","wire2":` + strings.TrimSuffix(offerJSON, "}") + `,"features":["a","ü"]}}`},
 	} {
@@ -108,7 +108,7 @@ func TestWire1(t *testing.T) {
 	id, body := open(t, b, true)
 	c, err := ParseConn(id, body)
 	require.NoError(t, err)
-	assert.Equal(t, Conn{PacketID: 0x6b02ef1e644f8bd8, ClientID: 0x1122334455667788, Beat: 1, Meta: []byte("m1")}, c)
+	assert.Equal(t, Conn{PacketID: 0x6b02ef1e644f8bd8, ClientID: 0x1122334455667788, HeartbeatExponent: 1, Meta: []byte("m1")}, c)
 	again, err := AppendConn(nil, c)
 	require.NoError(t, err)
 	assert.Equal(t, b, again)
@@ -167,7 +167,7 @@ func TestConnFlags(t *testing.T) {
 		b[0], b[1] = byte(flags), 0xee
 		c, err := ParseConn(1, b)
 		require.NoError(t, err)
-		require.Equal(t, Conn{PacketID: 1, ClientID: 9, Beat: uint8(flags) >> 4 & 3}, c)
+		require.Equal(t, Conn{PacketID: 1, ClientID: 9, HeartbeatExponent: uint8(flags) >> 4 & 3}, c)
 	}
 }
 

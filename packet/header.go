@@ -16,11 +16,11 @@ import (
 const HeaderLen = 12
 
 const (
-	// DefaultMaxFrame is the largest payload of a frame that an End accepts
-	// unless it is told otherwise, in bytes.
+	// DefaultMaxFrame is the default for the largest payload of a frame that an
+	// End accepts, in bytes.
 	DefaultMaxFrame = 64 << 10
-	// MinMaxFrame is the smallest limit that may be negotiated: control frames
-	// must fit.
+	// MinMaxFrame is the smallest Settings.MaxFrame that a side may offer, in
+	// bytes. Every control frame fits.
 	MinMaxFrame = 1 << 10
 	// MaxStreamID is the largest stream id that fits the header.
 	MaxStreamID = 1<<48 - 1
@@ -78,7 +78,7 @@ var typeNames = map[Type]string{
 	TypeRegister: "register", TypeRegistered: "registered", TypeCancel: "cancel", TypeAbandon: "abandon",
 }
 
-// String returns the type's name, or its number where it has none.
+// String returns the name of the type, or its number if the type is unknown.
 func (t Type) String() string {
 	if s, ok := typeNames[t]; ok {
 		return s
@@ -118,19 +118,19 @@ func (t Type) flags() int {
 	return -1
 }
 
-// Flags are the flags of a frame; what a bit means depends on the type.
+// Flags are the flags of a frame. The meaning of a bit depends on the type.
 type Flags uint8
 
 const (
-	// FlagFin on Data: these are the last bytes of this direction.
+	// FlagFin on Data: no further bytes follow in this direction.
 	FlagFin Flags = 0x01
-	// FlagClose on Data, always with FlagFin: the sender has closed the stream;
-	// it sends and takes nothing more on it, neither bytes nor packets.
+	// FlagClose on Data, always with FlagFin: the sender has closed the stream.
+	// It sends no further bytes and packets on it, and ignores those that arrive.
 	FlagClose Flags = 0x02
 
 	// FlagMore on a packet: further fragments follow.
 	FlagMore Flags = 0x01
-	// FlagNext on a packet: this continues one that has begun.
+	// FlagNext on a packet: the fragment continues the packet with this number.
 	FlagNext Flags = 0x02
 )
 
@@ -139,7 +139,7 @@ type Header struct {
 	Type   Type
 	Flags  Flags
 	Stream uint64 // at most MaxStreamID
-	Length uint32 // of the payload that follows
+	Length uint32 // the length of the payload, in bytes
 }
 
 // AppendHeader appends h to b.
@@ -191,25 +191,26 @@ func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
 	return h, nil
 }
 
-// FragmentLen is the length of the longest FragmentHeader, which opens a packet of
-// several fragments.
+// FragmentLen is the length of the longest FragmentHeader, in bytes. The first of several
+// fragments has it; all other fragment headers have 8 bytes.
 const FragmentLen = 12
 
-// FragmentHeader opens the payload of every packet frame.
+// FragmentHeader is the beginning of the payload of every packet frame.
 //
-//	+-----------+--------------------------------------------+
-//	| seq (64)  | total (32), in the first of several alone  |
-//	+-----------+--------------------------------------------+
+//	+----------+-----------------------------------------------------+
+//	| seq (64) | total (32), only in the first of several fragments  |
+//	+----------+-----------------------------------------------------+
 type FragmentHeader struct {
 	// Seq numbers the packets of one type that one side sends. An answer carries
 	// the number of the packet that it answers.
 	Seq uint64
-	// Total is the length of the whole body, all fragments together. Only the
-	// first fragment of several carries it; of a single one it is its length.
+	// Total is the length of the whole body, in bytes. The first of several
+	// fragments carries it. ParseFragmentHeader sets it to the length of this
+	// fragment in all other frames.
 	Total uint32
 }
 
-// AppendFragmentHeader appends f; flags tell which fragment it is.
+// AppendFragmentHeader appends f for a frame with these flags.
 func AppendFragmentHeader(b []byte, f FragmentHeader, flags Flags) []byte {
 	b = binary.BigEndian.AppendUint64(b, f.Seq)
 	if flags == FlagMore {
@@ -218,8 +219,8 @@ func AppendFragmentHeader(b []byte, f FragmentHeader, flags Flags) []byte {
 	return b
 }
 
-// FragmentHeaderLen returns how many bytes the fragment header of h's payload
-// takes.
+// FragmentHeaderLen returns the length of the fragment header in the payload of h, in
+// bytes.
 func FragmentHeaderLen(h Header) int {
 	if h.Type.Fragmented() && h.Flags == FlagMore {
 		return FragmentLen

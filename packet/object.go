@@ -17,9 +17,9 @@ var offerKeys = []string{
 const mandatoryKeys = 7
 
 // parseObject parses the JSON object of a handshake packet into v, which has the
-// given keys. Package encoding/json takes keys in any case, and takes a key twice;
-// parseObject does neither, in the object and in the offer. It reports for each key of
-// the offer whether it has a value.
+// given keys. Package encoding/json ignores the case of keys and accepts a key that occurs
+// twice. parseObject accepts neither, in the object and in the offer. It reports for each
+// key of the offer whether it has a value.
 func parseObject(what string, b []byte, v any, keys ...string) (offer map[string]bool, err error) {
 	if err := json.Unmarshal(b, v); err != nil {
 		return nil, malformed(what, "%v", err)
@@ -27,7 +27,7 @@ func parseObject(what string, b []byte, v any, keys ...string) (offer map[string
 	if !utf8.Valid(b) {
 		return nil, malformed(what, "its JSON is not UTF-8")
 	}
-	if b = bytes.TrimLeft(b, " \t\r\n"); b[0] != '{' { // null, which Unmarshal takes for anything
+	if b = bytes.TrimLeft(b, " \t\r\n"); b[0] != '{' { // null, which Unmarshal accepts for every type
 		return nil, malformed(what, "its JSON is not an object")
 	}
 	_, value, err := members(what, "", b, keys)

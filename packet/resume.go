@@ -23,7 +23,7 @@ const (
 type Ticket struct {
 	ID     []byte `json:"id"`     // names the session; public
 	Secret []byte `json:"secret"` // the key of the proofs; random
-	Keep   uint32 `json:"keep"`   // how long the server keeps the session without a transport, in milliseconds
+	Keep   uint32 `json:"keep"`   // the time for which the server keeps the session without a transport, in milliseconds
 }
 
 // KeepTime returns Keep as a duration.
@@ -43,9 +43,9 @@ func (t *Ticket) check() error {
 
 // Resume asks the server to continue a session over the transport of the Conn packet.
 type Resume struct {
-	ID       []byte `json:"id"`       // of the ticket
+	ID       []byte `json:"id"`       // Ticket.ID
 	Attempt  uint64 `json:"attempt"`  // grows with every attempt to resume the session
-	Received uint64 `json:"received"` // how many bytes of the session the client has received
+	Received uint64 `json:"received"` // the number of bytes of the session that the client has received
 	Proof    []byte `json:"proof"`    // Proof with RoleClient
 }
 
@@ -63,7 +63,7 @@ func (r *Resume) check() error {
 
 // Resumed answers a Resume.
 type Resumed struct {
-	Received uint64 `json:"received"` // how many bytes of the session the server has received
+	Received uint64 `json:"received"` // the number of bytes of the session that the server has received
 	Proof    []byte `json:"proof"`    // Proof with RoleServer or RoleEnded
 }
 

@@ -143,7 +143,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.lines = append(d.lines, "packet: conn")
 		d.add("packet id", id)
 		d.add("length", n)
-		d.add("heartbeat exponent", c.Beat)
+		d.add("heartbeat exponent", c.HeartbeatExponent)
 		d.add("client id", c.ClientID)
 		d.add("meta", c.Meta)
 		w = c.Settings

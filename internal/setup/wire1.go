@@ -14,7 +14,7 @@ import (
 // the memory budget except the part for the windows of streams.
 func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Settings) {
 	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Settings) {
-		period := wire1.Period(peer.Beat << 4)
+		period := wire1.Period(peer.HeartbeatExponent << 4)
 		t := wire1.NewTransport(nc, wire1.Config{
 			Side:     peer.Side,
 			Offer:    cc.Settings,
