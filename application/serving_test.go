@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // openPair opens a stream and returns both sides of it.
@@ -89,7 +90,7 @@ func TestRequestAfterTheEndGivesItsCreditBack(t *testing.T) {
 // No handler outlives its End, however its requests and the end of the End meet.
 func TestHandlersEndWithTheirEnd(t *testing.T) {
 	const (
-		ends  = 10_000 / slowness
+		ends  = 10_000 / kit.Slowdown
 		calls = 20
 	)
 	var running atomic.Int64
@@ -126,7 +127,7 @@ func TestHandlersEndWithTheirEnd(t *testing.T) {
 // Ending a stream costs what it ends, however much is under way on other streams.
 func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 	const (
-		others = 100_000 / slowness
+		others = 100_000 / kit.Slowdown
 		slower = 50 // times; some 1000 if the others were walked
 	)
 	for name, ends := range map[string]func(others int) time.Duration{

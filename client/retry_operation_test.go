@@ -13,6 +13,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A synchronous operation of a RetryEnd over a healthy connection allocates no more than
@@ -52,7 +53,7 @@ func TestRetryEndAllocatesNoMoreThanAPlainEnd(t *testing.T) {
 	calls, messages := measure(NewEndWithDialer(dial))
 	retryCalls, retryMessages := measure(NewRetryEndWithDialer(dial))
 	t.Logf("plain: %v per call, %v per message; RetryEnd: %v and %v", calls, messages, retryCalls, retryMessages)
-	if raceEnabled {
+	if kit.Race {
 		return // the race detector allocates
 	}
 	assert.LessOrEqual(t, retryCalls, calls, "allocations per call")

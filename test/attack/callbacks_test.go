@@ -9,6 +9,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // slowDelegate has callbacks that do not return until block is closed.
@@ -61,7 +62,7 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 // Of heartbeats that come faster than the delegate takes them, some are not told.
 func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 	const (
-		seconds = 100 / slowness
+		seconds = 100 / kit.Slowdown
 		heap    = 256 << 10 // of 25000 heartbeats
 	)
 	d := &slowDelegate{block: make(chan struct{})}

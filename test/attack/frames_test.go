@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // session returns the frames of a good client: of each type some, in an order that
@@ -139,10 +140,10 @@ func TestHostileFramesAgainstALiveServer(t *testing.T) {
 // of their own.
 func sendMutants(t *testing.T, mutants map[string]func(*rand.Rand) []byte, strike func(*targetServer, []byte)) {
 	const (
-		rounds = 100 / slowness // connections of each kind
-		flat   = 768 << 10      // bytes allocated for a connection, whatever comes, both sides and the pools
-		factor = 64             // and for each byte that comes
-		left   = 1 << 20        // bytes
+		rounds = 100 / kit.Slowdown // connections of each kind
+		flat   = 768 << 10          // bytes allocated for a connection, whatever comes, both sides and the pools
+		factor = 64                 // and for each byte that comes
+		left   = 1 << 20            // bytes
 	)
 	for name, mutant := range mutants {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +190,7 @@ func (s *targetServer) sendHostile(b []byte) {
 // Connections break while their streams open. The goroutine that notices first ends
 // streams whose callbacks are still running.
 func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
-	const connections = 1000 / slowness
+	const connections = 1000 / kit.Slowdown
 	overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		w := offer()

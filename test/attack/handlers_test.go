@@ -10,6 +10,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 const (
@@ -55,7 +56,7 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 // limit, and the connection survives.
 func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
 	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
-		const calls = 10_000 / slowness
+		const calls = 10_000 / kit.Slowdown
 		before := measure()
 		a := s.attack().startReading()
 		defer a.leave()

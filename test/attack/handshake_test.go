@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 const (
@@ -91,7 +92,7 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 // then does nothing.
 func TestIdleClientsCostLittle(t *testing.T) {
 	const (
-		clients = 100 / slowness
+		clients = 100 / kit.Slowdown
 		meta    = 48<<10 - 400 // bytes: in base64, and with the offer, just what a handshake takes
 		// Its meta, its Conn and its End, beside what the other side of the pipe and
 		// the test have for it.
@@ -124,7 +125,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 // three.
 func TestFeaturesThatNobodyKnows(t *testing.T) {
 	const (
-		clients   = 20 / slowness
+		clients   = 40 / kit.Slowdown
 		features  = 21_000
 		perClient = 16*features*3/2 + 64<<10 // half as much again: a slice that has grown
 	)
@@ -265,7 +266,7 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 // A client calls thousands of methods that do not exist. Each answer says that the method
 // does not exist, and the server keeps no memory of the names.
 func TestProbingOfMethods(t *testing.T) {
-	const probes = 10_000 / slowness
+	const probes = 10_000 / kit.Slowdown
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack().startReading()

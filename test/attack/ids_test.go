@@ -12,6 +12,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A stranger knows the ids of all clients for which the library has chosen them, and asks
@@ -64,7 +65,7 @@ func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 // Clients ask for many ids. The library still finds an id for each later client.
 func TestSquattersKeepNobodyOut(t *testing.T) {
 	const (
-		squatters = 1000 / slowness
+		squatters = 1000 / kit.Slowdown
 		newcomers = 100
 	)
 	inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDuplicateID(server.DuplicateRefused) }}, func(t *testing.T, s *targetServer) {

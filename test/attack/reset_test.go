@@ -9,6 +9,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A peer that never reads opens streams, lets the application take them, and resets
@@ -23,7 +24,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 		a := s.attack()
 		defer a.leave()
 		meta := make([]byte, 1000)
-		for id := 0; id < 20_000/slowness; id += 100 {
+		for id := 0; id < 20_000/kit.Slowdown; id += 100 {
 			for i := range 100 {
 				if a.send(open(nil, number(id+i), meta)) != nil {
 					break

@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	backlog = 1024
 	// opens is how many streams are opened that nobody accepts: a million, which take
 	// about 3 s.
-	opens = 1_000_000 / slowness
+	opens = 1_000_000 / kit.Slowdown
 	// perStream bounds what a stream holds that has neither meta nor bytes.
 	perStream = 2 << 10
 )

@@ -20,6 +20,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/internal/wire1"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
@@ -315,7 +316,7 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 
 // Sessions without number. All beyond the limit are refused, and cost nothing that stays.
 func TestOldSessionsWithoutNumber(t *testing.T) {
-	const opens = 200_000 / slowness
+	const opens = 200_000 / kit.Slowdown
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attackOld().listen()
@@ -334,7 +335,7 @@ func TestOldSessionsWithoutNumber(t *testing.T) {
 
 // Sessions that are opened and dismissed at once, and of which nothing is acked.
 func TestOldSessionsThatComeAndGo(t *testing.T) {
-	const rounds = 50_000 / slowness
+	const rounds = 50_000 / kit.Slowdown
 	accept := func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }
 	inBubble(t, serverSetup{options: accept}, func(t *testing.T, s *targetServer) {
 		before := measure()
@@ -389,7 +390,7 @@ func TestOldRapidCallAndCancel(t *testing.T) {
 		before := measure()
 		a := s.attackOld().listen()
 		defer a.leave()
-		const calls = rapidCalls / slowness
+		const calls = rapidCalls / kit.Slowdown
 		call := wire1.Packet{Type: wire1.TypeRequest, Session: 1, Content: wire1.Content{Key: []byte("ignore")}}
 		a.flood(calls, func(b []byte, i int) []byte {
 			call.ID = uint64(i + 2)

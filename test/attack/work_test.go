@@ -11,6 +11,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // Ending a stream takes no longer for all that goes on on others of the connection: a
@@ -18,7 +19,7 @@ import (
 // resets dear, also of streams on which a packet has begun.
 func TestResetsDoNotWalkTheConnection(t *testing.T) {
 	const (
-		streams = 20_000 / slowness
+		streams = 20_000 / kit.Slowdown
 		slower  = 8 // times, for the sake of slow machines; 15 to 40 if all were walked
 	)
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
@@ -68,7 +69,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 // dear.
 func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 	const (
-		frames = 100_000 / slowness
+		frames = 100_000 / kit.Slowdown
 		slower = 8 // times, for the sake of slow machines; 20 to 30 if all were walked
 	)
 	var best [2]time.Duration

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/kit"
 )
 
 // Allocations per operation, of both sides together, that nothing may exceed.
@@ -19,7 +21,7 @@ const (
 )
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if kit.Race {
 		t.Log("the race detector allocates: only the operations are run")
 	}
 	const size = 256
@@ -52,7 +54,7 @@ func TestAllocations(t *testing.T) {
 			})
 			require.NoError(t, err)
 			t.Logf("%v allocations", got)
-			if got > op.max && !raceEnabled {
+			if got > op.max && !kit.Race {
 				t.Errorf("%v allocations, at most %v are allowed", got, op.max)
 			}
 		})
@@ -93,7 +95,7 @@ func TestOneWayAllocations(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	got := float64(after.Mallocs-before.Mallocs) / writes
 	t.Logf("%.3f allocations", got)
-	if got > limit && !raceEnabled {
+	if got > limit && !kit.Race {
 		t.Errorf("%.3f allocations per write, at most %v are allowed", got, limit)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/test/gauge"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 	"github.com/stretchr/testify/require"
 )
@@ -28,7 +29,7 @@ func TestIdleStream(t *testing.T) {
 	}
 	open() // what the first one brings along is not counted
 	used := grown(open, streams, func(u gauge.Usage) bool {
-		return u.Goroutines <= 0 && (raceEnabled || u.Heap <= maxIdleStream*streams)
+		return u.Goroutines <= 0 && (kit.Race || u.Heap <= maxIdleStream*streams)
 	})
 	runtime.KeepAlive(kept)
 
@@ -45,7 +46,7 @@ func TestIdleEnd(t *testing.T) {
 	connect := func() { kept = append(kept, rig.NewPair(t, "tcp", nil, nil)) }
 	connect()
 	used := grown(connect, pairs, func(u gauge.Usage) bool {
-		return u.Goroutines <= 2*pairs && (raceEnabled || u.Memory() <= maxIdleEnd*2*pairs)
+		return u.Goroutines <= 2*pairs && (kit.Race || u.Memory() <= maxIdleEnd*2*pairs)
 	})
 	runtime.KeepAlive(kept)
 
@@ -67,7 +68,7 @@ func grown(do func(), n int, right func(gauge.Usage) bool) gauge.Usage {
 // checkBytes holds a size against its ceiling.
 func checkBytes(t *testing.T, got, limit int64) {
 	t.Helper()
-	if raceEnabled {
+	if kit.Race {
 		t.Log("the race detector needs memory of its own: only goroutines are held to their number")
 		return
 	}

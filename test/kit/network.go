@@ -65,7 +65,7 @@ func Amount(network string, n int) int {
 	if inPlaceOf(network) == "bytes" {
 		n /= 16
 	}
-	return max(n/(slowdown*less()), 1)
+	return max(n/(Slowdown*less()), 1)
 }
 
 var less = sync.OnceValue(func() int {

@@ -5,4 +5,5 @@ package kit
 // Race reports whether the program was built with the race detector.
 const Race = false
 
-const slowdown = 1
+// Slowdown is the number by which tests divide their loads.
+const Slowdown = 1

@@ -5,5 +5,6 @@ package kit
 // Race reports whether the program was built with the race detector.
 const Race = true
 
-// slowdown is the divisor of Amount under the race detector.
-const slowdown = 8
+// Slowdown is the number by which tests divide their loads, since the race detector makes
+// everything many times slower. Amount divides by it.
+const Slowdown = 8
