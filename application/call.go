@@ -12,8 +12,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// headRoom is the length up to which the head of an operation needs no allocation.
-const headRoom = 192
+// headSize is the length up to which the head of a packet needs no allocation.
+const headSize = 192
 
 // Call calls a method of the peer and waits for its response, at most until ctx or a
 // timeout ends. Then it returns context.Canceled or context.DeadlineExceeded, and the
@@ -35,9 +35,9 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 // doCall is Call for a caller that has checked for which client and stream the request was
 // made, and that knows the timeout (0: none). See Control.DoCall.
 func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
-	var room [headRoom]byte
+	var buf [headSize]byte
 	op := operation{timeout: timeout}
-	head, err := s.prepareCall(ctx, &op, room[:0], method, req)
+	head, err := s.prepareCall(ctx, &op, buf[:0], method, req)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +82,9 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 // block. startCall waits only for the credit that the request needs. If it returns an
 // error, done is not called.
 func (s *Stream) startCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
-	var room [headRoom]byte
+	var buf [headSize]byte
 	op := operation{timeout: timeout}
-	head, err := s.prepareCall(ctx, &op, room[:0], method, req)
+	head, err := s.prepareCall(ctx, &op, buf[:0], method, req)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,14 @@ func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration
 // Hand sends v to ch. If ch is full, a goroutine of its own sends v, and gives up when done
 // is closed. If the user has closed ch, Hand logs that.
 func Hand[T any](log *slog.Logger, done <-chan struct{}, ch chan T, v T) {
-	defer survive(log)
+	defer recoverClosed(log)
 	select {
 	case ch <- v:
 		return
 	default:
 	}
 	go func() {
-		defer survive(log)
+		defer recoverClosed(log)
 		select {
 		case ch <- v:
 		case <-done:
@@ -128,15 +128,17 @@ func Hand[T any](log *slog.Logger, done <-chan struct{}, ch chan T, v T) {
 	}()
 }
 
-// survive recovers from the panic of a send to a channel that the user has closed.
-func survive(log *slog.Logger) {
+// recoverClosed recovers from the panic of a send to a channel that the user has closed, and
+// logs it. It is called by a defer statement.
+func recoverClosed(log *slog.Logger) {
 	if v := recover(); v != nil {
 		log.Error("the channel of an asynchronous call or publication is closed", "panic", v)
 	}
 }
 
-// prepareCall checks a call, completes its operation, and appends its head to room.
-func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, method string, req geminio.Request) (head []byte, err error) {
+// prepareCall checks a call, completes its operation, and appends the head of its packet to
+// buf.
+func (s *Stream) prepareCall(ctx context.Context, op *operation, buf []byte, method string, req geminio.Request) (head []byte, err error) {
 	if len(method) > packet.MaxName {
 		return nil, &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
 	}
@@ -151,7 +153,7 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, room []byte, me
 		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Custom: req.Custom(),
 	}
 	op.data = req.Data()
-	return p.Append(room), nil
+	return p.Append(buf), nil
 }
 
 // closed returns io.EOF if the stream or its End has ended.
@@ -162,21 +164,23 @@ func (s *Stream) closed() error {
 	return nil
 }
 
+// nameResponse sets the ids and the method of a response to those of its call.
 func (s *Stream) nameResponse(r *response, method string, id uint64) {
 	r.id, r.method, r.clientID, r.streamID = id, method, s.ClientID(), s.StreamID()
 }
 
-// takeResponse takes the peer's response to a call.
-func (e *End) takeResponse(s *Stream, call uint64, body []byte, owned bool) error {
+// takeResponse completes the call to which the peer has sent a response. Package multiplexer
+// calls it on the reading goroutine. owned says that body is not reused afterwards.
+func (e *End) takeResponse(s *Stream, seq uint64, body []byte, owned bool) error {
 	m, err := packet.ParseResponse(body)
 	if err != nil {
 		return err
 	}
-	p, err := e.pending.answered(s, call, packet.TypeRequest)
+	p, err := e.pending.answered(s, seq, packet.TypeRequest)
 	if p == nil {
-		return err // nil: the caller no longer waits
+		return err // nil if the caller no longer waits
 	}
-	if p.late() { // the handler may have answered because its own deadline has passed
+	if p.expired() { // the handler may have answered because its own deadline has passed
 		p.complete(nil, context.DeadlineExceeded)
 		return nil
 	}

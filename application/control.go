@@ -27,18 +27,19 @@ const (
 // its user hold.
 func (c *Control) Held() int {
 	n := endBytes + c.mux.Held() + len(c.c.Meta()) + int(c.c.SessionStats().Logged)
-	n += int(c.remotes.Load())*methodBytes + int(c.names.Load())
+	n += int(c.remoteMethods.Load())*methodBytes + int(c.remoteNameBytes.Load())
 	if d := c.cfg.Deliveries; d != nil {
 		n += d.size()
 	}
 	return n
 }
 
-// CloseWith closes the End for a cause, and tells the peer n. It does not wait.
-func (c *Control) CloseWith(cause error, n packet.Reason) { c.mux.Close(cause, n) }
+// CloseWith closes the End for a cause, and sends the reason to the peer. It does not wait.
+func (c *Control) CloseWith(cause error, reason packet.Reason) { c.mux.Close(cause, reason) }
 
-// Tell calls f, which what names, among the hooks, unless Offline is about to be called.
-func (c *Control) Tell(what string, f func()) { c.events.post(what, f) }
+// PostHook has f called as one of the hooks, unless Offline was posted already. what is the
+// name of f for the log.
+func (c *Control) PostHook(what string, f func()) { c.events.post(what, f) }
 
 // DoCall is Call on the default stream for a caller that has checked for which client and
 // stream the request was made, and that knows the timeout (0: none). An End that
@@ -69,6 +70,6 @@ func (c *Control) StartPublish(ctx context.Context, number uint64, msg geminio.M
 	return c.startPublish(ctx, number, msg, timeout, done)
 }
 
-// Introduce registers the local methods with the peer and waits for the remote ones, at
-// most until ctx ends.
-func (c *Control) Introduce(ctx context.Context) error { return (*End)(c).introduce(ctx) }
+// ExchangeMethods registers the local methods of the Config with the peer and waits for its
+// remote methods, at most until ctx ends.
+func (c *Control) ExchangeMethods(ctx context.Context) error { return (*End)(c).exchangeMethods(ctx) }

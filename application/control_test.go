@@ -18,7 +18,7 @@ func TestControl(t *testing.T) {
 		c := (*Control)(client)
 		assert.Same(t, client.c, c.Conn())
 		told := make(chan struct{})
-		c.Tell("a test", func() { close(told) })
+		c.PostHook("a test", func() { close(told) })
 		<-told
 
 		register(t, server, "m", func(_ context.Context, _ geminio.Request, resp geminio.Response) { resp.SetData([]byte("answer")) })

@@ -23,7 +23,7 @@ const (
 
 // Deliveries remembers which messages of one session of a peer were handed out, and how they
 // were answered, over all connections of that session. So a message is handed out once, and
-// its answer reaches the publisher also if the message came on a former connection.
+// its answer reaches the publisher even if the message came on an earlier connection.
 // Deliveries remembers the last maxDeliveries messages. Its memory depends on how many
 // messages it remembers, not on their numbers. Its methods are safe for concurrent use.
 type Deliveries struct {
@@ -41,9 +41,9 @@ type delivery struct {
 	number uint64
 	next   *delivery // was handed out next; of those that are remembered
 
-	// carrier carries the answer back, and counts the message as unanswered: the
-	// last connection that a copy came with. nil: that of the message itself; or the
-	// message is answered.
+	// carrier is the default stream of the last connection on which a copy of the message
+	// came. The answer is sent on it, and it counts the message as unanswered. nil stands
+	// for the stream of the message itself, or the message is answered.
 	carrier  *Stream
 	text     string // of the answer
 	code     uint32 // of the answer
@@ -86,39 +86,40 @@ func (d *Deliveries) handOut(m *message) bool {
 	d.mu.Lock()
 	if m.s != nil && m.s.end.connSeq < d.conns {
 		d.mu.Unlock()
-		m.s.acked()
+		m.s.countAnswered()
 		return false
 	}
-	if v := d.all[m.call]; v != nil {
-		d.follow(v, m)
+	if v := d.all[m.seq]; v != nil {
+		d.answerCopy(v, m)
 		return false
 	}
-	m.delivery = &delivery{number: m.call, carrier: m.s}
+	m.delivery = &delivery{number: m.seq, carrier: m.s}
 	d.add(m.delivery)
 	d.mu.Unlock()
 	return true
 }
 
-// seen tells whether m, which has just arrived, is a copy of a message that was handed out.
-// Then m gets the answer of the first copy.
-func (d *Deliveries) seen(m *message) bool {
+// isCopy tells whether m, which has just arrived, is a copy of a message that was handed out.
+// If so, m gets the answer of the first copy.
+func (d *Deliveries) isCopy(m *message) bool {
 	d.mu.Lock()
-	v := d.all[m.call]
+	v := d.all[m.seq]
 	if v == nil {
 		d.mu.Unlock()
 		return false
 	}
-	d.follow(v, m)
+	d.answerCopy(v, m)
 	return true
 }
 
-// follow has the stream of m send the answer, which may exist already. A copy that was
-// received on an older connection, after its end, changes nothing. follow unlocks d.mu.
-func (d *Deliveries) follow(v *delivery, m *message) {
+// answerCopy makes the stream of m, which is a copy of v, the carrier of the answer. If v is
+// answered already, that stream sends the answer. A copy that was received on an older
+// connection, after its end, changes nothing. d.mu is held; answerCopy unlocks it.
+func (d *Deliveries) answerCopy(v *delivery, m *message) {
 	if v.answered {
 		answer := packet.Answer{Code: v.code, Text: v.text}
 		d.mu.Unlock()
-		m.s.postAck(m.call, answer)
+		m.s.postAck(m.seq, answer)
 		return
 	}
 	other := v.carrier
@@ -129,7 +130,7 @@ func (d *Deliveries) follow(v *delivery, m *message) {
 	}
 	d.mu.Unlock()
 	if other != nil {
-		other.acked() // it is the carrier that counts the message
+		other.countAnswered() // only the carrier counts the message as unanswered
 	}
 }
 
@@ -143,7 +144,7 @@ func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 		carrier = v.carrier
 	}
 	if d.all[v.number] == v {
-		// Only what travels is kept, and not what it may be a part of.
+		// The clone does not keep a longer text alive.
 		v.code, v.text = a.Code, strings.Clone(packet.CutText(a.Text, packet.MaxAnswer))
 		d.texts += len(v.text)
 	}
@@ -151,8 +152,8 @@ func (d *Deliveries) answered(m *message, a packet.Answer) (carrier *Stream) {
 	return carrier
 }
 
-// Detach is called when the session has no connection, and returns how many bytes the
-// memory of its deliveries takes: of the connections it keeps nothing.
+// Detach is called when the session has no connection. It drops all references to
+// connections, and returns how many bytes the deliveries take.
 func (d *Deliveries) Detach() (size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -344,7 +344,7 @@ func TestDeliveriesLongTexts(t *testing.T) {
 // fill has n messages handed out, with numbers from first on.
 func fill(d *Deliveries, first, n uint64) {
 	for number := range n {
-		if !d.handOut(&message{call: (first + number) | DeliveryBit}) {
+		if !d.handOut(&message{seq: (first + number) | DeliveryBit}) {
 			panic("it was handed out before")
 		}
 	}
@@ -371,7 +371,7 @@ func TestDeliveriesAreTheLastOnes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := new(Deliveries)
 			for _, n := range c.numbers {
-				require.True(t, d.handOut(&message{call: n | DeliveryBit}), "%d", n)
+				require.True(t, d.handOut(&message{seq: n | DeliveryBit}), "%d", n)
 			}
 			assert.Len(t, d.all, len(c.known))
 			for _, n := range c.known {
@@ -417,7 +417,7 @@ func TestDeliveriesMemory(t *testing.T) {
 			for i := range all {
 				d := new(Deliveries)
 				for k := range c.n {
-					m := &message{call: (1 + uint64(k)*c.step) | DeliveryBit}
+					m := &message{seq: (1 + uint64(k)*c.step) | DeliveryBit}
 					d.handOut(m)
 					d.answered(m, packet.Answer{Code: 1, Text: "no"})
 				}
@@ -447,7 +447,7 @@ func TestDeliveriesAllocations(t *testing.T) {
 	n := uint64(2*maxDeliveries + 1)
 	m := new(message)
 	allocs := testing.AllocsPerRun(4*maxDeliveries, func() {
-		m.call = n | DeliveryBit
+		m.seq = n | DeliveryBit
 		n++
 		d.handOut(m)
 		d.answered(m, packet.Answer{})
@@ -488,9 +488,9 @@ func TestDeliveriesModel(t *testing.T) {
 				n = last + rnd.Uint64N(1<<30) + 1
 			}
 			e := known[n]
-			m := &message{call: n | DeliveryBit, s: w.to.Stream}
+			m := &message{seq: n | DeliveryBit, s: w.to.Stream}
 			if rnd.IntN(2) == 0 {
-				if seen := d.seen(m); seen != (e != nil) {
+				if seen := d.isCopy(m); seen != (e != nil) {
 					t.Fatalf("step %d: of %d, after %d, seen is %v", step, n, last, seen)
 				}
 			}

@@ -22,8 +22,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Hooks are callbacks of the user. Each may be nil. They are called one after the other,
-// never by the reading goroutine, and may use the End.
+// Hooks are callbacks of the user. Each may be nil. They are called one after the other, not
+// on the reading goroutine, and may use the End.
 type Hooks struct {
 	Offline            func(delegate.ConnDescriber)
 	Heartbeat          func(delegate.ConnDescriber)
@@ -33,34 +33,34 @@ type Hooks struct {
 	AcceptStream       func(geminio.Stream)
 	ClosedStream       func(geminio.Stream)
 
-	// GoAway is called when the peer wants no new work. The Reason says when to come
-	// back. Unlike the hooks above it is called at once, by any goroutine, and must not
-	// block.
+	// GoAway is called when the peer is shutting down. The Reason has the time after which
+	// the client may reconnect. Unlike the hooks above it is called at once, by any
+	// goroutine, and must not block.
 	GoAway func(packet.Reason)
 
-	// Done is called when the End has ended, after every operation has got its outcome.
-	// It is called like GoAway.
+	// Done is called when the End has ended, after every operation has its outcome. Like
+	// GoAway it is called at once, by any goroutine, and must not block.
 	Done func()
 }
 
 // Config configures an End.
 type Config struct {
 	Hooks          Hooks
-	Events         *Events // the queue of the hooks; nil stands for a new one
-	IDs            packet.PacketFactory
+	Events         *Events              // the queue of the hooks; nil stands for a new one
+	IDs            packet.PacketFactory // makes the ids of requests and messages
 	Limits         multiplexer.Limits
 	Methods        *Methods             // the methods of the default stream; nil stands for new ones
 	LocalMethods   []*geminio.MethodRPC // the methods to register among them
 	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
 	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
-	RetryAfter     time.Duration        // the time after which Shutdown asks the peer to come back; 0 names none
+	RetryAfter     time.Duration        // for which Shutdown asks the peer to stay away; 0 names no time
 	CheckRemote    bool                 // whether to refuse calls of methods that the peer has not registered
-	MaxWorkersIdle int                  // goroutines kept for the next requests; 0 takes 64
+	MaxIdleWorkers int                  // goroutines kept for the next requests; 0 takes 64
 }
 
 // End is one side of a connection. All its methods are safe for concurrent use.
 type End struct {
-	*Stream // the default one
+	*Stream // the default stream
 
 	// Read-only.
 	cfg     *Config
@@ -69,31 +69,31 @@ type End struct {
 	log     *slog.Logger
 	connSeq uint64 // the number of this connection among those of Config.Deliveries
 
-	events  events
-	pending pendingTable
-	serving servingTable
-	workers *workers
-	remotes atomic.Int64 // how many methods the peer has registered, on all streams
-	names   atomic.Int64 // the length of their names, bytes
+	events          events
+	pending         pendingTable
+	serving         servingTable
+	workers         *workers
+	remoteMethods   atomic.Int64 // how many methods the peer has registered, on all streams
+	remoteNameBytes atomic.Int64 // the length of their names
 
-	away atomic.Pointer[packet.Reason] // why the peer wants no new work; nil as long as it does
+	peerGoAway atomic.Pointer[packet.Reason] // of the peer's goaway; nil if there was none
 
-	beats      atomic.Int64  // how many calls of the Heartbeat hook are queued
-	unanswered atomic.Int64  // how many messages came and have no answer yet
-	drain      atomic.Uint32 // one of the drain constants
+	queuedPings atomic.Int64  // how many calls of the Heartbeat hook are queued
+	unanswered  atomic.Int64  // how many received messages have no answer yet
+	drain       atomic.Uint32 // one of the drain constants
 
-	mu    sync.Mutex
-	live  int           // how many streams have hooks of their end to be called
-	cause error         // why the End ended; set once
-	quiet chan struct{} // closed on entering drainOver; nil before Shutdown
-	done  chan struct{} // closed when the End has ended
+	mu      sync.Mutex
+	streams int           // how many streams have not posted the hooks of their end yet
+	cause   error         // why the End ended; set once
+	drained chan struct{} // closed in state drainOver; nil before Shutdown
+	done    chan struct{} // closed when the End has ended
 }
 
 // New starts an End over c, registers the local methods with the peer, and waits for the
 // remote ones, at most until ctx ends. On an error it closes the End.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	e := Start(c, cfg)
-	err := e.introduce(ctx)
+	err := e.exchangeMethods(ctx)
 	if err != nil {
 		e.Close()
 	}
@@ -112,7 +112,7 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
-	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxWorkersIdle)
+	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxIdleWorkers)
 	if cfg.Methods != nil {
 		e.Stream.rpc = cfg.Methods.connect(cfg.CheckRemote)
 	}
@@ -125,10 +125,10 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	return e
 }
 
-// introduce registers the local methods with the peer and waits for the remote ones, at
+// exchangeMethods registers the local methods with the peer and waits for the remote ones, at
 // most until ctx ends.
-func (e *End) introduce(ctx context.Context) error {
-	if err := e.announceInTime(ctx); err != nil {
+func (e *End) exchangeMethods(ctx context.Context) error {
+	if err := e.registerInTime(ctx); err != nil {
 		return e.constructError(err)
 	}
 	if len(e.cfg.RemoteMethods) == 0 {
@@ -137,19 +137,19 @@ func (e *End) introduce(ctx context.Context) error {
 	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.done))
 }
 
-// announceInTime registers the methods with the peer, which has to confirm them within the
+// registerInTime registers the methods with the peer, which has to confirm them within the
 // time of a handshake.
-func (e *End) announceInTime(ctx context.Context) error {
+func (e *End) registerInTime(ctx context.Context) error {
 	names := e.methods().served.all()
 	if len(names) == 0 {
 		return nil
 	}
-	patience := e.c.HandshakeTimeout()
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	timeout := e.c.HandshakeTimeout()
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := e.announce(bounded, names)
+	err := e.registerAll(bounded, names)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: the peer has not confirmed the methods after %v", geminio.ErrHandshakeTimeout, patience)
+		return fmt.Errorf("%w: the peer has not confirmed the methods after %v", geminio.ErrHandshakeTimeout, timeout)
 	}
 	return err
 }
@@ -161,7 +161,7 @@ func (e *End) constructError(err error) error {
 	if cause := e.c.Cause(); err == io.EOF && cause != nil {
 		err = cause
 	}
-	if n := e.away.Load(); n != nil && err != nil {
+	if n := e.peerGoAway.Load(); n != nil && err != nil {
 		err = fmt.Errorf("%w: %w", &geminio.RefusedError{
 			Code: geminio.CodeGoingAway, Text: geminio.ErrGoingAway.Error(), RetryAfter: n.Retry,
 		}, err)
@@ -169,10 +169,10 @@ func (e *End) constructError(err error) error {
 	return err
 }
 
-// OpenStream opens a stream and waits until the peer has accepted it, at most for
-// the timeout of the options; then it returns context.DeadlineExceeded. A refusal
-// is a *geminio.RefusedError; after the end it returns io.EOF, on an End that is
-// shutting down geminio.ErrGoingAway.
+// OpenStream opens a stream and waits until the peer has accepted it. After the timeout of the
+// options it returns context.DeadlineExceeded. If the peer refuses the stream, the error is a
+// *geminio.RefusedError. After the end of the End it returns io.EOF. If one of the two sides is
+// shutting down, it returns geminio.ErrGoingAway.
 func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
 	opt := options.MergeOpenStreamOptions(opts...)
 	peer := ""
@@ -197,8 +197,8 @@ func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, er
 	return s, nil
 }
 
-// AcceptStream returns the next stream that the peer has opened. After the end
-// it returns io.EOF.
+// AcceptStream returns the next stream that the peer has opened. After the end of the End it
+// returns io.EOF.
 func (e *End) AcceptStream() (geminio.Stream, error) {
 	d, err := e.mux.Accept()
 	if err != nil {
@@ -232,9 +232,8 @@ func (e *End) ListStreams() []geminio.Stream {
 	return streams
 }
 
-// Close ends the End and all its streams: calls that wait return at once. Close delivers
-// the bytes that were written, and waits for that within the connection's time for
-// lingering.
+// Close ends the End and all its streams. Blocked operations return at once. Close waits until
+// the written bytes are delivered, at most for the time of SetLinger.
 func (e *End) Close() error {
 	e.mux.Close(io.EOF, packet.Reason{})
 	<-e.c.Done()
@@ -257,28 +256,28 @@ func (e *End) CloseWithError(code geminio.Code, text string) error {
 // Reset is CloseWithError: the End is its own default stream.
 func (e *End) Reset(code geminio.Code, text string) error { return e.CloseWithError(code, text) }
 
-// Shutdown lets nothing new begin, neither here nor at the peer, waits until the
-// calls, messages and streams that are under way have ended and the peer has received
-// everything that this side has sent, and closes the End. If ctx ends earlier, Shutdown closes the End at once and
-// returns ctx's error.
+// Shutdown stops both sides from beginning calls, messages and streams. It waits until those
+// that are under way have ended and the peer has received everything that this side has sent.
+// Then it closes the End. If ctx ends earlier, Shutdown closes the End at once and returns
+// ctx's error.
 func (e *End) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
 	e.mu.Lock()
-	first := e.quiet == nil
+	first := e.drained == nil
 	if first {
-		e.quiet = make(chan struct{})
+		e.drained = make(chan struct{})
 		e.drain.Store(drainAsked)
 	}
-	quiet := e.quiet
+	drained := e.drained
 	e.mu.Unlock()
 	if first {
 		e.goAway()
 	}
 	var err error
 	select {
-	case <-quiet:
+	case <-drained:
 	case <-e.done:
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -289,18 +288,20 @@ func (e *End) Shutdown(ctx context.Context) error {
 
 // The states of a Shutdown.
 const (
-	// drainNone: Shutdown was not called. Shutdown leaves it.
+	// drainNone: Shutdown was not called. Shutdown leads to drainAsked.
 	drainNone uint32 = iota
 	// drainAsked: the peer was asked to begin nothing new, and has not acknowledged that.
-	// OnGoAwayAcked leaves it.
+	// OnGoAwayAcked leads to drainWaits.
 	drainAsked
-	// drainWaits: the peer begins nothing new. Left by settle when nothing is under way.
+	// drainWaits: the peer begins nothing new, and operations are under way. When there are
+	// none, checkIdle leads to drainLast.
 	drainWaits
 	// drainLast: nothing is under way, and the peer was asked again, behind everything that
-	// this side has sent. OnGoAwayAcked leaves it for drainOver, or for drainWaits if
-	// something is under way again.
+	// this side has sent. OnGoAwayAcked leads to drainOver, or back to drainWaits if an
+	// operation is under way again.
 	drainLast
-	// drainOver: the peer has received everything that this side has sent.
+	// drainOver: the peer has received everything that this side has sent. Nothing leaves
+	// this state.
 	drainOver
 )
 
@@ -311,14 +312,14 @@ func (e *End) goAway() {
 	})
 }
 
-// idle reports whether nothing is under way, in state drainWaits or a later one.
+// idle tells whether nothing is under way. It is exact from state drainWaits on.
 func (e *End) idle() bool {
 	return e.pending.empty() && e.serving.n.Load() == 0 && e.unanswered.Load() == 0 && e.mux.Idle()
 }
 
-// settle is called when an operation or a stream has ended, or when Mux.Idle may have become
+// checkIdle is called when an operation or a stream has ended, or when Mux.Idle may have become
 // true. If nothing is under way, it asks the peer for the last acknowledgement.
-func (e *End) settle() {
+func (e *End) checkIdle() {
 	if e.drain.Load() == drainWaits && e.idle() && e.drain.CompareAndSwap(drainWaits, drainLast) {
 		e.goAway()
 	}

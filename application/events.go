@@ -21,11 +21,11 @@ type Events struct {
 // event is a callback that waits.
 type event struct {
 	log  *slog.Logger
-	what string // the name of the callback, for the log if it panics
+	what string // the name of the callback, for the log
 	f    func()
 }
 
-// Post has f called, and does not wait. If f panics, log gets an entry with the name what.
+// Post queues f, and does not wait. If f panics, Post logs that with the name what.
 func (v *Events) Post(log *slog.Logger, what string, f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -36,8 +36,8 @@ func (v *Events) Post(log *slog.Logger, what string, f func()) {
 	}
 }
 
-// run calls callbacks as long as there are any. If one ends its goroutine, another goroutine
-// continues.
+// run calls the queued callbacks until there are none. If a callback ends the goroutine,
+// another goroutine continues.
 func (v *Events) run() {
 	ended := true
 	defer func() {
@@ -55,7 +55,7 @@ func (v *Events) run() {
 	}
 }
 
-// next returns the next callback. If there is none, the goroutine has to end.
+// next returns the next callback. If there is none, the goroutine of run ends.
 func (v *Events) next() (e event, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -69,21 +69,23 @@ func (v *Events) next() (e event, ok bool) {
 	return e, true
 }
 
-// events is the part of an Events that one End uses. It ends with the End.
+// events posts the callbacks of one End to an Events, which other Ends may use too. After
+// the last callback of the End it posts none.
 type events struct {
-	all *Events // set before the first
+	all *Events // set before the first callback
 	log *slog.Logger
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// post has f called, unless last was called before.
+// post queues f, unless last was called before.
 func (v *events) post(what string, f func()) { v.add(what, f, false) }
 
-// last has f called, and no callback after it.
+// last queues f as the last callback.
 func (v *events) last(what string, f func()) { v.add(what, f, true) }
 
+// add is post, or last.
 func (v *events) add(what string, f func(), last bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -9,35 +9,37 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// handler is the End with the methods that its Mux calls.
+// handler is the End in the role of the multiplexer.Handler of its Mux: it has the methods that
+// the Mux calls. Most run on the reading goroutine, so none of them blocks.
 type handler End
 
-// Opened implements multiplexer.Handler.
+// Opened implements multiplexer.Handler: the peer opens a stream. Opened accepts or refuses it,
+// after DialogueOnline if there is such a hook.
 func (h *handler) Opened(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := e.newStream(d)
-	s.announced = true
-	e.join()
+	s.onlinePosted = true
+	e.countStream()
 	hooks := &e.cfg.Hooks
 	if hooks.DialogueOnline == nil && hooks.AcceptStream == nil {
-		s.online = true
+		s.offlineDue = true
 		d.Accept(true)
 		return
 	}
 	e.events.post("DialogueOnline", func() {
-		e.decide(s, func(why packet.Reason) {
+		e.askDialogueOnline(s, func(why packet.Reason) {
 			if why.Code != 0 {
 				d.Refuse(why)
-				e.leave(s)
+				e.uncountStream(s)
 				return
 			}
-			s.online = true
+			s.offlineDue = true
 			d.Accept(hooks.AcceptStream == nil)
 		})
 	})
 	if hooks.AcceptStream != nil {
 		e.events.post("the function of SetAcceptStreamFunc", func() {
-			if !s.online {
+			if !s.offlineDue {
 				return
 			}
 			guard.Run(e.log, "the function of SetAcceptStreamFunc", func() { hooks.AcceptStream(s) }, func(failed error) {
@@ -49,31 +51,31 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 	}
 }
 
-// Accepted implements multiplexer.Handler.
+// Accepted implements multiplexer.Handler: the peer has accepted a stream of this side.
 func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
-	e.join()
+	e.countStream()
 	e.events.post("DialogueOnline", func() {
-		s.online = true
-		e.decide(s, func(why packet.Reason) {
+		s.offlineDue = true
+		e.askDialogueOnline(s, func(why packet.Reason) {
 			if why.Code != 0 {
 				d.Reset(why)
 			}
 		})
 	})
 	s.mu.Lock()
-	s.announced = true
+	s.onlinePosted = true
 	ended := s.ended.Load()
 	s.mu.Unlock()
 	if ended {
-		e.streamOffline(s)
+		e.postStreamOffline(s)
 	}
 }
 
-// decide calls DialogueOnline for a stream that opens, and then calls then with the reason
-// of a refusal, or with a zero Reason if the stream is not refused.
-func (e *End) decide(s *Stream, then func(why packet.Reason)) {
+// askDialogueOnline calls DialogueOnline for a stream. Then it calls then, with the reason of
+// the refusal, or with a zero Reason if the stream is not refused.
+func (e *End) askDialogueOnline(s *Stream, then func(why packet.Reason)) {
 	f := e.cfg.Hooks.DialogueOnline
 	if f == nil {
 		then(packet.Reason{})
@@ -95,67 +97,68 @@ func (e *End) decide(s *Stream, then func(why packet.Reason)) {
 	})
 }
 
-// Closed implements multiplexer.Handler.
+// Closed implements multiplexer.Handler: a stream has ended.
 func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
 	s.mu.Lock()
 	s.ended.Store(true)
-	announced := s.announced
+	announced := s.onlinePosted
 	s.mu.Unlock()
-	s.endWork(cause)
+	s.endOperations(cause)
 	if announced {
-		e.streamOffline(s)
+		e.postStreamOffline(s)
 	}
 }
 
-// streamOffline posts the hooks of a stream's end.
-func (e *End) streamOffline(s *Stream) {
+// postStreamOffline posts the hooks of a stream's end.
+func (e *End) postStreamOffline(s *Stream) {
 	if f := e.cfg.Hooks.DialogueOffline; f != nil {
 		e.events.post("DialogueOffline", func() {
-			if s.online {
+			if s.offlineDue {
 				f(s.d)
 			}
 		})
 	}
 	e.events.post("the function of SetClosedStreamFunc", func() {
-		defer e.settle()
+		defer e.checkIdle()
 		defer s.d.Forget()
-		if f := e.cfg.Hooks.ClosedStream; f != nil && s.online {
+		if f := e.cfg.Hooks.ClosedStream; f != nil && s.offlineDue {
 			f(s)
 		}
 	})
-	e.leave(s)
+	e.uncountStream(s)
 }
 
-// join counts a stream whose hooks of its end are called before that of the connection.
-func (e *End) join() {
+// countStream counts a stream in e.streams, so that the hook of the connection's end is posted
+// after the hooks of the stream's end.
+func (e *End) countStream() {
 	e.mu.Lock()
-	e.live++
+	e.streams++
 	e.mu.Unlock()
 }
 
-// leave takes a stream from the count of join, once. If it was the last one and the End has
-// ended, it posts the hook of the connection's end.
-func (e *End) leave(s *Stream) {
+// uncountStream undoes countStream, once. If s was the last stream and the End has ended, it
+// posts the hook of the connection's end.
+func (e *End) uncountStream(s *Stream) {
 	s.mu.Lock()
-	again := s.gone
-	s.gone = true
+	done := s.uncounted
+	s.uncounted = true
 	s.mu.Unlock()
-	if again {
+	if done {
 		return
 	}
 	e.mu.Lock()
-	e.live--
-	last := e.live == 0 && e.cause != nil
+	e.streams--
+	last := e.streams == 0 && e.cause != nil
 	e.mu.Unlock()
 	if last {
-		e.offline()
+		e.postOffline()
 	}
 }
 
-// offline posts the hook of the connection's end, after all others.
-func (e *End) offline() {
+// postOffline posts the hook of the connection's end, after all others.
+func (e *End) postOffline() {
 	e.events.last("ConnOffline", func() {
 		if f := e.cfg.Hooks.Offline; f != nil {
 			f(e.c)
@@ -163,101 +166,102 @@ func (e *End) offline() {
 	})
 }
 
-// OnIdle implements multiplexer.Handler.
-func (h *handler) OnIdle() { (*End)(h).settle() }
+// OnIdle implements multiplexer.Handler: Mux.Idle may have become true.
+func (h *handler) OnIdle() { (*End)(h).checkIdle() }
 
-// OnGoAwayAcked implements multiplexer.Handler.
+// OnGoAwayAcked implements multiplexer.Handler: the peer has acknowledged the goaway of Shutdown.
 func (h *handler) OnGoAwayAcked() {
 	e := (*End)(h)
 	if e.drain.Load() == drainLast && e.idle() {
 		e.drain.Store(drainOver)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		close(e.quiet)
+		close(e.drained)
 		return
 	}
 	e.drain.Store(drainWaits)
-	e.settle()
+	e.checkIdle()
 }
 
-// maxBeats bounds the calls of the Heartbeat hook that are queued.
-const maxBeats = 16
+// maxQueuedPings bounds the calls of the Heartbeat hook that are queued.
+const maxQueuedPings = 16
 
-// OnPing implements multiplexer.Handler. It drops heartbeats that come faster than the hook
-// returns.
+// OnPing implements multiplexer.Handler: a heartbeat of the peer has arrived. OnPing drops it if
+// maxQueuedPings calls of the hook are queued.
 func (h *handler) OnPing() {
 	f := h.cfg.Hooks.Heartbeat
-	if f == nil || h.beats.Load() >= maxBeats {
+	if f == nil || h.queuedPings.Load() >= maxQueuedPings {
 		return
 	}
-	h.beats.Add(1)
+	h.queuedPings.Add(1)
 	(*End)(h).events.post("Heartbeat", func() {
-		h.beats.Add(-1)
+		h.queuedPings.Add(-1)
 		f(h.c)
 	})
 }
 
-// GoAway implements multiplexer.Handler.
+// GoAway implements multiplexer.Handler: the peer is shutting down.
 func (h *handler) GoAway(n packet.Reason) {
-	h.away.Store(&n)
+	h.peerGoAway.Store(&n)
 	if f := h.cfg.Hooks.GoAway; f != nil {
 		f(n)
 	}
 }
 
-// End implements multiplexer.Handler.
+// End implements multiplexer.Handler: the connection has ended.
 func (h *handler) End(cause error) {
 	e := (*End)(h)
 	e.mu.Lock()
 	e.cause = cause
-	last := e.live == 0
+	last := e.streams == 0
 	e.mu.Unlock()
 	close(e.done)
 	e.pending.end()
-	e.Stream.endWork(cause)
+	e.Stream.endOperations(cause)
 	e.serving.endAll()
 	e.workers.end()
 	if last {
-		e.offline()
+		e.postOffline()
 	}
 	if f := e.cfg.Hooks.Done; f != nil {
 		f()
 	}
 }
 
-// Packet implements multiplexer.Handler.
-func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, call uint64, body []byte, owned bool) error {
+// Packet implements multiplexer.Handler: a packet of the peer is complete. owned says that body
+// is not reused afterwards. An error ends the connection.
+func (h *handler) Packet(d *multiplexer.Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
-	if call == 0 && (typ == packet.TypeRequest || typ == packet.TypeRegister) {
-		return errNumberless(typ)
+	if seq == 0 && (typ == packet.TypeRequest || typ == packet.TypeRegister) {
+		return errNoNumber(typ)
 	}
 	switch typ {
 	case packet.TypeRequest:
-		return e.takeRequest(s, call, body, owned)
+		return e.takeRequest(s, seq, body, owned)
 	case packet.TypeResponse:
-		return e.takeResponse(s, call, body, owned)
+		return e.takeResponse(s, seq, body, owned)
 	case packet.TypeMessage:
-		return e.takeMessage(s, call, body, owned)
+		return e.takeMessage(s, seq, body, owned)
 	case packet.TypeRegister:
-		return e.takeRegister(s, call, body)
+		return e.takeRegister(s, seq, body)
 	case packet.TypeAck, packet.TypeRegistered, packet.TypeCancel:
 		a, err := packet.ParseAnswer(typ, body)
 		if err != nil {
 			return err
 		}
 		if typ != packet.TypeCancel {
-			return e.takeAnswer(s, call, typ, a)
+			return e.takeAnswer(s, seq, typ, a)
 		}
-		e.cancel(s, call, a)
+		e.cancel(s, seq, a)
 		return nil
 	}
 	return &packet.Error{What: typ.String(), Reason: fmt.Sprintf("no packet of type 0x%02x is known", uint8(typ))}
 }
 
-// errNumberless is the error of a peer that sends a packet which needs an answer without a
-// number.
-func errNumberless(typ packet.Type) error {
+// errNoNumber returns the error of a peer that sends a packet without a number although the
+// packet needs an answer.
+func errNoNumber(typ packet.Type) error {
 	return &packet.Error{What: typ.String(), Reason: "the number 0 is that of messages without an answer"}
 }
 

@@ -29,7 +29,7 @@ func TestInboxKeepsOrder(t *testing.T) {
 		assert.EqualValues(t, n, m.id)
 		assert.Equal(t, fmt.Sprint("topic ", n/10), m.topic)
 	}
-	assert.Zero(t, b.first)
+	assert.Zero(t, b.head)
 	assert.Empty(t, b.queue)
 }
 

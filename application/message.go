@@ -24,12 +24,12 @@ type message struct {
 	data, custom           []byte
 	cnss                   options.Cnss
 
-	// Used by the receiver; s is nil at the publisher.
-	s        *Stream
-	call     uint64
-	size     int
-	answered atomic.Bool
-	delivery *delivery // set when a message of a session is handed out; else nil
+	// Used at the receiver.
+	s        *Stream     // the stream of the message; nil at the publisher
+	seq      uint64      // the number of the packet, which the answer names
+	size     int         // the length of the packet's body, whose credit goes back to the peer
+	answered atomic.Bool // Done or Error was called
+	delivery *delivery   // set when a message of a session is handed out; else nil
 }
 
 var _ geminio.Message = (*message)(nil)
@@ -64,6 +64,7 @@ func (m *message) Error(err error) error {
 	return m.answer(packet.Answer{Code: why.Code, Text: why.Text})
 }
 
+// answer is Done and Error.
 func (m *message) answer(a packet.Answer) error {
 	if m.s == nil || m.cnss != options.CnssAtLeastOnce {
 		return nil
@@ -73,54 +74,54 @@ func (m *message) answer(a packet.Answer) error {
 	}
 	d := m.deliveries()
 	if d == nil {
-		return m.s.sendAck(m.call, a)
+		return m.s.sendAck(m.seq, a)
 	}
-	d.answered(m, a).sendAck(m.call, a) // if that fails, the answer waits for the next copy
+	d.answered(m, a).sendAck(m.seq, a) // if that fails, the answer waits for the next copy
 	return nil
 }
 
-// sendAck sends the answer to a message that came on this stream.
-func (s *Stream) sendAck(call uint64, a packet.Answer) error {
+// sendAck sends the answer to a message of this stream. It waits for credit.
+func (s *Stream) sendAck(seq uint64, a packet.Answer) error {
 	when := multiplexer.AtOnce
 	if s.end.unanswered.Load() > 1 {
 		when = multiplexer.Later // more answers are likely to follow
 	}
-	var room [64]byte
-	err := s.d.Send(context.Background(), 0, packet.TypeAck, call, a.Append(room[:0]), nil, when)
-	s.acked() // not earlier: Shutdown waits for the answer too
+	var buf [64]byte
+	err := s.d.Send(context.Background(), 0, packet.TypeAck, seq, a.Append(buf[:0]), nil, when)
+	s.countAnswered() // not earlier: Shutdown waits for the answer too
 	return err
 }
 
-// postAck is sendAck for callers that must not block.
-func (s *Stream) postAck(call uint64, a packet.Answer) {
-	s.d.Post(packet.TypeAck, call, a.Append(nil))
-	s.acked()
+// postAck is sendAck without the wait, for the reading goroutine.
+func (s *Stream) postAck(seq uint64, a packet.Answer) {
+	s.d.Post(packet.TypeAck, seq, a.Append(nil))
+	s.countAnswered()
 }
 
-// owes counts one more message that needs an answer.
-func (s *Stream) owes() {
+// countUnanswered counts one more message that needs an answer.
+func (s *Stream) countUnanswered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended.Load() {
-		s.owed++
+		s.unanswered++
 		s.end.unanswered.Add(1)
 	}
 }
 
-// acked counts one more message as answered, unless endWork has counted all.
-func (s *Stream) acked() {
+// countAnswered counts one more message as answered, unless endOperations has counted all.
+func (s *Stream) countAnswered() {
 	s.mu.Lock()
-	if s.owed > 0 {
-		s.owed--
+	if s.unanswered > 0 {
+		s.unanswered--
 		s.end.unanswered.Add(-1)
 	}
 	s.mu.Unlock()
-	s.end.settle()
+	s.end.checkIdle()
 }
 
 // deliveries returns the Deliveries that remember the message, nil if none do.
 func (m *message) deliveries() *Deliveries {
-	if m.call&DeliveryBit == 0 || m.cnss != options.CnssAtLeastOnce || m.s != m.s.end.Stream {
+	if m.seq&DeliveryBit == 0 || m.cnss != options.CnssAtLeastOnce || m.s != m.s.end.Stream {
 		return nil
 	}
 	return m.s.end.cfg.Deliveries
@@ -168,9 +169,9 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 // doPublish is Publish for a caller that has checked for which client and stream the message
 // was made, and that knows the timeout (0: none). See Control.DoPublish.
 func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
-	var room [headRoom]byte
+	var buf [headSize]byte
 	op := operation{number: number, timeout: timeout}
-	head, err := s.preparePublish(ctx, &op, room[:0], msg)
+	head, err := s.preparePublish(ctx, &op, buf[:0], msg)
 	if err != nil {
 		return err
 	}
@@ -212,9 +213,9 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 // not block. startPublish waits only for the credit that the message needs. If it returns
 // an error, done is not called.
 func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
-	var room [headRoom]byte
+	var buf [headSize]byte
 	op := operation{number: number, timeout: timeout}
-	head, err := s.preparePublish(ctx, &op, room[:0], msg)
+	head, err := s.preparePublish(ctx, &op, buf[:0], msg)
 	if err != nil {
 		return err
 	}
@@ -249,7 +250,9 @@ func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error
 	return s.d.Send(ctx, op.timeout, op.typ, 0, head, op.data, multiplexer.Later)
 }
 
-func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte, msg geminio.Message) (head []byte, err error) {
+// preparePublish checks a message, completes its operation, and appends the head of its
+// packet to buf.
+func (s *Stream) preparePublish(ctx context.Context, op *operation, buf []byte, msg geminio.Message) (head []byte, err error) {
 	topic := msg.Topic()
 	if len(topic) > packet.MaxName {
 		return nil, &geminio.LimitError{What: "topic", Value: uint64(len(topic)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
@@ -267,26 +270,27 @@ func (s *Stream) preparePublish(ctx context.Context, op *operation, room []byte,
 		Topic: stringBytes(topic), Custom: msg.Custom(),
 	}
 	op.data = msg.Data()
-	return p.Append(room), nil
+	return p.Append(buf), nil
 }
 
-// takeMessage puts a message of the peer into its stream's inbox.
-func (e *End) takeMessage(s *Stream, call uint64, body []byte, owned bool) error {
+// takeMessage puts a message of the peer into the inbox of its stream. If the message is a
+// copy of one that was handed out, the peer gets the answer of that one.
+func (e *End) takeMessage(s *Stream, seq uint64, body []byte, owned bool) error {
 	p, err := packet.ParseMessage(body)
 	if err != nil {
 		return err
 	}
 	m := &message{
 		id: p.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: p.Timeout,
-		cnss: options.Cnss(p.Cnss), s: s, call: call, size: len(body),
+		cnss: options.Cnss(p.Cnss), s: s, seq: seq, size: len(body),
 	}
 	m.custom, m.data = keep(p.Custom, p.Data, owned)
 	if m.cnss == options.CnssAtLeastOnce {
-		if call == 0 {
-			return errNumberless(packet.TypeMessage)
+		if seq == 0 {
+			return errNoNumber(packet.TypeMessage)
 		}
-		s.owes()
-		if d := m.deliveries(); d != nil && d.seen(m) {
+		s.countUnanswered()
+		if d := m.deliveries(); d != nil && d.isCopy(m) {
 			s.d.Release(packet.TypeMessage, m.size)
 			return nil
 		}
@@ -316,26 +320,29 @@ func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 	}
 }
 
-// inbox holds the messages that came and were not received. Credit bounds it.
+// inbox holds the messages of a stream that have arrived and that Receive has not returned.
+// The credit of the peer bounds it. Its methods are safe for concurrent use.
 type inbox struct {
-	ready chan struct{} // has room for one; holds one if get may succeed
+	ready chan struct{} // has one buffered element if next may return a message or an error
 
-	mu    sync.Mutex
-	queue []*message
-	first int    // the index of the first message in queue
-	topic string // the topic of the last message: most messages of a stream share it
-	ended bool   // no more messages come
-	shut  bool   // put takes no more messages
+	mu       sync.Mutex
+	queue    []*message
+	head     int    // the index of the first message in queue
+	topic    string // of the last message; further messages with that topic share its memory
+	ended    bool   // the stream has ended: after the last message next returns io.EOF
+	discards bool   // put rejects messages
 }
 
-func newInbox(ended, shut bool) *inbox {
-	b := &inbox{ready: make(chan struct{}, 1), ended: ended, shut: shut}
+// newInbox makes the inbox of a stream, which may have ended or discard its messages already.
+func newInbox(ended, discards bool) *inbox {
+	b := &inbox{ready: make(chan struct{}, 1), ended: ended, discards: discards}
 	if ended {
 		b.signal()
 	}
 	return b
 }
 
+// signal wakes one goroutine that waits in get.
 func (b *inbox) signal() {
 	select {
 	case b.ready <- struct{}{}:
@@ -343,10 +350,10 @@ func (b *inbox) signal() {
 	}
 }
 
-// put adds a message. It reports false if the inbox takes no more messages.
+// put adds a message with a topic. It reports false if the inbox discards messages.
 func (b *inbox) put(m *message, topic []byte) bool {
 	b.mu.Lock()
-	if b.shut {
+	if b.discards {
 		b.mu.Unlock()
 		return false
 	}
@@ -360,6 +367,7 @@ func (b *inbox) put(m *message, topic []byte) bool {
 	return true
 }
 
+// end is called when the stream has ended.
 func (b *inbox) end() {
 	b.mu.Lock()
 	b.ended = true
@@ -367,17 +375,18 @@ func (b *inbox) end() {
 	b.signal()
 }
 
-// drop removes and returns the messages that were not received. From now on put takes no
-// more.
+// drop removes and returns the messages of the inbox. From now on put rejects messages.
 func (b *inbox) drop() []*message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.shut = true
-	all := b.queue[b.first:]
-	b.queue, b.first = nil, 0
+	b.discards = true
+	all := b.queue[b.head:]
+	b.queue, b.head = nil, 0
 	return all
 }
 
+// get returns the next message, and waits for it until ctx ends. After the end of the stream,
+// and of its messages, it returns io.EOF.
 func (b *inbox) get(ctx context.Context) (*message, error) {
 	for {
 		if m, err := b.next(); m != nil || err != nil {
@@ -391,25 +400,25 @@ func (b *inbox) get(ctx context.Context) (*message, error) {
 	}
 }
 
-// next returns the next message, io.EOF after the last one, or neither if there is none. If
-// there is more to get, next signals the next goroutine that waits.
+// next returns the next message, or io.EOF if the stream has ended and there is none, or
+// neither. If a further call would return a message or io.EOF, next wakes the next goroutine.
 func (b *inbox) next() (*message, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.first == len(b.queue) {
+	if b.head == len(b.queue) {
 		if b.ended {
 			b.signal()
 			return nil, io.EOF
 		}
 		return nil, nil
 	}
-	m := b.queue[b.first]
-	b.queue[b.first] = nil
-	b.first++
-	if b.first == len(b.queue) {
-		b.queue, b.first = b.queue[:0], 0
+	m := b.queue[b.head]
+	b.queue[b.head] = nil
+	b.head++
+	if b.head == len(b.queue) {
+		b.queue, b.head = b.queue[:0], 0
 	}
-	if b.first < len(b.queue) || b.ended {
+	if b.head < len(b.queue) || b.ended {
 		b.signal()
 	}
 	return m, nil

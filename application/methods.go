@@ -29,15 +29,16 @@ const (
 // reconnects uses one Methods for the default streams of all its connections. It is safe
 // for concurrent use.
 type Methods struct {
-	mu     sync.RWMutex
-	local  map[string]method
-	names  []string          // the names in local, in the order of their registration
-	hijack geminio.HijackRPC // nil: none
-	match  *regexp.Regexp    // nil: every method
-	want   bool              // whether the hijack takes the methods that match, or the others
-	last   *methods          // the methods of the last connection; nil before the first
+	mu      sync.RWMutex
+	local   map[string]method
+	names   []string          // the names in local, in the order of their registration
+	hijack  geminio.HijackRPC // nil if there is none
+	match   *regexp.Regexp    // the pattern of the hijack; nil matches every method
+	onMatch bool              // the hijack takes the methods that match; false: the others
+	last    *methods          // the methods of the last connection; nil before the first
 }
 
+// method is a method that this side serves.
 type method struct {
 	name string
 	rpc  geminio.RPC
@@ -50,7 +51,7 @@ func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
 	if m.local == nil {
 		m.local = make(map[string]method)
 	}
-	if _, there := m.local[name]; !there {
+	if _, found := m.local[name]; !found {
 		m.names = append(m.names, name)
 		added = true
 	}
@@ -62,8 +63,8 @@ func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
 func (m *Methods) Has(name string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	_, there := m.local[name]
-	return there
+	_, found := m.local[name]
+	return found
 }
 
 // Remove removes a method.
@@ -86,7 +87,7 @@ func (m *Methods) all() []string {
 func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.want) {
+	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.onMatch) {
 		return string(name), nil, m.hijack
 	}
 	if found, ok := m.local[string(name)]; ok {
@@ -95,8 +96,8 @@ func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	return string(name), nil, nil
 }
 
-// connect returns the methods of the next connection. check says that methods.knows of that
-// connection will be called.
+// connect returns the methods of a new connection. check says that methods.knows will be
+// called on them.
 func (m *Methods) connect(check bool) *methods {
 	next := &methods{served: m}
 	m.mu.Lock()
@@ -104,7 +105,7 @@ func (m *Methods) connect(check bool) *methods {
 	m.last = next
 	m.mu.Unlock()
 	if last != nil && check {
-		next.former = last.takeNames()
+		next.previous = last.takeNames()
 	}
 	return next
 }
@@ -114,29 +115,29 @@ func (m *Methods) connect(check bool) *methods {
 type methods struct {
 	served *Methods
 
-	mu     sync.Mutex
-	remote map[string]bool
-	grown  chan struct{}   // closed when remote grows; nil if no goroutine waits for that
-	former map[string]bool // remote of the connection before, until settled reports true
-	since  time.Time       // when the first method was added to remote
+	mu         sync.Mutex
+	remote     map[string]bool
+	grown      chan struct{}   // closed when remote grows; nil if no goroutine waits for that
+	previous   map[string]bool // remote of the connection before, until settled reports true
+	firstAdded time.Time       // when the first method was added to remote
 }
 
-// introduction is the time after its first registration in which a peer registers the rest
+// registrationTime is the time after its first registration in which a peer registers the rest
 // of its methods at the beginning of a connection. Until then the methods of the
 // connection before count as registered too, so that a call right after a reconnect is not
 // refused because it overtakes the registrations.
-const introduction = time.Second
+const registrationTime = time.Second
 
 // settled tells whether the methods of the connection before no longer count. m.mu is held.
 func (m *methods) settled() bool {
-	return len(m.remote) > 0 && time.Since(m.since) >= introduction
+	return len(m.remote) > 0 && time.Since(m.firstAdded) >= registrationTime
 }
 
 // knows tells whether the peer has registered a method, or is likely to do so soon.
 func (m *methods) knows(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.remote[name] || m.former[name] && !m.settled()
+	return m.remote[name] || m.previous[name] && !m.settled()
 }
 
 // takeNames returns the methods that count as registered when the next connection begins:
@@ -148,14 +149,14 @@ func (m *methods) takeNames() map[string]bool {
 	names := make(map[string]bool, len(m.remote))
 	maps.Copy(names, m.remote)
 	if !m.settled() {
-		for name := range m.former {
+		for name := range m.previous {
 			if len(names) >= MaxRemoteMethods {
 				break
 			}
 			names[name] = true
 		}
 	}
-	m.former = nil
+	m.previous = nil
 	return names
 }
 
@@ -180,33 +181,33 @@ func (m *methods) addRemote(name string) bool {
 	}
 	if m.remote == nil {
 		m.remote = make(map[string]bool)
-		m.since = time.Now()
+		m.firstAdded = time.Now()
 	}
 	m.remote[name] = true
-	m.wake()
+	m.notifyGrown()
 	return true
 }
 
-// wake wakes the goroutines that wait for remote to grow. m.mu is held.
-func (m *methods) wake() {
+// notifyGrown wakes the goroutines that wait in waitRemote. m.mu is held.
+func (m *methods) notifyGrown() {
 	if m.grown != nil {
 		close(m.grown)
 		m.grown = nil
 	}
 }
 
-// waitRemote waits until the peer has registered all the names.
+// waitRemote waits until the peer has registered all the names, ctx ends, or done is closed.
 func (m *methods) waitRemote(ctx context.Context, names []string, done <-chan struct{}) error {
 	for _, name := range names {
 		for {
 			m.mu.Lock()
-			have := m.remote[name]
+			found := m.remote[name]
 			if m.grown == nil {
 				m.grown = make(chan struct{})
 			}
 			grown := m.grown
 			m.mu.Unlock()
-			if have {
+			if found {
 				break
 			}
 			select {
@@ -245,11 +246,11 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	return err
 }
 
-// announce registers methods with the peer, all at once, and waits until the peer has
+// registerAll registers methods with the peer, all at once, and waits until the peer has
 // confirmed them.
-func (s *Stream) announce(ctx context.Context, names []string) error {
+func (s *Stream) registerAll(ctx context.Context, names []string) error {
 	op := operation{typ: packet.TypeRegister}
-	var told []*pending
+	var started []*pending
 	var first error
 	for _, name := range names {
 		p, err := s.start(ctx, &op, stringBytes(name), nil)
@@ -257,9 +258,9 @@ func (s *Stream) announce(ctx context.Context, names []string) error {
 			first = err
 			break
 		}
-		told = append(told, p)
+		started = append(started, p)
 	}
-	for i, p := range told {
+	for i, p := range started {
 		if _, err := s.wait(ctx, &op, p); err != nil && first == nil {
 			first = fmt.Errorf("registering %q: %w", names[i], err)
 		}
@@ -267,25 +268,26 @@ func (s *Stream) announce(ctx context.Context, names []string) error {
 	return first
 }
 
-// takeRegister adds a method of the peer and confirms it.
-func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
+// takeRegister adds a method of the peer and confirms it. Package multiplexer calls it on the
+// reading goroutine.
+func (e *End) takeRegister(s *Stream, seq uint64, name []byte) error {
 	a := packet.Answer{}
 	switch {
 	case len(name) > MaxMethodName:
 		a = packet.Answer{Code: uint32(geminio.CodeTooLarge), Text: fmt.Sprintf("method name of %d bytes exceeds %d", len(name), MaxMethodName)}
-	case e.remotes.Load() >= MaxRemoteMethods:
+	case e.remoteMethods.Load() >= MaxRemoteMethods:
 		a = packet.Answer{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many methods: %d are registered", MaxRemoteMethods)}
 	default:
 		method := string(name)
 		if s.methods().addRemote(method) {
-			e.remotes.Add(1)
-			e.names.Add(int64(len(name)))
+			e.remoteMethods.Add(1)
+			e.remoteNameBytes.Add(int64(len(name)))
 		}
 		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
 			// The credit goes back to the peer when f has returned, so that it bounds the
 			// calls of f that are queued.
 			size, clientID, streamID := len(name), s.ClientID(), s.StreamID()
-			s.d.Post(packet.TypeRegistered, call, a.Append(nil))
+			s.d.Post(packet.TypeRegistered, seq, a.Append(nil))
 			e.events.post("RemoteRegistration", func() {
 				defer s.d.Release(packet.TypeRegister, size)
 				f(method, clientID, streamID)
@@ -293,14 +295,14 @@ func (e *End) takeRegister(s *Stream, call uint64, name []byte) error {
 			return nil
 		}
 	}
-	s.d.Post(packet.TypeRegistered, call, a.Append(nil))
+	s.d.Post(packet.TypeRegistered, seq, a.Append(nil))
 	s.d.Release(packet.TypeRegister, len(name))
 	return nil
 }
 
-// Hijack has rpc handle calls on this stream, before any registered method: all calls, or
-// those whose method matches or does not match a pattern. The last Hijack wins. It returns
-// an error if the pattern is not a regular expression.
+// Hijack has rpc handle calls on this stream in place of the registered methods: all calls, or
+// those whose method matches or does not match a pattern. A second Hijack replaces the first.
+// Hijack returns an error if the pattern is not a regular expression.
 func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	return s.methods().served.Hijack(rpc, opts...)
 }
@@ -309,18 +311,18 @@ func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) e
 func (m *Methods) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	opt := options.MergeHijackOptions(opts...)
 	var match *regexp.Regexp
-	want := true
+	onMatch := true
 	if opt.Pattern != nil {
 		re, err := regexp.Compile(*opt.Pattern)
 		if err != nil {
 			return fmt.Errorf("hijack: %w", err)
 		}
 		match = re
-		want = opt.Match == nil || *opt.Match
+		onMatch = opt.Match == nil || *opt.Match
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.hijack, m.match, m.want = rpc, match, want
+	m.hijack, m.match, m.onMatch = rpc, match, onMatch
 	return nil
 }
 

@@ -15,52 +15,53 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// pending is an operation that waits for the peer's answer: a call, a message or a
-// registration. The goroutine that removes it from the table must complete it, and no
-// other may.
+// pending is an operation that waits for the peer's answer: a call, a publication or a
+// registration. The goroutine that removes a pending from the table must complete it, and no
+// other goroutine may.
 type pending struct {
-	call uint64
+	seq  uint64 // the number of the packet, which the answer names
 	typ  packet.Type
 	s    *Stream
-	sent atomic.Bool // the packet was sent, or is ready to be sent
+	sent atomic.Bool // the packet is queued or sent
 
-	until time.Time // the deadline; zero: none
+	deadline time.Time // the deadline; zero: none
 
-	place list.Link[pending] // the position in Stream.waiting; the table's lock guards it
+	link list.Link[pending] // the position in Stream.waiting; the table's lock guards it
 
-	// The result, set before done is signaled or async is called.
-	resp *response // the response of a call that was answered
+	// The result. It is set before done is signaled or async is called.
+	resp *response // of a call that was answered; else nil
 	err  error
 
-	done  chan struct{}    // signaled when the result is set; has room for one
-	async func(p *pending) // called instead, for an asynchronous operation; else nil
+	done  chan struct{}    // signaled when the result is set, unless async is; has room for one
+	async func(p *pending) // called when the result is set; nil for a synchronous operation
 
-	// These end the wait of an asynchronous operation. The table's lock guards them until
-	// the entry is removed.
-	timer   clock.Timer
-	unwatch func() bool
+	// Both are for an asynchronous operation. The table's lock guards them until the entry
+	// is removed.
+	timer   clock.Timer // ends the wait at the timeout; nil if there is none
+	unwatch func() bool // stops watching the context; nil if it never ends
 }
 
-// pendingTable holds the operations of an End that wait for an answer.
+// pendingTable holds the operations of an End that wait for an answer. Its methods are safe
+// for concurrent use.
 type pendingTable struct {
-	mu   sync.Mutex
-	last uint64
-	wait map[uint64]*pending
-	free []*pending
-	many bool // whether there were others when the last one began
-	over bool
+	mu      sync.Mutex
+	last    uint64
+	entries map[uint64]*pending
+	free    []*pending
+	several bool // whether there were others when the last one began
+	ended   bool
 }
 
 // maxFree bounds the entries that are kept for reuse.
 const maxFree = 128
 
-// begin makes an entry, or returns nil after the end. It tells whether there are others, or
-// are likely to be soon. For a number of 0 the table chooses one; until is the deadline of
-// the operation, or zero.
-func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, until time.Time, async func(*pending)) (p *pending, others bool) {
+// begin makes an entry, or returns nil after the end. others says that there are other
+// entries, or that they are likely to follow. If number is 0, the table chooses the number of
+// the packet. A zero deadline stands for none.
+func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, deadline time.Time, async func(*pending)) (p *pending, others bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over {
+	if t.ended {
 		return nil, false
 	}
 	if n := len(t.free); n > 0 && async == nil {
@@ -68,30 +69,31 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, until ti
 	} else {
 		p = &pending{done: make(chan struct{}, 1)}
 	}
-	if t.wait == nil {
-		t.wait = make(map[uint64]*pending)
+	if t.entries == nil {
+		t.entries = make(map[uint64]*pending)
 	}
 	if number == 0 {
 		t.last++
 		number = t.last
-	} else if t.wait[number] != nil {
+	} else if t.entries[number] != nil {
 		panic("BUG: a delivery is under way twice on one connection")
 	}
-	p.call, p.typ, p.s, p.until, p.async = number, typ, s, until, async
-	t.wait[p.call] = p
-	s.waiting.Add(&p.place, p)
-	// Others are likely to follow the first operation after many were answered together.
-	before := t.many
-	t.many = len(t.wait) > 1
-	return p, before || t.many
+	p.seq, p.typ, p.s, p.deadline, p.async = number, typ, s, deadline, async
+	t.entries[p.seq] = p
+	s.waiting.Add(&p.link, p)
+	// If several operations have just been answered together, others are likely to follow
+	// the first one that begins afterwards.
+	before := t.several
+	t.several = len(t.entries) > 1
+	return p, before || t.several
 }
 
-// takeOut removes and returns the entry with a number and type, or returns nil if there is
+// take removes and returns the entry with a number and type, or returns nil if there is
 // none.
-func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
+func (t *pendingTable) take(seq uint64, typ packet.Type) *pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.wait[call]
+	p := t.entries[seq]
 	if p == nil || p.typ != typ {
 		return nil
 	}
@@ -99,17 +101,17 @@ func (t *pendingTable) takeOut(call uint64, typ packet.Type) *pending {
 	return p
 }
 
-// answered removes and returns the entry with a number and type, for which an answer has
-// come on s. It returns nil if there is none, and an error if it is one of another stream.
-func (t *pendingTable) answered(s *Stream, call uint64, typ packet.Type) (*pending, error) {
+// answered removes and returns the entry with a number and type, after an answer has arrived
+// on s. It returns nil if there is none, and an error if the entry is one of another stream.
+func (t *pendingTable) answered(s *Stream, seq uint64, typ packet.Type) (*pending, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.wait[call]
+	p := t.entries[seq]
 	switch {
 	case p == nil || p.typ != typ:
 		return nil, nil
 	case p.s != s:
-		return nil, otherStream("answer", call, p.s, s)
+		return nil, otherStream("answer", seq, p.s, s)
 	}
 	t.remove(p)
 	return p, nil
@@ -117,14 +119,14 @@ func (t *pendingTable) answered(s *Stream, call uint64, typ packet.Type) (*pendi
 
 // otherStream is the error of a peer that sends the answer to an operation on another
 // stream than the operation.
-func otherStream(what string, call uint64, of, on *Stream) error {
-	return &packet.Error{What: what, Reason: fmt.Sprintf("number %d is of stream %d, and comes on %d", call, of.StreamID(), on.StreamID())}
+func otherStream(what string, seq uint64, of, on *Stream) error {
+	return &packet.Error{What: what, Reason: fmt.Sprintf("number %d is of stream %d, and comes on %d", seq, of.StreamID(), on.StreamID())}
 }
 
 // remove removes p. t.mu is held.
 func (t *pendingTable) remove(p *pending) {
-	delete(t.wait, p.call)
-	p.place.Remove()
+	delete(t.entries, p.seq)
+	p.link.Remove()
 }
 
 // recycle keeps p, whose result was used, for the next begin.
@@ -137,26 +139,27 @@ func (t *pendingTable) recycle(p *pending) {
 	}
 }
 
+// empty tells whether no operation waits.
 func (t *pendingTable) empty() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.wait) == 0
+	return len(t.entries) == 0
 }
 
-// end has begin fail from now on.
+// end is called when the End has ended. From now on begin returns nil.
 func (t *pendingTable) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.over = true
+	t.ended = true
 }
 
-// endStream completes the operations that were sent on a stream that has ended. Operations
-// that were not sent yet fail in start.
+// endStream is called when a stream has ended. It completes the operations that were sent on
+// the stream. Those that were not sent yet fail in start.
 func (t *pendingTable) endStream(s *Stream, cause error) {
 	var all []*pending
 	t.mu.Lock()
 	for p := s.waiting.First(); p != nil; {
-		next := p.place.Next()
+		next := p.link.Next()
 		if p.sent.Load() {
 			t.remove(p)
 			all = append(all, p)
@@ -165,15 +168,15 @@ func (t *pendingTable) endStream(s *Stream, cause error) {
 	}
 	t.mu.Unlock()
 	for _, p := range all {
-		// The caller may reuse the memory of the part that was not sent.
-		unseen := s.d.Abandon(p.typ, p.call)
+		// After Abandon the caller may reuse the memory of the part that was not sent.
+		unseen := s.d.Abandon(p.typ, p.seq)
 		p.complete(nil, &geminio.InterruptedError{MaybeExecuted: !unseen, Cause: cause})
 	}
 }
 
 // complete sets the result and wakes the waiting goroutine. The caller has removed p.
 func (p *pending) complete(resp *response, err error) {
-	e := p.s.end // p may be recycled as soon as it is done
+	e := p.s.end // p may be recycled as soon as done is signaled
 	p.resp, p.err = resp, err
 	if p.async == nil {
 		p.done <- struct{}{}
@@ -181,11 +184,11 @@ func (p *pending) complete(resp *response, err error) {
 		p.disarm()
 		p.async(p)
 	}
-	e.settle()
+	e.checkIdle()
 }
 
-// late tells whether the deadline of p has passed.
-func (p *pending) late() bool { return !p.until.IsZero() && !time.Now().Before(p.until) }
+// expired tells whether the deadline of p has passed.
+func (p *pending) expired() bool { return !p.deadline.IsZero() && !time.Now().Before(p.deadline) }
 
 // disarm stops the timer and the watch of the context of p, which was removed.
 func (p *pending) disarm() {
@@ -197,45 +200,46 @@ func (p *pending) disarm() {
 	}
 }
 
-// operation is a call, a publication or a registration: a packet that is sent, and the wait
-// for its answer. The head of the packet is passed beside it: its memory can be reused at
-// once, and that of data only when the operation has ended.
+// operation describes a call, a publication or a registration: the packet to send, and how
+// long to wait for its answer. The head of the packet is passed beside the operation, since
+// its memory can be reused at once, and that of data only when the operation has ended.
 type operation struct {
-	typ     packet.Type
-	number  uint64        // the number of a delivery; 0: the table chooses one
-	data    []byte        // the user must not change it until the operation has ended
-	timeout time.Duration // 0: none
-	until   time.Time     // the deadline, set by start if there is a timeout
+	typ      packet.Type
+	number   uint64        // of a delivery; 0: the table chooses the number of the packet
+	data     []byte        // the user must not change it until the operation has ended
+	timeout  time.Duration // 0: none
+	deadline time.Time     // the deadline, set by start if there is a timeout
 }
 
-// left returns what is left of the timeout, above 0, or 0 if there is none.
-func (op *operation) left() time.Duration {
-	if op.until.IsZero() {
+// timeLeft returns the time until the deadline, at least 1 ns, or 0 if there is no deadline.
+func (op *operation) timeLeft() time.Duration {
+	if op.deadline.IsZero() {
 		return 0
 	}
-	return max(time.Until(op.until), 1)
+	return max(time.Until(op.deadline), 1)
 }
 
-// start sends an operation's packet. If it returns an error, there is no entry. If async is
-// not nil, it is called with the result, and the caller does not call wait.
+// start makes the entry of an operation and sends its packet, for which it waits for credit.
+// If start returns an error, there is no entry. If async is not nil, it is called with the
+// result, and the caller does not call wait.
 //
-// Until the packet is ready to be sent, only Lend observes the context and the timeout: an
-// operation must not end while Lend may still use its data.
+// Until the packet is queued, only Lend observes the context and the timeout: an operation
+// must not end while Lend may still use its data.
 func (s *Stream) start(ctx context.Context, op *operation, head []byte, async func(*pending)) (*pending, error) {
 	e := s.end
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	op.until = deadlineIn(op.timeout)
-	until := op.until
-	if at, ok := ctx.Deadline(); ok && (until.IsZero() || at.Before(until)) {
-		until = at
+	op.deadline = deadlineIn(op.timeout)
+	deadline := op.deadline
+	if at, ok := ctx.Deadline(); ok && (deadline.IsZero() || at.Before(deadline)) {
+		deadline = at
 	}
-	p, others := e.pending.begin(s, op.typ, op.number, until, async)
+	p, others := e.pending.begin(s, op.typ, op.number, deadline, async)
 	if p == nil {
 		return nil, io.EOF
 	}
-	call := p.call
+	seq := p.seq
 	when := multiplexer.AtOnce
 	switch {
 	case others && async != nil:
@@ -243,31 +247,31 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	case others:
 		when = multiplexer.Gathered
 	}
-	err := s.d.Lend(ctx, op.timeout, op.typ, call, head, op.data, when)
+	err := s.d.Lend(ctx, op.timeout, op.typ, seq, head, op.data, when)
 	if err == nil {
-		s.started(p, call, op.typ)
+		s.started(p, seq, op.typ)
 		if async != nil {
-			e.arm(ctx, op, p, call)
+			e.arm(ctx, op, p, seq)
 		}
 		return p, nil
 	}
-	taken := e.pending.takeOut(call, op.typ)
-	e.settle()
+	taken := e.pending.take(seq, op.typ)
+	e.checkIdle()
 	switch {
 	case taken != nil:
 		return nil, err
 	case async != nil:
-		return p, nil // a peer that has answered before the request was sent has completed it
+		return p, nil // the peer has answered before the request was sent, and async was called
 	}
 	<-p.done
 	return nil, err
 }
 
 // started marks an operation as sent, and completes it if its stream has ended meanwhile.
-func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
-	p.sent.Store(true) // before the check: endWork sets ended first and then checks sent
-	if s.closed() != nil && s.end.pending.takeOut(call, typ) != nil {
-		unseen := s.d.Abandon(typ, call)
+func (s *Stream) started(p *pending, seq uint64, typ packet.Type) {
+	p.sent.Store(true) // before the check: endOperations sets ended first and then checks sent
+	if s.closed() != nil && s.end.pending.take(seq, typ) != nil {
+		unseen := s.d.Abandon(typ, seq)
 		cause := s.end.Cause()
 		if cause == nil {
 			cause = io.EOF // only the stream has ended
@@ -276,69 +280,71 @@ func (s *Stream) started(p *pending, call uint64, typ packet.Type) {
 	}
 }
 
-// arm has the context and the timeout end an asynchronous operation, unless it has ended.
-func (e *End) arm(ctx context.Context, op *operation, p *pending, call uint64) {
+// arm starts the timer and the watch of the context that end an asynchronous operation. It
+// does nothing if the operation has ended already.
+func (e *End) arm(ctx context.Context, op *operation, p *pending, seq uint64) {
 	typ := op.typ
 	e.pending.mu.Lock()
 	defer e.pending.mu.Unlock()
-	if e.pending.wait[call] != p {
+	if e.pending.entries[seq] != p {
 		return
 	}
 	if op.timeout > 0 {
-		p.timer = e.c.Clock().AfterFunc(op.left(), func() { e.giveUp(call, typ, context.DeadlineExceeded) })
+		p.timer = e.c.Clock().AfterFunc(op.timeLeft(), func() { e.giveUp(seq, typ, context.DeadlineExceeded) })
 	}
 	if ctx.Done() != nil {
-		p.unwatch = context.AfterFunc(ctx, func() { e.giveUp(call, typ, ctx.Err()) })
+		p.unwatch = context.AfterFunc(ctx, func() { e.giveUp(seq, typ, ctx.Err()) })
 	}
 }
 
 // giveUp completes an operation whose deadline has passed or whose context has ended, and
 // tells the peer.
-func (e *End) giveUp(call uint64, typ packet.Type, err error) {
-	if p := e.pending.takeOut(call, typ); p != nil {
-		e.abandon(p.s, call, typ, err)
+func (e *End) giveUp(seq uint64, typ packet.Type, err error) {
+	if p := e.pending.take(seq, typ); p != nil {
+		e.abandon(p.s, seq, typ, err)
 		p.complete(nil, err)
 	}
 }
 
 // abandon removes the part of an operation that was not sent yet, and tells the peer that
 // the caller no longer waits for the answer.
-func (e *End) abandon(s *Stream, call uint64, typ packet.Type, err error) {
-	unseen := s.d.Abandon(typ, call)
+func (e *End) abandon(s *Stream, seq uint64, typ packet.Type, err error) {
+	unseen := s.d.Abandon(typ, seq)
 	if typ != packet.TypeRequest || unseen {
 		return
 	}
 	a := packet.Answer{Code: uint32(giveUpCode(err))}
-	s.d.Post(packet.TypeCancel, call, a.Append(nil))
+	s.d.Post(packet.TypeCancel, seq, a.Append(nil))
 }
 
-// wait waits for the answer to an operation that was started with a nil async.
+// wait waits for the answer to an operation that was started with a nil async, at most until
+// ctx or the timeout ends.
 func (s *Stream) wait(ctx context.Context, op *operation, p *pending) (*response, error) {
 	e := s.end
-	var late chan struct{}
+	var timeout chan struct{}
 	if op.timeout > 0 {
-		late = make(chan struct{})
-		timer := e.c.Clock().AfterFunc(op.left(), func() { close(late) })
+		timeout = make(chan struct{})
+		timer := e.c.Clock().AfterFunc(op.timeLeft(), func() { close(timeout) })
 		defer timer.Stop()
 	}
-	var gone error
-	if late == nil && ctx.Done() == nil {
+	var canceled error
+	if timeout == nil && ctx.Done() == nil {
 		<-p.done
 	} else {
 		select {
 		case <-p.done:
 		case <-ctx.Done():
-			gone = ctx.Err()
-		case <-late:
-			gone = context.DeadlineExceeded
+			canceled = ctx.Err()
+		case <-timeout:
+			canceled = context.DeadlineExceeded
 		}
 	}
-	if gone != nil {
-		if e.pending.takeOut(p.call, p.typ) != nil {
-			e.abandon(s, p.call, p.typ, gone)
+	if canceled != nil {
+		if e.pending.take(p.seq, p.typ) != nil {
+			e.abandon(s, p.seq, p.typ, canceled)
 			e.pending.recycle(p)
-			e.settle()
-			return nil, gone
+			e.checkIdle()
+			return nil, canceled
 		}
 		<-p.done
 	}
@@ -356,13 +362,14 @@ func (s *Stream) do(ctx context.Context, op *operation, head []byte) (*response,
 	return s.wait(ctx, op, p)
 }
 
-// takeAnswer takes the peer's answer to a message or a registration.
-func (e *End) takeAnswer(s *Stream, call uint64, typ packet.Type, a packet.Answer) error {
+// takeAnswer completes the publication or registration which the peer has answered. Package
+// multiplexer calls it on the reading goroutine.
+func (e *End) takeAnswer(s *Stream, seq uint64, typ packet.Type, a packet.Answer) error {
 	of := packet.TypeMessage
 	if typ == packet.TypeRegistered {
 		of = packet.TypeRegister
 	}
-	p, err := e.pending.answered(s, call, of)
+	p, err := e.pending.answered(s, seq, of)
 	if p != nil {
 		p.complete(nil, remoteError(a.Code, a.Text))
 	}

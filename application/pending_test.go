@@ -24,23 +24,23 @@ func TestPendingTable(t *testing.T) {
 	assert.False(t, others)
 	b, others := table.begin(&Stream{}, packet.TypeMessage, 0, time.Time{}, nil)
 	assert.True(t, others)
-	assert.NotEqual(t, a.call, b.call)
-	assert.Nil(t, table.takeOut(a.call, packet.TypeMessage), "of another type")
-	assert.Nil(t, table.takeOut(a.call+100, packet.TypeRequest), "never begun")
-	assert.Same(t, a, table.takeOut(a.call, packet.TypeRequest))
-	assert.Nil(t, table.takeOut(a.call, packet.TypeRequest), "once")
+	assert.NotEqual(t, a.seq, b.seq)
+	assert.Nil(t, table.take(a.seq, packet.TypeMessage), "of another type")
+	assert.Nil(t, table.take(a.seq+100, packet.TypeRequest), "never begun")
+	assert.Same(t, a, table.take(a.seq, packet.TypeRequest))
+	assert.Nil(t, table.take(a.seq, packet.TypeRequest), "once")
 	assert.False(t, table.empty())
 
-	call := a.call
+	call := a.seq
 	a.err = io.EOF
 	table.recycle(a)
 	c, _ := table.begin(&Stream{}, packet.TypeRegister, 0, time.Time{}, nil)
 	assert.Same(t, a, c, "used again")
 	assert.NoError(t, c.err, "as new")
-	assert.Greater(t, c.call, call, "a number is never used again")
-	assert.Nil(t, table.takeOut(call, packet.TypeRequest), "a late answer is nobody's")
-	table.takeOut(b.call, packet.TypeMessage)
-	table.takeOut(c.call, packet.TypeRegister)
+	assert.Greater(t, c.seq, call, "a number is never used again")
+	assert.Nil(t, table.take(call, packet.TypeRequest), "a late answer is nobody's")
+	table.take(b.seq, packet.TypeMessage)
+	table.take(c.seq, packet.TypeRegister)
 	assert.True(t, table.empty())
 
 	table.end()
@@ -56,11 +56,11 @@ func TestPendingTableKeepsFew(t *testing.T) {
 		all = append(all, p)
 	}
 	for _, p := range all {
-		table.takeOut(p.call, p.typ)
+		table.take(p.seq, p.typ)
 		table.recycle(p)
 	}
 	assert.Len(t, table.free, maxFree)
-	assert.Empty(t, table.wait)
+	assert.Empty(t, table.entries)
 }
 
 // Calls that are given up before they were sent leave no trace that would hold

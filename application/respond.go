@@ -9,35 +9,34 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// respond sends the response of a handler on s. why says why the call has failed, and is
-// zero if it has not. The reading goroutine must not call respond, since a large response
-// may have to wait for credit. If the caller no longer waits, respond sends a short
-// response instead of the handler's.
+// respond sends the response of a handler on s. why is the error of the call, and zero if the
+// call has succeeded. respond waits for credit, so the reading goroutine must not call it. If
+// the caller no longer waits, respond sends an empty response instead of the handler's.
 func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
-	var room [headRoom]byte
+	var buf [headSize]byte
 	c := (*caller)(v)
 	err := c.Err()
 	if err == nil {
-		err = s.d.Lend(c, 0, packet.TypeResponse, v.call, m.Append(room[:0]), v.resp.data, when)
+		err = s.d.Lend(c, 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), v.resp.data, when)
 	}
-	gone := c.Err()
+	canceled := c.Err()
 	_, tooLarge := err.(*geminio.LimitError)
 	switch {
-	case err == nil && gone != nil: // by now, after the response was made ready
-		s.d.Withdraw(v.call, noResponse(gone))
-	case gone != nil:
-		s.d.Post(packet.TypeResponse, v.call, noResponse(gone))
+	case err == nil && canceled != nil: // after Lend: the response is queued
+		s.d.Withdraw(v.seq, emptyResponse(canceled))
+	case canceled != nil:
+		s.d.Post(packet.TypeResponse, v.seq, emptyResponse(canceled))
 	case tooLarge:
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
-		s.d.Send(context.Background(), 0, packet.TypeResponse, v.call, m.Append(room[:0]), nil, when)
+		s.d.Send(context.Background(), 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), nil, when)
 	}
-	// Any other error says that the stream has ended, and the peer gets that from the stream.
+	// Any other error is the end of the stream, which the peer learns from the stream itself.
 }
 
-// noResponse is the body of the response to a call whose caller no longer waits; err says
-// why.
-func noResponse(err error) []byte {
+// emptyResponse returns the body of the response to a call whose caller no longer waits. err
+// is the error of the caller's context.
+func emptyResponse(err error) []byte {
 	m := packet.Response{Code: uint32(giveUpCode(err))}
 	return m.Append(nil)
 }
@@ -51,34 +50,36 @@ func giveUpCode(err error) geminio.Code {
 	return geminio.CodeCanceled
 }
 
-// cancel is called when the caller of a request on s no longer waits. It ends the handler's
-// context, and replaces the response by a short one: before the response is queued, while
-// it waits for credit, and when it is queued or half sent.
-func (e *End) cancel(s *Stream, call uint64, a packet.Answer) {
+// cancel is called when the peer cancels its request with a number on s. It ends the handler's
+// context. It replaces the response by an empty one, whether the response is not made yet,
+// waits for credit, is queued or is half sent.
+func (e *End) cancel(s *Stream, seq uint64, a packet.Answer) {
 	why := context.Canceled
 	if geminio.Code(a.Code) == geminio.CodeDeadline {
 		why = context.DeadlineExceeded
 	}
-	e.serving.cancel(s, call, why)
-	s.d.Withdraw(call, noResponse(why))
+	e.serving.cancel(s, seq, why)
+	s.d.Withdraw(seq, emptyResponse(why))
 }
 
-// caller is a serving as the context of its response: it ends when the caller no longer
-// waits.
+// caller is a serving in the role of a context.Context, with which its response is sent. It
+// ends when the caller no longer waits. The handler's context, serving.ctx, ends then too, but
+// also when the handler has returned.
 type caller serving
 
 var _ context.Context = (*caller)(nil)
 
-// leave ends the context, and that of the handler, if the request is one of s.
-func (c *caller) leave(s *Stream, err error) {
+// giveUp ends the context with err, and that of the handler. It does nothing if the request
+// is one of another stream than s.
+func (c *caller) giveUp(s *Stream, err error) {
 	c.ctx.mu.Lock()
 	defer c.ctx.mu.Unlock()
-	if c.gone != nil || c.s != s {
+	if c.callerErr != nil || c.s != s {
 		return
 	}
-	c.gone = err
-	if c.left != nil {
-		close(c.left)
+	c.callerErr = err
+	if c.callerGone != nil {
+		close(c.callerGone)
 	}
 	c.ctx.endLocked(err)
 }
@@ -90,20 +91,20 @@ func (c *caller) Deadline() (_ time.Time, ok bool) { return }
 func (c *caller) Done() <-chan struct{} {
 	c.ctx.mu.Lock()
 	defer c.ctx.mu.Unlock()
-	if c.left == nil {
-		c.left = make(chan struct{})
-		if c.gone != nil {
-			close(c.left)
+	if c.callerGone == nil {
+		c.callerGone = make(chan struct{})
+		if c.callerErr != nil {
+			close(c.callerGone)
 		}
 	}
-	return c.left
+	return c.callerGone
 }
 
 // Err implements context.Context.
 func (c *caller) Err() error {
 	c.ctx.mu.Lock()
 	defer c.ctx.mu.Unlock()
-	return c.gone
+	return c.callerErr
 }
 
 // Value implements context.Context.

@@ -15,31 +15,31 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// serving is a request of the peer and its handler.
+// serving is a request of the peer that is being served.
 //
 // A handler may run on after its context has ended, and it refers to its serving. Therefore
-// the end of the stream and of the End removes the references of the serving to them.
+// a serving does not refer to its stream and End any more when they have ended, so that the
+// garbage collector can free them.
 type serving struct {
-	req  request
-	resp response
-	ctx  handlerContext
-	call uint64
-	size int // the length of the body, whose credit goes back to the peer
-	rpc  geminio.RPC
-	hij  geminio.HijackRPC // called instead of rpc; nil if there is no hijack
+	req    request
+	resp   response
+	ctx    handlerContext // of the handler
+	seq    uint64         // the number of the request's packet, which the response names
+	size   int            // the length of the packet's body, whose credit goes back to the peer
+	rpc    geminio.RPC
+	hijack geminio.HijackRPC // called instead of rpc; nil if there is no hijack
 
-	queued *serving           // the next request that waits for a worker; workers.mu guards it
-	place  list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
+	next *serving           // the next request that waits for a worker; workers.mu guards it
+	link list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
 
 	// Guarded by ctx.mu.
-	s *Stream // the stream of the response; nil once it has ended
-	e *End    // nil once it has ended
-
-	gone error         // why the caller no longer waits; nil if it does
-	left chan struct{} // closed when gone is set; nil if no goroutine waits for that
+	s          *Stream       // the stream of the response; nil once it has ended
+	e          *End          // nil once it has ended
+	callerErr  error         // why the caller no longer waits; nil if it does
+	callerGone chan struct{} // closed when callerErr is set; nil if no goroutine waits for that
 }
 
-// endStream ends the context of the handler, since its stream has ended.
+// endStream is called when the stream has ended. It ends the context of the handler.
 func (v *serving) endStream() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -47,7 +47,7 @@ func (v *serving) endStream() {
 	v.ctx.endLocked(context.Canceled)
 }
 
-// endAll is endStream if the End has ended too.
+// endAll is called when the End has ended. It ends the context of the handler.
 func (v *serving) endAll() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -55,8 +55,8 @@ func (v *serving) endAll() {
 	v.ctx.endLocked(context.Canceled)
 }
 
-// finish ends the context of the handler, which has returned. It returns the stream and the
-// End, or nil for those that have ended.
+// finish is called when the handler has returned. It ends the context of the handler, and
+// returns the stream and the End, or nil for one that has ended.
 func (v *serving) finish() (*Stream, *End) {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
@@ -64,22 +64,23 @@ func (v *serving) finish() (*Stream, *End) {
 	return v.s, v.e
 }
 
-// servingTable holds the requests that are being served.
+// servingTable holds the requests of an End that are being served. Its methods are safe for
+// concurrent use.
 type servingTable struct {
 	n atomic.Int64 // the number of requests
 
-	mu   sync.Mutex
-	all  map[uint64]*serving
-	over bool // the End has ended: none is added
+	mu    sync.Mutex
+	all   map[uint64]*serving // by number
+	ended bool                // the End has ended: add rejects requests
 }
 
 // admission is the result of servingTable.add.
 type admission uint8
 
 const (
-	admitted admission = iota
-	tooLate            // its stream or End has ended
-	repeated           // its number is in use
+	admitted    admission = iota
+	afterTheEnd           // the stream or the End of the request has ended
+	inUse                 // another request has the same number
 )
 
 // add adds v, a request on s, unless endStream or endAll was called before.
@@ -87,16 +88,16 @@ func (t *servingTable) add(s *Stream, v *serving) admission {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.over || s.ended.Load(): // which is set before endStream is called
-		return tooLate
-	case t.all[v.call] != nil:
-		return repeated
+	case t.ended || s.ended.Load(): // the latter is set before endStream is called
+		return afterTheEnd
+	case t.all[v.seq] != nil:
+		return inUse
 	case t.all == nil:
 		t.all = make(map[uint64]*serving)
 	}
-	t.all[v.call] = v
+	t.all[v.seq] = v
 	t.n.Add(1)
-	s.serving.Add(&v.place, v)
+	s.serving.Add(&v.link, v)
 	return admitted
 }
 
@@ -104,31 +105,32 @@ func (t *servingTable) add(s *Stream, v *serving) admission {
 func (t *servingTable) remove(v *serving) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all[v.call] != v {
+	if t.all[v.seq] != v {
 		return // endAll has removed it
 	}
-	delete(t.all, v.call)
+	delete(t.all, v.seq)
 	t.n.Add(-1)
-	v.place.Remove()
+	v.link.Remove()
 }
 
-// cancel is called when the caller of a request on s no longer waits. It says why.
-func (t *servingTable) cancel(s *Stream, call uint64, why error) {
+// cancel is called when the caller of the request with a number on s no longer waits. why is
+// the error of the caller's context.
+func (t *servingTable) cancel(s *Stream, seq uint64, why error) {
 	t.mu.Lock()
-	v := t.all[call]
+	v := t.all[seq]
 	t.mu.Unlock()
 	if v != nil {
-		(*caller)(v).leave(s, why)
+		(*caller)(v).giveUp(s, why)
 	}
 }
 
-// endStream ends the contexts of the handlers of a stream that has ended.
+// endStream is called when a stream has ended. It ends the contexts of its handlers.
 func (t *servingTable) endStream(s *Stream) {
 	var all []*serving
 	t.mu.Lock()
 	for v := s.serving.First(); v != nil; v = s.serving.First() {
 		all = append(all, v)
-		v.place.Remove()
+		v.link.Remove()
 	}
 	t.mu.Unlock()
 	for _, v := range all {
@@ -136,16 +138,16 @@ func (t *servingTable) endStream(s *Stream) {
 	}
 }
 
-// endAll ends the contexts of all handlers, and removes their requests. Their streams have
-// ended.
+// endAll is called when the End and its streams have ended. It ends the contexts of all
+// handlers, and removes their requests.
 func (t *servingTable) endAll() {
 	t.mu.Lock()
-	t.over = true
+	t.ended = true
 	all := t.all
 	t.all = nil
 	t.n.Store(0)
 	for _, v := range all {
-		v.place.Remove()
+		v.link.Remove()
 	}
 	t.mu.Unlock()
 	for _, v := range all {
@@ -153,22 +155,23 @@ func (t *servingTable) endAll() {
 	}
 }
 
-// takeRequest starts the handler of a request of the peer.
-func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error {
+// takeRequest starts the handler of a request of the peer. Package multiplexer calls it on
+// the reading goroutine. owned says that body is not reused afterwards.
+func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error {
 	m, err := packet.ParseRequest(body)
 	if err != nil {
 		return err
 	}
-	v := &serving{s: s, e: e, call: call, size: len(body)}
+	v := &serving{s: s, e: e, seq: seq, size: len(body)}
 	v.req = request{id: m.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: m.Timeout}
 	v.req.custom, v.req.data = keep(m.Custom, m.Data, owned)
-	v.req.method, v.rpc, v.hij = s.find(m.Method)
+	v.req.method, v.rpc, v.hijack = s.find(m.Method)
 	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method}
 	v.ctx.clock, v.ctx.deadline = e.c.Clock(), deadlineIn(m.Timeout)
 	switch e.serving.add(s, v) {
-	case repeated:
-		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", call)}
-	case tooLate:
+	case inUse:
+		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", seq)}
+	case afterTheEnd:
 		s.d.Release(packet.TypeRequest, v.size)
 		return nil
 	}
@@ -176,7 +179,7 @@ func (e *End) takeRequest(s *Stream, call uint64, body []byte, owned bool) error
 	return nil
 }
 
-// run runs the handler and sends its response.
+// run calls the handler and sends its response. A worker calls it.
 func (v *serving) run(log *slog.Logger) {
 	var why packet.Reason
 	returned := false
@@ -203,8 +206,8 @@ func (v *serving) handle(log *slog.Logger) (why packet.Reason) {
 		}
 	}()
 	switch {
-	case v.hij != nil:
-		v.hij(&v.ctx, v.req.method, &v.req, &v.resp)
+	case v.hijack != nil:
+		v.hijack(&v.ctx, v.req.method, &v.req, &v.resp)
 	case v.rpc != nil:
 		v.rpc(&v.ctx, &v.req, &v.resp)
 	default:
@@ -231,6 +234,6 @@ func (v *serving) done(why packet.Reason) {
 		v.respond(s, why, when)
 	}
 	e.serving.remove(v)                            // not earlier: Shutdown waits for the response too
-	e.Stream.d.Release(packet.TypeRequest, v.size) // the credit is the connection's
-	e.settle()
+	e.Stream.d.Release(packet.TypeRequest, v.size) // the credit of requests is one for all streams
+	e.checkIdle()
 }

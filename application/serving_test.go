@@ -136,7 +136,7 @@ func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 			call := uint64(0)
 			return timeEnds(others, table.endStream, func(s *Stream) {
 				call++
-				table.add(s, &serving{s: s, call: call})
+				table.add(s, &serving{s: s, seq: call})
 			})
 		},
 		"operations": func(others int) time.Duration {

@@ -16,22 +16,24 @@ type Stream struct {
 	d   *multiplexer.Dialogue
 	end *End
 
-	waiting list.List[pending] // the entries of this stream in End.pending, whose lock guards the list
-	serving list.List[serving] // the entries of this stream in End.serving, whose lock guards the list
+	waiting list.List[pending] // its entries in End.pending, whose lock guards the list
+	serving list.List[serving] // its entries in End.serving, whose lock guards the list
 
-	mu        sync.Mutex
-	rpc       *methods    // nil until something is registered
-	box       *inbox      // nil until a message comes or is waited for
-	ended     atomic.Bool // no operation begins any more; set with mu held
-	owed      uint32      // how many messages that came still need an answer; 0 once ended is set
-	shut      bool        // Close or Reset was called: messages are dropped
-	announced bool        // DialogueOnline was posted, or there is no such hook
-	gone      bool        // End.live does not count the stream any more
-	online    bool        // DialogueOnline was called; only the goroutine of the hooks uses it
+	mu           sync.Mutex
+	rpc          *methods    // nil until the first method is registered
+	box          *inbox      // nil until the first message arrives or Receive is called
+	ended        atomic.Bool // no operation begins any more; set with mu held
+	unanswered   uint32      // how many received messages have no answer yet; 0 once ended is set
+	discards     bool        // Close or Reset was called: messages are dropped
+	onlinePosted bool        // the stream is open, and DialogueOnline was posted if there is one
+	uncounted    bool        // End.streams does not count the stream any more
+
+	offlineDue bool // the stream was not refused; only the goroutine of the hooks uses it
 }
 
 var _ geminio.Stream = (*Stream)(nil)
 
+// newStream makes the Stream of a dialogue.
 func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 	s := &Stream{d: d, end: e}
 	d.Owner = s
@@ -51,7 +53,7 @@ func (s *Stream) Close() error {
 // dropInbox drops the messages that were not received, and those that come from now on.
 func (s *Stream) dropInbox() {
 	s.mu.Lock()
-	s.shut = true
+	s.discards = true
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
@@ -61,13 +63,13 @@ func (s *Stream) dropInbox() {
 	}
 }
 
-// endWork ends the calls and messages of the stream, in both directions. Messages that came
+// endOperations ends the calls and messages of the stream, in both directions. Messages that came
 // on it cannot be answered any more, so Shutdown does not wait for their answers.
-func (s *Stream) endWork(cause error) {
+func (s *Stream) endOperations(cause error) {
 	s.mu.Lock()
 	s.ended.Store(true)
-	s.end.unanswered.Add(-int64(s.owed))
-	s.owed = 0
+	s.end.unanswered.Add(-int64(s.unanswered))
+	s.unanswered = 0
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
@@ -75,7 +77,7 @@ func (s *Stream) endWork(cause error) {
 	}
 	s.end.pending.endStream(s, cause)
 	s.end.serving.endStream(s)
-	s.end.settle()
+	s.end.checkIdle()
 }
 
 // methods returns the stream's methods, made on first use.
@@ -93,7 +95,7 @@ func (s *Stream) inbox() *inbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.box == nil {
-		s.box = newInbox(s.ended.Load(), s.shut)
+		s.box = newInbox(s.ended.Load(), s.discards)
 	}
 	return s.box
 }

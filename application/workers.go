@@ -16,9 +16,9 @@ const (
 )
 
 // workers runs handlers, each in a goroutine of its own, which is called a worker. A worker
-// whose handler has returned takes the next request by itself, so that short requests need
-// no switch between goroutines. As long as requests wait, one more worker is started or
-// woken, so that no request waits for a handler that blocks.
+// whose handler has returned takes the next request itself, so that short requests need no
+// switch between goroutines. As long as requests wait, one more worker is started or woken,
+// so that no request waits for a handler that blocks.
 //
 // A worker without a request waits for a short time, since a goroutine whose stack has
 // grown is worth keeping. After idleTime without requests there are no workers.
@@ -32,16 +32,17 @@ type workers struct {
 
 	mu          sync.Mutex
 	first, last *serving  // the list of requests that wait
-	coming      bool      // a worker was started or woken and has not looked for a request yet
+	starting    bool      // a worker was started or woken, and has not called take yet
 	idle        []*worker // the workers that wait; the last one is used first
 	epoch       int       // how many times reap was called
 	timer       bool      // a timer calls reap
 	ended       bool      // no handler is started any more
 }
 
+// worker is a goroutine that calls handlers.
 type worker struct {
 	wake  chan bool // has room for one; false ends the worker
-	epoch int       // when it became idle
+	epoch int       // workers.epoch when it became idle
 }
 
 // newWorkers returns workers of which at most max wait for a request. 0 stands for
@@ -63,30 +64,30 @@ func (p *workers) run(v *serving) {
 	if p.first == nil {
 		p.first = v
 	} else {
-		p.last.queued = v
+		p.last.next = v
 	}
 	p.last = v
-	w, needed := p.summon()
+	w, needed := p.nextWorker()
 	p.mu.Unlock()
 	if needed {
 		p.start(w)
 	}
 }
 
-// summon tells whether the requests that wait need one more worker, and returns an idle one
-// if there is any. The caller passes it to start. p.mu is held.
-func (p *workers) summon() (w *worker, needed bool) {
-	if p.first == nil || p.coming {
+// nextWorker tells whether the requests that wait need one more worker. If so, the caller has
+// to call start with w, which is an idle worker, or nil if there is none. p.mu is held.
+func (p *workers) nextWorker() (w *worker, needed bool) {
+	if p.first == nil || p.starting {
 		return nil, false
 	}
-	p.coming = true
+	p.starting = true
 	if n := len(p.idle); n > 0 {
 		w, p.idle = p.idle[n-1], p.idle[:n-1]
 	}
 	return w, true
 }
 
-// start wakes a worker that summon has returned, or starts a new one if w is nil.
+// start wakes an idle worker, or starts a new one if w is nil.
 func (p *workers) start(w *worker) {
 	if w != nil {
 		w.wake <- true
@@ -97,37 +98,38 @@ func (p *workers) start(w *worker) {
 
 // work is the goroutine of a worker.
 func (p *workers) work(w *worker) {
-	for summoned := true; ; {
-		v, waits := p.take(w, summoned)
+	for started := true; ; {
+		v, waits := p.take(w, started)
 		switch {
 		case v != nil:
 			v.run(p.log)
-			summoned = false
+			started = false
 		case !waits || !<-w.wake:
 			return
 		default:
-			summoned = true
+			started = true
 		}
 	}
 }
 
-// take returns the next request, and starts a worker for those behind it. If there is none,
-// w becomes idle, unless max workers are idle already; waits reports that it does.
-func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
+// take returns the next request, and starts a worker for the requests behind it. If there is
+// none, w becomes idle, and waits is true, unless max workers are idle already. started says
+// that w was started or woken since its last take.
+func (p *workers) take(w *worker, started bool) (v *serving, waits bool) {
 	p.mu.Lock()
-	if summoned {
-		p.coming = false
+	if started {
+		p.starting = false
 	}
 	v = p.first
 	if v == nil {
 		defer p.mu.Unlock()
-		return nil, p.rest(w)
+		return nil, p.becomeIdle(w)
 	}
-	p.first, v.queued = v.queued, nil
+	p.first, v.next = v.next, nil
 	if p.first == nil {
 		p.last = nil // so that the garbage collector can free the request
 	}
-	other, needed := p.summon()
+	other, needed := p.nextWorker()
 	p.mu.Unlock()
 	if needed {
 		p.start(other)
@@ -135,8 +137,8 @@ func (p *workers) take(w *worker, summoned bool) (v *serving, waits bool) {
 	return v, false
 }
 
-// rest makes w idle and returns true, unless max workers are idle already. p.mu is held.
-func (p *workers) rest(w *worker) bool {
+// becomeIdle makes w idle. It reports false if max workers are idle already. p.mu is held.
+func (p *workers) becomeIdle(w *worker) bool {
 	if p.ended || len(p.idle) >= p.max {
 		return false
 	}

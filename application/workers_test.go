@@ -47,7 +47,7 @@ func (p *workers) top() *worker {
 func TestWorkers(t *testing.T) {
 	for _, test := range []struct{ configured, max int }{{0, idleWorkers}, {3, 3}} {
 		cfg := endConfig()
-		cfg.MaxWorkersIdle = test.configured
+		cfg.MaxIdleWorkers = test.configured
 		withPair(t, nil, cfg, func(t *testing.T, client, server *End) {
 			block := make(chan struct{})
 			register(t, server, "block", func(context.Context, geminio.Request, geminio.Response) { <-block })

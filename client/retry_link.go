@@ -264,7 +264,7 @@ func (r *RetryEnd) reconnect(lost *link) {
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
-			l.control().Tell("EndReOnline", func() {
+			l.control().PostHook("EndReOnline", func() {
 				if l.refused == nil {
 					d.EndReOnline(r)
 				}

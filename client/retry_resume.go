@@ -36,7 +36,7 @@ func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
 		return
 	}
 	if d, ok := r.opt.Delegate.(delegate.ConnInterruptedDelegate); ok {
-		l.control().Tell("ConnInterrupted", func() { d.ConnInterrupted(c) })
+		l.control().PostHook("ConnInterrupted", func() { d.ConnInterrupted(c) })
 	}
 	r.mu.Lock()
 	if l.down.Store(!l.settled()); l.down.Load() && l == r.cur.Load() {
@@ -59,7 +59,7 @@ func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
 func (r *RetryEnd) resumed(l *link) bool {
 	l.start = time.Now()
 	if d, ok := r.opt.Delegate.(delegate.ConnResumedDelegate); ok {
-		l.control().Tell("ConnResumed", func() {
+		l.control().PostHook("ConnResumed", func() {
 			if err := d.ConnResumed(l.control().Conn()); err != nil {
 				r.log.Warn("ConnResumed", "err", guard.Check(r.log, err))
 			}

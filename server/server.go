@@ -60,7 +60,7 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
 	}
-	err := e.control().Introduce(ctx)
+	err := e.control().ExchangeMethods(ctx)
 	if err == nil || e.leaves(err) {
 		return nil
 	}
