@@ -10,6 +10,7 @@ require (
 	github.com/creack/pty v1.1.24
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
+	github.com/pires/go-proxyproto v0.15.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/singchia/geminio v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1

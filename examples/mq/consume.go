@@ -253,6 +253,10 @@ func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
 	command.Stdin = bytes.NewReader(c.ended(msg.Data()))
 	command.Stdout, command.Stderr = c.Stdout, c.Stderr
 	command.Env = append(os.Environ(), d.environment(msg.Topic())...)
+	stop := context.AfterFunc(ctx, func() {
+		fmt.Fprintf(c.Stderr, "waiting for the command of -exec, which has message %d of topic %s\n", d.Sequence, msg.Topic())
+	})
+	defer stop()
 	return command.Run()
 }
 

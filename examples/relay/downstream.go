@@ -13,7 +13,7 @@ import (
 func (c *command) downstream(ctx context.Context) (downstream, error) {
 	switch c.role {
 	case roleOut:
-		return target(c.target), nil
+		return c.targets, nil
 	case roleRelayOut:
 		l, err := c.listenHop(c.listenNext)
 		if err != nil {
@@ -36,20 +36,27 @@ func (c *command) downstream(ctx context.Context) (downstream, error) {
 	}
 }
 
-// target is a TCP address.
-type target string
+// targets are TCP services by name. The one of -target has the name "".
+type targets map[string]tunnel.Service
 
-func (t target) open(ctx context.Context, _ tunnel.Origin) (tunnel.Leg, error) {
-	return tunnel.DialTCP(ctx, string(t))
+func (t targets) open(ctx context.Context, name string, o tunnel.Origin) (tunnel.Leg, error) {
+	target, ok := t[name]
+	switch {
+	case !ok && name == "":
+		return nil, errors.New("out has no -target")
+	case !ok:
+		return nil, fmt.Errorf("out has no target %q", name)
+	}
+	return target.Dial(ctx, o)
 }
 
-func (t target) close() {}
+func (t targets) close() {}
 
 // nextHop is the next hop that this one dials.
 type nextHop struct{ end geminio.End }
 
-func (n nextHop) open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error) {
-	leg, err := tunnel.Open(ctx, n.end, "", o)
+func (n nextHop) open(ctx context.Context, name string, o tunnel.Origin) (tunnel.Leg, error) {
+	leg, err := tunnel.Open(ctx, n.end, name, o)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, errors.New("no connection with the next hop")
 	}
@@ -87,8 +94,8 @@ func (n nextHops) accept() {
 	}
 }
 
-func (n nextHops) open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error) {
-	leg, err := n.c.pool.Open(ctx, "", "", o)
+func (n nextHops) open(ctx context.Context, name string, o tunnel.Origin) (tunnel.Leg, error) {
+	leg, err := n.c.pool.Open(ctx, "", name, o)
 	if err == tunnel.ErrNobody {
 		return nil, errors.New("no next hop has joined")
 	}

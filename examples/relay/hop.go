@@ -20,14 +20,14 @@ type upstream interface {
 	shutdown(ctx context.Context)
 }
 
-// carry carries a connection on, and does not wait.
-type carry func(leg tunnel.Leg, o tunnel.Origin)
+// carry carries a connection on to the target of that name, and does not wait.
+type carry func(leg tunnel.Leg, target string, o tunnel.Origin)
 
 // downstream is where they go: to TCP, or to the next hop.
 type downstream interface {
 	// open makes the other half of a connection, and waits for the next hop until
 	// ctx ends.
-	open(ctx context.Context, o tunnel.Origin) (tunnel.Leg, error)
+	open(ctx context.Context, target string, o tunnel.Origin) (tunnel.Leg, error)
 	close()
 }
 
@@ -58,8 +58,12 @@ func (c *command) run(ctx context.Context) error {
 
 	served := make(chan error, 1)
 	go func() {
-		served <- up.serve(func(leg tunnel.Leg, o tunnel.Origin) {
-			carrier.Carry(leg, o, "", func(ctx context.Context) (tunnel.Leg, error) { return down.open(ctx, o) })
+		served <- up.serve(func(leg tunnel.Leg, target string, o tunnel.Origin) {
+			var attributes []any
+			if target != "" {
+				attributes = []any{"target", target}
+			}
+			carrier.Carry(leg, o, target, func(ctx context.Context) (tunnel.Leg, error) { return down.open(ctx, target, o) }, attributes...)
 		})
 	}()
 	select {

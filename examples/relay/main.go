@@ -29,10 +29,12 @@ const usage = `relay carries TCP connections through a chain of hops.
         accepts the previous hop, dials TCP to the target
 
 All but in may have -join ADDR in place of -listen: they dial the previous hop, which
-is a relay_out then. Hops may be started, stopped and restarted in any order.
+is a relay_out then. Hops may be started, stopped and restarted in any order. A chain has
+several targets with -maps FILE at in and -targets FILE at out.
 
-A hop stops on SIGINT or SIGTERM: it takes no new connections, gives those it has
-the time of -grace, and breaks what is left. A second signal ends it at once.
+A hop stops on SIGINT or SIGTERM: it takes no new connections, lets the others go on for
+the time of -grace, and breaks those that are left. A second signal ends it at once.
+SIGUSR1 has it print its figures.
 
 relay ROLE -h explains the flags.
 `
@@ -62,6 +64,10 @@ type command struct {
 	role                     string
 	listen, join             string
 	next, listenNext, target string
+	mapsFile, targetsFile    string // files of -maps and -targets
+	proxy                    int    // see -proxy-protocol
+	maps                     []tunnel.Map
+	targets                  targets
 	grace, wait, heartbeat   time.Duration
 	listenTLS                *cli.ServerTLS
 	dialTLS                  *cli.ClientTLS
@@ -75,8 +81,8 @@ type command struct {
 
 const (
 	program           = "relay"
-	tokenVariable     = "RELAY_TOKEN"      // where the token of a listening side is if it is in no file
-	dialTokenVariable = "RELAY_DIAL_TOKEN" // that of a dialling side
+	tokenVariable     = "RELAY_TOKEN"      // the environment variable with the token of a listening side
+	dialTokenVariable = "RELAY_DIAL_TOKEN" // the one with the token of a dialling side
 )
 
 func newCommand(role string) *command {
@@ -84,7 +90,8 @@ func newCommand(role string) *command {
 	c.Program = cli.New("relay "+role, fmt.Sprintf("relay %s is one hop of a chain. relay -h explains all roles.\n", role))
 	f := c.Flags
 	if role == roleIn {
-		f.StringVar(&c.listen, "listen", "", "accept TCP at `ADDR`")
+		f.StringVar(&c.listen, "listen", "", "accept TCP at `ADDR`, for the target of -target")
+		f.StringVar(&c.mapsFile, "maps", "", "accept TCP for several targets as the TOML `FILE` says, which has lines like \"127.0.0.1:5432\" = \"db\", where db is in the file of -targets")
 	} else {
 		f.StringVar(&c.listen, "listen", "", "accept the previous hop at `ADDR`")
 		f.StringVar(&c.join, "join", "", "dial the previous hop, a relay_out, at `ADDR`")
@@ -98,6 +105,11 @@ func newCommand(role string) *command {
 		f.StringVar(&c.listenNext, "listen-next", "", "accept the next hop, which joins, at `ADDR`")
 	case roleOut:
 		f.StringVar(&c.target, "target", "", "dial TCP to `ADDR`")
+		f.StringVar(&c.targetsFile, "targets", "", "dial TCP to several targets, which the TOML `FILE` has in lines like db = \"db:5432\" and web = {address = \"127.0.0.1:8080\", proxy-protocol = 2}")
+		f.Func("proxy-protocol", "tell the target of -target the address of the client by the PROXY protocol of `VERSION` 1 or 2; 0: not", func(text string) (err error) {
+			c.proxy, err = tunnel.ParseProxy(text)
+			return err
+		})
 	}
 	f.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
 	f.DurationVar(&c.wait, "wait", 10*time.Second, "let a connection wait for the next hop, or the target, for `TIME`")
@@ -118,17 +130,20 @@ func newCommand(role string) *command {
 func (c *command) check() error {
 	switch {
 	case c.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", c.Flags.Arg(0))
-	case c.role == roleIn && c.listen == "":
-		return cli.Usagef("-listen is missing")
-	case (c.listen == "") == (c.join == ""):
-		return cli.Usagef("either -listen or -join, please")
-	case c.next+c.listenNext+c.target == "":
+		return cli.Usagef("unexpected argument %q", c.Flags.Arg(0))
+	case c.role == roleIn && c.listen+c.mapsFile == "":
+		return cli.Usagef("-listen is missing, or -maps")
+	case c.role != roleIn && (c.listen == "") == (c.join == ""):
+		return cli.Usagef("exactly one of -listen and -join is needed")
+	case c.next+c.listenNext+c.target+c.targetsFile == "":
 		return cli.Usagef("-%s is missing", map[string]string{
 			roleIn: "next", roleRelayIn: "next", roleRelayOut: "listen-next", roleOut: "target",
 		}[c.role])
 	case c.grace < 0 || c.wait <= 0 || c.heartbeat <= 0:
-		return cli.Usagef("-grace, -wait and -heartbeat are times")
+		return cli.Usagef("-grace is negative, or -wait or -heartbeat is not positive")
+	}
+	if err := c.readFiles(); err != nil {
+		return err
 	}
 	_, err := c.dialTLS.Config("")
 	if err == nil {
@@ -139,4 +154,27 @@ func (c *command) check() error {
 	}
 	c.tokens, err = c.listenTokens.Load()
 	return err
+}
+
+// readFiles reads the files of -maps and -targets, and adds what -listen and -target say.
+func (c *command) readFiles() error {
+	var err error
+	if c.mapsFile != "" {
+		if c.maps, err = tunnel.ReadMaps(c.mapsFile); err != nil {
+			return cli.Usagef("-maps: %v", err)
+		}
+	}
+	if c.role == roleIn && c.listen != "" {
+		c.maps = append(c.maps, tunnel.Map{Addr: c.listen})
+	}
+	c.targets = make(targets)
+	if c.targetsFile != "" {
+		if c.targets, err = tunnel.ReadServices(c.targetsFile); err != nil {
+			return cli.Usagef("-targets: %v", err)
+		}
+	}
+	if c.target != "" {
+		c.targets[""] = tunnel.Service{Addr: c.target, Proxy: c.proxy}
+	}
+	return nil
 }

@@ -16,12 +16,7 @@ import (
 func (c *command) upstream(ctx context.Context) (upstream, error) {
 	switch {
 	case c.role == roleIn:
-		l, err := net.Listen("tcp", c.listen)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(c.Stdout, "in listens on %s\n", l.Addr())
-		return tcpClients{l}, nil
+		return c.listenTCP()
 	case c.join != "":
 		end, err := c.dialHop(ctx, "previous hop", c.join)
 		if err != nil {
@@ -51,14 +46,58 @@ func (c *command) listenHop(addr string) (server.Listener, error) {
 	return server.NewListener(l, opt)
 }
 
-// tcpClients are the TCP connections that in accepts.
-type tcpClients struct{ net.Listener }
+// tcpClients are the TCP connections that in accepts, at an address for each target.
+type tcpClients []tcpListener
 
-func (t tcpClients) serve(carry carry) error {
-	return tunnel.Accept(t, func(conn *net.TCPConn) { carry(tunnel.TCP(conn), tunnel.OriginOf(conn)) })
+type tcpListener struct {
+	net.Listener
+	target string
 }
 
-func (t tcpClients) shutdown(context.Context) { t.Close() }
+// listenTCP listens at the addresses of -listen and -maps.
+func (c *command) listenTCP() (tcpClients, error) {
+	var t tcpClients
+	for _, m := range c.maps {
+		l, err := net.Listen("tcp", m.Addr)
+		if err != nil {
+			t.shutdown(context.Background())
+			return nil, err
+		}
+		t = append(t, tcpListener{l, m.Goal})
+		if m.Goal == "" {
+			fmt.Fprintf(c.Stdout, "in listens on %s\n", l.Addr())
+		} else {
+			fmt.Fprintf(c.Stdout, "in listens on %s for %s\n", l.Addr(), m.Goal)
+		}
+	}
+	return t, nil
+}
+
+// serve returns when one of the listeners has failed, or all are closed.
+func (t tcpClients) serve(carry carry) error {
+	failed := make(chan error, len(t))
+	for _, l := range t {
+		go func() {
+			failed <- tunnel.Accept(l, func(conn *net.TCPConn) {
+				carry(tunnel.TCP(conn), l.target, tunnel.OriginOf(conn))
+			})
+		}()
+	}
+	var first error
+	for range t {
+		if err := <-failed; err != nil && first == nil {
+			first = err
+			t.shutdown(context.Background())
+		}
+	}
+	return first
+}
+
+func (t tcpClients) shutdown(context.Context) {
+	for _, l := range t {
+		l.Close()
+	}
+}
 
 // previousHops are the Ends of previous hops that dial, of which there may be many.
 type previousHops struct{ l server.Listener }
@@ -90,7 +129,6 @@ func (j joinedHop) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, j.end) }
 // streams carries the streams that a previous hop opens.
 func streams(end geminio.End, carry carry) {
 	tunnel.Streams(end, func(s geminio.Stream) {
-		leg, _, origin := tunnel.Accepted(s)
-		carry(leg, origin)
+		carry(tunnel.Accepted(s))
 	})
 }

@@ -2,8 +2,8 @@
 // node inside dials the server outside, and the server opens a stream to the node
 // for every TCP connection that it accepts.
 //
-// Start reading in server.go and node.go, which are the two sides; greeting.go is
-// what they say to each other in the handshake. This file has the flags.
+// Start reading in server.go and node.go, which are the two sides; greeting.go has the
+// handshake between them. This file has the flags.
 package main
 
 import (
@@ -25,9 +25,11 @@ const usage = `traversal makes services reachable whose machines cannot be diall
 Both know the token, which is the first line of FILE; or the server has a token for each
 node, in a file of -tokens. Both may be started, stopped and restarted in any order.
 
-They stop on SIGINT or SIGTERM: no new connections are taken, those there are have
-the time of -grace, what is left then is broken. A second signal ends the program at
-once.
+-maps FILE and -services FILE have further maps and services.
+
+They stop on SIGINT or SIGTERM: they take no new connections, let the others go on for the
+time of -grace, and break those that are left. A second signal ends the program at once.
+SIGUSR1 has it print its figures.
 
 traversal server -h and traversal node -h explain the flags.
 `
@@ -45,10 +47,10 @@ func main() {
 	}))
 }
 
-// tokenVariable is where the token is if it is in no file.
+// tokenVariable names the environment variable that has the token if no file has it.
 const tokenVariable = "TRAVERSAL_TOKEN"
 
-// common is what both sides have.
+// common has the flags of both sides.
 type common struct {
 	*cli.Program
 	grace, heartbeat time.Duration
@@ -65,9 +67,9 @@ func newCommon(role string) *common {
 func (c *common) check() error {
 	switch {
 	case c.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", c.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", c.Flags.Arg(0))
 	case c.grace < 0 || c.heartbeat <= 0:
-		return cli.Usagef("-grace and -heartbeat are times")
+		return cli.Usagef("-grace is negative, or -heartbeat is not positive")
 	}
 	return nil
 }

@@ -19,17 +19,24 @@ import (
 type nodeSide struct {
 	*common
 	connect, name string
-	services      map[string]string // their addresses, by name
+	services      map[string]tunnel.Service
+	file          string // with more services
+	proxy         int    // see -proxy-protocol
 	wait          time.Duration
 	tls           *cli.ClientTLS
 	token         *cli.ClientToken
 }
 
 func newNode() *nodeSide {
-	n := &nodeSide{common: newCommon("node"), services: make(map[string]string)}
+	n := &nodeSide{common: newCommon("node"), services: make(map[string]tunnel.Service)}
 	n.Flags.StringVar(&n.connect, "connect", "", "dial the server at `ADDR`")
 	n.Flags.StringVar(&n.name, "name", "", "be the node `NAME`")
 	n.Flags.Func("service", "offer the TCP address as a service: `SERVICE=ADDR`; may be repeated", n.addService)
+	n.Flags.StringVar(&n.file, "services", "", "offer the services in the TOML `FILE` too, which has lines like ssh = \"127.0.0.1:22\" and web = {address = \"127.0.0.1:8080\", proxy-protocol = 2}")
+	n.Flags.Func("proxy-protocol", "tell the services of -service the address of the client by the PROXY protocol of `VERSION` 1 or 2; 0: not", func(text string) (err error) {
+		n.proxy, err = tunnel.ParseProxy(text)
+		return err
+	})
 	n.Flags.DurationVar(&n.wait, "wait", 10*time.Second, "wait for a service to accept a connection for `TIME`")
 	n.tls = cli.ClientTLSFlags(n.Flags)
 	n.token = cli.ClientTokenFlags(n.Flags, tokenVariable)
@@ -39,12 +46,40 @@ func newNode() *nodeSide {
 func (n *nodeSide) addService(text string) error {
 	name, addr, ok := strings.Cut(text, "=")
 	if !ok || addr == "" || !validName.MatchString(name) {
-		return errors.New("SERVICE=ADDR, please")
+		return errors.New("a service is SERVICE=ADDR")
+	}
+	return n.add(name, tunnel.Service{Addr: addr})
+}
+
+func (n *nodeSide) add(name string, s tunnel.Service) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("%q is no name of a service", name)
 	}
 	if _, twice := n.services[name]; twice {
 		return fmt.Errorf("there are two services %q", name)
 	}
-	n.services[name] = addr
+	n.services[name] = s
+	return nil
+}
+
+// completeServices applies -proxy-protocol and adds the services of -services.
+func (n *nodeSide) completeServices() error {
+	for name, s := range n.services {
+		s.Proxy = n.proxy
+		n.services[name] = s
+	}
+	if n.file == "" {
+		return nil
+	}
+	services, err := tunnel.ReadServices(n.file)
+	if err != nil {
+		return cli.Usagef("-services: %v", err)
+	}
+	for name, s := range services {
+		if err := n.add(name, s); err != nil {
+			return cli.Usagef("-services: %s: %v", n.file, err)
+		}
+	}
 	return nil
 }
 
@@ -52,6 +87,9 @@ func (n *nodeSide) addService(text string) error {
 func (n *nodeSide) run(ctx context.Context) error {
 	_, token, err := n.token.Load()
 	if err != nil {
+		return err
+	}
+	if err := n.completeServices(); err != nil {
 		return err
 	}
 	switch err := n.check(); {
@@ -64,9 +102,9 @@ func (n *nodeSide) run(ctx context.Context) error {
 	case !validName.MatchString(n.name):
 		return cli.Usagef("-name is missing, or has more than letters, digits, dots, - and _")
 	case len(n.services) == 0:
-		return cli.Usagef("-service is missing")
+		return cli.Usagef("-service is missing, or -services")
 	case n.wait <= 0:
-		return cli.Usagef("-wait is a time")
+		return cli.Usagef("-wait is not a positive time")
 	}
 	if _, err := n.tls.Config(n.connect); err != nil {
 		return err
@@ -132,11 +170,11 @@ func (n *nodeSide) serve(ctx context.Context, carrier *tunnel.Carrier, end *clie
 func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
 	leg, service, origin := tunnel.Accepted(s)
 	carrier.Carry(leg, origin, service, func(ctx context.Context) (tunnel.Leg, error) {
-		addr, ok := n.services[service]
+		s, ok := n.services[service]
 		if !ok {
 			return nil, fmt.Errorf("%s has no service %q", n.name, service)
 		}
-		return tunnel.DialTCP(ctx, addr)
+		return s.Dial(ctx, origin)
 	}, "service", service)
 }
 

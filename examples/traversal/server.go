@@ -20,6 +20,7 @@ type serverSide struct {
 	*common
 	listen string
 	maps   []mapping
+	file   string // with more maps
 	wait   time.Duration
 	tls    *cli.ServerTLS
 	tokens *cli.ServerTokens
@@ -28,13 +29,14 @@ type serverSide struct {
 	carrier *tunnel.Carrier
 }
 
-// mapping is one flag -map.
+// mapping is one flag -map, or a line of -maps.
 type mapping struct{ addr, node, service string }
 
 func newServer() *serverSide {
 	s := &serverSide{common: newCommon("server")}
 	s.Flags.StringVar(&s.listen, "listen", "", "accept nodes at `ADDR`")
 	s.Flags.Func("map", "carry TCP connections that come to ADDR to a node's service: `ADDR=NODE/SERVICE`; may be repeated", s.addMap)
+	s.Flags.StringVar(&s.file, "maps", "", "read more maps from the TOML `FILE`, which has lines like \":9022\" = \"home/ssh\"")
 	s.Flags.DurationVar(&s.wait, "wait", 10*time.Second, "let a connection wait for its node for `TIME`")
 	s.tls = cli.ServerTLSFlags(s.Flags)
 	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
@@ -43,11 +45,38 @@ func newServer() *serverSide {
 
 func (s *serverSide) addMap(text string) error {
 	addr, goal, ok := strings.Cut(text, "=")
-	node, service, ok2 := strings.Cut(goal, "/")
-	if !ok || !ok2 || addr == "" || !validName.MatchString(node) || !validName.MatchString(service) {
-		return errors.New("ADDR=NODE/SERVICE, please")
+	if !ok {
+		return errNoMap
+	}
+	return s.add(addr, goal)
+}
+
+var errNoMap = errors.New("a map is ADDR=NODE/SERVICE")
+
+// add adds a map to a goal, which is NODE/SERVICE.
+func (s *serverSide) add(addr, goal string) error {
+	node, service, ok := strings.Cut(goal, "/")
+	if !ok || addr == "" || !validName.MatchString(node) || !validName.MatchString(service) {
+		return errNoMap
 	}
 	s.maps = append(s.maps, mapping{addr, node, service})
+	return nil
+}
+
+// readMaps adds those in the file of -maps.
+func (s *serverSide) readMaps() error {
+	if s.file == "" {
+		return nil
+	}
+	list, err := tunnel.ReadMaps(s.file)
+	if err != nil {
+		return cli.Usagef("-maps: %v", err)
+	}
+	for _, m := range list {
+		if err := s.add(m.Addr, m.Goal); err != nil {
+			return cli.Usagef("-maps: %s: %q = %q: %v", s.file, m.Addr, m.Goal, err)
+		}
+	}
 	return nil
 }
 
@@ -55,6 +84,9 @@ func (s *serverSide) addMap(text string) error {
 func (s *serverSide) run(ctx context.Context) error {
 	tokens, err := s.tokens.Load()
 	if err != nil {
+		return err
+	}
+	if err := s.readMaps(); err != nil {
 		return err
 	}
 	switch err := s.check(); {
@@ -65,9 +97,9 @@ func (s *serverSide) run(ctx context.Context) error {
 	case s.listen == "":
 		return cli.Usagef("-listen is missing")
 	case len(s.maps) == 0:
-		return cli.Usagef("-map is missing")
+		return cli.Usagef("-map is missing, or -maps")
 	case s.wait <= 0:
-		return cli.Usagef("-wait is a time")
+		return cli.Usagef("-wait is not a positive time")
 	}
 	cli.WarnPlain(s.Log, s.listen, true, s.tls.Used())
 	l, err := s.tls.Listen(s.listen, s.Stdout)

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"context"
 	"errors"
 	"net"
 	"time"
@@ -48,13 +47,4 @@ func Accept(l net.Listener, do func(*net.TCPConn)) error {
 			return err
 		}
 	}
-}
-
-// DialTCP dials a TCP address.
-func DialTCP(ctx context.Context, addr string) (Leg, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	return TCP(c.(*net.TCPConn)), nil
 }
