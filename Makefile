@@ -10,6 +10,7 @@ COMPARE  ?= -write
 TUNNELS  ?=
 COVER    ?= cover.out
 SOAK     ?= 30m
+CUTS     ?= 10000
 RANDOMTIME ?= 15m
 
 # Every module of the repository, the root one first.
@@ -61,6 +62,10 @@ fuzz: ## run every fuzz target for FUZZTIME (60s) each
 .PHONY: random
 random: ## run random programs on pairs of Ends, and check the ledgers, for RANDOMTIME (15m) each
 	RANDOMTIME=$(RANDOMTIME) $(GO) test -race -tags geminiodebug -timeout 0 -v -run 'Random|GivenUp|ClosedWhile' ./test/fault
+
+.PHONY: cuts
+cuts: ## cut the connection of a session that does all kinds of work CUTS (10000) times, over TCP and TLS
+	CUTS=$(CUTS) $(GO) test -timeout 0 -v -run TestWorkThatNoticesNoCut ./test/e2e
 
 .PHONY: soak
 soak: ## keep a pair of Ends busy for SOAK (30m) and see that nothing grows

@@ -71,6 +71,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 		if c.session != nil && h.Type.IsLink() && h.Length == packet.PingLen && c.rb.Len() < packet.HeaderLen+packet.PingLen {
 			// A link frame is lost with its link, so it is taken as a whole. The next
 			// link may have other bytes here.
+			c.makeRoom(packet.HeaderLen + packet.PingLen)
 			if err := c.readMore(); err != nil {
 				return h, err
 			}
@@ -294,14 +295,19 @@ func (c *Conn) skip() error {
 // need reads until the read buffer has at least n bytes.
 func (c *Conn) need(n int) error {
 	for c.rb == nil || c.rb.Len() < n {
-		if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
-			c.rb.Compact()
-		}
+		c.makeRoom(n)
 		if err := c.readMore(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// makeRoom gives the read buffer room for n bytes, with those that it has.
+func (c *Conn) makeRoom(n int) {
+	if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
+		c.rb.Compact()
+	}
 }
 
 // buffer returns the free space of the read buffer.
