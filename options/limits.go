@@ -95,9 +95,9 @@ func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
 func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
 
 // SetResumeBuffer sets how many sent bytes an End keeps until its peer has received them,
-// so that they can be sent again: by default 8 MiB, at least 64 KiB, at most 1 GiB. If the
-// path needs more to be kept busy, the buffer grows up to a quarter of the memory budget,
-// to which it adds. An idle End keeps nothing.
+// so that they can be sent again: by default, and for 0, 8 MiB, at least 64 KiB, at most
+// 1 GiB. If the path needs more to be kept busy, the buffer grows up to a quarter of the
+// memory budget, to which it adds. An idle End keeps nothing.
 func (l *Limits) SetResumeBuffer(bytes int) { l.ResumeBuffer = &bytes }
 
 // MergeLimits returns a value whose fields each have the last value that is not zero.

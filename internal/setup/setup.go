@@ -1,7 +1,6 @@
 package setup
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -224,12 +223,18 @@ func resolveLimits(l *options.Limits) error {
 	if err != nil {
 		return err
 	}
-	keep, buffer := time.Duration(defaultResumeKeep), defaultResumeBuffer
-	l.ResumeKeep, l.ResumeBuffer = cmp.Or(l.ResumeKeep, &keep), cmp.Or(l.ResumeBuffer, &buffer)
-	if *l.ResumeKeep != 0 {
-		err = Range("ResumeKeep", *l.ResumeKeep, time.Millisecond, maxResumeKeep)
+	keep, buffer := time.Duration(defaultResumeKeep), 0
+	if l.ResumeKeep != nil {
+		keep = *l.ResumeKeep
 	}
-	err = errors.Join(err, Range("ResumeBuffer", *l.ResumeBuffer, conn.MinLog, maxResumeBuffer))
+	if l.ResumeBuffer != nil {
+		buffer = *l.ResumeBuffer
+	}
+	l.ResumeKeep, l.ResumeBuffer = &keep, &buffer
+	if keep != 0 {
+		err = Range("ResumeKeep", keep, time.Millisecond, maxResumeKeep)
+	}
+	err = errors.Join(err, Default("ResumeBuffer", &buffer, defaultResumeBuffer, conn.MinLog, maxResumeBuffer))
 	if err != nil {
 		return err
 	}

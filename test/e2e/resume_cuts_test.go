@@ -87,7 +87,7 @@ func workThatNoticesNoCut(t *testing.T, network string) {
 	l, err := server.NewListener(nl, so)
 	require.NoError(t, err)
 	defer l.Close()
-	co := quick()
+	co := fastRetry()
 	co.SetDelegate(&witness{w: w, side: geminio.InitiatorSide})
 	co.SetResumeKeep(time.Minute)
 	co.SetResumeBuffer(256 << 10)

@@ -86,7 +86,7 @@ func (f *resumeTest) dial() (net.Conn, error) {
 	shut, pipes := f.shut, f.pipes
 	f.mu.Unlock()
 	if shut {
-		return nil, errLineClosed
+		return nil, errDialerClosed
 	}
 	nc, err := pipes.Dial()
 	if err == nil {

@@ -41,6 +41,9 @@ var setters = map[string][]string{
 	"SetMaxStreams":       {"MaxStreams"},
 	"SetMaxWaiting":       {"MaxWaiting", "MaxWaitingBytes"},
 	"SetMemoryBudget":     {"MemoryBudget"},
+	"SetResumeBuffer":     {"ResumeBuffer"},
+	"SetResumeKeep":       {"ResumeKeep"},
+	"SetResumeLimits":     {"ResumeSessions", "ResumeBytes"},
 	"SetRetryAfter":       {"RetryAfter"},
 	"SetRetryBackoff":     {"RetryMin", "RetryMax"},
 	"SetSessionKeep":      {"SessionKeep"},
@@ -49,7 +52,7 @@ var setters = map[string][]string{
 // What negative numbers, and the largest ones, are errors of, but for these.
 var (
 	negativeIsUnset = []string{"SetBufferSize"} // as in the earlier library
-	largestIsFine   = []string{"SetClientID", "SetMaxWaiting", "SetMemoryBudget", "SetSessionKeep"}
+	largestIsFine   = []string{"SetClientID", "SetMaxWaiting", "SetMemoryBudget", "SetResumeLimits", "SetSessionKeep"}
 )
 
 // Each setter of numbers, at both ends of its range and beyond: either the constructor
