@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -273,4 +274,66 @@ func TestShutdownOnASlowLink(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The same holds where the connection breaks meanwhile and the session is resumed.
+func TestShutdownOfAResumedSession(t *testing.T) {
+	steps := kit.Amount("pipe", 12)
+	for i := range steps {
+		for j := range steps {
+			shutDownAndCut(t, time.Duration(i)*20*time.Second/time.Duration(steps), time.Duration(j)*20*time.Second/time.Duration(steps)+time.Millisecond)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// shutDownAndCut has a large call of a retry End under way, shuts the server's End down
+// after a time, and breaks the connection after another.
+func shutDownAndCut(t *testing.T, shutAfter, cutAfter time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		so := server.NewEndOptions()
+		so.SetResumeKeep(longer)
+		taken := 0
+		so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "take", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			taken++
+			resp.SetData(req.Data()[:bodyOf/2])
+		}})
+		nl := kit.NewPipeListener()
+		l, err := server.NewListener(nl, so)
+		require.NoError(t, err)
+		defer time.Sleep(time.Minute) // the link carries its last piece
+		defer l.Close()
+		co := client.NewEndOptions()
+		co.SetResumeKeep(longer)
+		var links []net.Conn
+		retry, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+			near, far := kit.SlowPipe(slowRate)
+			links = append(links, near)
+			return near, nl.Give(far)
+		}, co)
+		require.NoError(t, err)
+		defer retry.Close()
+		end, err := l.AcceptEnd()
+		require.NoError(t, err)
+		called := kit.Start(func() error {
+			_, err := retry.Call(context.Background(), "take", retry.NewRequest(make([]byte, bodyOf)))
+			return err
+		})
+		down := kit.Start(func() error {
+			time.Sleep(shutAfter)
+			ctx, cancel := context.WithTimeout(context.Background(), longer)
+			defer cancel()
+			return geminio.Shutdown(ctx, end)
+		})
+		time.Sleep(cutAfter)
+		links[0].Close()
+		assert.NoError(t, <-called)
+		assert.NoError(t, <-down)
+		assert.Equal(t, 1, taken)
+		if t.Failed() {
+			t.Logf("shut down after %v, cut after %v, %d links", shutAfter, cutAfter, len(links))
+		}
+	})
 }
