@@ -83,13 +83,25 @@ func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte)
 		if err != nil {
 			return err
 		}
-		t.frames.Append(packet.AppendPing(nil, packet.TypePong, v))
+		t.connPings(v)
 	case packet.TypeGoAway:
 		t.connGoesAway(now)
 	case packet.TypeClose:
 		t.connCloses(now)
 	}
 	return nil
+}
+
+// connPings answers a ping. The pong behind goaway waits until the queued packets have been sent
+// to the peer, since it says that the peer has everything. An ignorable frame is the sign of
+// life for the Conn meanwhile.
+func (t *Translator) connPings(value uint64) {
+	if t.away && t.sent < t.queued {
+		t.marks = append(t.marks, mark{end: t.queued, pong: true, ping: value})
+		t.frames.Append(packet.AppendHeader(nil, packet.Header{Type: packet.Ignorable}))
+		return
+	}
+	t.frames.Append(packet.AppendPing(nil, packet.TypePong, value))
 }
 
 // connGoesAway refuses the sessions and requests of the peer that the Conn has not seen.

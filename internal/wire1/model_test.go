@@ -127,6 +127,7 @@ func (m *model) frame(h packet.Header, payload []byte) {
 	switch h.Type {
 	case packet.TypePing, packet.TypePong:
 		_, err = packet.ParsePing(h.Type, payload)
+	case packet.Ignorable:
 	case packet.TypeGoAway, packet.TypeClose:
 		e.notice, err = packet.ParseReason(h.Type, payload)
 		m.over = h.Type == packet.TypeClose

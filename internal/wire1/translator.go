@@ -143,6 +143,8 @@ type mark struct {
 	credit uint64
 	answer int  // bytes of an answer
 	opened bool // it is the SessionAck of a session that the peer has opened
+	pong   bool // a pong is due
+	ping   uint64
 }
 
 // NewTranslator returns a translator for a connection on which the handshake is done.
@@ -222,6 +224,9 @@ func (t *Translator) Sent(now time.Time, n int) {
 		t.answers -= m.answer
 		if m.credit > 0 {
 			t.giveBack(m.s, m.class, m.credit)
+		}
+		if m.pong && t.phase != over {
+			t.frames.Append(packet.AppendPing(nil, packet.TypePong, m.ping))
 		}
 		if m.opened && m.s.holding {
 			m.s.until = now.Add(EarlyPause)

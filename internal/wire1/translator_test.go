@@ -190,6 +190,29 @@ func TestGoAway(t *testing.T) {
 	})
 }
 
+// The pong behind goaway waits until the peer has everything that was sent to it.
+func TestPongBehindGoAwayWaits(t *testing.T) {
+	bothSides(t, func(t *testing.T, p *pair) {
+		ping := func(value uint64) { p.frame(packet.AppendPing(nil, packet.TypePing, value)) }
+		p.hold = true
+		p.call(1, packet.Request{Method: []byte("m")})
+		ping(1)
+		p.wantFrame(packet.TypePong, "a heartbeat")
+		p.notice(packet.TypeGoAway, 0, geminio.CodeGoingAway, "")
+		for value := range uint64(2) {
+			ping(2 + value)
+			p.wantFrame(packet.Ignorable, "a sign of life")
+			p.wantQuiet("the peer has not read the request")
+		}
+		p.hold = false
+		p.settle()
+		p.wantFrame(packet.TypePong, "the answer to the first")
+		p.wantFrame(packet.TypePong, "and to the second")
+		ping(4)
+		p.wantFrame(packet.TypePong, "all is sent")
+	})
+}
+
 // A peer that does not read its answers is not read from.
 func TestAnswersAreBounded(t *testing.T) {
 	p := newPair(t, geminio.RecipientSide)
