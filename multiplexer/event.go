@@ -3,8 +3,11 @@ package multiplexer
 // event is something that happens to a dialogue and may change the state of its life, of
 // its sending half or of its receiving half. The table of each of the three (lifeTable,
 // sendTable, recvTable) has an entry for every event that changes a state; an event
-// without an entry leaves the state as it is. docs/multiplexing.md shows the tables as
-// diagrams, which TestStateDiagrams generates.
+// without an entry leaves the state as it is. An event that is in lifeTable is ignored
+// altogether in the states of the life for which it has no entry there.
+// docs/multiplexing.md shows the tables as diagrams, which TestStateDiagrams generates.
+//
+//go:generate go test . -run ^TestStateDiagrams$ -update
 type event uint8
 
 const (

@@ -34,7 +34,8 @@ const (
 	// lifeOverdue: as lifeCloseSent, and a heartbeat has passed. The next one takes the
 	// dialogue out of the table.
 	lifeOverdue
-	// lifeGone: the dialogue was open, and is no longer in the table.
+	// lifeGone: the dialogue was open, and is no longer in the table. If this side has
+	// closed the connection, what is ready is still sent.
 	lifeGone
 	// lifeNotOpened: the dialogue was never open, will not be, and is not in the table.
 	lifeNotOpened
@@ -58,7 +59,8 @@ var lifeNames = [lifeStates]string{
 func (s lifeState) String() string { return lifeNames[s] }
 
 // lifeTable has the state that follows each state and event. The zero value, lifeNew,
-// follows none: it says that the state remains.
+// follows none: it says that the event is ignored, also by the sending half. An entry that
+// is the state itself is for an event that concerns the sending half only.
 var lifeTable = [lifeStates][events]lifeState{
 	lifeNew: {
 		evOpen: lifeOpening,
@@ -94,6 +96,7 @@ var lifeTable = [lifeStates][events]lifeState{
 		evConnEnd:   lifeGone,
 	},
 	lifeFinishing: {
+		evPeerClose: lifeFinishing,
 		evCloseSent: lifeGone,
 		evResetSent: lifeGone,
 		evPeerReset: lifeGone,
@@ -113,7 +116,20 @@ var lifeTable = [lifeStates][events]lifeState{
 		evConnClose: lifeGone,
 		evConnEnd:   lifeGone,
 	},
+	lifeGone: {
+		evResetSent: lifeGone, // after evConnClose
+	},
 }
+
+// lifeEvents are the events for which lifeTable has entries.
+var lifeEvents = func() (have [events]bool) {
+	for _, row := range lifeTable {
+		for ev, next := range row {
+			have[ev] = have[ev] || next != lifeNew
+		}
+	}
+	return have
+}()
 
 // established tells whether the dialogue is open or was.
 func (s lifeState) established() bool { return s >= lifeOpen && s != lifeNotOpened }
@@ -127,12 +143,14 @@ func (s lifeState) ended() bool { return s == lifeGone || s == lifeNotOpened }
 // on has the dialogue and its sending half enter the states that follow an event. m.mu is
 // held. The caller calls m.remove if the dialogue has ended.
 func (d *Dialogue) on(ev event) {
-	life := d.life
-	if next := lifeTable[life][ev]; next != lifeNew {
+	life, send := d.life, d.send.state
+	switch next := lifeTable[life][ev]; {
+	case next != lifeNew:
 		d.life = next
+		d.send.on(ev)
+	case !lifeEvents[ev]:
+		d.send.on(ev)
 	}
-	send := d.send.state
-	d.send.on(ev)
 	if debugging {
 		d.verifyEvent(ev, life, send)
 	}
