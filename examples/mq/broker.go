@@ -94,7 +94,7 @@ func brokerMain(args []string) int {
 	return b.Main(args, b.run)
 }
 
-// check returns why the command line makes no sense.
+// check returns an error if the command line is invalid.
 func (b *broker) check() error {
 	set := make(map[string]bool)
 	b.Flags.Visit(func(f *flag.Flag) { set[f.Name] = true })

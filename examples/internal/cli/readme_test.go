@@ -17,7 +17,7 @@ func TestReadmes(t *testing.T) {
 	}
 	all := readme(t, "../../README.md")
 	for code, meaning := range map[int]string{
-		ExitOK: "all that was asked for was done", ExitFailed: "something was not done", ExitUsage: "the command line makes no sense",
+		ExitOK: "the program has done its work", ExitFailed: "something has failed", ExitUsage: "the command line is invalid",
 	} {
 		if !strings.Contains(all, fmt.Sprintf("\n| %d | %s", code, meaning)) {
 			t.Errorf("the README of the examples does not say that %d means: %s", code, meaning)
