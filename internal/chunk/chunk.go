@@ -5,23 +5,24 @@ import (
 	"sync"
 )
 
+// Chunk is a buffer with three consecutive parts: removed bytes, the bytes, and free space.
+type Chunk struct {
+	next  *Chunk // in a Queue
+	buf   []byte
+	r, w  int // the bytes are buf[r:w]
+	class int // index in sizes and pools
+}
+
 // MaxSize is the capacity of the largest chunk, in bytes.
 const MaxSize = 64 << 10
 
-// sizes are the capacities that are pooled.
+// sizes has the capacities of chunks, in bytes.
 var sizes = [...]int{512, 4 << 10, 16 << 10, MaxSize}
 
+// pools has a pool for each of sizes.
 var pools [len(sizes)]sync.Pool
 
-// Chunk is a buffer whose bytes are between those that were taken and the free space.
-type Chunk struct {
-	next  *Chunk
-	buf   []byte
-	r, w  int
-	class int
-}
-
-// Get returns an empty chunk with room for n bytes, or for MaxSize if n is more.
+// Get returns an empty chunk with room for at least n bytes, or for MaxSize if n is larger.
 func Get(n int) *Chunk {
 	class := 0
 	for class < len(sizes)-1 && sizes[class] < n {
@@ -42,7 +43,7 @@ func (c *Chunk) Free() {
 // Bytes returns the bytes in c.
 func (c *Chunk) Bytes() []byte { return c.buf[c.r:c.w] }
 
-// Len returns how many bytes are in c.
+// Len returns the number of bytes in c.
 func (c *Chunk) Len() int { return c.w - c.r }
 
 // Space returns the free space behind the bytes.
@@ -60,11 +61,11 @@ func (c *Chunk) Compact() {
 	c.r = 0
 }
 
-// Queue is a queue of chunks, for less than 4 GiB. The zero value is empty.
+// Queue is a queue of chunks with less than 4 GiB in sum. The zero value is empty.
 type Queue struct {
 	head, tail *Chunk
-	n          uint32 // bytes that were put in and not yet taken
-	lent       bool   // the space of the last chunk is being written: Lend was called, and Wrote was not
+	n          uint32 // the number of bytes
+	lent       bool   // Lend was called, and Wrote was not yet: another goroutine writes into the last chunk
 }
 
 // Len returns the number of bytes in q.
@@ -81,7 +82,7 @@ func (q *Queue) Head() *Chunk {
 	return q.head
 }
 
-// Chunks returns all chunks, which stay where they are.
+// Chunks returns an iterator over the chunks. It does not change q.
 func (q *Queue) Chunks() iter.Seq[*Chunk] {
 	return func(yield func(*Chunk) bool) {
 		for c := q.head; c != nil && yield(c); c = c.next {
@@ -125,7 +126,7 @@ func (q *Queue) Wrote(n int) {
 	q.n += uint32(n)
 }
 
-// Append copies p to the end.
+// Append appends a copy of p.
 func (q *Queue) Append(p []byte) {
 	for len(p) > 0 {
 		room := 1
@@ -170,6 +171,7 @@ func (q *Queue) Pop() *Chunk {
 	return q.unlink()
 }
 
+// unlink removes the first chunk and returns it. The caller adjusts q.n.
 func (q *Queue) unlink() *Chunk {
 	c := q.head
 	q.head = c.next
@@ -180,8 +182,8 @@ func (q *Queue) unlink() *Chunk {
 	return c
 }
 
-// Forget empties q without freeing its chunks. It is for queues of which another
-// goroutine may still use a slice that Head or Lend has returned.
+// Forget empties q without returning its chunks to the pools. It is for queues whose bytes or
+// space another goroutine may still use, because Head or Lend has returned a slice of it.
 func (q *Queue) Forget() {
 	if !q.lent {
 		*q = Queue{}

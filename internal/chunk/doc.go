@@ -1,7 +1,7 @@
-// Package chunk has pooled buffers of a few sizes, and queues of them that use little
-// more memory than their bytes need.
+// Package chunk provides pooled buffers of a few sizes, and queues of them that need little
+// more memory than their bytes.
 //
-// Chunks and queues are not safe for concurrent use. One goroutine may however read
-// the bytes of a chunk while another one writes into its free space, since the two do
-// not overlap.
+// Chunks and queues are not safe for concurrent use, with one exception: a goroutine may read
+// the bytes of a chunk while another one writes into its free space, because the two do not
+// overlap.
 package chunk

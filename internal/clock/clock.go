@@ -2,17 +2,17 @@ package clock
 
 import "time"
 
-// Timer is a function waiting to run. Its methods may be called concurrently,
-// with each other and with the function.
+// Timer is a function that is to run later. Its methods are safe for concurrent use, also
+// while the function runs.
 type Timer interface {
-	// Stop prevents the function from running. It returns false if the function
-	// was already started or the timer already stopped. It does not wait for a
+	// Stop prevents the function from running. It returns false if the function has
+	// started before, or if the timer was stopped before. It does not wait for a
 	// running function.
 	Stop() bool
 
-	// Reset lets the function run once, after d, and replaces an earlier plan. It
-	// reports whether there was one. A function that already runs is not stopped,
-	// and the new run may be concurrent with it.
+	// Reset makes the function run once after d, in place of an earlier plan. It
+	// reports whether there was an earlier plan. A running function is not stopped;
+	// the new run may overlap with it.
 	Reset(d time.Duration) bool
 }
 

@@ -1,7 +1,7 @@
-// Package clock runs functions later, on the runtime's timers or on a timing
-// wheel that the user brings.
+// Package clock runs functions later, on the timers of the runtime or on a timing
+// wheel of the user.
 //
-// [Runtime] is the default and adds nothing to time.AfterFunc. [FromTimer]
-// serves the SetTimer option, with which one wheel of go-timer carries the
-// timeouts of thousands of Ends.
+// [Runtime] is the default; it calls time.AfterFunc. [FromTimer] implements the
+// option SetTimer: one wheel of go-timer can have the timeouts of thousands of
+// Ends.
 package clock

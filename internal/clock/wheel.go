@@ -12,18 +12,15 @@ type wheelClock struct {
 	wheel timer.Timer
 }
 
-// FromTimer returns a Clock over a timing wheel; without a wheel (nil) it
-// returns Runtime.
+// FromTimer returns a Clock over a timing wheel, or Runtime if wheel is nil.
 //
-// A wheel is coarse: a function may run late by one interval of the wheel, which is
-// 10 ms by default. It never runs early. If the wheel calls back ahead of time, because
-// it rounds down, is too short for the duration, or was closed, the rest of the time is
-// waited on the runtime's timers. The runtime's timers also replace a wheel that is
-// paused or closed when AfterFunc is called. Functions that are on a wheel wait while it
-// is paused.
+// A function may run late by one interval of the wheel, by default 10 ms. It never runs
+// early: if the wheel calls back too early, because it rounds down, is too short for the
+// duration, or was closed, a timer of the runtime waits for the rest of the time. If the
+// wheel is paused or closed when AfterFunc is called, a timer of the runtime replaces it.
+// Functions that are on the wheel wait while it is paused.
 //
-// Stop and Reset make one round trip to the wheel's goroutine, some microseconds
-// on an idle machine.
+// Stop and Reset exchange messages with the goroutine of the wheel.
 func FromTimer(wheel timer.Timer) Clock {
 	if wheel == nil {
 		return Runtime()
@@ -38,42 +35,44 @@ func (c wheelClock) AfterFunc(d time.Duration, f func()) Timer {
 	return t
 }
 
-// wheelTimer is a Timer on a wheel. It is safe for concurrent use. The mutex is
-// never held across a call to the wheel: the wheel may call back from within
-// Add, and answers Cancel from a goroutine of its own.
+// wheelTimer is a Timer on a wheel. It is safe for concurrent use. mu is never held across a
+// call of the wheel, because the wheel may call back from within Add, and because another
+// goroutine of the wheel answers Cancel.
 type wheelTimer struct {
-	// Read-only after creation.
+	// These fields are read-only after AfterFunc.
 	wheel timer.Timer
 	f     func()
 
+	// mu guards the fields below.
 	mu sync.Mutex
-	// plan numbers the present plan. The callback of an older plan has another
-	// number and does nothing.
+	// plan is the number of the present plan. The callback of an earlier plan has an
+	// earlier number and does nothing.
 	plan uint64
-	// planned is set while the present plan has not run.
+	// planned reports that the present plan has not run.
 	planned bool
 	// deadline is the time at which the plan runs.
 	deadline time.Time
-	// tick is the plan on the wheel; nil before Add has returned, and when the
-	// runtime has it.
+	// tick is the plan on the wheel. It is nil before Add has returned, and while a
+	// timer of the runtime has the plan.
 	tick timer.Tick
-	// rest is the plan on the runtime's timers; nil when the wheel has it.
+	// rest is the timer of the runtime that has the plan. It is nil while the wheel
+	// has the plan.
 	rest *time.Timer
 }
 
 // Stop implements Timer.
 func (t *wheelTimer) Stop() bool {
 	t.mu.Lock()
-	was, tick := t.dropLocked()
+	pending, tick := t.dropLocked()
 	t.mu.Unlock()
 	cancel(tick)
-	return was
+	return pending
 }
 
 // Reset implements Timer.
 func (t *wheelTimer) Reset(d time.Duration) bool {
 	t.mu.Lock()
-	was, old := t.dropLocked()
+	pending, old := t.dropLocked()
 	t.planned = true
 	t.deadline = time.Now().Add(d)
 	plan := t.plan
@@ -84,28 +83,28 @@ func (t *wheelTimer) Reset(d time.Duration) bool {
 
 	cancel(old)
 	if d <= 0 {
-		return was
+		return pending
 	}
 
 	tick := t.wheel.Add(d, timer.WithHandler(func(*timer.Event) { t.due(plan) }))
 
 	t.mu.Lock()
-	mine := t.planned && t.plan == plan && t.rest == nil
-	if mine && tick == nil {
+	present := t.planned && t.plan == plan && t.rest == nil
+	if present && tick == nil {
 		t.waitLocked(plan, d)
 	}
-	if mine {
+	if present {
 		t.tick = tick
 	}
 	t.mu.Unlock()
-	if !mine {
+	if !present {
 		cancel(tick)
 	}
-	return was
+	return pending
 }
 
-// due is called by the wheel: at about the time of the plan, or with an event
-// that carries an error at any other.
+// due runs when the wheel calls back, at about the time of the plan. When the wheel is
+// closed, it calls back with an error at any time.
 func (t *wheelTimer) due(plan uint64) {
 	t.mu.Lock()
 	if !t.planned || t.plan != plan || t.rest != nil {
@@ -126,7 +125,7 @@ func (t *wheelTimer) due(plan uint64) {
 	go t.f()
 }
 
-// waitLocked moves the plan to the runtime's timers.
+// waitLocked moves the plan to a timer of the runtime.
 func (t *wheelTimer) waitLocked(plan uint64, d time.Duration) {
 	t.rest = time.AfterFunc(d, func() {
 		t.mu.Lock()
@@ -142,10 +141,10 @@ func (t *wheelTimer) waitLocked(plan uint64, d time.Duration) {
 	})
 }
 
-// dropLocked cancels the present plan. It reports whether the plan had not run, and
-// returns the tick to cancel, if any.
-func (t *wheelTimer) dropLocked() (was bool, tick timer.Tick) {
-	was, tick = t.planned, t.tick
+// dropLocked cancels the present plan. It reports whether there was a plan that had not run,
+// and returns the tick that the caller must cancel, if any.
+func (t *wheelTimer) dropLocked() (pending bool, tick timer.Tick) {
+	pending, tick = t.planned, t.tick
 	if t.rest != nil {
 		t.rest.Stop()
 	}
@@ -153,7 +152,7 @@ func (t *wheelTimer) dropLocked() (was bool, tick timer.Tick) {
 	t.planned = false
 	t.tick = nil
 	t.rest = nil
-	return was, tick
+	return pending, tick
 }
 
 // cancel removes a cancelled plan from the wheel, to free its memory. The error of the

@@ -21,6 +21,7 @@ func Describe(log *slog.Logger, err error) packet.Reason {
 	return describe(err)
 }
 
+// describe is Describe for an error whose methods do not panic, or whose caller recovers.
 func describe(err error) packet.Reason {
 	code, retry := carried(err)
 	if code <= geminio.CodeApplication {
@@ -29,7 +30,8 @@ func describe(err error) packet.Reason {
 	return packet.Reason{Code: uint32(code), Retry: retry, Text: err.Error()}
 }
 
-// carried returns the code of the first error in err's tree that has one of its own, or 0.
+// carried returns the code, and the time to wait before a retry, of the first error in the
+// tree of err that has a code. It returns 0 if there is none.
 func carried(err error) (code geminio.Code, retry time.Duration) {
 	for err != nil {
 		switch e := err.(type) {
@@ -40,7 +42,7 @@ func carried(err error) (code geminio.Code, retry time.Duration) {
 		case *geminio.RefusedError:
 			code, retry = e.Code, e.RetryAfter
 		case *geminio.InterruptedError:
-			return 0, 0 // its cause is about another stream or connection
+			return 0, 0 // its cause concerns another stream or connection
 		case geminio.Coder:
 			if code = e.Code(); !Choosable(code) {
 				code = 0
@@ -66,7 +68,7 @@ func carried(err error) (code geminio.Code, retry time.Duration) {
 	return 0, 0
 }
 
-// matched returns the code whose error err matches.
+// matched returns the code of the first standard error that err matches, or CodeApplication.
 func matched(err error) geminio.Code {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -82,14 +84,15 @@ func matched(err error) geminio.Code {
 }
 
 // Choosable reports whether an error of the user may choose the code by its method Code.
-// It may choose the codes of applications and those of the library that are about a
-// call. The other codes are about connections.
+// It may choose the codes of applications and the codes of the library that concern calls.
+// The other codes concern connections.
 func Choosable(code geminio.Code) bool {
 	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge || code >= geminio.FirstApplicationCode
 }
 
-// Reason returns what a peer is told when the user ends a stream or an End with a code and
-// a text. The error says that the operation op must not have the code.
+// Reason returns the Reason that is sent to the peer when the user ends a stream or an End
+// with a code and a text. It returns an error, which names the operation op, if the user may
+// not choose the code.
 func Reason(op string, code geminio.Code, text string) (packet.Reason, error) {
 	if !Choosable(code) {
 		return packet.Reason{}, fmt.Errorf("%s: an application must not choose the code %d", op, uint32(code))

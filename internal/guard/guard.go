@@ -11,13 +11,13 @@ import (
 // Failure is the error of a function of the user that has panicked or ended its
 // goroutine.
 type Failure struct {
-	what string // the function
-	did  string
+	what    string // the name of the function
+	outcome string // "panicked" or "ended its goroutine"
 }
 
-// Error implements error. The text does not have the value of the panic, since it may be
-// sent to a peer.
-func (f *Failure) Error() string { return f.what + " " + f.did }
+// Error implements error. The text does not contain the value of the panic, because it may
+// be sent to a peer.
+func (f *Failure) Error() string { return f.what + " " + f.outcome }
 
 // Code implements geminio.Coder.
 func (f *Failure) Code() geminio.Code { return geminio.CodePanic }

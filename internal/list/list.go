@@ -6,16 +6,16 @@ type List[T any] struct {
 	n           int
 }
 
-// Link is the place of a value in a list, and a field of that value. A value has one Link
-// for each list that it can be in at the same time.
+// Link is a field of a value that can be in a list. A value has one Link for each list that
+// it can be in at the same time.
 type Link[T any] struct {
 	prev, next *Link[T]
-	in         *List[T]
-	value      *T
+	in         *List[T] // the list that has the link; nil: none
+	value      *T       // the value that has the link; nil if in is
 }
 
 // First returns the first value, or nil if there is none.
-func (l *List[T]) First() *T { return l.first.of() }
+func (l *List[T]) First() *T { return l.first.get() }
 
 // Len returns the number of values.
 func (l *List[T]) Len() int { return l.n }
@@ -66,13 +66,14 @@ func (k *Link[T]) Remove() {
 	}
 }
 
-// Next returns the value behind the one whose link is k, or nil if there is none.
-func (k *Link[T]) Next() *T { return k.next.of() }
+// Next returns the value behind the value whose link is k, or nil if there is none.
+func (k *Link[T]) Next() *T { return k.next.get() }
 
 // Listed reports whether k is in a list.
 func (k *Link[T]) Listed() bool { return k.in != nil }
 
-func (k *Link[T]) of() *T {
+// get returns the value that has k, or nil if k is nil.
+func (k *Link[T]) get() *T {
 	if k == nil {
 		return nil
 	}

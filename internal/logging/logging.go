@@ -12,12 +12,11 @@ import (
 	"github.com/jumboframes/armorigo/log"
 )
 
-// FromLogger returns a slog.Logger that writes to l, one call of l for each
-// record: the message, then its attributes as key=value. Values that would be
-// ambiguous are quoted, keys of groups are joined with dots. Levels below Debug
-// go to Trace, the others to their own name, what lies between two levels to the
-// lower one. The time and the source are left to l. A nil l gives a logger that
-// drops everything.
+// FromLogger returns a slog.Logger that writes to l, with one call of l for each record. The
+// text of a record is its message and its attributes as key=value. Ambiguous values are
+// quoted, and the keys of groups are joined with dots. Records below slog.LevelDebug go to
+// Trace. A record between two levels goes to the method of the lower level. FromLogger does
+// not write the time and the source of records. If l is nil, the logger discards all records.
 func FromLogger(l log.Logger) *slog.Logger {
 	if l == nil {
 		return slog.New(slog.DiscardHandler)
@@ -29,20 +28,19 @@ func FromLogger(l log.Logger) *slog.Logger {
 // concurrent use if its logger is.
 type handler struct {
 	logger log.Logger
-	// attrs is the text of the attributes added by WithAttrs, each with a space
-	// before it.
+	// attrs is the text of the attributes of WithAttrs, with a space before each.
 	attrs string
-	// prefix is the names of the open groups, each with a dot after it.
+	// prefix has the names of the open groups, with a dot after each.
 	prefix string
 }
 
-// Enabled returns true for every level: the logger decides which ones it shows, and its
-// interface does not say which.
+// Enabled returns true for every level. The logger itself selects the levels, and its
+// interface does not report them.
 func (h *handler) Enabled(context.Context, slog.Level) bool {
 	return true
 }
 
-// Handle writes one record.
+// Handle writes a record.
 func (h *handler) Handle(_ context.Context, record slog.Record) error {
 	var line strings.Builder
 	line.WriteString(record.Message)
@@ -77,8 +75,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &handler{logger: h.logger, attrs: text.String(), prefix: h.prefix}
 }
 
-// WithGroup returns a handler that puts name before the keys of what is added
-// later.
+// WithGroup returns a handler that puts name before the keys of all later attributes.
 func (h *handler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h
@@ -86,8 +83,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{logger: h.logger, attrs: h.attrs, prefix: h.prefix + name + "."}
 }
 
-// appendAttr appends " key=value" to line, and for a group as much for each of
-// its members.
+// appendAttr appends " key=value" to line, or that of each member if attr is a group.
 func appendAttr(line *strings.Builder, prefix string, attr slog.Attr) {
 	value := attr.Value.Resolve()
 	if value.Kind() == slog.KindGroup {
@@ -112,7 +108,7 @@ func appendAttr(line *strings.Builder, prefix string, attr slog.Attr) {
 	line.WriteString(quote(value.String()))
 }
 
-// quote returns s, in quotes if it is not a single word.
+// quote returns s, quoted if it is not a single printable word.
 func quote(s string) string {
 	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r == '=' || r == '"' || r == unicode.ReplacementChar ||
@@ -124,8 +120,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// Contain returns a logger that writes to l and tolerates its faults: if the handler
-// panics or ends its goroutine, the record is lost and nothing else happens.
+// Contain returns a logger that writes to l. If the handler of l panics or ends its
+// goroutine, the record is lost, and the caller of the logger does not notice.
 func Contain(l *slog.Logger) *slog.Logger {
 	if l.Handler() == slog.DiscardHandler {
 		return l
@@ -133,14 +129,14 @@ func Contain(l *slog.Logger) *slog.Logger {
 	return slog.New(&contained{l.Handler()})
 }
 
-// contained is the slog.Handler of Contain. Records are rare, so each may have a
-// goroutine.
+// contained is the slog.Handler of Contain. It starts a goroutine for each record, because
+// records are rare.
 type contained struct{ to slog.Handler }
 
-// Enabled is true for every level: Handle asks the handler itself.
+// Enabled returns true for every level. Handle asks the handler.
 func (*contained) Enabled(context.Context, slog.Level) bool { return true }
 
-// Handle writes one record.
+// Handle writes a record.
 func (c *contained) Handle(ctx context.Context, record slog.Record) error {
 	return c.call(func() error {
 		if !c.to.Enabled(ctx, record.Level) {
@@ -157,15 +153,15 @@ func (c *contained) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &contained{to}
 }
 
-// WithGroup returns a handler that puts name before the keys of what is added later.
+// WithGroup returns a handler that puts name before the keys of all later attributes.
 func (c *contained) WithGroup(name string) slog.Handler {
 	to := c.to
 	c.call(func() error { to = c.to.WithGroup(name); return nil })
 	return &contained{to}
 }
 
-// call calls f in a goroutine of its own and waits for it. What f panics with is dropped:
-// there is no other place to log it.
+// call calls f in a new goroutine and waits for it. The value of a panic is discarded, because
+// there is no other logger for it.
 func (c *contained) call(f func() error) error {
 	result := make(chan error, 1)
 	go func() {

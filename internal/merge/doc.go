@@ -1,2 +1,2 @@
-// Package merge combines option structs.
+// Package merge combines structs of options, such that later values take precedence.
 package merge

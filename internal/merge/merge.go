@@ -2,10 +2,10 @@ package merge
 
 import "reflect"
 
-// Merge returns a new struct. Each of its fields has the last value that is set in opts.
-// A value is set if it is not zero or, for a field with the tag `merge:"positive"`, if
-// it is above zero. Embedded structs are merged field by field. Nil entries are skipped,
-// and none is changed. All fields must be exported.
+// Merge returns a new struct. Each field has the last value in opts that is set. A value is
+// set if it is not zero; a value of a field with the tag `merge:"positive"` is set if it is
+// above zero. Embedded structs are merged field by field. Nil entries are skipped. Merge does
+// not change opts. All fields must be exported.
 func Merge[T any](opts ...*T) *T {
 	merged := new(T)
 	for _, opt := range opts {

@@ -1,2 +1,2 @@
-// Package nilarg has the errors of arguments that are nil.
+// Package nilarg has the error for nil arguments of operations.
 package nilarg

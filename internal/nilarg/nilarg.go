@@ -1,12 +1,13 @@
 package nilarg
 
-// Error is the error of an operation one of whose arguments is nil.
+// Error reports that an argument of an operation is nil.
 type Error struct {
-	Operation string // in lower case
-	Argument  string // names the argument
+	Operation string // the name of the operation, in lower case
+	Argument  string // the name of the argument
 }
 
+// Error implements error.
 func (e *Error) Error() string { return e.Operation + ": the " + e.Argument + " is nil" }
 
-// New returns an *Error.
+// New returns an *Error with these fields.
 func New(operation, argument string) error { return &Error{operation, argument} }
