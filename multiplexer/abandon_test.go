@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -188,7 +189,7 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 						back[packet.ClassHandlers]++
 					}
 					if size := len(payload) - 8; size > m.smallTx && head.Type.Fragmented() {
-						back[largeClassOf(head.Type)] += uint32(size)
+						back[charge.LargeClass(head.Type)] += uint32(size)
 					}
 				}
 				m.mu.Lock()

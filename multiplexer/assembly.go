@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
 )
@@ -15,7 +16,7 @@ import (
 type assembly struct {
 	key    packetKey
 	link   list.Link[assembly] // in Dialogue.assemblies
-	charge charge
+	charge charge.Charge
 	total  int
 	buf    []byte
 }

@@ -4,16 +4,23 @@ package multiplexer
 // uses, and has credit sent to the peer. Its functions run with Mux.mu held, except
 // Dialogue.Release.
 
-import "github.com/singchia/geminio/packet"
+import (
+	"github.com/singchia/geminio/internal/charge"
+	"github.com/singchia/geminio/packet"
+)
 
 // charge returns the charge of a packet that this side sends, with a body of that size.
-func (m *Mux) charge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallTx) }
+func (m *Mux) charge(typ packet.Type, size int) charge.Charge {
+	return charge.For(typ, size, m.smallTx)
+}
 
 // peersCharge returns the charge of a packet that the peer sends, with a body of that size.
-func (m *Mux) peersCharge(typ packet.Type, size int) charge { return chargeFor(typ, size, m.smallRx) }
+func (m *Mux) peersCharge(typ packet.Type, size int) charge.Charge {
+	return charge.For(typ, size, m.smallRx)
+}
 
 // refund takes back the credit of packet seq. No part of the packet was sent or will be.
-func (d *Dialogue) refund(seq uint64, c charge) {
+func (d *Dialogue) refund(seq uint64, c charge.Charge) {
 	d.m.ledger.refund(&d.credit, seq, c)
 	d.serveCharge(c)
 }
@@ -35,7 +42,7 @@ func (d *Dialogue) answered(seq uint64) {
 }
 
 // countBegun counts a packet whose first fragment is sent, in the debug build.
-func (d *Dialogue) countBegun(seq uint64, c charge) {
+func (d *Dialogue) countBegun(seq uint64, c charge.Charge) {
 	d.credit.countBegun(seq, c)
 	d.m.ledger.countBegun(c)
 }
@@ -70,9 +77,9 @@ func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 // receive counts a packet whose first fragment arrives. It returns an error if the peer had
 // no credit for the packet. If d is nil, the packet is for a dialogue that has ended, and
 // receive releases it at once.
-func (m *Mux) receive(d *Dialogue, c charge) (err error) {
+func (m *Mux) receive(d *Dialogue, c charge.Charge) (err error) {
 	switch {
-	case c.shared():
+	case c.Shared():
 		var s *streamLedger
 		if d != nil {
 			s = &d.credit
@@ -83,10 +90,10 @@ func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 		if m.ledger.due {
 			m.c.Kick()
 		}
-	case c.bytes > 0 && d != nil:
+	case c.Bytes > 0 && d != nil:
 		d.recv.mu.Lock()
 		f := &d.recv.rx[packet.ClassMessages]
-		err = f.receive(packet.ClassMessages, uint64(c.bytes))
+		err = f.receive(packet.ClassMessages, uint64(c.Bytes))
 		due := err == nil && f.due()
 		d.recv.mu.Unlock()
 		if due && d.releaseWindow(packet.ClassMessages, 0) {
@@ -103,7 +110,7 @@ func (m *Mux) receive(d *Dialogue, c charge) (err error) {
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
 	c := m.peersCharge(typ, size)
-	if c == (charge{}) {
+	if c == (charge.Charge{}) {
 		return
 	}
 	m.mu.Lock()
@@ -115,9 +122,9 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 }
 
 // release is Release with m.mu held, by charge. It reports whether credit is to be sent.
-func (d *Dialogue) release(c charge) (due bool) {
-	if !c.shared() {
-		return c.bytes > 0 && d.releaseWindow(c.class, uint64(c.bytes))
+func (d *Dialogue) release(c charge.Charge) (due bool) {
+	if !c.Shared() {
+		return c.Bytes > 0 && d.releaseWindow(c.Class, uint64(c.Bytes))
 	}
 	m := d.m
 	m.ledger.release(&d.credit, c, d.life == lifeOpen)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -99,7 +100,7 @@ func TestPacketsThatArriveWhileTheirStreamIsClosed(t *testing.T) {
 					p.write(frame[30000:], "the second half")
 					synctest.Wait()
 					assert.Zero(t, len(h.got()), "nothing is handed out of a closed stream")
-					want := map[packet.Class]uint32{largeClassOf(typ): 60000}
+					want := map[packet.Class]uint32{charge.LargeClass(typ): 60000}
 					if typ == packet.TypeRequest {
 						want[packet.ClassHandlers] = 1
 					}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -25,7 +26,7 @@ func sendOn(d *Dialogue, ctx context.Context, typ packet.Type, seq uint64, n int
 func TestMessagesWaitForTheWindow(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		const body = 1000
-		const cost = body + messageOverhead
+		const cost = body + charge.MessageOverhead
 		fits := int(testSettings().Messages / cost)
 		for i := range fits {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), AtOnce))
@@ -58,7 +59,7 @@ func TestMessageWindowViolation(t *testing.T) {
 
 func TestReleasedMessagesGiveCredit(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		const cost = 1000 + messageOverhead
+		const cost = 1000 + charge.MessageOverhead
 		for i := range uint64(3) {
 			p.writePacket(packet.TypeMessage, 1, i, 1000, "a message")
 		}

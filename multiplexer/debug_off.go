@@ -5,7 +5,11 @@ package multiplexer
 // This file replaces debug_on.go in builds without the tag geminiodebug. Nothing in it costs
 // time or memory.
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/singchia/geminio/internal/charge"
+)
 
 // debugging reports whether this is the debug build.
 const debugging = false
@@ -36,10 +40,10 @@ type (
 	streamTotals struct{}
 )
 
-func (connTotals) countBegun(charge)           {}
-func (streamTotals) countBegun(uint64, charge) {}
-func (streamTotals) countAnswered(uint64)      {}
-func (streamTotals) countResolved(uint64)      {}
+func (connTotals) countBegun(charge.Charge)           {}
+func (streamTotals) countBegun(uint64, charge.Charge) {}
+func (streamTotals) countAnswered(uint64)             {}
+func (streamTotals) countResolved(uint64)             {}
 
 func (*Mux) verify() int                                  { return 0 }
 func (*Dialogue) verify() int                             { return 0 }

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -62,26 +63,26 @@ func (t *outTotals) used() uint64 { return t.taken - t.restored }
 // connTotals counts the charges of all packets of which a fragment was sent.
 type connTotals struct{ sent [packet.Classes]uint64 }
 
-func (t *connTotals) countBegun(c charge) {
+func (t *connTotals) countBegun(c charge.Charge) {
 	for class := range packet.Classes {
-		t.sent[class] += uint64(c.amount(class))
+		t.sent[class] += uint64(c.Amount(class))
 	}
 }
 
 // streamTotals counts the packets of a stream of which a fragment was sent.
 type streamTotals struct {
-	sentMessages   uint64            // the charges of all small messages
-	begun          map[uint64]charge // requests and registrations that are outstanding, by number
-	numbersMisused bool              // a number is used twice, or the peer has answered a number that was not used
+	sentMessages   uint64                   // the charges of all small messages
+	begun          map[uint64]charge.Charge // requests and registrations that are outstanding, by number
+	numbersMisused bool                     // a number is used twice, or the peer has answered a number that was not used
 }
 
-func (t *streamTotals) countBegun(seq uint64, c charge) {
-	t.sentMessages += uint64(c.amount(packet.ClassMessages))
-	if c.handlers == 0 {
+func (t *streamTotals) countBegun(seq uint64, c charge.Charge) {
+	t.sentMessages += uint64(c.Amount(packet.ClassMessages))
+	if c.Handlers == 0 {
 		return
 	}
 	if t.begun == nil {
-		t.begun = make(map[uint64]charge)
+		t.begun = make(map[uint64]charge.Charge)
 	}
 	if _, twice := t.begun[seq]; twice {
 		t.numbersMisused = true
@@ -127,7 +128,7 @@ func (f *inflow) check(name any) {
 
 // verifyQueue checks the packets of d that are not sent completely, and calls each for every
 // one of them. It returns their number.
-func (d *Dialogue) verifyQueue(each func(seq uint64, c charge, begun bool)) (n int) {
+func (d *Dialogue) verifyQueue(each func(seq uint64, c charge.Charge, begun bool)) (n int) {
 	m := d.m
 	for c := range d.packets.small.Chunks() {
 		for h, f := range packets(c.Bytes()) {
@@ -165,19 +166,19 @@ func (m *Mux) verify() (cost int) {
 	for id, d := range m.table {
 		s := &d.credit
 		handlers, requests, messages := uint32(0), uint32(0), uint64(0)
-		outstanding := func(c charge) {
-			handlers += c.handlers
-			requests += c.amount(packet.ClassLargeRequests)
+		outstanding := func(c charge.Charge) {
+			handlers += c.Handlers
+			requests += c.Amount(packet.ClassLargeRequests)
 		}
 		cost += 8 + len(s.begun)
-		cost += d.verifyQueue(func(seq uint64, c charge, begun bool) {
+		cost += d.verifyQueue(func(seq uint64, c charge.Charge, begun bool) {
 			if begun {
 				return // counted in streamTotals.begun
 			}
 			for class := range packet.Classes {
-				queued[class] += uint64(c.amount(class))
+				queued[class] += uint64(c.Amount(class))
 			}
-			messages += uint64(c.amount(packet.ClassMessages))
+			messages += uint64(c.Amount(packet.ClassMessages))
 			outstanding(c)
 		})
 		for _, c := range s.begun {

@@ -1,6 +1,9 @@
 package multiplexer
 
-import "github.com/singchia/geminio/packet"
+import (
+	"github.com/singchia/geminio/internal/charge"
+	"github.com/singchia/geminio/packet"
+)
 
 // ledger accounts for the credit of the classes that all streams of a connection share, in
 // both directions. These are the classes from packet.ClassHandlers on. A ledger is a plain
@@ -108,70 +111,6 @@ func (s *streamLedger) outstanding(class packet.Class) uint32 {
 	return 0
 }
 
-// charge is the credit that one packet costs. The first fragment of the packet uses all of
-// it.
-type charge struct {
-	handlers uint32       // 1 for a request or a registration, else 0
-	class    packet.Class // the class of bytes; unused if bytes is 0
-	bytes    uint32       // 0 for packets that cost no bytes
-}
-
-// messageOverhead is the cost of a small message in addition to its body, in bytes of the
-// stream's window.
-const messageOverhead = 128
-
-// chargeFor returns the charge of a packet of type typ with a body of size bytes. Packets of
-// at most small bytes are small.
-func chargeFor(typ packet.Type, size, small int) (c charge) {
-	if usesHandler(typ) {
-		c.handlers = 1
-	}
-	if size > small {
-		c.class = largeClassOf(typ)
-		if c.class != 0 {
-			c.bytes = uint32(size)
-		}
-	} else if typ == packet.TypeMessage {
-		c.class, c.bytes = packet.ClassMessages, uint32(size+messageOverhead)
-	}
-	return c
-}
-
-// shared reports whether c costs credit of classes that all streams share.
-func (c charge) shared() bool {
-	return c.handlers > 0 || c.bytes > 0 && c.class >= packet.StreamClasses
-}
-
-// amount returns the part of c that is of the given class.
-func (c charge) amount(class packet.Class) uint32 {
-	switch class {
-	case packet.ClassHandlers:
-		return c.handlers
-	case c.class:
-		return c.bytes
-	}
-	return 0
-}
-
-// largeClassOf returns the class of the bytes of large packets of type typ, or 0 if they cost
-// none.
-func largeClassOf(typ packet.Type) packet.Class {
-	switch typ {
-	case packet.TypeMessage:
-		return packet.ClassLargeMessages
-	case packet.TypeRequest:
-		return packet.ClassLargeRequests
-	case packet.TypeResponse:
-		return packet.ClassLargeResponses
-	}
-	return 0
-}
-
-// usesHandler reports whether packets of type typ cost credit of packet.ClassHandlers.
-func usesHandler(typ packet.Type) bool {
-	return typ == packet.TypeRequest || typ == packet.TypeRegister
-}
-
 // newLedger returns the ledger of a connection on which the sides have offered these settings.
 func newLedger(local, peer packet.Settings) (l ledger) {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
@@ -198,62 +137,62 @@ func withinShare(n, avail, outstanding uint32) bool {
 }
 
 // affords reports whether stream s may take c now.
-func (l *ledger) affords(s *streamLedger, c charge) bool {
-	if c.handlers > 0 && !withinShare(c.handlers, l.tx[packet.ClassHandlers].avail, s.handlers) {
+func (l *ledger) affords(s *streamLedger, c charge.Charge) bool {
+	if c.Handlers > 0 && !withinShare(c.Handlers, l.tx[packet.ClassHandlers].avail, s.handlers) {
 		return false
 	}
 	switch {
-	case c.bytes == 0:
+	case c.Bytes == 0:
 		return true
-	case c.class == packet.ClassMessages:
-		return c.bytes <= s.tx[packet.ClassMessages].avail
+	case c.Class == packet.ClassMessages:
+		return c.Bytes <= s.tx[packet.ClassMessages].avail
 	}
-	return withinShare(c.bytes, l.tx[c.class].avail, s.outstanding(c.class))
+	return withinShare(c.Bytes, l.tx[c.Class].avail, s.outstanding(c.Class))
 }
 
 // take admits packet seq of stream s: it takes c, which s affords.
-func (l *ledger) take(s *streamLedger, seq uint64, c charge) {
-	if c.handlers > 0 {
-		l.tx[packet.ClassHandlers].take(c.handlers)
+func (l *ledger) take(s *streamLedger, seq uint64, c charge.Charge) {
+	if c.Handlers > 0 {
+		l.tx[packet.ClassHandlers].take(c.Handlers)
 		s.handlers++
 	}
 	switch {
-	case c.bytes == 0:
+	case c.Bytes == 0:
 		return
-	case c.class == packet.ClassMessages:
-		s.tx[packet.ClassMessages].take(c.bytes)
+	case c.Class == packet.ClassMessages:
+		s.tx[packet.ClassMessages].take(c.Bytes)
 		return
 	}
-	l.tx[c.class].take(c.bytes)
-	switch c.class {
+	l.tx[c.Class].take(c.Bytes)
+	switch c.Class {
 	case packet.ClassLargeMessages:
-		s.ensureLarge().messageBytes += c.bytes
+		s.ensureLarge().messageBytes += c.Bytes
 	case packet.ClassLargeRequests:
 		a := s.ensureLarge()
 		if a.requests == nil {
 			a.requests = make(map[uint64]uint32)
 		}
-		a.requests[seq] += c.bytes
-		a.requestBytes += c.bytes
+		a.requests[seq] += c.Bytes
+		a.requestBytes += c.Bytes
 	}
 }
 
 // refund undoes take, for a packet of which no part was sent.
-func (l *ledger) refund(s *streamLedger, seq uint64, c charge) {
-	if c.handlers > 0 {
-		l.tx[packet.ClassHandlers].restore(c.handlers)
+func (l *ledger) refund(s *streamLedger, seq uint64, c charge.Charge) {
+	if c.Handlers > 0 {
+		l.tx[packet.ClassHandlers].restore(c.Handlers)
 		s.resolve(seq)
 	}
 	switch {
-	case c.bytes == 0:
+	case c.Bytes == 0:
 		return
-	case c.class == packet.ClassMessages:
-		s.tx[packet.ClassMessages].restore(c.bytes)
+	case c.Class == packet.ClassMessages:
+		s.tx[packet.ClassMessages].restore(c.Bytes)
 		return
-	case c.class == packet.ClassLargeMessages:
-		s.resolveMessages(c.bytes)
+	case c.Class == packet.ClassLargeMessages:
+		s.resolveMessages(c.Bytes)
 	}
-	l.tx[c.class].restore(c.bytes)
+	l.tx[c.Class].restore(c.Bytes)
 }
 
 // resolve reports that request or registration seq is no longer outstanding: it is answered,
@@ -293,22 +232,22 @@ func (l *ledger) addCredit(s *streamLedger, class packet.Class, n uint32) error 
 // receive counts a packet whose first fragment has arrived. It returns an error if the peer
 // had no credit for the packet. Stream s is nil if it has ended. receive may set l.due,
 // because credit that is owed becomes due when the peer has less left.
-func (l *ledger) receive(s *streamLedger, c charge) error {
-	if c.handlers > 0 {
+func (l *ledger) receive(s *streamLedger, c charge.Charge) error {
+	if c.Handlers > 0 {
 		f := &l.rx[packet.ClassHandlers]
-		if err := f.receive(packet.ClassHandlers, uint64(c.handlers)); err != nil {
+		if err := f.receive(packet.ClassHandlers, uint64(c.Handlers)); err != nil {
 			return err
 		}
 		l.due = l.due || f.due()
 	}
-	if c.bytes == 0 || c.class < packet.StreamClasses {
+	if c.Bytes == 0 || c.Class < packet.StreamClasses {
 		return nil
 	}
-	if err := l.rx[c.class].receive(c.class, uint64(c.bytes)); err != nil {
+	if err := l.rx[c.Class].receive(c.Class, uint64(c.Bytes)); err != nil {
 		return err
 	}
-	if s != nil && c.class == packet.ClassLargeMessages {
-		s.ensureLarge().held += c.bytes
+	if s != nil && c.Class == packet.ClassLargeMessages {
+		s.ensureLarge().held += c.Bytes
 	}
 	return nil
 }
@@ -317,30 +256,30 @@ func (l *ledger) receive(s *streamLedger, c charge) error {
 // message of an open stream is owed for the stream, all else for the connection. If the
 // stream has dropped its messages, release ignores large messages, because drop has released
 // them. Stream s is nil if it had ended when the packet arrived.
-func (l *ledger) release(s *streamLedger, c charge, open bool) {
-	if c.handlers > 0 {
+func (l *ledger) release(s *streamLedger, c charge.Charge, open bool) {
+	if c.Handlers > 0 {
 		f := &l.rx[packet.ClassHandlers]
-		f.release(uint64(c.handlers))
+		f.release(uint64(c.Handlers))
 		l.due = l.due || f.due()
 	}
-	if c.bytes == 0 || c.class < packet.StreamClasses {
+	if c.Bytes == 0 || c.Class < packet.StreamClasses {
 		return
 	}
-	if c.class == packet.ClassLargeMessages {
+	if c.Class == packet.ClassLargeMessages {
 		if s != nil {
 			if s.dropsMessages {
 				return
 			}
-			s.large.held -= c.bytes
+			s.large.held -= c.Bytes
 			if open {
-				s.large.owed += c.bytes
-				l.rx[c.class].release(uint64(c.bytes))
+				s.large.owed += c.Bytes
+				l.rx[c.Class].release(uint64(c.Bytes))
 				return
 			}
 		}
-		l.closedStreamCredit += c.bytes
+		l.closedStreamCredit += c.Bytes
 	}
-	l.rx[c.class].release(uint64(c.bytes))
+	l.rx[c.Class].release(uint64(c.Bytes))
 	l.due = true
 }
 

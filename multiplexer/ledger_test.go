@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -48,33 +49,6 @@ func TestSharesLeaveAQuarter(t *testing.T) {
 	}
 }
 
-func TestChargeFor(t *testing.T) {
-	const small = 100
-	for _, test := range []struct {
-		typ  packet.Type
-		size int
-		want charge
-		kind waitKind
-	}{
-		{packet.TypeRequest, small, charge{handlers: 1}, waitRequest},
-		{packet.TypeRequest, small + 1, charge{1, packet.ClassLargeRequests, small + 1}, waitLargeRequest},
-		{packet.TypeRegister, small, charge{handlers: 1}, waitRequest},
-		{packet.TypeRegister, small + 1, charge{handlers: 1}, waitRequest},
-		{packet.TypeMessage, 0, charge{0, packet.ClassMessages, messageOverhead}, waitMessage},
-		{packet.TypeMessage, small, charge{0, packet.ClassMessages, small + messageOverhead}, waitMessage},
-		{packet.TypeMessage, small + 1, charge{0, packet.ClassLargeMessages, small + 1}, waitLargeMessage},
-		{packet.TypeResponse, small, charge{}, waitNone},
-		{packet.TypeResponse, small + 1, charge{0, packet.ClassLargeResponses, small + 1}, waitLargeResponse},
-		{packet.TypeAck, small + 1, charge{}, waitNone},
-		{packet.TypeCancel, 0, charge{}, waitNone},
-		{packet.TypeAbandon, 1, charge{}, waitNone},
-	} {
-		c := chargeFor(test.typ, test.size, small)
-		assert.Equal(t, test.want, c, "%v of %d bytes", test.typ, test.size)
-		assert.Equal(t, test.kind, kindOf(c), "%v of %d bytes", test.typ, test.size)
-	}
-}
-
 // books are the ledgers of both sides of a connection, and what is under way from the one
 // to the other: a model of two Muxes without packets.
 type ledgerPair struct {
@@ -97,7 +71,7 @@ type ledgerStream struct {
 type pairPacket struct {
 	s                  *ledgerStream
 	seq                uint64
-	c                  charge
+	c                  charge.Charge
 	begun, held, whole bool // a part was sent; and came; all was sent
 	released           bool // by the receiver
 }
@@ -105,7 +79,7 @@ type pairPacket struct {
 const pairSmall = 100
 
 func newLedgerPair(t *testing.T, r *rand.Rand) *ledgerPair {
-	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (pairSmall + messageOverhead)}
+	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (pairSmall + charge.MessageOverhead)}
 	k := &ledgerPair{t: t, r: r, a: newLedger(w, w), b: newLedger(w, w)}
 	for range 3 {
 		s := &ledgerStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}
@@ -124,8 +98,8 @@ func (k *ledgerPair) admit() {
 	if k.r.IntN(2) == 0 {
 		size = pairSmall + 1 + k.r.IntN(900)
 	}
-	c := chargeFor(typ, size, pairSmall)
-	if c == (charge{}) || !k.a.affords(&s.sender, c) {
+	c := charge.For(typ, size, pairSmall)
+	if c == (charge.Charge{}) || !k.a.affords(&s.sender, c) {
 		return
 	}
 	k.seq++
@@ -144,9 +118,9 @@ func (s *ledgerStream) receiving() *streamLedger {
 // begin sends the first fragment of a packet, which counts for all of it.
 func (k *ledgerPair) begin(p *pairPacket) {
 	p.begun = true
-	if !p.c.shared() {
+	if !p.c.Shared() {
 		if p.s.open {
-			require.NoError(k.t, p.s.messages.receive(p.c.class, uint64(p.c.bytes)))
+			require.NoError(k.t, p.s.messages.receive(p.c.Class, uint64(p.c.Bytes)))
 			p.held = true
 		}
 		p.whole = true
@@ -164,10 +138,10 @@ func (k *ledgerPair) begin(p *pairPacket) {
 // release is what the receiver does with a packet in the end.
 func (k *ledgerPair) release(p *pairPacket) {
 	p.released = true
-	if p.c.shared() {
+	if p.c.Shared() {
 		k.b.release(p.s.receiver, p.c, p.s.open)
 	} else if p.held && p.s.open {
-		p.s.messages.release(uint64(p.c.bytes))
+		p.s.messages.release(uint64(p.c.Bytes))
 	}
 }
 
@@ -205,7 +179,7 @@ func (k *ledgerPair) step() {
 	case !p.begun:
 		k.begin(p)
 	case !p.whole && what < 3:
-		if p.c.handlers > 0 {
+		if p.c.Handlers > 0 {
 			p.s.sender.resolve(p.seq)
 		}
 		if !p.released {
@@ -218,7 +192,7 @@ func (k *ledgerPair) step() {
 		if !p.released {
 			k.release(p)
 		}
-		if p.c.handlers > 0 {
+		if p.c.Handlers > 0 {
 			p.s.sender.resolve(p.seq)
 		}
 		k.drop(i)
@@ -233,9 +207,9 @@ func (k *ledgerPair) check() {
 		var queued, held uint32
 		for _, p := range k.packets {
 			if !p.begun {
-				queued += p.c.amount(class)
+				queued += p.c.Amount(class)
 			} else if !p.released {
-				held += p.c.amount(class)
+				held += p.c.Amount(class)
 			}
 		}
 		f := &k.b.rx[class]
@@ -248,8 +222,8 @@ func (k *ledgerPair) check() {
 		var handlers, requests uint32
 		for _, p := range k.packets {
 			if p.s == s {
-				handlers += p.c.handlers
-				requests += p.c.amount(packet.ClassLargeRequests)
+				handlers += p.c.Handlers
+				requests += p.c.Amount(packet.ClassLargeRequests)
 			}
 		}
 		require.Equal(k.t, handlers, s.sender.handlers)
@@ -275,7 +249,7 @@ func TestLedgersOfBothSidesAgree(t *testing.T) {
 				k.b.drop(s.receiver)
 				k.b.drop(s.receiver) // again, which does nothing
 				for _, p := range k.packets {
-					if p.s == s && p.held && p.c.class == packet.ClassLargeMessages {
+					if p.s == s && p.held && p.c.Class == packet.ClassLargeMessages {
 						p.released = true
 						k.b.release(s.receiver, p.c, false) // by who does not know yet: it does nothing
 					}

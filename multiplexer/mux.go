@@ -6,6 +6,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -127,7 +128,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	// A frame is a turn of the scheduler: a longer frame would delay all other dialogues.
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
 	m.lastPeerID = DefaultID
-	m.smallTx, m.smallRx = smallBody(m.peer), smallBody(m.local)
+	m.smallTx, m.smallRx = charge.MaxSmall(m.peer), charge.MaxSmall(m.local)
 	m.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
 		m.nextID = 3
@@ -144,14 +145,6 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		m.mu.onUnlock(m.verify)
 	}
 	return m
-}
-
-// smallBody returns the largest body of a small packet for a receiver with settings w,
-// bytes. A small packet fits into one frame, and as a message it costs at most half of the
-// stream's first window: the receiver grants credit at the latest when half of the window
-// is free, so that a small message never waits for ever.
-func smallBody(w packet.Settings) int {
-	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, 8<<10))
 }
 
 // Start starts the reading goroutine, which runs until the connection ends.

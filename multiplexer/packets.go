@@ -9,6 +9,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -80,7 +81,7 @@ func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 	d.m.mu.Lock()
 	err := d.ended(typ)
 	if err == nil {
-		d.enqueue(typ, seq, charge{}, body, nil)
+		d.enqueue(typ, seq, charge.Charge{}, body, nil)
 	}
 	d.m.mu.Unlock()
 	d.m.c.Kick()
@@ -89,7 +90,7 @@ func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 
 // enqueue puts a packet, for which its charge was taken, where it waits for its turn. It
 // copies all but the data of a large packet. m.mu is held.
-func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge, head, data []byte) {
+func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
 	size := len(head) + len(data)
@@ -139,7 +140,7 @@ func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 	if o != nil && m.cause == nil {
 		d.takeBack(o)
 		if !o.begun() {
-			d.enqueue(packet.TypeResponse, seq, charge{}, body, nil)
+			d.enqueue(packet.TypeResponse, seq, charge.Charge{}, body, nil)
 		}
 	}
 	m.mu.Unlock()
@@ -153,14 +154,14 @@ func (d *Dialogue) takeBack(o *outgoing) {
 	m := d.m
 	m.largeQueued.remove(packetKey{d, o.typ, o.seq}, o)
 	if o.begun() && m.cause == nil {
-		d.enqueue(packet.TypeAbandon, o.seq, charge{}, nil, []byte{byte(o.typ)})
+		d.enqueue(packet.TypeAbandon, o.seq, charge.Charge{}, nil, []byte{byte(o.typ)})
 	}
 	d.packets.remove(o)
 	switch {
 	case m.cause != nil:
 	case !o.begun():
 		d.refund(o.seq, o.charge)
-	case o.charge.handlers > 0:
+	case o.charge.Handlers > 0:
 		d.resolve(o.seq) // no handler of the peer sees a part of a request
 	}
 }

@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
@@ -31,7 +32,7 @@ type outgoing struct {
 	link       list.Link[outgoing] // in largeQueue.turns or behind
 	typ        packet.Type
 	seq        uint64
-	charge     charge
+	charge     charge.Charge
 	head, data []byte
 	off        int    // how much of head and data, together, was sent
 	after      uint64 // goes when packetQueue.popped is as much

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/packet"
 )
@@ -22,7 +23,7 @@ type creditWaiter struct {
 	ticket     uint64                  // the position among all waiters of the connection; a later waiter has a larger one
 	typ        packet.Type
 	seq        uint64
-	charge     charge
+	charge     charge.Charge
 	head, data []byte // the body of the packet
 
 	done     chan struct{} // closed when the wait is over
@@ -47,17 +48,17 @@ const (
 )
 
 // kindOf returns the kind of packets with charge c.
-func kindOf(c charge) waitKind {
+func kindOf(c charge.Charge) waitKind {
 	switch {
-	case c.class == packet.ClassLargeRequests:
+	case c.Class == packet.ClassLargeRequests:
 		return waitLargeRequest
-	case c.handlers > 0:
+	case c.Handlers > 0:
 		return waitRequest
-	case c.class == packet.ClassMessages:
+	case c.Class == packet.ClassMessages:
 		return waitMessage
-	case c.class == packet.ClassLargeMessages:
+	case c.Class == packet.ClassLargeMessages:
 		return waitLargeMessage
-	case c.class == packet.ClassLargeResponses:
+	case c.Class == packet.ClassLargeResponses:
 		return waitLargeResponse
 	}
 	return waitNone
@@ -122,7 +123,7 @@ func (q *waitQueue) newNode() node {
 	n := node{ticket: w.ticket, queue: q}
 	if outstanding := q.d.credit.outstanding(classOf[q.kind]); outstanding > 0 {
 		// withinShare: outstanding <= 3*(avail-n)+2, so outstanding+3*n <= 3*avail+2.
-		n.key = uint64(outstanding) + 3*uint64(w.charge.amount(classOf[q.kind]))
+		n.key = uint64(outstanding) + 3*uint64(w.charge.Amount(classOf[q.kind]))
 	}
 	if q.kind == waitLargeRequest {
 		// withinShare for one handler: handlers <= 3*(avail-1)+2, so handlers < 3*avail.
@@ -162,7 +163,7 @@ func (t *waitTable) next(kind waitKind, l *ledger) *waitQueue {
 
 // admit takes the credit for packet seq of d and returns true. It returns false, and takes
 // nothing, if there is not enough credit or if other packets wait that come before.
-func (d *Dialogue) admit(seq uint64, c charge) bool {
+func (d *Dialogue) admit(seq uint64, c charge.Charge) bool {
 	m := d.m
 	kind := kindOf(c)
 	if kind == waitNone {
@@ -331,20 +332,20 @@ func (m *Mux) serveKind(kind waitKind) {
 }
 
 // serveCharge admits waiters after the credit of c has been given back.
-func (d *Dialogue) serveCharge(c charge) {
+func (d *Dialogue) serveCharge(c charge.Charge) {
 	if d.m.waits.count == 0 {
 		return
 	}
 	d.shareChanged()
-	if c.handlers > 0 {
+	if c.Handlers > 0 {
 		d.m.serve(packet.ClassHandlers)
 	}
 	switch {
-	case c.bytes == 0:
-	case c.class == packet.ClassMessages:
+	case c.Bytes == 0:
+	case c.Class == packet.ClassMessages:
 		d.serveMessages()
 	default:
-		d.m.serve(c.class)
+		d.m.serve(c.Class)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -304,7 +305,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 func TestManyQueuedMessagesAreAbandoned(t *testing.T) {
 	const messages = 30_000
 	s := newSetup()
-	s.peer.Messages = messages * (messageOverhead + 1)
+	s.peer.Messages = messages * (charge.MessageOverhead + 1)
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := m.Main()
 		blockWriter(t, m)
@@ -321,4 +322,29 @@ func TestManyQueuedMessagesAreAbandoned(t *testing.T) {
 		defer m.mu.Unlock()
 		assert.EqualValues(t, s.peer.Messages, d.credit.tx[packet.ClassMessages].avail)
 	})
+}
+
+func TestKindOf(t *testing.T) {
+	const small = 100
+	for _, test := range []struct {
+		typ  packet.Type
+		size int
+		want waitKind
+	}{
+		{packet.TypeRequest, small, waitRequest},
+		{packet.TypeRequest, small + 1, waitLargeRequest},
+		{packet.TypeRegister, small, waitRequest},
+		{packet.TypeRegister, small + 1, waitRequest},
+		{packet.TypeMessage, 0, waitMessage},
+		{packet.TypeMessage, small, waitMessage},
+		{packet.TypeMessage, small + 1, waitLargeMessage},
+		{packet.TypeResponse, small, waitNone},
+		{packet.TypeResponse, small + 1, waitLargeResponse},
+		{packet.TypeAck, small + 1, waitNone},
+		{packet.TypeCancel, 0, waitNone},
+		{packet.TypeAbandon, 1, waitNone},
+	} {
+		got := kindOf(charge.For(test.typ, test.size, small))
+		assert.Equal(t, test.want, got, "kind of %v of %d bytes", test.typ, test.size)
+	}
 }

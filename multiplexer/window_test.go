@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -160,7 +161,7 @@ func TestGrownWindowsAreGivenBack(t *testing.T) {
 func TestMessageWindowGrows(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		measured(t, m, p, time.Hour/4)
-		const cost = 1920 + messageOverhead // half a window
+		const cost = 1920 + charge.MessageOverhead // half a window
 		p.writePacket(packet.TypeMessage, 1, 1, 1920, "half a window")
 		synctest.Wait()
 		m.Main().Release(packet.TypeMessage, 1920)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -361,44 +362,31 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 	return t.complete(now, s, h.Type, f.Seq, a.body)
 }
 
-// charge takes what a packet of the Conn costs.
+// charge counts the credit that a packet of the Conn costs. Stream s is nil if it has ended.
+// Its own credit does not matter then.
 func (t *Translator) charge(s *stream, typ packet.Type, size int) error {
-	large := largeClass(typ)
-	if size <= t.smallRx {
-		if typ == packet.TypeMessage && s != nil {
-			return s.given[packet.ClassMessages].take(packet.ClassMessages, uint64(size+messageOverhead))
-		}
-		large = 0
-	}
-	if large != 0 {
-		if err := t.given[large].take(large, uint64(size)); err != nil {
+	c := charge.For(typ, size, t.smallRx)
+	if g := t.grantOf(s, c.Class); g != nil {
+		if err := g.take(c.Class, uint64(c.Bytes)); err != nil {
 			return err
 		}
 	}
-	if typ == packet.TypeRequest || typ == packet.TypeRegister {
-		return t.given[packet.ClassHandlers].take(packet.ClassHandlers, 1)
-	}
-	return nil
+	return t.given[packet.ClassHandlers].take(packet.ClassHandlers, uint64(c.Handlers))
 }
 
-// cost returns the mark that gives back the cost of a packet of the Conn, except that of the
-// handler.
+// cost returns the mark that gives back the bytes that a packet of the Conn costs.
 func (t *Translator) cost(typ packet.Type, size int) mark {
-	switch {
-	case size > t.smallRx && largeClass(typ) != 0:
-		return mark{class: largeClass(typ), credit: uint64(size)}
-	case typ == packet.TypeMessage:
-		return mark{class: packet.ClassMessages, credit: uint64(size + messageOverhead)}
-	}
-	return mark{}
+	c := charge.For(typ, size, t.smallRx)
+	return mark{class: c.Class, credit: uint64(c.Bytes)}
 }
 
-// refund gives back at once what a packet has cost that is not sent.
+// refund gives back at once the credit of a packet that is not sent to the peer.
 func (t *Translator) refund(s *stream, typ packet.Type, size int) {
-	if m := t.cost(typ, size); m.credit > 0 {
-		t.giveBack(s, m.class, m.credit)
+	c := charge.For(typ, size, t.smallRx)
+	if c.Bytes > 0 {
+		t.giveBack(s, c.Class, uint64(c.Bytes))
 	}
-	if typ == packet.TypeRequest || typ == packet.TypeRegister {
+	if c.Handlers > 0 {
 		t.giveBack(nil, packet.ClassHandlers, 1)
 	}
 }

@@ -1,47 +1,26 @@
 package wire1
 
+// This file counts credit in both directions between the translator and the Conn.
+
 import (
 	"fmt"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
-const (
-	// messageOverhead is what a small message costs beside its body.
-	messageOverhead = 128
-	// maxSmall is the longest body that is small, whatever was offered.
-	maxSmall = 8 << 10
-)
-
-// smallBody returns the length of the longest body that a side with this offer takes
-// as small.
-func smallBody(w packet.Settings) int {
-	return int(min(w.Messages/2-messageOverhead, w.MaxFrame-packet.FragmentLen, maxSmall))
-}
-
-// largeClass returns the class of a large packet of type typ, 0 if it has none.
-func largeClass(typ packet.Type) packet.Class {
-	switch typ {
-	case packet.TypeRequest:
-		return packet.ClassLargeRequests
-	case packet.TypeResponse:
-		return packet.ClassLargeResponses
-	case packet.TypeMessage:
-		return packet.ClassLargeMessages
-	}
-	return 0
-}
-
-// grant is credit of one class that the Conn was given.
+// grant is credit of one class that the translator has given to the Conn. At any time
+//
+//	left + owed <= size
 type grant struct {
-	size uint64 // of the window: left, owed, and what is on its way to the peer
+	size uint64 // the size of the window
 	left uint64 // what the Conn may still send
-	owed uint64 // what can be given back
+	owed uint64 // what the peer's transport has taken and was not granted again
 }
 
 func newGrant(size uint32) grant { return grant{size: uint64(size), left: uint64(size)} }
 
-// take counts what the Conn has sent.
+// take counts n that the Conn has sent. It returns an error if the Conn had less credit.
 func (g *grant) take(class packet.Class, n uint64) error {
 	if n > g.left {
 		return &packet.Error{What: class.String(), Reason: fmt.Sprintf("%d sent with credit for %d", n, g.left)}
@@ -50,7 +29,7 @@ func (g *grant) take(class packet.Class, n uint64) error {
 	return nil
 }
 
-// due reports whether it is time to give back what is owed.
+// due reports whether a Credit frame for what is owed is worth sending.
 func (g *grant) due(class packet.Class) bool {
 	switch class {
 	case packet.ClassRaw:
@@ -61,24 +40,57 @@ func (g *grant) due(class packet.Class) bool {
 	return g.owed > 0
 }
 
-// give gives back what is owed, and returns it.
+// give grants what is owed, and returns the amount.
 func (g *grant) give() uint32 {
 	n := g.owed
 	g.left, g.owed = g.left+n, 0
 	return uint32(n)
 }
 
-// purse is credit that the Conn has given.
-type purse [packet.Classes]uint64
+// grantOf returns the grant of a class: that of the connection or that of stream s. It returns
+// nil if s is needed and is nil.
+func (t *Translator) grantOf(s *stream, class packet.Class) *grant {
+	switch {
+	case class >= packet.StreamClasses:
+		return &t.given[class]
+	case s != nil:
+		return &s.given[class]
+	}
+	return nil
+}
 
-// add adds what a Credit frame gives.
-func (p *purse) add(c packet.Credit) { p[c.Class] += uint64(c.Amount) }
+// balance is credit that the Conn has given to the translator, by class.
+type balance [packet.Classes]uint64
 
-// take takes n of a class, all or nothing.
-func (p *purse) take(class packet.Class, n uint64) bool {
+// add adds the credit of a Credit frame.
+func (p *balance) add(c packet.Credit) { p[c.Class] += uint64(c.Amount) }
+
+// take uses n of a class and returns true. It returns false, and uses nothing, if there is
+// less.
+func (p *balance) take(class packet.Class, n uint64) bool {
 	if p[class] < n {
 		return false
 	}
 	p[class] -= n
 	return true
+}
+
+// balanceOf returns the balance for a class: that of the connection or that of stream s.
+func (t *Translator) balanceOf(s *stream, class packet.Class) *balance {
+	if class < packet.StreamClasses {
+		return &s.credit
+	}
+	return &t.credit
+}
+
+// spend uses the credit for a packet of the peer and returns true. It returns false, and uses
+// nothing, if there is less.
+func (t *Translator) spend(s *stream, c charge.Charge) bool {
+	if t.credit[packet.ClassHandlers] < uint64(c.Handlers) {
+		return false
+	}
+	if !t.balanceOf(s, c.Class).take(c.Class, uint64(c.Bytes)) {
+		return false
+	}
+	return t.credit.take(packet.ClassHandlers, uint64(c.Handlers))
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -72,23 +73,8 @@ func (t *Translator) pass(now time.Time, s *stream, h *held) bool {
 	if h.gone {
 		return true
 	}
-	small := h.size <= t.smallTx
-	large := largeClass(h.typ)
-	handler := h.typ == packet.TypeRequest || h.typ == packet.TypeRegister
-	switch {
-	case handler && t.credit[packet.ClassHandlers] == 0:
+	if !t.spend(s, charge.For(h.typ, h.size, t.smallTx)) {
 		return false
-	case small && h.typ == packet.TypeMessage:
-		if !s.credit.take(packet.ClassMessages, uint64(h.size+messageOverhead)) {
-			return false
-		}
-	case !small && large != 0:
-		if !t.credit.take(large, uint64(h.size)) {
-			return false
-		}
-	}
-	if handler {
-		t.credit.take(packet.ClassHandlers, 1)
 	}
 	p := &h.p
 	var head []byte

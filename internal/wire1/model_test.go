@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -39,8 +40,8 @@ type model struct {
 	streams map[uint64]*modelStream
 	lastIn  uint64
 	nextOut uint64
-	give    purse // what may be received, of the connection's classes
-	have    purse // what may be sent
+	give    balance // what may be received, of the connection's classes
+	have    balance // what may be sent
 	numbers uint64
 	asm     map[assemblyKey]*assembly
 	asked   map[uint64]bool // requests that were received and not answered
@@ -53,7 +54,7 @@ type model struct {
 type modelStream struct {
 	number     uint64
 	state      modelState
-	give, have purse
+	give, have balance
 	ended      bool // a close was received
 	fin, stop  bool // sent
 }
@@ -214,7 +215,7 @@ func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 	f, err := packet.ParseFragmentHeader(payload, h)
 	require.NoError(m.t, err)
 	piece := payload[packet.FragmentHeaderLen(h):]
-	small := int(f.Total) <= smallBody(m.own)
+	small := int(f.Total) <= charge.MaxSmall(m.own)
 	if h.Flags&packet.FlagNext == 0 {
 		m.charge(s, h.Type, int(f.Total), small)
 	}
@@ -247,9 +248,9 @@ func (m *model) charge(s *modelStream, typ packet.Type, size int, small bool) {
 	ok := true
 	switch {
 	case small && typ == packet.TypeMessage:
-		ok = s.give.take(packet.ClassMessages, uint64(size+messageOverhead))
-	case !small && largeClass(typ) != 0:
-		ok = m.give.take(largeClass(typ), uint64(size))
+		ok = s.give.take(packet.ClassMessages, uint64(size+charge.MessageOverhead))
+	case !small && charge.LargeClass(typ) != 0:
+		ok = m.give.take(charge.LargeClass(typ), uint64(size))
 	}
 	if typ == packet.TypeRequest || typ == packet.TypeRegister {
 		ok = m.give.take(packet.ClassHandlers, 1) && ok
@@ -302,14 +303,14 @@ func (e *event) size() int {
 func (m *model) release(e event) (frames []byte) {
 	s := m.streams[e.stream]
 	open := s.state == modelOpen || s.state == modelClosing
-	give := func(number uint64, p *purse, class packet.Class, n int) {
+	give := func(number uint64, p *balance, class packet.Class, n int) {
 		if n == 0 {
 			return
 		}
 		p.add(packet.Credit{Class: class, Amount: uint32(n)})
 		frames = packet.AppendCredit(frames, number, packet.Credit{Class: class, Amount: uint32(n)})
 	}
-	small := e.size() <= smallBody(m.own)
+	small := e.size() <= charge.MaxSmall(m.own)
 	switch e.typ {
 	case packet.TypeData:
 		if open && !s.stop && !s.ended && s.state == modelOpen {
@@ -320,10 +321,10 @@ func (m *model) release(e event) (frames []byte) {
 		case !small:
 			give(0, &m.give, packet.ClassLargeMessages, e.size())
 		case open && !s.ended && s.state == modelOpen:
-			give(e.stream, &s.give, packet.ClassMessages, e.size()+messageOverhead)
+			give(e.stream, &s.give, packet.ClassMessages, e.size()+charge.MessageOverhead)
 		}
 	case packet.TypeRequest, packet.TypeRegister, packet.TypeResponse:
-		if class := largeClass(e.typ); class != 0 && !small {
+		if class := charge.LargeClass(e.typ); class != 0 && !small {
 			give(0, &m.give, class, e.size())
 		}
 		if e.typ != packet.TypeResponse {
@@ -340,17 +341,17 @@ func (m *model) send(s *modelStream, typ packet.Type, number uint64, head, data 
 	if size > int(m.theirs.MaxMessage)+packet.MaxHead {
 		return nil
 	}
-	small := size <= smallBody(m.theirs)
+	small := size <= charge.MaxSmall(m.theirs)
 	handler := typ == packet.TypeRequest || typ == packet.TypeRegister
 	switch {
 	case handler && m.have[packet.ClassHandlers] == 0:
 		return nil
 	case small && typ == packet.TypeMessage:
-		if !s.have.take(packet.ClassMessages, uint64(size+messageOverhead)) {
+		if !s.have.take(packet.ClassMessages, uint64(size+charge.MessageOverhead)) {
 			return nil
 		}
-	case !small && largeClass(typ) != 0:
-		if !m.have.take(largeClass(typ), uint64(size)) {
+	case !small && charge.LargeClass(typ) != 0:
+		if !m.have.take(charge.LargeClass(typ), uint64(size)) {
 			return nil
 		}
 	}
@@ -716,7 +717,7 @@ func (t *Translator) check() error {
 		all[s] = true
 	}
 	var used [packet.Classes]uint64 // credit that is neither left nor owed
-	streamUsed := make(map[*stream]purse)
+	streamUsed := make(map[*stream]balance)
 	count := func(m mark) {
 		if m.credit == 0 {
 			return
@@ -758,7 +759,7 @@ func (t *Translator) check() error {
 		return fmt.Errorf("%d bytes are held, %d are counted", held, t.held)
 	}
 	for key, a := range t.assemblies {
-		if class := largeClass(key.typ); class != 0 && a.total > t.smallRx {
+		if class := charge.LargeClass(key.typ); class != 0 && a.total > t.smallRx {
 			used[class] += uint64(a.total)
 		}
 		if key.typ == packet.TypeRequest {

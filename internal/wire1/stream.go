@@ -39,7 +39,7 @@ type stream struct {
 	offered Packet // the peer's Session packet, in streamOffered
 	byPeer  bool   // the peer has opened it
 	state   streamState
-	credit  purse                       // what may be sent to the Conn, of the stream's classes
+	credit  balance                     // what may be sent to the Conn, of the stream's classes
 	given   [packet.StreamClasses]grant // what the Conn may send
 
 	// What has come from the peer and waits for credit.

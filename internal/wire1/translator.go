@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/packet"
 )
@@ -109,7 +110,7 @@ type Translator struct {
 
 	// Towards the Conn.
 	frames   chunk.Queue
-	credit   purse // of the connection's classes
+	credit   balance // of the connection's classes
 	lastCall uint64
 	held     uint64 // what waits for credit, in bytes
 
@@ -152,7 +153,7 @@ func NewTranslator(cfg Config, now time.Time) *Translator {
 	offer := Offer()
 	t := &Translator{
 		cfg: cfg, server: cfg.Side == geminio.RecipientSide,
-		smallTx: smallBody(cfg.Offer), smallRx: smallBody(offer),
+		smallTx: charge.MaxSmall(cfg.Offer), smallRx: charge.MaxSmall(offer),
 		streams: make(map[uint64]*stream, 1), sessions: make(map[uint64]*stream, 1),
 		lastID: cfg.FirstID, lastHeard: now, nextBeat: now.Add(cfg.Period),
 	}
