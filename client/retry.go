@@ -48,7 +48,7 @@ type RetryEnd struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the RetryEnd has ended
 
-	cur        atomic.Pointer[link] // the last connection that was made
+	last       atomic.Pointer[link] // the last connection that was made
 	clientID   atomic.Uint64        // its client id
 	draining   atomic.Bool          // Shutdown was called: nothing new may begin
 	deliveries atomic.Uint64        // messages that were published
@@ -58,27 +58,27 @@ type RetryEnd struct {
 	outbox retryQueue         // publications that wait
 
 	// Used by the goroutine that connects, of which there is one at a time.
-	fails int           // attempts since the last connection that counts as a success
-	hint  time.Duration // how long the server asked the client to stay away; 0: it did not
-	quick bool          // the next attempt is to come at once
-	// hintLater takes the place of hint if the next attempt fails: a server that goes
-	// away continues sessions.
-	hintLater time.Duration
+	failures   int           // attempts since the last connection that counts as a success
+	retryAfter time.Duration // for which the server asked the client to stay away; 0 if it did not
+	resumeSoon bool          // the next attempt is made within maxResumePause
+	// retryAfterLater takes the place of retryAfter if the next attempt fails: a server that
+	// is shutting down resumes sessions.
+	retryAfterLater time.Duration
 
-	mu           sync.Mutex
-	outage       outage        // the time without a connection
-	connChanged  chan struct{} // closed, and made anew, when there is a new connection
-	cause        error         // why it ended; set once
-	connecting   bool          // a goroutine makes the next connection, or resumes the session of the last one
-	connections  uint64        // made so far
-	resumes      resumeCounts  // of the connections before the last one
-	former       []uint64      // client ids that earlier connections had
-	waiting      int           // operations that wait for a connection
-	waitingBytes int
-	idleCh       chan struct{} // closed when no operation waits; nil if no Shutdown waits for that
-	rx           cursor        // where Receive is
-	accepting    cursor        // where AcceptStream is
-	rd, wr       rawSide       // where Read and Write are
+	mu               sync.Mutex
+	outage           outage        // the time without a connection
+	connChanged      chan struct{} // closed, and made anew, when there is a new connection
+	cause            error         // why it ended; set once
+	connecting       bool          // the goroutine of reconnect runs
+	connections      uint64        // made so far
+	resumes          resumeCounts  // of the connections before the last one
+	formerIDs        []uint64      // client ids that earlier connections had
+	waiting          int           // operations that wait for a connection
+	waitingBytes     int
+	idleCh           chan struct{} // closed when no operation waits; nil if no Shutdown waits for that
+	receiving        cursor        // where Receive is
+	accepting        cursor        // where AcceptStream is
+	reading, writing rawSide       // where Read and Write are
 }
 
 var _ geminio.End = (*RetryEnd)(nil)
@@ -113,39 +113,39 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	r.opt.PacketFactory = ac.IDs // one for all connections
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.calls.r, r.outbox.r = r, r
-	r.rd.changed, r.wr.changed = make(chan struct{}), make(chan struct{})
-	if err := r.first(); err != nil {
+	r.reading.changed, r.writing.changed = make(chan struct{}), make(chan struct{})
+	if err := r.connectFirst(); err != nil {
 		r.end(err)
 		return nil, err
 	}
 	return r, nil
 }
 
-// first makes the first connection.
-func (r *RetryEnd) first() error {
-	patience := r.opt.RetryFirst
+// connectFirst makes the first connection.
+func (r *RetryEnd) connectFirst() error {
+	ctx := r.opt.RetryFirst // nil: one attempt
 	stop := func() bool { return true }
-	if patience != nil {
-		stop = context.AfterFunc(patience, r.cancel)
+	if ctx != nil {
+		stop = context.AfterFunc(ctx, r.cancel)
 	}
 	l, err := r.connect(nil)
-	for err != nil && patience != nil && r.ctx.Err() == nil {
-		r.failed(err)
+	for err != nil && ctx != nil && r.ctx.Err() == nil {
+		r.afterFailure(err)
 		if r.pause() {
 			l, err = r.connect(nil)
 		}
 	}
-	if !stop() { // patience has ended
+	if !stop() { // ctx has ended
 		if err == nil {
 			l.e.Close()
 		}
-		return r.withFailure(patience.Err())
+		return r.withFailure(ctx.Err())
 	}
 	if err != nil {
 		return err
 	}
 	r.opt.LocalMethods = nil // they are among r.methods now
-	if !r.keep(l) {
+	if !r.install(l) {
 		go r.reconnect(l)
 	}
 	return nil
@@ -156,7 +156,7 @@ func (r *RetryEnd) first() error {
 // again does no harm. Close returns nil.
 func (r *RetryEnd) Close() error {
 	r.end(io.EOF)
-	if l := r.cur.Load(); l != nil {
+	if l := r.last.Load(); l != nil {
 		r.deliver(l)
 		l.e.Close()
 	}
@@ -171,7 +171,7 @@ func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
 		return err
 	}
 	r.end(io.EOF)
-	if l := r.cur.Load(); l != nil {
+	if l := r.last.Load(); l != nil {
 		r.deliver(l)
 		l.e.CloseWithError(code, text)
 	}
@@ -200,7 +200,7 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 		}
 		// The connection may be one whose peer is going away, or may have ended; then
 		// Shutdown returns at once.
-		if err := r.cur.Load().e.Shutdown(ctx); err != nil {
+		if err := r.last.Load().e.Shutdown(ctx); err != nil {
 			return err
 		}
 		if r.Stats().Waiting == 0 {
@@ -281,9 +281,9 @@ func (r *RetryEnd) Stats() RetryStats {
 		Interruptions: r.resumes.interruptions, Resumes: r.resumes.resumes,
 		Fallbacks: r.resumes.fallbacks, ReplayedBytes: r.resumes.replayed,
 	}
-	if l := r.cur.Load(); l != nil {
+	if l := r.last.Load(); l != nil {
 		now := l.control().Conn().SessionStats()
-		s.Connected = l.works()
+		s.Connected = l.takesWork()
 		s.Interruptions += now.Interruptions
 		s.Resumes += now.Resumes
 		s.ReplayedBytes += now.Replayed
@@ -309,10 +309,10 @@ func (r *RetryEnd) Side() geminio.Side { return geminio.InitiatorSide }
 func (r *RetryEnd) Peer() string { return "" }
 
 // LocalAddr returns the local address of the last connection.
-func (r *RetryEnd) LocalAddr() net.Addr { return r.cur.Load().e.LocalAddr() }
+func (r *RetryEnd) LocalAddr() net.Addr { return r.last.Load().e.LocalAddr() }
 
 // RemoteAddr returns the remote address of the last connection.
-func (r *RetryEnd) RemoteAddr() net.Addr { return r.cur.Load().e.RemoteAddr() }
+func (r *RetryEnd) RemoteAddr() net.Addr { return r.last.Load().e.RemoteAddr() }
 
 // Addr is LocalAddr.
 func (r *RetryEnd) Addr() net.Addr { return r.LocalAddr() }
@@ -329,7 +329,7 @@ func (r *RetryEnd) check(clientID, streamID uint64) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !slices.Contains(r.former, clientID) {
+	if !slices.Contains(r.formerIDs, clientID) {
 		return geminio.ErrMismatchClientID
 	}
 	return nil

@@ -1,13 +1,14 @@
 package client
 
 // cursor is the position of Receive, AcceptStream, Read or Write in the sequence of
-// connections: the last one, or the one before as long as it may have something left.
+// connections: the last connection, or the one before as long as that may have something left.
 // RetryEnd.mu guards it.
 type cursor struct {
-	at *link // nil: the next connection that is made
+	at *link // nil stands for the next connection that is made
 }
 
-// follow is called with a new connection and the one before it.
+// follow is called with a new connection and the one before it. The cursor moves to the new
+// one if it waits for a connection, and falls behind by one connection at most.
 func (c *cursor) follow(prev, next *link) {
 	switch {
 	case c.at == nil:
@@ -17,23 +18,23 @@ func (c *cursor) follow(prev, next *link) {
 	}
 }
 
-// position returns the connection where c is. If it is nil, the returned channel is
-// closed when there is a new connection.
+// position returns the connection at c. If there is none, the returned channel is closed when
+// a new connection is made.
 func (r *RetryEnd) position(c *cursor) (*link, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return c.at, r.connChanged
 }
 
-// pass moves c from l, which has nothing left, to the next connection.
-func (r *RetryEnd) pass(c *cursor, l *link) {
+// advance moves c from l, which has nothing left, to the next connection.
+func (r *RetryEnd) advance(c *cursor, l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.at != l {
 		return // another goroutine has moved it
 	}
 	c.at = nil
-	if cur := r.cur.Load(); cur != l {
+	if cur := r.last.Load(); cur != l {
 		c.at = cur
 	}
 }

@@ -19,31 +19,31 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// link is one connection of a RetryEnd.
+// link is one connection of a RetryEnd, with its resumptions.
 type link struct {
-	e     *application.End
-	start time.Time               // when the connection began, or its session was resumed; the goroutine that connects uses it
-	ready atomic.Bool             // e is set, and the methods of both sides are exchanged
-	away  atomic.Bool             // the peer wants no new work
-	down  atomic.Bool             // the connection is interrupted; set with RetryEnd.mu held
-	retry atomic.Int64            // how long a peer that is away asks the client to stay away, in ns
-	stop  context.CancelCauseFunc // ends the exchange of methods
-	drain sync.Once               // starts RetryEnd.drain
+	e            *application.End
+	start        time.Time               // of the connection, or of its last resumption; the goroutine that connects uses it
+	ready        atomic.Bool             // e is set, and the methods of both sides are exchanged
+	goingAway    atomic.Bool             // the server is shutting down
+	interrupted  atomic.Bool             // the session waits to be resumed; set with RetryEnd.mu held
+	retryAfter   atomic.Int64            // for which a server that is shutting down asks the client to stay away, in ns
+	stopExchange context.CancelCauseFunc // ends the exchange of methods
+	drainOnce    sync.Once               // starts RetryEnd.drain once
 
 	// Guarded by RetryEnd.mu.
-	kept       bool // reconnect starts when this connection ends or is interrupted
-	gone       bool // the connection has ended
-	delivering bool // a goroutine lets this connection, which closes, deliver what was written
+	reconnects bool // reconnect starts when this connection ends or is interrupted
+	hasEnded   bool // the connection has ended
+	delivering bool // deliverAll runs
 
 	// Used by the callbacks, which run one after the other.
 	refused error // the error of ConnOnline
 }
 
-// control returns the methods of the End that its users do not have.
+// control returns the End with the methods that its users do not have.
 func (l *link) control() *application.Control { return (*application.Control)(l.e) }
 
-// works tells whether new work can begin on l.
-func (l *link) works() bool { return !l.away.Load() && !l.down.Load() && !l.ended() }
+// takesWork tells whether new operations can begin on l.
+func (l *link) takesWork() bool { return !l.goingAway.Load() && !l.interrupted.Load() && !l.ended() }
 
 // ended tells whether l has ended.
 func (l *link) ended() bool {
@@ -59,9 +59,8 @@ func (l *link) ended() bool {
 // before l has ended.
 func (l *link) ending() bool { return l.control().Conn().State() >= conn.Closing }
 
-// maxFormer bounds the number of former client ids that are kept, for a server that gives
-// a new one each time.
-const maxFormer = 1024
+// maxFormerIDs bounds RetryEnd.formerIDs, for a server that gives a new id each time.
+const maxFormerIDs = 1024
 
 // connect makes a connection, shakes hands and exchanges methods. If lost has a session that
 // the server continues, the error is conn.ErrResumed. lost may be nil.
@@ -77,7 +76,7 @@ func (r *RetryEnd) connect(lost *link) (*link, error) {
 	}
 	ctx, stop := context.WithCancelCause(r.ctx)
 	defer stop(nil)
-	l := &link{start: time.Now(), stop: stop}
+	l := &link{start: time.Now(), stopExchange: stop}
 	online := r.configure(l, nc, cc, ac)
 	cc.Context = r.ctx
 	if cc.Resume != nil && lost != nil {
@@ -89,32 +88,32 @@ func (r *RetryEnd) connect(lost *link) (*link, error) {
 	}
 	online(c)
 	if l.e, err = application.New(ctx, c, ac); err != nil {
-		if l.away.Load() {
-			r.hint = time.Duration(l.retry.Load())
+		if l.goingAway.Load() {
+			r.retryAfter = time.Duration(l.retryAfter.Load())
 			err = geminio.ErrGoingAway
 		}
 		return nil, err
 	}
-	r.rename(c.ClientID())
-	if l.ready.Store(true); l.away.Load() {
-		r.leave(l)
+	r.setClientID(c.ClientID())
+	if l.ready.Store(true); l.goingAway.Load() {
+		r.goAway(l)
 	}
 	return l, nil
 }
 
-// leave is called when the peer of l wants no new work. Operations that are under way on l
-// may end, within the time of SetDrainTimeout. Then l is closed, if the peer has not
-// closed it.
-func (r *RetryEnd) leave(l *link) {
-	l.away.Store(true)
+// goAway is called when the server of l is shutting down. Operations that are under way on l
+// have the time of SetDrainTimeout to end. Then l is closed, if the server has not closed it.
+func (r *RetryEnd) goAway(l *link) {
+	l.goingAway.Store(true)
 	if !l.ready.Load() {
-		l.stop(geminio.ErrGoingAway) // no work has begun on it
+		l.stopExchange(geminio.ErrGoingAway) // no work has begun on it
 		return
 	}
-	l.drain.Do(func() { go r.drain(l) })
+	l.drainOnce.Do(func() { go r.drain(l) })
 }
 
-// drain waits until l has nothing under way, and closes it.
+// drain waits until no operation is under way on l, at most for the time of SetDrainTimeout,
+// and closes l.
 func (r *RetryEnd) drain(l *link) {
 	timeout := time.AfterFunc(r.opt.DrainTimeout, func() {
 		err := fmt.Errorf("%w: the connection was not idle after %v", geminio.ErrGoingAway, r.opt.DrainTimeout)
@@ -128,9 +127,9 @@ func (r *RetryEnd) drain(l *link) {
 // caller calls the returned function when the handshake is done.
 //
 // All connections share one queue of callbacks, so that the callbacks of one connection
-// come before those of the next. The RetryEnd does not wait for them, since they may
-// themselves wait for the next connection. Therefore the queue, not the handshake, calls
-// ConnOnline for all connections except the first.
+// come before those of the next. The RetryEnd does not wait for callbacks, since they may
+// themselves wait for the next connection. Therefore the handshake calls ConnOnline for the
+// first connection only, and the queue calls it for the others.
 func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
 	ac.Events = &r.events
 	if id := r.clientID.Load(); id != 0 {
@@ -139,16 +138,16 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	cc.Settings.Session = r.session
 	ac.Methods = r.methods
 	ac.Hooks.GoAway = func(n packet.Reason) {
-		l.retry.Store(int64(n.Retry))
-		r.leave(l)
+		l.retryAfter.Store(int64(n.Retry))
+		r.goAway(l)
 	}
 	ac.Hooks.Done = func() {
 		r.mu.Lock()
-		l.gone = true
-		if l == r.cur.Load() {
+		l.hasEnded = true
+		if l == r.last.Load() {
 			r.outage.begin(time.Now())
 		}
-		next := l.kept && !r.connecting
+		next := l.reconnects && !r.connecting
 		r.connecting = r.connecting || next
 		r.mu.Unlock()
 		if next {
@@ -158,8 +157,8 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	if cc.Resume != nil {
 		cc.Resume.Interrupted = func(c *conn.Conn, _ error) { r.interrupted(l, c) }
 	}
-	tell := cc.Online
-	if tell == nil || r.cur.Load() == nil {
+	connOnline := cc.Online
+	if connOnline == nil || r.last.Load() == nil {
 		return func(*conn.Conn) {}
 	}
 	cc.Online = nil
@@ -171,65 +170,65 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	}
 	return func(c *conn.Conn) {
 		r.events.Post(r.log, "ConnOnline", func() {
-			if l.refused = tell(c); l.refused != nil {
+			if l.refused = connOnline(c); l.refused != nil {
 				conn.Discard(nc)
 			}
 		})
 	}
 }
 
-// rename sets the client id to that of a new connection.
-func (r *RetryEnd) rename(clientID uint64) {
+// setClientID sets the client id to that of a new connection.
+func (r *RetryEnd) setClientID(clientID uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.clientID.Swap(clientID)
-	if old == 0 || old == clientID || slices.Contains(r.former, old) {
+	if old == 0 || old == clientID || slices.Contains(r.formerIDs, old) {
 		return
 	}
-	if len(r.former) >= maxFormer {
-		r.former = slices.Delete(r.former, 0, 1)
+	if len(r.formerIDs) >= maxFormerIDs {
+		r.formerIDs = slices.Delete(r.formerIDs, 0, 1)
 	}
-	r.former = append(r.former, old)
+	r.formerIDs = append(r.formerIDs, old)
 }
 
-// keep makes l the connection of the RetryEnd. It reports false if l is interrupted or has
-// ended already, or the RetryEnd has. Then the caller has to make the next connection, since
-// l does not start reconnect.
-func (r *RetryEnd) keep(l *link) bool {
+// install makes l the connection of the RetryEnd. It reports false if l is interrupted or has
+// ended already, or if the RetryEnd has ended. Then the caller has to make the next
+// connection, since l does not start reconnect.
+func (r *RetryEnd) install(l *link) bool {
 	r.mu.Lock()
-	prev := r.cur.Load()
-	r.rx.follow(prev, l)
+	prev := r.last.Load()
+	r.receiving.follow(prev, l)
 	r.accepting.follow(prev, l)
-	r.rd.follow(prev, l)
-	r.wr.follow(prev, l)
-	if !r.rd.deadline.IsZero() {
-		l.e.SetReadDeadline(r.rd.deadline)
+	r.reading.follow(prev, l)
+	r.writing.follow(prev, l)
+	if !r.reading.deadline.IsZero() {
+		l.e.SetReadDeadline(r.reading.deadline)
 	}
-	if !r.wr.deadline.IsZero() {
-		l.e.SetWriteDeadline(r.wr.deadline)
+	if !r.writing.deadline.IsZero() {
+		l.e.SetWriteDeadline(r.writing.deadline)
 	}
 	ended := r.cause != nil
-	l.kept = !ended
-	kept := l.kept && l.settled()
-	l.down.Store(!l.gone && !l.settled())
-	r.connecting = !kept
+	l.reconnects = !ended
+	installed := l.reconnects && l.settled()
+	l.interrupted.Store(!l.hasEnded && !l.settled())
+	r.connecting = !installed
 	r.connections++
 	if prev != nil {
 		r.resumes.add(prev.control().Conn(), prev.e.Cause())
 	}
-	r.cur.Store(l)
+	r.last.Store(l)
 	r.outage.failure = nil
-	if l.gone || l.down.Load() {
+	if l.hasEnded || l.interrupted.Load() {
 		r.outage.begin(time.Now())
 	}
 	close(r.connChanged)
 	r.connChanged = make(chan struct{})
-	rdShut, wrShut := r.rd.shut, r.wr.shut
+	readClosed, writeClosed := r.reading.closed, r.writing.closed
 	r.mu.Unlock()
-	if rdShut {
+	if readClosed {
 		l.e.CloseRead()
 	}
-	if wrShut {
+	if writeClosed {
 		l.e.CloseWrite()
 	}
 	if ended {
@@ -238,14 +237,14 @@ func (r *RetryEnd) keep(l *link) bool {
 	}
 	r.calls.wake()
 	r.outbox.wake()
-	return kept
+	return installed
 }
 
 // reconnect resumes the session of lost or, if that is not possible, makes the connection
-// after lost. It runs in a goroutine of its own.
+// after lost. It runs in a goroutine of its own, of which there is one at a time.
 func (r *RetryEnd) reconnect(lost *link) {
 	defer func() { r.abandon(lost) }()
-	r.lost(lost)
+	r.afterLoss(lost)
 	for r.pause() {
 		l, err := r.connect(lost)
 		switch {
@@ -253,14 +252,14 @@ func (r *RetryEnd) reconnect(lost *link) {
 			if r.resumed(lost) {
 				return
 			}
-			r.lost(lost)
+			r.afterLoss(lost)
 			continue
 		case err != nil:
-			r.failed(err)
-			if r.hint == 0 {
-				r.hint = r.hintLater
+			r.afterFailure(err)
+			if r.retryAfter == 0 {
+				r.retryAfter = r.retryAfterLater
 			}
-			r.hintLater = 0
+			r.retryAfterLater = 0
 			continue
 		}
 		if d := r.opt.Delegate; d != nil {
@@ -270,62 +269,63 @@ func (r *RetryEnd) reconnect(lost *link) {
 				}
 			})
 		}
-		settled := r.keep(l)
+		settled := r.install(l)
 		lost = l
 		if settled {
 			return
 		}
-		r.lost(l)
+		r.afterLoss(l)
 	}
 }
 
-// minLifetime is the lifetime from which a connection counts as a success, as a multiple
-// of the shortest back-off, if its peer has sent nothing or a side has broken a rule of
-// the wire.
+// minLifetime is the lifetime of a connection from which it counts as a success in any case,
+// as a multiple of the shortest back-off. A shorter one counts as a success if the server has
+// sent anything other than registrations and the end, and no side has broken a rule of the
+// wire.
 const minLifetime = 10
 
-// lost sets the back-off after the end or the interruption of a connection.
-func (r *RetryEnd) lost(l *link) {
+// afterLoss sets the back-off after the end or the interruption of a connection.
+func (r *RetryEnd) afterLoss(l *link) {
 	cause := l.e.Cause()
 	works := l.control().Conn().Worked() && !errors.Is(cause, geminio.ErrProtocol)
 	if works || time.Since(l.start) >= minLifetime*r.opt.RetryMin {
-		r.fails = 0
+		r.failures = 0
 	}
 	interrupted := l.resumable() != nil
-	r.quick = interrupted && !l.away.Load() && time.Since(l.start) > r.opt.RetryMin
-	r.hintLater = 0
-	if l.away.Load() {
-		hint := &r.hint
+	r.resumeSoon = interrupted && !l.goingAway.Load() && time.Since(l.start) > r.opt.RetryMin
+	r.retryAfterLater = 0
+	if l.goingAway.Load() {
+		hint := &r.retryAfter
 		if interrupted {
-			hint = &r.hintLater
+			hint = &r.retryAfterLater
 		}
-		*hint = time.Duration(l.retry.Load())
+		*hint = time.Duration(l.retryAfter.Load())
 	}
 	if errors.Is(cause, geminio.ErrReplaced) {
-		r.fails = replacedFails
-		r.failed(cause)
+		r.failures = replacedFailures
+		r.afterFailure(cause)
 	}
 }
 
-// replacedFails is the number of failures for which it counts that another connection has
-// taken the client's id over: two clients with one id must not replace each other all
-// the time.
-const replacedFails = 64
+// replacedFailures is the number of failures for which the loss of a connection counts if
+// another connection has taken over the client's id. It is large, so that two clients with one
+// id do not replace each other all the time.
+const replacedFailures = 64
 
-// failed reports an attempt that failed to the user, and sets the back-off or the end
-// that follows from its error.
-func (r *RetryEnd) failed(err error) {
+// afterFailure is called when an attempt to connect has failed. It reports the error to the
+// user, and sets the back-off. If the error is final, it ends the RetryEnd.
+func (r *RetryEnd) afterFailure(err error) {
 	if r.ended() {
 		return
 	}
 	r.mu.Lock()
 	r.outage.failure = err
 	r.mu.Unlock()
-	r.tell(err)
+	r.reportFailure(err)
 	var refused *geminio.RefusedError
 	final := errors.Is(err, geminio.ErrReplaced)
 	if errors.As(err, &refused) {
-		r.hint = refused.RetryAfter
+		r.retryAfter = refused.RetryAfter
 		final = !errors.Is(err, geminio.ErrGoingAway)
 	}
 	if final && r.opt.StopOnRefusal {
@@ -333,8 +333,8 @@ func (r *RetryEnd) failed(err error) {
 	}
 }
 
-// tell calls the function of SetRetryFailedFunc with the error of an attempt.
-func (r *RetryEnd) tell(err error) {
+// reportFailure calls the function of SetRetryFailedFunc with the error of an attempt.
+func (r *RetryEnd) reportFailure(err error) {
 	f := r.opt.RetryFailed
 	if f == nil {
 		return
@@ -354,29 +354,29 @@ func (r *RetryEnd) pause() bool {
 	}
 }
 
-// maxQuick bounds the time before the first attempt to resume a session. It is random, so
-// that not all clients of a server come at the same moment.
-const maxQuick = 50 * time.Millisecond
+// maxResumePause bounds the time before the first attempt to resume a session. The time is
+// random, so that the clients of a server do not all come at the same moment.
+const maxResumePause = 50 * time.Millisecond
 
 // backoff returns the time before the next attempt: random up to a bound that doubles with
 // each failure, and at least the time for which the server asked, up to MaxRetryAfter.
 func (r *RetryEnd) backoff() time.Duration {
-	if r.quick {
-		r.quick = false
-		return rand.N(maxQuick)
+	if r.resumeSoon {
+		r.resumeSoon = false
+		return rand.N(maxResumePause)
 	}
 	bound := r.opt.RetryMax
-	if shift := r.opt.RetryMin << min(r.fails, 32); r.fails <= 32 && shift>>min(r.fails, 32) == r.opt.RetryMin {
+	if shift := r.opt.RetryMin << min(r.failures, 32); r.failures <= 32 && shift>>min(r.failures, 32) == r.opt.RetryMin {
 		bound = min(bound, shift)
 	}
-	r.fails++
+	r.failures++
 	wait := rand.N(bound)
-	if hint := min(r.hint, r.opt.MaxRetryAfter); hint > 0 {
+	if hint := min(r.retryAfter, r.opt.MaxRetryAfter); hint > 0 {
 		wait = max(wait, hint+rand.N(hint))
 		r.mu.Lock()
 		r.outage.begin(time.Now().Add(wait))
 		r.mu.Unlock()
 	}
-	r.hint = 0
+	r.retryAfter = 0
 	return wait
 }

@@ -34,12 +34,12 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return err
 	}
 	d := r.delivery(ctx, msg, opts)
 	op := d.operation
-	l, err := r.outbox.turn(&op)
+	l, err := r.outbox.waitTurn(&op)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return nil, err
 	}
 	if ch == nil {
@@ -134,7 +134,7 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 		return nil, nilarg.New("receive", "context")
 	}
 	for {
-		l, connChanged := r.position(&r.rx)
+		l, connChanged := r.position(&r.receiving)
 		if l == nil {
 			if r.ended() { // also if the context has ended
 				return nil, io.EOF
@@ -152,6 +152,6 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 		if err != io.EOF {
 			return m, err
 		}
-		r.pass(&r.rx, l)
+		r.advance(&r.receiving, l)
 	}
 }

@@ -120,7 +120,7 @@ func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 		return op.repeatable
 	case *geminio.RefusedError:
 		if err.Code == geminio.CodeGoingAway {
-			r.leave(l)
+			r.goAway(l)
 			return true
 		}
 		return false
@@ -133,7 +133,7 @@ func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 		<-l.e.Done()
 		return true
 	case geminio.ErrGoingAway:
-		r.leave(l)
+		r.goAway(l)
 		return true
 	}
 	return false

@@ -89,10 +89,10 @@ func TestShouldRetry(t *testing.T) {
 				op := operation{ctx: t.Context(), repeatable: c.repeatable}
 				_, err := op.startAttempt()
 				require.NoError(t, err)
-				assert.Equal(t, c.want, l.end.shouldRetry(&op, l.end.cur.Load(), c.err))
+				assert.Equal(t, c.want, l.end.shouldRetry(&op, l.end.last.Load(), c.err))
 				assert.Equal(t, c.state, op.state)
 				l.end.Close()
-				assert.False(t, l.end.shouldRetry(&op, l.end.cur.Load(), c.err), "after the end")
+				assert.False(t, l.end.shouldRetry(&op, l.end.last.Load(), c.err), "after the end")
 			})
 		})
 	}
@@ -145,7 +145,7 @@ func TestOperationStates(t *testing.T) {
 			assert.Equal(t, want, op.state)
 		}
 		step(opInFlight)
-		require.True(t, l.end.shouldRetry(&op, l.end.cur.Load(), &geminio.InterruptedError{MaybeExecuted: true}))
+		require.True(t, l.end.shouldRetry(&op, l.end.last.Load(), &geminio.InterruptedError{MaybeExecuted: true}))
 		require.NoError(t, l.end.startWait(&op))
 		l.end.endWait(op.size)
 		assert.Equal(t, opMaybeExecuted, op.state, "while it waits for the next connection")

@@ -85,7 +85,7 @@ func TestBackoff(t *testing.T) {
 		{time.Second, time.Minute, 31, time.Minute},
 		{time.Second, time.Minute, 32, time.Minute},
 		{time.Second, time.Minute, 33, time.Minute},
-		{time.Second, time.Minute, replacedFails, time.Minute},
+		{time.Second, time.Minute, replacedFailures, time.Minute},
 		{time.Second, time.Minute, math.MaxInt32, time.Minute},
 		{time.Second, time.Second, 3, time.Second},
 		{time.Second, most, 30, time.Second << 30},
@@ -104,9 +104,9 @@ func TestBackoff(t *testing.T) {
 			r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: c.min, RetryMax: c.max}}}
 			least, longest := most, time.Duration(0)
 			for range 2000 {
-				r.fails = c.fails
+				r.failures = c.fails
 				wait := r.backoff()
-				require.Equal(t, c.fails+1, r.fails)
+				require.Equal(t, c.fails+1, r.failures)
 				least, longest = min(least, wait), max(longest, wait)
 			}
 			assert.GreaterOrEqual(t, least, time.Duration(0))
@@ -124,13 +124,13 @@ func TestBackoffObeysTheHint(t *testing.T) {
 	r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: time.Second, RetryMax: time.Second, MaxRetryAfter: time.Minute}}}
 	least, longest := time.Duration(math.MaxInt64), time.Duration(0)
 	for i := range 2000 {
-		r.hint = time.Minute
+		r.retryAfter = time.Minute
 		if i%2 == 0 {
-			r.hint = math.MaxInt64
+			r.retryAfter = math.MaxInt64
 		}
 		wait := r.backoff()
 		least, longest = min(least, wait), max(longest, wait)
-		require.Zero(t, r.hint)
+		require.Zero(t, r.retryAfter)
 	}
 	assert.GreaterOrEqual(t, least, time.Minute)
 	assert.Less(t, least, 63*time.Second)
@@ -138,7 +138,7 @@ func TestBackoffObeysTheHint(t *testing.T) {
 	assert.Greater(t, longest, 117*time.Second)
 	assert.Less(t, r.backoff(), time.Second, "the next")
 
-	r.hint, r.opt.RetryMin, r.opt.RetryMax = time.Second, time.Hour, time.Hour
+	r.retryAfter, r.opt.RetryMin, r.opt.RetryMax = time.Second, time.Hour, time.Hour
 	assert.GreaterOrEqual(t, r.backoff(), time.Second)
 }
 

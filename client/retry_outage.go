@@ -54,7 +54,7 @@ func (r *RetryEnd) connectWaitLeft(start time.Time) (time.Duration, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l := r.cur.Load(); l != nil && !l.gone && !l.down.Load() {
+	if l := r.last.Load(); l != nil && !l.hasEnded && !l.interrupted.Load() {
 		return wait, nil
 	}
 	if r.outage.since.After(start) {

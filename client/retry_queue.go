@@ -42,11 +42,11 @@ type job struct {
 	unwatch func() bool // stops watching the context; nil if it never ends
 }
 
-// turn returns the connection on which an operation may begin at once. It returns nil if
+// waitTurn returns the connection on which an operation may begin at once. It returns nil if
 // there is none, so that the operation has to wait as a job. Jobs that wait go first:
-// turn blocks until they have begun, at most until the operation's context ends or its
+// waitTurn blocks until they have begun, at most until the operation's context ends or its
 // deadline passes.
-func (q *retryQueue) turn(op *operation) (*link, error) {
+func (q *retryQueue) waitTurn(op *operation) (*link, error) {
 	var timeout <-chan time.Time
 	for {
 		l := q.r.working()
@@ -90,7 +90,7 @@ func (q *retryQueue) notifyChanged() {
 // start begins a job when it is its turn, and has it wait if there is no connection. An
 // error means that the job did not begin and will not.
 func (q *retryQueue) start(j *job) error {
-	l, err := q.turn(&j.operation)
+	l, err := q.waitTurn(&j.operation)
 	if err != nil {
 		return err
 	}

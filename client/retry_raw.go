@@ -13,8 +13,8 @@ import (
 // rawSide is one direction of the raw bytes of a RetryEnd. RetryEnd.mu guards it.
 type rawSide struct {
 	cursor
-	used     bool          // bytes were moved over the connection where the cursor is
-	shut     bool          // CloseRead or CloseWrite was called
+	moved    bool          // bytes were moved over the connection at the cursor
+	closed   bool          // CloseRead or CloseWrite was called
 	deadline time.Time     // of Read or Write; zero: none
 	changed  chan struct{} // closed, and made anew, when deadline or shut is set
 }
@@ -25,12 +25,12 @@ type rawSide struct {
 // continues with the next connection. After Close it returns io.EOF.
 func (r *RetryEnd) Read(p []byte) (int, error) {
 	for {
-		l, err := r.side(&r.rd)
+		l, err := r.rawLink(&r.reading)
 		if err != nil {
 			return 0, err
 		}
 		n, err := l.e.Read(p)
-		if next, err := r.moved(&r.rd, l, n, err); !next {
+		if next, err := r.afterMove(&r.reading, l, n, err); !next {
 			return n, err
 		}
 	}
@@ -42,7 +42,7 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 // continues with the next connection. After Close it returns net.ErrClosed.
 func (r *RetryEnd) Write(p []byte) (int, error) {
 	for {
-		l, err := r.side(&r.wr)
+		l, err := r.rawLink(&r.writing)
 		if err == io.EOF {
 			err = net.ErrClosed
 		}
@@ -50,19 +50,19 @@ func (r *RetryEnd) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := l.e.Write(p)
-		if next, err := r.moved(&r.wr, l, n, err); !next {
+		if next, err := r.afterMove(&r.writing, l, n, err); !next {
 			return n, err
 		}
 	}
 }
 
-// side returns the connection of a direction, and waits for one if there is none. The
+// rawLink returns the connection of a direction, and waits for one if there is none. The
 // deadline bounds the wait. Without one, SetConnectWait bounds the wait of Write.
-func (r *RetryEnd) side(s *rawSide) (*link, error) {
+func (r *RetryEnd) rawLink(s *rawSide) (*link, error) {
 	var start time.Time // of the wait
 	for {
 		r.mu.Lock()
-		l, connChanged, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.shut
+		l, connChanged, deadline, changed, shut := s.at, r.connChanged, s.deadline, s.changed, s.closed
 		r.mu.Unlock()
 		if shut || l == nil && r.ended() { // also after the deadline
 			return nil, io.EOF
@@ -76,7 +76,7 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 		left := noLimit
 		if !deadline.IsZero() {
 			left = time.Until(deadline)
-		} else if s == &r.wr {
+		} else if s == &r.writing {
 			var err error
 			if left, err = r.connectWaitLeft(start); err != nil {
 				return nil, err
@@ -96,47 +96,47 @@ func (r *RetryEnd) side(s *rawSide) (*link, error) {
 	}
 }
 
-// moved takes the outcome of a Read or Write on l. It tells whether the call continues with
-// the next connection, and if not, which error it returns.
-func (r *RetryEnd) moved(s *rawSide, l *link, n int, err error) (next bool, _ error) {
+// afterMove takes the outcome of a Read or Write on l. It tells whether the call continues
+// with the next connection, and if not, which error the call returns.
+func (r *RetryEnd) afterMove(s *rawSide, l *link, n int, err error) (next bool, _ error) {
 	lost := err != nil && l.ending() && !errors.Is(err, os.ErrDeadlineExceeded)
 	r.mu.Lock()
 	here := s.at == l
 	if here && n > 0 {
-		s.used = true
+		s.moved = true
 	}
-	used := here && s.used
+	used := here && s.moved
 	if here && lost {
-		s.used = false
+		s.moved = false
 	}
 	r.mu.Unlock()
 	if !lost {
 		return false, err
 	}
-	r.pass(&s.cursor, l)
+	r.advance(&s.cursor, l)
 	return !used && n == 0, err
 }
 
 // CloseWrite ends this side's raw bytes, over this connection and all that follow: the
 // server reads io.EOF after what was written. Write returns net.ErrClosed from now on; calls,
 // messages and streams go on. After Close it returns net.ErrClosed.
-func (r *RetryEnd) CloseWrite() error { return r.shut(&r.wr, (*application.End).CloseWrite) }
+func (r *RetryEnd) CloseWrite() error { return r.closeSide(&r.writing, (*application.End).CloseWrite) }
 
 // CloseRead discards the raw bytes that have come and tells the server to send no more,
 // over this connection and all that follow: the server's Write returns a
 // *geminio.StreamError. Read returns io.EOF from now on. After Close it returns net.ErrClosed.
-func (r *RetryEnd) CloseRead() error { return r.shut(&r.rd, (*application.End).CloseRead) }
+func (r *RetryEnd) CloseRead() error { return r.closeSide(&r.reading, (*application.End).CloseRead) }
 
-// shut ends a direction of the raw bytes, by calling half on the connections.
-func (r *RetryEnd) shut(s *rawSide, half func(*application.End) error) error {
+// closeSide ends a direction of the raw bytes, by calling half on the connections.
+func (r *RetryEnd) closeSide(s *rawSide, half func(*application.End) error) error {
 	if r.ended() {
 		return net.ErrClosed
 	}
 	r.mu.Lock()
-	s.shut = true
+	s.closed = true
 	close(s.changed)
 	s.changed = make(chan struct{})
-	at, cur := s.at, r.cur.Load()
+	at, cur := s.at, r.last.Load()
 	r.mu.Unlock()
 	for _, l := range []*link{at, cur} {
 		if l != nil {
@@ -155,13 +155,13 @@ func (r *RetryEnd) SetDeadline(t time.Time) error {
 // SetReadDeadline sets the deadline of Read, over this connection and all that follow, also
 // of a Read that waits already. A zero t removes it.
 func (r *RetryEnd) SetReadDeadline(t time.Time) error {
-	return r.setDeadline(&r.rd, t, func(l *link) { l.e.SetReadDeadline(t) })
+	return r.setDeadline(&r.reading, t, func(l *link) { l.e.SetReadDeadline(t) })
 }
 
 // SetWriteDeadline sets the deadline of Write, over this connection and all that follow,
 // also of a Write that waits already. A zero t removes it.
 func (r *RetryEnd) SetWriteDeadline(t time.Time) error {
-	return r.setDeadline(&r.wr, t, func(l *link) { l.e.SetWriteDeadline(t) })
+	return r.setDeadline(&r.writing, t, func(l *link) { l.e.SetWriteDeadline(t) })
 }
 
 func (r *RetryEnd) setDeadline(s *rawSide, t time.Time, set func(*link)) error {
@@ -170,10 +170,10 @@ func (r *RetryEnd) setDeadline(s *rawSide, t time.Time, set func(*link)) error {
 	s.deadline = t
 	close(s.changed)
 	s.changed = make(chan struct{})
-	if l := r.cur.Load(); l != nil {
+	if l := r.last.Load(); l != nil {
 		set(l)
 	}
-	if l := s.at; l != nil && l != r.cur.Load() {
+	if l := s.at; l != nil && l != r.last.Load() {
 		set(l)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 )
 
-// resumable returns the connection of l if its session can be resumed, or nil.
+// resumable returns the connection of l if its session can be resumed, and else nil.
 func (l *link) resumable() *conn.Conn {
 	c := l.control().Conn()
 	if c.TicketID() == nil || c.State() >= conn.Closing {
@@ -21,10 +21,10 @@ func (l *link) resumable() *conn.Conn {
 	return c
 }
 
-// settled reports whether l works: it is neither interrupted, nor has it ended.
+// settled tells whether l is neither interrupted nor has ended.
 // RetryEnd.mu is held.
 func (l *link) settled() bool {
-	return !l.gone && l.control().Conn().SessionStats().Connected
+	return !l.hasEnded && l.control().Conn().SessionStats().Connected
 }
 
 // interrupted is called when l has lost its transport and its session is kept. If the
@@ -39,10 +39,10 @@ func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
 		l.control().PostHook("ConnInterrupted", func() { d.ConnInterrupted(c) })
 	}
 	r.mu.Lock()
-	if l.down.Store(!l.settled()); l.down.Load() && l == r.cur.Load() {
+	if l.interrupted.Store(!l.settled()); l.interrupted.Load() && l == r.last.Load() {
 		r.outage.begin(time.Now())
 	}
-	next := l.kept && !r.connecting && r.cause == nil
+	next := l.reconnects && !r.connecting && r.cause == nil
 	r.connecting = r.connecting || next
 	ended := r.cause != nil
 	r.mu.Unlock()
@@ -67,7 +67,7 @@ func (r *RetryEnd) resumed(l *link) bool {
 	}
 	r.mu.Lock()
 	settled := l.settled()
-	l.down.Store(!settled)
+	l.interrupted.Store(!settled)
 	r.connecting = !settled
 	if settled {
 		r.outage.failure = nil
@@ -89,15 +89,16 @@ func (r *RetryEnd) abandon(l *link) {
 	}
 }
 
-// deliver lets l, which is closed and interrupted, have another transport, so that it can
-// deliver what was written. The End ends within the time for lingering in any case.
+// deliver is called when l closes. If l is interrupted, deliver starts deliverAll, which resumes
+// the session so that the written bytes are delivered. The End ends within the time of
+// SetLinger in any case.
 func (r *RetryEnd) deliver(l *link) {
 	c := l.control().Conn()
 	if c.TicketID() == nil {
 		return
 	}
 	r.mu.Lock()
-	begin := !l.delivering && !l.gone && !c.SessionStats().Connected
+	begin := !l.delivering && !l.hasEnded && !c.SessionStats().Connected
 	l.delivering = l.delivering || begin
 	r.mu.Unlock()
 	if begin {
@@ -116,7 +117,7 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 		case <-ctx.Done():
 		}
 	}()
-	for bound := maxQuick; ; bound = min(2*bound, time.Second) {
+	for bound := maxResumePause; ; bound = min(2*bound, time.Second) {
 		timer := time.NewTimer(rand.N(bound))
 		select {
 		case <-timer.C:
@@ -135,8 +136,8 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 	}
 }
 
-// resumeOnly makes an attempt to resume the session of c. It returns nil if the server has
-// not continued the session.
+// resumeOnly makes one attempt to resume the session of c. It returns conn.ErrResumed if the
+// server has continued the session, and nil if it has not.
 func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 	nc, err := r.dial(ctx)
 	if err != nil {
@@ -156,13 +157,13 @@ func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 	return err
 }
 
-// resumeCounts adds the counters of sessions.
+// resumeCounts has the sums of the counters of sessions.
 type resumeCounts struct {
 	interruptions, resumes, replayed uint64
 	fallbacks                        RetryFallbacks
 }
 
-// add adds those of c, which has ended for a cause.
+// add adds the counters of c, which has ended for a cause.
 func (n *resumeCounts) add(c *conn.Conn, cause error) {
 	s := c.SessionStats()
 	n.interruptions += s.Interruptions

@@ -32,7 +32,7 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return nil, err
 	}
 	op := operation{
@@ -59,7 +59,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return nil, err
 	}
 	if ch == nil {
@@ -104,7 +104,7 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	case rpc == nil:
 		return nilarg.New("register", "rpc")
 	}
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return err
 	}
 	registered := r.methods.Has(method)

@@ -15,7 +15,7 @@ import (
 // context.DeadlineExceeded. A refusal is a *geminio.RefusedError. The stream ends with its
 // connection.
 func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
-	if err := r.admit(); err != nil {
+	if err := r.checkOpen(); err != nil {
 		return nil, err
 	}
 	opt := options.MergeOpenStreamOptions(opts...)
@@ -48,7 +48,7 @@ func (r *RetryEnd) AcceptStream() (geminio.Stream, error) {
 		if s, err := l.e.AcceptStream(); err != io.EOF {
 			return s, err
 		}
-		r.pass(&r.accepting, l)
+		r.advance(&r.accepting, l)
 	}
 	return nil, io.EOF
 }
@@ -68,7 +68,7 @@ func (r *RetryEnd) ListStreams() []geminio.Stream {
 	if r.ended() {
 		return nil
 	}
-	all := r.cur.Load().e.ListStreams()
+	all := r.last.Load().e.ListStreams()
 	if len(all) == 0 { // there is no connection
 		return []geminio.Stream{r}
 	}

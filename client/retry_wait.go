@@ -9,14 +9,14 @@ import (
 
 // working returns the connection that takes new work, nil if there is none.
 func (r *RetryEnd) working() *link {
-	if l := r.cur.Load(); l != nil && l.works() {
+	if l := r.last.Load(); l != nil && l.takesWork() {
 		return l
 	}
 	return nil
 }
 
-// admit returns an error if no new operation may begin.
-func (r *RetryEnd) admit() error {
+// checkOpen returns an error if no new operation may begin.
+func (r *RetryEnd) checkOpen() error {
 	switch {
 	case r.ended():
 		return io.EOF
