@@ -339,7 +339,7 @@ func TestBlockedReturns(t *testing.T) {
 					default:
 					}
 					go e.end(f)
-					err := kit.Await(t, time.Second, "return", done)
+					err := kit.Await(t, promptly, "return", done)
 					require.NoError(t, b.want.check(err, false, e))
 				})
 			})

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -84,7 +83,7 @@ func TestCloseReadReleasesWriter(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, b.CloseRead())
 
-		err = kit.Await(t, time.Second, "the writer returns", written)
+		err = kit.Await(t, promptly, "the writer returns", written)
 		var stopped *geminio.StreamError
 		require.ErrorAs(t, err, &stopped)
 		require.True(t, stopped.Remote)
@@ -132,7 +131,7 @@ func TestCloseWithUnreadData(t *testing.T) {
 			func() error { return push(b, large()[:1<<20], 0) },
 			func() error { return expect(a, large()[:1<<20], 10<<10) },
 		))
-		require.Error(t, kit.Await(t, time.Second, "the writer returns", written))
+		require.Error(t, kit.Await(t, promptly, "the writer returns", written))
 		require.NoError(t, a.Close())
 	})
 }
@@ -172,9 +171,9 @@ func TestBothClose(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(b, make([]byte, 50_000))
 		require.NoError(t, err)
-		kit.Within(t, time.Second, "both close", func() { all(a.Close, b.Close) })
-		require.Error(t, kit.Await(t, time.Second, "a's writer", wa))
-		require.Error(t, kit.Await(t, time.Second, "b's writer", wb))
+		kit.Within(t, promptly, "both close", func() { all(a.Close, b.Close) })
+		require.Error(t, kit.Await(t, promptly, "a's writer", wa))
+		require.Error(t, kit.Await(t, promptly, "b's writer", wb))
 	})
 }
 

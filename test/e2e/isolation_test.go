@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,19 +22,20 @@ import (
 )
 
 const (
-	// leastRatio is how much of its pace work must keep beside what is stuck.
+	// leastRatio is the least share of its pace that work must keep on a connection with
+	// blocked operations.
 	leastRatio = 0.3
-	// rounds is how often the pace is measured.
+	// rounds is the number of measurements of each pace.
 	rounds = 9
 )
 
 // budget is the memory budget of the Ends here; the largest message is a sixteenth of it.
 func budget() int { return max(kit.Amount("tcp", 64<<20), 20<<20) }
 
-// durations is how long pieces of work take that go on beside what is stuck.
+// durations has the time that each part of a round of work takes.
 type durations [4]time.Duration
 
-// parts names the elements of a pace.
+// parts names the elements of durations.
 var parts = [len(durations{})]string{"calls", "messages", "large calls and messages", "bulk"}
 
 // work makes a fixed amount of calls, messages and bulk bytes go through.
@@ -111,82 +113,92 @@ func (w *work) round(t *testing.T) (p durations) {
 	return p
 }
 
-// measure returns the best pace of several rounds: what else the machine does
-// only makes a round slower.
-func (w *work) measure(t *testing.T) (best durations) {
-	var all [len(best)][]time.Duration
-	for range rounds {
-		for i, d := range w.round(t) {
-			all[i] = append(all[i], d)
+// compare returns, for each part of the work, the median over the rounds of the pace of b as
+// a share of the pace of a. The rounds of a and b alternate, so that other load of the
+// machine slows both down. The ratio of a part that the work does not have is 0.
+func compare(t *testing.T, a, b *work) (median [len(parts)]float64) {
+	var ratios [len(parts)][]float64
+	for i := range rounds {
+		var da, db durations
+		if i%2 == 0 {
+			da, db = a.round(t), b.round(t)
+		} else {
+			db, da = b.round(t), a.round(t)
+		}
+		for part := range parts {
+			if db[part] > 0 {
+				ratios[part] = append(ratios[part], float64(da[part])/float64(db[part]))
+			}
 		}
 	}
-	for i := range all {
-		best[i] = slices.Min(all[i])
+	for part, all := range ratios {
+		if len(all) > 0 {
+			slices.Sort(all)
+			median[part] = all[len(all)/2]
+		}
 	}
-	return best
+	return median
 }
 
-// stuckKinds are what a peer's application can leave undone.
+// stuckKinds are the operations that a peer's application can leave blocked.
 var stuckKinds = []struct {
 	name string
-	// begin makes it so. It returns when all is stuck that is to be, but for what
-	// it has started by spin.
-	begin func(t *testing.T, p *rig.Pair, spin func(func()))
+	// begin starts the operations. It calls spin with those that block: spin runs a function
+	// in a goroutine of its own, and counts the calls of progress.
+	begin func(t *testing.T, p *rig.Pair, spin func(f func(progress func())))
 }{
-	{"streams that nobody reads", func(t *testing.T, p *rig.Pair, spin func(func())) {
+	{"streams that nobody reads", func(t *testing.T, p *rig.Pair, spin func(func(func()))) {
 		data := large() // the writer's own, which is no part of the budget
 		for range 4 {
 			s, _ := rig.OpenStream(t, p.Client, p.Server)
-			spin(func() { s.Write(data) })
+			spin(func(func()) { s.Write(data) })
 		}
 	}},
-	{"messages that nobody receives", func(t *testing.T, p *rig.Pair, spin func(func())) {
+	{"messages that nobody receives", func(t *testing.T, p *rig.Pair, spin func(func(func()))) {
 		data := large()[:budget()/32]
 		for _, size := range []int{100, len(data)} {
 			for _, s := range []geminio.Stream{first(rig.OpenStream(t, p.Client, p.Server)), p.Client} {
-				spin(func() {
+				spin(func(progress func()) {
 					for s.Publish(context.Background(), onceMessage(s, size)) == nil {
+						progress()
 					}
 				})
-				spin(func() {
-					var wg sync.WaitGroup
-					for range 50 {
-						wg.Go(func() { s.Publish(context.Background(), s.NewMessage(data[:size])) })
-					}
-					wg.Wait()
-				})
+				for range 50 {
+					spin(func(func()) { s.Publish(context.Background(), s.NewMessage(data[:size])) })
+				}
 			}
 		}
 	}},
-	{"handlers that hang", func(t *testing.T, p *rig.Pair, spin func(func())) {
+	{"handlers that hang", func(t *testing.T, p *rig.Pair, spin func(func(func()))) {
 		data := large()[:budget()/32]
 		for _, size := range []int{0, len(data)} {
 			s, peer := rig.OpenStream(t, p.Client, p.Server)
 			require.NoError(t, peer.Register(kit.Deadline(t), "hang", rig.Hang))
 			for range 500 {
-				spin(func() { s.Call(context.Background(), "hang", s.NewRequest(data[:size])) })
+				spin(func(func()) { s.Call(context.Background(), "hang", s.NewRequest(data[:size])) })
 			}
 		}
 	}},
-	{"streams that nobody accepts", func(t *testing.T, p *rig.Pair, spin func(func())) {
+	{"streams that nobody accepts", func(t *testing.T, p *rig.Pair, spin func(func(func()))) {
 		for {
 			s, err := p.Client.OpenStream()
 			if err != nil {
 				require.ErrorIs(t, err, geminio.ErrTooMany)
 				return
 			}
-			spin(func() { s.Write(large()[:1<<20]) })
+			spin(func(func()) { s.Write(large()[:1<<20]) })
 		}
 	}},
 }
 
 func first[A, B any](a A, _ B) A { return a }
 
-// TestIsolation lets things get stuck, each alone and all at once, and looks at
-// what that does to the rest of the connection.
+// TestIsolation blocks operations on a connection, each kind alone and all at once. The other
+// operations of the connection keep their pace.
 func TestIsolation(t *testing.T) { testStuckKinds(t, false) }
 
-// TestIsolationOfLarge does so too, with large requests and messages in the rest.
+// TestIsolationOfLarge is TestIsolation with large requests and messages among the other
+// operations.
 func TestIsolationOfLarge(t *testing.T) { testStuckKinds(t, true) }
 
 func testStuckKinds(t *testing.T, big bool) {
@@ -203,36 +215,48 @@ func testIsolation(t *testing.T, only string, big bool) {
 	co.SetMaxMessageSize(budget() / 16)
 	so.SetMaxMessageSize(budget() / 16)
 	so.SetAcceptBacklog(200)
-	p := rig.NewPair(t, "tcp", co, so)
-	w := newWork(t, p)
-	w.big = big
-	w.round(t)
-	before := w.measure(t)
+	p, free := rig.NewPair(t, "tcp", co, so), rig.NewPair(t, "tcp", co, so)
+	beside, alone := newWork(t, p), newWork(t, free)
+	beside.big, alone.big = big, big
+	beside.round(t) // windows grow, and pools fill
+	alone.round(t)
 
 	var stuck sync.WaitGroup
+	var started, progress atomic.Int64 // goroutines that have not begun, and calls of progress
 	heapBefore := gauge.Take().Heap
 	for _, kind := range stuckKinds {
 		if strings.Contains(kind.name, only) {
-			kind.begin(t, p, func(f func()) { stuck.Go(f) })
+			kind.begin(t, p, func(f func(func())) {
+				started.Add(1)
+				stuck.Go(func() {
+					started.Add(-1)
+					f(func() { progress.Add(1) })
+				})
+			})
 		}
 	}
-	during := w.measure(t)
+	// The operations are blocked when all have begun and none has made progress during a round
+	// of work on their connection.
+	for blocked := false; !blocked; {
+		waiting, steps := started.Load(), progress.Load()
+		beside.round(t)
+		blocked = waiting == 0 && steps == progress.Load()
+	}
+	ratios := compare(t, alone, beside)
 	grown := gauge.Take().Heap - heapBefore
 
-	for i, what := range parts {
-		if before[i] == 0 {
+	for i, part := range parts {
+		if ratios[i] == 0 {
 			continue
 		}
-		ratio := float64(before[i]) / float64(during[i])
-		t.Logf("%s: %v before, %v beside what is stuck: %.2f", what, before[i], during[i], ratio)
-		if ratio < leastRatio {
-			t.Errorf("%s keep %.2f of their pace, at least %.2f is wanted", what, ratio, leastRatio)
+		t.Logf("%s: %.2f of the pace of a connection without blocked operations", part, ratios[i])
+		if ratios[i] < leastRatio {
+			t.Errorf("%s keep %.2f of their pace, want at least %.2f", part, ratios[i], leastRatio)
 		}
 	}
-	t.Logf("the heap has grown by %d KiB", grown>>10)
 	if grown > int64(budget()) {
-		t.Errorf("the heap has grown by %d bytes, the budget is %d", grown, budget())
+		t.Errorf("the heap grew by %d bytes, want at most the memory budget, %d", grown, budget())
 	}
 	p.Close()
-	kit.Within(t, time.Second, "what was stuck returns", stuck.Wait)
+	kit.Within(t, promptly, "the blocked operations return after Close", stuck.Wait)
 }

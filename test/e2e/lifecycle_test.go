@@ -175,8 +175,8 @@ func TestDelegateOrder(t *testing.T) {
 			kit.Await(t, kit.Forever, "RemoteRegistration", sd.register)
 			kit.Await(t, kit.Forever, "RemoteRegistration", cd.register)
 			go e.end(&blockedOps{Pair: p})
-			kit.Await(t, time.Second, "the client's ConnOffline", cd.offline)
-			kit.Await(t, time.Second, "the server's ConnOffline", sd.offline)
+			kit.Await(t, promptly, "the client's ConnOffline", cd.offline)
+			kit.Await(t, promptly, "the server's ConnOffline", sd.offline)
 
 			check := func(told []string, side, other string, method string) {
 				t.Helper()
@@ -414,7 +414,7 @@ func TestTooManyStreams(t *testing.T) {
 				_, err = accepted.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
 				// Its place is free when its end was told, which is soon after.
-				kit.Within(t, time.Second, "there is room", func() {
+				kit.Within(t, promptly, "there is room", func() {
 					for errors.As(err, &refused) || err == io.EOF {
 						_, err = p.Client.OpenStream()
 					}

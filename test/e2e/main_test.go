@@ -3,6 +3,7 @@ package e2e
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,6 +15,10 @@ import (
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
+
+// promptly is the time within which operations must return that wait for no timeout. It is
+// shorter than the shortest default timeout, the 5 seconds for which Close lingers.
+const promptly = 4 * time.Second
 
 // listen makes a listener for dial, over TCP or what stands in for it.
 func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {

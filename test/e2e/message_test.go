@@ -90,7 +90,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 			opt := options.NewMessage()
 			opt.SetCnss(options.CnssAtMostOnce)
 			opt.SetTopic("topic")
-			kit.Within(t, time.Second, "Publish", func() {
+			kit.Within(t, promptly, "Publish", func() {
 				require.NoError(t, from.Publish(context.Background(), from.NewMessage(data, opt)))
 			})
 			clear(data) // it is the publisher's again
@@ -145,7 +145,7 @@ func TestPublishAsync(t *testing.T) {
 		require.NoError(t, err)
 		m := receive(t, to)
 		cancel()
-		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the publish", p.Done).Error)
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the publish", p.Done).Error)
 		require.NoError(t, m.Done(), "nobody waits for it, but that is not the receiver's fault")
 	})
 }
@@ -234,7 +234,7 @@ func TestReceiveContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := kit.Start(func() error { _, err := to.Receive(ctx); return err })
 		cancel()
-		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "Receive", done))
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "Receive", done))
 		require.NoError(t, from.Publish(t.Context(), onceMessage(from, 3)))
 		require.Len(t, receive(t, to).Data(), 3)
 	})
@@ -250,7 +250,7 @@ func TestSlowReceiver(t *testing.T) {
 			for range waiting + 1 {
 				require.Len(t, receive(t, to).Data(), size)
 			}
-			require.NoError(t, kit.Await(t, time.Second, "the publisher returns", done))
+			require.NoError(t, kit.Await(t, promptly, "the publisher returns", done))
 		})
 	}
 }
@@ -271,7 +271,7 @@ func TestReceiveAfterClose(t *testing.T) {
 		} else {
 			require.NoError(t, a.Close())
 		}
-		outcome := kit.Await(t, time.Second, "the outcome", unanswered.Done).Error
+		outcome := kit.Await(t, promptly, "the outcome", unanswered.Done).Error
 		_, err = io.ReadAll(b) // until the end has come
 		require.NoError(t, err)
 		for _, n := range sizes {

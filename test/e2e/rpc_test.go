@@ -173,8 +173,8 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 		})
 		kit.Await(t, kit.Forever, "the handler runs", entered)
 		cancel()
-		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the caller returns", done))
-		require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the handler's context", ended))
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the caller returns", done))
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the handler's context", ended))
 
 		const short = 50 * time.Millisecond
 		opt := options.Call()
@@ -185,10 +185,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			err := f()
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.GreaterOrEqual(t, time.Since(at), short)
-			handler := kit.Await(t, time.Second, "the handler runs", entered)
+			handler := kit.Await(t, promptly, "the handler runs", entered)
 			_, has := handler.Deadline()
 			require.True(t, has)
-			require.Equal(t, context.DeadlineExceeded, kit.Await(t, time.Second, "the handler's context", ended))
+			require.Equal(t, context.DeadlineExceeded, kit.Await(t, promptly, "the handler's context", ended))
 		}
 		timedOut(func() error { _, err := call(t, caller, "wait", "", opt); return err })
 		timedOut(func() error {
@@ -238,8 +238,8 @@ func TestEndOfConnectionReachesHandler(t *testing.T) {
 			})
 			kit.Await(t, kit.Forever, "the handler runs", entered)
 			go e.end(f)
-			require.Equal(t, context.Canceled, kit.Await(t, time.Second, "the handler's context", ended))
-			require.ErrorIs(t, kit.Await(t, time.Second, "the caller returns", done), geminio.ErrMaybeExecuted)
+			require.Equal(t, context.Canceled, kit.Await(t, promptly, "the handler's context", ended))
+			require.ErrorIs(t, kit.Await(t, promptly, "the caller returns", done), geminio.ErrMaybeExecuted)
 		})
 	}
 }

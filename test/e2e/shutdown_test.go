@@ -7,7 +7,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,7 +68,7 @@ func TestShutdownWaits(t *testing.T) {
 	require.Empty(t, down)
 	close(release)
 	require.NoError(t, kit.Await(t, kit.Forever, "the call", called))
-	require.NoError(t, kit.Await(t, time.Second, "Shutdown", down))
+	require.NoError(t, kit.Await(t, promptly, "Shutdown", down))
 	_, err = p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
 	require.NoError(t, geminio.Shutdown(t.Context(), p.Server), "again")
@@ -85,8 +84,8 @@ func TestShutdownIsCutShort(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	down := kit.Start(func() error { return geminio.Shutdown(ctx, p.Server) })
 	cancel()
-	require.Equal(t, context.Canceled, kit.Await(t, time.Second, "Shutdown", down))
-	require.ErrorIs(t, kit.Await(t, time.Second, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
+	require.Equal(t, context.Canceled, kit.Await(t, promptly, "Shutdown", down))
+	require.ErrorIs(t, kit.Await(t, promptly, "the call", c.Done).Error, geminio.ErrMaybeExecuted)
 }
 
 func TestShutdownOfIdle(t *testing.T) {
@@ -96,7 +95,7 @@ func TestShutdownOfIdle(t *testing.T) {
 		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Client) })
 		work = append(work, func() error { return geminio.Shutdown(context.Background(), p.Server) })
 	}
-	kit.Within(t, time.Second, "Shutdown", func() { require.NoError(t, all(work...)) })
+	kit.Within(t, promptly, "Shutdown", func() { require.NoError(t, all(work...)) })
 }
 
 func TestCloseIsIdempotent(t *testing.T) {
@@ -113,7 +112,7 @@ func TestCloseIsIdempotent(t *testing.T) {
 				})
 			}
 		}
-		kit.Within(t, time.Second, "all return", wg.Wait)
+		kit.Within(t, promptly, "all return", wg.Wait)
 		require.NoError(t, p.Client.Close())
 	}
 }
@@ -143,7 +142,7 @@ func TestSilentClients(t *testing.T) {
 		}
 		accepted <- e
 	}()
-	kit.Within(t, time.Second, "a good one gets in", func() {
+	kit.Within(t, promptly, "a good one gets in", func() {
 		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
@@ -151,7 +150,7 @@ func TestSilentClients(t *testing.T) {
 		require.Equal(t, c.ClientID(), s.ClientID())
 		s.Close()
 	})
-	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	kit.Within(t, promptly, "Close", func() { require.NoError(t, l.Close()) })
 }
 
 func TestListenerClose(t *testing.T) {
@@ -165,8 +164,8 @@ func TestListenerClose(t *testing.T) {
 	defer s.Close()
 	blocked := kit.Start(func() error { _, err := l.AcceptEnd(); return err })
 
-	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
-	require.Equal(t, net.ErrClosed, kit.Await(t, time.Second, "AcceptEnd", blocked))
+	kit.Within(t, promptly, "Close", func() { require.NoError(t, l.Close()) })
+	require.Equal(t, net.ErrClosed, kit.Await(t, promptly, "AcceptEnd", blocked))
 	require.NoError(t, l.Close(), "again")
 	_, err = l.Accept()
 	require.Equal(t, net.ErrClosed, err)
@@ -188,7 +187,7 @@ func TestListenerCloseOfWaiting(t *testing.T) {
 		defer c.Close()
 		waiting = append(waiting, c)
 	}
-	kit.Within(t, time.Second, "Close", func() { require.NoError(t, l.Close()) })
+	kit.Within(t, promptly, "Close", func() { require.NoError(t, l.Close()) })
 	for _, c := range waiting {
 		_, err := c.AcceptStream()
 		require.Equal(t, io.EOF, err)
@@ -232,7 +231,7 @@ func TestListenerShutdown(t *testing.T) {
 	for _, done := range calls {
 		require.NoError(t, kit.Await(t, kit.Forever, "a call", done).Error)
 	}
-	require.NoError(t, kit.Await(t, time.Second, "Shutdown", down))
+	require.NoError(t, kit.Await(t, promptly, "Shutdown", down))
 	_, err = idle.AcceptStream()
 	require.Equal(t, io.EOF, err)
 }

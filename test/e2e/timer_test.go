@@ -35,7 +35,7 @@ func TestTimer(t *testing.T) {
 		opt := options.Call()
 		opt.SetTimeout(50 * time.Millisecond)
 		done := kit.Start(func() error { _, err := call(t, p.Client, "hang", "", opt); return err })
-		require.ErrorIs(t, kit.Await(t, time.Second, "the call", done), context.DeadlineExceeded)
+		require.ErrorIs(t, kit.Await(t, promptly, "the call", done), context.DeadlineExceeded)
 		mustCall(t, p.Client, "echo", "")
 		p.Close()
 	}
