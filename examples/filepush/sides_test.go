@@ -48,8 +48,8 @@ func TestVerdict(t *testing.T) {
 // quiet is a log that nobody reads.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// badServer accepts one client, answers that it begins at that offset, and does something to
-// the client.
+// badServer accepts one client, answers that it begins at the offset, calls do, and shuts its
+// End down. The shutdown waits for the answer, and for the streams of do.
 func badServer(t *testing.T, offset string, do func(geminio.End)) (addr string) {
 	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -67,8 +67,7 @@ func badServer(t *testing.T, offset string, do func(geminio.End)) (addr string) 
 			return
 		}
 		defer func() {
-			// Not Close: the answer to the call may not be sent yet.
-			ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), proc.Forever)
 			defer cancel()
 			geminio.Shutdown(ctx, end)
 		}()
@@ -83,6 +82,17 @@ func badServer(t *testing.T, offset string, do func(geminio.End)) (addr string) 
 		}
 	}()
 	return l.Addr().String()
+}
+
+// leaveAtSum sends the end of s, and closes the End when the client asks for the sum of s.
+func leaveAtSum(t *testing.T, end geminio.End, s geminio.Stream) {
+	err := s.Register(context.Background(), methodSum, func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+		go end.Close()
+		<-ctx.Done()
+	})
+	assert.NoError(t, err)
+	assert.NoError(t, geminio.CloseWrite(s))
+	<-geminio.Done(end)
 }
 
 // offerSome opens a stream with that meta and writes data to it.
@@ -135,7 +145,7 @@ func TestReceiveFromBadServer(t *testing.T) {
 			io.Copy(io.Discard, s)
 		}},
 		"leaves": {"4 of 5 bytes, asking for its sum: the other side has closed the connection", "0", []string{"copy.part"}, func(t *testing.T, end geminio.End) {
-			offerSome(t, end, meta, "1234")
+			leaveAtSum(t, end, offerSome(t, end, meta, "1234"))
 		}},
 		"offers nothing": {"the meta of the stream", "0", nil, func(t *testing.T, end geminio.End) {
 			io.Copy(io.Discard, offerSome(t, end, "", ""))
@@ -160,7 +170,7 @@ func TestReceiveFromBadServer(t *testing.T) {
 }
 
 func TestOldFileStaysUntilVerified(t *testing.T) {
-	addr := badServer(t, "0", func(end geminio.End) { offerSome(t, end, `{"name":"x","size":5}`, "1234") })
+	addr := badServer(t, "0", func(end geminio.End) { leaveAtSum(t, end, offerSome(t, end, `{"name":"x","size":5}`, "1234")) })
 	path := filepath.Join(t.TempDir(), "copy")
 	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
 	code, said := runReceiver("-connect", addr, "-o", path)

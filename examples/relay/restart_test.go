@@ -120,7 +120,7 @@ func TestStopBreaks(t *testing.T) {
 func TestSilence(t *testing.T) {
 	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "1s")
 	client, target := c.pair()
-	c.hops[1].Signal(syscall.SIGSTOP)
+	c.hops[1].Freeze()
 	_, err := io.ReadAll(client)
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 	_, err = io.ReadAll(target)

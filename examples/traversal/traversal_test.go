@@ -239,7 +239,7 @@ func TestSilence(t *testing.T) {
 	s := startServer(t, token, []string{"inside/web"}, "-heartbeat", "1s")
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String(), "-heartbeat", "1s")
 	client, _ := pair(t, s.public[0], service)
-	node.Signal(syscall.SIGSTOP)
+	node.Freeze()
 	s.Expect("inside is gone")
 	_, err := io.ReadAll(client)
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
