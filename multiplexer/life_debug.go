@@ -14,32 +14,30 @@ var mayComeLate = [events]bool{
 	evConnEnd:   true,
 }
 
-// verifyEvent checks what d.on has done, in the debug build. The states before the event
-// were life and send.
+// verifyEvent checks what d.on has done. The states before the event were life and send.
+// m.mu is held.
 func (d *Dialogue) verifyEvent(ev event, life lifeState, send sendState) {
 	if d.life == life && d.send.state == send && !mayComeLate[ev] {
 		bug("stream %d: event %q in the states %v and %v", d.id, ev, life, send)
 	}
-	d.verifyStates()
+	if !d.life.fits(d.send.state, d.m.cause != nil) {
+		bug("stream %d: event %q in the states %v and %v leads to %v and %v", d.id, ev, life, send, d.life, d.send.state)
+	}
 }
 
-// verifyStates checks that the state of the sending half is one that goes with that of the
-// dialogue's life. m.mu is held.
-func (d *Dialogue) verifyStates() {
-	send, fits := d.send.state, false
-	switch d.life {
+// fits tells whether the sending half of a dialogue can be in the state send while its life
+// is in the state s. After the end of the connection, a dialogue that is gone may still have
+// raw bytes to send.
+func (s lifeState) fits(send sendState, connEnded bool) bool {
+	switch s {
 	case lifeNew, lifeOffered, lifeOpening:
-		fits = send == sendReady
+		return send == sendReady
 	case lifeOpen:
-		fits = send != sendReady
+		return send != sendReady
 	case lifeClosing, lifeFinishing:
-		fits = send >= sendEnding
+		return send >= sendEnding
 	case lifeGone:
-		fits = send == sendEnded || d.m.cause != nil && send >= sendEnding
-	default:
-		fits = send == sendEnded
+		return send == sendEnded || connEnded && send >= sendEnding
 	}
-	if !fits {
-		bug("stream %d: the sending half is in state %v, the life in state %v", d.id, send, d.life)
-	}
+	return send == sendEnded
 }

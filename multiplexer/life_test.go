@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -278,5 +279,144 @@ func TestSlotOfADialogue(t *testing.T) {
 		assert.Equal(t, slotNone, queued.slot)
 		assert.Zero(t, count(), "counted down after the end")
 		assert.True(t, m.Idle())
+	})
+}
+
+func TestCloseHandshake(t *testing.T) {
+	const end = packet.FlagFin | packet.FlagClose
+	type dialogue struct {
+		*Mux
+		*fakeHandler
+		*peer
+		d *Dialogue
+	}
+	for _, test := range []struct {
+		name string
+		do   func(t *testing.T, d dialogue)
+	}{
+		{"this side first", func(t *testing.T, d dialogue) {
+			d.d.Write([]byte("last"))
+			require.NoError(t, d.d.Close())
+			var got []byte
+			for { // in one frame or in two
+				head, payload := d.next("what was written")
+				got = append(got, payload...)
+				if head.Flags == end {
+					break
+				}
+			}
+			assert.Equal(t, "last", string(got))
+			assert.Len(t, d.table, 2, "frames may still come for it")
+			d.writeData(3, 0, 1000, "on its way")
+			d.writePacket(packet.TypeMessage, 3, 1, 10, "on its way")
+			d.writeData(3, end, 0, "the peer's end")
+		}},
+		{"the peer first", func(t *testing.T, d dialogue) {
+			d.writeData(3, end, 4, "the peer's end")
+			d.want(packet.TypeData, end, 3, "the answer")
+			_, err := d.d.Write([]byte("x"))
+			assert.Equal(t, io.ErrClosedPipe, err)
+			buf := make([]byte, 10)
+			n, _ := d.d.Read(buf)
+			assert.Equal(t, 4, n, "what came can be read")
+			require.NoError(t, d.d.Close())
+		}},
+		{"both at once", func(t *testing.T, d dialogue) {
+			blockWriter(t, d.Mux)
+			require.NoError(t, d.d.Close())
+			d.writeData(3, end, 0, "the peer's end")
+			synctest.Wait()
+			d.want(packet.TypeData, 0, 1, "what blocked the writer")
+			d.want(packet.TypeData, end, 3, "this side's end")
+		}},
+		{"after half closes", func(t *testing.T, d dialogue) {
+			require.NoError(t, d.d.CloseWrite())
+			d.want(packet.TypeData, packet.FlagFin, 3, "half")
+			d.writeData(3, packet.FlagFin, 0, "and half")
+			synctest.Wait()
+			n, _ := d.closings(d.d)
+			assert.Zero(t, n, "packets can go both ways still")
+			d.writePacket(packet.TypeRequest, 3, 1, 1, "they do")
+			require.NoError(t, d.d.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
+			d.wantPacket(packet.TypeResponse, 3, "they do")
+			assert.Equal(t, net.ErrClosed, errOf(d.d.Write([]byte{1})))
+			require.NoError(t, d.d.Close())
+			d.want(packet.TypeData, end, 3, "the end")
+			d.writeData(3, end, 0, "the peer's end")
+		}},
+		{"after a stop", func(t *testing.T, d dialogue) {
+			d.writeReason(packet.TypeStop, 3, 5, "enough", "the peer reads no more")
+			synctest.Wait()
+			assert.Equal(t, &geminio.StreamError{Code: 5, Text: "enough", Remote: true}, errOf(d.d.Write([]byte{1})))
+			require.NoError(t, d.d.CloseWrite())
+			d.wantIdle("the peer does not care")
+			require.NoError(t, d.d.Close())
+			d.want(packet.TypeData, end, 3, "the end")
+			d.writeData(3, end, 0, "the peer's end")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+				d := openFrom(t, m, p, 3)
+				test.do(t, dialogue{m, h, p, d})
+				p.wantIdle("nothing is left to say")
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				assert.Len(t, m.table, 1, "it is gone")
+				assert.Zero(t, m.peerStreams)
+				assert.EqualValues(t, 8<<10, m.windows.used, "those of the default one")
+				n, cause := h.closings(d)
+				assert.Equal(t, 1, n)
+				assert.Equal(t, io.EOF, cause)
+			})
+		})
+	}
+}
+
+func TestResetCarriesItsCode(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		near.Reset(packet.Reason{Code: 1234, Text: "no such file"})
+		want := &geminio.StreamError{Code: 1234, Text: "no such file", Remote: true}
+		_, err := far.Read(make([]byte, 1))
+		assert.Equal(t, want, err)
+		assert.Equal(t, want, errOf(far.Write([]byte{1})))
+		assert.ErrorIs(t, err, io.ErrClosedPipe)
+		_, err = near.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err)
+		assert.Equal(t, &geminio.StreamError{Code: 1234, Text: "no such file"}, errOf(near.Write([]byte{1})))
+		assert.NoError(t, near.Close(), "nothing is left to do")
+	})
+}
+
+// A peer that never answers a Close does not keep its stream's place for ever.
+func TestUnansweredCloseIsForgotten(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		m.mu.Lock()
+		before := m.windows.used
+		m.mu.Unlock()
+		d := openTo(t, m, p)
+		require.NoError(t, d.Close())
+		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, d.id, "closed")
+		go io.Copy(io.Discard, p.nc)
+		p.nc.SetReadDeadline(time.Time{})
+		start := time.Now()
+		gone := func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.table[d.id] == nil
+		}
+		for !gone() {
+			p.write(packet.AppendPing(nil, packet.TypePong, 0), "alive, but silent about the stream")
+			time.Sleep(time.Minute)
+		}
+		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
+		m.mu.Lock()
+		assert.Equal(t, before, m.windows.used, "what it took of the budget is free again")
+		assert.Zero(t, m.localStreams)
+		m.mu.Unlock()
+		p.writeData(d.id, 0, 100, "late")
+		synctest.Wait()
+		assert.NoError(t, m.c.Cause())
 	})
 }

@@ -3,7 +3,6 @@ package multiplexer
 import (
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -332,49 +331,5 @@ func TestAcceptWaits(t *testing.T) {
 		p.want(packet.TypeAccept, 0, 3, "yes")
 		m.Close(io.EOF, packet.Reason{})
 		assert.Nil(t, <-accepted, "the end")
-	})
-}
-
-func TestAddressesAndIDs(t *testing.T) {
-	near, far := kit.TCPPair(t)
-	m, _, p := newSetup().start(t, near, far)
-	assert.Equal(t, near.LocalAddr(), m.Main().LocalAddr())
-	assert.Equal(t, near.RemoteAddr(), m.Main().RemoteAddr())
-	assert.EqualValues(t, 42, m.Main().ClientID())
-	assert.EqualValues(t, DefaultID, m.Main().NegotiatingID())
-	var _ net.Conn = m.Main()
-	p.nc.Close()
-	<-m.c.Done()
-}
-
-// A peer that never answers a Close does not keep its stream's place for ever.
-func TestUnansweredCloseIsForgotten(t *testing.T) {
-	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		m.mu.Lock()
-		before := m.windows.used
-		m.mu.Unlock()
-		d := openTo(t, m, p)
-		require.NoError(t, d.Close())
-		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, d.id, "closed")
-		go io.Copy(io.Discard, p.nc)
-		p.nc.SetReadDeadline(time.Time{})
-		start := time.Now()
-		gone := func() bool {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			return m.table[d.id] == nil
-		}
-		for !gone() {
-			p.write(packet.AppendPing(nil, packet.TypePong, 0), "alive, but silent about the stream")
-			time.Sleep(time.Minute)
-		}
-		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
-		m.mu.Lock()
-		assert.Equal(t, before, m.windows.used, "what it took of the budget is free again")
-		assert.Zero(t, m.localStreams)
-		m.mu.Unlock()
-		p.writeData(d.id, 0, 100, "late")
-		synctest.Wait()
-		assert.NoError(t, m.c.Cause())
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -286,5 +287,133 @@ func TestStopAfterAWriteWasCutOff(t *testing.T) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		assert.Len(t, m.table, 1)
+	})
+}
+
+func TestEndWakesAWriter(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(p *peer, d *Dialogue)
+		want error
+	}{
+		{"stop", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"reset", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"the peer's close", func(p *peer, d *Dialogue) {
+			p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "")
+		}, io.ErrClosedPipe},
+		{"close here", func(p *peer, d *Dialogue) { d.Close() }, net.ErrClosed},
+		{"close write here", func(p *peer, d *Dialogue) { d.CloseWrite() }, net.ErrClosed},
+		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.ErrClosedPipe},
+		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, io.ErrClosedPipe},
+		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.ErrClosedPipe},
+	} {
+		for _, size := range []int{5000, 100_000} {
+			t.Run(test.name, func(t *testing.T) {
+				newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+					d := openFrom(t, m, p, 3)
+					var writers []<-chan error
+					for range 3 {
+						writers = append(writers, kit.Start(func() error { return errOf(d.Write(make([]byte, size))) }))
+					}
+					synctest.Wait()
+					test.end(p, d)
+					synctest.Wait()
+					for _, w := range writers {
+						require.Len(t, w, 1)
+						assert.ErrorIs(t, <-w, test.want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Concurrent writes take turns: none is torn apart by another.
+func TestConcurrentWritersAndReaders(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		const writers, writes = 8, 30
+		var all sync.WaitGroup
+		for i := range writers {
+			all.Go(func() {
+				for k := range writes {
+					p := make([]byte, 1+(i*7919+k*104729)%30_000)
+					for j := range p {
+						p[j] = byte(i + 1)
+					}
+					p[len(p)-1] = 0
+					if _, err := near.Write(p); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		go func() {
+			all.Wait()
+			near.CloseWrite()
+		}()
+		var lock sync.Mutex
+		total, ends := 0, 0
+		want := 0
+		for i := range writers {
+			for k := range writes {
+				want += 1 + (i*7919+k*104729)%30_000
+			}
+		}
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() {
+				buf := make([]byte, 10_000)
+				for {
+					n, err := far.Read(buf)
+					lock.Lock()
+					total += n
+					for _, b := range buf[:n] {
+						if b == 0 {
+							ends++
+						}
+					}
+					lock.Unlock()
+					if err != nil {
+						return
+					}
+				}
+			})
+		}
+		readers.Wait()
+		assert.Equal(t, want, total)
+		assert.Equal(t, writers*writes, ends)
+	})
+}
+
+func TestWritesAreNotTornApart(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		near, far := openPair(t, ms)
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() {
+				for range 10 {
+					p := make([]byte, 20_000)
+					for j := range p {
+						p[j] = byte(i)
+					}
+					near.Write(p)
+				}
+			})
+		}
+		go func() { all.Wait(); near.Close() }()
+		block := make([]byte, 20_000)
+		blocks := 0
+		for {
+			if _, err := io.ReadFull(far, block); err != nil {
+				assert.Equal(t, io.EOF, err)
+				break
+			}
+			blocks++
+			for _, b := range block {
+				require.Equal(t, block[0], b, "block %d", blocks)
+			}
+		}
+		assert.Equal(t, 60, blocks)
 	})
 }

@@ -1,6 +1,8 @@
 package multiplexer
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -200,4 +202,68 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestLargePacketsTakeTurns(t *testing.T) {
+	s := newSetup()
+	s.peer.MaxFrame = 10 << 10
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		bodies := [][]byte{bytes.Repeat([]byte("a"), 25000), bytes.Repeat([]byte("b"), 25000)}
+		// Both are made ready before anything is written.
+		m.c.Kick()
+		m.mu.Lock()
+		for i, body := range bodies {
+			c := m.charge(packet.TypeRequest, len("head")+len(body))
+			assert.True(t, m.main.admit(uint64(i), c))
+			m.main.enqueue(packet.TypeRequest, uint64(i), c, []byte("head"), body)
+		}
+		m.mu.Unlock()
+		m.main.Send(t.Context(), 0, packet.TypeRequest, 9, nil, []byte("small"), AtOnce)
+		var order []string
+		parts := make(map[uint64][]byte)
+		for len(order) < 7 {
+			hd, payload := p.next("a fragment")
+			require.Equal(t, packet.TypeRequest, hd.Type)
+			f, err := packet.ParseFragmentHeader(payload, hd)
+			require.NoError(t, err)
+			require.LessOrEqual(t, hd.Length, s.peer.MaxFrame)
+			if hd.Flags == packet.FlagMore {
+				require.EqualValues(t, 25004, f.Total)
+			}
+			parts[f.Seq] = append(parts[f.Seq], payload[packet.FragmentHeaderLen(hd):]...)
+			order = append(order, string(rune('0'+f.Seq)))
+		}
+		assert.Equal(t, []string{"9", "0", "1", "0", "1", "0", "1"}, order)
+		for i, body := range bodies {
+			assert.Equal(t, append([]byte("head"), body...), parts[uint64(i)])
+		}
+	})
+}
+
+func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
+	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
+		r := newRand(t)
+		done := make(chan struct{})
+		want := 200
+		var seqs []uint64
+		hs[1].handle(func(g got) error {
+			seqs = append(seqs, g.seq)
+			g.d.Release(g.typ, len(g.body))
+			if len(seqs) == want {
+				close(done)
+			}
+			return nil
+		})
+		for i := range uint64(want) {
+			size := r.IntN(300)
+			if r.IntN(3) == 0 {
+				size = 5000 + r.IntN(100_000)
+			}
+			require.NoError(t, ms[0].Main().Send(context.Background(), 0, packet.TypeMessage, i, nil, make([]byte, size), AtOnce))
+		}
+		<-done
+		for i, seq := range seqs {
+			require.EqualValues(t, i, seq, "all: %v", seqs)
+		}
+	})
 }

@@ -22,81 +22,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-func TestDataViolations(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		write func(p *peer)
-		want  []string
-	}{
-		{"beyond the window", func(p *peer) {
-			p.writeData(1, 0, 4000, "within")
-			p.writeData(1, 0, 97, "beyond")
-		}, []string{"raw bytes", "97 sent with credit for 96"}},
-		{"more than the window at once", func(p *peer) {
-			p.writeData(1, 0, 4097, "beyond")
-		}, []string{"4097 sent with credit for 4096"}},
-		{"more than the window of a new stream", func(p *peer) {
-			p.write(append(packet.AppendOpen(nil, 3, packet.Open{Windows: p.windows}),
-				frameBytes(packet.TypeData, 0, 3, make([]byte, 5000))...), "open and data")
-			p.want(packet.TypeAccept, 0, 3, "it is open")
-		}, []string{"5000 sent with credit for 4096"}},
-		{"a stream that was never opened", func(p *peer) { p.writeData(5, 0, 1, "") }, []string{"stream 5 was never opened"}},
-		{"one that this side never opened", func(p *peer) { p.writeData(2, 0, 1, "") }, []string{"stream 2 was never opened"}},
-		{"a packet for such a one", func(p *peer) { p.writePacket(packet.TypeRequest, 5, 1, 0, "") }, []string{"stream 5 was never opened"}},
-		{"stop of such a one", func(p *peer) { p.writeReason(packet.TypeStop, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
-		{"reset of such a one", func(p *peer) { p.writeReason(packet.TypeReset, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
-		{"data behind the end", func(p *peer) {
-			p.writeData(1, packet.FlagFin, 10, "the last bytes")
-			p.writeData(1, 0, 10, "more")
-		}, []string{"10 bytes behind the end of stream 1"}},
-		{"the end twice", func(p *peer) {
-			p.writeData(1, packet.FlagFin, 10, "the last bytes")
-			p.writeData(1, packet.FlagFin, 0, "again")
-		}, []string{"0 bytes behind the end of stream 1"}},
-		{"close without fin", func(p *peer) { p.writeData(1, packet.FlagClose, 0, "") }, []string{"close without fin"}},
-		{"a short notice", func(p *peer) { p.writeFrame(packet.TypeReset, 0, 1, make([]byte, 7), "") }, []string{"reset", "7 bytes"}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-				test.write(p)
-				p.wantViolation(test.name, test.want...)
-				assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
-				var bad *packet.Error
-				assert.ErrorAs(t, m.c.Cause(), &bad)
-			})
-		})
-	}
-}
-
-func frameBytes(typ packet.Type, flags packet.Flags, stream uint64, payload []byte) []byte {
-	b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: flags, Stream: stream, Length: uint32(len(payload))})
-	return append(b, payload...)
-}
-
-func TestFramesOfClosedStreamsAreIgnored(t *testing.T) {
-	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		theirs, mine := openFrom(t, m, p, 3), openTo(t, m, p)
-		for _, d := range []*Dialogue{theirs, mine} {
-			d.Reset(packet.Reason{Code: 9})
-			p.wantReason(packet.TypeReset, d.DialogueID(), 9, "reset")
-			id := d.DialogueID()
-			p.writeData(id, 0, 50000, "even without credit")
-			p.writeData(id, packet.FlagFin, 10, "the last bytes")
-			p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "the end")
-			p.writeReason(packet.TypeStop, id, 1, "", "stop")
-			p.writeReason(packet.TypeReset, id, 1, "", "reset")
-			p.writePacket(packet.TypeMessage, id, 1, 100, "a message")
-			p.writePacket(packet.TypeResponse, id, 1, 100, "a response")
-			p.writePacket(packet.TypeCancel, id, 1, 4, "a cancel")
-			n, cause := h.closings(d)
-			assert.Equal(t, 1, n)
-			assert.Equal(t, io.EOF, cause)
-		}
-		p.wantIdle("nothing is said to all that")
-		assert.NoError(t, m.c.Cause())
-		assert.Empty(t, h.got())
-	})
-}
+func errOf(_ int, err error) error { return err }
 
 func TestReadGivesCreditAtHalfAWindow(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -244,115 +170,6 @@ func TestCloseRead(t *testing.T) {
 	})
 }
 
-func TestCloseHandshake(t *testing.T) {
-	const end = packet.FlagFin | packet.FlagClose
-	type dialogue struct {
-		*Mux
-		*fakeHandler
-		*peer
-		d *Dialogue
-	}
-	for _, test := range []struct {
-		name string
-		do   func(t *testing.T, d dialogue)
-	}{
-		{"this side first", func(t *testing.T, d dialogue) {
-			d.d.Write([]byte("last"))
-			require.NoError(t, d.d.Close())
-			var got []byte
-			for { // in one frame or in two
-				head, payload := d.next("what was written")
-				got = append(got, payload...)
-				if head.Flags == end {
-					break
-				}
-			}
-			assert.Equal(t, "last", string(got))
-			assert.Len(t, d.table, 2, "frames may still come for it")
-			d.writeData(3, 0, 1000, "on its way")
-			d.writePacket(packet.TypeMessage, 3, 1, 10, "on its way")
-			d.writeData(3, end, 0, "the peer's end")
-		}},
-		{"the peer first", func(t *testing.T, d dialogue) {
-			d.writeData(3, end, 4, "the peer's end")
-			d.want(packet.TypeData, end, 3, "the answer")
-			_, err := d.d.Write([]byte("x"))
-			assert.Equal(t, io.ErrClosedPipe, err)
-			buf := make([]byte, 10)
-			n, _ := d.d.Read(buf)
-			assert.Equal(t, 4, n, "what came can be read")
-			require.NoError(t, d.d.Close())
-		}},
-		{"both at once", func(t *testing.T, d dialogue) {
-			blockWriter(t, d.Mux)
-			require.NoError(t, d.d.Close())
-			d.writeData(3, end, 0, "the peer's end")
-			synctest.Wait()
-			d.want(packet.TypeData, 0, 1, "what blocked the writer")
-			d.want(packet.TypeData, end, 3, "this side's end")
-		}},
-		{"after half closes", func(t *testing.T, d dialogue) {
-			require.NoError(t, d.d.CloseWrite())
-			d.want(packet.TypeData, packet.FlagFin, 3, "half")
-			d.writeData(3, packet.FlagFin, 0, "and half")
-			synctest.Wait()
-			n, _ := d.closings(d.d)
-			assert.Zero(t, n, "packets can go both ways still")
-			d.writePacket(packet.TypeRequest, 3, 1, 1, "they do")
-			require.NoError(t, d.d.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
-			d.wantPacket(packet.TypeResponse, 3, "they do")
-			assert.Equal(t, net.ErrClosed, errOf(d.d.Write([]byte{1})))
-			require.NoError(t, d.d.Close())
-			d.want(packet.TypeData, end, 3, "the end")
-			d.writeData(3, end, 0, "the peer's end")
-		}},
-		{"after a stop", func(t *testing.T, d dialogue) {
-			d.writeReason(packet.TypeStop, 3, 5, "enough", "the peer reads no more")
-			synctest.Wait()
-			assert.Equal(t, &geminio.StreamError{Code: 5, Text: "enough", Remote: true}, errOf(d.d.Write([]byte{1})))
-			require.NoError(t, d.d.CloseWrite())
-			d.wantIdle("the peer does not care")
-			require.NoError(t, d.d.Close())
-			d.want(packet.TypeData, end, 3, "the end")
-			d.writeData(3, end, 0, "the peer's end")
-		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-				d := openFrom(t, m, p, 3)
-				test.do(t, dialogue{m, h, p, d})
-				p.wantIdle("nothing is left to say")
-				m.mu.Lock()
-				defer m.mu.Unlock()
-				assert.Len(t, m.table, 1, "it is gone")
-				assert.Zero(t, m.peerStreams)
-				assert.EqualValues(t, 8<<10, m.windows.used, "those of the default one")
-				n, cause := h.closings(d)
-				assert.Equal(t, 1, n)
-				assert.Equal(t, io.EOF, cause)
-			})
-		})
-	}
-}
-
-func errOf(_ int, err error) error { return err }
-
-func TestResetCarriesItsCode(t *testing.T) {
-	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
-		near, far := openPair(t, ms)
-		near.Reset(packet.Reason{Code: 1234, Text: "no such file"})
-		want := &geminio.StreamError{Code: 1234, Text: "no such file", Remote: true}
-		_, err := far.Read(make([]byte, 1))
-		assert.Equal(t, want, err)
-		assert.Equal(t, want, errOf(far.Write([]byte{1})))
-		assert.ErrorIs(t, err, io.ErrClosedPipe)
-		_, err = near.Read(make([]byte, 1))
-		assert.Equal(t, io.EOF, err)
-		assert.Equal(t, &geminio.StreamError{Code: 1234, Text: "no such file"}, errOf(near.Write([]byte{1})))
-		assert.NoError(t, near.Close(), "nothing is left to do")
-	})
-}
-
 // What is written arrives, whatever the sizes of writes and reads, and Close
 // delivers it all.
 func TestBytesArriveExactly(t *testing.T) {
@@ -451,3 +268,70 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 type errWriter struct{ err error }
 
 func (w errWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// Read copies without the lock; nothing that happens meanwhile may touch what it
+// copies. The race detector and the bytes would tell.
+func TestReadWhileTheStreamEnds(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(near, far *Dialogue)
+	}{
+		{"close read", func(_, far *Dialogue) { far.CloseRead() }},
+		{"reset", func(_, far *Dialogue) { far.Reset(packet.Reason{}) }},
+		{"close", func(_, far *Dialogue) { far.Close() }},
+		{"reset by peer", func(near, _ *Dialogue) { near.Reset(packet.Reason{}) }},
+		{"close by peer", func(near, _ *Dialogue) { near.Close() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			near, far := kit.TCPPair(t)
+			s := newSetup()
+			s.local.Raw, s.peer.Raw = 256<<10, 256<<10
+			ms, _ := s.startPair(t, near, far)
+			defer stopPair(ms)
+			for i := range 60 {
+				a, b := openPair(t, ms)
+				var all sync.WaitGroup
+				all.Go(func() {
+					p := make([]byte, 3000)
+					for n := 0; ; n++ {
+						for j := range p {
+							p[j] = byte(n*len(p) + j)
+						}
+						if _, err := a.Write(p); err != nil {
+							return
+						}
+					}
+				})
+				started := make(chan struct{})
+				all.Go(func() {
+					buf, at := make([]byte, 177_777), 0
+					for {
+						n, err := b.Read(buf)
+						for _, c := range buf[:n] {
+							if c != byte(at) {
+								t.Errorf("byte %d is wrong", at)
+								return
+							}
+							at++
+						}
+						if at > i*1000 {
+							select {
+							case <-started:
+							default:
+								close(started)
+							}
+						}
+						if err != nil {
+							return
+						}
+					}
+				})
+				<-started
+				test.end(a, b)
+				a.Close()
+				b.Close()
+				all.Wait()
+			}
+		})
+	}
+}
