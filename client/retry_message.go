@@ -117,7 +117,7 @@ func (r *RetryEnd) delivery(ctx context.Context, msg geminio.Message, opts []*op
 // job makes a job of the outbox from d. It calls done with the outcome.
 func (d delivery) job(r *RetryEnd, done func(error)) *job {
 	return &job{
-		operation: d.operation, queue: &r.outbox, order: d.order, index: -1,
+		operation: d.operation, queue: &r.outbox, order: d.order,
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
 			return l.control().StartPublish(d.ctx, d.number, d.msg, timeout, func(err error) { done(nil, err) })
 		},

@@ -1,13 +1,13 @@
 package client
 
 import (
-	"container/heap"
 	"context"
 	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/guard"
+	"github.com/singchia/geminio/internal/heap"
 )
 
 // retryQueue holds the asynchronous operations of one kind that wait for a connection.
@@ -17,10 +17,10 @@ type retryQueue struct {
 	r *RetryEnd
 
 	mu      sync.Mutex
-	waiting jobs
-	running bool          // a goroutine begins the waiting jobs
-	closed  bool          // the RetryEnd has ended
-	changed chan struct{} // closed when a job has left or running ends; nil if no goroutine waits for that
+	waiting heap.Heap[*job] // in their order
+	running bool            // a goroutine begins the waiting heap.Heap[*job] // in their order
+	closed  bool            // the RetryEnd has ended
+	changed chan struct{}   // closed when a job has left or running ends; nil if no goroutine waits for that
 }
 
 // job is an operation of a retryQueue. It either waits there, or an attempt is under way
@@ -37,10 +37,13 @@ type job struct {
 	done func(geminio.Response, error)
 
 	// Guarded by retryQueue.mu.
-	index   int         // the position in retryQueue.waiting; -1 if it does not wait
-	timer   *time.Timer // calls expire; nil if nothing bounds the wait
-	unwatch func() bool // stops watching the context; nil if it never ends
+	heap.Place             // in retryQueue.waiting
+	timer      *time.Timer // calls expire; nil if nothing bounds the wait
+	unwatch    func() bool // stops watching the context; nil if it never ends
 }
+
+// Before implements heap.Element: the job with the lower order comes first.
+func (j *job) Before(other *job) bool { return j.order < other.order }
 
 // waitTurn returns the connection on which an operation may begin at once. It returns nil if
 // there is none, so that the operation has to wait as a job. Jobs that wait go first:
@@ -54,7 +57,7 @@ func (q *retryQueue) waitTurn(op *operation) (*link, error) {
 			return nil, nil
 		}
 		q.mu.Lock()
-		idle := len(q.waiting) == 0 && !q.running
+		idle := q.waiting.Len() == 0 && !q.running
 		if !idle && q.changed == nil {
 			q.changed = make(chan struct{})
 		}
@@ -130,7 +133,7 @@ func (q *retryQueue) push(j *job) error {
 		q.r.endWait(j.size)
 		return q.r.interrupt(&j.operation)
 	}
-	heap.Push(&q.waiting, j)
+	q.waiting.Push(j)
 	if left, _ := q.r.waitLeft(&j.operation); left != noLimit {
 		j.timer = time.AfterFunc(left, func() { q.expire(j) })
 	}
@@ -172,11 +175,11 @@ func (q *retryQueue) expire(j *job) {
 func (q *retryQueue) giveUp(j *job, reason func() error) {
 	q.mu.Lock()
 	var err error
-	if j.index >= 0 {
+	if j.Queued() {
 		err = reason()
 	}
 	if err != nil {
-		heap.Remove(&q.waiting, j.index)
+		q.waiting.Remove(j)
 		j.disarm()
 		q.notifyChanged()
 	}
@@ -192,7 +195,7 @@ func (q *retryQueue) giveUp(j *job, reason func() error) {
 func (q *retryQueue) wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) > 0 && !q.running && q.r.working() != nil {
+	if q.waiting.Len() > 0 && !q.running && q.r.working() != nil {
 		q.running = true
 		go q.run()
 	}
@@ -203,13 +206,13 @@ func (q *retryQueue) run() {
 	for {
 		q.mu.Lock()
 		l := q.r.working()
-		if l == nil || len(q.waiting) == 0 {
+		if l == nil || q.waiting.Len() == 0 {
 			q.running = false
 			q.notifyChanged()
 			q.mu.Unlock()
 			return
 		}
-		j := heap.Pop(&q.waiting).(*job)
+		j := q.waiting.Pop()
 		j.disarm()
 		q.mu.Unlock()
 
@@ -237,11 +240,11 @@ func (j *job) ended(l *link, resp geminio.Response, err error) {
 func (q *retryQueue) end() {
 	q.mu.Lock()
 	q.closed = true
-	all := q.waiting
-	q.waiting = nil
-	for _, j := range all {
-		j.index = -1
+	var all []*job
+	for q.waiting.Len() > 0 {
+		j := q.waiting.Pop()
 		j.disarm()
+		all = append(all, j)
 	}
 	q.notifyChanged()
 	q.mu.Unlock()
@@ -249,31 +252,4 @@ func (q *retryQueue) end() {
 		q.r.endWait(j.size)
 		j.done(nil, q.r.interrupt(&j.operation))
 	}
-}
-
-// jobs is a heap of jobs by their order.
-type jobs []*job
-
-func (h jobs) Len() int           { return len(h) }
-func (h jobs) Less(i, j int) bool { return h[i].order < h[j].order }
-func (h jobs) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *jobs) Push(x any) {
-	j := x.(*job)
-	j.index = len(*h)
-	*h = append(*h, j)
-}
-
-// Pop implements heap.Interface.
-func (h *jobs) Pop() any {
-	last := len(*h) - 1
-	j := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	j.index = -1
-	return j
 }

@@ -28,7 +28,7 @@ type recordedJob struct {
 func (l *retryTest) probe(order uint64) *recordedJob {
 	p := &recordedJob{}
 	p.job = job{
-		queue: &l.end.calls, order: order, index: -1,
+		queue: &l.end.calls, order: order,
 		operation: operation{ctx: context.Background(), size: 10},
 		begin: func(_ *link, _ time.Duration, done func(geminio.Response, error)) error {
 			p.begun++

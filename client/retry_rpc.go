@@ -67,7 +67,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
 	err := r.calls.start(&job{
-		queue: &r.calls, order: req.ID(), index: -1,
+		queue: &r.calls, order: req.ID(),
 		operation: operation{
 			ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
 			size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),

@@ -1,13 +1,13 @@
 package server
 
 import (
-	"container/heap"
 	"container/list"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/internal/heap"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -56,10 +56,10 @@ type resumables struct {
 	closed    bool       // no session can be resumed
 	all       map[ticketID]*resumable
 	hosts     map[string]*detachedHost
-	largest   hostHeap // the hosts again
-	detached  int      // how many have no connection
-	bytes     int      // what they hold
-	measuring bool     // measure runs each measureEvery
+	largest   heap.Heap[*detachedHost] // the hosts, the one that holds most first
+	detached  int                      // how many have no connection
+	bytes     int                      // what they hold
+	measuring bool                     // measure runs each measureEvery
 	ended     ResumeStats
 }
 
@@ -81,8 +81,12 @@ type detachedHost struct {
 	name  string
 	bytes int
 	ends  list.List // of *resumable, the oldest first
-	place int       // the index in resumables.largest
+
+	heap.Place // in resumables.largest
 }
+
+// Before implements heap.Element: the host that holds more comes first.
+func (h *detachedHost) Before(other *detachedHost) bool { return h.bytes > other.bytes }
 
 // newResumables returns the Ends of a Listener. Bounds of 0 stand for the defaults.
 func newResumables(ends, bytes int) *resumables {
@@ -170,7 +174,7 @@ func (t *resumables) detach(r *resumable) {
 	if h == nil {
 		h = &detachedHost{name: name}
 		t.hosts[name] = h
-		heap.Push(&t.largest, h)
+		t.largest.Push(h)
 	}
 	r.host, r.place = h, h.ends.PushBack(r)
 	t.detached++
@@ -189,7 +193,7 @@ func (t *resumables) attach(r *resumable) {
 	r.host, r.place = nil, nil
 	t.detached--
 	if h.ends.Len() == 0 {
-		heap.Remove(&t.largest, h.place)
+		t.largest.Remove(h)
 		delete(t.hosts, h.name)
 	}
 }
@@ -202,14 +206,14 @@ func (t *resumables) resize(r *resumable, bytes int) {
 	t.bytes += bytes - r.bytes
 	r.host.bytes += bytes - r.bytes
 	r.bytes = bytes
-	heap.Fix(&t.largest, r.host.place)
+	t.largest.Fix(r.host)
 }
 
 // unlock releases t.mu and ends the sessions beyond the limits.
 func (t *resumables) unlock() {
 	var over []*resumable
 	for t.detached > 0 && (t.closed || t.detached > t.maxEnds || t.bytes > t.maxBytes) {
-		r := t.largest[0].ends.Front().Value.(*resumable)
+		r := t.largest.First().ends.Front().Value.(*resumable)
 		t.attach(r)
 		r.evicted = true
 		over = append(over, r)
@@ -289,35 +293,4 @@ func (t *resumables) stats() ResumeStats {
 		all.LogBytes += s.Logged
 	}
 	return all
-}
-
-// hostHeap implements heap.Interface, with the host that holds most first.
-type hostHeap []*detachedHost
-
-// Len implements heap.Interface.
-func (h hostHeap) Len() int { return len(h) }
-
-// Less implements heap.Interface.
-func (h hostHeap) Less(i, j int) bool { return h[i].bytes > h[j].bytes }
-
-// Swap implements heap.Interface.
-func (h hostHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (h *hostHeap) Push(x any) {
-	host := x.(*detachedHost)
-	host.place = len(*h)
-	*h = append(*h, host)
-}
-
-// Pop implements heap.Interface.
-func (h *hostHeap) Pop() any {
-	last := len(*h) - 1
-	host := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return host
 }

@@ -56,11 +56,11 @@ func sound(t *testing.T, s *share) (n int) {
 		bytes += e.Value.(*session).bytes
 		n++
 	}
-	require.Len(t, s.order, len(s.parts))
+	require.Equal(t, len(s.parts), s.order.Len())
 	for _, part := range s.parts {
-		require.Same(t, part, s.order[part.place])
+		require.True(t, part.Queued())
 		require.Positive(t, part.bytes)
-		require.LessOrEqual(t, part.bytes, s.order[0].bytes)
+		require.LessOrEqual(t, part.bytes, s.order.First().bytes)
 		bytes += part.bytes
 		n += sound(t, part)
 	}

@@ -1,21 +1,31 @@
 package server
 
 import (
-	"container/heap"
 	"container/list"
+
+	"github.com/singchia/geminio/internal/heap"
 )
 
 // share is the memory of a set of sessions: of all, of those of a host, or of those of one
-// client id of a host. A share is divided into parts, in a heap that has the largest
-// first; the share of a client id has the sessions themselves. sessions.mu guards it.
+// client id of a host. A share is divided into parts; the share of a client id has the
+// sessions themselves. sessions.mu guards it.
 type share struct {
-	bytes  int
-	used   uint64         // the number of the session that was added last
-	parts  map[any]*share // by host or client id
-	order  largestFirst   // the parts again
-	place  int            // the index in the order of the share that this one is a part of
-	idle   list.List      // the sessions of a client id, the oldest first
-	number uint64         // how many sessions were added; counted in the share of all
+	heap.Place                   // in the order of the share that this one is a part of
+	bytes      int               // the memory of the sessions
+	used       uint64            // the number of the session that was added last
+	parts      map[any]*share    // by host or client id
+	order      heap.Heap[*share] // the parts, the largest first
+	idle       list.List         // the sessions of a client id, the oldest first
+	number     uint64            // how many sessions were added; counted in the share of all
+}
+
+// Before implements heap.Element: the larger share comes first. Among shares of the same size,
+// the one to which a session was added earlier comes first.
+func (r *share) Before(other *share) bool {
+	if r.bytes != other.bytes {
+		return r.bytes > other.bytes
+	}
+	return r.used < other.used
 }
 
 // add adds s to r, which is the share of all sessions.
@@ -31,11 +41,11 @@ func (r *share) add(s *session) {
 				at.parts = make(map[any]*share)
 			}
 			at.parts[name] = part
-			heap.Push(&at.order, part)
+			at.order.Push(part)
 		}
 		part.bytes += s.bytes
 		part.used = r.number
-		heap.Fix(&at.order, part.place)
+		at.order.Fix(part)
 		at = part
 	}
 	s.among = at.idle.PushBack(s)
@@ -58,54 +68,17 @@ func (r *share) remove(s *session) {
 // part if it is empty.
 func (r *share) shrink(name any, part *share) {
 	if part.bytes > 0 {
-		heap.Fix(&r.order, part.place)
+		r.order.Fix(part)
 		return
 	}
-	heap.Remove(&r.order, part.place)
+	r.order.Remove(part)
 	delete(r.parts, name)
 }
 
 // largest returns the oldest session of the largest part of the largest part.
 func (r *share) largest() *session {
-	for len(r.order) > 0 {
-		r = r.order[0]
+	for r.order.Len() > 0 {
+		r = r.order.First()
 	}
 	return r.idle.Front().Value.(*session)
-}
-
-// largestFirst implements heap.Interface. Among shares of the same size, the one to which
-// a session was added earlier comes first.
-type largestFirst []*share
-
-// Len implements heap.Interface.
-func (h largestFirst) Len() int { return len(h) }
-
-// Less implements heap.Interface.
-func (h largestFirst) Less(i, j int) bool {
-	if h[i].bytes != h[j].bytes {
-		return h[i].bytes > h[j].bytes
-	}
-	return h[i].used < h[j].used
-}
-
-// Swap implements heap.Interface.
-func (h largestFirst) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (h *largestFirst) Push(x any) {
-	s := x.(*share)
-	s.place = len(*h)
-	*h = append(*h, s)
-}
-
-// Pop implements heap.Interface.
-func (h *largestFirst) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return last
 }
