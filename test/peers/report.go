@@ -126,7 +126,7 @@ func reportFigures(out io.Writer, r *results) {
 
 // reportRows says what the rows are.
 func reportRows(out io.Writer, r *results) {
-	fmt.Fprint(out, "What is measured:\n\n")
+	fmt.Fprint(out, "The rows measure:\n\n")
 	for _, w := range rows() {
 		if r.rounds[w.probe] != nil {
 			fmt.Fprintf(out, "- %s: %s.\n", w.work, w.what)
