@@ -8,7 +8,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// NotNil returns d as a Delegate, nil if d is nil.
+// NotNil returns d as a Delegate. It returns nil if d is nil.
 func NotNil[D interface {
 	comparable
 	Delegate
@@ -20,19 +20,20 @@ func NotNil[D interface {
 	return d
 }
 
-// Note logs the error of a callback whose error has no other effect.
+// Note logs err, the error of the callback what, if it is not nil. It is for callbacks whose
+// errors have no other effect.
 func Note(log *slog.Logger, what string, about interface{ ClientID() uint64 }, err error) {
 	if err != nil {
 		log.Warn("the delegate's "+what+" failed", "client", about.ClientID(), "err", guard.Describe(log, err).Text)
 	}
 }
 
-// numbers wraps the PacketFactory of a user. If that panics, numbers returns a number
-// from a count of its own, which need not be unique.
+// numbers wraps the PacketFactory of a user. If the factory panics, NewPacketID returns a number
+// from a separate count, which may not be unique.
 type numbers struct {
 	packet.PacketFactory
 	log  *slog.Logger
-	last atomic.Uint64
+	last atomic.Uint64 // the last number of the separate count
 }
 
 // NewPacketID implements packet.PacketFactory.

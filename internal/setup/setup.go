@@ -36,7 +36,7 @@ type Common struct {
 	Limits          *options.Limits
 }
 
-// CloneMethods returns a copy of methods, which later changes by the user do not affect.
+// CloneMethods returns a deep copy of methods, so that later changes by the user have no effect.
 func CloneMethods(methods []*geminio.MethodRPC) []*geminio.MethodRPC {
 	methods = slices.Clone(methods)
 	for i, m := range methods {
@@ -63,35 +63,36 @@ const (
 	defaultStreams   = 1024
 	defaultBacklog   = 1024
 	defaultHandlers  = 4096
-	// 256 MiB and a little: a quarter has the first windows of the streams of both
-	// sides and of the default one.
+	// defaultBudget is a little more than 256 MiB. A quarter of it has the first windows
+	// of the streams of both sides and of the default stream.
 	defaultBudget = parts * 4 * firstWindow * (defaultStreams + 1)
 
-	// firstWindow is what a stream may hold at first, of raw bytes and as much
-	// again of messages; leastWindow where there is not enough budget for that.
+	// firstWindow is the size of the first window of a stream for raw bytes, and of that
+	// for messages, in bytes. leastWindow is the size if the budget is too small.
 	firstWindow = 16 << 10
 	leastWindow = 1 << 10
-	// maxWindow is what a window grows to unless SetBufferSize says otherwise, and
-	// sendQueue what of a stream's raw bytes waits to be written.
+	// maxWindow is the default for the size to which a window may grow, in bytes.
 	maxWindow = 16 << 20
+	// sendQueue is the default for the raw bytes of a stream that wait to be sent.
 	sendQueue = 128 << 10
-	// bufferUnit is what one unit of SetBufferSize is worth.
+	// bufferUnit is the unit of SetBufferSize, in bytes.
 	bufferUnit = 4 << 10
-	// maxBuffer is the largest number that SetBufferSize takes: that of a window of
-	// almost 2 GiB, which is the most that the wire allows.
+	// maxBuffer is the largest argument of SetBufferSize. It makes a window of almost 2 GiB,
+	// the largest that the wire allows.
 	maxBuffer = math.MaxInt32 / bufferUnit
-	// parts is in how many equal parts the budget is divided.
+	// parts is the number of equal parts of the memory budget.
 	parts = 4
 
-	// defaultResumeKeep is how long a session is kept without a connection. 0: it is not.
+	// defaultResumeKeep is the time for which a session is kept without a connection. 0
+	// means that sessions end with their connections.
 	defaultResumeKeep   = 0
 	defaultResumeBuffer = 8 << 20
 	maxResumeBuffer     = 1 << 30
-	// maxResumeKeep is the longest time that the wire can tell: some 49 days.
+	// maxResumeKeep is the longest time that the handshake can express, about 49 days.
 	maxResumeKeep = math.MaxUint32 * time.Millisecond
 
-	// leastHeartbeat leaves room below the number of heartbeats that a peer may send in
-	// a second.
+	// leastHeartbeat is the shortest time between two heartbeats. Peers accept a larger
+	// number of heartbeats in a second.
 	leastHeartbeat = 10 * time.Millisecond
 )
 
@@ -179,7 +180,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	return cc, ac, nil
 }
 
-// check checks the settings that are not among the limits.
+// check checks the settings outside of Limits.
 func (c *Common) check() error {
 	err := errors.Join(
 		Range("ReadBufferSize", c.ReadBufferSize, math.MinInt, maxBuffer),
@@ -202,6 +203,7 @@ func (c *Common) check() error {
 	return err
 }
 
+// checkMethod returns an error if the name of a method in a setting is too long.
 func checkMethod(setting, name string) error {
 	if len(name) <= application.MaxMethodName {
 		return nil
@@ -209,7 +211,8 @@ func checkMethod(setting, name string) error {
 	return fmt.Errorf("options: the method %.20q… in %s has %d bytes, more than %d", name, setting, len(name), application.MaxMethodName)
 }
 
-// resolveLimits puts defaults where nothing is set.
+// resolveLimits sets the fields of l that are zero to their defaults. It returns an error for
+// values that are out of range or contradict each other.
 func resolveLimits(l *options.Limits) error {
 	err := errors.Join(
 		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MaxHead),
@@ -238,7 +241,7 @@ func resolveLimits(l *options.Limits) error {
 	if err != nil {
 		return err
 	}
-	// In 64 bits, because an int may have 32.
+	// The computation uses 64 bits because an int may have 32.
 	need := parts * max(int64(l.MaxMessageSize)+packet.MaxHead, 4*leastWindow*(int64(l.MaxStreams)+1))
 	budget := int64(l.MemoryBudget)
 	if budget == 0 {

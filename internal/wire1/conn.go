@@ -1,5 +1,7 @@
 package wire1
 
+// This file handles the frames of the Conn.
+
 import (
 	"encoding/binary"
 	"fmt"
@@ -10,23 +12,23 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// assemblyKey names a packet of the Conn whose fragments are under way.
+// assemblyKey identifies a packet of the Conn that has not arrived completely.
 type assemblyKey struct {
 	number uint64
 	typ    packet.Type
 	call   uint64
 }
 
-// assembly is a packet of the Conn of which fragments have come.
+// assembly is a packet of the Conn that has not arrived completely.
 type assembly struct {
-	total int
-	body  []byte
+	total int    // the length of the whole body
+	body  []byte // the bytes that have arrived
 }
 
-// Frame takes a frame of the Conn, whose header packet.ParseHeader has accepted. An
-// error means that the Conn has broken the rules of wire 2.
+// Frame handles a frame of the Conn. packet.ParseHeader has accepted the header. An error
+// means that the Conn has violated wire 2.
 func (t *Translator) Frame(now time.Time, h packet.Header, payload []byte) error {
-	if t.phase == over {
+	if t.phase == phaseOver {
 		return nil
 	}
 	defer t.step(now)
@@ -74,12 +76,12 @@ func (t *Translator) Frame(now time.Time, h packet.Header, payload []byte) error
 	return nil
 }
 
-// connControl takes a frame of the connection.
+// connControl handles a frame of the connection.
 func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte) error {
 	switch h.Type {
 	case packet.TypePing:
-		// The Conn checks this transport. The translator checks the peer itself, by
-		// Config.Silence.
+		// With Ping the Conn checks this Transport. The translator checks the peer
+		// with Config.Silence.
 		v, err := packet.ParsePing(h.Type, payload)
 		if err != nil {
 			return err
@@ -93,11 +95,11 @@ func (t *Translator) connControl(now time.Time, h packet.Header, payload []byte)
 	return nil
 }
 
-// connPings answers a ping. The pong behind goaway waits until the queued packets have been sent
-// to the peer, since it says that the peer has everything. An ignorable frame is the sign of
-// life for the Conn meanwhile.
+// connPings answers a Ping. The Pong for a Ping behind GoAway is sent when the queued packets have
+// been sent to the peer, because it reports that the peer has received everything. An ignorable
+// frame takes its place until then, so that the Conn does not take this side for silent.
 func (t *Translator) connPings(value uint64) {
-	if t.away && t.sent < t.queued {
+	if t.goingAway && t.sent < t.queued {
 		t.marks = append(t.marks, mark{end: t.queued, pong: true, ping: value})
 		t.frames.Append(packet.AppendHeader(nil, packet.Header{Type: packet.Ignorable}))
 		return
@@ -105,20 +107,21 @@ func (t *Translator) connPings(value uint64) {
 	t.frames.Append(packet.AppendPing(nil, packet.TypePong, value))
 }
 
-// connGoesAway refuses the sessions and requests of the peer that the Conn has not seen.
+// connGoesAway handles a GoAway: it refuses the requests and messages of the peer that were not
+// passed to the Conn.
 func (t *Translator) connGoesAway(now time.Time) {
-	t.away = true
+	t.goingAway = true
 	t.refuseHeld(t.main, geminio.ErrGoingAway.Error())
-	t.pump(now, t.main)
+	t.passHeld(now, t.main)
 }
 
-// connCloses dismisses all sessions, the default one last.
+// connCloses handles a Close: it dismisses all sessions, the default one last.
 func (t *Translator) connCloses(now time.Time) {
-	if t.phase > leaving {
+	if t.phase > phaseLeaving {
 		return
 	}
-	leaves := t.heard || t.cause != nil // the Conn only answers
-	t.phase, t.until = closing, now.Add(min(dismissPause, t.cfg.Linger/2))
+	leaves := t.disConnReceived || t.cause != nil // the Close is the answer of the Conn
+	t.phase, t.until = phaseClosing, now.Add(min(dismissPause, t.cfg.Linger/2))
 	for _, s := range t.streams {
 		t.dropHeld(s)
 		switch {
@@ -131,18 +134,18 @@ func (t *Translator) connCloses(now time.Time) {
 			t.dismiss(s)
 		}
 	}
-	if !leaves && !t.dismissed {
-		t.dismissed = true
+	if !leaves && !t.dismissSent {
+		t.dismissSent = true
 		t.dismiss(t.main)
 	}
 }
 
-// dismiss tells the peer that a session has ended.
+// dismiss sends a Dismiss for the session of s.
 func (t *Translator) dismiss(s *stream) {
 	t.send(s, Packet{Type: TypeDismiss, ID: t.newID()}, mark{})
 }
 
-// connCredits takes credit.
+// connCredits handles a Credit frame.
 func (t *Translator) connCredits(now time.Time, number uint64, c packet.Credit) {
 	if c.Class >= packet.StreamClasses {
 		t.credit.add(c)
@@ -151,17 +154,18 @@ func (t *Translator) connCredits(now time.Time, number uint64, c packet.Credit) 
 	}
 	if s := t.streams[number]; s != nil {
 		s.credit.add(c)
-		t.pump(now, s)
+		t.passHeld(now, s)
 	}
 }
 
-// connOpens asks the peer for a session. Clients have the server choose its id.
+// connOpens handles an Open: it asks the peer for a session. If the Conn is that of a client,
+// the server chooses the id.
 func (t *Translator) connOpens(number uint64, o packet.Open) error {
-	if t.streams[number] != nil || number%2 == t.last%2 || number == defaultSession {
+	if t.streams[number] != nil || number%2 == t.lastPeerNumber%2 || number == defaultSession {
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the Conn, or is open", number)}
 	}
-	if t.phase != working {
-		t.notice(packet.TypeRefuse, number, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
+	if t.phase != phaseWorking {
+		t.appendReason(packet.TypeRefuse, number, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
 		return nil
 	}
 	s := t.newStream(number, o.Windows)
@@ -181,7 +185,7 @@ func (t *Translator) connOpens(number uint64, o packet.Open) error {
 	return nil
 }
 
-// connAccepts tells the peer the id of the session that it has asked for.
+// connAccepts handles an Accept: it sends the peer the id of the session.
 func (t *Translator) connAccepts(number uint64, w packet.Windows) {
 	s := t.streams[number]
 	if s == nil || s.state != streamOffered {
@@ -192,21 +196,21 @@ func (t *Translator) connAccepts(number uint64, w packet.Windows) {
 	s.grantWindows(w)
 	t.sessions[s.session] = s
 	b := t.encode(ack)
-	s.holding = t.server
-	t.enqueue(b, mark{answer: len(b), s: s, opened: s.holding})
+	s.delaying = t.server
+	t.enqueue(b, mark{answer: len(b), s: s, sessionAck: s.delaying})
 }
 
-// connRefuses tells the peer that there is no session.
+// connRefuses handles a Refuse: it sends the peer the error.
 func (t *Translator) connRefuses(number uint64, n packet.Reason) {
 	s := t.streams[number]
 	if s == nil || s.state != streamOffered {
 		return
 	}
 	t.answer(Packet{Type: TypeSessionAck, ID: s.offered.ID, Negotiate: s.offered.Negotiate, Error: reason(n.Code, n.Text)})
-	t.closed(s)
+	t.removeStream(s)
 }
 
-// reason returns the text of an error, which in wire 1 must not be empty.
+// reason returns the text of an error for wire 1, in which an empty text means no error.
 func reason(code uint32, text string) string {
 	switch {
 	case code == uint32(geminio.CodeOK):
@@ -217,7 +221,7 @@ func reason(code uint32, text string) string {
 	return text
 }
 
-// connData takes raw bytes, and the end of a stream.
+// connData handles a Data frame.
 func (t *Translator) connData(h packet.Header, payload []byte) error {
 	s := t.streams[h.Stream]
 	if s == nil {
@@ -228,13 +232,13 @@ func (t *Translator) connData(h packet.Header, payload []byte) error {
 		if err := s.given[packet.ClassRaw].take(packet.ClassRaw, n); err != nil {
 			return err
 		}
-		if s.state == streamOpen && t.phase == working {
+		if s.state == streamOpen && t.phase == phaseWorking {
 			t.send(s, Packet{Type: TypeStream, ID: t.newID(), Raw: payload}, mark{class: packet.ClassRaw, credit: n})
 		}
 	}
 	if h.Flags&packet.FlagFin != 0 {
 		s.fin = true
-		t.halvesDone(s)
+		t.dismissEndedHalves(s)
 	}
 	if h.Flags&packet.FlagClose != 0 {
 		t.connEnds(h.Stream, true)
@@ -242,36 +246,36 @@ func (t *Translator) connData(h packet.Header, payload []byte) error {
 	return nil
 }
 
-// connStops discards the raw bytes of the peer from now on.
+// connStops handles a Stop: it discards raw bytes of the peer from now on.
 func (t *Translator) connStops(now time.Time, number uint64) {
 	s := t.streams[number]
 	if s == nil {
 		return
 	}
-	s.deaf = true
+	s.stopped = true
 	t.dropRaw(s)
-	t.halvesDone(s)
-	t.pump(now, s)
+	t.dismissEndedHalves(s)
+	t.passHeld(now, s)
 }
 
-// halvesDone dismisses a session whose raw bytes have ended in both directions, if it
-// has never carried anything else: wire 1 has no other way to tell the peer.
-func (t *Translator) halvesDone(s *stream) {
-	if s.fin && s.deaf && !s.packets && s.state == streamOpen && s != t.main {
-		t.peerIsTold(s)
-		s.state, s.acked = streamEnding, true
+// dismissEndedHalves dismisses a session whose raw bytes have ended in both directions, if it
+// has never carried packets. Wire 1 has no other message for that.
+func (t *Translator) dismissEndedHalves(s *stream) {
+	if s.fin && s.stopped && !s.usesPackets && s.state == streamOpen && s != t.main {
+		t.dismissWhileWorking(s)
+		s.state, s.dismissAcked = streamEnding, true
 		t.endTowardsConn(s)
 	}
 }
 
-// peerIsTold dismisses the session of a stream that ends at this side.
-func (t *Translator) peerIsTold(s *stream) {
-	if t.phase == working {
+// dismissWhileWorking dismisses the session of s, unless the end of the connection does.
+func (t *Translator) dismissWhileWorking(s *stream) {
+	if t.phase == phaseWorking {
 		t.dismiss(s)
 	}
 }
 
-// connEnds takes the Conn's close of a stream, or its reset, which asks for no answer.
+// connEnds handles a close flag or a Reset. A close flag is answered, a Reset is not.
 func (t *Translator) connEnds(number uint64, answer bool) {
 	s := t.streams[number]
 	if s == nil || s == t.main {
@@ -283,19 +287,19 @@ func (t *Translator) connEnds(number uint64, answer bool) {
 		t.giveUp(s)
 		return
 	case streamOpen:
-		t.peerIsTold(s)
+		t.dismissWhileWorking(s)
 	case streamEnded:
-		answer = false // it is the answer
+		answer = false // the frame is the answer of the Conn
 	}
 	if answer {
 		t.frames.Append(packet.AppendHeader(nil, packet.Header{
 			Type: packet.TypeData, Flags: packet.FlagFin | packet.FlagClose, Stream: number,
 		}))
 	}
-	t.closed(s)
+	t.removeStream(s)
 }
 
-// giveUp records that the Conn has reset a session that the peer may still open.
+// giveUp records that the Conn has reset a stream before the peer has answered.
 func (t *Translator) giveUp(s *stream) {
 	s.state = streamUnwanted
 	if t.unwanted++; t.unwanted <= maxUnwanted {
@@ -310,7 +314,7 @@ func (t *Translator) giveUp(s *stream) {
 	}
 }
 
-// connPacket takes a frame that carries a packet, or a piece of one.
+// connPacket handles a frame with a packet or a fragment of one.
 func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) error {
 	f, err := packet.ParseFragmentHeader(payload, h)
 	if err != nil {
@@ -391,7 +395,8 @@ func (t *Translator) refund(s *stream, typ packet.Type, size int) {
 	}
 }
 
-// giveBack gives credit back to the Conn, when it is time.
+// giveBack records that n of a class are owed to the Conn, and sends a Credit frame if it is
+// due.
 func (t *Translator) giveBack(s *stream, class packet.Class, n uint64) {
 	var number uint64
 	g := &t.given[class]
@@ -404,14 +409,14 @@ func (t *Translator) giveBack(s *stream, class packet.Class, n uint64) {
 		number = s.number
 	}
 	g.owed += n
-	if g.due(class) && t.phase != over {
+	if g.due(class) && t.phase != phaseOver {
 		t.frames.Append(packet.AppendCredit(nil, number, packet.Credit{Class: class, Amount: g.give()}))
 	}
 }
 
-// complete takes a whole packet of the Conn.
+// complete handles a complete packet of the Conn.
 func (t *Translator) complete(now time.Time, s *stream, typ packet.Type, number uint64, body []byte) error {
-	if s == nil || s.state != streamOpen || t.phase != working {
+	if s == nil || s.state != streamOpen || t.phase != phaseWorking {
 		t.refund(s, typ, len(body))
 		t.refuseConn(s, typ, number)
 		return nil
@@ -424,9 +429,9 @@ func (t *Translator) complete(now time.Time, s *stream, typ packet.Type, number 
 	case packet.TypeMessage:
 		return t.connPublishes(now, s, number, body)
 	case packet.TypeRegister:
-		s.packets = true
+		s.usesPackets = true
 		id := t.newID()
-		t.pend(s, number, callKey{TypeRegisterAck, id})
+		t.addCall(s, number, callKey{TypeRegisterAck, id})
 		t.send(s, Packet{Type: TypeRegister, ID: id, Raw: body}, mark{})
 	case packet.TypeAck, packet.TypeRegistered, packet.TypeCancel:
 		a, err := packet.ParseAnswer(typ, body)
@@ -438,8 +443,8 @@ func (t *Translator) complete(now time.Time, s *stream, typ packet.Type, number 
 	return nil
 }
 
-// refuseConn answers what the Conn begins on a stream that the peer has dismissed, while
-// the Conn is not told yet.
+// refuseConn refuses a packet of the Conn on a stream that the peer has dismissed, before the
+// close flag has been sent to the Conn.
 func (t *Translator) refuseConn(s *stream, typ packet.Type, number uint64) {
 	if s == nil || s.state != streamEnding {
 		return
@@ -456,7 +461,7 @@ func (t *Translator) refuseConn(s *stream, typ packet.Type, number uint64) {
 	}
 }
 
-// abandon forgets a packet whose further fragments will not come.
+// abandon removes a packet whose remaining fragments will not arrive.
 func (t *Translator) abandon(s *stream, key assemblyKey) {
 	if a := t.assemblies[key]; a != nil {
 		delete(t.assemblies, key)
@@ -464,8 +469,8 @@ func (t *Translator) abandon(s *stream, key assemblyKey) {
 	}
 }
 
-// pend notes a request or registration of the Conn that waits for its answer.
-func (t *Translator) pend(s *stream, number uint64, key callKey) {
+// addCall adds a request or registration of the Conn that waits for its answer.
+func (t *Translator) addCall(s *stream, number uint64, key callKey) {
 	if t.calls == nil {
 		t.calls = make(map[callKey]call)
 	}
@@ -476,8 +481,8 @@ func (t *Translator) pend(s *stream, number uint64, key callKey) {
 	s.calls[number] = key
 }
 
-// answered forgets what waited for an answer, and gives its handler back. It reports
-// whether anything did.
+// answered removes the operation that waits for the answer with this key, and gives its handler
+// credit back. It reports whether there was one.
 func (t *Translator) answered(key callKey) (c call, ok bool) {
 	if c, ok = t.calls[key]; ok {
 		delete(t.calls, key)
@@ -487,8 +492,8 @@ func (t *Translator) answered(key callKey) (c call, ok bool) {
 	return c, ok
 }
 
-// idFor returns the id for a packet. It is the number that the user of the Conn has
-// given to the request or message, which the user of the peer sees, if that is unique.
+// idFor returns the id for a packet. It is the id that the user of the Conn has given the
+// request or message, if no other packet has it, because the user of the peer sees the id.
 func (t *Translator) idFor(wanted uint64, taken func(uint64) bool) uint64 {
 	for wanted == 0 || taken(wanted) {
 		wanted = t.newID()
@@ -496,13 +501,13 @@ func (t *Translator) idFor(wanted uint64, taken func(uint64) bool) uint64 {
 	return wanted
 }
 
-// connCalls passes a request on.
+// connCalls passes a request to the peer.
 func (t *Translator) connCalls(now time.Time, s *stream, number uint64, body []byte) error {
 	r, err := packet.ParseRequest(body)
 	if err != nil {
 		return err
 	}
-	s.packets = true
+	s.usesPackets = true
 	id := t.idFor(r.ID, func(id uint64) bool { _, is := t.calls[callKey{TypeResponse, id}]; return is })
 	p := Packet{Type: TypeRequest, ID: id, Content: Content{Key: r.Method, Value: r.Data, Custom: r.Custom}}
 	p.Deadline = t.skew.deadline(r.Timeout, now)
@@ -512,27 +517,27 @@ func (t *Translator) connCalls(now time.Time, s *stream, number uint64, body []b
 		t.respond(s, number, packet.Response{Code: uint32(geminio.CodeTooLarge), Text: tooLong("request")})
 		return nil
 	}
-	t.pend(s, number, callKey{TypeResponse, id})
+	t.addCall(s, number, callKey{TypeResponse, id})
 	return nil
 }
 
-// tooLong is the text for a packet that is longer than the peer accepts.
+// tooLong returns the text for a packet that is longer than the peer accepts.
 func tooLong(what string) string {
 	return fmt.Sprintf("%s: %v: its wire 1 form exceeds %d bytes", what, geminio.ErrTooLarge, MaxBody)
 }
 
-// respond gives the Conn a small response.
+// respond sends a small response to the Conn.
 func (t *Translator) respond(s *stream, number uint64, r packet.Response) {
 	t.deliver(s, packet.TypeResponse, number, r.Append(nil), r.Data)
 }
 
-// connPublishes passes a message on. The peer acks it, whatever its cnss.
+// connPublishes passes a message to the peer. The peer acknowledges every message.
 func (t *Translator) connPublishes(now time.Time, s *stream, number uint64, body []byte) error {
 	m, err := packet.ParseMessage(body)
 	if err != nil {
 		return err
 	}
-	s.packets = true
+	s.usesPackets = true
 	p := Packet{Type: TypeMessage, Content: Content{Value: m.Data, Topic: string(m.Topic), Custom: m.Custom}}
 	p.ID = t.idFor(m.ID, t.messages.has)
 	p.Deadline = t.skew.deadline(m.Timeout, now)
@@ -555,14 +560,14 @@ func (t *Translator) connPublishes(now time.Time, s *stream, number uint64, body
 	return nil
 }
 
-// ack gives the Conn the answer to a message.
+// ack sends the answer to a message to the Conn.
 func (t *Translator) ack(s *stream, number uint64, a packet.Answer) {
 	if s.state == streamOpen || s.state == streamEnding {
 		t.deliver(s, packet.TypeAck, number, a.Append(nil), nil)
 	}
 }
 
-// connResponds passes the response to a request of the peer on.
+// connResponds passes a response to the peer.
 func (t *Translator) connResponds(s *stream, number uint64, body []byte) error {
 	r, err := packet.ParseResponse(body)
 	if err != nil {
@@ -573,7 +578,7 @@ func (t *Translator) connResponds(s *stream, number uint64, body []byte) error {
 		t.refund(s, packet.TypeResponse, len(body))
 		return nil
 	}
-	t.unserve(s, number)
+	t.removeServed(s, number)
 	p := Packet{Type: TypeResponse, ID: v.id, Error: reason(r.Code, r.Text)}
 	p.Content = Content{Key: v.method, Value: r.Data, Custom: r.Custom}
 	m := t.cost(packet.TypeResponse, len(body))
@@ -587,14 +592,14 @@ func (t *Translator) connResponds(s *stream, number uint64, body []byte) error {
 	return nil
 }
 
-// refuse answers a request of the peer with an error.
+// refuse sends an error as the response to a request of the peer.
 func (t *Translator) refuse(s *stream, id uint64, method []byte, text string) {
 	p := Packet{Type: TypeResponse, ID: id, Error: text, Content: Content{Key: method}}
 	t.send(s, p, mark{answer: HeaderLen + 8 + len(text)})
 }
 
-// unserve forgets a request of the peer.
-func (t *Translator) unserve(s *stream, number uint64) {
+// removeServed removes a request or registration of the peer.
+func (t *Translator) removeServed(s *stream, number uint64) {
 	id := s.served[number].id
 	delete(s.served, number)
 	if s.cancels[id] == number {
@@ -602,7 +607,7 @@ func (t *Translator) unserve(s *stream, number uint64) {
 	}
 }
 
-// connAnswers passes the answer to a message or registration on, and the end of a call.
+// connAnswers passes the answer to a message or registration, or a cancellation, to the peer.
 func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a packet.Answer) {
 	answer := mark{answer: HeaderLen + 8 + len(a.Text)}
 	switch typ {
@@ -614,7 +619,7 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 		t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: reason(a.Code, a.Text)}, answer)
 	case packet.TypeRegistered:
 		if v, ok := s.served[number]; ok {
-			t.unserve(s, number)
+			t.removeServed(s, number)
 			t.send(s, Packet{Type: TypeRegisterAck, ID: v.id, Error: reason(a.Code, a.Text)}, answer)
 		}
 	case packet.TypeCancel:
@@ -622,7 +627,7 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 		if !ok || key.typ != TypeResponse {
 			return
 		}
-		t.answered(key) // a response that arrives later is ignored
+		t.answered(key) // so that a later response is ignored
 		if t.knowsCancel {
 			kind := int16(KindCanceled)
 			if a.Code == uint32(geminio.CodeDeadline) {
@@ -633,17 +638,17 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 	}
 }
 
-// deliver appends the frames of a packet for the Conn, for which there is credit.
+// deliver appends the frames of a packet for the Conn. The caller has used the credit.
 func (t *Translator) deliver(s *stream, typ packet.Type, number uint64, head, data []byte) {
 	total := len(head) + len(data)
-	most := int(min(t.cfg.Offer.MaxFrame, packet.DefaultMaxFrame)) - packet.FragmentLen
+	maxPayload := int(min(t.cfg.Offer.MaxFrame, packet.DefaultMaxFrame)) - packet.FragmentLen
 	var room [packet.HeaderLen + packet.FragmentLen]byte
 	for off := 0; ; {
 		var flags packet.Flags
 		if off > 0 {
 			flags = packet.FlagNext
 		}
-		n := min(total-off, most)
+		n := min(total-off, maxPayload)
 		if off+n < total {
 			flags |= packet.FlagMore
 		}

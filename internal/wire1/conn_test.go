@@ -99,7 +99,7 @@ func TestReset(t *testing.T) {
 		assert.Equal(t, session, p.want(TypeDismiss, "wire 1 has nothing else").Session)
 		p.wantQuiet("a reset has no answer")
 		assert.Len(t, p.tr.streams, 1)
-		assert.Zero(t, p.tr.incoming)
+		assert.Zero(t, p.tr.peerStreams)
 	})
 }
 

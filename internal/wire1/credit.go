@@ -18,6 +18,7 @@ type grant struct {
 	owed uint64 // what the peer's transport has taken and was not granted again
 }
 
+// newGrant returns a grant with a window of size.
 func newGrant(size uint32) grant { return grant{size: uint64(size), left: uint64(size)} }
 
 // take counts n that the Conn has sent. It returns an error if the Conn had less credit.

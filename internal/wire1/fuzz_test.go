@@ -349,7 +349,7 @@ func run(t testing.TB, code []byte) {
 			case 2, 3:
 				p.peerReads(1 + 1000*g.next(256))
 			case 4, 5:
-				p.tr.Heard(p.now)
+				p.tr.Received(p.now)
 				p.pass(time.Duration(g.next(100)) * 50 * time.Millisecond)
 			case 6:
 				if g.next(64) == 1 {
@@ -381,7 +381,7 @@ func run(t testing.TB, code []byte) {
 		}
 	}
 	p.check()
-	if p.tr.Err() == nil && p.tr.phase == working && p.tr.held != 0 {
+	if p.tr.Err() == nil && p.tr.phase == phaseWorking && p.tr.held != 0 {
 		for _, s := range p.tr.streams {
 			if s.state != streamOffered && s.holds() {
 				t.Fatalf("stream %d in state %d holds %d raw bytes, %d messages, %d requests, %d responses with credit of %v and %v",

@@ -1,5 +1,9 @@
 package wire1
 
+// This file passes bytes and packets of the peer to the Conn as far as there is credit, and
+// holds the rest. Each stream has separate queues for raw bytes, messages, requests (with
+// registrations) and responses, so that one kind does not block another.
+
 import (
 	"slices"
 	"time"
@@ -9,11 +13,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Data of the peer is passed to the Conn as far as there is credit. The rest is held.
-// Each stream has separate queues for raw bytes, messages, requests and large
-// responses, so that one kind does not block another.
-
-// holdRaw gives raw bytes of the peer to the Conn, or holds them.
+// holdRaw passes raw bytes of the peer to the Conn, and holds those without credit.
 func (t *Translator) holdRaw(s *stream, p []byte) {
 	if s.raw.Len() == 0 {
 		p = t.passRaw(s, p)
@@ -21,11 +21,11 @@ func (t *Translator) holdRaw(s *stream, p []byte) {
 	if len(p) > 0 {
 		s.raw.Append(p)
 		t.held += uint64(len(p))
-		t.wait(s)
+		t.markWaiting(s)
 	}
 }
 
-// passRaw gives the Conn raw bytes for which there is credit, and returns the others.
+// passRaw passes the bytes of p for which there is credit to the Conn. It returns the rest.
 func (t *Translator) passRaw(s *stream, p []byte) []byte {
 	for len(p) > 0 && s.credit[packet.ClassRaw] > 0 {
 		n := min(uint64(len(p)), s.credit[packet.ClassRaw], uint64(t.cfg.Offer.MaxFrame), packet.DefaultMaxFrame)
@@ -37,18 +37,18 @@ func (t *Translator) passRaw(s *stream, p []byte) []byte {
 	return p
 }
 
-// hold gives a packet of the peer to the Conn, or holds it.
+// hold passes a packet of the peer to the Conn if there is credit, and holds it otherwise.
 func (t *Translator) hold(now time.Time, s *stream, h *held) {
 	queue := s.queue(h.typ)
 	if len(*queue) == 0 && t.pass(now, s, h) {
 		return
 	}
 	*queue = append(*queue, h)
-	t.held += h.weight()
-	t.wait(s)
+	t.held += h.budgetSize()
+	t.markWaiting(s)
 }
 
-// queue returns where a packet of type typ waits.
+// queue returns the queue for held packets of type typ.
 func (s *stream) queue(typ packet.Type) *[]*held {
 	switch typ {
 	case packet.TypeMessage:
@@ -59,18 +59,18 @@ func (s *stream) queue(typ packet.Type) *[]*held {
 	return &s.requests
 }
 
-// wait notes that a stream holds something.
-func (t *Translator) wait(s *stream) {
-	if !s.waits {
-		s.waits = true
+// markWaiting adds s, which holds bytes or packets, to t.waiting.
+func (t *Translator) markWaiting(s *stream) {
+	if !s.waiting {
+		s.waiting = true
 		t.waiting = append(t.waiting, s)
 	}
 }
 
-// pass gives a packet of the peer to the Conn, if there is credit. It reports whether
-// it has.
+// pass passes a packet of the peer to the Conn if there is credit. It reports whether it has,
+// or whether the packet was canceled.
 func (t *Translator) pass(now time.Time, s *stream, h *held) bool {
-	if h.gone {
+	if h.canceled {
 		return true
 	}
 	if !t.spend(s, charge.For(h.typ, h.size, t.smallTx)) {
@@ -91,15 +91,15 @@ func (t *Translator) pass(now time.Time, s *stream, h *held) bool {
 	case packet.TypeRegister:
 		head = p.Raw
 	}
-	if v, ok := s.served[h.call]; ok && v.held == h {
+	if v, ok := s.served[h.number]; ok && v.held == h {
 		v.held = nil
-		s.served[h.call] = v
+		s.served[h.number] = v
 	}
-	t.deliver(s, h.typ, h.call, head, p.Value)
+	t.deliver(s, h.typ, h.number, head, p.Value)
 	return true
 }
 
-// timeout returns how much time is left until the deadlines of a packet.
+// timeout returns the time until the earlier deadline of a packet, or 0 if it has none.
 func (t *Translator) timeout(p *Packet, now time.Time) time.Duration {
 	left, other := t.skew.left(p.Deadline, now), t.skew.left(p.ContextDeadline, now)
 	if left == 0 || other != 0 && other < left {
@@ -108,7 +108,7 @@ func (t *Translator) timeout(p *Packet, now time.Time) time.Duration {
 	return left
 }
 
-// response is what a Response packet says.
+// response returns the wire 2 form of a Response packet.
 func response(p *Packet) packet.Response {
 	r := packet.Response{Text: p.Error, Custom: p.Custom, Data: p.Value}
 	if p.Error != "" {
@@ -117,10 +117,10 @@ func response(p *Packet) packet.Response {
 	return r
 }
 
-// pump gives the Conn what a stream holds, as far as there is credit, and then, if the
-// peer has dismissed it, its end.
-func (t *Translator) pump(now time.Time, s *stream) {
-	t.pumpRaw(s)
+// passHeld passes the held bytes and packets of s to the Conn as far as there is credit. If
+// nothing is left and the peer has dismissed s, it ends s towards the Conn.
+func (t *Translator) passHeld(now time.Time, s *stream) {
+	t.passHeldRaw(s)
 	for _, queue := range s.queues() {
 		for t.passFirst(now, s, queue) {
 		}
@@ -128,11 +128,13 @@ func (t *Translator) pump(now time.Time, s *stream) {
 	t.endTowardsConn(s)
 }
 
+// queues returns the queues of held packets.
 func (s *stream) queues() [3]*[]*held {
 	return [...]*[]*held{&s.messages, &s.requests, &s.responses}
 }
 
-func (t *Translator) pumpRaw(s *stream) {
+// passHeldRaw passes held raw bytes of s to the Conn as far as there is credit.
+func (t *Translator) passHeldRaw(s *stream) {
 	for s.raw.Len() > 0 && s.credit[packet.ClassRaw] > 0 {
 		c := s.raw.Head()
 		n := c.Len() - len(t.passRaw(s, c.Bytes()))
@@ -141,19 +143,20 @@ func (t *Translator) pumpRaw(s *stream) {
 	}
 }
 
-// passFirst gives the Conn the first packet of a queue. It reports whether it has.
+// passFirst passes the first packet of a queue to the Conn if there is credit. It reports
+// whether it has.
 func (t *Translator) passFirst(now time.Time, s *stream, queue *[]*held) bool {
 	if len(*queue) == 0 || !t.pass(now, s, (*queue)[0]) {
 		return false
 	}
-	t.held -= (*queue)[0].weight()
+	t.held -= (*queue)[0].budgetSize()
 	(*queue)[0] = nil
 	*queue = (*queue)[1:]
 	return true
 }
 
-// serve gives the Conn what waits for credit of the connection: of each stream one
-// packet after the other, so that none takes all.
+// serve passes held packets to the Conn after new credit of the connection has arrived. The
+// streams take turns of one packet for each queue, so that no stream uses all of the credit.
 func (t *Translator) serve(now time.Time) {
 	for progress := true; progress; {
 		progress = false
@@ -165,10 +168,10 @@ func (t *Translator) serve(now time.Time) {
 	}
 	var done []*stream
 	t.waiting = slices.DeleteFunc(t.waiting, func(s *stream) bool {
-		if s.waits = s.holds(); !s.waits {
+		if s.waiting = s.holds(); !s.waiting {
 			done = append(done, s)
 		}
-		return !s.waits
+		return !s.waiting
 	})
 	for _, s := range done {
 		t.endTowardsConn(s)
@@ -181,23 +184,23 @@ func (t *Translator) serve(now time.Time) {
 	}
 }
 
-// dropRaw forgets the raw bytes that a stream holds.
+// dropRaw discards the held raw bytes of s.
 func (t *Translator) dropRaw(s *stream) {
 	t.held -= uint64(s.raw.Len())
 	s.raw.Clear()
 }
 
-// dropHeld forgets all that a stream holds.
+// dropHeld discards all held bytes and packets of s.
 func (t *Translator) dropHeld(s *stream) {
 	t.dropRaw(s)
 	for _, queue := range s.queues() {
 		for _, h := range *queue {
-			t.held -= h.weight()
+			t.held -= h.budgetSize()
 		}
 		*queue = nil
 	}
-	if s.waits {
-		s.waits = false
+	if s.waiting {
+		s.waiting = false
 		t.waiting = slices.DeleteFunc(t.waiting, func(o *stream) bool { return o == s })
 	}
 }
@@ -205,18 +208,18 @@ func (t *Translator) dropHeld(s *stream) {
 // refuseHeld answers the held requests and messages of a stream with an error.
 func (t *Translator) refuseHeld(s *stream, text string) {
 	for _, h := range s.messages {
-		t.held -= h.weight()
+		t.held -= h.budgetSize()
 		t.refuseMessage(s, h.p.ID, text)
 	}
 	s.messages = nil
 	for _, h := range s.requests {
-		t.held -= h.weight()
-		if v := s.served[h.call]; h.typ == packet.TypeRegister {
+		t.held -= h.budgetSize()
+		if v := s.served[h.number]; h.typ == packet.TypeRegister {
 			t.send(s, Packet{Type: TypeRegisterAck, ID: v.id}, mark{answer: HeaderLen + 8})
-		} else if !h.gone {
+		} else if !h.canceled {
 			t.refuse(s, v.id, v.method, text)
 		}
-		t.unserve(s, h.call)
+		t.removeServed(s, h.number)
 	}
 	s.requests = nil
 }

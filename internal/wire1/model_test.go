@@ -474,7 +474,7 @@ func (p *pair) peer(q Packet) {
 }
 
 func (p *pair) peerErr(q Packet) error {
-	p.tr.Heard(p.now)
+	p.tr.Received(p.now)
 	// By way of the codec, as it would come.
 	b := Append(nil, q)
 	h, err := ParseHeader(b)
@@ -739,19 +739,19 @@ func (t *Translator) check() error {
 		return fmt.Errorf("answers of %d bytes are counted as %d", answers, t.answers)
 	}
 	for s := range all {
-		for _, e := range s.early {
+		for _, e := range s.delayed {
 			count(e.m)
 		}
 		held += uint64(s.raw.Len())
 		for _, q := range s.queues() {
 			for _, h := range *q {
-				held += h.weight()
+				held += h.budgetSize()
 			}
 		}
 		if s.state == streamClosed && s.holds() {
 			return fmt.Errorf("stream %d is closed and holds something", s.number)
 		}
-		if s.holds() && !s.waits {
+		if s.holds() && !s.waiting {
 			return fmt.Errorf("stream %d holds something and does not wait", s.number)
 		}
 	}
@@ -773,7 +773,7 @@ func (t *Translator) check() error {
 		}
 	}
 	for s := range all {
-		if s.state != streamOpen || t.phase != working {
+		if s.state != streamOpen || t.phase != phaseWorking {
 			continue
 		}
 		for class := range packet.StreamClasses {

@@ -52,8 +52,8 @@ const (
 	FlagAcquireSession = 0x10
 )
 
-// Period returns how often a client sends a Heartbeat whose Conn has these flags:
-// bits 4 and 5 are an exponent e, for 5*4^e seconds.
+// Period returns the time between two Heartbeats of a client whose Conn packet has these flags.
+// Bits 4 and 5 are an exponent e, for 5*4^e seconds.
 func Period(flags uint8) time.Duration {
 	return 5 * time.Second << (2 * (flags >> 4 & 3))
 }
@@ -64,7 +64,7 @@ const (
 	KindDeadline = 2
 )
 
-// tail is what follows the fixed fields of a body.
+// tail is the form of the part of a body behind the fixed fields.
 type tail uint8
 
 const (
@@ -102,7 +102,7 @@ var layouts = map[Type]layout{
 	TypeRegisterAck:   {"registerack", 8, tailObject},
 }
 
-// String returns the type's name, or its number where it has none.
+// String returns the name of the type, or its number if the type is unknown.
 func (t Type) String() string {
 	if l, ok := layouts[t]; ok {
 		return l.name
@@ -119,8 +119,8 @@ func (t Type) ofSession() bool { return t >= TypeDismiss }
 // Header is the header of a packet.
 type Header struct {
 	Type   Type
-	ID     uint64 // an answer repeats the id of what it answers
-	Length uint32 // of the body
+	ID     uint64 // an answer has the id of the packet that it answers
+	Length uint32 // the length of the body, in bytes
 }
 
 // AppendHeader appends h to b.
@@ -130,9 +130,9 @@ func AppendHeader(b []byte, h Header) []byte {
 	return binary.BigEndian.AppendUint32(b, h.Length)
 }
 
-// ParseHeader parses the first HeaderLen bytes of b, which must be there, and
-// checks them: the type must be known, and the length one that the type can have.
-// It does not bound the length from above.
+// ParseHeader parses the first HeaderLen bytes of b and checks them. The slice b must have that
+// many bytes. The type must be known, and the length possible for the type. There is no upper
+// bound of the length.
 func ParseHeader(b []byte) (Header, error) {
 	h := Header{
 		Type:   Type(b[1]),
@@ -157,8 +157,8 @@ func ParseHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
-// Packet is a packet of any type. The comments at the types say which fields are in
-// use; all others are zero.
+// Packet is a packet of any type. The comment of a type names the fields that it uses; all
+// other fields are zero.
 type Packet struct {
 	Type      Type
 	ID        uint64
@@ -176,7 +176,7 @@ type Packet struct {
 	Content
 }
 
-// Content is what Message, Request, and their answers carry.
+// Content is the content of messages, requests and their answers.
 type Content struct {
 	Key, Value, Custom []byte
 	Topic              string
@@ -205,8 +205,8 @@ type content struct {
 	} `json:"context"`
 }
 
-// Append appends p, header and all. Deadlines beyond the year 9999 are cut, since
-// JSON cannot have them.
+// Append appends p with its header. Deadlines after the year 9999, which JSON does not allow,
+// are replaced by its end.
 func Append(b []byte, p Packet) []byte {
 	start := len(b)
 	b = AppendHeader(b, Header{Type: p.Type, ID: p.ID})
@@ -225,6 +225,7 @@ func Append(b []byte, p Packet) []byte {
 	return b
 }
 
+// appendFixed appends the fixed fields of the body.
 func (p *Packet) appendFixed(b []byte) []byte {
 	switch p.Type {
 	case TypeConn:
@@ -251,6 +252,7 @@ func (p *Packet) appendFixed(b []byte) []byte {
 	return b
 }
 
+// appendJSON appends v as JSON.
 func appendJSON(b []byte, v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -259,7 +261,7 @@ func appendJSON(b []byte, v any) []byte {
 	return append(b, text...)
 }
 
-// latest returns t, or the latest time that JSON can have if t is later.
+// latest returns t, or the latest time that JSON allows if t is later.
 func latest(t time.Time) time.Time {
 	if t.Year() > 9999 {
 		return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
@@ -294,6 +296,7 @@ func Parse(h Header, body []byte) (Packet, error) {
 	return p, nil
 }
 
+// parseFixed parses the fixed fields of the body b.
 func (p *Packet) parseFixed(b []byte) {
 	switch p.Type {
 	case TypeConn:
@@ -315,6 +318,7 @@ func (p *Packet) parseFixed(b []byte) {
 	}
 }
 
+// malformed returns a *packet.Error.
 func malformed(what, format string, args ...any) error {
 	return &packet.Error{What: what, Reason: fmt.Sprintf(format, args...)}
 }

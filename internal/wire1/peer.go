@@ -1,5 +1,7 @@
 package wire1
 
+// This file handles the packets of the peer.
+
 import (
 	"fmt"
 	"time"
@@ -11,7 +13,7 @@ import (
 // Packet handles a packet of the peer that is not raw bytes. An error means that the peer
 // has violated wire 1, which ends the connection.
 func (t *Translator) Packet(now time.Time, p Packet) error {
-	if t.phase == over {
+	if t.phase == phaseOver {
 		return nil
 	}
 	if p.Type&0x0f != 2 { // the id of an answer is this side's
@@ -26,13 +28,13 @@ func (t *Translator) Packet(now time.Time, p Packet) error {
 	return nil
 }
 
-// packet is Packet for one that does not end the connection by itself.
+// packet handles a packet of the peer. An error ends the connection.
 func (t *Translator) packet(now time.Time, p Packet) error {
 	switch p.Type {
 	case TypeConn, TypeConnAck:
 		return malformed(p.Type.String(), "the handshake is done")
 	case TypeHeartbeat:
-		return t.peerBeats(p)
+		return t.peerHeartbeat(p)
 	case TypeHeartbeatAck:
 		if t.server {
 			return malformed(p.Type.String(), "from a client")
@@ -40,7 +42,7 @@ func (t *Translator) packet(now time.Time, p Packet) error {
 	case TypeDisConn:
 		t.peerDisconnects(now, p)
 	case TypeDisConnAck:
-		t.acked = t.acked || t.said
+		t.disConnAcked = t.disConnAcked || t.disConnSent
 	case TypeSession:
 		return t.peerOpens(p)
 	case TypeSessionAck:
@@ -52,29 +54,28 @@ func (t *Translator) packet(now time.Time, p Packet) error {
 	default:
 		s := t.open(p.Session)
 		if s == nil {
-			return nil // too late, as every peer does
+			return nil // the session has ended; packets for it are ignored
 		}
 		t.peerSends(now, s, p)
 	}
 	return nil
 }
 
-// Raw takes raw bytes that the peer has sent for a session, the whole of a packet or a
-// piece of it.
+// Raw handles raw bytes of the peer for a session: a whole packet or a piece of one.
 func (t *Translator) Raw(now time.Time, session uint64, p []byte) {
-	if t.phase == over {
+	if t.phase == phaseOver {
 		return
 	}
-	if s := t.open(session); s != nil && !s.deaf && len(p) > 0 {
+	if s := t.open(session); s != nil && !s.stopped && len(p) > 0 {
 		t.holdRaw(s, p)
 	}
 	t.step(now)
 }
 
-// TooLarge takes a packet of the peer whose body is longer than what the Conn can
-// accept, in place of the packet. Of the body only the fixed fields are needed.
+// TooLarge handles a packet of the peer whose body is longer than the Conn accepts. The slice
+// fixed has the fixed fields of the body.
 func (t *Translator) TooLarge(now time.Time, h Header, fixed []byte) {
-	if t.phase == over {
+	if t.phase == phaseOver {
 		return
 	}
 	p := Packet{Type: h.Type, ID: h.ID}
@@ -83,47 +84,48 @@ func (t *Translator) TooLarge(now time.Time, h Header, fixed []byte) {
 	if h.Type == TypeSession {
 		t.answer(Packet{Type: TypeSessionAck, ID: h.ID, Negotiate: p.Negotiate, Error: text})
 	} else if s := t.open(p.Session); s != nil {
-		t.peerSentTooMuch(s, p, text)
+		t.refuseTooLarge(s, p, text)
 	}
 	t.step(now)
 }
 
-// open returns the stream of a session for which the peer may send, nil if there is
-// none. That the peer sends means that it knows the session.
+// open returns the stream of a session for which a packet of the peer has arrived, or nil if
+// the peer may not send for it. It sends the delayed packets, because the peer knows the
+// session.
 func (t *Translator) open(session uint64) *stream {
 	s := t.sessions[session]
 	if s == nil {
 		return nil
 	}
-	t.letGo(s)
-	if s.state != streamOpen && s.state != streamEnding || t.phase >= closing {
+	t.sendDelayed(s)
+	if s.state != streamOpen && s.state != streamEnding || t.phase >= phaseClosing {
 		return nil
 	}
 	return s
 }
 
-// peerBeats answers a heartbeat, which clients send, unless the connection ends:
-// clients do not expect an answer then. The Conn hears of it too.
-func (t *Translator) peerBeats(p Packet) error {
+// peerHeartbeat answers a Heartbeat of a client and sends a Ping to the Conn. It does nothing
+// when the connection is ending, because clients then expect no answer.
+func (t *Translator) peerHeartbeat(p Packet) error {
 	if !t.server {
 		return malformed(p.Type.String(), "from a server")
 	}
-	if t.phase == working {
+	if t.phase == phaseWorking {
 		t.answer(Packet{Type: TypeHeartbeatAck, ID: p.ID})
 		t.frames.Append(packet.AppendPing(nil, packet.TypePing, 0))
 	}
 	return nil
 }
 
-// peerDisconnects answers the peer's DisConn.
+// peerDisconnects handles a DisConn.
 func (t *Translator) peerDisconnects(now time.Time, p Packet) {
 	t.answer(Packet{Type: TypeDisConnAck, ID: p.ID})
-	t.heard = true
+	t.disConnReceived = true
 	t.disconnect()
 	t.leave(now)
 }
 
-// peerOpens offers a stream to the Conn.
+// peerOpens handles a Session packet: it offers a stream to the Conn.
 func (t *Translator) peerOpens(p Packet) error {
 	refuse := func(text string) error {
 		t.answer(Packet{Type: TypeSessionAck, ID: p.ID, Negotiate: p.Negotiate, Error: text})
@@ -136,21 +138,21 @@ func (t *Translator) peerOpens(p Packet) error {
 	offer := Offer()
 	intro.Windows = packet.Windows{Raw: offer.Raw, Messages: offer.Messages}
 	switch limit := t.cfg.Offer.MaxStreams; {
-	case t.away || t.phase != working:
+	case t.goingAway || t.phase != phaseWorking:
 		return refuse(geminio.ErrGoingAway.Error())
-	case uint64(t.incoming) >= uint64(limit):
+	case uint64(t.peerStreams) >= uint64(limit):
 		return refuse(fmt.Sprintf("too many streams: %d are open", limit))
 	case len(p.Peer) > packet.MaxName || intro.Size() > int(t.cfg.Offer.MaxFrame):
 		return refuse(fmt.Sprintf("meta and peer: %v", geminio.ErrTooLarge))
 	}
-	t.last += 2
-	s := t.newStream(t.last, packet.Windows{})
+	t.lastPeerNumber += 2
+	s := t.newStream(t.lastPeerNumber, packet.Windows{})
 	s.state, s.offered, s.byPeer = streamOffered, Packet{ID: p.ID, Negotiate: p.Negotiate}, true
 	s.session = p.Negotiate
 	if t.server {
 		s.session = s.number
 	}
-	t.incoming++
+	t.peerStreams++
 	t.streams[s.number] = s
 	t.frames.Append(packet.AppendOpen(nil, s.number, intro))
 	return nil
@@ -166,7 +168,7 @@ func (t *Translator) offered(session uint64) bool {
 	return false
 }
 
-// peerAccepts takes the answer to a Session packet.
+// peerAccepts handles a SessionAck.
 func (t *Translator) peerAccepts(p Packet) error {
 	s := t.asked[p.ID]
 	if s == nil {
@@ -180,9 +182,9 @@ func (t *Translator) peerAccepts(p Packet) error {
 	switch {
 	case p.Error != "":
 		if !unwanted {
-			t.notice(packet.TypeRefuse, s.number, geminio.CodeApplication, p.Error)
+			t.appendReason(packet.TypeRefuse, s.number, geminio.CodeApplication, p.Error)
 		}
-		t.closed(s)
+		t.removeStream(s)
 		return nil
 	case !t.server:
 		if p.Session <= defaultSession || t.sessions[p.Session] != nil || t.offered(p.Session) {
@@ -191,8 +193,8 @@ func (t *Translator) peerAccepts(p Packet) error {
 		s.session = p.Session
 	}
 	if unwanted {
-		t.peerIsTold(s)
-		t.closed(s)
+		t.dismissWhileWorking(s)
+		t.removeStream(s)
 		return nil
 	}
 	s.state = streamOpen
@@ -202,51 +204,50 @@ func (t *Translator) peerAccepts(p Packet) error {
 	return nil
 }
 
-// peerDismisses answers a Dismiss, also of a session that has ended at this side, and
-// ends the stream when the Conn has what came.
+// peerDismisses handles a Dismiss. It answers also if the session has ended at this side. The
+// stream ends when the Conn has all held data.
 func (t *Translator) peerDismisses(now time.Time, p Packet) {
 	s := t.sessions[p.Session]
 	if s != nil {
-		t.letGo(s)
+		t.sendDelayed(s)
 	}
 	t.answer(Packet{Type: TypeDismissAck, ID: p.ID, Session: p.Session})
 	switch {
 	case s == nil || s.state != streamOpen:
 	case s == t.main:
-		t.dismissHeard = true
-		if !t.dismissed {
-			t.dismissed = true
+		t.dismissReceived = true
+		if !t.dismissSent {
+			t.dismissSent = true
 			t.dismiss(s)
 			t.leave(now)
 		}
-	case t.phase == closing:
-		// It was dismissed already.
+	case t.phase == phaseClosing:
+		// This side has dismissed the session.
 	default:
 		t.dismiss(s)
-		s.state, s.endAt = streamEnding, now.Add(dismissPause)
+		s.state, s.dismissDeadline = streamEnding, now.Add(dismissPause)
 		t.ending = append(t.ending, s)
 		t.endTowardsConn(s)
 	}
 }
 
-// peerConfirms takes the answer to a Dismiss, behind which the peer sends nothing more
-// for the session.
+// peerConfirms handles a DismissAck, after which the peer sends nothing more for the session.
 func (t *Translator) peerConfirms(now time.Time, p Packet) {
 	s := t.sessions[p.Session]
 	switch {
 	case s == nil:
 	case s == t.main:
-		t.dismissAcked = t.dismissAcked || t.dismissed
-	case s.state == streamEnding && !s.acked:
-		s.acked = true
-		t.pump(now, s)
+		t.dismissAcked = t.dismissAcked || t.dismissSent
+	case s.state == streamEnding && !s.dismissAcked:
+		s.dismissAcked = true
+		t.passHeld(now, s)
 	}
 }
 
-// endTowardsConn closes a stream that the peer has dismissed towards the Conn, when the
-// Conn has what came.
+// endTowardsConn sends the close flag to the Conn for a stream that the peer has dismissed, if
+// the Conn has all held data.
 func (t *Translator) endTowardsConn(s *stream) {
-	if s.state != streamEnding || !s.acked || s.holds() {
+	if s.state != streamEnding || !s.dismissAcked || s.holds() {
 		return
 	}
 	t.frames.Append(packet.AppendHeader(nil, packet.Header{
@@ -254,19 +255,19 @@ func (t *Translator) endTowardsConn(s *stream) {
 	}))
 	t.endCalls(s)
 	s.state = streamEnded
-	t.unlist(s)
+	t.removeEnding(s)
 	delete(t.sessions, s.session)
 }
 
-// closed ends a stream of which the Conn expects nothing any more.
-func (t *Translator) closed(s *stream) {
+// removeStream ends a stream on which the Conn expects no further frames.
+func (t *Translator) removeStream(s *stream) {
 	t.dropHeld(s)
 	t.endCalls(s)
 	if s.byPeer {
-		t.incoming--
+		t.peerStreams--
 	}
 	s.state = streamClosed
-	t.unlist(s)
+	t.removeEnding(s)
 	delete(t.streams, s.number)
 	for key := range t.assemblies {
 		if key.number == s.number {
@@ -276,8 +277,8 @@ func (t *Translator) closed(s *stream) {
 	t.forget(s)
 }
 
-// unlist takes a stream out of those whose DismissAck is awaited.
-func (t *Translator) unlist(s *stream) {
+// removeEnding removes s from t.ending.
+func (t *Translator) removeEnding(s *stream) {
 	for i, o := range t.ending {
 		if o == s {
 			t.ending = append(t.ending[:i], t.ending[i+1:]...)
@@ -286,7 +287,7 @@ func (t *Translator) unlist(s *stream) {
 	}
 }
 
-// endCalls forgets all that waits for an answer on a stream that has ended.
+// endCalls removes all operations of s, which has ended, that wait for an answer.
 func (t *Translator) endCalls(s *stream) {
 	for _, key := range s.calls {
 		t.answered(key)
@@ -294,21 +295,21 @@ func (t *Translator) endCalls(s *stream) {
 	s.calls, s.served, s.cancels = nil, nil, nil
 }
 
-// peerSends takes a packet for an open stream.
+// peerSends handles a packet for an open stream.
 func (t *Translator) peerSends(now time.Time, s *stream, p Packet) {
 	if t.tooLarge(&p) {
-		t.peerSentTooMuch(s, p, fmt.Sprintf("%v: %d bytes", geminio.ErrTooLarge, bodySize(&p)))
+		t.refuseTooLarge(s, p, fmt.Sprintf("%v: %d bytes", geminio.ErrTooLarge, bodySize(&p)))
 		return
 	}
-	s.packets = true
-	refused := t.away && s == t.main || t.phase != working
+	s.usesPackets = true
+	refused := t.goingAway && s == t.main || t.phase != phaseWorking
 	switch p.Type {
 	case TypeMessage:
 		if refused {
 			t.refuseMessage(s, p.ID, geminio.ErrGoingAway.Error())
 			return
 		}
-		t.hold(now, s, &held{typ: packet.TypeMessage, call: t.messageNumber(p.ID), p: p, size: bodySize(&p)})
+		t.hold(now, s, &held{typ: packet.TypeMessage, number: t.messageNumber(p.ID), p: p, size: bodySize(&p)})
 	case TypeMessageAck:
 		if c, ok := t.messages.take(p.ID); ok {
 			a := packet.Answer{Text: p.Error}
@@ -331,7 +332,7 @@ func (t *Translator) peerSends(now time.Time, s *stream, p Packet) {
 		t.holdCall(now, s, packet.TypeRegister, p, nil)
 	case TypeResponse:
 		if c, ok := t.answered(callKey{TypeResponse, p.ID}); ok {
-			t.hold(now, c.s, &held{typ: packet.TypeResponse, call: c.number, p: p, size: bodySize(&p)})
+			t.hold(now, c.s, &held{typ: packet.TypeResponse, number: c.number, p: p, size: bodySize(&p)})
 		}
 	case TypeRegisterAck:
 		if c, ok := t.answered(callKey{TypeRegisterAck, p.ID}); ok {
@@ -346,20 +347,20 @@ func (t *Translator) peerSends(now time.Time, s *stream, p Packet) {
 	}
 }
 
-// messageNumber returns the number for a message of the peer: the id of its packet, so
-// that nothing need be kept for messages that are never answered. Ids that are no
-// numbers are kept after all: 0, and those whose highest bit is set.
+// messageNumber returns the number for a message of the peer. It is the id of its packet, so
+// that no memory is needed for messages that are never answered. The ids 0 and those with the
+// highest bit set cannot be numbers; they are kept in t.oddIDs.
 func (t *Translator) messageNumber(id uint64) uint64 {
 	if id != 0 && id>>63 == 0 {
 		return id
 	}
-	t.lastCall++
-	number := 1<<62 | t.lastCall
+	t.lastNumber++
+	number := 1<<62 | t.lastNumber
 	t.oddIDs.add(number, id)
 	return number
 }
 
-// tooLarge reports whether the Conn does not accept a packet for its size.
+// tooLarge reports whether a packet is larger than the Conn accepts.
 func (t *Translator) tooLarge(p *Packet) bool {
 	switch {
 	case len(p.Topic) > packet.MaxName || len(p.Key) > packet.MaxName:
@@ -386,23 +387,24 @@ func bodySize(p *Packet) int {
 	return len(p.Raw)
 }
 
-// holdCall gives the Conn a request or registration of the peer, or holds it.
+// holdCall passes a request or registration of the peer to the Conn if there is credit, and
+// holds it otherwise.
 func (t *Translator) holdCall(now time.Time, s *stream, typ packet.Type, p Packet, method []byte) {
 	if s.served == nil {
 		s.served = make(map[uint64]served)
 		s.cancels = make(map[uint64]uint64)
 	}
-	t.lastCall++
-	h := &held{typ: typ, call: t.lastCall, p: p, size: bodySize(&p)}
-	s.served[h.call] = served{id: p.ID, method: method, held: h}
+	t.lastNumber++
+	h := &held{typ: typ, number: t.lastNumber, p: p, size: bodySize(&p)}
+	s.served[h.number] = served{id: p.ID, method: method, held: h}
 	if typ == packet.TypeRequest {
-		s.cancels[p.ID] = h.call
+		s.cancels[p.ID] = h.number
 	}
 	t.hold(now, s, h)
 }
 
-// peerCancels cancels a request, because its caller no longer waits. A request that the
-// Conn has not seen is removed.
+// peerCancels handles a RequestCancel: the caller no longer waits. It removes a request that was
+// not passed to the Conn.
 func (t *Translator) peerCancels(s *stream, p Packet) {
 	t.knowsCancel = true
 	number, ok := s.cancels[p.ID]
@@ -410,11 +412,11 @@ func (t *Translator) peerCancels(s *stream, p Packet) {
 		return
 	}
 	if v := s.served[number]; v.held != nil {
-		v.held.gone = true
-		t.held -= v.held.weight()
+		v.held.canceled = true
+		t.held -= v.held.budgetSize()
 		v.held.p, v.held.size = Packet{}, 0
-		t.held += v.held.weight()
-		t.unserve(s, number)
+		t.held += v.held.budgetSize()
+		t.removeServed(s, number)
 		return
 	}
 	a := packet.Answer{Code: uint32(geminio.CodeCanceled), Text: "context canceled"}
@@ -424,14 +426,14 @@ func (t *Translator) peerCancels(s *stream, p Packet) {
 	t.deliver(s, packet.TypeCancel, number, a.Append(nil), nil)
 }
 
-// refuseMessage answers a message of the peer with an error.
+// refuseMessage sends an error as the answer to a message of the peer.
 func (t *Translator) refuseMessage(s *stream, id uint64, text string) {
 	t.send(s, Packet{Type: TypeMessageAck, ID: id, Error: text}, mark{answer: HeaderLen + 8 + len(text)})
 }
 
-// peerSentTooMuch answers a packet that is larger than the Conn accepts. It uses only the
-// type and the id of p, and the method of a request.
-func (t *Translator) peerSentTooMuch(s *stream, p Packet, text string) {
+// refuseTooLarge answers a packet that is larger than the Conn accepts. It uses only the type
+// and the id of p, and the method of a request.
+func (t *Translator) refuseTooLarge(s *stream, p Packet, text string) {
 	switch p.Type {
 	case TypeMessage:
 		t.refuseMessage(s, p.ID, text)

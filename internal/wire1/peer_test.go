@@ -45,7 +45,7 @@ func TestStreamOfThePeerIsRefused(t *testing.T) {
 		p.notice(packet.TypeRefuse, e.stream, geminio.CodeApplication, "not today")
 		ack := p.want(TypeSessionAck, "the Conn has refused")
 		assert.Equal(t, Packet{Type: TypeSessionAck, ID: 77, Negotiate: 1 << 61, Error: "not today"}, ack)
-		assert.Zero(t, p.tr.incoming)
+		assert.Zero(t, p.tr.peerStreams)
 
 		p.peer(Packet{Type: TypeSession, ID: 78, Negotiate: 1 << 61, Meta: make([]byte, 70<<10)})
 		assert.Equal(t, "meta and peer: too large", p.want(TypeSessionAck, "longer than a frame").Error)

@@ -7,72 +7,73 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// streamState is where a stream is in its life. It only ever grows.
+// streamState is the state of a stream. It never returns to an earlier one.
 type streamState uint8
 
 const (
-	// streamOffered: the peer wants to open it, and the Conn decides. Left by the
-	// Conn's Accept or Refuse.
+	// streamOffered: the peer has opened the session, and the Conn has not answered.
+	// Accept and Refuse of the Conn leave it.
 	streamOffered streamState = iota
-	// streamAsked: the Conn wants to open it, and the peer decides. Left by the
-	// peer's SessionAck, or by the Conn's Reset.
+	// streamAsked: the Conn has opened the stream, and the peer has not answered. The
+	// SessionAck of the peer and a Reset of the Conn leave it.
 	streamAsked
-	// streamUnwanted: the Conn has given up while the peer decides. Left by the
-	// peer's SessionAck.
+	// streamUnwanted: the Conn has reset the stream before the peer has answered. The
+	// SessionAck of the peer leaves it.
 	streamUnwanted
-	// streamOpen: both sides may send. Left by the Conn's close or Reset, or by the
-	// peer's Dismiss.
+	// streamOpen: both sides may send. A close flag or Reset of the Conn and a Dismiss
+	// of the peer leave it.
 	streamOpen
-	// streamEnding: the peer has dismissed it. What it has sent goes to the Conn, and
-	// then a close. Left when that was sent, or by the Conn's close or Reset.
+	// streamEnding: the peer has dismissed the session. Held bytes and packets go to the
+	// Conn, then a close flag. That close flag, or a close flag or Reset of the Conn,
+	// leaves it.
 	streamEnding
-	// streamEnded: the Conn was sent a close. Left by its answer.
+	// streamEnded: the close flag was sent to the Conn. The answer of the Conn leaves it.
 	streamEnded
-	// streamClosed: nothing is sent to the Conn any more, and nothing comes from it.
+	// streamClosed: the stream has ended towards the Conn.
 	streamClosed
 )
 
 // stream is a stream of the Conn and a session of the peer.
 type stream struct {
-	number  uint64 // of the stream
-	session uint64 // the id of the session, once it is known
-	offered Packet // the peer's Session packet, in streamOffered
-	byPeer  bool   // the peer has opened it
+	number  uint64 // the id of the stream
+	session uint64 // the id of the session; 0 until it is known
+	offered Packet // the Session packet of the peer; only in streamOffered
+	byPeer  bool   // the peer has opened the stream
 	state   streamState
-	credit  balance                     // what may be sent to the Conn, of the stream's classes
-	given   [packet.StreamClasses]grant // what the Conn may send
+	credit  balance                     // credit of the stream's classes that the Conn has given
+	given   [packet.StreamClasses]grant // credit that the Conn has been given
 
-	// What has come from the peer and waits for credit.
+	// Bytes and packets of the peer that wait for credit.
 	raw       chunk.Queue
 	messages  []*held
-	requests  []*held // and registrations
+	requests  []*held // requests and registrations
 	responses []*held
-	waits     bool // it is in Translator.waiting
+	waiting   bool // the stream is in Translator.waiting
 
-	deaf    bool      // the Conn reads no further raw bytes
-	fin     bool      // the Conn writes no raw bytes any more
-	packets bool      // packets have gone either way
-	endAt   time.Time // streamEnding: when the peer's DismissAck is not waited for any more
-	acked   bool      // streamEnding: the DismissAck has come
+	stopped         bool      // the Conn has sent Stop: raw bytes of the peer are discarded
+	fin             bool      // the Conn has sent the fin flag
+	usesPackets     bool      // a packet has been sent in either direction
+	dismissDeadline time.Time // in streamEnding: the time at which the wait for the DismissAck ends
+	dismissAcked    bool      // in streamEnding: the DismissAck has arrived, or is not awaited
 
-	// Packets for a peer that is not ready for them.
-	early   []early
-	holding bool      // they are held back,
-	until   time.Time // until then at the latest; zero as long as SessionAck was not sent
+	// Packets for a peer that is not ready for them; see EarlyPause.
+	delayed  []delayedPacket
+	delaying bool      // packets are added to delayed
+	until    time.Time // the time at which delaying ends; zero until the SessionAck was sent
 
-	// What waits for an answer.
+	// Operations that wait for their answers.
 	calls   map[uint64]callKey // of the Conn, by number
 	served  map[uint64]served  // of the peer, by number
-	cancels map[uint64]uint64  // numbers of the peer's requests, by packet id
+	cancels map[uint64]uint64  // the numbers of the peer's requests, by packet id
 }
 
-// early is a packet that is held back.
-type early struct {
+// delayedPacket is an encoded packet in stream.delayed.
+type delayedPacket struct {
 	packet []byte
 	m      mark
 }
 
-// callKey tells the answers of the peer apart.
+// callKey identifies an answer of the peer.
 type callKey struct {
 	typ Type // TypeResponse or TypeRegisterAck
 	id  uint64
@@ -86,27 +87,27 @@ type call struct {
 
 // served is a request or registration of the peer that waits for its answer.
 type served struct {
-	id     uint64
-	method []byte
-	held   *held // not yet given to the Conn
+	id     uint64 // the id of its packet
+	method []byte // the method of a request
+	held   *held  // nil if it was passed to the Conn
 }
 
-// held is a packet of the peer, to be given to the Conn when there is credit.
+// held is a packet of the peer that waits for credit of the Conn.
 type held struct {
-	typ  packet.Type
-	call uint64
-	p    Packet
-	size int  // of the body
-	gone bool // its sender no longer waits for the answer
+	typ      packet.Type
+	number   uint64
+	p        Packet
+	size     int  // of the body in wire 2, bytes
+	canceled bool // the caller no longer waits for the answer
 }
 
-// heldOverhead is what a held packet counts beside its body.
+// heldOverhead is the cost of a held packet in addition to its body, in bytes of the budget.
 const heldOverhead = 512
 
-// weight is what the packet counts against the budget.
-func (h *held) weight() uint64 { return uint64(h.size) + heldOverhead }
+// budgetSize returns the cost of the packet in bytes of the budget.
+func (h *held) budgetSize() uint64 { return uint64(h.size) + heldOverhead }
 
-// holds reports whether anything waits for credit.
+// holds reports whether bytes or packets of s wait for credit.
 func (s *stream) holds() bool {
 	return s.raw.Len() > 0 || len(s.messages)+len(s.requests)+len(s.responses) > 0
 }

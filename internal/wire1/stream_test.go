@@ -71,7 +71,7 @@ func TestFirstBytesAreHeldBack(t *testing.T) {
 		assert.Equal(t, "last", string(p.want(TypeStream, "in order").Raw))
 		p.want(TypeDismiss, "in order")
 		assert.Len(t, p.tr.sessions, 1)
-		assert.Empty(t, p.tr.early)
+		assert.Empty(t, p.tr.delayed)
 	})
 	t.Run("until the end of the connection", func(t *testing.T) {
 		p, _, session := start(t)

@@ -11,9 +11,9 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Offer is what a translator offers to a Conn in the place of its peer. Wire 1 has no
-// credit, so what is offered bounds what a translator holds of what the peer's transport
-// does not take.
+// Offer returns the settings that a translator offers to a Conn on behalf of the peer. Wire 1
+// has no credit, so the credit of the offer bounds the memory of the translator for data that
+// the transport of the peer has not taken.
 func Offer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: MaxContent, MaxStreams: 1 << 30,
@@ -21,141 +21,144 @@ func Offer() packet.Settings {
 	}
 }
 
-// MaxContent is the largest content of a call or message that a translator takes, in
-// bytes: what base64 leaves of MaxBody, without what stands around it.
+// MaxContent is the largest content of a call or message that a translator accepts, in bytes.
+// Its base64 form and the JSON object around it fit into MaxBody.
 const MaxContent = (MaxBody-512)/4*3 - 3*3
 
 const (
-	// EarlyPause is how long packets are held back on a session that the peer has
-	// opened: clients of wire 1 drop those that follow the SessionAck closely.
+	// EarlyPause is the time for which packets are delayed on a session that the peer
+	// has opened, because clients of wire 1 drop packets that closely follow the
+	// SessionAck.
 	EarlyPause = 20 * time.Millisecond
-	// dismissPause is how long the translator waits for the answers to its Dismiss
-	// packets.
+	// dismissPause is the longest time that the translator waits for the answers to its
+	// Dismiss packets.
 	dismissPause = time.Second
-	// maxUnwanted bounds the sessions whose SessionAck is awaited though they are not
-	// wanted any more.
+	// maxUnwanted bounds the streams in streamUnwanted.
 	maxUnwanted = 1024
-	// maxAnswers bounds the answers that wait for the peer to read them, in bytes,
-	// before more is read from it.
+	// maxAnswers bounds the answers to the peer that were not sent, in bytes. Above it,
+	// nothing is read from the peer.
 	maxAnswers = 1 << 20
 )
 
-// defaultSession is the session, and the stream, that exists from the start.
+// defaultSession is the id of the session and of the stream that exist from the start.
 const defaultSession = 1
 
 // Config configures a Translator.
 type Config struct {
-	Side   geminio.Side    // of the Conn; the peer has the other
-	Offer  packet.Settings // what the Conn offers
-	Budget uint64          // bytes that may wait here for the Conn and be held by it, of large packets
+	Side   geminio.Side    // the side of the Conn; the peer has the other one
+	Offer  packet.Settings // the settings that the Conn has offered
+	Budget uint64          // bounds the bytes that wait for the Conn or are large packets in it
 
-	// Period is how often the client sends a Heartbeat.
+	// Period is the time between two Heartbeats of the client.
 	Period time.Duration
-	// Silence is how long the peer may be silent.
+	// Silence is the longest time without a byte from the peer.
 	Silence time.Duration
-	// Linger bounds how long the end of the connection takes.
+	// Linger bounds the time for the end of the connection.
 	Linger time.Duration
 
-	PacketID uint64 // of the peer's handshake packet; 0 if it has none of its own
-	FirstID  uint64 // from where the ids of packets count
+	PacketID uint64 // the id of the peer's handshake packet; 0 if it had none of its own
+	FirstID  uint64 // packet ids of this side are counted from here
 }
 
-// phase is the state of a translator. It only grows.
+// phase is the state of a translator. It never returns to an earlier one.
 type phase uint8
 
 const (
-	// working: both sides may send everything.
-	working phase = iota
-	// leaving: the peer has dismissed its default session, has disconnected, or its
-	// transport has ended. What came goes to the Conn as there is credit for it. Left
-	// when all has, at the end of Config.Linger, or when the Conn closes.
-	leaving
-	// closing: the Conn has closed. All sessions are dismissed; then comes DisConn.
-	// Left when the peer has disconnected too, or at the end of Config.Linger.
-	closing
-	// over: nothing more goes either way.
-	over
+	// phaseWorking: both sides may send everything.
+	phaseWorking phase = iota
+	// phaseLeaving: the peer has dismissed its default session, has disconnected, or its
+	// transport has ended. Held data goes to the Conn as there is credit for it. The end
+	// of the data, the end of Config.Linger, and a Close of the Conn leave it.
+	phaseLeaving
+	// phaseClosing: the Conn has closed. All sessions are dismissed, then DisConn is sent.
+	// The DisConn of the peer and the end of Config.Linger leave it.
+	phaseClosing
+	// phaseOver: nothing is sent in either direction.
+	phaseOver
 )
 
-// Translator translates between a peer that speaks wire 1 and a Conn that speaks wire
-// 2. It is a value: it does no I/O, starts nothing, and is not safe for concurrent use.
-// Its methods that take a time take the present one.
+// Translator translates between a peer that speaks wire 1 and a Conn that speaks wire 2. It
+// does no I/O and starts no goroutines. It is not safe for concurrent use. The argument now of
+// its methods is the present time.
 type Translator struct {
 	cfg     Config
-	server  bool // the Conn is a server's
-	smallTx int  // the longest body that the Conn takes as small
-	smallRx int  // and that it sends as small
+	server  bool // the Conn is that of a server
+	smallTx int  // the largest body of a small packet to the Conn, bytes
+	smallRx int  // the largest body of a small packet from the Conn, bytes
 	skew    skew
 
-	phase phase
-	until time.Time // leaving, closing: the end of the present step
-	cause error     // leaving: why the transport ended, nil as long as it has not
-	err   error     // over: why; io.EOF after an orderly end
-	away  bool      // the Conn wants no new work
+	phase     phase
+	until     time.Time // in phaseLeaving and phaseClosing: the end of the present step
+	cause     error     // why the transport of the peer has ended; nil while it has not
+	err       error     // in phaseOver: why the connection is over; io.EOF after an orderly end
+	goingAway bool      // the Conn has sent GoAway
 
-	// How far the peer and this side are with disconnecting.
-	said, heard, acked bool
-	// And with dismissing the default session.
-	dismissed, dismissHeard, dismissAcked bool
+	disConnSent     bool // DisConn was sent to the peer
+	disConnReceived bool // DisConn of the peer has arrived
+	disConnAcked    bool // the peer has answered DisConn
 
-	streams  map[uint64]*stream // by number
-	sessions map[uint64]*stream // by session id, once the peer may send for it
-	asked    map[uint64]*stream // streamAsked and streamUnwanted, by the id of their Session packet
-	main     *stream
-	incoming int       // streams of the peer that the Conn knows of
-	last     uint64    // number of the last stream that the peer opened
-	waiting  []*stream // those that hold something, in the order in which they are served
-	early    []*stream // those that hold packets back, in the order in which they are let go
-	ending   []*stream // streamEnding, in the order of endAt
+	dismissSent     bool // the default session was dismissed by this side
+	dismissReceived bool // the default session was dismissed by the peer
+	dismissAcked    bool // the peer has answered the Dismiss of the default session
 
-	// Towards the Conn.
-	frames   chunk.Queue
-	credit   balance // of the connection's classes
-	lastCall uint64
-	held     uint64 // what waits for credit, in bytes
+	streams        map[uint64]*stream // by number
+	sessions       map[uint64]*stream // by session id; the peer may send for them
+	asked          map[uint64]*stream // in streamAsked and streamUnwanted, by the id of their Session packet
+	main           *stream            // the default session
+	peerStreams    int                // streams that the peer has opened and the Conn knows
+	lastPeerNumber uint64             // the number of the last stream that the peer has opened
+	waiting        []*stream          // streams that hold data, in the order in which they are served
+	delayed        []*stream          // streams that delay packets, in the order of until
+	ending         []*stream          // in streamEnding, in the order of dismissDeadline
 
-	// Towards the peer.
+	// Output to the Conn.
+	frames     chunk.Queue
+	credit     balance // credit of the connection's classes that the Conn has given
+	lastNumber uint64  // the last number of a packet for the Conn
+	held       uint64  // the budget cost of the data that waits for credit, bytes
+
+	// Output to the peer.
 	packets chunk.Queue
-	queued  uint64 // bytes that were ever put into packets
-	sent    uint64 // and those of them that were sent
-	marks   []mark // what to do when so many bytes were sent
+	queued  uint64 // the number of bytes that were ever added to packets
+	sent    uint64 // the number of those bytes that were sent
+	marks   []mark // actions for positions in those bytes, in their order
 	answers int    // bytes of answers that were not sent
-	room    []byte // for one packet
+	scratch []byte // memory for the encoding of one packet
 
-	given       [packet.Classes]grant // what the Conn may send, of the connection's classes
+	given       [packet.Classes]grant // credit of the connection's classes that the Conn has been given
 	assemblies  map[assemblyKey]*assembly
-	calls       map[callKey]call
-	messages    unanswered[call]   // of the Conn, by the ids of their packets
-	oddIDs      unanswered[uint64] // ids of the peer's messages that are no numbers, by their numbers
-	unwanted    int                // streams of asked that are streamUnwanted
-	lastID      uint64
-	knowsCancel bool // the peer is known to understand RequestCancel
+	calls       map[callKey]call   // operations of the Conn that wait for an answer
+	messages    unanswered[call]   // messages of the Conn, by the ids of their packets
+	oddIDs      unanswered[uint64] // ids of the peer's messages that cannot be numbers, by the numbers used instead
+	unwanted    int                // the number of streams in streamUnwanted
+	lastID      uint64             // the id of the last packet of this side
+	knowsCancel bool               // the peer has sent a RequestCancel, so it understands one
 
-	paused    bool // nothing is read from the peer
-	lastHeard time.Time
-	nextBeat  time.Time
+	paused        bool // nothing is read from the peer
+	lastReceived  time.Time
+	nextHeartbeat time.Time
 }
 
-// mark is what to do when the bytes in front of it were sent.
+// mark is an action for the time when the bytes before a position have been sent to the peer.
 type mark struct {
-	end    uint64
-	s      *stream
-	class  packet.Class // of the credit that the Conn gets back
-	credit uint64
-	answer int  // bytes of an answer
-	opened bool // it is the SessionAck of a session that the peer has opened
-	pong   bool // a pong is due
-	ping   uint64
+	end        uint64       // the position, in the count of Translator.queued
+	s          *stream      // the stream of the packet; nil if there is none
+	class      packet.Class // the class of credit
+	credit     uint64       // granted to the Conn again
+	answer     int          // bytes of the answer that ends here; removed from Translator.answers
+	sessionAck bool         // the packet is the SessionAck for a session of the peer
+	pong       bool         // a Pong is sent to the Conn
+	ping       uint64       // the value of the Pong
 }
 
-// NewTranslator returns a translator for a connection on which the handshake is done.
+// NewTranslator returns a translator for a connection after its handshake.
 func NewTranslator(cfg Config, now time.Time) *Translator {
 	offer := Offer()
 	t := &Translator{
 		cfg: cfg, server: cfg.Side == geminio.RecipientSide,
 		smallTx: charge.MaxSmall(cfg.Offer), smallRx: charge.MaxSmall(offer),
 		streams: make(map[uint64]*stream, 1), sessions: make(map[uint64]*stream, 1),
-		lastID: cfg.FirstID, lastHeard: now, nextBeat: now.Add(cfg.Period),
+		lastID: cfg.FirstID, lastReceived: now, nextHeartbeat: now.Add(cfg.Period),
 	}
 	if cfg.PacketID != 0 {
 		t.skew.learn(cfg.PacketID, now)
@@ -164,10 +167,10 @@ func NewTranslator(cfg Config, now time.Time) *Translator {
 		t.given[class] = newGrant(offer.Credit(class))
 		t.credit[class] = uint64(cfg.Offer.Credit(class))
 	}
-	// The numbers of a client are odd, those of a server even. 1 is taken.
-	t.last = 0
+	// The numbers of a client are odd, those of a server even. 1 is the default session.
+	t.lastPeerNumber = 0
 	if t.server {
-		t.last = defaultSession
+		t.lastPeerNumber = defaultSession
 	}
 	t.main = t.newStream(defaultSession, packet.Windows{Raw: cfg.Offer.Raw, Messages: cfg.Offer.Messages})
 	t.main.state = streamOpen
@@ -176,7 +179,7 @@ func NewTranslator(cfg Config, now time.Time) *Translator {
 	return t
 }
 
-// newStream makes a stream with the credit that the Conn gives.
+// newStream returns a stream for which the Conn has given the windows w.
 func (t *Translator) newStream(number uint64, w packet.Windows) *stream {
 	offer := Offer()
 	s := &stream{number: number}
@@ -186,17 +189,18 @@ func (t *Translator) newStream(number uint64, w packet.Windows) *stream {
 	return s
 }
 
+// grantWindows sets the credit that the Conn has given.
 func (s *stream) grantWindows(w packet.Windows) {
 	s.credit[packet.ClassRaw], s.credit[packet.ClassMessages] = uint64(w.Raw), uint64(w.Messages)
 }
 
 // Reading reports whether packets are to be read from the peer.
 func (t *Translator) Reading() bool {
-	return t.phase != over && t.cause == nil && t.held+t.lent() < t.cfg.Budget && t.answers < maxAnswers
+	return t.phase != phaseOver && t.cause == nil && t.held+t.heldByConn() < t.cfg.Budget && t.answers < maxAnswers
 }
 
-// lent returns the bytes of large packets that the Conn holds.
-func (t *Translator) lent() uint64 {
+// heldByConn returns the bytes of large packets that the Conn holds.
+func (t *Translator) heldByConn() uint64 {
 	var n uint64
 	for class := packet.ClassLargeMessages; class <= packet.ClassLargeResponses; class++ {
 		if all := uint64(t.cfg.Offer.Credit(class)); all > t.credit[class] {
@@ -206,17 +210,17 @@ func (t *Translator) lent() uint64 {
 	return n
 }
 
-// Err returns why the connection is over: io.EOF after an orderly end, nil if it is
-// not over. What is in Frames is still for the Conn.
+// Err returns why the connection is over: io.EOF after an orderly end, nil if it is not over.
+// Frames may still have frames for the Conn.
 func (t *Translator) Err() error { return t.err }
 
-// Frames has what the Conn is to read.
+// Frames returns the queue of frames for the Conn.
 func (t *Translator) Frames() *chunk.Queue { return &t.frames }
 
-// Packets has what is to be sent to the peer.
+// Packets returns the queue of packets for the peer.
 func (t *Translator) Packets() *chunk.Queue { return &t.packets }
 
-// Sent says that n bytes of Packets were sent.
+// Sent records that n bytes of Packets were sent.
 func (t *Translator) Sent(now time.Time, n int) {
 	t.sent += uint64(n)
 	done := 0
@@ -226,12 +230,12 @@ func (t *Translator) Sent(now time.Time, n int) {
 		if m.credit > 0 {
 			t.giveBack(m.s, m.class, m.credit)
 		}
-		if m.pong && t.phase != over {
+		if m.pong && t.phase != phaseOver {
 			t.frames.Append(packet.AppendPing(nil, packet.TypePong, m.ping))
 		}
-		if m.opened && m.s.holding {
+		if m.sessionAck && m.s.delaying {
 			m.s.until = now.Add(EarlyPause)
-			t.early = append(t.early, m.s)
+			t.delayed = append(t.delayed, m.s)
 		}
 		*m = mark{}
 	}
@@ -239,89 +243,89 @@ func (t *Translator) Sent(now time.Time, n int) {
 	t.step(now)
 }
 
-// Heard records that bytes have arrived from the peer.
-func (t *Translator) Heard(now time.Time) { t.lastHeard = now }
+// Received records that bytes have arrived from the peer.
+func (t *Translator) Received(now time.Time) { t.lastReceived = now }
 
 // Broken records that the peer's transport has ended, and why.
 func (t *Translator) Broken(now time.Time, err error) {
-	if t.phase == over || t.cause != nil {
+	if t.phase == phaseOver || t.cause != nil {
 		return
 	}
-	if t.heard || t.said && t.acked {
-		err = io.EOF // both know that the connection ends
+	if t.disConnReceived || t.disConnSent && t.disConnAcked {
+		err = io.EOF // both sides have agreed to end the connection
 	}
 	t.cause = err
 	t.leave(now)
 	t.step(now)
 }
 
-// leave enters leaving. It tells the Conn to begin nothing new, because that could not be
-// executed any more, unless the Conn is told of the end at once.
+// leave enters phaseLeaving. It sends GoAway to the Conn, because new work could not be
+// executed any more, unless the end follows at once.
 func (t *Translator) leave(now time.Time) {
-	if t.phase != working {
+	if t.phase != phaseWorking {
 		return
 	}
-	t.phase, t.until = leaving, now.Add(t.cfg.Linger)
+	t.phase, t.until = phaseLeaving, now.Add(t.cfg.Linger)
 	if t.cause == nil || t.held > 0 {
-		t.notice(packet.TypeGoAway, 0, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
+		t.appendReason(packet.TypeGoAway, 0, geminio.CodeGoingAway, geminio.ErrGoingAway.Error())
 	}
 }
 
 // fail ends the connection at once.
 func (t *Translator) fail(err error) {
-	if t.phase != over {
-		t.phase, t.err = over, err
+	if t.phase != phaseOver {
+		t.phase, t.err = phaseOver, err
 	}
 }
 
 // Tick runs the timeouts that are due. The caller calls it at the time that Wake returns.
 func (t *Translator) Tick(now time.Time) {
-	if t.phase == over {
+	if t.phase == phaseOver {
 		return
 	}
-	if silent := now.Sub(t.lastHeard); silent >= t.cfg.Silence {
+	if silent := now.Sub(t.lastReceived); silent >= t.cfg.Silence {
 		if !t.paused {
 			t.fail(geminio.ErrSilent)
 			return
 		}
-		t.lastHeard = now // nothing was read meanwhile
+		t.lastReceived = now // the translator has not read meanwhile
 	}
-	if !t.server && !now.Before(t.nextBeat) {
-		t.nextBeat = now.Add(t.cfg.Period)
-		if t.phase == working {
+	if !t.server && !now.Before(t.nextHeartbeat) {
+		t.nextHeartbeat = now.Add(t.cfg.Period)
+		if t.phase == phaseWorking {
 			t.put(Packet{Type: TypeHeartbeat, ID: t.newID()}, mark{})
 		}
 	}
-	for len(t.early) > 0 && !now.Before(t.early[0].until) {
-		t.letGo(t.early[0])
+	for len(t.delayed) > 0 && !now.Before(t.delayed[0].until) {
+		t.sendDelayed(t.delayed[0])
 	}
-	for len(t.ending) > 0 && !now.Before(t.ending[0].endAt) {
+	for len(t.ending) > 0 && !now.Before(t.ending[0].dismissDeadline) {
 		s := t.ending[0]
 		t.ending = t.ending[1:]
-		s.acked = true // or will not be
-		t.pump(now, s)
+		s.dismissAcked = true // the DismissAck is not awaited any longer
+		t.passHeld(now, s)
 	}
 	t.step(now)
 }
 
 // Wake returns the time at which the caller must call Tick.
 func (t *Translator) Wake() time.Time {
-	at := t.lastHeard.Add(t.cfg.Silence)
+	at := t.lastReceived.Add(t.cfg.Silence)
 	earlier := func(o time.Time) {
 		if o.Before(at) {
 			at = o
 		}
 	}
 	if !t.server {
-		earlier(t.nextBeat)
+		earlier(t.nextHeartbeat)
 	}
-	if len(t.early) > 0 {
-		earlier(t.early[0].until)
+	if len(t.delayed) > 0 {
+		earlier(t.delayed[0].until)
 	}
 	if len(t.ending) > 0 {
-		earlier(t.ending[0].endAt)
+		earlier(t.ending[0].dismissDeadline)
 	}
-	if t.phase == leaving || t.phase == closing {
+	if t.phase == phaseLeaving || t.phase == phaseClosing {
 		earlier(t.until)
 	}
 	return at
@@ -329,55 +333,55 @@ func (t *Translator) Wake() time.Time {
 
 // step updates the translator after an event.
 func (t *Translator) step(now time.Time) {
-	was := t.paused
-	if t.paused = !t.Reading(); was && !t.paused {
-		t.lastHeard = now // the time of silence begins with the listening
+	wasPaused := t.paused
+	if t.paused = !t.Reading(); wasPaused && !t.paused {
+		t.lastReceived = now // the time of silence begins when reading begins
 	}
-	late := !now.Before(t.until)
+	timedOut := !now.Before(t.until)
 	switch t.phase {
-	case leaving:
-		gone := t.cause != nil || t.heard && t.acked && t.sent == t.queued
-		if gone && t.held == 0 || late {
+	case phaseLeaving:
+		ended := t.cause != nil || t.disConnReceived && t.disConnAcked && t.sent == t.queued
+		if ended && t.held == 0 || timedOut {
 			t.finish()
 		}
-	case closing:
-		if t.cause == nil && !t.said && (t.dismissHeard && t.dismissAcked || t.heard || late) {
+	case phaseClosing:
+		if t.cause == nil && !t.disConnSent && (t.dismissReceived && t.dismissAcked || t.disConnReceived || timedOut) {
 			for _, s := range t.sessions {
-				t.letGo(s)
+				t.sendDelayed(s)
 			}
 			t.until = now.Add(t.cfg.Linger)
 			t.disconnect()
 			return
 		}
-		if t.cause != nil || t.heard && t.acked && t.sent == t.queued || late {
+		if t.cause != nil || t.disConnReceived && t.disConnAcked && t.sent == t.queued || timedOut {
 			t.finish()
 		}
 	}
 }
 
-// errNotTaken ends a connection that the peer has ended, while the Conn did not take what
-// had come.
-var errNotTaken = errors.New("what had come was not taken in time")
+// errNotConsumed ends a connection that the peer has ended, if the Conn has not taken all data
+// of the peer in time.
+var errNotConsumed = errors.New("data of the peer was not taken in time")
 
-// finish ends the connection: in an orderly way, unless the peer's transport has ended
-// in another, or the Conn has not got all that came.
+// finish ends the connection. The end is orderly unless the transport of the peer has failed,
+// or the Conn has not taken all data of the peer.
 func (t *Translator) finish() {
 	switch {
-	case t.cause != nil && !errors.Is(t.cause, io.EOF) && t.phase != closing:
+	case t.cause != nil && !errors.Is(t.cause, io.EOF) && t.phase != phaseClosing:
 		t.fail(t.cause)
 	case t.held > 0:
-		t.fail(errNotTaken)
+		t.fail(errNotConsumed)
 	default:
 		t.disconnect()
-		t.notice(packet.TypeClose, 0, geminio.CodeOK, "")
+		t.appendReason(packet.TypeClose, 0, geminio.CodeOK, "")
 		t.fail(io.EOF)
 	}
 }
 
 // disconnect sends DisConn, once.
 func (t *Translator) disconnect() {
-	if !t.said {
-		t.said = true
+	if !t.disConnSent {
+		t.disConnSent = true
 		t.put(Packet{Type: TypeDisConn, ID: t.newID()}, mark{})
 	}
 }
@@ -391,7 +395,7 @@ func (t *Translator) newID() uint64 {
 	return t.lastID
 }
 
-// put sends a packet that is of no session, or answers one.
+// put sends a packet without a session.
 func (t *Translator) put(p Packet, m mark) {
 	t.enqueue(t.encode(p), m)
 }
@@ -402,17 +406,17 @@ func (t *Translator) answer(p Packet) {
 	t.enqueue(b, mark{answer: len(b)})
 }
 
-// send sends a packet of a session, or holds it back where the peer is not ready. It
-// reports false, and sends nothing, if the packet is longer than peers accept.
+// send sends a packet of a session, or delays it if the peer is not ready. It returns false,
+// and sends nothing, if the packet is longer than peers accept.
 func (t *Translator) send(s *stream, p Packet, m mark) bool {
 	p.Session = s.session
 	b := t.encode(p)
 	if len(b)-HeaderLen > MaxBody {
 		return false
 	}
-	if s.holding {
+	if s.delaying {
 		m.s = s
-		s.early = append(s.early, early{append([]byte(nil), b...), m})
+		s.delayed = append(s.delayed, delayedPacket{append([]byte(nil), b...), m})
 		return true
 	}
 	m.s = s
@@ -420,47 +424,48 @@ func (t *Translator) send(s *stream, p Packet, m mark) bool {
 	return true
 }
 
-// encode returns the bytes of a packet, which are valid until its next call.
+// encode returns the bytes of a packet. They are valid until the next call of encode.
 func (t *Translator) encode(p Packet) []byte {
-	b := Append(t.room[:0], p)
+	b := Append(t.scratch[:0], p)
 	if cap(b) <= 64<<10 {
-		t.room = b[:0]
+		t.scratch = b[:0]
 	}
 	return b
 }
 
+// enqueue appends the bytes of a packet to t.packets, with mark m behind them.
 func (t *Translator) enqueue(b []byte, m mark) {
 	t.packets.Append(b)
 	t.queued += uint64(len(b))
 	t.answers += m.answer
-	if m.answer > 0 || m.credit > 0 || m.opened {
+	if m.answer > 0 || m.credit > 0 || m.sessionAck {
 		m.end = t.queued
 		t.marks = append(t.marks, m)
 	}
 }
 
-// letGo sends what was held back of a stream.
-func (t *Translator) letGo(s *stream) {
-	if !s.holding {
+// sendDelayed sends the delayed packets of s and ends the delay.
+func (t *Translator) sendDelayed(s *stream) {
+	if !s.delaying {
 		return
 	}
-	s.holding = false
-	for i, o := range t.early {
+	s.delaying = false
+	for i, o := range t.delayed {
 		if o == s {
-			t.early = append(t.early[:i], t.early[i+1:]...)
+			t.delayed = append(t.delayed[:i], t.delayed[i+1:]...)
 			break
 		}
 	}
-	for _, e := range s.early {
+	for _, e := range s.delayed {
 		t.enqueue(e.packet, e.m)
 	}
-	s.early = nil
+	s.delayed = nil
 	t.forget(s)
 }
 
-// forget removes a stream that nothing refers to any more.
+// forget removes the session of s if s is closed and delays no packets.
 func (t *Translator) forget(s *stream) {
-	if s.state != streamClosed || s.holding {
+	if s.state != streamClosed || s.delaying {
 		return
 	}
 	if t.sessions[s.session] == s {
@@ -468,7 +473,7 @@ func (t *Translator) forget(s *stream) {
 	}
 }
 
-// notice appends a frame with a notice for the Conn.
-func (t *Translator) notice(typ packet.Type, number uint64, code geminio.Code, text string) {
+// appendReason appends a frame with a Reason for the Conn.
+func (t *Translator) appendReason(typ packet.Type, number uint64, code geminio.Code, text string) {
 	t.frames.Append(packet.AppendReason(nil, typ, number, packet.Reason{Code: uint32(code), Text: text}))
 }

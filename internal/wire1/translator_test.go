@@ -137,7 +137,7 @@ func TestWhatCameIsDeliveredAfterDisConn(t *testing.T) {
 		p.wantFrame(packet.TypeData, "what there is credit for")
 		p.wantFrame(packet.TypeGoAway, "nothing new begins")
 		p.wantQuiet("the rest was not read in time, so it is not complete")
-		assert.Equal(t, errNotTaken, p.tr.Err())
+		assert.Equal(t, errNotConsumed, p.tr.Err())
 	})
 }
 

@@ -14,47 +14,51 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
+// Transport is the net.Conn over which a Conn speaks wire 2 with a peer that speaks wire 1 at
+// the other net.Conn. One goroutine reads from the peer and another one writes to it. No lock
+// is held during I/O. A Transport has no deadlines.
+type Transport struct {
+	// These fields are read-only after NewTransport.
+
+	nc         net.Conn // the net.Conn of the peer
+	clock      clock.Clock
+	maxContent uint32 // the longest body with content that is parsed, bytes
+	maxSkipped uint32 // the longest body that is skipped, bytes
+
+	// mu guards the fields below.
+	mu sync.Mutex
+
+	tr       *Translator
+	partial  []byte      // the beginning of a frame of the Conn
+	timer    clock.Timer // calls tick; nil before first use
+	at       time.Time   // the time of the timer; zero if it is not set
+	closed   bool        // Close was called
+	readable *sync.Cond  // signals frames for the Conn
+	writable *sync.Cond  // signals packets for the peer
+	reading  *sync.Cond  // signals that packets may be read from the peer
+}
+
 const (
-	// readBuffer is the buffer for headers and small packets of the peer.
+	// readBuffer is the size of the buffer for headers and small packets of the peer, in
+	// bytes.
 	readBuffer = 4 << 10
-	// maxNames is what the names, texts and numbers of a packet may have beside its
+	// maxNames bounds the names, texts and numbers of a packet in addition to its
 	// content, in bytes.
 	maxNames = 512 << 10
-	// maxPiece is how many raw bytes of the peer are read at once.
+	// maxPiece is the largest number of raw bytes that are read from the peer at once.
 	maxPiece = 16 << 10
 )
 
-// Transport is the net.Conn over which a Conn speaks wire 2, while a peer at the other
-// net.Conn speaks wire 1. Two goroutines read from the peer and write to it; no lock is
-// held meanwhile. It has no deadlines.
-type Transport struct {
-	// Read-only.
-	nc    net.Conn // the peer's
-	clock clock.Clock
-	most  uint32 // the longest body with content that is looked at
-	limit uint32 // and the longest that is skipped
-
-	mu       sync.Mutex
-	tr       *Translator
-	partial  []byte      // of a frame of the Conn
-	timer    clock.Timer // calls tick
-	at       time.Time   // when it does
-	closed   bool        // Close was called
-	readable *sync.Cond  // on mu: the Conn waits for frames
-	writable *sync.Cond  // on mu: the writer waits for packets
-	reading  *sync.Cond  // on mu: the reader waits until packets may be read
-}
-
 var _ net.Conn = (*Transport)(nil)
 
-// NewTransport starts a translator between a Conn and the peer at nc, which belongs to
-// the Transport from now on. Close ends it.
+// NewTransport returns a Transport between a Conn and the peer at nc, and starts its
+// goroutines. The Transport owns nc. Close ends the goroutines.
 func NewTransport(nc net.Conn, cfg Config, c clock.Clock) *Transport {
 	now := time.Now()
 	content := min(uint64(cfg.Offer.MaxMessage)/3*4+maxNames, 1<<31)
 	t := &Transport{
 		nc: nc, clock: c, tr: NewTranslator(cfg, now),
-		most: uint32(content), limit: uint32(max(content, MaxBody)),
+		maxContent: uint32(content), maxSkipped: uint32(max(content, MaxBody)),
 	}
 	t.readable, t.writable, t.reading = sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu)
 	t.mu.Lock()
@@ -95,7 +99,7 @@ func (t *Transport) changed(now time.Time) {
 	}
 }
 
-// tick has the translator do what is due.
+// tick runs the timeouts of the translator that are due.
 func (t *Transport) tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,9 +111,8 @@ func (t *Transport) tick() {
 	t.changed(now)
 }
 
-// Read gives the Conn frames. Its error is io.EOF after an orderly end, a *packet.Error
-// if the peer has broken the rules of wire 1, geminio.ErrSilent, or that of the peer's
-// net.Conn.
+// Read reads frames for the Conn. Its error is io.EOF after an orderly end, a *packet.Error if
+// the peer has violated wire 1, geminio.ErrSilent, or an error of the net.Conn of the peer.
 func (t *Transport) Read(p []byte) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -188,10 +191,10 @@ func (t *Transport) NetConn() (under net.Conn) {
 	return under
 }
 
-// LocalAddr returns that of the peer's net.Conn.
+// LocalAddr returns the local address of the peer's net.Conn.
 func (t *Transport) LocalAddr() net.Addr { return t.nc.LocalAddr() }
 
-// RemoteAddr returns that of the peer's net.Conn.
+// RemoteAddr returns the remote address of the peer's net.Conn.
 func (t *Transport) RemoteAddr() net.Addr { return t.nc.RemoteAddr() }
 
 // SetDeadline returns os.ErrNoDeadline.
@@ -203,8 +206,8 @@ func (t *Transport) SetReadDeadline(time.Time) error { return os.ErrNoDeadline }
 // SetWriteDeadline returns os.ErrNoDeadline.
 func (t *Transport) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
-// do runs f, which changes the translator.
-func (t *Transport) do(f func(now time.Time)) {
+// update calls f, which changes the translator, with t.mu held.
+func (t *Transport) update(f func(now time.Time)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -229,7 +232,7 @@ func (t *Transport) writePeer() {
 			err = io.ErrShortWrite
 		}
 		c.Free()
-		t.do(func(now time.Time) {
+		t.update(func(now time.Time) {
 			t.tr.Sent(now, n)
 			if err != nil {
 				t.tr.Broken(now, err)
@@ -243,16 +246,16 @@ func (t *Transport) writePeer() {
 
 // readPeer reads packets from the peer, until the end.
 func (t *Transport) readPeer() {
-	r := bufio.NewReaderSize(heard{t}, readBuffer)
-	for t.mayRead() {
+	r := bufio.NewReaderSize(receivingReader{t}, readBuffer)
+	for t.waitReading() {
 		err := t.readPacket(r)
 		if err == nil {
 			continue
 		}
 		if err == io.EOF {
-			err = io.ErrUnexpectedEOF // without a DisConn
+			err = io.ErrUnexpectedEOF // there was no DisConn
 		}
-		t.do(func(now time.Time) {
+		t.update(func(now time.Time) {
 			if _, bad := err.(*packet.Error); bad {
 				t.tr.fail(err)
 			} else {
@@ -263,8 +266,9 @@ func (t *Transport) readPeer() {
 	}
 }
 
-// mayRead waits until packets are to be read. It reports false at the end.
-func (t *Transport) mayRead() bool {
+// waitReading waits until packets may be read from the peer. It returns false at the end of the
+// connection.
+func (t *Transport) waitReading() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for {
@@ -278,14 +282,15 @@ func (t *Transport) mayRead() bool {
 	}
 }
 
-// heard reads from the peer, and says so to the translator.
-type heard struct{ t *Transport }
+// receivingReader reads from the peer and reports it to the translator.
+type receivingReader struct{ t *Transport }
 
-func (h heard) Read(p []byte) (int, error) {
+// Read implements io.Reader.
+func (h receivingReader) Read(p []byte) (int, error) {
 	n, err := h.t.nc.Read(p)
 	if n > 0 {
 		h.t.mu.Lock()
-		h.t.tr.Heard(time.Now())
+		h.t.tr.Received(time.Now())
 		h.t.mu.Unlock()
 	}
 	return n, err
@@ -305,11 +310,11 @@ func (t *Transport) readPacket(r *bufio.Reader) error {
 	if h.Type == TypeStream {
 		return t.readRaw(r, h)
 	}
-	most := uint32(maxNames)
+	limit := uint32(maxNames)
 	if layouts[h.Type].tail == tailContent {
-		most = t.most
+		limit = t.maxContent
 	}
-	if h.Length > most {
+	if h.Length > limit {
 		return t.skip(r, h)
 	}
 	body, err := readBody(r, int(h.Length))
@@ -318,12 +323,12 @@ func (t *Transport) readPacket(r *bufio.Reader) error {
 	}
 	p, err := Parse(h, body)
 	if err == nil {
-		t.do(func(now time.Time) { err = t.tr.Packet(now, p) })
+		t.update(func(now time.Time) { err = t.tr.Packet(now, p) })
 	}
 	return err
 }
 
-// readRaw reads a packet of raw bytes, piece by piece: it may have any length.
+// readRaw reads a packet of raw bytes, which may have any length, in pieces.
 func (t *Transport) readRaw(r *bufio.Reader, h Header) error {
 	var room [8]byte
 	if _, err := io.ReadFull(r, room[:]); err != nil {
@@ -335,22 +340,22 @@ func (t *Transport) readRaw(r *bufio.Reader, h Header) error {
 	c := chunk.Get(int(min(left, maxPiece)))
 	defer c.Free()
 	buf := c.Space()
-	for left > 0 && t.mayRead() {
+	for left > 0 && t.waitReading() {
 		n, err := r.Read(buf[:min(left, int64(len(buf)))])
 		if err != nil {
 			return err
 		}
-		t.do(func(now time.Time) { t.tr.Raw(now, p.Session, buf[:n]) })
+		t.update(func(now time.Time) { t.tr.Raw(now, p.Session, buf[:n]) })
 		left -= int64(n)
 	}
 	return nil
 }
 
-// skip reads a packet that is too long, without keeping it.
+// skip reads and discards a packet that is too long.
 func (t *Transport) skip(r *bufio.Reader, h Header) error {
 	l := layouts[h.Type]
-	if h.Length > t.limit || !answersSize(h.Type) {
-		return &packet.Error{What: l.name, Reason: fmt.Sprintf("length %d exceeds %d", h.Length, t.limit), Err: packet.ErrPacketTooLarge}
+	if h.Length > t.maxSkipped || !answersSize(h.Type) {
+		return &packet.Error{What: l.name, Reason: fmt.Sprintf("length %d exceeds %d", h.Length, t.maxSkipped), Err: packet.ErrPacketTooLarge}
 	}
 	fixed := make([]byte, l.fixed)
 	if _, err := io.ReadFull(r, fixed); err != nil {
@@ -359,7 +364,7 @@ func (t *Transport) skip(r *bufio.Reader, h Header) error {
 	if _, err := io.CopyN(io.Discard, r, int64(h.Length)-int64(l.fixed)); err != nil {
 		return err
 	}
-	t.do(func(now time.Time) { t.tr.TooLarge(now, h, fixed) })
+	t.update(func(now time.Time) { t.tr.TooLarge(now, h, fixed) })
 	return nil
 }
 

@@ -1,14 +1,14 @@
 package wire1
 
-// maxUnanswered is how many messages may at least be without an answer.
-const maxUnanswered = 64 << 10
-
 // unanswered maps the ids or numbers of messages without an answer to their values. Some
-// messages are never answered, and the peer does not say which, so the map is bounded.
-// It has two generations; when the younger one is full, the older one is dropped.
+// messages are never answered, and the peer does not say which, so the map is bounded. It has
+// two generations. When the younger one is full, add drops the older one.
 type unanswered[V any] struct {
 	young, old map[uint64]V
 }
+
+// maxUnanswered is the size of a generation of unanswered.
+const maxUnanswered = 64 << 10
 
 // has reports whether there is a message with that id.
 func (u *unanswered[V]) has(id uint64) bool {
@@ -19,7 +19,7 @@ func (u *unanswered[V]) has(id uint64) bool {
 	return ok
 }
 
-// add adds a message, and returns what is forgotten for it.
+// add adds a message. It returns the messages that it has dropped.
 func (u *unanswered[V]) add(id uint64, v V) (forgotten map[uint64]V) {
 	if len(u.young) >= maxUnanswered {
 		forgotten, u.old, u.young = u.old, u.young, nil
@@ -31,7 +31,7 @@ func (u *unanswered[V]) add(id uint64, v V) (forgotten map[uint64]V) {
 	return forgotten
 }
 
-// take takes the message with that id out.
+// take removes the message with that id and returns its value.
 func (u *unanswered[V]) take(id uint64) (v V, ok bool) {
 	for _, m := range []map[uint64]V{u.young, u.old} {
 		if v, ok = m[id]; ok {
