@@ -64,77 +64,92 @@ func newWork(t *testing.T, p *rig.Pair) *work {
 	return w
 }
 
-func (w *work) round(t *testing.T) (p durations) {
-	ctx := kit.Deadline(t)
-	timed := func(f func()) time.Duration {
-		at := time.Now()
-		f()
-		return time.Since(at)
-	}
-	concurrently := func(n int, f func() error) {
-		var work []func() error
-		for range 8 {
-			work = append(work, func() error {
-				for range n / 8 {
-					if err := f(); err != nil {
-						return err
-					}
+// timed returns the time that f takes.
+func timed(f func()) time.Duration {
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
+
+// concurrently calls f n times, in eight goroutines.
+func concurrently(t *testing.T, n int, f func() error) {
+	t.Helper()
+	var work []func() error
+	for range 8 {
+		work = append(work, func() error {
+			for range n / 8 {
+				if err := f(); err != nil {
+					return err
 				}
-				return nil
-			})
-		}
-		require.NoError(t, all(work...))
-	}
-	call := func(n int) func() error {
-		return func() error {
-			_, err := w.caller.Call(ctx, "echo", w.caller.NewRequest(w.data[:n]))
-			return err
-		}
-	}
-	publish := func(n int) func() error {
-		return func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:n])) }
-	}
-	many, some := kit.Amount("tcp", 2000), max(kit.Amount("tcp", 64), 8)
-	big := max(kit.Amount("tcp", 100<<10), 20<<10)
-	p[0] = timed(func() { concurrently(many, call(100)) })
-	p[1] = timed(func() { concurrently(many, publish(100)) })
-	if w.big {
-		p[2] = timed(func() {
-			concurrently(some, call(big))
-			concurrently(some, publish(big))
+			}
+			return nil
 		})
 	}
-	p[3] = timed(func() {
+	require.NoError(t, all(work...))
+}
+
+// call returns a function that makes a call with n bytes.
+func (w *work) call(ctx context.Context, n int) func() error {
+	return func() error {
+		_, err := w.caller.Call(ctx, "echo", w.caller.NewRequest(w.data[:n]))
+		return err
+	}
+}
+
+// publish returns a function that publishes a message of n bytes.
+func (w *work) publish(ctx context.Context, n int) func() error {
+	return func() error { return w.publisher.Publish(ctx, w.publisher.NewMessage(w.data[:n])) }
+}
+
+// many returns the number of small calls and messages of a round.
+func many() int { return kit.Amount("tcp", 2000) }
+
+// calls makes the small calls of a round, and returns the time that they take.
+func (w *work) calls(t *testing.T) time.Duration {
+	ctx := kit.Deadline(t)
+	return timed(func() { concurrently(t, many(), w.call(ctx, 100)) })
+}
+
+// round does all parts of the work once, and returns the times that they take.
+func (w *work) round(t *testing.T) (took durations) {
+	ctx := kit.Deadline(t)
+	took[0] = w.calls(t)
+	took[1] = timed(func() { concurrently(t, many(), w.publish(ctx, 100)) })
+	if w.big {
+		some, size := max(kit.Amount("tcp", 64), 8), max(kit.Amount("tcp", 100<<10), 20<<10)
+		took[2] = timed(func() {
+			concurrently(t, some, w.call(ctx, size))
+			concurrently(t, some, w.publish(ctx, size))
+		})
+	}
+	took[3] = timed(func() {
 		_, err := w.bulk.Write(w.data)
 		require.NoError(t, err)
 		_, err = io.ReadFull(w.bulk, make([]byte, len("all here")))
 		require.NoError(t, err)
 	})
-	return p
+	return took
 }
 
-// compare returns, for each part of the work, the median over the rounds of the pace of b as
-// a share of the pace of a. The rounds of a and b alternate, so that other load of the
-// machine slows both down. The ratio of a part that the work does not have is 0.
-func compare(t *testing.T, a, b *work) (median [len(parts)]float64) {
-	var ratios [len(parts)][]float64
-	for i := range rounds {
-		var da, db durations
-		if i%2 == 0 {
-			da, db = a.round(t), b.round(t)
-		} else {
-			db, da = b.round(t), a.round(t)
-		}
+// relativePace returns, for each part of the work w, the median over the rounds of the time
+// that calls on another connection take as a share of the time of the part. The calls follow
+// each round, so that other load of the machine lengthens both times. The result for a part
+// that w does not have is 0.
+func relativePace(t *testing.T, w, other *work) (median [len(parts)]float64) {
+	var all [len(parts)][]float64
+	for range rounds {
+		took := w.round(t)
+		calls := other.calls(t)
 		for part := range parts {
-			if db[part] > 0 {
-				ratios[part] = append(ratios[part], float64(da[part])/float64(db[part]))
+			if took[part] > 0 {
+				all[part] = append(all[part], float64(calls)/float64(took[part]))
 			}
 		}
 	}
-	for part, all := range ratios {
-		if len(all) > 0 {
-			slices.Sort(all)
-			median[part] = all[len(all)/2]
+	for part := range parts {
+		if len(all[part]) > 0 {
+			slices.Sort(all[part])
+			median[part] = all[part][len(all[part])/2]
 		}
 	}
 	return median
@@ -215,11 +230,12 @@ func testIsolation(t *testing.T, only string, big bool) {
 	co.SetMaxMessageSize(budget() / 16)
 	so.SetMaxMessageSize(budget() / 16)
 	so.SetAcceptBacklog(200)
-	p, free := rig.NewPair(t, "tcp", co, so), rig.NewPair(t, "tcp", co, so)
-	beside, alone := newWork(t, p), newWork(t, free)
-	beside.big, alone.big = big, big
-	beside.round(t) // windows grow, and pools fill
-	alone.round(t)
+	p := rig.NewPair(t, "tcp", co, so)
+	w, other := newWork(t, p), newWork(t, rig.NewPair(t, "tcp", co, so))
+	w.big = big
+	w.round(t) // windows grow, and pools fill
+	other.calls(t)
+	before := relativePace(t, w, other)
 
 	var stuck sync.WaitGroup
 	var started, progress atomic.Int64 // goroutines that have not begun, and calls of progress
@@ -239,19 +255,20 @@ func testIsolation(t *testing.T, only string, big bool) {
 	// of work on their connection.
 	for blocked := false; !blocked; {
 		waiting, steps := started.Load(), progress.Load()
-		beside.round(t)
+		w.round(t)
 		blocked = waiting == 0 && steps == progress.Load()
 	}
-	ratios := compare(t, alone, beside)
+	during := relativePace(t, w, other)
 	grown := gauge.Take().Heap - heapBefore
 
 	for i, part := range parts {
-		if ratios[i] == 0 {
+		if before[i] == 0 {
 			continue
 		}
-		t.Logf("%s: %.2f of the pace of a connection without blocked operations", part, ratios[i])
-		if ratios[i] < leastRatio {
-			t.Errorf("%s keep %.2f of their pace, want at least %.2f", part, ratios[i], leastRatio)
+		ratio := during[i] / before[i]
+		t.Logf("%s keep %.2f of their pace", part, ratio)
+		if ratio < leastRatio {
+			t.Errorf("%s keep %.2f of their pace, want at least %.2f", part, ratio, leastRatio)
 		}
 	}
 	if grown > int64(budget()) {
