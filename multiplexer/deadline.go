@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// deadline is one of a dialogue's two. The lock of its direction guards it.
+// deadline is the deadline of the Reads or of the Writes of a dialogue. The lock of that
+// half guards it. A new value replaces it when the user sets another time.
 type deadline struct {
-	timer   *time.Timer
+	timer   *time.Timer // nil if the time had passed when the deadline was set
 	expired bool
 }
 
-// renew makes a deadline in place of dl. When t comes, or now if it has come, it
-// marks the deadline as expired and calls wake, with the lock held. For a zero t it
-// returns nil. The lock is held.
+// renew returns the deadline that replaces dl, which may be nil. It returns nil if t is
+// zero. At the time t, or at once if t has passed, the new deadline expires, and wake is
+// called with the lock held. The caller holds the lock.
 func (dl *deadline) renew(t time.Time, lock sync.Locker, wake func()) *deadline {
 	if dl != nil && dl.timer != nil {
-		dl.timer.Stop() // one that fires all the same marks what nobody looks at
+		dl.timer.Stop() // a timer that fires all the same changes only dl, which is not used again
 	}
 	if t.IsZero() {
 		return nil
@@ -38,7 +39,7 @@ func (dl *deadline) renew(t time.Time, lock sync.Locker, wake func()) *deadline 
 	return own
 }
 
-// err returns os.ErrDeadlineExceeded if the deadline has passed.
+// err returns os.ErrDeadlineExceeded if dl has expired. A nil deadline never expires.
 func (dl *deadline) err() error {
 	if dl != nil && dl.expired {
 		return os.ErrDeadlineExceeded
@@ -46,8 +47,8 @@ func (dl *deadline) err() error {
 	return nil
 }
 
-// SetReadDeadline sets the deadline of Read, also of one that waits already. A
-// zero t removes it.
+// SetReadDeadline sets the deadline of Reads, including those that wait already. A zero t
+// removes it. The error is always nil.
 func (d *Dialogue) SetReadDeadline(t time.Time) error {
 	h := &d.recv
 	h.mu.Lock()
@@ -59,8 +60,8 @@ func (d *Dialogue) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline sets the deadline of Write, also of one that waits already. A
-// zero t removes it.
+// SetWriteDeadline sets the deadline of Writes, including those that wait already, and of
+// Mux.Open. A zero t removes it. The error is always nil.
 func (d *Dialogue) SetWriteDeadline(t time.Time) error {
 	m := d.m
 	m.mu.Lock()
@@ -73,7 +74,7 @@ func (d *Dialogue) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// SetDeadline sets both deadlines.
+// SetDeadline sets the deadlines of Reads and Writes. The error is always nil.
 func (d *Dialogue) SetDeadline(t time.Time) error {
 	d.SetReadDeadline(t)
 	return d.SetWriteDeadline(t)

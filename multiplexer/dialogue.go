@@ -8,60 +8,63 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// control is a set of control frames that are to be sent for a dialogue.
+// control is a set of control frames that are to be sent for a dialogue. Their content is
+// computed when they are sent.
 type control uint8
 
 const (
-	ctlOpen control = 1 << iota
-	ctlAccept
-	ctlStop
-	ctlReset
-	ctlRaw      // credit for raw bytes
-	ctlMessages // credit for small messages
-	ctlLarge    // credit for large messages
+	ctlOpen     control = 1 << iota
+	ctlAccept           // an Accept frame
+	ctlStop             // a Stop frame
+	ctlReset            // a Reset frame with Dialogue.resetReason
+	ctlRaw              // a Credit frame for raw bytes
+	ctlMessages         // a Credit frame for small messages
+	ctlLarge            // a Credit frame for large messages
 )
 
-// Dialogue is one stream of a connection: raw bytes both ways, and packets. All
-// its methods are safe for concurrent use; concurrent Reads, and concurrent
-// Writes, take turns.
+// Dialogue is the multiplexer's part of a stream: raw bytes in both directions, and packets.
+// life.go has the state of its life, send_half.go and recv_half.go those of its raw bytes.
+//
+// All methods are safe for concurrent use. Concurrent Reads take turns, and so do concurrent
+// Writes.
 type Dialogue struct {
 	// Owner belongs to the upper layer, which sets it before the dialogue is opened or
 	// accepted.
 	Owner any
 
-	// Read-only; the id from the time the dialogue is open.
+	// These fields are read-only from the time the dialogue is in the table.
 	m     *Mux
-	id    uint64
-	intro *packet.Open // the peer and meta that the opener attached; nil if none
+	id    uint64       // 0 before Mux.Open
+	intro *packet.Open // the name and the meta from the opener; nil if there are none
 
-	// The state of the dialogue. Mux.mu guards it, and all fields below except recv.
+	// Mux.mu guards the fields below, except recv.
+
 	life   lifeState
-	opened openedCall
-	slot   slotState
+	opened openedCall // the call of Handler.Opened
+	slot   slotState  // the place among the streams of the peer
 
-	// What waits to be sent, beside packets and raw bytes.
-	queued      uint8            // bits of the lanes in which the dialogue waits
-	control     control          // frames that are to be sent
-	next        [lanes]*Dialogue // the dialogue behind this one in each lane
-	resetReason *packet.Reason   // of the Reset in control; nil if there is none
+	queued      uint8            // bit set of the lanes in which the dialogue waits
+	control     control          // control frames to be sent
+	next        [lanes]*Dialogue // the next dialogue in each lane
+	resetReason *packet.Reason   // the reason in the Reset frame; nil if there is none to be sent
 
-	// Packets.
 	credit     streamLedger
-	waits      *waitQueues           // packets that wait for credit; nil if none
+	waits      *waitQueues           // packets that wait for credit; nil if there are none
 	packets    packetQueue           // packets that have their credit and wait to be sent
 	assemblies list.List[assembly]   // packets of which a part has arrived
-	dropped    map[packetID]struct{} // packets that waited in the queue when the dialogue ended, and will not be sent
+	dropped    map[packetID]struct{} // packets that the end of the dialogue has removed from the queue; nil if there are none
 
-	// Raw bytes.
-	send sendHalf
-	recv recvHalf // has a lock of its own
+	send sendHalf // raw bytes of this side
+	recv recvHalf // raw bytes of the peer; has its own lock
 }
 
-// NewDialogue makes a dialogue that Open can open.
+// NewDialogue returns a new dialogue for Mux.Open. Its name and its meta are sent to the
+// peer with the Open frame.
 func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
 	return m.newDialogue(0, peer, meta)
 }
 
+// newDialogue returns a new dialogue in the state lifeNew.
 func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
 	d := &Dialogue{m: m, id: id}
 	d.recv.init(m.local)
@@ -74,7 +77,8 @@ func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
 	return d
 }
 
-// grant sets the first credit that the peer gives.
+// grant sets the first credit of the dialogue's own classes, which the peer gives with its
+// Open or Accept. m.mu is held.
 func (d *Dialogue) grant(w packet.Windows) {
 	d.credit = newStreamLedger(w)
 }
@@ -82,20 +86,19 @@ func (d *Dialogue) grant(w packet.Windows) {
 // DialogueID returns the id, the same on both sides.
 func (d *Dialogue) DialogueID() uint64 { return d.id }
 
-// NegotiatingID returns the id under which the dialogue was opened, which is the
-// dialogue's own.
+// NegotiatingID returns the id under which the dialogue was opened: that of the dialogue.
 func (d *Dialogue) NegotiatingID() uint64 { return d.id }
 
-// ClientID returns the client's id.
+// ClientID returns the id of the client at one end of the connection.
 func (d *Dialogue) ClientID() uint64 { return d.m.c.ClientID() }
 
-// Meta returns what the opener attached.
+// Meta returns the meta that the opener has attached. The caller must not change it.
 func (d *Dialogue) Meta() []byte { return d.introduction().Meta }
 
-// Peer returns the name that the opener attached.
+// Peer returns the name that the opener has attached.
 func (d *Dialogue) Peer() string { return d.introduction().Peer }
 
-// introduction returns what the opener attached.
+// introduction returns the name and the meta from the opener.
 func (d *Dialogue) introduction() (o packet.Open) {
 	if d.intro != nil {
 		o = *d.intro
@@ -103,7 +106,9 @@ func (d *Dialogue) introduction() (o packet.Open) {
 	return o
 }
 
-// Side tells whether this side opened it.
+// Side returns geminio.InitiatorSide if this side has opened the dialogue, or will, and
+// geminio.RecipientSide if the peer has. For the default dialogue, it returns the side of
+// the connection.
 func (d *Dialogue) Side() geminio.Side {
 	switch {
 	case d.id == DefaultID:
@@ -120,8 +125,8 @@ func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
 // RemoteAddr returns the connection's remote address.
 func (d *Dialogue) RemoteAddr() net.Addr { return d.m.c.RemoteAddr() }
 
-// introSize returns how much of the budget for windows is used by what the peer has said
-// about d, bytes.
+// introSize returns the size of the name and the meta, in bytes, if the peer has sent them.
+// That is what they use of the budget for windows.
 func (d *Dialogue) introSize() int {
 	if d.id == DefaultID || d.m.isLocalID(d.id) || d.intro == nil {
 		return 0
@@ -129,12 +134,13 @@ func (d *Dialogue) introSize() int {
 	return len(d.intro.Peer) + len(d.intro.Meta)
 }
 
-// opener tells whether this side opened d.
+// opener reports whether this side has opened the dialogue.
 func (d *Dialogue) opener() bool {
 	return d.id != DefaultID && d.m.isLocalID(d.id)
 }
 
-// windowSizes returns the sum of the windows that this side gives, bytes.
+// windowSizes returns the sum of the windows that this side gives, in bytes. It takes the
+// lock of the receiving half.
 func (d *Dialogue) windowSizes() uint64 {
 	d.recv.mu.Lock()
 	defer d.recv.mu.Unlock()

@@ -8,12 +8,17 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Read reads what has come, at least one byte, or waits for it. After the last
-// byte of a peer that has closed the dialogue or the connection, and after the end by this
-// side, it returns io.EOF; after a reset a *geminio.StreamError; where the connection broke,
-// or was closed for a reason, an error that matches geminio.ErrConnectionLost;
-// os.ErrDeadlineExceeded after the deadline. A deadline is for what may have to wait: once nothing more can come, Read
-// returns what there is, and then the end, whatever the deadline.
+// Read reads at least one byte that has arrived, and waits if there is none. When no bytes
+// are left and none can arrive, it returns
+//
+//   - io.EOF if the peer has ended its raw bytes or has closed the dialogue or the
+//     connection, or if this side has closed or reset the dialogue,
+//   - a *geminio.StreamError if the peer has reset the dialogue,
+//   - an error that matches geminio.ErrConnectionLost if the connection broke or was closed
+//     for a reason.
+//
+// As long as bytes can arrive, Read returns os.ErrDeadlineExceeded after the deadline, also
+// if there are bytes that it could return.
 func (d *Dialogue) Read(p []byte) (n int, err error) {
 	h := &d.recv
 	h.mu.Lock()
@@ -58,13 +63,14 @@ func (d *Dialogue) Read(p []byte) (n int, err error) {
 	}
 	h.mu.Unlock()
 	if due {
-		d.credited(n)
+		d.releaseRead(n)
 	}
 	return n, err
 }
 
-// credited releases n bytes when that is worth a Credit frame.
-func (d *Dialogue) credited(n int) {
+// releaseRead releases n bytes that Read has returned, and has a Credit frame sent if the
+// peer can be given enough.
+func (d *Dialogue) releaseRead(n int) {
 	m := d.m
 	m.mu.Lock()
 	due := d.releaseWindow(packet.ClassRaw, uint64(n))
@@ -74,8 +80,9 @@ func (d *Dialogue) credited(n int) {
 	}
 }
 
-// await offers p to the reading goroutine and waits until that has filled a part of p, the
-// half has ended or the deadline has passed. It releases h.mu while it waits.
+// await offers p to the reading goroutine. It waits until the reading goroutine has filled a
+// part of p, the half has ended or the deadline has passed. h.mu is held, but not while it
+// waits.
 func (h *recvHalf) await(p []byte) (int, error) {
 	r := h.makeReaders()
 	r.dst, r.n = p, 0
@@ -87,8 +94,8 @@ func (h *recvHalf) await(p []byte) (int, error) {
 	return n, h.readable()
 }
 
-// WriteTo implements io.WriterTo: it writes what comes to w until the end, with
-// a buffer that is as large as a frame and no other copy.
+// WriteTo implements io.WriterTo. It writes raw bytes to w as they arrive, until Read returns
+// io.EOF. Its error is that of w or of Read; it is nil at io.EOF.
 func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
 	if w == nil {
 		return 0, nilarg.New("write to", "writer")
@@ -115,7 +122,8 @@ func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// ReadFrom implements io.ReaderFrom: it sends what it reads from r until the end.
+// ReadFrom implements io.ReaderFrom. It writes what it reads from r, until r returns io.EOF.
+// Its error is that of r or of Write; it is nil at io.EOF.
 func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
 	if r == nil {
 		return 0, nilarg.New("read from", "reader")
@@ -139,19 +147,20 @@ func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
 	}
 }
 
-// copyBuffer is the size of the buffers of WriteTo and ReadFrom.
+// copyBuffer is the size of the buffers of WriteTo and ReadFrom, bytes.
 const copyBuffer = 128 << 10
 
-// dataSink takes the payload of a Data frame: into the buffer of a waiting Read,
-// or else into the dialogue's queue. The reading goroutine owns it.
+// dataSink receives the payload of one Data frame after the other, as conn.Sink. The payload
+// goes into the buffer of a Read that waits, or else into recvHalf.buf. Only the reading
+// goroutine uses it.
 type dataSink struct {
 	m     *Mux
 	d     *Dialogue
-	where sinkPlace // of the present loan
+	where sinkPlace // where the space is that Space has returned last
 }
 
-// worthYielding is for how many bytes it is worth letting their reader run first, so
-// that they need not be copied.
+// worthYielding is the number of bytes from which the reading goroutine lets their reader run
+// first: if the reader calls Read again meanwhile, they go into its buffer without a copy.
 const worthYielding = 16 << 10
 
 // sinkPlace is where the payload of a Data frame goes.
@@ -163,13 +172,13 @@ const (
 	sinkDiscard                  // Mux.discardBuf: nothing reads it
 )
 
-// Space implements conn.Sink.
+// Space implements conn.Sink. It returns memory for up to n bytes of the payload.
 func (s *dataSink) Space(n int) []byte {
 	h := &s.d.recv
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n >= worthYielding && h.readers != nil && h.readers.dst == nil && h.buf.Len() == 0 {
-		// The reader whose buffer was just filled is likely to come back with it.
+		// The reader whose buffer was just filled is likely to call Read again.
 		h.mu.Unlock()
 		runtime.Gosched()
 		h.mu.Lock()
@@ -189,7 +198,7 @@ func (s *dataSink) Space(n int) []byte {
 	return space[:min(len(space), n)]
 }
 
-// Received implements conn.Sink.
+// Received implements conn.Sink. The first n bytes of the memory from Space are filled.
 func (s *dataSink) Received(n int) {
 	if s.where == sinkDiscard {
 		return
@@ -223,9 +232,10 @@ func (m *Mux) discardSpace(n int) []byte {
 	return m.discardBuf[:min(n, len(m.discardBuf))]
 }
 
-// wakePending wakes the Read that has got bytes and waits for more only because
-// more seemed to be at hand. The reading goroutine calls it before it waits and
-// before it turns to anything else.
+// wakePending wakes the Read of the pending reader, whose buffer is filled in part: it was
+// not woken at once, because more bytes were likely to be at hand. The reading goroutine
+// calls wakePending before it waits, and before it handles anything but a Data frame of the
+// same dialogue.
 func (m *Mux) wakePending() {
 	if d := m.pendingReader; d != nil {
 		m.pendingReader = nil

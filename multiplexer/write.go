@@ -6,16 +6,19 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// lendFrom is from how many bytes a Write lends its memory and waits until it is
-// written, instead of having it copied.
+// lendFrom is the number of bytes from which a Write lends its memory to the batch and waits
+// until the batch is written, instead of copying.
 const lendFrom = 8 << 10
 
-// Write sends p and returns when all of it is on its way or stands in the
-// dialogue's queue, for all of which the peer has given credit: so it will be
-// delivered even if Close comes next. Its error is net.ErrClosed after Close or
-// CloseWrite, one that matches io.ErrClosedPipe when the peer or the connection is gone, a
-// *geminio.StreamError when the peer reads no more, os.ErrDeadlineExceeded. Before
-// the dialogue is open it is net.ErrClosed as well.
+// Write sends p. It returns when all bytes are sent or queued with credit: then they are
+// delivered even if Close follows. If it returns fewer bytes than p has, its error is
+//
+//   - net.ErrClosed before the dialogue is open, and after Close or CloseWrite,
+//   - a *geminio.StreamError if this side or the peer has reset the dialogue, or if the peer
+//     has called CloseRead,
+//   - an error that matches io.ErrClosedPipe if the peer has closed the dialogue or the
+//     connection has ended,
+//   - os.ErrDeadlineExceeded after the deadline.
 func (d *Dialogue) Write(p []byte) (total int, err error) {
 	m := d.m
 	m.mu.Lock()
@@ -137,9 +140,10 @@ func (m *Mux) amendClose() {
 	}
 }
 
-// flush has what Write has queued written: at once if the peer is likely to wait
-// for it, which is when it has sent something since the last time; by another
-// goroutine, that can gather what further Writes add, if not.
+// flush has the queued bytes written. If Data frames have arrived since the last Write, the
+// peer is likely to wait for an answer, and the caller writes at once. Otherwise another
+// goroutine writes, together with the bytes that further Writes add meanwhile. A full queue
+// is written at once too.
 func (d *Dialogue) flush(queued int) {
 	d.recv.mu.Lock()
 	received := d.recv.receivedSinceWrite
@@ -152,8 +156,9 @@ func (d *Dialogue) flush(queued int) {
 	}
 }
 
-// writeCopy queues a copy of as much of p as there is credit and room for; if
-// there is no room it makes some, or waits for it. m.mu is held.
+// writeCopy queues a copy of as many bytes of p as there is credit and room for, and returns
+// how many. If there is no room it has the queue written, or waits, and returns 0. m.mu is
+// held, but not throughout.
 func (d *Dialogue) writeCopy(p []byte) int {
 	m := d.m
 	room := m.limits.SendQueue - d.send.buf.Len()
@@ -172,9 +177,9 @@ func (d *Dialogue) writeCopy(p []byte) int {
 	return n
 }
 
-// writeLent lends as much of p as there is credit for, and returns when it is
-// written, or as much of it as must be and a copy of the rest of the last frame
-// is on its way. m.mu is held, but not throughw.
+// writeLent lends as many bytes of p as there is credit for. It returns how many are sent,
+// when no batch refers to p any more: the batches are written, or Conn.Reclaim has ended the
+// loans. m.mu is held, but not throughout.
 func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 	m := d.m
 	n = d.credit.tx[packet.ClassRaw].takeUpTo(len(p))
@@ -200,19 +205,19 @@ func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 		ended := m.c.Reclaim((*lender)(d))
 		m.mu.Lock()
 		w.loans -= ended
-		if w.loans > 0 { // the others are being returned
+		if w.loans > 0 { // lender.Written is about to end the others
 			d.waitWrite()
 		}
 	}
 	return n, err
 }
 
-// pusher is a dialogue as conn.Writer.
+// pusher is a dialogue as the connection sees it while writeLent waits in Conn.Push.
 type pusher Dialogue
 
 var _ conn.Writer = (*pusher)(nil)
 
-// Sent implements conn.Writer.
+// Sent implements conn.Writer. It reports whether all lent bytes are in batches.
 func (p *pusher) Sent() bool {
 	d := (*Dialogue)(p)
 	d.m.mu.Lock()
@@ -220,10 +225,10 @@ func (p *pusher) Sent() bool {
 	return len(d.send.writers.lent) == 0
 }
 
-// lender is a dialogue as conn.BufferOwner.
+// lender is a dialogue as the owner of memory that it has lent to a batch.
 type lender Dialogue
 
-// Written implements conn.BufferOwner.
+// Written implements conn.BufferOwner. It ends one loan.
 func (l *lender) Written() {
 	d := (*Dialogue)(l)
 	d.m.mu.Lock()
