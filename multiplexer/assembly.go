@@ -9,22 +9,22 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// assembly puts a packet together: as conn.Sink it takes the payload of one
-// fragment after the other. The reading goroutine owns it; Mux.mu guards its place
-// among those of its dialogue, and in Mux.assemblies. While it has one, the charge of the packet
-// is its own. The end of the dialogue takes it out.
+// assembly collects the fragments of a packet that arrives, as conn.Sink. It is in
+// Mux.assemblies and in Dialogue.assemblies until the packet is complete or abandoned, or
+// the dialogue ends; as long as it is there, its charge is held. Mux.mu guards these two
+// places. Only the reading goroutine uses the fields below link.
 type assembly struct {
 	key    packetKey
 	link   list.Link[assembly] // in Dialogue.assemblies
-	charge charge.Charge
-	total  int
-	buf    []byte
+	charge charge.Charge       // the charge of the packet
+	total  int                 // the size of the body, bytes
+	buf    []byte              // the part of the body that has arrived
 }
 
-// Space implements conn.Sink. What is allocated follows what has come, not what was
-// announced: at first what the present frame has, then sixteen times as much as is there,
-// or twice that if it is all. So even the largest packet is moved only a few times, and a
-// fragment of one byte has memory for one.
+// Space implements conn.Sink. The peer says how large the packet is, but memory is allocated
+// for bytes that arrive: first for those of the present frame, then for sixteen times as
+// many as have arrived, or for the whole body if that is at most twice as much. So the
+// largest packet is copied only a few times, and a peer must send bytes to use memory.
 func (a *assembly) Space(n int) []byte {
 	if len(a.buf) == cap(a.buf) {
 		room := max(n, 16*len(a.buf))
@@ -38,11 +38,11 @@ func (a *assembly) Space(n int) []byte {
 	return a.buf[len(a.buf):min(cap(a.buf), len(a.buf)+n)]
 }
 
-// Received implements conn.Sink.
+// Received implements conn.Sink. The first n bytes of the memory from Space are filled.
 func (a *assembly) Received(n int) { a.buf = a.buf[:len(a.buf)+n] }
 
-// packet handles a frame that carries a packet, or a fragment of one.
-func (m *Mux) packet(h packet.Header) error {
+// receivePacket handles a frame with a packet or with a fragment of one.
+func (m *Mux) receivePacket(h packet.Header) error {
 	n := packet.FragmentHeaderLen(h)
 	p, err := m.c.Peek(min(n, m.c.Left()))
 	if err != nil {
@@ -65,7 +65,7 @@ func (m *Mux) packet(h packet.Header) error {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("a body of only %d bytes in fragments", size)}
 	}
 	atOnce := whole && (size <= m.smallRx || m.c.Buffered())
-	d, a, err := m.arrive(h, f, atOnce)
+	d, a, err := m.beginPacket(h, f, atOnce)
 	switch {
 	case err != nil || d == nil:
 		return err
@@ -79,13 +79,13 @@ func (m *Mux) packet(h packet.Header) error {
 	if err := m.c.ReadPayload(a); err != nil || !whole {
 		return err
 	}
-	return m.finish(a)
+	return m.finishPacket(a)
 }
 
-// arrive does what is to be done with the first frame of a packet under one lock. It
-// returns the dialogue that the packet is for, nil if that takes no packets any more; and
-// where the packet is put together, nil if all of it is there at once.
-func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *Dialogue, a *assembly, err error) {
+// beginPacket handles the header of the first frame of a packet: it counts the charge of the
+// packet, and makes an assembly unless atOnce says that the body can be read at once. It
+// returns a nil dialogue if that has ended, and a nil assembly if none is needed.
+func (m *Mux) beginPacket(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *Dialogue, a *assembly, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if d, err = m.find(h); err != nil {
@@ -98,11 +98,11 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	if err := m.receive(d, c); err != nil || d == nil {
 		return nil, nil, err
 	}
-	if d.sends(questionOf(h.Type), f.Seq) {
+	if d.sendsLarge(largeQuestionOf(h.Type), f.Seq) {
 		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d is answered before all of it was sent", f.Seq)}
 	}
 	if atOnce {
-		if answers(h.Type) {
+		if answersCall(h.Type) {
 			d.answered(f.Seq)
 		}
 		return d, nil, nil
@@ -116,14 +116,15 @@ func (m *Mux) arrive(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *
 	return d, a, nil
 }
 
-// answers tells whether a packet is the answer to what has kept a handler busy.
-func answers(typ packet.Type) bool {
+// answersCall reports whether a packet of the type is the answer to a request or a
+// registration, which counts as a running handler until then.
+func answersCall(typ packet.Type) bool {
 	return typ == packet.TypeResponse || typ == packet.TypeRegistered
 }
 
-// questionOf returns the type of what a packet of the type answers, if that may be large;
-// else 0.
-func questionOf(typ packet.Type) packet.Type {
+// largeQuestionOf returns the type of the packets that packets of the type answer, if they may
+// be large, or 0.
+func largeQuestionOf(typ packet.Type) packet.Type {
 	switch typ {
 	case packet.TypeResponse:
 		return packet.TypeRequest
@@ -155,28 +156,28 @@ func (m *Mux) nextFragment(h packet.Header, f packet.FragmentHeader) error {
 	if err := m.c.ReadPayload(a); err != nil || !last {
 		return err
 	}
-	return m.finish(a)
+	return m.finishPacket(a)
 }
 
-// finish hands a packet that is complete to the Handler, unless the dialogue has ended
+// finishPacket passes a packet that is complete to the Handler, unless the dialogue has ended
 // meanwhile.
-func (m *Mux) finish(a *assembly) error {
+func (m *Mux) finishPacket(a *assembly) error {
 	m.mu.Lock()
-	wanted := a.link.Listed()
-	if wanted {
-		m.takeOut(a)
-		if answers(a.key.typ) {
+	listed := a.link.Listed()
+	if listed {
+		m.removeAssembly(a)
+		if answersCall(a.key.typ) {
 			a.key.d.answered(a.key.seq)
 		}
 	}
 	m.unlockAndNotify()
-	if !wanted {
+	if !listed {
 		return nil
 	}
 	return m.deliver(a.key.d, a.key.typ, a.key.seq, a.buf, true)
 }
 
-// deliver hands a packet to the Handler.
+// deliver passes a packet to the Handler. If owned is set, the Handler may keep body.
 func (m *Mux) deliver(d *Dialogue, typ packet.Type, seq uint64, body []byte, owned bool) error {
 	if typ == packet.TypeAbandon {
 		return m.peerAbandons(d, seq, body)
@@ -188,8 +189,9 @@ func (m *Mux) deliver(d *Dialogue, typ packet.Type, seq uint64, body []byte, own
 	return err
 }
 
-// peerAbandons drops what has come of a packet whose rest will not. An abandoned response
-// counts as the answer, which says that the call was cancelled.
+// peerAbandons handles an Abandon: it drops the part of a packet that has arrived. If the
+// packet is a response, the Handler gets a response in its place, which says that the call
+// was cancelled.
 func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 	typ, err := packet.ParseAbandon(body)
 	if err != nil {
@@ -201,11 +203,11 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 		m.mu.Unlock()
 		return nil
 	}
-	m.takeOut(a)
+	m.removeAssembly(a)
 	if d.release(a.charge) {
 		m.c.Kick()
 	}
-	if answers(typ) {
+	if answersCall(typ) {
 		d.answered(seq)
 	}
 	m.unlockAndNotify()
@@ -216,20 +218,20 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 	return m.h.Packet(d, typ, seq, canceled.Append(nil), true)
 }
 
-// takeOut takes a packet out of those that arrive. What it has cost is for the caller to
-// release. m.mu is held, and m.unlockAndNotify releases it.
-func (m *Mux) takeOut(a *assembly) {
+// removeAssembly removes a from Mux.assemblies and Dialogue.assemblies. The caller is
+// responsible for its charge. m.mu is held, and m.unlockAndNotify releases it.
+func (m *Mux) removeAssembly(a *assembly) {
 	m.assemblies.remove(a.key, a)
 	a.key.d.assemblies.Remove(&a.link)
 	m.notifyIdle = m.notifyIdle || m.away != 0
 }
 
-// purge drops what has come of the packets of d, which has ended, and releases
-// their credit at once: the peer may wait for it. m.mu is held; Push or Kick must
-// follow.
-func (m *Mux) purge(d *Dialogue) {
+// dropAssemblies drops the packets of d of which a part has arrived, because d has ended. It
+// releases their charges at once, because the peer may wait for the credit. m.mu is held;
+// Push or Kick must follow.
+func (m *Mux) dropAssemblies(d *Dialogue) {
 	for a := d.assemblies.First(); a != nil; a = d.assemblies.First() {
-		m.takeOut(a)
+		m.removeAssembly(a)
 		d.release(a.charge)
 	}
 }

@@ -35,7 +35,7 @@ func TestAudit(t *testing.T) {
 		c := ms[0].charge(packet.TypeRequest, 50_000)
 		require.True(t, near.admit(9, c))
 		near.enqueue(packet.TypeRequest, 9, c, nil, make([]byte, 50_000))
-		near.drop()
+		near.dropQueue()
 		ms[0].mu.Unlock()
 		require.NoError(t, Audit(ms[0], ms[1]), "the credit of a dropped packet was not refunded")
 		hs[1].handle(func(got) error { return nil })

@@ -323,7 +323,7 @@ func (d *Dialogue) close() {
 // and that nothing will receive. m.mu is held; Push or Kick must follow.
 func (d *Dialogue) dropMessages() {
 	d.m.ledger.drop(&d.credit)
-	d.m.purge(d)
+	d.m.dropAssemblies(d)
 }
 
 // Reset ends the dialogue at once, in both directions, and tells the peer why.
@@ -336,7 +336,7 @@ func (d *Dialogue) Reset(n packet.Reason) {
 		d.failSend(&geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text})
 		d.resetReason = &n
 		m.signal(d, ctlReset)
-		d.drop()
+		d.dropQueue()
 		d.dropMessages()
 		m.remove(d)
 	}

@@ -13,39 +13,39 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// When is when a packet that was made ready is written.
+// When says which goroutine writes a packet that is queued, and when.
 type When int
 
 const (
-	// AtOnce has the caller write it, unless somebody writes already.
+	// AtOnce has the caller write the packet, unless another goroutine is writing.
 	AtOnce When = iota
-	// Gathered is AtOnce after others had the chance to add to it: for those who
-	// wait, together with others.
+	// Gathered has the caller write the packet after it has yielded to other goroutines,
+	// which may add packets. It is for callers that wait for an answer while others do too.
 	Gathered
-	// Later leaves it to another goroutine, which takes along what the caller adds
-	// meanwhile: for those who do not wait.
+	// Later leaves the packet to another goroutine, which writes it together with packets
+	// that are queued meanwhile. It is for callers that do not wait for an answer.
 	Later
 )
 
-// Send makes a packet ready, with head and data as its body. It waits for the
-// credit that the packet needs, at most until ctx is done or the timeout, if it
-// is not 0, is over, and returns the context's error then. Its error is io.EOF when
-// the dialogue or the connection has ended (a *geminio.InterruptedError if that came
-// while it waited), geminio.ErrGoingAway for new work on a connection that is
-// draining, or a *geminio.LimitError.
+// Send queues a packet whose body is head and data, and has it written. It waits for the
+// credit of the packet, until ctx is done or the timeout has passed. A timeout of 0 is none.
+// Send does not retain head and data. Its error is
 //
-// Memory of the caller is used only until Send returns: what is sent later is a copy.
-// That is the rule for all packets, and only Lend makes an exception from it.
+//   - io.EOF if the dialogue or the connection had ended,
+//   - a *geminio.InterruptedError if one of them ended while Send waited,
+//   - geminio.ErrGoingAway for new work on a connection that is going away,
+//   - a *geminio.LimitError if the packet is too large, or if it had to wait longer than the
+//     PatienceKey of ctx allows,
+//   - the error of ctx, or context.DeadlineExceeded after the timeout.
 func (d *Dialogue) Send(ctx context.Context, timeout time.Duration, typ packet.Type, seq uint64, head, data []byte, when When) error {
-	if len(head)+len(data) > d.m.smallTx { // enqueue copies smaller ones
+	if len(head)+len(data) > d.m.smallTx { // enqueue copies the data of small packets
 		data = bytes.Clone(data)
 	}
 	return d.Lend(ctx, timeout, typ, seq, head, data, when)
 }
 
-// Lend is Send for data that its caller leaves alone for longer, so that a large
-// packet need not be copied: until the packet has been sent as a whole, or Abandon has
-// returned. The head, and all of a small packet, is copied.
+// Lend is Send without a copy of the data of a large packet. The caller must not change the
+// data until the whole packet has been sent or Abandon has returned.
 func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.Type, seq uint64, head, data []byte, when When) error {
 	m := d.m
 	size := len(head) + len(data)
@@ -54,7 +54,7 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	}
 	c := m.charge(typ, size)
 	m.mu.Lock()
-	err := d.ended(typ)
+	err := d.checkSend(typ)
 	switch {
 	case err != nil:
 	case d.admit(seq, c):
@@ -75,11 +75,12 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	return nil
 }
 
-// Post makes a packet of a type that needs no credit ready, and leaves the
-// writing to another goroutine: for the Handler's methods, which must not wait.
+// Post queues a packet of a type that needs no credit, and has another goroutine write it.
+// It does not block, so the methods of a Handler may call it. Post does not retain body. Its
+// error is io.EOF or geminio.ErrGoingAway, as for Send.
 func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 	d.m.mu.Lock()
-	err := d.ended(typ)
+	err := d.checkSend(typ)
 	if err == nil {
 		d.enqueue(typ, seq, charge.Charge{}, body, nil)
 	}
@@ -88,8 +89,8 @@ func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 	return err
 }
 
-// enqueue puts a packet, for which its charge was taken, where it waits for its turn. It
-// copies all but the data of a large packet. m.mu is held.
+// enqueue queues a packet whose charge c was taken. It copies all but the data of a large
+// packet. m.mu is held; Push or Kick must follow.
 func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
@@ -106,7 +107,8 @@ func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, d
 	m.largeQueued.add(packetKey{d, typ, seq}, o)
 }
 
-// appendPackets adds a chunk of small packets and a fragment of a large one. m.mu is held.
+// appendPackets adds a turn of packets to b: a chunk of small packets and a fragment of a
+// large one. It reports whether packets are left. m.mu is held.
 func (d *Dialogue) appendPackets(b *conn.Batch) (again bool) {
 	m := d.m
 	d.countNextSmall()
@@ -124,21 +126,22 @@ func (d *Dialogue) appendPackets(b *conn.Batch) (again bool) {
 	return again
 }
 
-// sends tells whether something of a packet is still to be sent. m.mu is held.
-func (d *Dialogue) sends(typ packet.Type, seq uint64) bool {
+// sendsLarge reports whether a part of this large packet is still to be sent. It returns
+// false for type 0. m.mu is held.
+func (d *Dialogue) sendsLarge(typ packet.Type, seq uint64) bool {
 	return typ != 0 && !d.packets.empty() && d.m.largeQueued.get(packetKey{d, typ, seq}) != nil
 }
 
-// Withdraw takes back a large response that nobody waits for any more. If nothing of it
-// was sent, a small response goes in its place, with a copy of the body; if a part was, an
-// Abandon, which answers the request as well. It does nothing where no such response waits
-// to be sent.
+// Withdraw removes a large response from the queue, because the peer's call has ended. If
+// nothing of the response was sent, Withdraw sends a small response with a copy of body in
+// its place. If a part was sent, it sends an Abandon, which also answers the request. It does
+// nothing if the response is not in the queue.
 func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 	m := d.m
 	m.mu.Lock()
 	o := m.largeQueued.get(packetKey{d, packet.TypeResponse, seq})
 	if o != nil && m.cause == nil {
-		d.takeBack(o)
+		d.withdraw(o)
 		if !o.begun() {
 			d.enqueue(packet.TypeResponse, seq, charge.Charge{}, body, nil)
 		}
@@ -149,8 +152,9 @@ func (d *Dialogue) Withdraw(seq uint64, body []byte) {
 	}
 }
 
-// takeBack takes a packet out that waits to be sent. m.mu is held.
-func (d *Dialogue) takeBack(o *outgoing) {
+// withdraw removes o from the queue. It gives back the credit if nothing of o was sent, and
+// queues an Abandon if a part was. m.mu is held.
+func (d *Dialogue) withdraw(o *outgoing) {
 	m := d.m
 	m.largeQueued.remove(packetKey{d, o.typ, o.seq}, o)
 	if o.begun() && m.cause == nil {
@@ -162,14 +166,14 @@ func (d *Dialogue) takeBack(o *outgoing) {
 	case !o.begun():
 		d.refund(o.seq, o.charge)
 	case o.charge.Handlers > 0:
-		d.resolve(o.seq) // no handler of the peer sees a part of a request
+		d.resolve(o.seq) // the peer calls no handler for a part of a request
 	}
 }
 
-// Abandon takes back a large packet that nobody waits for any more: what was not
-// sent will not be, and its data is no longer used. It reports whether the peer
-// cannot have acted on it: also of one that the end of the dialogue has kept from
-// being sent.
+// Abandon removes a large packet from the queue, because its sender has given up. When it
+// returns, the data of the packet is not used any more. It reports whether the peer cannot
+// have acted on the packet, because a part of it was not sent. That includes packets that the
+// end of the dialogue has removed from the queue.
 func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
@@ -179,14 +183,14 @@ func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 		_, unseen = d.dropped[packetID{typ, seq}]
 		return unseen
 	}
-	d.takeBack(o)
+	d.withdraw(o)
 	return true
 }
 
-// drop takes out all packets that wait, of a dialogue that has ended, and what is queued of
-// raw bytes. What is lent, its writer takes back. For packets of which the peer has seen
-// nothing, it will not give credit back. m.mu is held.
-func (d *Dialogue) drop() {
+// dropQueue empties the queues of a dialogue that has ended. It takes back the credit of
+// packets of which nothing was sent, because the peer will not give it back. Raw bytes that
+// are lent stay so: their Write ends the loan. m.mu is held.
+func (d *Dialogue) dropQueue() {
 	m := d.m
 	d.dropRaw()
 	if d.packets.empty() {
@@ -215,7 +219,7 @@ func (d *Dialogue) drop() {
 	}
 }
 
-// dropRaw takes out the raw bytes that wait. m.mu is held.
+// dropRaw empties the queue of raw bytes, and takes back their credit. m.mu is held.
 func (d *Dialogue) dropRaw() {
 	d.credit.tx[packet.ClassRaw].restore(uint32(d.send.buf.Len()))
 	d.send.buf.Clear()
@@ -224,7 +228,7 @@ func (d *Dialogue) dropRaw() {
 	}
 }
 
-// packets returns the headers of the small packets in b, which addSmall has made.
+// packets returns the headers of the packets in b, which addSmall has written.
 func packets(b []byte) iter.Seq2[packet.Header, packet.FragmentHeader] {
 	return func(yield func(packet.Header, packet.FragmentHeader) bool) {
 		for len(b) > 0 {
@@ -238,8 +242,8 @@ func packets(b []byte) iter.Seq2[packet.Header, packet.FragmentHeader] {
 	}
 }
 
-// ended returns why nothing of the type can be sent. m.mu is held.
-func (d *Dialogue) ended(typ packet.Type) error {
+// checkSend returns an error if no packet of the type can be sent. m.mu is held.
+func (d *Dialogue) checkSend(typ packet.Type) error {
 	switch {
 	case d.m.cause != nil || d.life != lifeOpen:
 		return io.EOF

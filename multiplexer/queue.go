@@ -8,23 +8,23 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// packetQueue has the packets of a dialogue that are to be sent, all of which have their
-// credit. It is a plain value that neither locks nor waits; Mux.mu guards a dialogue's.
+// packetQueue holds the packets of a dialogue that have their credit and wait to be sent. It
+// is a plain value that neither locks nor waits; Mux.mu guards the queue of a dialogue.
 //
-// Small packets are frames, one behind the other, and go in chunks. Large ones take turns,
-// a fragment each. A message that comes behind a large one waits for it, also if it is
-// small, for the messages of a dialogue keep their order.
+// Small packets are stored as frames, and a chunk of them is sent at a time. Large packets
+// take turns, and a fragment of one is sent at a time. Messages of a dialogue keep their
+// order: a message behind a large message waits until that is sent, even if it is small.
 type packetQueue struct {
-	small  chunk.Queue // frames of small packets
-	popped uint64      // bytes of them that went, ever
-	large  *largeQueue // nil until the first large packet
+	small     chunk.Queue // frames of small packets
+	smallSent uint64      // bytes that have left small since the beginning
+	large     *largeQueue // nil until the first large packet
 }
 
-// largeQueue has the packets of a dialogue that are not in packetQueue.small.
+// largeQueue holds the packets of a dialogue that are not in packetQueue.small.
 type largeQueue struct {
-	turns   list.List[outgoing] // those that take turns
-	message *outgoing           // the message among them; nil if none
-	behind  list.List[outgoing] // messages that wait for that one
+	turns   list.List[outgoing] // packets that take turns
+	message *outgoing           // the message in turns; nil if there is none
+	behind  list.List[outgoing] // messages that wait until message is sent
 }
 
 // outgoing is a packet in a largeQueue.
@@ -34,19 +34,20 @@ type outgoing struct {
 	seq        uint64
 	charge     charge.Charge
 	head, data []byte
-	off        int    // how much of head and data, together, was sent
-	after      uint64 // goes when packetQueue.popped is as much
+	off        int    // bytes of head and data together that were sent
+	after      uint64 // the value of packetQueue.smallSent before which no fragment is sent
 }
 
+// size returns the size of the body, bytes.
 func (o *outgoing) size() int { return len(o.head) + len(o.data) }
 
-// begun tells whether a fragment was sent.
+// begun reports whether a fragment was sent.
 func (o *outgoing) begun() bool { return o.off > 0 }
 
-// empty tells whether nothing waits.
+// empty reports whether the queue has no packets.
 func (q *packetQueue) empty() bool { return q.small.Len() == 0 && !q.hasLarge() }
 
-// bytes returns how many bytes wait.
+// bytes returns how many bytes are in the queue.
 func (q *packetQueue) bytes() (n int) {
 	n = q.small.Len()
 	if q.large == nil {
@@ -60,16 +61,16 @@ func (q *packetQueue) bytes() (n int) {
 	return n
 }
 
-// hasLarge tells whether packets wait in the large queue.
+// hasLarge reports whether the large queue has packets.
 func (q *packetQueue) hasLarge() bool { return q.large != nil && q.large.turns.Len() > 0 }
 
-// hasMessage tells whether a message that comes now must wait for another one.
+// hasMessage reports whether a message that is added now must wait for another one.
 func (q *packetQueue) hasMessage() bool { return q.large != nil && q.large.message != nil }
 
-// end is what popped will be when all that is in small now has gone.
-func (q *packetQueue) end() uint64 { return q.popped + uint64(q.small.Len()) }
+// smallEnd returns the value of smallSent at which all bytes that are in small now have left.
+func (q *packetQueue) smallEnd() uint64 { return q.smallSent + uint64(q.small.Len()) }
 
-// addSmall adds a packet in one frame, with a copy of its body.
+// addSmall adds a packet as one frame. It copies head and data.
 func (q *packetQueue) addSmall(stream uint64, typ packet.Type, seq uint64, head, data []byte) {
 	size := len(head) + len(data)
 	b := q.small.Tail(packet.HeaderLen + 8 + size).Space()[:0]
@@ -91,13 +92,13 @@ func (q *packetQueue) addLarge(o *outgoing) {
 			return
 		}
 		l.message = o
-		o.after = q.end() // behind the messages in small
+		o.after = q.smallEnd() // behind the messages in small
 	}
 	l.turns.Add(&o.link, o)
 }
 
-// remove takes o out of the large queue: it was sent, or it will not be. The message that
-// waits for it has its turns from now on.
+// remove removes o from the large queue, because it was sent or will not be sent. If o is the
+// message that takes turns, the next message takes its place.
 func (q *packetQueue) remove(o *outgoing) {
 	l := q.large
 	if o.typ != packet.TypeMessage {
@@ -117,16 +118,16 @@ func (q *packetQueue) remove(o *outgoing) {
 	l.behind.Remove(&next.link)
 	l.turns.Add(&next.link, next)
 	if o.begun() && o.off < o.size() {
-		next.after = q.end() // behind the Abandon of o
+		next.after = q.smallEnd() // behind the Abandon of o
 	}
 }
 
 // appendTurn adds a chunk of small packets and a fragment of a large one to b. It returns the
-// packets of which this was the first and the last fragment, or nil.
+// large packet as first if this was its first fragment, and as last if it was its last one.
 func (q *packetQueue) appendTurn(b *conn.Batch, stream uint64, frame int) (first, last *outgoing) {
 	if q.small.Len() > 0 {
 		c := q.small.Pop()
-		q.popped += uint64(c.Len())
+		q.smallSent += uint64(c.Len())
 		b.AddChunk(c)
 	}
 	if !q.hasLarge() {
@@ -134,9 +135,8 @@ func (q *packetQueue) appendTurn(b *conn.Batch, stream uint64, frame int) (first
 	}
 	l := q.large
 	o := l.turns.First()
-	if q.popped < o.after {
-		l.turns.Remove(&o.link)
-		l.turns.Add(&o.link, o)
+	if q.smallSent < o.after {
+		l.rotate()
 		return nil, nil
 	}
 	if !o.begun() {
@@ -146,13 +146,19 @@ func (q *packetQueue) appendTurn(b *conn.Batch, stream uint64, frame int) (first
 		q.remove(o)
 		return first, o
 	}
-	l.turns.Remove(&o.link)
-	l.turns.Add(&o.link, o)
+	l.rotate()
 	return first, nil
 }
 
-// appendFragment adds the next fragment to b, in a frame whose payload has at most that many bytes.
-// It reports whether it was the last one.
+// rotate moves the first packet in turns to the end.
+func (l *largeQueue) rotate() {
+	o := l.turns.First()
+	l.turns.Remove(&o.link)
+	l.turns.Add(&o.link, o)
+}
+
+// appendFragment adds the next fragment to b, in a frame with a payload of at most frame
+// bytes. It reports whether the fragment is the last one.
 func (o *outgoing) appendFragment(b *conn.Batch, stream uint64, frame int) (last bool) {
 	var flags packet.Flags
 	if o.begun() {

@@ -32,7 +32,7 @@ func (m *Mux) frame(h packet.Header) error {
 	case h.Type == packet.TypeData:
 		return m.data(h)
 	case h.Type.IsPacket():
-		return m.packet(h)
+		return m.receivePacket(h)
 	}
 	p, err := m.c.Payload()
 	if err != nil {
@@ -170,8 +170,8 @@ func (m *Mux) peerCloses(d *Dialogue) {
 	d.on(evPeerClose)
 	if first {
 		d.failSend(io.ErrClosedPipe)
-		d.drop()
-		m.purge(d)
+		d.dropQueue()
+		m.dropAssemblies(d)
 		m.sched.push(d, laneRaw)
 	}
 	if d.life.ended() {
@@ -221,8 +221,8 @@ func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 	first := d.life == lifeOpen || d.life == lifeOffered
 	d.on(evPeerReset)
 	d.failSend(cause)
-	d.drop()
-	m.purge(d)
+	d.dropQueue()
+	m.dropAssemblies(d)
 	m.remove(d)
 	m.unlockAndNotify()
 	m.finishPeerEnd(d, first, cause)

@@ -371,7 +371,7 @@ func (d *Dialogue) rejectWaiters() {
 			if w == nil {
 				break
 			}
-			err := d.ended(w.typ)
+			err := d.checkSend(w.typ)
 			if err == nil {
 				break
 			}

@@ -288,7 +288,7 @@ func TestCreditComesAsTheStreamEnds(t *testing.T) {
 		d.on(evReset)
 		d.failSend(geminio.ErrGoingAway)
 		m.signal(d, ctlReset)
-		d.drop()
+		d.dropQueue()
 		m.remove(d)
 		m.mu.Unlock()
 		require.NoError(t, <-sent, "it had its credit first")
