@@ -18,10 +18,10 @@ func (l *listener) accept() {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	why := errors.New("the listener's Accept ended its goroutine")
 	defer func() { // also after runtime.Goexit
-		l.stop(failed, served, why)
+		l.stop(failed, keepEnds, why)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.listens = false
+		l.acceptRuns = false
 		l.changed.Broadcast()
 	}()
 	pause := shortest
@@ -88,18 +88,18 @@ func isTemporary(err error) bool {
 func (l *listener) admit(nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.coming+len(l.ready) >= maxPending && l.admits() {
+	for l.starting+len(l.ready) >= maxPending && l.admits() {
 		l.changed.Wait()
 	}
 	if !l.admits() {
 		go conn.Discard(nc)
 		return
 	}
-	g := &guest{nc: nc, holder: newHolder()}
-	g.stop, g.cut = context.WithCancel(context.Background())
-	l.guests[g] = struct{}{}
-	l.count(g.stage, 1)
-	go l.welcome(g)
+	cl := &clientConn{nc: nc, holder: newHolder()}
+	cl.ctx, cl.cancel = context.WithCancel(context.Background())
+	l.clients[cl] = struct{}{}
+	l.count(cl.stage, 1)
+	go l.serve(cl)
 }
 
 // admits tells whether handshakes may begin. l.mu is held.

@@ -51,21 +51,22 @@ const (
 	byServer
 )
 
-// demand is the id that a client is to have.
-type demand struct {
-	id uint64 // 0 if the library is to choose
-	by chooser
+// idChoice is the choice of a client's id.
+type idChoice struct {
+	id uint64  // 0 leaves the choice to the library
+	by chooser // the party that has chosen id
 }
 
 // identities maps client ids to the connections that have them. Its methods are safe for
 // concurrent use.
 type identities struct {
-	sessions *sessions // prove which ids belong to which clients
+	sessions *sessions // has the ids that the library has chosen for clients
 
 	mu   sync.Mutex
 	held map[uint64]*identity
 }
 
+// newIdentities returns identities that respect the ids which sessions has.
 func newIdentities(s *sessions) *identities {
 	return &identities{sessions: s, held: make(map[uint64]*identity)}
 }
@@ -80,30 +81,29 @@ type identity struct {
 
 // holder is a connection that has an id, or is about to get it.
 type holder struct {
-	gone chan struct{} // closed when the holder no longer needs the id
+	gone chan struct{} // closed when the last release has freed the id
 
 	// Guarded by identities.mu.
-	users    int       // how many times it must be released
-	identity *identity // nil: it has no id
+	users    int       // how many calls of release free the id
+	identity *identity // nil if it has no id
 	place    int       // the index in identity.holders
-	evict    eviction  // nil before it has begun
-	evicted  bool      // the connection has to end as soon as it has begun
+	evict    eviction  // ends the connection; nil before evictBy
+	evicted  bool      // evictBy has to end the connection at once
 }
 
-// eviction ends a holder without blocking. With replace not set, it does so only if the
-// holder has no connection, but a session that its client could resume. It reports whether
-// the holder ends.
+// eviction ends a holder without blocking. Without replace, it ends only a holder whose session
+// is interrupted. It reports whether the holder ends.
 type eviction func(replace bool) bool
 
 // newHolder returns a holder that is to be released once.
 func newHolder() *holder { return &holder{gone: make(chan struct{}), users: 1} }
 
-// claim gives h the id that is demanded for a client with a session, or another one if the
-// id belongs to another client. Under DuplicateReplaces it ends the connections that have
-// the id, and waits until the callbacks of their end have returned, so that callbacks
-// which track clients by id see the old one end before the new one begins. It stops
-// waiting after patience, and when stop is closed.
-func (t *identities) claim(h *holder, want demand, session []byte, policy DuplicatePolicy, patience time.Duration, stop <-chan struct{}) (uint64, error) {
+// claim gives h the id that was chosen for a client with a session, or another one if that id
+// belongs to another client. Under DuplicateReplaces it ends the connections that have the id,
+// and waits until the callbacks of their end have returned, so that callbacks which track
+// clients by id see the old one end before the new one begins. It stops waiting after the time
+// of wait, and when stop is closed.
+func (t *identities) claim(h *holder, want idChoice, session []byte, policy DuplicatePolicy, wait time.Duration, stop <-chan struct{}) (uint64, error) {
 	var timeout <-chan time.Time
 	for {
 		id, other := t.try(h, want, string(session), policy)
@@ -114,7 +114,7 @@ func (t *identities) claim(h *holder, want demand, session []byte, policy Duplic
 			return 0, errTaken
 		}
 		if timeout == nil {
-			timer := time.NewTimer(patience)
+			timer := time.NewTimer(wait)
 			defer timer.Stop()
 			timeout = timer.C
 		}
@@ -129,18 +129,18 @@ func (t *identities) claim(h *holder, want demand, session []byte, policy Duplic
 }
 
 // try gives h an id, or returns another connection that has it.
-func (t *identities) try(h *holder, want demand, session string, policy DuplicatePolicy) (id uint64, other *holder) {
+func (t *identities) try(h *holder, want idChoice, session string, policy DuplicatePolicy) (id uint64, other *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	id, chosen := want.id, want.by == byLibrary
 	if want.by == byClient {
 		if owner, owned := t.owner(id); owned {
 			chosen = true
-			if !same(session, owner) {
+			if !sameSession(session, owner) {
 				id = 0
 			}
 		} else {
-			chosen = session != "" && id == idOf(session) // the library had chosen it, and has forgotten
+			chosen = session != "" && id == idOf(session) // the library has chosen it earlier
 		}
 	}
 	if id == 0 {
@@ -174,7 +174,7 @@ func (t *identities) choose(session string) uint64 {
 	id := idOf(session)
 	for {
 		owner, owned := t.owner(id)
-		if t.held[id] == nil && (!owned || same(session, owner)) {
+		if t.held[id] == nil && (!owned || sameSession(session, owner)) {
 			return id
 		}
 		id = randomID()
@@ -188,8 +188,7 @@ func (t *identities) chosen(h *holder) bool {
 	return h.identity != nil && h.identity.chosen
 }
 
-// end ends h, now or as soon as it has begun. With replace not set, it does so only if h
-// has no connection. It reports whether h ends.
+// end calls the eviction of h, now or in evictBy. It reports whether h ends.
 func (t *identities) end(h *holder, replace bool) bool {
 	t.mu.Lock()
 	h.evicted = h.evicted || replace
@@ -201,7 +200,7 @@ func (t *identities) end(h *holder, replace bool) bool {
 	return ends
 }
 
-// evictBy is called when h has begun. It sets the function that ends h.
+// evictBy is called when the End of h has begun. It sets the eviction of h.
 func (t *identities) evictBy(h *holder, evict eviction) {
 	t.mu.Lock()
 	h.evict = evict
@@ -212,14 +211,14 @@ func (t *identities) evictBy(h *holder, evict eviction) {
 	}
 }
 
-// keep requires one more release of h before its id is free.
+// keep makes one more call of release necessary to free the id of h.
 func (t *identities) keep(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.users++
 }
 
-// release frees the id of h, when it is called as many times as required.
+// release frees the id of h, when newHolder and keep were each followed by one release.
 func (t *identities) release(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -238,9 +237,9 @@ func (t *identities) release(h *holder) {
 	close(h.gone)
 }
 
-// same tells whether two names are those of one session. Its running time does not depend
-// on what they have in common.
-func same(session, other string) bool {
+// sameSession tells whether two names are those of one session. Its running time does not
+// depend on the bytes in which they differ.
+func sameSession(session, other string) bool {
 	return session != "" && subtle.ConstantTimeCompare([]byte(session), []byte(other)) == 1
 }
 

@@ -17,10 +17,10 @@ import (
 )
 
 // seven is an id that the server has chosen.
-var seven = demand{7, byServer}
+var seven = idChoice{7, byServer}
 
 // claim claims what is demanded, at once.
-func claim(t *testing.T, ids *identities, h *holder, want demand, session string, policy DuplicatePolicy) (uint64, error) {
+func claim(t *testing.T, ids *identities, h *holder, want idChoice, session string, policy DuplicatePolicy) (uint64, error) {
 	t.Helper()
 	stop := make(chan struct{})
 	close(stop)
@@ -232,7 +232,7 @@ func TestIdentityStop(t *testing.T) {
 func TestIdentitiesAreApart(t *testing.T) {
 	ids := fresh()
 	for id := uint64(1); id < 100; id++ {
-		_, err := claim(t, ids, newHolder(), demand{id, byServer}, "", DuplicateRefused)
+		_, err := claim(t, ids, newHolder(), idChoice{id, byServer}, "", DuplicateRefused)
 		require.NoError(t, err)
 	}
 	assert.Len(t, ids.held, 99)
@@ -281,14 +281,14 @@ func TestChosenIdentityIsNotForOthers(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ids := fresh()
 					h := newHolder()
-					mine, err := claim(t, ids, h, demand{}, session, policy)
+					mine, err := claim(t, ids, h, idChoice{}, session, policy)
 					require.NoError(t, err)
 					ids.evictBy(h, evicts(func() { t.Error("it is ended") }))
 					strangers := func(granted bool) {
 						t.Helper()
 						for _, theirs := range []string{"", "theirs", "min", "mine\x00"} {
 							other := newHolder()
-							got, err := claim(t, ids, other, demand{mine, byClient}, theirs, policy)
+							got, err := claim(t, ids, other, idChoice{mine, byClient}, theirs, policy)
 							require.NoError(t, err)
 							require.Equal(t, granted, got == mine, "session %q", theirs)
 							require.NotZero(t, got)
@@ -316,7 +316,7 @@ func TestChosenIdentityComesBack(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ids := fresh()
 					h := newHolder()
-					mine, err := claim(t, ids, h, demand{}, "mine", policy)
+					mine, err := claim(t, ids, h, idChoice{}, "mine", policy)
 					require.NoError(t, err)
 					evicted := false
 					ids.evictBy(h, evicts(func() {
@@ -333,7 +333,7 @@ func TestChosenIdentityComesBack(t *testing.T) {
 						ids = fresh()
 					}
 					again := newHolder()
-					got, err := ids.claim(again, demand{mine, byClient}, []byte("mine"), policy, time.Second, nil)
+					got, err := ids.claim(again, idChoice{mine, byClient}, []byte("mine"), policy, time.Second, nil)
 					if known == "held" && policy == DuplicateRefused {
 						require.Equal(t, errTaken, err)
 						return
@@ -343,7 +343,7 @@ func TestChosenIdentityComesBack(t *testing.T) {
 					assert.Equal(t, known == "held" && policy == DuplicateReplaces, evicted)
 					assert.True(t, ids.chosen(again), "it is protected as before")
 					other := newHolder()
-					got, err = claim(t, ids, other, demand{mine, byClient}, "theirs", policy)
+					got, err = claim(t, ids, other, idChoice{mine, byClient}, "theirs", policy)
 					require.NoError(t, err)
 					require.NotEqual(t, mine, got)
 				})
@@ -358,20 +358,20 @@ func TestChosenIdentityIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
 		h := newHolder()
-		mine, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+		mine, err := claim(t, ids, h, idChoice{}, "mine", DuplicateReplaces)
 		require.NoError(t, err)
 		leave(ids, h, mine, "mine")
 		time.Sleep(time.Hour)
 		stranger := newHolder()
-		got, err := claim(t, ids, stranger, demand{mine, byClient}, "theirs", DuplicateReplaces)
+		got, err := claim(t, ids, stranger, idChoice{mine, byClient}, "theirs", DuplicateReplaces)
 		require.NoError(t, err)
 		require.Equal(t, mine, got)
 		ids.evictBy(stranger, evicts(func() { go ids.release(stranger) }))
 		h = newHolder()
-		got, err = ids.claim(h, demand{mine, byClient}, []byte("mine"), DuplicateReplaces, time.Second, nil)
+		got, err = ids.claim(h, idChoice{mine, byClient}, []byte("mine"), DuplicateReplaces, time.Second, nil)
 		require.NoError(t, err)
 		require.Equal(t, mine, got)
-		got, err = claim(t, ids, newHolder(), demand{mine, byClient}, "theirs", DuplicateReplaces)
+		got, err = claim(t, ids, newHolder(), idChoice{mine, byClient}, "theirs", DuplicateReplaces)
 		require.NoError(t, err)
 		require.NotEqual(t, mine, got)
 	})
@@ -382,13 +382,13 @@ func TestChosenIdentityIsGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
 		h := newHolder()
-		mine, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+		mine, err := claim(t, ids, h, idChoice{}, "mine", DuplicateReplaces)
 		require.NoError(t, err)
-		_, err = claim(t, ids, newHolder(), demand{mine, byServer}, "theirs", DuplicateRefused)
+		_, err = claim(t, ids, newHolder(), idChoice{mine, byServer}, "theirs", DuplicateRefused)
 		require.Equal(t, errTaken, err)
 		ids.evictBy(h, evicts(func() { go ids.release(h) }))
 		other := newHolder()
-		got, err := ids.claim(other, demand{mine, byServer}, []byte("theirs"), DuplicateReplaces, time.Second, nil)
+		got, err := ids.claim(other, idChoice{mine, byServer}, []byte("theirs"), DuplicateReplaces, time.Second, nil)
 		require.NoError(t, err)
 		require.Equal(t, mine, got)
 		assert.False(t, ids.chosen(other))
@@ -408,10 +408,10 @@ func TestChosenIdentitiesAreNew(t *testing.T) {
 		}
 		// Somebody has the id that it would have.
 		if i%4 == 1 {
-			_, err := claim(t, ids, newHolder(), demand{idOf(session), byClient}, "", DuplicateReplaces)
+			_, err := claim(t, ids, newHolder(), idChoice{idOf(session), byClient}, "", DuplicateReplaces)
 			require.NoError(t, err)
 		}
-		id, err := claim(t, ids, newHolder(), demand{}, session, DuplicateReplaces)
+		id, err := claim(t, ids, newHolder(), idChoice{}, session, DuplicateReplaces)
 		require.NoError(t, err)
 		require.NotZero(t, id)
 		require.Less(t, id, uint64(1)<<63)
@@ -430,14 +430,14 @@ func TestChosenIdentitiesAreNew(t *testing.T) {
 // the first.
 func TestChosenIdentitiesOfOneSession(t *testing.T) {
 	ids := fresh()
-	one, err := claim(t, ids, newHolder(), demand{}, "mine", DuplicateReplaces)
+	one, err := claim(t, ids, newHolder(), idChoice{}, "mine", DuplicateReplaces)
 	require.NoError(t, err)
 	h := newHolder()
-	two, err := claim(t, ids, h, demand{}, "mine", DuplicateReplaces)
+	two, err := claim(t, ids, h, idChoice{}, "mine", DuplicateReplaces)
 	require.NoError(t, err)
 	require.NotEqual(t, one, two)
 	leave(ids, h, two, "mine")
-	got, err := claim(t, ids, newHolder(), demand{two, byClient}, "mine", DuplicateReplaces)
+	got, err := claim(t, ids, newHolder(), idChoice{two, byClient}, "mine", DuplicateReplaces)
 	require.NoError(t, err)
 	require.Equal(t, two, got, "it is the session's too")
 }

@@ -15,14 +15,14 @@ import (
 // are safe for concurrent use, and do nothing if it is nil.
 type interruptions struct {
 	log         *slog.Logger
-	interrupted func(delegate.ConnDescriber)       // nil: not told
-	resumed     func(delegate.ConnDescriber) error // nil: not told
+	interrupted func(delegate.ConnDescriber)       // nil if the delegate does not have it
+	resumed     func(delegate.ConnDescriber) error // nil if the delegate does not have it
 	queue       application.Events                 // runs the callbacks
 
 	mu       sync.Mutex
-	approved int  // handshakes that are about to resume the session
-	told     bool // the last callback was interrupted
-	over     bool // the End has ended
+	approved int  // how many handshakes are about to resume the session
+	told     bool // ConnInterrupted was called, and ConnResumed not yet
+	ended    bool // end was called
 }
 
 // newInterruptions returns nil if d has none of the optional interfaces.
@@ -40,7 +40,7 @@ func newInterruptions(log *slog.Logger, d delegate.ServerDelegate) *interruption
 	return i
 }
 
-// update is called when c has lost its connection or has another one.
+// update is called when c has lost its transport or has another one.
 func (i *interruptions) update(c *conn.Conn) {
 	if i == nil {
 		return
@@ -48,7 +48,7 @@ func (i *interruptions) update(c *conn.Conn) {
 	connected := c.SessionStats().Connected || c.State() >= conn.Closing
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if connected || i.over || i.told || i.approved > 0 {
+	if connected || i.ended || i.told || i.approved > 0 {
 		return
 	}
 	i.told = true
@@ -102,7 +102,7 @@ func (i *interruptions) end() {
 		return
 	}
 	i.mu.Lock()
-	i.over = true
+	i.ended = true
 	i.mu.Unlock()
 	done := make(chan struct{})
 	i.queue.Post(i.log, "the end of an End", func() { close(done) })

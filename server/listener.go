@@ -64,7 +64,7 @@ func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
 	return newListener(l, opts)
 }
 
-// state says whether a listener takes clients. It only grows.
+// state is the state of a listener. It only increases.
 type state uint8
 
 const (
@@ -75,57 +75,57 @@ const (
 	failed
 	// resuming: Shutdown was called, and clients can still resume their sessions. Other
 	// clients whose handshake is not done are refused, and the Ends of the others are shut
-	// down. It ends when no End is left.
+	// down. When no End is left, Shutdown leads to refusing.
 	resuming
-	// refusing: as resuming, but no session is resumed.
+	// refusing: Shutdown was called, and no session can be resumed.
 	refusing
 	// closed: Close was called, or the context of Shutdown has ended. The connections of
 	// clients that AcceptEnd has not returned are closed.
 	closed
 )
 
-// fate says what happens to the Ends of a listener that takes no more clients. It only
-// grows.
-type fate uint8
+// endPolicy says what happens to the Ends of a listener that takes no more clients. It only
+// increases.
+type endPolicy uint8
 
 const (
-	// served: the Ends that AcceptEnd has returned stay open.
-	served fate = iota
-	// drained: all are shut down.
-	drained
-	// cutOff: all are closed.
-	cutOff
+	// keepEnds: the Ends that AcceptEnd has returned stay open.
+	keepEnds endPolicy = iota
+	// drainEnds: all are shut down.
+	drainEnds
+	// closeEnds: all are closed.
+	closeEnds
 )
 
-// listener accepts connections in one goroutine and shakes hands in one each.
+// listener accepts connections in one goroutine, and shakes hands with each client in another.
 type listener struct {
 	// Read-only after creation.
-	nl         net.Listener
-	opt        *EndOptions
-	log        *slog.Logger
-	patience   time.Duration // the time for the handshake
-	linger     time.Duration
-	ids        *identities
-	sessions   *sessions
-	resumables *resumables
-	resumes    bool          // clients can resume their sessions
-	unlistens  sync.Once     // closes nl
-	done       chan struct{} // closed from the state resuming on
-	quit       chan struct{} // closed from the state refusing on
-	silent     chan struct{} // closed when nl is closed
-	closeErr   error         // the error of closing nl; read-only once silent is closed
+	nl               net.Listener
+	opt              *EndOptions
+	log              *slog.Logger
+	handshakeTimeout time.Duration // the time for the handshake
+	linger           time.Duration
+	ids              *identities
+	sessions         *sessions
+	resumables       *resumables
+	resumes          bool          // clients can resume their sessions
+	unlistenOnce     sync.Once     // closes nl
+	done             chan struct{} // closed from the state resuming on
+	quit             chan struct{} // closed from the state refusing on
+	unlistened       chan struct{} // closed when unlisten has closed nl
+	closeErr         error         // of closing nl; set before unlistened is closed
 
-	mu      sync.Mutex
-	changed *sync.Cond // on mu
-	state   state
-	fate    fate
-	err     error               // the error of AcceptEnd when no more Ends come; set once
-	guests  map[*guest]struct{} // until the callbacks of their end have returned
-	ready   []*guest            // those that AcceptEnd returns next
-	coming  int                 // how many are not ready yet
-	asked   int                 // how many of those are in the stage asking
-	leaving int                 // how many Ends are being shut down
-	listens bool                // the goroutine that accepts runs
+	mu         sync.Mutex
+	changed    *sync.Cond // on mu
+	state      state
+	policy     endPolicy
+	err        error                    // the error of AcceptEnd when no more Ends come; set once
+	clients    map[*clientConn]struct{} // removed by forget
+	ready      []*clientConn            // in the order in which AcceptEnd returns them
+	starting   int                      // how many have not reached the stage ready
+	deciding   int                      // how many are in the stage deciding
+	draining   int                      // how many Ends are being shut down
+	acceptRuns bool                     // the goroutine of accept runs
 }
 
 func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
@@ -136,10 +136,10 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 		return nil, err
 	}
 	l := &listener{
-		nl: nl, opt: opt, log: cc.Log, patience: cc.HandshakeTimeout, linger: cc.Linger,
+		nl: nl, opt: opt, log: cc.Log, handshakeTimeout: cc.HandshakeTimeout, linger: cc.Linger,
 		resumes: cc.Resume != nil, resumables: newResumables(opt.ResumeSessions, opt.ResumeBytes),
-		done: make(chan struct{}), quit: make(chan struct{}), silent: make(chan struct{}),
-		guests: make(map[*guest]struct{}), listens: true,
+		done: make(chan struct{}), quit: make(chan struct{}), unlistened: make(chan struct{}),
+		clients: make(map[*clientConn]struct{}), acceptRuns: true,
 	}
 	l.changed = sync.NewCond(&l.mu)
 	l.sessions = newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep))
@@ -152,17 +152,17 @@ func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
 func (l *listener) AcceptEnd() (geminio.End, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.ready) == 0 && (l.state == accepting || l.state == failed && l.coming > 0) {
+	for len(l.ready) == 0 && (l.state == accepting || l.state == failed && l.starting > 0) {
 		l.changed.Wait()
 	}
 	if len(l.ready) == 0 {
 		return nil, l.err
 	}
-	g := l.ready[0]
+	cl := l.ready[0]
 	l.ready[0] = nil
 	l.ready = l.ready[1:]
-	l.setStage(g, parted)
-	return g.e, nil
+	l.setStage(cl, finished)
+	return cl.e, nil
 }
 
 // ResumeStats implements ResumeStatser.
@@ -182,7 +182,7 @@ func (l *listener) Addr() net.Addr { return l.nl.Addr() }
 
 // Close implements Listener.
 func (l *listener) Close() error {
-	first, ends := l.stop(closed, served, net.ErrClosed)
+	first, ends := l.stop(closed, keepEnds, net.ErrClosed)
 	ctx, cancel := context.WithTimeout(context.Background(), l.linger)
 	defer cancel()
 	for _, e := range ends {
@@ -192,10 +192,10 @@ func (l *listener) Close() error {
 		}
 	}
 	l.mu.Lock()
-	l.wait(ctx, func() bool { return l.coming == l.asked && !l.listens })
+	l.wait(ctx, func() bool { return l.starting == l.deciding && !l.acceptRuns })
 	l.mu.Unlock()
 	select {
-	case <-l.silent:
+	case <-l.unlistened:
 	case <-ctx.Done():
 		return nil
 	}
@@ -220,20 +220,20 @@ func (l *listener) Shutdown(ctx context.Context) error {
 		return nilarg.New("shutdown", "context")
 	}
 	if l.resumes {
-		l.stop(resuming, drained, net.ErrClosed)
+		l.stop(resuming, drainEnds, net.ErrClosed)
 		l.mu.Lock()
-		l.wait(ctx, func() bool { return l.leaving == 0 })
+		l.wait(ctx, func() bool { return l.draining == 0 })
 		l.mu.Unlock()
 	}
-	l.stop(refusing, drained, net.ErrClosed)
-	patient, cancel := context.WithTimeout(ctx, l.patience)
+	l.stop(refusing, drainEnds, net.ErrClosed)
+	bounded, cancel := context.WithTimeout(ctx, l.handshakeTimeout)
 	defer cancel()
 	l.mu.Lock()
-	silent := l.wait(patient, func() bool { return l.asked == 0 && !l.listens })
-	quiet := l.wait(ctx, func() bool { return l.coming == l.asked && l.leaving == 0 })
+	decided := l.wait(bounded, func() bool { return l.deciding == 0 && !l.acceptRuns })
+	drained := l.wait(ctx, func() bool { return l.starting == l.deciding && l.draining == 0 })
 	l.mu.Unlock()
-	if !quiet || !silent && ctx.Err() != nil {
-		l.stop(closed, cutOff, net.ErrClosed)
+	if !drained || !decided && ctx.Err() != nil {
+		l.stop(closed, closeEnds, net.ErrClosed)
 		return ctx.Err()
 	}
 	return nil
@@ -257,11 +257,11 @@ func (l *listener) wait(ctx context.Context, f func() bool) bool {
 	return true
 }
 
-// stop moves the listener to a state in which it takes no more clients, and the Ends to
-// their fate. The first call sets the error of AcceptEnd. stop returns the Ends that it
-// closes. It does not block.
-func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*ServerEnd) {
-	var cut []context.CancelFunc
+// stop moves the listener to a state in which it takes no more clients, applies a policy to
+// its Ends, and returns those that it closes. The first call sets the error of AcceptEnd. stop
+// does not block.
+func (l *listener) stop(to state, policy endPolicy, why error) (first bool, closing []*ServerEnd) {
+	var cancels []context.CancelFunc
 	l.mu.Lock()
 	if first = l.state == accepting; first {
 		l.err = why
@@ -273,38 +273,38 @@ func (l *listener) stop(to state, ends fate, why error) (first bool, closing []*
 	if l.state < refusing && to >= refusing {
 		close(l.quit)
 	}
-	l.state, l.fate = max(l.state, to), max(l.fate, ends)
-	for g := range l.guests {
+	l.state, l.policy = max(l.state, to), max(l.policy, policy)
+	for cl := range l.clients {
 		switch {
-		case g.cut == nil && g.e == nil: // it has failed
-		case g.e == nil:
-			if l.state == closed || l.state == refusing && g.stage == greeting {
-				cut = append(cut, g.cut)
+		case cl.cancel == nil && cl.e == nil: // it has failed
+		case cl.e == nil:
+			if l.state == closed || l.state == refusing && cl.stage == handshaking {
+				cancels = append(cancels, cl.cancel)
 			}
-		case l.fate == cutOff || l.state == closed && g.stage < parted:
-			closing = append(closing, g.e)
-		case l.fate == drained && g.stage > introducing:
-			l.shutDown(g)
+		case l.policy == closeEnds || l.state == closed && cl.stage < finished:
+			closing = append(closing, cl.e)
+		case l.policy == drainEnds && cl.stage > registering:
+			l.shutDown(cl)
 		}
 	}
 	l.changed.Broadcast()
 	l.mu.Unlock()
-	for _, f := range cut {
-		f()
+	for _, cancel := range cancels {
+		cancel()
 	}
 	for _, e := range closing {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	if to != resuming {
 		l.resumables.close()
-		l.unlistens.Do(func() { go l.unlisten() })
+		l.unlistenOnce.Do(func() { go l.unlisten() })
 	}
 	return first, closing
 }
 
 // unlisten closes the underlying listener.
 func (l *listener) unlisten() {
-	defer close(l.silent)
+	defer close(l.unlistened)
 	guard.Run(l.log, "Close of the listener", func() { l.closeErr = l.nl.Close() }, func(failed error) {
 		if failed != nil {
 			l.closeErr = failed

@@ -157,7 +157,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		return nil, nil, err
 	}
 	cc.Admit = func(c *conn.Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
-		want, err := o.admit(cc.Log, wanted, c.Meta())
+		want, err := o.chooseID(cc.Log, wanted, c.Meta())
 		if want.by == byLibrary && err == nil {
 			want.id = idOf(string(c.Session()))
 		}
@@ -187,9 +187,9 @@ func (o *EndOptions) check() error {
 	return err
 }
 
-// admit asks, in this order, the delegate, the option and the client for a client's id. If
+// chooseID asks, in this order, the delegate, the option and the client for a client's id. If
 // none has one, the library chooses it.
-func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand, error) {
+func (o *EndOptions) chooseID(log *slog.Logger, wanted uint64, meta []byte) (idChoice, error) {
 	answer, err := o.identify(log, wanted, meta)
 	if err != nil {
 		return answer, err
@@ -199,7 +199,7 @@ func (o *EndOptions) admit(log *slog.Logger, wanted uint64, meta []byte) (demand
 
 // identify asks the delegate for a client's id, which is 0 if it leaves the choice to the
 // library.
-func (o *EndOptions) identify(log *slog.Logger, wanted uint64, meta []byte) (answer demand, err error) {
+func (o *EndOptions) identify(log *slog.Logger, wanted uint64, meta []byte) (answer idChoice, err error) {
 	if o.Delegate == nil {
 		return answer, nil
 	}
@@ -213,16 +213,16 @@ func (o *EndOptions) identify(log *slog.Logger, wanted uint64, meta []byte) (ans
 
 // choose returns the answer of the delegate, or what the option or the client asks for if
 // the answer has no id.
-func (o *EndOptions) choose(answer demand, wanted uint64) demand {
+func (o *EndOptions) choose(answer idChoice, wanted uint64) idChoice {
 	switch {
 	case answer.id != 0:
 		return answer
 	case o.ClientID != nil && *o.ClientID != 0:
-		return demand{*o.ClientID, byServer}
+		return idChoice{*o.ClientID, byServer}
 	case wanted != 0:
-		return demand{wanted, byClient}
+		return idChoice{wanted, byClient}
 	}
-	return demand{}
+	return idChoice{}
 }
 
 // duplicates returns the policy for a second client with the given id.

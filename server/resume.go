@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// defaultResumeSessions and defaultResumeBytes bound the Ends without a connection.
+	// defaultResumeSessions and defaultResumeBytes are the defaults of SetResumeLimits.
 	defaultResumeSessions = 16 << 10
 	defaultResumeBytes    = 1 << 30
 	// measureEvery is how often Ends without a connection are measured.
 	measureEvery = time.Second
-	// measureAtOnce is how many are measured at a time.
+	// measureAtOnce is how many of them are measured at a time.
 	measureAtOnce = 1 << 10
 )
 
@@ -47,8 +47,8 @@ type ResumeStatser interface {
 // ticketID names a session.
 type ticketID [packet.TicketIDLen]byte
 
-// resumables has the Ends of a Listener whose sessions can be resumed. It bounds those that
-// have no connection. Its methods are safe for concurrent use.
+// resumables has the Ends of a Listener whose sessions can be resumed. It bounds the number and
+// the memory of those that are interrupted. Its methods are safe for concurrent use.
 type resumables struct {
 	maxEnds, maxBytes int
 
@@ -57,26 +57,26 @@ type resumables struct {
 	all       map[ticketID]*resumable
 	hosts     map[string]*detachedHost
 	largest   heap.Heap[*detachedHost] // the hosts, the one that holds most first
-	detached  int                      // how many have no connection
-	bytes     int                      // what they hold
-	measuring bool                     // measure runs each measureEvery
-	ended     ResumeStats
+	detached  int                      // how many are interrupted
+	bytes     int                      // of the interrupted ones
+	measuring bool                     // measureAll is called after measureEvery
+	ended     ResumeStats              // the counters of the sessions that have ended
 }
 
 // resumable is an End whose session can be resumed. resumables.mu guards the fields below
 // tell.
 type resumable struct {
-	c    *conn.Conn
-	tell *interruptions // nil if the delegate is not told
+	c         *conn.Conn
+	callbacks *interruptions // nil if the delegate is not told
 
-	e       *ServerEnd    // nil before it has begun
-	host    *detachedHost // nil while there is a connection
+	e       *ServerEnd    // nil before setEnd
+	host    *detachedHost // nil while it is not interrupted
 	place   *list.Element // in host.ends
-	bytes   int           // what the End holds
-	evicted bool          // it is to end, unless a handshake is about to resume it
+	bytes   int           // that the End held when it was measured; 0 while it is not interrupted
+	evicted bool          // unlock has ended it, unless a handshake resumes it at this moment
 }
 
-// detachedHost is a remote host with Ends that have no connection. resumables.mu guards it.
+// detachedHost is a remote host with interrupted Ends. resumables.mu guards it.
 type detachedHost struct {
 	name  string
 	bytes int
@@ -88,7 +88,7 @@ type detachedHost struct {
 // Before implements heap.Element: the host that holds more comes first.
 func (h *detachedHost) Before(other *detachedHost) bool { return h.bytes > other.bytes }
 
-// newResumables returns the Ends of a Listener. Bounds of 0 stand for the defaults.
+// newResumables returns resumables with the given bounds; 0 stands for the default.
 func newResumables(ends, bytes int) *resumables {
 	t := &resumables{
 		maxEnds: ends, maxBytes: bytes,
@@ -105,15 +105,15 @@ func newResumables(ends, bytes int) *resumables {
 
 // add adds a session that its client is about to learn of.
 func (t *resumables) add(c *conn.Conn, tell *interruptions) *resumable {
-	r := &resumable{c: c, tell: tell}
+	r := &resumable{c: c, callbacks: tell}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all[ticketID(c.TicketID())] = r
 	return r
 }
 
-// begin sets the End of a session.
-func (t *resumables) begin(r *resumable, e *ServerEnd) {
+// setEnd sets the End of a session.
+func (t *resumables) setEnd(r *resumable, e *ServerEnd) {
 	if r == nil {
 		return
 	}
@@ -149,10 +149,10 @@ func (t *resumables) update(r *resumable) {
 		t.count(r)
 	}
 	t.unlock()
-	r.tell.update(r.c)
+	r.callbacks.update(r.c)
 }
 
-// count counts r as what it is now. t.mu is held.
+// count counts r as interrupted or as connected. t.mu is held.
 func (t *resumables) count(r *resumable) {
 	connected := r.c.SessionStats().Connected || r.c.State() == conn.Closed
 	r.evicted = r.evicted && !connected
@@ -167,7 +167,7 @@ func (t *resumables) count(r *resumable) {
 	}
 }
 
-// detach counts r as an End without a connection. t.mu is held.
+// detach counts r as interrupted. t.mu is held.
 func (t *resumables) detach(r *resumable) {
 	name := hostOf(r.c.RemoteAddr())
 	h := t.hosts[name]
@@ -185,7 +185,7 @@ func (t *resumables) detach(r *resumable) {
 	}
 }
 
-// attach counts r as an End that has a connection, or has ended. t.mu is held.
+// attach counts r as not interrupted any more. t.mu is held.
 func (t *resumables) attach(r *resumable) {
 	h := r.host
 	t.resize(r, 0)
@@ -198,10 +198,10 @@ func (t *resumables) attach(r *resumable) {
 	}
 }
 
-// measure counts what r holds. t.mu is held.
+// measure counts the bytes that r holds. t.mu is held.
 func (t *resumables) measure(r *resumable) { t.resize(r, r.e.control().Held()) }
 
-// resize sets what r holds. t.mu is held.
+// resize sets the bytes that r holds. t.mu is held.
 func (t *resumables) resize(r *resumable, bytes int) {
 	t.bytes += bytes - r.bytes
 	r.host.bytes += bytes - r.bytes
@@ -209,7 +209,7 @@ func (t *resumables) resize(r *resumable, bytes int) {
 	t.largest.Fix(r.host)
 }
 
-// unlock releases t.mu and ends the sessions beyond the limits.
+// unlock ends the sessions beyond the limits, after it has released t.mu.
 func (t *resumables) unlock() {
 	var over []*resumable
 	for t.detached > 0 && (t.closed || t.detached > t.maxEnds || t.bytes > t.maxBytes) {
@@ -230,11 +230,11 @@ func (t *resumables) unlock() {
 	}
 }
 
-// measureAll measures Ends without a connection, since their users may still write.
+// measureAll measures interrupted Ends again, since their users may still write.
 func (t *resumables) measureAll() {
 	t.mu.Lock()
 	left := measureAtOnce
-	for _, r := range t.all { // which begins anywhere
+	for _, r := range t.all { // in random order
 		if r.host == nil {
 			continue
 		}
@@ -272,7 +272,7 @@ func (t *resumables) remove(r *resumable) {
 	t.ended.ReplayedBytes += s.Replayed
 }
 
-// close ends the sessions that have no connection. From now on none is kept.
+// close ends the interrupted sessions. From now on a session ends when it is interrupted.
 func (t *resumables) close() {
 	t.mu.Lock()
 	t.closed = true

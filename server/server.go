@@ -45,15 +45,15 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		return nil, err
 	}
 	e := &ServerEnd{application.Start(c, ac)}
-	if err := e.introduce(cc, ac); err != nil {
+	if err := e.exchangeMethods(cc, ac); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// introduce exchanges the methods of both sides. On an error it closes the End. It returns
+// exchangeMethods exchanges the methods of both sides. On an error it closes the End. It returns
 // no error if the client leaves: the End gives everything that came before.
-func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
+func (e *ServerEnd) exchangeMethods(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
 	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {
 		var cancel context.CancelFunc
@@ -61,17 +61,17 @@ func (e *ServerEnd) introduce(cc *conn.Config, ac *application.Config) error {
 		defer cancel()
 	}
 	err := e.control().ExchangeMethods(ctx)
-	if err == nil || e.leaves(err) {
+	if err == nil || e.clientLeft(err) {
 		return nil
 	}
 	e.Close()
 	return fmt.Errorf("client %d: %w", e.ClientID(), err)
 }
 
-// leaves tells whether the introduction has ended with err because the client leaves: it
+// clientLeft tells whether exchangeMethods has ended with err because the client leaves: it
 // has closed the connection, it wants no new work, or another connection has taken its id
 // over. Everything that it sent before is complete.
-func (e *ServerEnd) leaves(err error) bool {
+func (e *ServerEnd) clientLeft(err error) bool {
 	var closed *geminio.RemoteError
 	cause := e.control().Conn().Cause()
 	return cause == io.EOF || cause == geminio.ErrReplaced || errors.As(cause, &closed) ||

@@ -28,14 +28,14 @@ const (
 // that one host begins do not displace those of another. Its methods are safe for
 // concurrent use.
 type sessions struct {
-	keep time.Duration
-	room int // the limit of held.bytes
+	keep     time.Duration
+	maxBytes int // the limit of memory.bytes
 
-	mu   sync.Mutex
-	all  map[sessionKey]*session
-	own  map[uint64]*session // those whose id the library has chosen, by that id
-	idle list.List           // the sessions without a connection, the oldest first
-	held share               // the memory of those, divided by hosts and then by client ids
+	mu         sync.Mutex
+	all        map[sessionKey]*session
+	byChosenID map[uint64]*session // those whose id the library has chosen, by that id
+	idle       list.List           // the sessions without a connection, the oldest first
+	memory     share               // the memory of those, divided by hosts and then by client ids
 }
 
 type sessionKey struct {
@@ -49,18 +49,18 @@ type session struct {
 	deliveries application.Deliveries
 
 	// Guarded by sessions.mu.
-	conns int
-	host  string        // the remote host of the last connection
-	since time.Time     // when the last connection ended
-	place *list.Element // in sessions.idle; nil while there is a connection
-	among *list.Element // in share.idle; nil while there is a connection
-	bytes int           // the memory that the session takes without a connection
+	conns  int
+	host   string        // the remote host of the last connection
+	since  time.Time     // when the last connection ended
+	place  *list.Element // in sessions.idle; nil while there is a connection
+	shared *list.Element // in the share of its client id; nil while there is a connection
+	bytes  int           // the memory that the session takes without a connection
 }
 
 func newSessions(keep time.Duration) *sessions {
 	return &sessions{
-		keep: keep, room: maxSessionBytes,
-		all: make(map[sessionKey]*session), own: make(map[uint64]*session),
+		keep: keep, maxBytes: maxSessionBytes,
+		all: make(map[sessionKey]*session), byChosenID: make(map[uint64]*session),
 	}
 }
 
@@ -70,7 +70,7 @@ func (t *sessions) owner(clientID uint64) (name string, owned bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget()
-	s := t.own[clientID]
+	s := t.byChosenID[clientID]
 	if s == nil {
 		return "", false
 	}
@@ -93,10 +93,10 @@ func (t *sessions) attach(clientID uint64, name []byte, from net.Addr, chosen bo
 		t.all[key] = s
 	}
 	if s.place != nil {
-		t.wake(s)
+		t.reattach(s)
 	}
 	if chosen {
-		t.own[clientID] = s
+		t.byChosenID[clientID] = s
 	}
 	s.host = hostOf(from)
 	s.conns++
@@ -113,16 +113,16 @@ func (t *sessions) detach(s *session) {
 	if s.conns--; s.conns == 0 {
 		s.since, s.bytes = time.Now(), s.deliveries.Detach()+sessionOverhead
 		s.place = t.idle.PushBack(s)
-		t.held.add(s)
+		t.memory.add(s)
 	}
 	t.forget()
 }
 
-// wake removes s from the sessions without a connection. t.mu is held.
-func (t *sessions) wake(s *session) {
+// reattach removes s from the sessions without a connection. t.mu is held.
+func (t *sessions) reattach(s *session) {
 	t.idle.Remove(s.place)
 	s.place = nil
-	t.held.remove(s)
+	t.memory.remove(s)
 }
 
 // forget drops the sessions that are too old, and those that take too much memory. t.mu is
@@ -135,17 +135,17 @@ func (t *sessions) forget() {
 		}
 		t.drop(s)
 	}
-	for t.held.bytes > t.room {
-		t.drop(t.held.largest())
+	for t.memory.bytes > t.maxBytes {
+		t.drop(t.memory.largest())
 	}
 }
 
 // drop removes s, which has no connection. t.mu is held.
 func (t *sessions) drop(s *session) {
-	t.wake(s)
+	t.reattach(s)
 	delete(t.all, s.key)
-	if t.own[s.key.clientID] == s {
-		delete(t.own, s.key.clientID)
+	if t.byChosenID[s.key.clientID] == s {
+		delete(t.byChosenID, s.key.clientID)
 	}
 }
 

@@ -34,17 +34,17 @@ func consistent(t *testing.T, s *sessions) {
 		require.Same(t, e, v.place)
 		require.Zero(t, v.conns)
 	}
-	require.Equal(t, bytes, s.held.bytes, "bytes counted")
+	require.Equal(t, bytes, s.memory.bytes, "bytes counted")
 	busy := 0
 	for _, v := range s.all {
 		if v.conns > 0 {
 			busy++
 			require.Nil(t, v.place)
-			require.Nil(t, v.among)
+			require.Nil(t, v.shared)
 		}
 	}
 	require.Equal(t, len(s.all), s.idle.Len()+busy)
-	require.Equal(t, s.idle.Len(), sound(t, &s.held))
+	require.Equal(t, s.idle.Len(), sound(t, &s.memory))
 }
 
 // sound requires that a share is what its parts are, and that the largest is the first. It
@@ -125,7 +125,7 @@ func TestSessionsExpire(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.detach(other)
 		assert.Len(t, s.all, 1)
-		assert.Zero(t, s.held.bytes)
+		assert.Zero(t, s.memory.bytes)
 		consistent(t, s)
 	})
 }
@@ -142,7 +142,7 @@ func TestSessionsAreBounded(t *testing.T) {
 			s.detach(s.attach(1, name(i), one, false))
 		}
 		require.Len(t, s.all, most+1)
-		require.LessOrEqual(t, s.held.bytes, maxSessionBytes)
+		require.LessOrEqual(t, s.memory.bytes, maxSessionBytes)
 
 		first := s.attach(1, name(0), one, false) // has come back, and is the youngest then
 		s.detach(first)
@@ -152,7 +152,7 @@ func TestSessionsAreBounded(t *testing.T) {
 			s.detach(s.attach(2, name(i), one, false))
 		}
 		assert.Len(t, s.all, most+1)
-		assert.LessOrEqual(t, s.held.bytes, maxSessionBytes)
+		assert.LessOrEqual(t, s.memory.bytes, maxSessionBytes)
 		consistent(t, s)
 		assert.Same(t, first, s.attach(1, name(0), one, false))
 		assert.NotSame(t, second, s.attach(1, name(1), one, false), "the oldest")
@@ -165,7 +165,7 @@ func TestSessionsAreBounded(t *testing.T) {
 func TestSessionsShareRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
-		s.room = 100 * sessionOverhead
+		s.maxBytes = 100 * sessionOverhead
 		leave := func(id uint64, name string, host string) *session {
 			v := s.attach(id, []byte(name), from(host), false)
 			s.detach(v)
@@ -223,8 +223,8 @@ func TestSessionsMove(t *testing.T) {
 	consistent(t, s)
 	s.detach(v)
 	consistent(t, s)
-	assert.Len(t, s.held.parts, 1)
-	assert.NotNil(t, s.held.parts["10.0.0.2"])
+	assert.Len(t, s.memory.parts, 1)
+	assert.NotNil(t, s.memory.parts["10.0.0.2"])
 }
 
 // Whatever comes and goes, the count is right.
@@ -234,7 +234,7 @@ func TestSessionsModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
-		s.room = 50 * sessionOverhead
+		s.maxBytes = 50 * sessionOverhead
 		var busy []*session
 		for range 1000 {
 			if rnd.IntN(2) == 0 || len(busy) == 0 {
@@ -249,7 +249,7 @@ func TestSessionsModel(t *testing.T) {
 			if rnd.IntN(10) == 0 {
 				time.Sleep(time.Duration(rnd.IntN(10)) * time.Second)
 			}
-			require.LessOrEqual(t, s.held.bytes, s.room)
+			require.LessOrEqual(t, s.memory.bytes, s.maxBytes)
 			consistent(t, s)
 		}
 	})
@@ -272,10 +272,10 @@ func TestSessionOverheadIsTrue(t *testing.T) {
 			var heap int64
 			gauge.Settle(gauge.Patience, func(u gauge.Usage) bool {
 				heap = u.Since(before).Heap
-				return heap <= int64(s.held.bytes)
+				return heap <= int64(s.memory.bytes)
 			})
-			t.Logf("%d bytes each, of which %d are counted", heap/n, s.held.bytes/n)
-			require.LessOrEqual(t, heap, int64(s.held.bytes))
+			t.Logf("%d bytes each, of which %d are counted", heap/n, s.memory.bytes/n)
+			require.LessOrEqual(t, heap, int64(s.memory.bytes))
 			require.Len(t, s.all, n)
 		})
 	}

@@ -48,15 +48,15 @@ func (r *share) add(s *session) {
 		at.order.Fix(part)
 		at = part
 	}
-	s.among = at.idle.PushBack(s)
+	s.shared = at.idle.PushBack(s)
 }
 
 // remove removes s from r, which is the share of all sessions.
 func (r *share) remove(s *session) {
 	host := r.parts[s.host]
 	id := host.parts[s.key.clientID]
-	id.idle.Remove(s.among)
-	s.among = nil
+	id.idle.Remove(s.shared)
+	s.shared = nil
 	id.bytes -= s.bytes
 	host.shrink(s.key.clientID, id)
 	host.bytes -= s.bytes
