@@ -113,6 +113,9 @@ func (m *machine) meanings(t *testing.T) string {
 		name := m.prefix + state
 		comment, ok := strings.CutPrefix(comments[name], name+": ")
 		require.True(t, ok, "the comment of %s begins with its name", name)
+		for _, other := range m.states {
+			comment = strings.ReplaceAll(comment, m.prefix+other, other)
+		}
 		fmt.Fprintf(&b, "| %s | %s |\n", state, strings.ToUpper(comment[:1])+comment[1:])
 	}
 	return b.String()

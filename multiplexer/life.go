@@ -8,8 +8,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// lifeState is the state of a dialogue as a whole: what the two sides have said of its
-// opening and of its end. See lifeTable for what leads from one state to another.
+// lifeState is the state of a dialogue as a whole: how far the two sides are with opening and
+// closing it. lifeTable has the events that lead from one state to another.
 type lifeState uint8
 
 const (
@@ -131,13 +131,13 @@ var lifeEvents = func() (have [events]bool) {
 	return have
 }()
 
-// established tells whether the dialogue is open or was.
+// established reports whether the dialogue is open or was.
 func (s lifeState) established() bool { return s >= lifeOpen && s != lifeNotOpened }
 
-// closes tells whether this side's close flag, or the Reset in its place, is to be sent.
+// closes reports whether this side's close flag, or the Reset in its place, is to be sent.
 func (s lifeState) closes() bool { return s == lifeClosing || s == lifeFinishing }
 
-// ended tells whether the dialogue is not in the table any more.
+// ended reports whether the dialogue has left the table, or has to leave it.
 func (s lifeState) ended() bool { return s == lifeGone || s == lifeNotOpened }
 
 // on has the dialogue and its sending half enter the states that follow an event. m.mu is
@@ -156,34 +156,37 @@ func (d *Dialogue) on(ev event) {
 	}
 }
 
-// openedCall is the state of the call that tells the Handler that the peer has opened a
-// dialogue.
+// openedCall is the state of the call of Handler.Opened for a dialogue.
 type openedCall uint8
 
 const (
-	// openedReturned: Handler.Opened has returned, or this side has opened the dialogue.
+	// openedReturned: the call has returned, or this side has opened the dialogue. The end of
+	// the dialogue is told to Handler.Closed at once.
 	openedReturned openedCall = iota
-	// openedRunning: Handler.Opened is being called.
+	// openedRunning: the call has not returned. Left when it returns, for openedReturned, or
+	// when the connection ends, for endedWhileOpening.
 	openedRunning
-	// endedWhileOpening: Handler.Opened is being called, and the connection has ended. The
-	// Handler is told of the end when Opened has returned.
+	// endedWhileOpening: the call has not returned, and the connection has ended. When the
+	// call returns, Handler.Closed is called.
 	endedWhileOpening
 )
 
-// slotState tells whether a dialogue counts in Mux.peerStreams.
+// slotState says whether a dialogue counts in Mux.peerStreams.
 type slotState uint8
 
 const (
-	// slotNone: it does not count, or no longer.
+	// slotNone: the dialogue does not count: this side has opened it, or it has left its slot.
 	slotNone slotState = iota
-	// slotHeld: it counts. Left by Forget.
+	// slotHeld: the dialogue counts. Forget leads to slotNone, or to slotLeaving if the
+	// dialogue is in a lane of the scheduler.
 	slotHeld
-	// slotLeaving: it counts until it waits in no lane. Forget was called before.
+	// slotLeaving: the dialogue counts until it is in no lane.
 	slotLeaving
 )
 
-// Accept answers the peer's wish to open the dialogue with yes. With queue set
-// it waits for Mux.Accept then.
+// Accept answers the peer's Open with Accept. With queue set, it also puts the dialogue into
+// the backlog, for Mux.Accept. If the peer has reset the dialogue or the connection has
+// ended, it does nothing.
 func (d *Dialogue) Accept(queue bool) {
 	m := d.m
 	m.mu.Lock()
@@ -204,7 +207,7 @@ func (d *Dialogue) Accept(queue bool) {
 	m.c.Kick()
 }
 
-// Refuse answers the peer's wish to open the dialogue with no.
+// Refuse answers the peer's Open with Refuse. It calls Forget.
 func (d *Dialogue) Refuse(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
@@ -221,8 +224,8 @@ func (d *Dialogue) Refuse(n packet.Reason) {
 	m.c.Kick()
 }
 
-// Forget says that the user is done with a dialogue that the peer has opened and that has
-// ended: the peer may open another in its place.
+// Forget says that the upper layer has finished with a dialogue that the peer has opened and
+// that has ended. The peer may open another dialogue in its place.
 func (d *Dialogue) Forget() {
 	m := d.m
 	m.mu.Lock()
@@ -230,26 +233,27 @@ func (d *Dialogue) Forget() {
 	if d.slot != slotHeld {
 		return
 	}
-	if d.queued != 0 && m.cause == nil { // what waits to be sent takes memory
+	if d.queued != 0 && m.cause == nil { // frames that wait to be sent use memory
 		d.slot = slotLeaving
 		return
 	}
 	d.freeSlot()
 }
 
-// freeSlot ends the dialogue's count in Mux.peerStreams. m.mu is held.
+// freeSlot removes the dialogue from the count in Mux.peerStreams. m.mu is held.
 func (d *Dialogue) freeSlot() {
 	d.slot = slotNone
-	if d.m.cause == nil { // afterwards nothing is counted
+	if d.m.cause == nil { // the end of the connection sets the count to 0
 		d.m.peerStreams--
 	}
 }
 
-// CloseWrite ends this side's raw bytes, after those that were written. Packets
-// go on. It returns net.ErrClosed after Close. A Write that is under way is cut off, and
-// the dialogue is reset then, behind what was written, since its reader must not take
-// that for all. The default dialogue cannot be reset: its reader is told at the end of the
-// connection.
+// CloseWrite ends the raw bytes of this side, behind those that were written. Packets can
+// still be sent. It returns net.ErrClosed if the dialogue is not open.
+//
+// If a Write is under way, CloseWrite cuts it off. The dialogue is then reset, behind the
+// bytes that were written, because the peer must not take them for all. The default dialogue
+// cannot be reset: the Close frame of the connection tells the peer.
 func (d *Dialogue) CloseWrite() error {
 	m := d.m
 	m.mu.Lock()
@@ -267,8 +271,9 @@ func (d *Dialogue) CloseWrite() error {
 	return nil
 }
 
-// CloseRead throws away what has come and tells the peer to send no more raw
-// bytes: its writers are woken. Read returns io.EOF from now on.
+// CloseRead discards the raw bytes that have arrived and that will arrive. Reads return
+// io.EOF. A Stop frame makes the Writes of the peer fail. It returns net.ErrClosed if the
+// dialogue is not open.
 func (d *Dialogue) CloseRead() error {
 	d.recv.mu.Lock()
 	tell := d.recv.closeRead()
@@ -287,9 +292,10 @@ func (d *Dialogue) CloseRead() error {
 	return nil
 }
 
-// Close ends the dialogue: what was written is still delivered, then the peer
-// reads io.EOF; or, if a Write was under way and is cut off, a *geminio.StreamError with
-// geminio.CodeClosed. What the peer sends from now on is thrown away. It does not wait.
+// Close ends the dialogue. It does not wait, and its error is always nil. The bytes that were
+// written and the packets that were queued are still delivered. Then the peer reads io.EOF,
+// or, if Close has cut off a Write, a *geminio.StreamError with geminio.CodeClosed. What
+// arrives from then on is discarded.
 func (d *Dialogue) Close() error {
 	m := d.m
 	m.mu.Lock()
@@ -302,7 +308,7 @@ func (d *Dialogue) Close() error {
 	m.mu.Unlock()
 	d.endRecv(io.EOF)
 	if !first {
-		m.c.Kick() // for the credit of its messages
+		m.c.Kick() // dropMessages may have made credit due
 		return nil
 	}
 	m.c.Push(nil, false)
@@ -310,8 +316,8 @@ func (d *Dialogue) Close() error {
 	return nil
 }
 
-// close is the part of Close under m.mu, for a dialogue that is open. The caller ends the
-// receiving half, has the close flag sent, and tells the Handler.
+// close is the part of Close under m.mu, for a dialogue that is open. The caller then ends
+// the receiving half, calls Push, and calls Handler.Closed.
 func (d *Dialogue) close() {
 	d.on(evClose)
 	d.failSend(net.ErrClosed)
@@ -319,14 +325,15 @@ func (d *Dialogue) close() {
 	d.dropMessages()
 }
 
-// dropMessages gives back the credit of the messages that have arrived, whole or in part,
-// and that nothing will receive. m.mu is held; Push or Kick must follow.
+// dropMessages releases the credit of large messages that have arrived and were not released,
+// and that of packets of which a part has arrived. m.mu is held; Push or Kick must follow.
 func (d *Dialogue) dropMessages() {
 	d.m.ledger.drop(&d.credit)
 	d.m.dropAssemblies(d)
 }
 
-// Reset ends the dialogue at once, in both directions, and tells the peer why.
+// Reset ends the dialogue at once, in both directions. It drops the bytes and packets that
+// are queued, and sends n to the peer.
 func (d *Dialogue) Reset(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
@@ -348,22 +355,23 @@ func (d *Dialogue) Reset(n packet.Reason) {
 	}
 }
 
-// failSend fails what the users of a dialogue that has ended wait for: Writes, and credit
-// for packets. What is ready stays so. m.mu is held.
+// failSend ends the waiting of Writes, with err, and of packets that wait for credit. It
+// leaves the queues as they are. m.mu is held.
 func (d *Dialogue) failSend(err error) {
 	d.send.fail(err)
 	d.rejectWaiters()
 }
 
-// endRecv ends the receiving half. It takes the half's lock.
+// endRecv ends the receiving half, and Reads return err when no bytes are left. It takes the
+// lock of the half.
 func (d *Dialogue) endRecv(err error) {
 	d.recv.mu.Lock()
 	d.recv.end(err)
 	d.recv.mu.Unlock()
 }
 
-// remove takes d, which has ended, out of the table: no frame may come for it any more.
-// m.mu is held, and m.unlockAndNotify releases it.
+// remove takes d, which has ended, out of the table. Frames that arrive for it from then on
+// are ignored. m.mu is held, and m.unlockAndNotify releases it.
 func (m *Mux) remove(d *Dialogue) {
 	if m.table[d.id] != d {
 		return

@@ -10,22 +10,24 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// recvState is the state of a receiving half. See recvTable for what leads from one to
-// another.
+// recvState is the state of a receiving half. recvTable has the events that lead from one
+// state to another.
 type recvState uint8
 
 const (
-	// recvOpen: raw bytes may arrive, and are kept for Read.
+	// recvOpen: raw bytes may arrive, and are queued for Read.
 	recvOpen recvState = iota
-	// recvFin: the last raw byte has arrived. Read returns what is left, then the error.
+	// recvFin: the last raw byte has arrived. Read returns the bytes that are queued, then
+	// the error.
 	recvFin
-	// recvDiscard: the dialogue has ended before the last raw byte arrived. Read returns
-	// what is left, then the error; what arrives is discarded.
+	// recvDiscard: the dialogue has ended before the last raw byte arrived. Read returns the
+	// bytes that are queued, then the error. Bytes that arrive are discarded.
 	recvDiscard
 	// recvStopped: CloseRead was called before the last raw byte arrived. Read returns the
-	// error; what has arrived and what arrives is discarded.
+	// error. Bytes that arrive are discarded.
 	recvStopped
-	// recvStoppedFin: CloseRead was called, and the last raw byte has arrived.
+	// recvStoppedFin: CloseRead was called, and the last raw byte has arrived. Read returns
+	// the error.
 	recvStoppedFin
 
 	recvStates
@@ -41,8 +43,8 @@ var recvNames = [recvStates]string{
 
 func (s recvState) String() string { return recvNames[s] }
 
-// recvTable has the state that follows each state and event. The zero value, recvOpen,
-// follows none: it says that the state remains.
+// recvTable has the state that follows each state and event. An entry of 0, recvOpen, says
+// that the event does not change the state.
 var recvTable = [recvStates][events]recvState{
 	recvOpen: {
 		evPeerFin:   recvFin,
@@ -61,35 +63,34 @@ var recvTable = [recvStates][events]recvState{
 	},
 }
 
-// finished tells whether the peer has sent its last raw byte.
+// finished reports whether the last raw byte has arrived.
 func (s recvState) finished() bool { return s == recvFin || s == recvStoppedFin }
 
-// stopped tells whether nothing can be read any more.
+// stopped reports whether CloseRead was called.
 func (s recvState) stopped() bool { return s == recvStopped || s == recvStoppedFin }
 
-// recvHalf is the receiving half of a dialogue: the raw bytes that have arrived, what Read
-// needs to wait for more, and the windows that this side gives to the peer. Its lock guards
-// all of it. Its methods need the lock unless they say otherwise.
+// recvHalf is the receiving half of a dialogue: the raw bytes that have arrived, the state of
+// its Reads, and the windows that this side gives. mu guards all fields, and is held during
+// all methods.
 type recvHalf struct {
 	mu      checkedMutex
 	buf     chunk.Queue                         // raw bytes that have arrived and were not read
 	rx      [packet.StreamClasses]inflow        // the window of each class
 	granted [packet.StreamClasses]time.Duration // when credit of each class was last granted, by the connection's clock
-	err     error                               // what Read returns when buf is empty; nil while more may come
+	err     error                               // what Read returns when buf is empty; nil in recvOpen
 	readers *readers                            // nil until first use
 	state   recvState
 	reading bool // a Read has its turn
-	// receivedSinceWrite tells whether a Data frame has arrived since the last Write: then
-	// the peer is likely to wait for an answer.
+	// receivedSinceWrite says that a Data frame has arrived since the last Write. The peer is
+	// then likely to wait for an answer.
 	receivedSinceWrite bool
 }
 
-// readers is the part of a recvHalf that exists only once a Read has waited for bytes or
-// for its turn, or a deadline was set.
+// readers is the part of a recvHalf that is needed only by Reads that wait, and by deadlines.
 type readers struct {
 	dst      []byte // the buffer of the Read that waits for bytes; nil if none waits
 	n        int    // how many bytes of dst are filled
-	lent     bool   // the reading goroutine writes into dst
+	lent     bool   // the reading goroutine is writing into dst
 	cond     sync.Cond
 	deadline *deadline // nil if none is set
 }
@@ -121,8 +122,8 @@ func (h *recvHalf) end(err error) {
 	h.fail(err)
 }
 
-// closeRead discards what has arrived, and what will. It reports whether the peer needs to
-// be told.
+// closeRead discards the bytes that have arrived and that will arrive. It reports whether a
+// Stop is to be sent.
 func (h *recvHalf) closeRead() (tell bool) {
 	tell = h.state == recvOpen
 	h.on(evCloseRead)
@@ -142,7 +143,7 @@ func (h *recvHalf) begin(stream uint64, n uint32, closes bool) error {
 	return h.rx[packet.ClassRaw].receive(packet.ClassRaw, uint64(n))
 }
 
-// fin says that the last raw byte has arrived.
+// fin handles the fin flag: the last raw byte has arrived.
 func (h *recvHalf) fin() {
 	h.on(evPeerFin)
 	h.fail(io.EOF)
@@ -161,7 +162,7 @@ func (h *recvHalf) makeReaders() *readers {
 	return h.readers
 }
 
-// waiting tells whether a Read waits for bytes.
+// waiting reports whether a Read waits for bytes.
 func (h *recvHalf) waiting() bool { return h.readers != nil && h.readers.dst != nil }
 
 // deadlineErr returns os.ErrDeadlineExceeded if the deadline has passed.
@@ -172,8 +173,8 @@ func (h *recvHalf) deadlineErr() error {
 	return h.readers.deadline.err()
 }
 
-// readable returns os.ErrDeadlineExceeded if the deadline has passed, unless h.err is set:
-// then no Read needs to wait.
+// readable returns os.ErrDeadlineExceeded if the deadline has passed and h.err is not set. If
+// it is set, Reads do not wait, and the deadline does not concern them.
 func (h *recvHalf) readable() error {
 	if h.err != nil {
 		return nil
@@ -191,7 +192,7 @@ func (h *recvHalf) wake() {
 	}
 }
 
-// endAwait wakes the Read that waits for bytes.
+// endAwait ends the await of the Read that waits for bytes.
 func (h *recvHalf) endAwait() {
 	h.readers.dst = nil
 	h.wake()

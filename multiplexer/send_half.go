@@ -7,8 +7,8 @@ import (
 	"github.com/singchia/geminio/internal/chunk"
 )
 
-// sendState is the state of a sending half. See sendTable for what leads from one to
-// another.
+// sendState is the state of a sending half. sendTable has the events that lead from one state
+// to another.
 type sendState uint8
 
 const (
@@ -41,8 +41,8 @@ var sendNames = [sendStates]string{
 
 func (s sendState) String() string { return sendNames[s] }
 
-// sendTable has the state that follows each state and event. The zero value, sendReady,
-// follows none: it says that the state remains.
+// sendTable has the state that follows each state and event. An entry of 0, sendReady, says
+// that the event does not change the state.
 var sendTable = [sendStates][events]sendState{
 	sendReady: {
 		evAccept:     sendOpen,
@@ -81,9 +81,8 @@ var sendTable = [sendStates][events]sendState{
 	},
 }
 
-// sendHalf is the sending half of a dialogue: the raw bytes that wait to be sent, and what
-// Write needs to wait. Mux.mu guards it. (The credit for raw bytes is in
-// Dialogue.credit.)
+// sendHalf is the sending half of a dialogue: its raw bytes that wait to be sent, and the
+// state of its Writes. Mux.mu guards it. Dialogue.credit has the credit for raw bytes.
 type sendHalf struct {
 	buf         chunk.Queue // raw bytes that Write has copied
 	err         error       // what Write returns; nil in sendReady and sendOpen
@@ -93,11 +92,11 @@ type sendHalf struct {
 	delaysClose bool // the half counts in Mux.delayingClose
 }
 
-// writers is the part of a sendHalf that exists only once a Write has waited or has lent
-// its memory, or a deadline was set.
+// writers is the part of a sendHalf that is needed only by Writes that wait or lend their
+// memory, and by deadlines.
 type writers struct {
-	lent     []byte // raw bytes behind those in sendHalf.buf, in the memory of the Write that has its turn
-	loans    int    // pieces of that memory that are in batches
+	lent     []byte // raw bytes behind those in sendHalf.buf, in the memory of a Write's caller
+	loans    int    // pieces of such memory that are in batches
 	waiting  int    // Writes that wait for their turn
 	cond     sync.Cond
 	deadline *deadline // nil if none is set
@@ -118,12 +117,12 @@ func (h *sendHalf) fail(err error) {
 	h.wake()
 }
 
-// underWay tells whether a Write is under way: it has its turn or waits for it.
+// underWay reports whether a Write has its turn or waits for it.
 func (h *sendHalf) underWay() bool {
 	return h.writing || h.writers != nil && h.writers.waiting > 0
 }
 
-// writable returns why no raw bytes can be added.
+// writable returns an error if Write cannot add raw bytes.
 func (h *sendHalf) writable() error {
 	switch {
 	case h.err != nil:
