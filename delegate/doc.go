@@ -1,8 +1,9 @@
-// Package delegate holds the callbacks through which a program follows, and on
-// the server decides about, the life of its Ends and streams.
+// Package delegate has the interfaces of the callbacks that report the beginning and the end
+// of connections and streams. Some of them decide: they choose the id of a client, or refuse a
+// client or a stream.
 //
-// Implement [ClientDelegate] or [ServerDelegate] by embedding
-// *[UnimplementedDelegate] and writing the methods of interest:
+// An implementation of [ClientDelegate] or [ServerDelegate] embeds *[UnimplementedDelegate] and
+// has methods for the callbacks that it needs:
 //
 //	type watcher struct {
 //		*delegate.UnimplementedDelegate
@@ -10,21 +11,25 @@
 //
 //	func (watcher) ConnOnline(conn delegate.ConnDescriber) error { ... }
 //
-// The order of callbacks of one End is: ConnOnline before any other, ConnOffline
-// after all others, each exactly once, on both sides. DialogueOnline and
-// DialogueOffline come once each for every stream but the default one, at its
-// opener and its acceptor; when the connection ends, every open stream gets its
-// DialogueOffline first. All callbacks of one End after ConnOnline come one at a
-// time, in the order of what they tell; those of different Ends may run
-// concurrently, so an implementation guards its own state.
+// # Order
 //
-// Callbacks may block and may use their own End and others. One that blocks
-// delays the later callbacks of its End, and what it decides: a ConnOnline its
-// own handshake, a DialogueOnline the opening of its stream. Calls, messages and
-// bytes go on meanwhile.
+// On both sides, ConnOnline is the first callback of an End and ConnOffline the last one.
+// Each is called once. DialogueOnline and DialogueOffline are called once for each stream
+// except the default stream, at both sides. When a connection ends, DialogueOffline is called
+// for every open stream before ConnOffline. After ConnOnline, the callbacks of one End are
+// called one at a time, in the order of their events. Callbacks of different Ends may run
+// concurrently.
 //
-// The error with which a callback refuses a client or stream reaches the other side with
-// its text and code (geminio.Coder). A callback that panics, or ends its goroutine with
-// runtime.Goexit, is logged with its stack and refuses the client or stream that it
-// decides about, with geminio.CodePanic; nothing else happens.
+// # Blocking
+//
+// A callback may block, and may use its own End and others. A callback that blocks delays the
+// later callbacks of its End and its own decision: ConnOnline delays the handshake, and
+// DialogueOnline the opening of the stream. Calls, messages and bytes are not delayed.
+//
+// # Errors
+//
+// If a callback refuses a client or a stream with an error, the other side gets the text and
+// the code of that error (geminio.Coder). If a callback panics, or ends its goroutine by
+// runtime.Goexit, the library logs the stack. If the callback decides about a client or a
+// stream, that is refused with geminio.CodePanic.
 package delegate

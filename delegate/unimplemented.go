@@ -6,10 +6,9 @@ var (
 	_ Delegate       = (*UnimplementedDelegate)(nil)
 )
 
-// UnimplementedDelegate answers every callback with nothing, so that an
-// implementation which embeds a pointer to it writes only the methods of
-// interest. The embedded pointer may be nil. It has no state and is safe for
-// concurrent use.
+// UnimplementedDelegate is a Delegate whose callbacks accept everything and do nothing. An
+// implementation of a delegate embeds a pointer to it, which may be nil, and has methods for
+// the callbacks that it needs. It is safe for concurrent use.
 type UnimplementedDelegate struct{}
 
 // ConnOnline accepts the connection.
@@ -21,7 +20,7 @@ func (*UnimplementedDelegate) ConnOffline(ConnDescriber) error { return nil }
 // Heartbeat does nothing.
 func (*UnimplementedDelegate) Heartbeat(ConnDescriber) error { return nil }
 
-// GetClientID answers 0, which leaves the choice to the library.
+// GetClientID returns 0, which leaves the choice to the library.
 func (*UnimplementedDelegate) GetClientID(wantedID uint64, meta []byte) (uint64, error) {
 	return 0, nil
 }

@@ -8,34 +8,32 @@ import (
 
 // CallOptions are the options of Call and CallAsync.
 type CallOptions struct {
-	// Timeout is the longest time the call may take, counted from the call. nil
-	// leaves it to the request's own timeout; zero or less means no limit
-	// beside the context.
+	// Timeout bounds the time of the call, from its beginning. nil stands for the timeout
+	// of the request. With zero or less only the context bounds the call.
 	Timeout *time.Duration
-	// Idempotent says that the call may be executed more than once. nil is false.
+	// Idempotent says that the call may be executed more than once. nil stands for false.
 	Idempotent *bool
 }
 
-// Call returns CallOptions with nothing set.
+// Call returns CallOptions in which nothing is set.
 func Call() *CallOptions {
 	return &CallOptions{}
 }
 
-// SetTimeout sets the longest time the call may take, in place of the request's
-// own timeout. Zero or less means no limit beside the context.
+// SetTimeout bounds the time of the call, from its beginning, in place of the timeout of the
+// request. With zero or less only the context bounds the call.
 func (opt *CallOptions) SetTimeout(timeout time.Duration) {
 	opt.Timeout = &timeout
 }
 
-// SetIdempotent says that the call may be executed more than once. An End that
-// reconnects by itself then repeats a call that was under way when its connection
-// broke, instead of returning an error that matches geminio.ErrMaybeExecuted.
-// Other Ends ignore it.
+// SetIdempotent says whether the call may be executed more than once. If so, a client.RetryEnd
+// repeats the call when it loses its connection while the call is under way. Otherwise the
+// call returns an error that matches geminio.ErrMaybeExecuted then. Other Ends ignore this
+// option.
 func (opt *CallOptions) SetIdempotent(idempotent bool) {
 	opt.Idempotent = &idempotent
 }
 
-// MergeCallOptions combines opts into a new value, never nil: nil entries are
-// skipped, and of a field set more than once the last one counts. The entries
-// are not changed.
+// MergeCallOptions returns a new value. Each of its fields has the last value that is set in opts. It
+// skips nil entries, and changes none.
 func MergeCallOptions(opts ...*CallOptions) *CallOptions { return merge.Merge(opts...) }

@@ -6,18 +6,16 @@ import "strconv"
 type Cnss byte
 
 const (
-	// CnssAtMostOnce sends a message without asking for an answer: Publish
-	// returns as soon as it is queued, and the message is lost if the connection
-	// ends before it arrived.
+	// CnssAtMostOnce: Publish returns as soon as the message is queued, and there is no
+	// answer. The message is lost if the connection ends before the message arrives.
 	CnssAtMostOnce Cnss = 1
-	// CnssAtLeastOnce has Publish wait for the receiver's Done or Error. A
-	// publisher that repeats a message after an error may deliver it twice. It
+	// CnssAtLeastOnce: Publish waits until the receiver calls Done or Error. If the
+	// publisher repeats a message after an error, the message may be received twice. This
 	// is the default.
 	CnssAtLeastOnce Cnss = 2
 )
 
-// String returns "at most once" or "at least once", and "cnss(N)" for any other
-// value.
+// String returns "at most once", "at least once", or "cnss(N)" for another value N.
 func (c Cnss) String() string {
 	switch c {
 	case CnssAtMostOnce:

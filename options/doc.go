@@ -1,9 +1,9 @@
-// Package options holds the options of single operations: a call, a
-// publication, a new request or message, a new stream, a hijack.
+// Package options has the options of single operations: of a call, a publication, a new
+// request, a new message, a new stream and a hijack. It also has the [Limits] that the options
+// of packages client and server share.
 //
-// Each kind has a constructor that sets nothing, setters, and a Merge function
-// that combines several. A nil pointer, an empty struct and the constructor's
-// result all mean the same: the defaults. Operations read options and never
-// change them, so one value may serve many operations at once, as long as its setters
-// are not called meanwhile.
+// Each kind of options has a constructor, which sets nothing, setters, and a function that
+// merges several values. A nil pointer, an empty struct and the result of the constructor stand
+// for the defaults. Operations do not change their options. So several operations may use one
+// value at the same time, as long as none of its setters is called.
 package options

@@ -27,9 +27,8 @@ type Limits struct {
 	ResumeBuffer     *int
 }
 
-// SetHandshakeTimeout bounds the time from the beginning of a connection until
-// both sides have agreed, by default 10 seconds and at least a millisecond. At the
-// client it also bounds the dialing of NewEnd.
+// SetHandshakeTimeout bounds the time of the handshake. The default is 10 seconds, and the
+// least a millisecond. At the client it also bounds the dialing of NewEnd.
 func (l *Limits) SetHandshakeTimeout(d time.Duration) { l.HandshakeTimeout = d }
 
 // SetHeartbeat sets the time between two pings to the peer. The default is 20 seconds,
@@ -37,48 +36,49 @@ func (l *Limits) SetHandshakeTimeout(d time.Duration) { l.HandshakeTimeout = d }
 // connection is closed. The two sides may have different settings.
 func (l *Limits) SetHeartbeat(d time.Duration) { l.Heartbeat = d }
 
-// SetLinger bounds how long Close of an End tries to deliver the written data. The
-// default is 5 seconds; a nanosecond delivers practically nothing. If the Close of the
-// transport does not return, the End waits for it for a further quarter of a second.
+// SetLinger bounds the time in which Close of an End delivers the written data. The default is
+// 5 seconds; a nanosecond delivers practically nothing. If Close of the transport does not
+// return, the End waits for it for a further quarter of a second.
 func (l *Limits) SetLinger(d time.Duration) { l.Linger = d }
 
-// SetMaxMessageSize bounds what the peer may send in one request, response or
-// message: data, custom bytes and names together, by default 64 MiB, and almost 2 GiB at
-// most. The peer learns of it in the handshake and refuses to send more.
+// SetMaxMessageSize bounds the size of one request, response or message of the peer: data,
+// custom bytes and names together. The default is 64 MiB, and the most almost 2 GiB. The peer
+// learns the limit in the handshake and refuses to send more.
 func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
 
-// SetMaxStreams bounds how many streams that the peer has opened may be open at
-// a time, by default 1024. Others are refused.
+// SetMaxStreams bounds the number of open streams that the peer has opened. The default is
+// 1024. Further streams are refused.
 func (l *Limits) SetMaxStreams(n int) { l.MaxStreams = n }
 
-// SetAcceptBacklog bounds how many streams that the peer has opened may wait for
-// AcceptStream, by default 1024. Others are refused.
+// SetAcceptBacklog bounds the number of streams of the peer that wait for AcceptStream. The
+// default is 1024. Further streams are refused.
 func (l *Limits) SetAcceptBacklog(n int) { l.AcceptBacklog = n }
 
-// SetMaxHandlers bounds how many handlers run at a time for requests of the peer,
-// by default 4096. Further calls wait on the calling side, which knows the limit. The
-// calls of one stream get at most three quarters of it, so that hanging handlers of one
-// stream do not block the others.
+// SetMaxHandlers bounds the number of handlers that run at the same time for requests of the
+// peer. The default is 4096. Further calls wait at the peer, which knows the limit. The calls
+// of one stream have at most three quarters of the handlers, so that handlers of one stream
+// which hang do not block the others.
 func (l *Limits) SetMaxHandlers(n int) { l.MaxHandlers = n }
 
-// SetMaxHandlerBytes bounds the bytes that the requests whose handlers run may
-// hold, beside 8 KiB for each handler: those of requests above that size. Further
-// ones wait on the calling side. The default is a quarter of the memory budget, which is
-// also the most; a largest message must fit.
+// SetMaxHandlerBytes bounds the bytes of the requests above 8 KiB whose handlers run. Further
+// ones wait at the peer. The default, and the most, is a quarter of the memory budget. A
+// message of the largest size must fit.
 func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
 
-// SetMemoryBudget bounds the bytes that the peer can make this End hold: a
-// quarter each for the windows of the streams (their raw bytes and small
-// messages, and what the peer says when it opens them), for messages above 8 KiB that were not yet received, for requests
-// above 8 KiB whose handlers run, and for responses above 8 KiB that arrive. The
-// default is 256 MiB, or more if the largest message or the number of streams
-// needs it: a quarter must hold one largest message, and 2 KiB for each stream
-// of both sides.
+// SetMemoryBudget bounds the bytes that the peer can make this End hold. A quarter each is for
+//
+//   - the windows of the streams: raw bytes, small messages, and the metas and names of streams,
+//   - messages above 8 KiB that were not received yet,
+//   - requests above 8 KiB whose handlers run,
+//   - responses above 8 KiB that arrive.
+//
+// A quarter must hold one message of the largest size, and 2 KiB for each stream of both
+// sides. The default is 256 MiB, or more if that is necessary.
 func (l *Limits) SetMemoryBudget(bytes int) { l.MemoryBudget = bytes }
 
-// SetRefuseWireV1 refuses peers that speak only wire 1, the wire of the library's earlier
-// releases. This side reports geminio.ErrVersion, and the peer gets a text that says so.
-// By default such peers are served.
+// SetRefuseWireV1 refuses peers that speak only wire 1, the wire of the earlier library. The
+// error of this side matches geminio.ErrVersion, and the peer gets a text. By default such
+// peers are served.
 func (l *Limits) SetRefuseWireV1() { l.RefuseWireV1 = true }
 
 // SetLogger sets the logger for events that no error reports to the program: panics of

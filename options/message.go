@@ -4,22 +4,22 @@ import "github.com/singchia/geminio/internal/merge"
 
 // NewMessageOptions are the options of NewMessage.
 type NewMessageOptions struct {
-	// Custom is the metadata that travels beside the message's data; nil means
+	// Custom has metadata, which is sent beside the data of the message. nil stands for
 	// none.
 	Custom []byte
-	// Cnss is the delivery guarantee; nil means CnssAtLeastOnce.
+	// Cnss is the delivery guarantee. nil stands for CnssAtLeastOnce.
 	Cnss *Cnss
-	// Topic is free text for the receiver; nil means the empty topic.
+	// Topic is a text for the receiver. nil stands for the empty text.
 	Topic *string
 }
 
-// NewMessage returns NewMessageOptions with nothing set.
+// NewMessage returns NewMessageOptions in which nothing is set.
 func NewMessage() *NewMessageOptions {
 	return &NewMessageOptions{}
 }
 
-// SetCustom sets the metadata that travels beside the message's data. The slice
-// is kept, not copied; nil means none.
+// SetCustom sets metadata, which is sent beside the data of the message. The bytes are not
+// copied.
 func (opt *NewMessageOptions) SetCustom(custom []byte) {
 	opt.Custom = custom
 }
@@ -29,14 +29,13 @@ func (opt *NewMessageOptions) SetCnss(cnss Cnss) {
 	opt.Cnss = &cnss
 }
 
-// SetTopic sets the topic that the receiver sees.
+// SetTopic sets a text for the receiver.
 func (opt *NewMessageOptions) SetTopic(topic string) {
 	opt.Topic = &topic
 }
 
-// MergeNewMessageOptions combines opts into a new value, never nil: nil entries
-// are skipped, and of a field set more than once the last one counts. The
-// entries are not changed; the result shares their byte slices.
+// MergeNewMessageOptions returns a new value. Each of its fields has the last value that is set in opts. It
+// skips nil entries, and changes none. The result shares their byte slices.
 func MergeNewMessageOptions(opts ...*NewMessageOptions) *NewMessageOptions {
 	return merge.Merge(opts...)
 }

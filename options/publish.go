@@ -8,24 +8,24 @@ import (
 
 // PublishOptions are the options of Publish and PublishAsync.
 type PublishOptions struct {
-	// Timeout is the longest time to wait for the receiver's answer, counted
-	// from the call. nil leaves it to the message's own timeout; zero or less
-	// means no limit beside the context.
+	// Timeout bounds the time of the publication, from the call of Publish to the answer
+	// of the receiver. nil stands for the timeout of the message. With zero or less only
+	// the context bounds it.
 	Timeout *time.Duration
 }
 
-// Publish returns PublishOptions with nothing set.
+// Publish returns PublishOptions in which nothing is set.
 func Publish() *PublishOptions {
 	return &PublishOptions{}
 }
 
-// SetTimeout sets the longest time to wait for the receiver's answer, in place
-// of the message's own timeout. Zero or less means no limit beside the context.
+// SetTimeout bounds the time of the publication, from the call of Publish to the answer of the
+// receiver, in place of the timeout of the message. With zero or less only the context bounds
+// it.
 func (opt *PublishOptions) SetTimeout(timeout time.Duration) {
 	opt.Timeout = &timeout
 }
 
-// MergePublishOptions combines opts into a new value, never nil: nil entries are
-// skipped, and of a field set more than once the last one counts. The entries
-// are not changed.
+// MergePublishOptions returns a new value. Each of its fields has the last value that is set in opts. It
+// skips nil entries, and changes none.
 func MergePublishOptions(opts ...*PublishOptions) *PublishOptions { return merge.Merge(opts...) }

@@ -4,25 +4,24 @@ import "github.com/singchia/geminio/internal/merge"
 
 // NewRequestOptions are the options of NewRequest.
 type NewRequestOptions struct {
-	// Custom is the metadata that travels beside the request's data; nil means
+	// Custom has metadata, which is sent beside the data of the request. nil stands for
 	// none.
 	Custom []byte
 }
 
-// NewRequest returns NewRequestOptions with nothing set.
+// NewRequest returns NewRequestOptions in which nothing is set.
 func NewRequest() *NewRequestOptions {
 	return &NewRequestOptions{}
 }
 
-// SetCustom sets the metadata that travels beside the request's data. The slice
-// is kept, not copied; nil means none.
+// SetCustom sets metadata, which is sent beside the data of the request. The bytes are not
+// copied.
 func (opt *NewRequestOptions) SetCustom(custom []byte) {
 	opt.Custom = custom
 }
 
-// MergeNewRequestOptions combines opts into a new value, never nil: nil entries
-// are skipped, and of a field set more than once the last one counts. The
-// entries are not changed; the result shares their byte slices.
+// MergeNewRequestOptions returns a new value. Each of its fields has the last value that is set in opts. It
+// skips nil entries, and changes none. The result shares their byte slices.
 func MergeNewRequestOptions(opts ...*NewRequestOptions) *NewRequestOptions {
 	return merge.Merge(opts...)
 }

@@ -8,43 +8,40 @@ import (
 
 // OpenStreamOptions are the options of OpenStream.
 type OpenStreamOptions struct {
-	// Meta is the opener's description of the stream, seen on both sides; nil
-	// means none.
+	// Meta has bytes that describe the stream to both sides. nil stands for none.
 	Meta []byte
-	// Peer names what the stream is meant to reach, seen on both sides; nil
-	// means no name.
+	// Peer is the name of the destination of the stream, for both sides. nil stands for
+	// the empty name.
 	Peer *string
-	// Timeout is the longest time that opening may take, counted from OpenStream.
-	// nil, zero and less mean no limit.
+	// Timeout bounds the time of OpenStream. nil, zero and less stand for no bound.
 	Timeout *time.Duration
 }
 
-// OpenStream returns OpenStreamOptions with nothing set.
+// OpenStream returns OpenStreamOptions in which nothing is set.
 func OpenStream() *OpenStreamOptions {
 	return &OpenStreamOptions{}
 }
 
-// SetMeta sets what Meta returns on both sides of the stream. The slice is kept,
-// not copied; nil means none.
+// SetMeta sets the bytes that Meta of the stream returns on both sides. They are not copied.
 func (opt *OpenStreamOptions) SetMeta(meta []byte) {
 	opt.Meta = meta
 }
 
-// SetPeer sets what Peer returns on both sides of the stream.
+// SetPeer sets the name that Peer of the stream returns on both sides.
 func (opt *OpenStreamOptions) SetPeer(peer string) {
 	opt.Peer = &peer
 }
 
-// SetTimeout bounds the time that OpenStream may take, the wait of an End that
-// reconnects for a connection included: it returns context.DeadlineExceeded then.
-// Zero or less means no limit, which is the default.
+// SetTimeout bounds the time of OpenStream, including the wait of a client.RetryEnd for a
+// connection. After that time OpenStream returns an error that matches
+// context.DeadlineExceeded. Zero, less and the default stand for no bound; without one,
+// SetConnectWait bounds the wait for a connection.
 func (opt *OpenStreamOptions) SetTimeout(timeout time.Duration) {
 	opt.Timeout = &timeout
 }
 
-// MergeOpenStreamOptions combines opts into a new value, never nil: nil entries
-// are skipped, and of a field set more than once the last one counts. The
-// entries are not changed; the result shares their byte slices.
+// MergeOpenStreamOptions returns a new value. Each of its fields has the last value that is set in opts. It
+// skips nil entries, and changes none. The result shares their byte slices.
 func MergeOpenStreamOptions(opts ...*OpenStreamOptions) *OpenStreamOptions {
 	return merge.Merge(opts...)
 }
