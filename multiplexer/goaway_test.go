@@ -132,7 +132,7 @@ func TestIdleWaitsForPartialPackets(t *testing.T) {
 		t.Run(last, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				gone := make(chan struct{}, 10)
-				h.onGone = func() { gone <- struct{}{} }
+				h.onIdle = func() { gone <- struct{}{} }
 				p.writeFragment(packet.TypeMessage, packet.FlagMore, DefaultID, 0, 20000, 5000, "begins")
 				m.GoAway(packet.Reason{})
 				p.want(packet.TypeGoAway, 0, 0, "goaway")
@@ -160,7 +160,7 @@ func TestIdleWaitsForPartialPackets(t *testing.T) {
 func TestIdleWaitsForQueuedPackets(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		gone := make(chan struct{}, 1000)
-		h.onGone = func() { gone <- struct{}{} }
+		h.onIdle = func() { gone <- struct{}{} }
 		main := m.Main()
 		require.NoError(t, main.Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 1<<20), Later))
 		m.GoAway(packet.Reason{})

@@ -336,12 +336,12 @@ type fakeHandler struct {
 	causes   map[*Dialogue]error
 	ends     int
 	cause    error
-	beats    int
+	pings    int
 	away     []packet.Reason
 
 	onOpened func(*Dialogue) // instead of Accept(true)
 	onPacket func(got) error // instead of remembering it and keeping the credit
-	onGone   func()          // nil: nothing
+	onIdle   func()          // nil: nothing
 }
 
 func newFakeHandler() *fakeHandler {
@@ -396,7 +396,7 @@ func (h *fakeHandler) Closed(d *Dialogue, cause error) {
 
 func (h *fakeHandler) OnIdle() {
 	h.mu.Lock()
-	f := h.onGone
+	f := h.onIdle
 	h.mu.Unlock()
 	if f != nil {
 		f()
@@ -408,7 +408,7 @@ func (h *fakeHandler) OnGoAwayAcked() {}
 func (h *fakeHandler) OnPing() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.beats++
+	h.pings++
 }
 
 func (h *fakeHandler) GoAway(n packet.Reason) {
