@@ -17,18 +17,18 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// answer returns the body of an ack, a registered or a cancel, as it is given.
+// answer returns the body of an ack, a registered or a cancel.
 func answer(code geminio.Code, text string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(code)), text...)
 }
 
-// notice returns a frame with a notice, whose text is not cut.
+// notice returns a frame with a code and a text. It does not shorten the text.
 func notice(typ packet.Type, stream uint64, text string) []byte {
 	b := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: stream, Length: uint32(8 + len(text))})
 	return append(append(b, make([]byte, 8)...), text...)
 }
 
-// The sender of a text cuts it to its limit; one that is longer is an error.
+// A peer sends texts above the limit. The error names the packet and the limit.
 func TestTextsAreCutByTheirSender(t *testing.T) {
 	text := strings.Repeat("x", 1001)
 	for name, b := range map[string][]byte{
@@ -42,12 +42,12 @@ func TestTextsAreCutByTheirSender(t *testing.T) {
 			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(b, "a text that is too long")
-				a.wantViolation("a text that is too long", "malformed "+name+": length ", " exceeds ")
+				a.mustSend(b, "a text above the limit")
+				a.wantViolation("a text above the limit", "malformed "+name+": length ", " exceeds ")
 			})
 		})
 	}
-	t.Run("as long as it may be", func(t *testing.T) {
+	t.Run("a text of the limit", func(t *testing.T) {
 		acks := make(chan error, 10)
 		w := serverSetup{serve: func(end geminio.End) {
 			go func() { acks <- end.Publish(context.Background(), end.NewMessage(nil)) }()
@@ -64,8 +64,8 @@ func TestTextsAreCutByTheirSender(t *testing.T) {
 	})
 }
 
-// wantError takes errors until one has the text. Those before it are of the clients
-// that do not answer.
+// wantError receives errors until one contains the text. The errors before it are those of
+// clients that do not answer.
 func wantError(t *testing.T, errs <-chan error, text string) {
 	t.Helper()
 	for {
@@ -75,7 +75,7 @@ func wantError(t *testing.T, errs <-chan error, text string) {
 	}
 }
 
-// Names and texts of a peer need not be UTF-8: they are handed on as they are.
+// Names and texts of a peer may be invalid UTF-8. The application gets them unchanged.
 func TestTextsNeedNotBeUTF8(t *testing.T) {
 	const odd = "\xff\xfe odd \x80"
 	got, acks := make(chan geminio.Message, 1), make(chan error, 10)
@@ -126,7 +126,7 @@ func TestResponseAboveTheLimitOfTheCaller(t *testing.T) {
 			code geminio.Code
 		}{{30_000, 0}, {30_021, geminio.CodeTooLarge}, {100, 0}} {
 			a.mustSend(request(nil, 1, uint64(i+1), "echo", make([]byte, test.size)...), "a call")
-			p := a.wait(packet.TypeResponse, i+1, "its answer")
+			p := a.wait(packet.TypeResponse, i+1, "the response")
 			if len(p) < 12 || test.size > 100 && test.code == 0 {
 				continue // a fragment
 			}
@@ -137,20 +137,21 @@ func TestResponseAboveTheLimitOfTheCaller(t *testing.T) {
 	})
 }
 
-// The callee ends a handler whose time is over, without a cancel.
+// The callee cancels the context of a handler at the timeout of the request, even if the
+// caller sends no cancel.
 func TestHandlerEndsWithItsTimeout(t *testing.T) {
 	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attack().startReading()
 		defer a.leave()
 		start := time.Now()
 		r := packet.Request{Method: []byte("hang"), Timeout: 1500 * time.Millisecond}
-		a.mustSend(frame(nil, packet.TypeRequest, 0, 1, 1, r.Append(nil)), "a call of a second and a half")
+		a.mustSend(frame(nil, packet.TypeRequest, 0, 1, 1, r.Append(nil)), "a call with a timeout of 1.5 s")
 		a.wait(packet.TypeResponse, 1, "it is answered all the same")
 		require.Equal(t, 1500*time.Millisecond, time.Since(start))
 	})
 }
 
-// A cancel that comes before the last fragment of its request is ignored.
+// A cancel that arrives before the last fragment of its request is ignored.
 func TestCancelBetweenFragments(t *testing.T) {
 	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attack().startReading()
@@ -162,12 +163,12 @@ func TestCancelBetweenFragments(t *testing.T) {
 		b = frame(b, packet.TypeAbandon, 0, 1, 2, []byte{byte(packet.TypeRequest)})
 		b = cancel(b, 1, 2)
 		b = fragment(b, packet.TypeRequest, packet.FlagNext, 1, body[1000:])
-		a.mustSend(b, "a request that is cancelled too early, and an abandoned one")
-		p := a.wait(packet.TypeResponse, 1, "the answer of the first")
+		a.mustSend(b, "a request with a cancel before its last fragment, and an abandoned request")
+		p := a.wait(packet.TypeResponse, 1, "the response to the first request")
 		require.EqualValues(t, 1, binary.BigEndian.Uint64(p))
 		synctest.Wait()
-		require.Equal(t, 1, a.count(packet.TypeResponse), "the second has none")
-		s.wantService("after it")
+		require.Equal(t, 1, a.count(packet.TypeResponse), "responses; the abandoned request has none")
+		s.wantService("after the attack")
 	})
 }
 
@@ -178,7 +179,7 @@ func TestAbandonedResponse(t *testing.T) {
 		go func() {
 			_, err := end.Call(context.Background(), "ask", end.NewRequest(nil))
 			var said *geminio.RemoteError
-			if errors.As(err, &said) && said.Code != geminio.CodeNoMethod { // as the good clients say
+			if errors.As(err, &said) && said.Code != geminio.CodeNoMethod { // the answer of the well-behaved clients
 				results <- err
 			}
 		}()
@@ -193,21 +194,21 @@ func TestAbandonedResponse(t *testing.T) {
 		}
 		a.startReading()
 		defer a.leave()
-		number := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "the server calls"))
+		number := binary.BigEndian.Uint64(a.wait(packet.TypeRequest, 1, "the request of the server"))
 		const total = 1 << 20
 		head := (&packet.Response{}).Append(nil)
 		b := frame(nil, packet.TypeResponse, total, 1, number, head)
 		b = frame(b, packet.TypeAbandon, 0, 1, number, []byte{byte(packet.TypeResponse)})
 		b = frame(b, packet.TypeResponse, 0, 1, number, append(head, "one too many"...))
-		a.mustSend(b, "a response that is abandoned, and another one")
-		require.True(t, a.until(func() bool { return back == total }), "its credit comes back")
+		a.mustSend(b, "an abandoned response, and a further response")
+		require.True(t, a.until(func() bool { return back == total }), "the credit of the abandoned response did not come back")
 		require.ErrorIs(t, arrived(t, results, "the end of the call"), context.Canceled)
 		require.False(t, a.over())
-		s.wantService("after it")
+		s.wantService("after the attack")
 	})
 }
 
-// A large response that waits for credit holds the handler's place of its request.
+// A large response that waits for credit occupies the handler of its request.
 func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 	const size = 20 << 10
 	few := serverSetup{options: func(o *server.EndOptions) { o.SetMaxHandlers(2) }}
@@ -220,9 +221,9 @@ func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 		a.startReading()
 		defer a.leave()
 		for i := range uint64(2) {
-			a.mustSend(request(nil, 1, i+1, "echo", make([]byte, size)...), "a call with a large answer")
+			a.mustSend(request(nil, 1, i+1, "echo", make([]byte, size)...), "a call with a large response")
 		}
-		a.wait(packet.TypeResponse, 1, "the first answer")
+		a.wait(packet.TypeResponse, 1, "the first response")
 		synctest.Wait()
 		handlers := func() int {
 			a.mu.Lock()
@@ -230,15 +231,15 @@ func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 			return back[packet.ClassHandlers]
 		}
 		require.Equal(t, 1, a.count(packet.TypeResponse))
-		require.Equal(t, 1, handlers(), "the second handler has returned, but its response waits")
+		require.Equal(t, 1, handlers(), "handlers, while the response of the second one waits for credit")
 		require.NoError(t, a.send(credit(0, packet.ClassLargeResponses, size+12)))
-		a.wait(packet.TypeResponse, 2, "the second answer")
+		a.wait(packet.TypeResponse, 2, "the second response")
 		synctest.Wait()
 		require.Equal(t, 2, handlers(), fmt.Sprint(back))
 	})
 }
 
-// Codes that nobody knows are reported as they are, and match no error.
+// Unknown codes reach the application unchanged, and match no error of the library.
 func TestCodesThatNobodyKnows(t *testing.T) {
 	for _, code := range []geminio.Code{13, 999, geminio.FirstApplicationCode, 1<<32 - 1} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
@@ -267,8 +268,8 @@ func TestCodesThatNobodyKnows(t *testing.T) {
 						odd++
 					}
 				}
-				a.mustSend(notice(packet.TypeStop, 1, ""), "the connection goes on")
-				s.wantService("after it")
+				a.mustSend(notice(packet.TypeStop, 1, ""), "a stop frame on the same connection")
+				s.wantService("after the attack")
 			})
 		})
 	}

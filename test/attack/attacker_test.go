@@ -13,30 +13,30 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// attacker is a peer that has shaken hands and sends what it likes.
+// attacker is a client that has completed the handshake and sends arbitrary frames.
 type attacker struct {
 	t      testing.TB
 	nc     net.Conn
-	end    served // the server's side
+	end    served // the End of the server
 	own    packet.Settings
-	theirs packet.Settings // what the server offered
+	theirs packet.Settings // the settings that the server offered
 
 	mu            sync.Mutex
-	cond          *sync.Cond // on mu: something was heard
+	cond          *sync.Cond // with mu: signals that a frame was read
 	counts        map[packet.Type]int
 	last          map[packet.Type][]byte // the last payload of each type
-	handlerCredit int                    // credit for requests
+	handlerCredit int                    // the credit for requests
 	closeReason   *packet.Reason
-	readEnded     bool  // the ear has ended
-	readErr       error // why
+	readEnded     bool  // reading has ended
+	readErr       error // the error that ended reading
 	readDone      chan struct{}
 
-	// Set before listen.
+	// Set before startReading.
 	onCredit func(stream uint64, c packet.Credit) // called with mu held
-	pongs    bool                                 // pings are answered
+	pongs    bool                                 // answer pings
 }
 
-// offer is what an attacker offers: that it can take anything.
+// offer returns the settings of an attacker, which allow the server everything.
 func offer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 1 << 20, MaxMessage: 1 << 30, MaxStreams: 1 << 20,
@@ -51,13 +51,13 @@ func hello(t testing.TB, c packet.Conn) []byte {
 	return b
 }
 
-// attack shakes hands with the server. The attacker does not listen yet.
+// attack returns an attacker that has completed the handshake and does not read yet.
 func (s *targetServer) attack() *attacker { return s.attackWith(nil) }
 
 // attackWith is attack with a meta.
 func (s *targetServer) attackWith(meta []byte) *attacker { return s.attackOffering(offer(), meta) }
 
-// attackOffering is attack with an offer of the test's, and a meta.
+// attackOffering is attack with the settings own and a meta.
 func (s *targetServer) attackOffering(own packet.Settings, meta []byte) *attacker {
 	s.t.Helper()
 	nc, err := s.dial()
@@ -65,8 +65,8 @@ func (s *targetServer) attackOffering(own packet.Settings, meta []byte) *attacke
 	return s.attackOver(nc, own, packet.Conn{Meta: meta})
 }
 
-// attackOver is attack over a connection, with an offer of the test's. Of said, what the
-// attacker says of itself counts.
+// attackOver is attack over the connection nc with the settings own. The handshake packet is
+// said, with its packet id and settings replaced.
 func (s *targetServer) attackOver(nc net.Conn, own packet.Settings, said packet.Conn) *attacker {
 	s.t.Helper()
 	a := &attacker{
@@ -92,7 +92,7 @@ func readAck(nc net.Conn) (packet.ConnAck, error) {
 	return kit.ReadConnAck(nc)
 }
 
-// startReading lets the attacker read what the server sends, until the end.
+// startReading reads the frames of the server in a goroutine until the connection ends.
 func (a *attacker) startReading() *attacker {
 	go func() {
 		defer close(a.readDone)
@@ -125,7 +125,7 @@ func (a *attacker) readOne() error {
 			if err != nil {
 				return err
 			}
-			go a.send(packet.AppendPing(nil, packet.TypePong, v)) // not before its frames are read
+			go a.send(packet.AppendPing(nil, packet.TypePong, v)) // a Write in this goroutine could wait for the server, and the server for this goroutine
 		}
 	case packet.TypeClose:
 		n, err := packet.ParseReason(h.Type, payload)
@@ -149,21 +149,22 @@ func (a *attacker) readOne() error {
 	return nil
 }
 
-// send sends bytes. Its error is the end of the connection.
+// send sends bytes. It returns an error if the connection has ended.
 func (a *attacker) send(b []byte) error {
 	a.nc.SetWriteDeadline(time.Now().Add(forever))
 	_, err := a.nc.Write(b)
 	return err
 }
 
-// mustSend sends what the server is to take.
+// mustSend sends bytes that the server must read.
 func (a *attacker) mustSend(b []byte, reason string) {
 	a.t.Helper()
 	require.NoError(a.t, a.send(b), reason)
 }
 
-// flood sends what next makes, n times, in large pieces, until the connection
-// ends or the server says Close. It returns how often.
+// flood sends the bytes that next appends, n times and in large pieces. It stops when the
+// connection ends or the server has sent Close, and returns the number of calls of next whose
+// bytes were sent.
 func (a *attacker) flood(n int, next func(b []byte, i int) []byte) int {
 	const piece = 16 << 10
 	var b []byte
@@ -180,8 +181,7 @@ func (a *attacker) flood(n int, next func(b []byte, i int) []byte) int {
 	return n
 }
 
-// over tells whether the server has ended the connection, as its application sees
-// it.
+// over reports whether the End of the server has ended.
 func (a *attacker) over() bool {
 	select {
 	case <-a.end.Done():
@@ -191,8 +191,8 @@ func (a *attacker) over() bool {
 	}
 }
 
-// until waits until f, of what was heard, is true. It returns false if the
-// connection ends before, or not within the time in which it must.
+// until waits until f returns true for the frames read so far, and returns true. It returns
+// false if reading ends before, or after forever.
 func (a *attacker) until(f func() bool) bool {
 	late := false
 	timer := time.AfterFunc(forever, func() {
@@ -213,42 +213,41 @@ func (a *attacker) until(f func() bool) bool {
 	return true
 }
 
-// count tells how many frames of a type were heard.
+// count returns the number of frames of a type that were read.
 func (a *attacker) count(typ packet.Type) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.counts[typ]
 }
 
-// wait waits until n frames of a type were heard, and returns the last one's
-// payload.
+// wait waits until n frames of a type were read, and returns the payload of the last one.
 func (a *attacker) wait(typ packet.Type, n int, reason string) []byte {
 	a.t.Helper()
 	ok := a.until(func() bool { return a.counts[typ] >= n })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	require.True(a.t, ok, "%s: %d %vs heard, want %d; bye %+v, %v", reason, a.counts[typ], typ, n, a.closeReason, a.readErr)
+	require.True(a.t, ok, "%s: read %d frames of type %v, want %d; Close frame %+v, error %v", reason, a.counts[typ], typ, n, a.closeReason, a.readErr)
 	return a.last[typ]
 }
 
-// wantViolation wants that the server ends the connection because a rule was
-// broken, and says which.
+// wantViolation requires that the server ends the connection with CodeProtocol and a text
+// that contains all of texts.
 func (a *attacker) wantViolation(reason string, texts ...string) {
 	a.t.Helper()
-	said := a.until(func() bool { return a.closeReason != nil })
+	closed := a.until(func() bool { return a.closeReason != nil })
 	a.mu.Lock()
-	bye, why := a.closeReason, a.readErr
+	got, err := a.closeReason, a.readErr
 	a.mu.Unlock()
-	require.True(a.t, said, "%s: no close frame, but %v", reason, why)
-	require.Equal(a.t, geminio.CodeProtocol, geminio.Code(bye.Code), "%s: %s", reason, bye.Text)
+	require.True(a.t, closed, "%s: the server sent no Close frame; error %v", reason, err)
+	require.Equal(a.t, geminio.CodeProtocol, geminio.Code(got.Code), "%s: the code of the Close frame; text %q", reason, got.Text)
 	for _, text := range texts {
-		require.Contains(a.t, bye.Text, text, reason)
+		require.Contains(a.t, got.Text, text, reason)
 	}
 	a.wantEnd(reason)
 	require.ErrorIs(a.t, a.end.Cause(), geminio.ErrProtocol, reason)
 }
 
-// wantEnd wants that the server's application is told of the end.
+// wantEnd requires that the End of the server ends.
 func (a *attacker) wantEnd(reason string) {
 	a.t.Helper()
 	timer := time.NewTimer(forever)
@@ -256,27 +255,26 @@ func (a *attacker) wantEnd(reason string) {
 	select {
 	case <-a.end.Done():
 	case <-timer.C:
-		a.t.Fatalf("%s: the server's End goes on", reason)
+		a.t.Fatalf("%s: the End of the server did not end within %v", reason, forever)
 	}
 }
 
-// leave ends the attack without a word.
+// leave closes the connection without a Close frame.
 func (a *attacker) leave() { a.nc.Close() }
 
-// request returns a request in one frame.
+// request appends a request in one frame to b.
 func request(b []byte, stream, call uint64, method string, data ...byte) []byte {
 	r := packet.Request{Method: []byte(method)}
 	return frame(b, packet.TypeRequest, 0, stream, call, append(r.Append(nil), data...))
 }
 
-// message returns a message in one frame.
+// message appends a message in one frame to b.
 func message(b []byte, stream, call uint64, data ...byte) []byte {
 	m := packet.Message{Cnss: 2, Topic: []byte("t")}
 	return frame(b, packet.TypeMessage, 0, stream, call, append(m.Append(nil), data...))
 }
 
-// frame returns a packet, or the first fragment of one, of which body is the
-// beginning.
+// frame appends a packet with the body to b, or its first fragment if total is not 0.
 func frame(b []byte, typ packet.Type, total uint32, stream, seq uint64, body []byte) []byte {
 	var flags packet.Flags
 	if total > 0 {
@@ -285,15 +283,15 @@ func frame(b []byte, typ packet.Type, total uint32, stream, seq uint64, body []b
 	return kit.AppendFragment(b, typ, flags, stream, packet.FragmentHeader{Seq: seq, Total: total}, body)
 }
 
-// data returns a frame of raw bytes.
+// data appends a frame of raw bytes to b.
 func data(b []byte, flags packet.Flags, stream uint64, p []byte) []byte {
 	return kit.AppendFrame(b, packet.Header{Type: packet.TypeData, Flags: flags, Stream: stream}, p)
 }
 
-// open returns the frame that opens a stream.
+// open appends the frame that opens a stream to b.
 func open(b []byte, stream uint64, meta []byte) []byte {
 	return packet.AppendOpen(b, stream, packet.Open{Windows: packet.Windows{Raw: 1 << 30, Messages: 1 << 30}, Meta: meta})
 }
 
-// number returns the id of the i-th stream of a client, from 0.
+// number returns the id of the i-th stream that a client opens, from 0.
 func number(i int) uint64 { return uint64(2*i + 3) }

@@ -12,7 +12,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// slowDelegate has callbacks that do not return until block is closed.
+// slowDelegate is a delegate whose callbacks return when block is closed.
 type slowDelegate struct {
 	*delegate.UnimplementedDelegate
 	block chan struct{}
@@ -25,8 +25,8 @@ func (s *slowDelegate) Heartbeat(delegate.ConnDescriber) error {
 	return nil
 }
 
-// A delegate may block. What a peer registers meanwhile waits to be told of, and takes
-// its credit with it: so it is bounded.
+// A delegate blocks in RemoteRegistration. The registrations that it has not been told of
+// hold their credit, which bounds their number.
 func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 	const (
 		registers = 200_000
@@ -45,7 +45,7 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 			give := a.handlerCredit
 			a.handlerCredit--
 			a.mu.Unlock()
-			if give <= 0 { // as it should be: the credit does not come back
+			if give <= 0 { // the credit is used up, and does not come back
 				break
 			}
 			a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(i+1), name), "a registration")
@@ -53,21 +53,21 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 				a.until(func() bool { return a.counts[packet.TypeRegistered] > i })
 			}
 		}
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines+4, "registrations that a delegate has not taken note of")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+4, "registrations that wait for the delegate")
 		require.False(t, a.over())
 	})
 }
 
-// Of heartbeats that come faster than the delegate takes them, some are not told.
+// A delegate blocks in Heartbeat. Heartbeats that arrive meanwhile are not queued.
 func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 	const (
 		seconds = 100 / kit.Slowdown
-		heap    = 256 << 10 // of 25000 heartbeats
+		heap    = 256 << 10 // bytes, of 25000 heartbeats
 	)
 	d := &slowDelegate{block: make(chan struct{})}
 	inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(d) }}, func(t *testing.T, s *targetServer) {
-		d.block = make(chan struct{}) // of the bubble; nothing has called back yet
+		d.block = make(chan struct{}) // made in the bubble, before any callback
 		defer func() { close(d.block) }()
 		before := measure()
 		a := s.attack().startReading()
@@ -78,8 +78,8 @@ func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines, "heartbeats that a delegate has not taken note of")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines, "heartbeats while the delegate blocks")
 		require.False(t, a.over())
 	})
 }

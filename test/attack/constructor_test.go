@@ -12,8 +12,8 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// A client that shakes hands, and then takes note of no registration, does not keep its
-// place in the listener beyond the time for the handshake.
+// A client completes the handshake and acknowledges no registration. The listener gives it up
+// at the handshake timeout.
 func TestClientThatNeverTakesNote(t *testing.T) {
 	w := serverSetup{options: func(o *server.EndOptions) {
 		o.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}})
@@ -41,7 +41,7 @@ func TestClientThatNeverTakesNote(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		require.LessOrEqual(t, time.Since(start), handshakeTime+lingerTime+time.Second, "the time for a handshake")
-		s.wantService("after it")
+		require.LessOrEqual(t, time.Since(start), handshakeTime+lingerTime+time.Second, "the time for which the listener keeps the client")
+		s.wantService("after the attack")
 	})
 }

@@ -44,11 +44,11 @@ func TestCreditThatCannotBe(t *testing.T) {
 				before := measure()
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(test.bytes, "credit that cannot be")
-				a.wantViolation("credit that cannot be", test.text)
+				a.mustSend(test.bytes, "an invalid credit frame")
+				a.wantViolation("an invalid credit frame", test.text)
 				a.leave()
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "credit that cannot be")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after an invalid credit frame")
 			})
 		})
 	}
@@ -61,8 +61,8 @@ func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 		before := measure()
 		a := s.attack().startReading()
 		defer a.leave()
-		a.mustSend(data(open(nil, 3, nil), packet.FlagFin|packet.FlagClose, 3, nil), "a stream that is closed at once")
-		a.wait(packet.TypeData, 1, "which is answered")
+		a.mustSend(data(open(nil, 3, nil), packet.FlagFin|packet.FlagClose, 3, nil), "a stream that the peer closes at once")
+		a.wait(packet.TypeData, 1, "the answer to the close")
 		for name, late := range map[string][]byte{
 			"bytes": credit(3, packet.ClassRaw, 1<<32-1), "messages": credit(3, packet.ClassMessages, 1<<32-1),
 			"stop": packet.AppendReason(nil, packet.TypeStop, 3, packet.Reason{}), "reset": packet.AppendReason(nil, packet.TypeReset, 3, packet.Reason{}),
@@ -72,14 +72,14 @@ func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 			require.Equal(t, times, n, name)
 		}
 		a.mustSend(request(nil, 1, 1, "echo"), "a call on the same connection")
-		a.wait(packet.TypeResponse, 1, "is answered")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, connHeap+perStream, connGoroutines+4, "what came too late")
+		a.wait(packet.TypeResponse, 1, "the response")
+		s.wantService("during the attack")
+		before.wantAtMost(t, connHeap+perStream, connGoroutines+4, "credit for a closed stream")
 	})
 }
 
 const (
-	lawlessBody    = 64 << 10                            // the largest body, bytes
+	lawlessBody    = 64 << 10                            // bytes of the largest body
 	lawlessStreams = 15                                  // streams
 	lawlessPart    = lawlessBody + packet.MaxHead        // a quarter of the budget: one body
 	lawlessHeap    = 3*lawlessPart + 2*16<<10 + connHeap // all of a connection's parts, or windows
@@ -96,10 +96,10 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 	large := func(typ packet.Type) func(i int) []byte {
 		return func(i int) []byte { return frame(nil, typ, lawlessPart, 1, uint64(i+1), make([]byte, 60<<10)) }
 	}
-	const window = lawlessPart / (4 * (lawlessStreams + 1)) // as the budget and the streams allow
+	const window = lawlessPart / (4 * (lawlessStreams + 1)) // bytes; the budget and the number of streams determine it
 	for name, test := range map[string]struct {
 		next func(i int) []byte
-		fit  int // how many have credit
+		fit  int // the number of frames with credit
 		text string
 	}{
 		"raw bytes": {func(int) []byte { return data(nil, 0, 1, make([]byte, 100)) }, window / 100,
@@ -118,21 +118,21 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 				a := s.attack().startReading()
 				defer a.leave()
 				for i := range test.fit {
-					a.mustSend(test.next(i), "within the credit")
+					a.mustSend(test.next(i), "a frame with credit")
 				}
-				a.send(test.next(test.fit)) // the first beyond it
-				a.wantViolation("beyond the credit", test.text)
-				for i := range 100 { // and on: nothing of it is kept
+				a.send(test.next(test.fit)) // the first frame without credit
+				a.wantViolation("a frame without credit", test.text)
+				for i := range 100 { // the server must not keep these frames either
 					if a.send(test.next(test.fit+1+i)) != nil {
 						break
 					}
 				}
-				s.wantService("while it goes on")
+				s.wantService("during the attack")
 				heap, goroutines := int64(lawlessHeap), connGoroutines+4
 				if name == "small requests" {
 					heap, goroutines = 4096*perHandler+handlerNoise, 4096+8
 				}
-				before.wantAtMost(t, heap, goroutines, "what had credit")
+				before.wantAtMost(t, heap, goroutines, "the frames with credit")
 			})
 		})
 	}
@@ -145,7 +145,7 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 	const (
 		window = 16 << 10
 		calls  = 1000
-		// Chunks of a queue may be larger than what is in them.
+		// The chunks of a queue may have unused bytes.
 		heap = 4*2*window + connHeap
 	)
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -153,16 +153,16 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		a.mustSend(open(nil, 3, nil), "a stream")
-		a.wait(packet.TypeAccept, 1, "it is accepted")
+		a.wait(packet.TypeAccept, 1, "the acceptance of the stream")
 		for _, id := range []uint64{1, 3} {
 			n := a.flood(window, func(b []byte, _ int) []byte { return data(b, 0, id, []byte("x")) })
-			require.Equal(t, window, n, "a window of single bytes")
+			require.Equal(t, window, n, "frames of one byte, a window of them")
 		}
-		a.mustSend(message(nil, 3, 1, make([]byte, 8000)...), "a message that nobody receives")
+		a.mustSend(message(nil, 3, 1, make([]byte, 8000)...), "a message that the application does not receive")
 		start := time.Now()
 		for i := range calls {
-			a.mustSend(request(nil, 1, uint64(i+2), "echo"), "a call beside it")
-			a.wait(packet.TypeResponse, i+1, "is answered")
+			a.mustSend(request(nil, 1, uint64(i+2), "echo"), "a call on the same connection")
+			a.wait(packet.TypeResponse, i+1, "the response")
 		}
 		for range calls {
 			resp, err := s.goodClient.Call(t.Context(), "echo", s.goodClient.NewRequest([]byte("good")))
@@ -170,22 +170,22 @@ func TestStreamThatNobodyReadsHoldsBackNobody(t *testing.T) {
 			require.Equal(t, "good", string(resp.Data()))
 		}
 		if s.l.Addr().Network() != "tcp" {
-			require.Zero(t, time.Since(start), "nobody waited for a timer")
+			require.Zero(t, time.Since(start), "the time that the calls took")
 		}
-		s.wantService("meanwhile")
+		s.wantService("during the attack")
 		a.mu.Lock()
 		heard := a.last[packet.TypeCredit]
 		a.mu.Unlock()
-		if heard != nil { // the only credit is that for the calls
+		if heard != nil { // the only credit must be that for calls
 			c, err := packet.ParseCredit(heard, 0)
 			require.NoError(t, err)
 			require.Equal(t, packet.ClassHandlers, c.Class)
 		}
-		before.wantAtMost(t, heap, connGoroutines+4, "windows that nobody reads")
-		require.Equal(t, 2, len(a.end.ListStreams()), "the stream is open still")
+		before.wantAtMost(t, heap, connGoroutines+4, "full windows of a stream that is not read")
+		require.Equal(t, 2, len(a.end.ListStreams()), "open streams, with the default stream")
 		n, err := a.end.Read(make([]byte, 2*window))
 		require.NoError(t, err)
-		require.Positive(t, n, "and what has come can still be read")
+		require.Positive(t, n, "bytes of the stream that can be read")
 	})
 }
 
@@ -196,9 +196,9 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 	const (
 		streams = 8
 		limit   = 256 << 10 // of a window: 64 units of SetBufferSize
-		// What is in a queue is at least half of its chunks, but for the last one.
+		// At least half of each chunk of a queue is used, except for the last chunk.
 		heap  = streams*(2*limit+64<<10) + connHeap
-		bytes = 32 << 20 // read of each stream before the application stops
+		bytes = 32 << 20 // bytes of each stream that the application reads before it stops
 	)
 	w := serverSetup{options: func(o *server.EndOptions) {
 		o.SetBufferSize(limit>>12, 0)
@@ -226,12 +226,12 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 				given[stream] += int64(c.Amount)
 			}
 		}
-		a.pongs = true // so that the server knows the round trip
+		a.pongs = true // the server measures the round trip
 		a.startReading()
 		for i := range streams {
 			a.mustSend(open(nil, number(i), nil), "a stream")
 		}
-		a.wait(packet.TypeAccept, streams, "all are accepted")
+		a.wait(packet.TypeAccept, streams, "the acceptance of all streams")
 		sent := make([]int64, streams)
 		piece := make([]byte, 16<<10)
 		for stuck := time.Now(); time.Since(stuck) < time.Second/2; {
@@ -241,7 +241,7 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 				a.mu.Unlock()
 				if left > 0 {
 					n := min(left, int64(len(piece)))
-					a.mustSend(data(nil, 0, number(i), piece[:n]), "bytes with credit")
+					a.mustSend(data(nil, 0, number(i), piece[:n]), "raw bytes with credit")
 					sent[i] += n
 					stuck = time.Now()
 				}
@@ -251,9 +251,9 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 		for i := range streams {
 			held += sent[i]
 		}
-		t.Logf("%d bytes sent, %d of them may be unread", held, held-bytes)
-		require.LessOrEqual(t, held-bytes, int64(streams*(limit+64<<10)), "what nobody reads")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines+4, "grown windows that nobody reads any more")
+		t.Logf("%d bytes sent, at most %d of them unread", held, held-bytes)
+		require.LessOrEqual(t, held-bytes, int64(streams*(limit+64<<10)), "unread bytes")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+4, "full windows that have grown")
 	})
 }

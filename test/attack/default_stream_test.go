@@ -9,8 +9,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// A peer must not end the default stream by itself: it is an error, which ends the
-// connection, so that who reads io.EOF can take it for the end of all.
+// A peer closes the default stream alone, which the protocol forbids. The connection ends
+// with an error, so that io.EOF of an End means that the peer has closed the End.
 func TestTheDefaultStreamEndsWithTheConnection(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"close": data(nil, packet.FlagFin|packet.FlagClose, 1, nil),
@@ -20,10 +20,10 @@ func TestTheDefaultStreamEndsWithTheConnection(t *testing.T) {
 			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(b, "the end of stream 1")
+				a.mustSend(b, "a close of stream 1")
 				synctest.Wait()
-				require.True(t, a.over(), "the End ends, since its default stream has")
-				s.wantService("after it")
+				require.True(t, a.over(), "the End continues after its default stream was closed")
+				s.wantService("after the attack")
 			})
 		})
 	}

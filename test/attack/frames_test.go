@@ -18,8 +18,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// session returns the frames of a good client: of each type some, in an order that
-// breaks no rule.
+// session returns frames of all types that a client may send, in a valid order.
 func session() []byte {
 	var b []byte
 	b = packet.AppendPing(b, packet.TypePing, 1)
@@ -48,7 +47,7 @@ func session() []byte {
 	return b
 }
 
-// mutants are ways to make hostile bytes. Each says what it did to them.
+// mutants are the ways to make hostile bytes, by name.
 var mutants = map[string]func(r *rand.Rand) []byte{
 	"random bytes": func(r *rand.Rand) []byte { return random(r, r.IntN(4<<10)) },
 	"random payloads in frames": func(r *rand.Rand) []byte {
@@ -185,13 +184,13 @@ func (s *targetServer) sendHostile(b []byte) {
 	} else {
 		a.leave()
 	}
-	a.wantEnd("the attacker has gone")
+	a.wantEnd("the attacker closed the connection")
 	a.leave()
 	<-a.readDone
 	s.dropEnd(a)
 }
 
-// Connections break while their streams open. The goroutine that notices first ends
+// Connections break while their streams open. The goroutine that notices the break ends
 // streams whose callbacks are still running.
 func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 	const connections = 1000 / kit.Slowdown
@@ -211,7 +210,7 @@ func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 				opens = open(opens, number(j), nil)
 			}
 			nc.Write(opens)
-			nc.(interface{ SetLinger(int) error }).SetLinger(0) // a reset, not an end
+			nc.(interface{ SetLinger(int) error }).SetLinger(0) // Close resets the connection
 			nc.Close()
 			end := s.end(ack.ClientID)
 			<-end.Done()
@@ -219,14 +218,14 @@ func TestConnectionsThatBreakWhileStreamsOpen(t *testing.T) {
 			delete(s.ends, ack.ClientID)
 			s.mu.Unlock()
 		}
-		s.wantService("after them")
-		before.wantLeft(t, 2*connHeap, 4, "connections that broke")
+		s.wantService("after the attack")
+		before.wantLeft(t, 2*connHeap, 4, "after the connections broke")
 	})
 }
 
-// FuzzFrames is the same with bytes that the fuzzer makes.
+// FuzzFrames is TestHostileFramesAgainstALiveServer with the bytes of the fuzzer.
 func FuzzFrames(f *testing.F) {
-	var small [][]byte // the fuzzer is slow with long seeds
+	var small [][]byte // the seeds; the fuzzer is slow with long ones
 	for _, frame := range split(session()) {
 		if len(frame) < 2<<10 {
 			f.Add(frame)
@@ -282,15 +281,15 @@ func TestUnknownFrames(t *testing.T) {
 				before := measure()
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(test.bytes, "what is not known")
-				a.wantViolation("what is not known", test.texts...)
+				a.mustSend(test.bytes, "a frame of an unknown type")
+				a.wantViolation("a frame of an unknown type", test.texts...)
 				a.leave()
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "what is not known")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after a frame of an unknown type")
 			})
 		})
 	}
-	t.Run("types that may be skipped", func(t *testing.T) {
+	t.Run("ignorable types", func(t *testing.T) {
 		onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 			const times = 1000
 			before := measure()
@@ -300,10 +299,10 @@ func TestUnknownFrames(t *testing.T) {
 				return append(b, raw(packet.Header{Type: 0x80 + packet.Type(i%0x80), Flags: 0xff, Stream: uint64(i)}, make([]byte, i)...)...)
 			})
 			require.Equal(t, times, n)
-			a.mustSend(request(nil, 1, 1, "echo"), "a call behind them")
-			a.wait(packet.TypeResponse, 1, "is answered")
-			s.wantService("meanwhile")
-			before.wantAtMost(t, connHeap, connGoroutines+4, "what was skipped")
+			a.mustSend(request(nil, 1, 1, "echo"), "a call after them")
+			a.wait(packet.TypeResponse, 1, "the response")
+			s.wantService("during the attack")
+			before.wantAtMost(t, connHeap, connGoroutines+4, "frames of ignorable types")
 		})
 	})
 }
@@ -335,7 +334,7 @@ func TestOtherVersionsInTheHandshake(t *testing.T) {
 			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, fmt.Sprint(i))
 			nc.Close()
 		}
-		s.wantService("after them")
-		before.wantLeft(t, connHeap, 4, "handshakes of other versions")
+		s.wantService("after the attack")
+		before.wantLeft(t, connHeap, 4, "after handshakes of other versions")
 	})
 }

@@ -16,8 +16,8 @@ import (
 const (
 	maxHandlers  = 64
 	rapidCalls   = 100_000
-	perHandler   = 4 << 10 // bytes: a running handler with its goroutine, beside the request's body
-	handlerNoise = 1 << 20 // bytes: buffers of the connection, the test's own
+	perHandler   = 4 << 10 // bytes of a running handler and its goroutine, without the body of the request
+	handlerNoise = 1 << 20 // bytes of the buffers of the connection and of the test
 )
 
 func fewHandlers(o *server.EndOptions) { o.SetMaxHandlers(maxHandlers) }
@@ -41,14 +41,14 @@ func TestRapidCallAndCancelNeverExceedsTheHandlers(t *testing.T) {
 			return cancel(request(b, 1, uint64(calls), "ignore"), 1, uint64(calls))
 		}
 		a.flood(maxHandlers, next)
-		waitFor(t, "all calls within the credit are served", func() bool { return s.started.Load() >= maxHandlers })
+		waitFor(t, "handlers of all calls with credit", func() bool { return s.started.Load() >= maxHandlers })
 		a.flood(rapidCalls, next)
-		a.wantViolation("a call beyond the handlers", "handlers: 1 sent with credit for 0")
-		t.Logf("the connection ended after %d calls or a few less", calls)
-		s.wantService("while the handlers go on")
-		require.EqualValues(t, maxHandlers, s.started.Load(), "handlers that began")
-		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
-		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise, maxHandlers+8, "the handlers that do not end")
+		a.wantViolation("a call without credit", "handlers: 1 sent with credit for 0")
+		t.Logf("the connection ended after at most %d calls", calls)
+		s.wantService("while the handlers run")
+		require.EqualValues(t, maxHandlers, s.started.Load(), "handlers that were started")
+		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at one time")
+		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise, maxHandlers+8, "handlers that do not return")
 	})
 }
 
@@ -62,17 +62,17 @@ func TestRapidCallAndCancelWithinTheCredit(t *testing.T) {
 		defer a.leave()
 		for i := range calls {
 			call := uint64(i + 1)
-			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "no credit for requests comes back; the reason of the Close frame: %+v", a.closeReason)
 			a.mu.Lock()
 			a.handlerCredit--
 			a.mu.Unlock()
 			a.mustSend(cancel(request(nil, 1, call, "hang"), 1, call), "a call and its cancel")
 		}
-		a.wait(packet.TypeResponse, calls, "each call is answered")
-		require.LessOrEqual(t, s.peak.Load(), int64(maxHandlers), "handlers at a time")
-		require.False(t, a.over(), "a peer that heeds the rules stays")
+		a.wait(packet.TypeResponse, calls, "a response to each call")
+		require.LessOrEqual(t, s.peak.Load(), int64(maxHandlers), "handlers at one time")
+		require.False(t, a.over(), "the connection ended, though the peer followed the protocol")
 		s.wantService("after all calls")
-		before.wantAtMost(t, handlerNoise, 64+8, "what is left of the calls, and the goroutines kept for the next")
+		before.wantAtMost(t, handlerNoise, 64+8, "after the calls; some goroutines wait for further requests")
 	})
 }
 
@@ -85,54 +85,54 @@ func TestHandlersHoldWhatTheirLimitsSay(t *testing.T) {
 		defer a.leave()
 		body := make([]byte, small)
 		for i := range maxHandlers {
-			a.mustSend(request(nil, 1, uint64(i+1), "ignore", body...), "a request within the credit")
+			a.mustSend(request(nil, 1, uint64(i+1), "ignore", body...), "a request with credit")
 		}
-		waitFor(t, "all requests are served", func() bool { return s.running.Load() == maxHandlers })
+		waitFor(t, "handlers of all requests", func() bool { return s.running.Load() == maxHandlers })
 		s.wantService("while all handlers of the attacker run")
-		before.wantAtMost(t, maxHandlers*(8<<10+perHandler)+handlerNoise, maxHandlers+8, "requests that are being served")
+		before.wantAtMost(t, maxHandlers*(8<<10+perHandler)+handlerNoise, maxHandlers+8, "running handlers")
 		require.False(t, a.over())
 	})
 }
 
-// A handler that ignores its context goes on when its connection has gone, and keeps its
-// own request then: not what else its peer had the server hold.
+// A handler that ignores its context continues after the end of its connection. It keeps its
+// own request in memory, and nothing else of the connection.
 func TestHungHandlersKeepOnlyTheirRequests(t *testing.T) {
 	const (
 		peers   = 6
 		streams = 100
 		names   = 2000
 		meta    = 40 << 10
-		body    = 4 << 10                   // of the request
-		held    = streams*meta + names*1000 // for each, at least
+		body    = 4 << 10                   // bytes of the request
+		held    = streams*meta + names*1000 // bytes that the server holds for each peer, at least
 		left    = peers * (body + perHandler)
 	)
 	overTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
 		for i := range peers {
 			a := s.attackWith(bytes.Repeat([]byte{'m'}, meta)).startReading()
-			a.mustSend(frame(nil, packet.TypeMessage, 8<<20, 1, 1, make([]byte, 60<<10)), "a message that begins")
-			a.mustSend(data(nil, 0, 1, make([]byte, 16<<10)), "bytes that nobody reads")
+			a.mustSend(frame(nil, packet.TypeMessage, 8<<20, 1, 1, make([]byte, 60<<10)), "the first fragment of a message")
+			a.mustSend(data(nil, 0, 1, make([]byte, 16<<10)), "raw bytes that the application does not read")
 			for j := range streams {
 				a.mustSend(open(nil, number(j), make([]byte, meta)), "a stream with a large meta")
 			}
-			a.wait(packet.TypeAccept, streams, "streams are accepted")
+			a.wait(packet.TypeAccept, streams, "the acceptance of all streams")
 			name := make([]byte, 1000)
 			for j := range names {
 				name = fmt.Appendf(name[:0], "%01000d", j)
 				a.mustSend(frame(nil, packet.TypeRegister, 0, 1, uint64(j+1), name), "a registration")
 			}
-			a.wait(packet.TypeRegistered, names, "methods are registered")
+			a.wait(packet.TypeRegistered, names, "the answers to all registrations")
 			a.mustSend(request(nil, 1, names+1, "ignore", make([]byte, body)...), "a call")
-			waitFor(t, "the handler runs", func() bool { return s.running.Load() == int64(i+1) })
+			waitFor(t, "the handler of the call", func() bool { return s.running.Load() == int64(i+1) })
 			if i == 0 {
-				require.Greater(t, measure().Since(before.Usage).Heap, int64(held), "what is held for a peer")
+				require.Greater(t, measure().Since(before.Usage).Heap, int64(held), "the memory of one attack; the test attacks with too little")
 			}
 			a.leave()
-			a.wantEnd("the attacker leaves")
+			a.wantEnd("the attacker closed the connection")
 			s.dropEnd(a)
 		}
-		s.wantService("after they have gone")
-		before.wantAtMost(t, left+handlerNoise, peers+8, "what handlers of dead connections keep")
-		require.EqualValues(t, peers, s.running.Load(), "handlers go on")
+		s.wantService("after the attackers have left")
+		before.wantAtMost(t, left+handlerNoise, peers+8, "handlers of ended connections")
+		require.EqualValues(t, peers, s.running.Load(), "running handlers")
 	})
 }

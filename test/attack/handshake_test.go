@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// silentPeers are connections that never say a word.
+	// silentPeers is the number of connections that send nothing or half a handshake.
 	silentPeers = 1000
-	// perSilent bounds what one of them holds: a connection and its goroutines. In
-	// memory it is the pipe's too.
+	// perSilent bounds the bytes of one of them: the connection, its goroutines and, in
+	// memory, the pipe.
 	perSilent = 8 << 10
-	// perGone is what is left of it, as long as the test has its side of the pipe:
-	// that, and what the runtime keeps of a goroutine.
+	// perGone bounds the bytes after its end: the side of the pipe that the test has, and
+	// the memory that the runtime keeps of a goroutine.
 	perGone = 2 << 10
 )
 
@@ -90,9 +90,9 @@ func TestSilentPeersDelayNobody(t *testing.T) {
 func TestIdleClientsCostLittle(t *testing.T) {
 	const (
 		clients = 100 / kit.Slowdown
-		meta    = 48<<10 - 400 // bytes: in base64, and with the offer, just what a handshake takes
-		// Its meta, its Conn and its End, beside what the other side of the pipe and
-		// the test have for it.
+		meta    = 48<<10 - 400 // bytes; in base64 and with the settings it fills a handshake packet
+		// The bytes of the meta, the Conn and the End of a client, the other side of the
+		// pipe, and the memory of the test.
 		perClient = meta + 32<<10
 	)
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -111,7 +111,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 			s.end(ack.ClientID)
 			peers = append(peers, nc)
 		}
-		s.wantService("among them")
+		s.wantService("during the attack")
 		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with 48 KiB of meta each")
 		require.Len(t, peers, clients)
 	})
@@ -124,7 +124,7 @@ func TestFeaturesThatNobodyKnows(t *testing.T) {
 	const (
 		clients   = 40 / kit.Slowdown
 		features  = 21_000
-		perClient = 16*features*3/2 + 64<<10 // half as much again: a slice that has grown
+		perClient = 16*features*3/2 + 64<<10 // a slice that has grown may be half empty
 	)
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		before := measure()
@@ -142,19 +142,19 @@ func TestFeaturesThatNobodyKnows(t *testing.T) {
 			require.False(t, ack.Refused)
 			s.end(ack.ClientID)
 		}
-		s.wantService("among them")
+		s.wantService("during the attack")
 		before.wantAtMost(t, clients*perClient+connHeap, clients+4, "idle clients with long lists of features")
 	})
 }
 
-// tokenDelegate is a delegate that believes only tokens: a number of the client and one that
-// counts, signed. It is what an application would do, in short.
+// tokenDelegate is a delegate that accepts signed tokens alone. A token has the id of the
+// client and a count that must grow.
 type tokenDelegate struct {
 	*delegate.UnimplementedDelegate
 	key []byte
 
 	mu     sync.Mutex
-	last   map[uint64]uint64 // the counts that were used
+	last   map[uint64]uint64 // the last count of each client
 	online int
 }
 
@@ -244,17 +244,17 @@ func TestForgedAndReplayedCredentials(t *testing.T) {
 					}
 				}
 				g.mu.Lock()
-				require.Equal(t, online, g.online, "callbacks for those who were refused")
+				require.Equal(t, online, g.online, "ConnOnline callbacks")
 				g.mu.Unlock()
 				s.mu.Lock()
-				require.Len(t, s.ends, online, "Ends for those who were refused")
+				require.Len(t, s.ends, online, "Ends of the server")
 				s.mu.Unlock()
-				before.wantLeft(t, connHeap, 4, "those who were refused")
+				before.wantLeft(t, connHeap, 4, "after the refusals")
 				ctx, cancel := context.WithTimeout(t.Context(), forever)
 				defer cancel()
 				_, err = end.Call(ctx, "echo", end.NewRequest(nil))
-				require.NoError(t, err, "the one whose id was wanted")
-				s.wantService("after them")
+				require.NoError(t, err, "a call of the client whose id the attackers asked for")
+				s.wantService("after the attack")
 			})
 		})
 	}
@@ -269,27 +269,27 @@ func TestProbingOfMethods(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		for i := range probes {
-			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "no credit for requests comes back; the reason of the Close frame: %+v", a.closeReason)
 			a.mu.Lock()
 			a.handlerCredit--
 			a.mu.Unlock()
 			name := strings.Repeat("x", i%1000) + "probe"
-			a.mustSend(request(nil, 1, uint64(i+1), name), "a method that nobody has")
+			a.mustSend(request(nil, 1, uint64(i+1), name), "a call of a method that does not exist")
 		}
-		r, err := packet.ParseResponse(a.wait(packet.TypeResponse, probes, "all are answered")[8:])
+		r, err := packet.ParseResponse(a.wait(packet.TypeResponse, probes, "a response to each call")[8:])
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeNoMethod, geminio.Code(r.Code))
 		require.True(t, strings.HasPrefix(r.Text, "no such rpc: x"), r.Text)
 		require.False(t, a.over())
-		s.wantService("meanwhile")
-		before.wantAtMost(t, handlerNoise, 64+connGoroutines+4, "methods that nobody has")
+		s.wantService("during the attack")
+		before.wantAtMost(t, handlerNoise, 64+connGoroutines+4, "calls of methods that do not exist")
 	})
 }
 
 // The names that a peer registers are bounded in number and in length.
 func TestRegistrationsAreBounded(t *testing.T) {
 	const (
-		most    = 1 << 14 // names of a connection
+		most    = 1 << 14 // the number of names of a connection
 		longest = 1000    // bytes of a name
 		tried   = most + 1000
 		heap    = most*(1024+128) + connHeap
@@ -299,7 +299,7 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		register := func(i int, name []byte) {
-			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "credit comes back: %+v", a.closeReason)
+			require.True(t, a.until(func() bool { return a.handlerCredit > 0 }), "no credit for requests comes back; the reason of the Close frame: %+v", a.closeReason)
 			a.mu.Lock()
 			a.handlerCredit--
 			a.mu.Unlock()
@@ -311,7 +311,7 @@ func TestRegistrationsAreBounded(t *testing.T) {
 			return r
 		}
 		register(1, make([]byte, longest+1))
-		require.Equal(t, geminio.CodeTooLarge, geminio.Code(answer(1).Code), "a name that is too long")
+		require.Equal(t, geminio.CodeTooLarge, geminio.Code(answer(1).Code), "the code for a name above the limit")
 		name := make([]byte, longest)
 		for i := range tried {
 			binary.BigEndian.PutUint64(name, uint64(i))
@@ -321,7 +321,7 @@ func TestRegistrationsAreBounded(t *testing.T) {
 		require.Equal(t, geminio.CodeLimit, geminio.Code(r.Code))
 		require.Equal(t, "too many methods: 16384 are registered", r.Text)
 		require.False(t, a.over())
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines+4, "names that were registered")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+4, "registered names")
 	})
 }

@@ -21,14 +21,14 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// hostileServer is the server's side of a connection, on raw frames.
+// hostileServer is a server of one connection. It sends arbitrary frames.
 type hostileServer struct {
 	t  *testing.T
 	nc net.Conn
 }
 
-// welcome shakes hands with a client. It returns after the client has ended the
-// connection; before, it calls react with each frame of the client.
+// welcome completes the handshake with a client, sends begin, and sends the result of react
+// for each frame of the client. It returns after the client has closed the connection.
 func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payload []byte) []byte) {
 	defer s.nc.Close()
 	hello, err := kit.ReadConn(s.nc)
@@ -43,12 +43,12 @@ func (s *hostileServer) welcome(begin []byte, react func(h packet.Header, payloa
 	}
 	out := make(chan []byte, 100_000)
 	defer close(out)
-	go func() { // a pipe has no room: what is read must not wait for what is written
+	go func() { // a pipe has no buffer, so reading must not wait for Write
 		for b := range out {
 			s.nc.Write(b)
 		}
 	}()
-	go func() { // it is alive, and says so
+	go func() { // pings keep the connection alive
 		for time.Sleep(time.Second); ; time.Sleep(time.Second) {
 			if _, err := s.nc.Write(packet.AppendPing(nil, packet.TypePing, 1)); err != nil {
 				return
@@ -79,8 +79,8 @@ func (s *hostileServer) ended(err error) bool {
 	return err != nil
 }
 
-// besideAHostile runs a test with an End whose first connection, or attempt, is to a hostile
-// server, and all others to an honest one, which serves echo. Dials are counted.
+// besideAHostile runs a test with a RetryEnd that connects to a hostile server first, and to a
+// well-behaved server, which serves echo, after that. It counts the dials.
 func besideAHostile(t *testing.T, opt *client.EndOptions, hostile func(s *hostileServer), test func(t *testing.T, end *client.RetryEnd, dials *atomic.Int64)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,7 +104,7 @@ func besideAHostile(t *testing.T, opt *client.EndOptions, hostile func(s *hostil
 		require.NoError(t, err)
 		defer func() {
 			end.Close()
-			time.Sleep(lingerTime + 2*time.Second) // for the hostile server's connection
+			time.Sleep(lingerTime + 2*time.Second) // until the connection to the hostile server has ended
 		}()
 		synctest.Wait()
 		test(t, end.(*client.RetryEnd), &dials)
@@ -115,8 +115,8 @@ func goAway(retry time.Duration) []byte {
 	return packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{Code: uint32(geminio.CodeGoingAway), Retry: retry})
 }
 
-// A server that says it goes away and stays, and is alive all the while, holds an End for the
-// time of draining if something is under way, and else not at all.
+// A server sends GoAway and keeps the connection open. The client leaves it after the drain
+// timeout if an operation is in flight, and at once otherwise.
 func TestServerThatGoesAwayAndStays(t *testing.T) {
 	const drain = time.Minute
 	for _, busy := range []bool{false, true} {
@@ -158,7 +158,8 @@ func TestServerThatGoesAwayAndStays(t *testing.T) {
 	}
 }
 
-// A server that refuses streams because it goes away, and says nothing else of that.
+// A server refuses streams with CodeGoingAway and sends no GoAway. The client opens the stream
+// on the next connection.
 func TestServerThatRefusesStreamsAndStays(t *testing.T) {
 	hostile := func(s *hostileServer) {
 		s.welcome(nil, func(h packet.Header, _ []byte) []byte {
@@ -171,13 +172,13 @@ func TestServerThatRefusesStreamsAndStays(t *testing.T) {
 	besideAHostile(t, nil, hostile, func(t *testing.T, end *client.RetryEnd, _ *atomic.Int64) {
 		start := time.Now()
 		_, err := end.OpenStream()
-		require.NoError(t, err, "at the next")
+		require.NoError(t, err, "OpenStream on the next connection")
 		assert.LessOrEqual(t, time.Since(start), lingerTime+2*time.Second)
 	})
 }
 
-// A server that asks to be left alone for 49 days is left alone for twenty times the longest
-// back-off at most.
+// A server asks the client to reconnect after 49 days. The client waits at most twenty times the
+// longest back-off.
 func TestServerThatAsksForSilence(t *testing.T) {
 	const forDays = math.MaxUint32 * time.Millisecond
 	for name, hostile := range map[string]func(s *hostileServer){
@@ -204,14 +205,14 @@ func TestServerThatAsksForSilence(t *testing.T) {
 					require.Less(t, time.Since(start), time.Hour)
 				}
 				assert.LessOrEqual(t, time.Since(start), 20*time.Second+lingerTime+time.Second)
-				assert.GreaterOrEqual(t, time.Since(start), 10*time.Second, "it is obeyed as far as it may be")
+				assert.GreaterOrEqual(t, time.Since(start), 10*time.Second, "the time before the next dial")
 			})
 		})
 	}
 }
 
-// A server that registers as many methods as it may does not keep an End that checks them
-// from those of the next server.
+// A server registers as many methods as its credit allows. The methods of the next server are
+// registered all the same.
 func TestServerThatRegistersAllItMay(t *testing.T) {
 	opt := client.NewEndOptions()
 	opt.SetRemoteRPCCheck()
@@ -221,7 +222,7 @@ func TestServerThatRegistersAllItMay(t *testing.T) {
 			all = frame(all, packet.TypeRegister, 0, 1, uint64(i+1), fmt.Appendf(nil, "method %d", i))
 		}
 		answered := 0
-		// No more than the credit allows: it comes back with the answers.
+		// No more than the credit allows: the answers give it back.
 		const burst = 1 << 11
 		next := all
 		send := func(n int) []byte {
@@ -258,7 +259,7 @@ func TestServerThatRegistersAllItMay(t *testing.T) {
 	})
 }
 
-// A server that takes note of no method costs an attempt the time of a handshake.
+// A server acknowledges no registration. The attempt to connect ends at the handshake timeout.
 func TestServerThatTakesNoNote(t *testing.T) {
 	opt := client.NewEndOptions()
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: func(context.Context, geminio.Request, geminio.Response) {}})

@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// A stranger knows the ids of all clients for which the library has chosen them, and asks
-// for these ids. No client loses its connection.
+// An attacker knows the ids that the library has chosen for all clients, and asks for these
+// ids. No client loses its connection.
 func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 	const clients = 200
 	for name, policy := range map[string]server.DuplicatePolicy{
@@ -56,7 +56,7 @@ func TestStrangerWishesForTheIDsOfOthers(t *testing.T) {
 						require.EqualValues(t, 1, r.Stats().Connections)
 					}
 				}
-				s.wantService("after the stranger")
+				s.wantService("after the attack")
 			})
 		})
 	}
@@ -87,11 +87,11 @@ func TestSquattersKeepNobodyOut(t *testing.T) {
 			require.NoError(t, err)
 			defer end.Close()
 		}
-		s.wantService("among them")
+		s.wantService("during the attack")
 	})
 }
 
-// What a client has chosen itself is no secret, and goes by the policy, as it did.
+// An id that a client has chosen itself needs no proof. The policy for duplicates decides.
 func TestIDsThatClientsHaveChosen(t *testing.T) {
 	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		opt := client.NewEndOptions()

@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// lingerTime is how long a connection that broke the rules is still read, and
-	// what comes thrown away, so that its Close frame is not lost to a reset.
+	// lingerTime is the time for which the server reads and discards the bytes of a peer
+	// that has violated the protocol, so that no reset destroys its Close frame.
 	lingerTime = 5 * time.Second
-	// silence is after how long without a byte a peer is taken for dead.
+	// silence is the time without a byte after which the server gives a peer up.
 	silence = 40 * time.Second
-	// handshakeTime is what a client has for its handshake.
+	// handshakeTime is the handshake timeout.
 	handshakeTime = 10 * time.Second
 	// largestBody is the default limit of a request, response or message.
 	largestBody = 64 << 20
-	// connHeap bounds what a connection may hold that has credit for nothing: its
-	// read buffer, one frame, and the test's own.
+	// connHeap bounds the bytes of a connection without credit: its read buffer, one frame,
+	// and the memory of the test.
 	connHeap = 512 << 10
-	// connGoroutines are those of a connection and of its attacker.
+	// connGoroutines is the number of goroutines of a connection and of its attacker.
 	connGoroutines = 4
 )
 
@@ -43,11 +43,11 @@ func TestOversizeHandshakeIsRefusedAtItsHeader(t *testing.T) {
 				require.NoError(t, err)
 				b := binary.BigEndian.AppendUint32([]byte{1, 1, 0, 0, 0, 0, 0, 0, 0, 1}, length)
 				_, err = nc.Write(append(b, make([]byte, 1<<20)...))
-				require.Error(t, err, "the server has gone")
+				require.Error(t, err, "Read after the server closed the connection")
 				require.EqualValues(t, packet.HandshakeHeaderLen, s.read.Load()-read, "bytes that the server has read")
-				require.Zero(t, time.Since(start), "at once")
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, 0, "a handshake that is too large")
+				require.Zero(t, time.Since(start), "the time until the connection ended")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, 0, "after a handshake above the limit")
 			})
 		})
 	}
@@ -80,16 +80,16 @@ func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 				a := s.attack().startReading()
 				defer a.leave()
 				start := time.Now()
-				a.mustSend(test.bytes, "the announcement alone")
-				a.wantViolation("what is too long", test.text)
-				require.Zero(t, time.Since(start), "at once")
+				a.mustSend(test.bytes, "the length without the body")
+				a.wantViolation("a length above the limit", test.text)
+				require.Zero(t, time.Since(start), "the time until the connection ended")
 				body := make([]byte, 1<<10)
-				for a.send(body) == nil { // one piece each 100 ms
+				for a.send(body) == nil { // a piece every 100 ms
 					time.Sleep(time.Second / 10)
 				}
-				require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "the end of the reading")
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "what was refused")
+				require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "the time for which the server reads")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after a length above the limit")
 			})
 		})
 	}
@@ -97,7 +97,7 @@ func TestOversizePacketsAreRefusedBeforeTheyAreRead(t *testing.T) {
 
 // The length of a name or of custom bytes points beyond the end of the body.
 func TestInnerLengthsAreChecked(t *testing.T) {
-	inner := func(at int, value ...byte) []byte { // of a request, whose fields begin behind id and timeout
+	inner := func(at int, value ...byte) []byte { // changes a request, whose fields follow the call number and the timeout
 		body := (&packet.Request{Method: []byte("echo"), Custom: []byte("c")}).Append(nil)
 		copy(body[at:], value)
 		return frame(nil, packet.TypeRequest, 0, 1, 1, body)
@@ -119,22 +119,23 @@ func TestInnerLengthsAreChecked(t *testing.T) {
 			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				before := measure()
 				a := s.attack().startReading()
-				a.mustSend(test.bytes, "a length beyond the end")
-				a.wantViolation("a length beyond the end", test.text)
+				a.mustSend(test.bytes, "a length beyond the end of the body")
+				a.wantViolation("a length beyond the end of the body", test.text)
 				a.leave()
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "a body that was not believed")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after a length beyond the end of the body")
 			})
 		})
 	}
 }
 
-// Packets that announce much, and of which one byte comes: memory follows what has come.
+// Packets announce large bodies, and one byte of each arrives. The allocated memory follows
+// the bytes that have arrived.
 func TestFragmentsOfOneByte(t *testing.T) {
 	const (
 		total = 65535
-		each  = largestBody / total // of a type, for so many there is credit
-		// perPacket bounds what is kept of a packet that has begun, beside its bytes.
+		each  = largestBody / total // packets of each type, as many as have credit
+		// perPacket bounds the memory for a packet that has begun, without its bytes.
 		perPacket = 512
 	)
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -149,15 +150,15 @@ func TestFragmentsOfOneByte(t *testing.T) {
 			})
 			require.Equal(t, each, n)
 		}
-		a.mustSend(request(nil, 1, 1<<20, "echo"), "a call behind them")
-		a.wait(packet.TypeResponse, 1, "is answered")
-		t.Logf("%d packets of %d bytes each have begun, with %d bytes together", 3*each, total, sent)
-		before.wantAtMost(t, 3*each*perPacket+connHeap, connGoroutines+4, "packets of which one byte has come")
-		s.wantService("meanwhile")
+		a.mustSend(request(nil, 1, 1<<20, "echo"), "a call after them")
+		a.wait(packet.TypeResponse, 1, "the response")
+		t.Logf("%d packets of %d bytes have begun; %d bytes were sent", 3*each, total, sent)
+		before.wantAtMost(t, 3*each*perPacket+connHeap, connGoroutines+4, "packets of which one byte has arrived")
+		s.wantService("during the attack")
 	})
 }
 
-// A packet continues without end and without getting longer, as in CVE-2023-45288.
+// A packet has empty fragments without end, as in CVE-2023-45288.
 func TestEndlessContinuationCostsNothing(t *testing.T) {
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		const fragments = 100_000
@@ -169,11 +170,11 @@ func TestEndlessContinuationCostsNothing(t *testing.T) {
 		n := a.flood(fragments, func(b []byte, i int) []byte {
 			return packet.AppendFragmentHeader(packet.AppendHeader(b, h), packet.FragmentHeader{Seq: 1}, h.Flags)
 		})
-		require.Equal(t, fragments, n, "fragments without a byte break no rule")
-		a.mustSend(request(nil, 1, 2, "echo"), "a request beside it")
-		a.wait(packet.TypeResponse, 1, "is answered")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, connHeap, connGoroutines+4, "fragments without a byte")
+		require.Equal(t, fragments, n, "empty fragments that were sent before the connection ended")
+		a.mustSend(request(nil, 1, 2, "echo"), "a call on the same connection")
+		a.wait(packet.TypeResponse, 1, "the response")
+		s.wantService("during the attack")
+		before.wantAtMost(t, connHeap, connGoroutines+4, "empty fragments")
 	})
 }
 
@@ -188,17 +189,17 @@ func TestDeclaredLengthReservesNothing(t *testing.T) {
 				defer a.leave()
 				b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: packet.FlagMore, Stream: 1, Length: 64 << 10})
 				b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: 1, Total: largestBody}, packet.FlagMore)
-				a.mustSend(append(b, 'x'), "64 MiB are announced, one byte of them comes")
-				for range 60 { // a byte in half a minute is life, and gets no further
+				a.mustSend(append(b, 'x'), "one byte of a packet of 64 MiB")
+				for range 60 { // a byte in half a minute keeps the connection alive
 					time.Sleep(silence - 10*time.Second)
 					a.mustSend([]byte{'x'}, "one more byte")
 				}
 				last := time.Now()
-				before.wantAtMost(t, connHeap, connGoroutines, "64 MiB of which 61 bytes have come")
-				a.wantEnd("nothing more comes")
-				require.Equal(t, silence, time.Since(last), "the time until a silent peer is given up")
+				before.wantAtMost(t, connHeap, connGoroutines, "a packet of 64 MiB of which 61 bytes have arrived")
+				a.wantEnd("the attacker sends nothing more")
+				require.Equal(t, silence, time.Since(last), "the time until the server gave the silent peer up")
 				require.ErrorIs(t, a.end.Cause(), geminio.ErrSilent)
-				s.wantService("after it")
+				s.wantService("after the attack")
 			})
 		})
 	}
@@ -208,8 +209,8 @@ func TestDeclaredLengthReservesNothing(t *testing.T) {
 func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 	const (
 		body   = 64 << 10
-		budget = 4 * (body + packet.MaxHead) * 16 // a quarter of it has 16 bodies
-		heap   = budget/4 + connHeap              // what the quarter for messages allows
+		budget = 4 * (body + packet.MaxHead) * 16 // a quarter of it has room for 16 bodies
+		heap   = budget/4 + connHeap              // the quarter for messages
 	)
 	fewBytes := func(o *server.EndOptions) {
 		o.SetMaxStreams(64)
@@ -221,12 +222,12 @@ func TestDeclaredLengthsTogetherAreBounded(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		for i := range 16 {
-			a.mustSend(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, uint64(i+1), []byte{1}), "an announcement within the credit")
+			a.mustSend(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, uint64(i+1), []byte{1}), "the first fragment of a packet with credit")
 		}
-		s.wantService("while they are under way")
-		before.wantAtMost(t, heap, connGoroutines+4, "16 packets of which a byte has come each")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+4, "16 packets of which one byte has arrived")
 		a.send(frame(nil, packet.TypeMessage, body+packet.MaxHead, 1, 17, []byte{1}))
-		a.wantViolation("one beyond the credit", "large messages: 65568 sent with credit for 0")
+		a.wantViolation("a packet without credit", "large messages: 65568 sent with credit for 0")
 	})
 }
 
@@ -242,7 +243,7 @@ func TestHandshakeByteByByte(t *testing.T) {
 		_, err = nc.Write(append(b, make([]byte, 100)...))
 		require.NoError(t, err)
 		synctest.Wait()
-		before.wantAtMost(t, 32<<10, 2, "a handshake of 64 KiB of which 100 bytes have come")
+		before.wantAtMost(t, 32<<10, 2, "a handshake of 64 KiB of which 100 bytes have arrived")
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -251,10 +252,10 @@ func TestHandshakeByteByByte(t *testing.T) {
 			}
 		}()
 		_, err = nc.Read(make([]byte, 1))
-		require.ErrorIs(t, err, io.EOF, "no answer")
-		require.Equal(t, handshakeTime, time.Since(start), "the time for a handshake")
+		require.ErrorIs(t, err, io.EOF, "Read of the answer to half a handshake")
+		require.Equal(t, handshakeTime, time.Since(start), "the time until the server gave the handshake up")
 		<-done
-		s.wantService("after it")
-		before.wantLeft(t, connHeap, 0, "a handshake that was given up")
+		s.wantService("after the attack")
+		before.wantLeft(t, connHeap, 0, "after the handshake timeout")
 	})
 }

@@ -11,29 +11,29 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// usage is what the process uses.
+// usage has the resources that the process uses.
 type usage struct{ gauge.Usage }
 
 func measure() usage { return usage{gauge.Take()} }
 
 const (
-	// patience is how long what is about to happen may take.
+	// patience is the time within which an awaited event must happen.
 	patience = gauge.Patience
-	// moment is how long what is about to go may take while an attack goes on: for a
-	// quarter of a second, goroutines and their memory are kept for the next request.
+	// shortPatience is the time within which unused resources must be gone during an attack.
+	// Goroutines without work wait a quarter of a second for the next request.
 	shortPatience = 2 * time.Second
 )
 
-// wantAtMost wants that, while the attack goes on, not more than so much is used above
-// what was before.
+// wantAtMost requires that the process uses at most so many bytes of heap and goroutines more
+// than before, while the attack goes on.
 func (before usage) wantAtMost(t testing.TB, heap int64, goroutines int, reason string) {
 	t.Helper()
 	before.want(t, shortPatience, heap, goroutines, reason)
 }
 
-// wantLeft wants that not more than so much is left of connections that are gone. In a
-// bubble they stay reachable until the time of their last heartbeat, by a timer that
-// was stopped.
+// wantLeft requires that the process uses at most so many bytes of heap and goroutines more
+// than before, after the connections have ended. In a bubble, a stopped heartbeat timer keeps
+// a connection reachable until the time for which it was set.
 func (before usage) wantLeft(t testing.TB, heap int64, goroutines int, reason string) {
 	t.Helper()
 	before.want(t, patience, heap, goroutines, reason)
@@ -47,7 +47,7 @@ func (before usage) want(t testing.TB, wait time.Duration, heap int64, goroutine
 	}
 	now := gauge.Settle(wait, within)
 	more := now.Since(before.Usage)
-	t.Logf("%s: %d bytes of heap (at most %d), %d goroutines (at most %d)", reason,
+	t.Logf("%s: %d bytes of heap, want at most %d; %d goroutines, want at most %d", reason,
 		more.Heap, heap, more.Goroutines, goroutines)
 	if more.Goroutines > goroutines {
 		stacks := make([]byte, 1<<20)
@@ -56,11 +56,11 @@ func (before usage) want(t testing.TB, wait time.Duration, heap int64, goroutine
 	require.True(t, within(now), reason)
 }
 
-// heapLevel is what was left of the tests before, when the last one began.
+// heapLevel is the size of the heap, bytes, at the beginning of the last test.
 var heapLevel atomic.Int64
 
-// settleHeap waits a moment until the test before has left the heap, so that its going
-// does not hide what the next one adds.
+// settleHeap waits a moment for the garbage of the previous test to be collected, so that the
+// next test does not count it as its own.
 func settleHeap() {
 	const rest = 256 << 10
 	now := measure()
@@ -70,10 +70,10 @@ func settleHeap() {
 	heapLevel.Store(now.Heap)
 }
 
-// waitFor waits until f is true, which nothing else tells of.
+// waitFor polls f until it returns true.
 func waitFor(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(end), "not within %v: %s", patience, what)
+		require.True(t, time.Now().Before(end), "%s: not within %v", what, patience)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// once returns a message that is sent at most once, in one frame.
+// once appends a message that is sent at most once to b, in one frame.
 func once(b []byte, call uint64, data ...byte) []byte {
 	return frame(b, packet.TypeMessage, 0, 1, call, onceBody(data))
 }
@@ -23,7 +23,7 @@ func onceBody(data []byte) []byte {
 	return append(m.Append(nil), data...)
 }
 
-// fragment returns a later fragment of a packet on stream 1.
+// fragment appends a fragment after the first one of a packet on stream 1 to b.
 func fragment(b []byte, typ packet.Type, flags packet.Flags, call uint64, body []byte) []byte {
 	start := len(b)
 	b = packet.AppendHeader(b, packet.Header{Type: typ, Flags: flags, Stream: 1})
@@ -33,8 +33,8 @@ func fragment(b []byte, typ packet.Type, flags packet.Flags, call uint64, body [
 	return b
 }
 
-// receivingServer has the server's application send what it receives to the channel, and
-// answer it.
+// receivingServer returns the setup of a server that acknowledges each message and sends its
+// data to ch.
 func receivingServer(ch chan<- string) serverSetup {
 	return serverSetup{serve: func(end geminio.End) {
 		go func() {
@@ -50,20 +50,20 @@ func receivingServer(ch chan<- string) serverSetup {
 	}}
 }
 
-// arrived returns what has been sent to ch, from a goroutine of the bubble, by the time at
-// which nothing goes on there.
+// arrived returns the value that a goroutine of the bubble sends to ch before all of them are
+// blocked.
 func arrived[T any](t *testing.T, ch <-chan T, reason string) (v T) {
 	t.Helper()
 	synctest.Wait()
 	select {
 	case v = <-ch:
 	default:
-		require.Fail(t, "nothing has come", reason)
+		require.Fail(t, "no value was sent", reason)
 	}
 	return v
 }
 
-// The number 0 is that of messages without an answer, and of nothing else.
+// The number 0 belongs to messages without an ack. Any other packet with it is a violation.
 func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"request":         request(nil, 1, 0, "echo"),
@@ -75,13 +75,13 @@ func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 			inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(b, "a number of 0")
-				a.wantViolation("a number of 0", "the number 0 is that of messages without an answer")
-				s.wantService("after it")
+				a.mustSend(b, "a packet with the number 0")
+				a.wantViolation("a packet with the number 0", "the number 0 is that of messages without an answer")
+				s.wantService("after the attack")
 			})
 		})
 	}
-	t.Run("of messages", func(t *testing.T) {
+	t.Run("messages without an ack", func(t *testing.T) {
 		got := make(chan string, 10)
 		inBubble(t, receivingServer(got), func(t *testing.T, s *targetServer) {
 			a := s.attack().startReading()
@@ -89,32 +89,32 @@ func TestTheNumberOfWhatIsNotAnswered(t *testing.T) {
 			large := onceBody(make([]byte, 20<<10))
 			b := once(nil, 0, 'a')
 			b = once(b, 0, 'b')
-			b = once(b, 7, 'c') // a number of its own is as good
+			b = once(b, 7, 'c') // a message without an ack may have another number
 			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
 			b = fragment(b, packet.TypeMessage, packet.FlagNext, 0, large[10:])
 			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
 			b = frame(b, packet.TypeAbandon, 0, 1, 0, []byte{byte(packet.TypeMessage)})
 			b = once(b, 0, 'd')
-			a.mustSend(b, "messages without an answer")
+			a.mustSend(b, "messages without an ack")
 			for _, want := range []string{"a", "b", "c"} {
 				require.Equal(t, want, arrived(t, got, want))
 			}
-			require.Len(t, arrived(t, got, "the large one"), 20<<10)
-			require.Equal(t, "d", arrived(t, got, "d"))
+			require.Len(t, arrived(t, got, "the large message"), 20<<10)
+			require.Equal(t, "d", arrived(t, got, "the message d"))
 			require.Empty(t, got)
 			require.Zero(t, a.count(packet.TypeAck))
 			require.False(t, a.over())
 
 			b = frame(nil, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
 			b = frame(b, packet.TypeMessage, uint32(len(large)), 1, 0, large[:10])
-			a.mustSend(b, "one within another")
-			a.wantViolation("one within another", "message: number 0 begins twice")
+			a.mustSend(b, "a message with the number of an unfinished one")
+			a.wantViolation("a message with the number of an unfinished one", "message: number 0 begins twice")
 		})
 	})
 }
 
-// Messages are received in the order of their last frames: one within another comes
-// first.
+// Messages are received in the order of their last frames. A message between the fragments of
+// another one comes first.
 func TestMessageWithinAMessage(t *testing.T) {
 	got := make(chan string, 10)
 	inBubble(t, receivingServer(got), func(t *testing.T, s *targetServer) {
@@ -134,16 +134,16 @@ func TestMessageWithinAMessage(t *testing.T) {
 		b = message(b, 1, 4, '4')
 		b = fragment(b, packet.TypeMessage, packet.FlagNext, 1, first[200:])
 		b = message(b, 1, 5, '5')
-		a.mustSend(b, "messages within messages")
+		a.mustSend(b, "messages between the fragments of others")
 		for _, want := range "32415" {
 			require.Equal(t, string(want), arrived(t, got, "a message")[:1])
 		}
-		a.wait(packet.TypeAck, 5, "all are answered")
-		s.wantService("after it")
+		a.wait(packet.TypeAck, 5, "an ack of each message")
+		s.wantService("after the attack")
 	})
 }
 
-// Packets of different types may have the same number, and come at the same time.
+// Packets of different types may have the same number and be unfinished at the same time.
 func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 	const size = 20 << 10
 	results, got := make(chan string, 1), make(chan string, 1)
@@ -161,7 +161,7 @@ func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		a := s.attack().startReading()
 		defer a.leave()
-		asked := a.wait(packet.TypeRequest, 1, "the server calls")
+		asked := a.wait(packet.TypeRequest, 1, "the request of the server")
 		number := uint64(asked[7])
 		require.NotZero(t, number)
 		response := append((&packet.Response{}).Append(nil), make([]byte, size)...)
@@ -175,17 +175,17 @@ func TestOneNumberForPacketsOfSeveralTypes(t *testing.T) {
 		for typ, body := range parts {
 			b = fragment(b, typ, packet.FlagNext, number, body[1000:])
 		}
-		a.mustSend(b, "three packets at a time")
+		a.mustSend(b, "three unfinished packets")
 		require.Equal(t, fmt.Sprint(size), arrived(t, results, "the response"))
 		require.Len(t, arrived(t, got, "the message"), size)
-		a.wait(packet.TypeAck, 1, "the message is answered")
+		a.wait(packet.TypeAck, 1, "the ack")
 		a.until(func() bool { return a.counts[packet.TypeResponse] > 0 })
 		require.False(t, a.over())
-		s.wantService("after it")
+		s.wantService("after the attack")
 	})
 }
 
-// What belongs to a packet comes on its stream.
+// An answer on another stream than its question is a violation.
 func TestAnswersOnAnotherStream(t *testing.T) {
 	w := serverSetup{serve: func(end geminio.End) {
 		go end.Call(context.Background(), "ask", end.NewRequest(nil))
@@ -193,7 +193,7 @@ func TestAnswersOnAnotherStream(t *testing.T) {
 		go end.Register(context.Background(), "method", func(context.Context, geminio.Request, geminio.Response) {})
 	}}
 	for name, test := range map[string]struct {
-		of   packet.Type // the server's question
+		of   packet.Type // the packet of the server that the peer answers
 		send func(number uint64) []byte
 	}{
 		"response":   {packet.TypeRequest, func(n uint64) []byte { return frame(nil, packet.TypeResponse, 0, 3, n, make([]byte, 12)) }},
@@ -205,11 +205,11 @@ func TestAnswersOnAnotherStream(t *testing.T) {
 				a := s.attack().startReading()
 				defer a.leave()
 				a.mustSend(open(nil, 3, nil), "another stream")
-				a.wait(packet.TypeAccept, 1, "is open")
-				number := binary.BigEndian.Uint64(a.wait(test.of, 1, "the server's question"))
+				a.wait(packet.TypeAccept, 1, "the acceptance of the stream")
+				number := binary.BigEndian.Uint64(a.wait(test.of, 1, "the packet of the server"))
 				a.mustSend(test.send(number), "an answer on the other stream")
 				a.wantViolation("an answer on the other stream", " is of stream 1, and comes on 3")
-				s.wantService("after it")
+				s.wantService("after the attack")
 			})
 		})
 	}

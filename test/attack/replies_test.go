@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// maxRefusals is how many refusals may wait for a peer that does not read.
+	// maxRefusals is the number of refusals that may wait for a peer that does not read.
 	maxRefusals = 8192
-	// perRefusal bounds one of them, with its text.
+	// perRefusal bounds the bytes of a refusal with its text.
 	perRefusal = 256
-	// maxPings is how many pings a peer may send in a second.
+	// maxPings is the number of pings that a peer may send in a second.
 	maxPings = 250
 )
 
@@ -32,25 +32,25 @@ func TestRefusalsThatNobodyReads(t *testing.T) {
 		defer a.leave()
 		start := time.Now()
 		sent := a.flood(1_000_000, func(b []byte, i int) []byte { return open(b, number(i), nil) })
-		a.wantEnd("refusals that nobody reads")
-		t.Logf("the connection ended after %d opens or a few less", sent)
+		a.wantEnd("refusals that the peer does not read")
+		t.Logf("the connection ended after at most %d opens", sent)
 		require.ErrorIs(t, a.end.Cause(), geminio.ErrProtocol)
 		require.ErrorContains(t, a.end.Cause(), "8192 refusals wait to be read")
-		require.Zero(t, time.Since(start), "the end comes at once")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, backlog*perStream+maxRefusals*perRefusal+connHeap, connGoroutines, "refusals that nobody reads")
+		require.Zero(t, time.Since(start), "the time until the End ended")
+		s.wantService("during the attack")
+		before.wantAtMost(t, backlog*perStream+maxRefusals*perRefusal+connHeap, connGoroutines, "refusals that the peer does not read")
 		awaitGone(t, a)
-		require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "when the transport is closed")
-		s.wantService("after it")
+		require.InDelta(t, lingerTime, time.Since(start), float64(time.Second/10), "the time until the transport was closed")
+		s.wantService("after the attack")
 	})
 }
 
-// awaitGone waits until the transport is closed by the server. The attacker does
-// not read meanwhile: it sends a byte each 100 ms.
+// awaitGone waits until the server closes the transport. The attacker reads nothing, and sends
+// a byte every 100 ms.
 func awaitGone(t *testing.T, a *attacker) {
 	t.Helper()
 	for end := time.Now().Add(forever); a.send([]byte{0}) == nil; time.Sleep(time.Second / 10) {
-		require.True(t, time.Now().Before(end), "the server does not close the transport")
+		require.True(t, time.Now().Before(end), "the server did not close the transport within %v", forever)
 	}
 }
 
@@ -59,9 +59,9 @@ func awaitGone(t *testing.T, a *attacker) {
 // not queued at all. The peer keeps its connection as long as it follows the protocol.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	const (
-		rounds   = 40   // seconds
-		answers  = 4096 // requests, at most: the credit
-		perReply = 512  // bytes: a response that waits
+		rounds   = 40   // of a second each
+		answers  = 4096 // the most requests, which is the credit
+		perReply = 512  // bytes of a response that waits
 		heap     = answers*perReply + backlog*perStream + connHeap
 	)
 	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -71,26 +71,26 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 		var call uint64
 		for i := range rounds {
 			var b []byte
-			for range maxPings - 1 { // Pong is one bit
+			for range maxPings - 1 { // a pong that waits is one bit
 				b = packet.AppendPing(b, packet.TypePing, uint64(i))
 			}
-			for range answers / rounds { // each answer has had credit
+			for range answers / rounds { // each answer has credit
 				call++
 				b = request(b, 1, call, "echo", make([]byte, 64)...)
 			}
-			for range backlog / rounds { // Accept is a bit of the stream
+			for range backlog / rounds { // an accept that waits is a bit of the stream
 				b = open(b, number(int(call)), nil)
 				call++
 			}
 			b = append(b, credit(1, packet.ClassRaw, 64)...)
-			require.NoError(t, a.send(b), "rules are heeded")
+			require.NoError(t, a.send(b), "frames that follow the protocol")
 			time.Sleep(time.Second)
 		}
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, 64+connGoroutines, "answers that nobody reads")
-		require.False(t, a.over(), "a peer that sends is alive, whether it reads or not: %v", a.end.Cause())
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, 64+connGoroutines, "answers that the peer does not read")
+		require.False(t, a.over(), "the connection ended, though the peer sent frames: %v", a.end.Cause())
 		a.leave()
-		a.wantEnd("the attacker leaves")
+		a.wantEnd("the attacker closed the connection")
 	})
 }
 
@@ -99,8 +99,8 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 func TestAcksThatNobodyReads(t *testing.T) {
 	const (
 		messages = 100_000
-		perAck   = 256            // bytes: an ack that waits, or the message
-		fit      = 16 << 10 / 100 // of them, in a window
+		perAck   = 256            // bytes of an ack that waits, or of its message
+		fit      = 16 << 10 / 100 // messages that fit in a window
 		heap     = fit*perAck*4 + connHeap
 	)
 	w := serverSetup{serve: func(end geminio.End) {
@@ -124,12 +124,12 @@ func TestAcksThatNobodyReads(t *testing.T) {
 				break
 			}
 		}
-		a.wantEnd("messages beyond the credit")
+		a.wantEnd("messages without credit")
 		require.ErrorContains(t, a.end.Cause(), "messages: ")
 		require.Less(t, sent, messages)
 		t.Logf("the connection ended after %d messages", sent)
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines+2, "acks that nobody reads")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+2, "acks that the peer does not read")
 		awaitGone(t, a)
 	})
 }
@@ -144,24 +144,24 @@ func TestPingFloodEndsWithACode(t *testing.T) {
 		defer a.leave()
 		for range seconds {
 			for range maxPings {
-				a.mustSend(packet.AppendPing(nil, packet.TypePing, 7), "pings that are allowed")
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 7), "pings within the limit")
 			}
 			time.Sleep(time.Second)
 		}
 		pongs := a.count(packet.TypePong)
 		require.Positive(t, pongs)
-		require.LessOrEqual(t, pongs, seconds*maxPings, "one answer for each at most")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, connHeap, connGoroutines, "pings that are allowed")
+		require.LessOrEqual(t, pongs, seconds*maxPings, "pongs, at most one for each ping")
+		s.wantService("during the attack")
+		before.wantAtMost(t, connHeap, connGoroutines, "pings within the limit")
 
 		start := time.Now()
 		sent := a.flood(1000, func(b []byte, _ int) []byte { return packet.AppendPing(b, packet.TypePing, 7) })
-		a.wantViolation("pings beyond that", "ping: more than 250 in a second")
-		require.Zero(t, time.Since(start), "at once")
-		t.Logf("the connection ended after %d pings or less", sent)
+		a.wantViolation("pings above the limit", "ping: more than 250 in a second")
+		require.Zero(t, time.Since(start), "the time until the connection ended")
+		t.Logf("the connection ended after at most %d further pings", sent)
 		require.LessOrEqual(t, a.count(packet.TypePong)-pongs, maxPings)
 		a.leave()
-		s.wantService("after it")
+		s.wantService("after the attack")
 	})
 }
 
@@ -178,14 +178,14 @@ func TestHeartbeatsThatDoNotMatch(t *testing.T) {
 			a.startReading()
 			for range int(time.Hour / (silence - time.Second)) {
 				time.Sleep(silence - time.Second)
-				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping, just in time")
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping before the heartbeat timeout")
 			}
 		},
 		"answers what was never asked": func(t *testing.T, a *attacker) {
 			a.startReading()
 			for range 1000 {
-				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1<<63+1), "a pong from the future")
-				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1), "and one from the past")
+				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1<<63+1), "a pong with a value above those of the pings")
+				a.mustSend(packet.AppendPing(nil, packet.TypePong, 1), "a pong with an old value")
 				time.Sleep(time.Second)
 			}
 		},
@@ -197,8 +197,8 @@ func TestHeartbeatsThatDoNotMatch(t *testing.T) {
 				defer a.leave()
 				alive(t, a)
 				require.False(t, a.over(), "%v", a.end.Cause())
-				s.wantService("meanwhile")
-				before.wantAtMost(t, connHeap, connGoroutines, "an odd heart")
+				s.wantService("during the attack")
+				before.wantAtMost(t, connHeap, connGoroutines, "heartbeats of different intervals")
 				a.leave()
 				synctest.Wait()
 				require.True(t, a.over())

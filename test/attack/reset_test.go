@@ -12,10 +12,9 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// A peer that never reads opens streams, lets the application take them, and resets
-// them: each counts for as long as it has something to be written, so that no more than
-// the limit of streams are held. Those beyond it are refused, and a peer that does not
-// read the refusals either is disconnected.
+// A peer that never reads opens streams, which the application accepts, and resets them. A
+// stream counts against the limit until its last frame is written. Streams above the limit are
+// refused, and the connection ends when too many refusals wait.
 func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 	const heap = 1024*(perStream+1024) + connHeap
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
@@ -38,8 +37,8 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines, "streams that are gone")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines, "streams that were reset")
 		if cause := a.end.Cause(); cause != nil {
 			require.ErrorContains(t, cause, "refusals wait to be read")
 		}

@@ -18,31 +18,30 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// forever is how long a test waits for what has no bound of its own before it
-// calls it a hang.
+// forever is the time for which a test waits for an event that has no bound of its own.
 const forever = 2 * time.Minute
 
-// served is an End of the server under attack.
+// served is an End of a targetServer.
 type served interface {
 	geminio.End
 	geminio.Doner
 	geminio.Causer
 }
 
-// targetServer is a server under attack, with a client that behaves. Its methods belong
-// to the goroutine of the test.
+// targetServer is a server under attack, with a client that follows the protocol. Only the
+// goroutine of the test may call its methods.
 type targetServer struct {
 	t          testing.TB
 	l          server.Listener
 	dial       func() (net.Conn, error)
-	pipes      *kit.PipeListener // in a bubble
-	read       atomic.Int64      // bytes that the server has read, from all
+	pipes      *kit.PipeListener // nil over TCP
+	read       atomic.Int64      // bytes that the server has read from all connections
 	goodClient geminio.End
 	serverSetup
-	acceptEnded    chan struct{} // closed when nothing is accepted any more
-	releaseIgnored chan struct{} // closed at the end: releases handlers that ignore their context
+	acceptEnded    chan struct{} // closed when AcceptEnd has failed
+	releaseIgnored chan struct{} // closed by close: lets the handlers of ignore return
 
-	running, peak, started atomic.Int64 // handlers that ignore their context
+	running, peak, started atomic.Int64 // handlers of hang and ignore
 
 	mu   sync.Mutex
 	cond *sync.Cond
@@ -107,7 +106,7 @@ func newTargetServer(t testing.TB, l net.Listener, dial func() (net.Conn, error)
 	return s
 }
 
-// accept is the server's application.
+// accept is the application of the server.
 func (s *targetServer) accept() {
 	defer close(s.acceptEnded)
 	for {
@@ -130,8 +129,8 @@ func (s *targetServer) accept() {
 	}
 }
 
-// handle serves calls: echo answers at once, hang waits for its context, ignore
-// does not even look at it.
+// handle serves calls: echo answers at once, hang waits for the end of its context, and ignore
+// waits for the end of the test.
 func (s *targetServer) handle(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
 	switch method {
 	case "echo":
@@ -152,7 +151,7 @@ func (s *targetServer) count(work func()) {
 	s.running.Add(-1)
 }
 
-// end returns the server's End of a client, once the application has it.
+// end returns the End of a client at the server. It waits until the application has it.
 func (s *targetServer) end(clientID uint64) served {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +161,7 @@ func (s *targetServer) end(clientID uint64) served {
 	return s.ends[clientID]
 }
 
-// client returns a new client that behaves.
+// client returns a new client that follows the protocol.
 func (s *targetServer) client() geminio.End {
 	s.t.Helper()
 	nc, err := s.dial()
@@ -177,8 +176,7 @@ func (s *targetServer) client() geminio.End {
 	return end
 }
 
-// wantService wants that a client from before the attack, and one that comes now,
-// can call.
+// wantService requires that the client from before the attack and a new one can make calls.
 func (s *targetServer) wantService(reason string) {
 	s.t.Helper()
 	newcomer := s.client()
@@ -192,7 +190,7 @@ func (s *targetServer) wantService(reason string) {
 	}
 }
 
-// dropEnd has the application forget an attacker who has gone.
+// dropEnd removes the End of an attacker that has disconnected, so that it is garbage.
 func (s *targetServer) dropEnd(a *attacker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +212,7 @@ func (s *targetServer) close() {
 	}
 }
 
-// countingListener counts what is read from the connections that it accepts.
+// countingListener counts the bytes that are read from the connections that it accepts.
 type countingListener struct {
 	net.Listener
 	s *targetServer
@@ -223,7 +221,7 @@ type countingListener struct {
 func (l countingListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if _, tcp := nc.(*net.TCPConn); err != nil || tcp {
-		return nc, err // a TCP connection in a wrapper would not be read as one
+		return nc, err // the library reads a wrapped TCP connection in another way
 	}
 	return countingConn{nc, l.s}, nil
 }

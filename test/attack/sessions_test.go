@@ -16,7 +16,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// addressedConn is a connection from a host.
+// addressedConn is a connection with the remote address of a host.
 type addressedConn struct {
 	net.Conn
 	host string
@@ -27,7 +27,7 @@ func (p addressedConn) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.ParseIP(p.host), Port: 1234}
 }
 
-// attackFrom is attack from a host, in a bubble.
+// attackFrom is attack from the address of a host, in a bubble.
 func (s *targetServer) attackFrom(host string, wanted uint64, session string) *attacker {
 	s.t.Helper()
 	near, far := net.Pipe()
@@ -37,18 +37,18 @@ func (s *targetServer) attackFrom(host string, wanted uint64, session string) *a
 	return s.attackOver(near, own, packet.Conn{ClientID: wanted})
 }
 
-// delivery returns a message that is sent again until it is answered.
+// delivery appends a message to b that its sender repeats until it is acknowledged.
 func delivery(b []byte, number uint64, data string) []byte {
 	m := packet.Message{Cnss: 2}
 	return frame(b, packet.TypeMessage, 0, 1, number|application.DeliveryBit, append(m.Append(nil), data...))
 }
 
-// The memory for deliveries depends on their number, and not on how far apart their
-// numbers are.
+// The memory for the deliveries of a session depends on how many they are, and not on their
+// numbers.
 func TestDeliveriesThatAreFarApart(t *testing.T) {
 	const (
 		peers = 90
-		heap  = peers * 16 << 10 // of 2 deliveries each, where 384 KiB were kept
+		heap  = peers * 16 << 10 // bytes for 2 deliveries each; a bitmap would have 384 KiB
 	)
 	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
@@ -66,25 +66,25 @@ func TestDeliveriesThatAreFarApart(t *testing.T) {
 		for i := range peers {
 			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).startReading()
 			a.mustSend(delivery(delivery(nil, 1, ""), 4097, ""), "two deliveries")
-			a.wait(packet.TypeAck, 2, "both are answered")
+			a.wait(packet.TypeAck, 2, "an ack of each message")
 			a.leave()
 			<-a.readDone
-			a.wantEnd("it has left")
+			a.wantEnd("the attacker closed the connection")
 			s.dropEnd(a)
 		}
-		s.wantService("after them")
-		before.wantLeft(t, heap+connHeap, 0, "sessions with two deliveries each")
+		s.wantService("after the attack")
+		before.wantLeft(t, heap+connHeap, 0, "after the sessions with two deliveries each")
 	})
 }
 
-// A client that fills the memory for sessions loses its own sessions first, and none of
-// another host.
+// A client fills the memory for sessions. The server discards sessions of its host, and none
+// of another host.
 func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 	const (
 		peers = 90
 		each  = 400 // deliveries, of more than 1000 bytes each
 	)
-	received := make(map[string]int) // of the honest one's messages
+	received := make(map[string]int) // the number of times that each message was received
 	w := serverSetup{serve: func(end geminio.End) {
 		go func() {
 			for {
@@ -93,10 +93,10 @@ func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 					return
 				}
 				if text := string(m.Data()); strings.HasPrefix(text, "honest") {
-					received[text]++ // its connections come one after the other
+					received[text]++ // the connections follow each other
 					m.Done()
 				} else {
-					m.Error(errors.New(text)) // which is remembered
+					m.Error(errors.New(text)) // the session keeps the text
 				}
 			}
 		}()
@@ -105,9 +105,9 @@ func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 		honest := func(again bool) {
 			a := s.attackFrom("10.0.0.1", 7, "of an honest client").startReading()
 			a.mustSend(delivery(nil, 1, "honest"), fmt.Sprint("a message, again: ", again))
-			a.wait(packet.TypeAck, 1, "it is answered")
+			a.wait(packet.TypeAck, 1, "the ack")
 			a.leave()
-			a.wantEnd("it has left")
+			a.wantEnd("the attacker closed the connection")
 			synctest.Wait()
 			s.dropEnd(a)
 		}
@@ -117,10 +117,10 @@ func TestStrangersForgetTheirOwnSessions(t *testing.T) {
 			a := s.attackFrom("10.6.6.6", 0, fmt.Sprint("session ", i)).startReading()
 			for n := range each {
 				a.mustSend(delivery(nil, uint64(n+1), text), "a delivery")
-				a.wait(packet.TypeAck, n+1, "it is answered")
+				a.wait(packet.TypeAck, n+1, "the ack")
 			}
 			a.leave()
-			a.wantEnd("it has left")
+			a.wantEnd("the attacker closed the connection")
 			s.dropEnd(a)
 		}
 		honest(true)

@@ -17,12 +17,11 @@ import (
 )
 
 const (
-	// backlog is how many of them may wait, by default.
+	// backlog is the default number of streams that may wait to be accepted.
 	backlog = 1024
-	// opens is how many streams are opened that nobody accepts: a million, which take
-	// about 3 s.
+	// opens is the number of streams that a peer opens. A million takes about 3 s.
 	opens = 1_000_000 / kit.Slowdown
-	// perStream bounds what a stream holds that has neither meta nor bytes.
+	// perStream bounds the bytes of a stream with neither meta nor data.
 	perStream = 2 << 10
 )
 
@@ -34,11 +33,11 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		start := time.Now()
-		// No more under way than the server may have refusals waiting.
+		// Fewer opens in flight than refusals that may wait.
 		const burst = 4 << 10
 		for done := 0; done < opens; done += burst {
 			n := a.flood(burst, func(b []byte, i int) []byte { return open(b, number(done+i), nil) })
-			require.Equal(t, burst, n, "the connection goes on")
+			require.Equal(t, burst, n, "opens that were sent before the connection ended")
 			a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] >= done+burst })
 		}
 		rounds := (opens + burst - 1) / burst * burst
@@ -49,12 +48,12 @@ func TestManyStreamsThatNobodyAccepts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code))
 		require.Equal(t, "too many streams: 1024 are open", n.Text)
-		s.wantService("meanwhile")
-		before.wantAtMost(t, backlog*perStream+connHeap, connGoroutines+4, "streams that nobody accepts")
+		s.wantService("during the attack")
+		before.wantAtMost(t, backlog*perStream+connHeap, connGoroutines+4, "streams that are not accepted")
 		a.leave()
-		a.wantEnd("the attacker leaves")
+		a.wantEnd("the attacker closed the connection")
 		s.dropEnd(a)
-		before.wantLeft(t, connHeap, 4, "after it")
+		before.wantLeft(t, connHeap, 4, "after the attacker has left")
 	})
 }
 
@@ -67,15 +66,15 @@ func TestBacklogOfStreamsIsBounded(t *testing.T) {
 		a := s.attack().startReading()
 		defer a.leave()
 		a.flood(4*few, func(b []byte, i int) []byte { return open(b, number(i), nil) })
-		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 3*few, "all beyond the backlog are refused"))
+		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 3*few, "a refusal of each stream above the backlog"))
 		require.NoError(t, err)
 		require.Equal(t, "too many streams: 16 wait to be accepted", n.Text)
 		_, err = a.end.AcceptStream()
 		require.NoError(t, err)
-		a.mustSend(open(nil, number(4*few), nil), "one more, when one was taken")
-		a.wait(packet.TypeAccept, few+1, "is accepted")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, few*perStream+connHeap, connGoroutines+4, "streams that wait")
+		a.mustSend(open(nil, number(4*few), nil), "a stream after the application has accepted one")
+		a.wait(packet.TypeAccept, few+1, "the acceptance of the stream")
+		s.wantService("during the attack")
+		before.wantAtMost(t, few*perStream+connHeap, connGoroutines+4, "streams that wait to be accepted")
 	})
 }
 
@@ -85,7 +84,7 @@ func TestStreamsWithLargeMeta(t *testing.T) {
 	const (
 		streams = 64
 		meta    = packet.DefaultMaxFrame - 10
-		// A meta is kept in memory of its length, rounded up to pages.
+		// The memory of a meta is its length, rounded up to pages.
 		heap = streams*(packet.DefaultMaxFrame+8<<10+perStream) + connHeap
 	)
 	limit := func(o *server.EndOptions) { o.SetMaxStreams(streams) }
@@ -95,19 +94,19 @@ func TestStreamsWithLargeMeta(t *testing.T) {
 		defer a.leave()
 		n := a.flood(4*streams, func(b []byte, i int) []byte { return open(b, number(i), make([]byte, meta)) })
 		require.Equal(t, 4*streams, n)
-		a.wait(packet.TypeRefuse, 3*streams, "all beyond the limit are refused")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, heap, connGoroutines+4, "streams with 64 KiB about each")
+		a.wait(packet.TypeRefuse, 3*streams, "a refusal of each stream above the limit")
+		s.wantService("during the attack")
+		before.wantAtMost(t, heap, connGoroutines+4, "streams with 64 KiB of meta each")
 	})
 }
 
-// Streams that the server has closed, and the peer has not: all that is kept of them, with
-// what the peer has said about each, is within a quarter of the memory budget.
+// A peer does not close the streams that the server has closed. Their memory, with the names
+// and metas, is at most a quarter of the memory budget.
 func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
 	const (
 		budget = 17 << 20
 		meta   = packet.DefaultMaxFrame - 10
-		// A meta is kept in memory of its length, rounded up to pages.
+		// The memory of a meta is its length, rounded up to pages.
 		heap = budget/4 + budget/4/meta*(8<<10+perStream) + connHeap
 	)
 	closeAll := serverSetup{options: func(o *server.EndOptions) {
@@ -123,23 +122,23 @@ func TestMetasOfStreamsThatThePeerDoesNotClose(t *testing.T) {
 		for a.count(packet.TypeRefuse) == 0 {
 			a.mustSend(open(nil, number(i), make([]byte, meta)), "one more stream")
 			i++
-			require.True(t, a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] == i }), "an answer")
+			require.True(t, a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] == i }), "the stream was neither accepted nor refused")
 		}
 		t.Logf("%d streams with metas of %d bytes", i-1, meta)
-		require.Greater(t, i, budget/4/meta/2, "streams that there is room for")
+		require.Greater(t, i, budget/4/meta/2, "streams until the budget was used up")
 		n, err := packet.ParseReason(packet.TypeRefuse, a.wait(packet.TypeRefuse, 1, "a refusal"))
 		require.NoError(t, err)
 		require.Equal(t, geminio.CodeLimit, geminio.Code(n.Code), n.Text)
-		before.wantAtMost(t, heap, connGoroutines+4, "metas of streams that the peer does not close")
-		s.wantService("meanwhile")
+		before.wantAtMost(t, heap, connGoroutines+4, "streams with metas that the peer does not close")
+		s.wantService("during the attack")
 	})
 }
 
-// delegateCounts counts what a delegate is told.
+// delegateCounts is a delegate that counts its calls.
 type delegateCounts struct {
 	*delegate.UnimplementedDelegate
 	online, offline atomic.Int64
-	gone            chan uint64 // clients whose ConnOffline has come
+	gone            chan uint64 // the ids of clients for which ConnOffline was called
 }
 
 func (p *delegateCounts) DialogueOnline(delegate.DialogueDescriber) error {
@@ -175,28 +174,28 @@ func TestFirstFrameBeyondTheWindow(t *testing.T) {
 				first := open(nil, 3, nil)
 				if late {
 					a.mustSend(first, "a new stream")
-					a.wait(packet.TypeAccept, 1, "it is accepted")
+					a.wait(packet.TypeAccept, 1, "the acceptance of the stream")
 					first = nil
 				}
-				a.mustSend(data(first, 0, 3, make([]byte, window+1)), "more than its window")
-				a.wantViolation("more than the window", fmt.Sprintf("raw bytes: %d sent with credit for %d", window+1, window))
+				a.mustSend(data(first, 0, 3, make([]byte, window+1)), "more bytes than the window of the stream")
+				a.wantViolation("more bytes than the window of the stream", fmt.Sprintf("raw bytes: %d sent with credit for %d", window+1, window))
 				a.leave()
 				for id := range p.gone {
 					if id == a.end.ClientID() {
 						break
 					}
 				}
-				require.Equal(t, p.online.Load(), p.offline.Load(), "what came on line has gone off line")
-				require.Empty(t, a.end.ListStreams(), "streams that are left")
+				require.Equal(t, p.online.Load(), p.offline.Load(), "DialogueOnline and DialogueOffline calls")
+				require.Empty(t, a.end.ListStreams(), "streams after the end")
 				stream, err := a.end.AcceptStream()
-				for err == nil { // what had come before the end may still be taken
+				for err == nil { // streams that arrived before the end can be accepted
 					n, rerr := stream.Read(make([]byte, 1))
-					require.Zero(t, n, "of the frame that was too large")
+					require.Zero(t, n, "bytes of the frame above the window that were read")
 					require.Error(t, rerr)
 					stream, err = a.end.AcceptStream()
 				}
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "a stream that began too large")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after a frame above the window")
 			})
 		})
 	}
@@ -228,11 +227,11 @@ func TestOpensThatBreakARule(t *testing.T) {
 				before := measure()
 				a := s.attack().startReading()
 				defer a.leave()
-				a.mustSend(test.bytes, "what breaks the rule")
-				a.wantViolation("what breaks the rule", test.text)
+				a.mustSend(test.bytes, "an invalid open frame")
+				a.wantViolation("an invalid open frame", test.text)
 				a.leave()
-				s.wantService("after it")
-				before.wantLeft(t, connHeap, connGoroutines, "a refused rule breaker")
+				s.wantService("after the attack")
+				before.wantLeft(t, connHeap, connGoroutines, "after an invalid open frame")
 			})
 		})
 	}
@@ -245,8 +244,8 @@ func TestPeerThatNeverCloses(t *testing.T) {
 	const (
 		body    = 1 << 10
 		streams = 8
-		budget  = 4 * 4 * (1 << 10) * (streams + 1) // a quarter has the first windows of 18 streams
-		fit     = 17                                // of them beside the default one
+		budget  = 4 * 4 * (1 << 10) * (streams + 1) // a quarter has room for the first windows of 18 streams
+		fit     = 17                                // streams beside the default one
 	)
 	closeAll := serverSetup{
 		options: func(o *server.EndOptions) {
@@ -272,20 +271,20 @@ func TestPeerThatNeverCloses(t *testing.T) {
 		start := time.Now()
 		for !next() {
 		}
-		require.Equal(t, fit, i-1, "streams whose close was not answered, at a time")
+		require.Equal(t, fit, i-1, "streams whose close was not answered at one time")
 		before.wantAtMost(t, fit*perStream+connHeap, connGoroutines, "streams whose close was not answered")
-		a.mustSend(data(nil, 0, 3, []byte("late")), "what comes late is ignored")
+		a.mustSend(data(nil, 0, 3, []byte("late")), "bytes for a stream that the server has closed")
 
 		a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "life")
 		time.Sleep(time.Until(start.Add(silence - time.Second)))
 		a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "life")
 		time.Sleep(time.Until(start.Add(silence + time.Second)))
 		a.mustSend(open(nil, number(i), nil), "one more stream")
-		a.wait(packet.TypeAccept, fit+1, "after two heartbeats there is room")
-		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "an answer that is too late")
+		a.wait(packet.TypeAccept, fit+1, "the acceptance of a stream after two heartbeats")
+		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "the answer to a close after two heartbeats")
 		synctest.Wait()
-		require.False(t, a.over(), "and the connection lives")
-		s.wantService("after it")
+		require.False(t, a.over(), "the connection ended after a late answer")
+		s.wantService("after the attack")
 	})
 }
 
@@ -309,24 +308,24 @@ func TestStreamNumbersAreNotUsedAgain(t *testing.T) {
 	onPipeAndTCP(t, echo, func(t *testing.T, s *targetServer) {
 		a := s.attack().startReading()
 		defer a.leave()
-		numbers := []uint64{3, 3 + 1<<32, packet.MaxStreamID} // 3 again, if only 32 bits counted
+		numbers := []uint64{3, 3 + 1<<32, packet.MaxStreamID} // the second is 3 too if only 32 bits count
 		for i, id := range numbers {
-			a.mustSend(open(nil, id, nil), "a number that is larger")
-			a.wait(packet.TypeAccept, i+1, "is accepted")
+			a.mustSend(open(nil, id, nil), "a stream with a larger number")
+			a.wait(packet.TypeAccept, i+1, "the acceptance of the stream")
 		}
 		require.Len(t, a.end.ListStreams(), 1+len(numbers))
 		for i, id := range numbers {
-			a.mustSend(data(nil, 0, id, []byte("hi")), "bytes for one of them")
-			got := a.wait(packet.TypeData, i+1, "arrive there")
+			a.mustSend(data(nil, 0, id, []byte("hi")), "bytes for one stream")
+			got := a.wait(packet.TypeData, i+1, "the echo on the same stream")
 			require.Equal(t, fmt.Sprint(id, " hi"), string(got))
 		}
-		s.wantService("meanwhile")
-		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "the first is closed")
-		a.wait(packet.TypeData, len(numbers)+1, "which is answered")
-		a.mustSend(open(nil, 3, nil), "and its number used again")
-		a.wantViolation("a number that was used", "stream 3 cannot be opened by the peer, or was already")
+		s.wantService("during the attack")
+		a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, 3, nil), "the close of the first stream")
+		a.wait(packet.TypeData, len(numbers)+1, "the answer to the close")
+		a.mustSend(open(nil, 3, nil), "an open frame with the number of a closed stream")
+		a.wantViolation("an open frame with the number of a closed stream", "stream 3 cannot be opened by the peer, or was already")
 		a.leave()
-		s.wantService("after it")
+		s.wantService("after the attack")
 	})
 }
 
@@ -347,12 +346,12 @@ func TestTwoToThe31Streams(t *testing.T) {
 		for i := range rounds {
 			id := number(i * step)
 			a.mustSend(open(nil, id, nil), "a stream")
-			a.wait(packet.TypeData, i+1, "it is accepted, and closed by the server")
-			a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, id, nil), "and by the peer")
+			a.wait(packet.TypeData, i+1, "the close of the stream by the server")
+			a.mustSend(data(nil, packet.FlagFin|packet.FlagClose, id, nil), "the close of the stream by the peer")
 		}
-		waitFor(t, "all streams are gone", func() bool { return len(a.end.ListStreams()) == 1 })
+		waitFor(t, "the end of all streams", func() bool { return len(a.end.ListStreams()) == 1 })
 		require.False(t, a.over())
-		s.wantService("after them")
-		before.wantAtMost(t, connHeap, connGoroutines+4, "2^31 streams that are gone")
+		s.wantService("after the attack")
+		before.wantAtMost(t, connHeap, connGoroutines+4, "2^31 streams that have ended")
 	})
 }

@@ -29,13 +29,14 @@ const (
 	// any connection, and answers that wait, of which there are 1 MiB at most and half as
 	// much in memory that has grown for them.
 	oldHeap = connHeap + 2<<20
-	// oldGoroutines are those of a connection of wire 1 and of its attacker.
+	// oldGoroutines is the number of goroutines of a connection of wire 1 and of its attacker.
 	oldGoroutines = connGoroutines + 2
-	// perOldStream bounds what a stream holds that has neither meta nor bytes.
+	// perOldStream bounds the bytes of a stream with neither meta nor data.
 	perOldStream = perStream + 2<<10
 )
 
-// oldAttacker is a peer of wire 1 that has shaken hands and sends what it likes.
+// oldAttacker is a client of wire 1 that has completed the handshake and sends arbitrary
+// packets.
 type oldAttacker struct {
 	t   testing.TB
 	nc  net.Conn
@@ -51,7 +52,7 @@ type oldAttacker struct {
 	last  map[wire1.Type]wire1.Packet
 }
 
-// attackOld shakes hands with the server. The attacker does not listen yet.
+// attackOld returns an attacker that has completed the handshake and does not read yet.
 func (s *targetServer) attackOld() *oldAttacker {
 	s.t.Helper()
 	nc, err := s.dial()
@@ -75,7 +76,7 @@ func oldHello() []byte {
 	return wire1.Append(nil, wire1.Packet{Type: wire1.TypeConn, ID: uint64(time.Now().Unix())<<32 | 1, Flags: 0x18})
 }
 
-// startReading lets the attacker read what the server sends, until the end.
+// startReading reads the packets of the server in a goroutine until the connection ends.
 func (a *oldAttacker) listen() *oldAttacker {
 	go func() {
 		defer close(a.ear)
@@ -100,15 +101,15 @@ func (a *oldAttacker) send(b []byte) error {
 	return err
 }
 
-// count tells how many packets of a type were heard.
+// count returns the number of packets of a type that were read.
 func (a *oldAttacker) count(typ wire1.Type) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.heard[typ]
 }
 
-// flood sends what next makes, n times, until the connection ends or the server takes
-// nothing more for a while. It returns how often.
+// flood sends the bytes that next appends, n times. It stops when the connection ends or the
+// server does not read, and returns the number of calls of next whose bytes were sent.
 func (a *oldAttacker) flood(n int, next func(b []byte, i int) []byte) int {
 	const piece = 16 << 10
 	var b []byte
@@ -126,7 +127,7 @@ func (a *oldAttacker) flood(n int, next func(b []byte, i int) []byte) int {
 	return n
 }
 
-// wantEnd wants that the server's application is told of the end, and why.
+// wantEnd requires that the End of the server ends with the cause.
 func (a *oldAttacker) wantEnd(cause error, reason string) {
 	a.t.Helper()
 	timer := time.NewTimer(forever)
@@ -134,23 +135,23 @@ func (a *oldAttacker) wantEnd(cause error, reason string) {
 	select {
 	case <-a.end.Done():
 	case <-timer.C:
-		a.t.Fatalf("%s: the server's End goes on", reason)
+		a.t.Fatalf("%s: the End of the server did not end within %v", reason, forever)
 	}
 	if cause != nil {
 		require.ErrorIs(a.t, a.end.Cause(), cause, reason)
 	}
 }
 
-// goes wants that the connection goes on.
+// goes requires that the connection has not ended.
 func (a *oldAttacker) goes(reason string) {
 	a.t.Helper()
 	require.NoError(a.t, a.end.Cause(), reason)
 }
 
-// leave ends the attack without a word.
+// leave closes the connection.
 func (a *oldAttacker) leave() { a.nc.Close() }
 
-// dropOldEnd has the application forget an attacker who has gone.
+// dropOldEnd removes the End of an attacker that has disconnected, so that it is garbage.
 func (s *targetServer) dropOldEnd(a *oldAttacker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +159,7 @@ func (s *targetServer) dropOldEnd(a *oldAttacker) {
 	a.end = nil
 }
 
-// old returns a packet of the attacker, appended to b.
+// old appends a packet to b.
 func old(b []byte, typ wire1.Type, id, session uint64, data ...byte) []byte {
 	p := wire1.Packet{Type: typ, ID: id, Session: session, Raw: data, Content: wire1.Content{Key: []byte("echo"), Value: data}}
 	switch typ {
@@ -170,14 +171,14 @@ func old(b []byte, typ wire1.Type, id, session uint64, data ...byte) []byte {
 	return wire1.Append(b, p)
 }
 
-// oldBody returns a packet with any body.
+// oldBody appends a packet with an arbitrary body to b.
 func oldBody(typ byte, length uint32, body string) []byte {
 	b := append([]byte{1, typ}, 0, 0, 0, 0, 0, 0, 0, 7)
 	return append(binary.BigEndian.AppendUint32(b, length), body...)
 }
 
-// What breaks a rule of wire 1 ends its connection, as do the short bodies at which peers
-// of the earlier releases end as a whole.
+// A violation of wire 1 ends the connection. So does a body that is too short, for which peers
+// of the earlier releases end their process.
 func TestOldPacketsThatBreakARule(t *testing.T) {
 	const one = "\x00\x00\x00\x00\x00\x00\x00\x01"
 	for name, b := range map[string][]byte{
@@ -219,14 +220,14 @@ func TestOldPacketsThatBreakARule(t *testing.T) {
 				a.leave()
 				<-a.ear
 				s.dropOldEnd(a)
-				s.wantService("after it")
+				s.wantService("after the attack")
 				before.wantLeft(t, oldHeap, 4, name)
 			})
 		})
 	}
 }
 
-// A header announces a body that comes byte by byte, or not at all.
+// A header announces a body that arrives byte by byte, or not at all.
 func TestOldDeclaredLengthReservesNothing(t *testing.T) {
 	for _, typ := range []wire1.Type{wire1.TypeMessage, wire1.TypeRequest, wire1.TypeResponse, wire1.TypeStream} {
 		t.Run(typ.String(), func(t *testing.T) {
@@ -243,14 +244,14 @@ func TestOldDeclaredLengthReservesNothing(t *testing.T) {
 				for range 60 {
 					time.Sleep(30 * time.Second)
 					for _, a := range all {
-						require.NoError(t, a.send([]byte(" ")), "a byte is a sign of life")
+						require.NoError(t, a.send([]byte(" ")), "a byte that keeps the connection alive")
 					}
 				}
-				s.wantService("meanwhile")
-				before.wantAtMost(t, connections*connHeap, connections*oldGoroutines+4, "bodies that do not come")
+				s.wantService("during the attack")
+				before.wantAtMost(t, connections*connHeap, connections*oldGoroutines+4, "bodies that do not arrive")
 				start := time.Now()
 				for _, a := range all {
-					a.wantEnd(geminio.ErrSilent, "nothing comes any more")
+					a.wantEnd(geminio.ErrSilent, "the attacker sends nothing more")
 				}
 				require.InDelta(t, silence, time.Since(start), float64(time.Second))
 			})
@@ -258,7 +259,7 @@ func TestOldDeclaredLengthReservesNothing(t *testing.T) {
 	}
 }
 
-// smallBudget has an End hold little.
+// smallBudget sets a small memory budget.
 func smallBudget(o *server.EndOptions) {
 	o.SetMaxMessageSize(256 << 10)
 	o.SetMaxStreams(64)
@@ -267,8 +268,8 @@ func smallBudget(o *server.EndOptions) {
 
 const oldBudget = 2 << 20
 
-// Everything that has credit in wire 2 and none in wire 1 is held up to the memory budget,
-// and then nothing more is read. Others are served.
+// Packets that need credit in wire 2 have none in wire 1. The server holds them up to its
+// memory budget, and then reads nothing more from the peer. It serves other clients.
 func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 	for _, typ := range []wire1.Type{wire1.TypeStream, wire1.TypeMessage, wire1.TypeRequest, wire1.TypeRegister} {
 		for _, size := range []int{0, 100, 60 << 10, 200 << 10} {
@@ -288,7 +289,7 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 					}
 					packets := (64<<20 + size) / (size + 100)
 					if typ == wire1.TypeRegister {
-						packets = 20_000 // more than a peer may register
+						packets = 20_000 // more than the names that a peer may register
 					}
 					sent := a.flood(packets, func(b []byte, i int) []byte {
 						p.ID = uint64(i)
@@ -297,24 +298,25 @@ func TestOldPeerThatNobodyTakesFrom(t *testing.T) {
 						}
 						return wire1.Append(b, p)
 					})
-					t.Logf("%d packets of %d bytes were taken", sent, size)
+					t.Logf("the server read %d packets of %d bytes", sent, size)
 					if typ != wire1.TypeRegister && (typ != wire1.TypeStream || size > 0) {
-						require.Less(t, sent, packets, "nobody takes them")
+						require.Less(t, sent, packets, "packets that the server read")
 					}
 					a.goes("it has broken no rule")
-					s.wantService("meanwhile")
+					s.wantService("during the attack")
 					heap := int64(2*oldBudget) + oldHeap
 					if typ == wire1.TypeRegister {
-						heap += 16384 * 200 // what any peer may register
+						heap += 16384 * 200 // the names that a peer may register
 					}
-					before.wantAtMost(t, heap, oldGoroutines+8, "what nobody takes")
+					before.wantAtMost(t, heap, oldGoroutines+8, "packets that the application does not take")
 				})
 			})
 		}
 	}
 }
 
-// Sessions without number. All beyond the limit are refused, and cost nothing that stays.
+// A peer opens sessions without end. Those above the limit are refused, and leave no memory
+// behind.
 func TestOldSessionsWithoutNumber(t *testing.T) {
 	const opens = 200_000 / kit.Slowdown
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -323,17 +325,17 @@ func TestOldSessionsWithoutNumber(t *testing.T) {
 		defer a.leave()
 		sent := a.flood(opens, func(b []byte, i int) []byte { return old(b, wire1.TypeSession, uint64(i+2), 0) })
 		require.Equal(t, opens, sent)
-		waitFor(t, "all are answered", func() bool { return a.count(wire1.TypeSessionAck) == opens })
+		waitFor(t, "the answers to all packets", func() bool { return a.count(wire1.TypeSessionAck) == opens })
 		a.mu.Lock()
 		require.Equal(t, "too many streams: 1024 are open", a.last[wire1.TypeSessionAck].Error)
 		a.mu.Unlock()
 		a.goes("it has broken no rule")
-		s.wantService("meanwhile")
-		before.wantAtMost(t, backlog*perOldStream+oldHeap, oldGoroutines+4, "sessions that nobody accepts")
+		s.wantService("during the attack")
+		before.wantAtMost(t, backlog*perOldStream+oldHeap, oldGoroutines+4, "sessions that are not accepted")
 	})
 }
 
-// Sessions that are opened and dismissed at once, and of which nothing is acked.
+// A peer opens sessions, dismisses them at once, and acknowledges nothing.
 func TestOldSessionsThatComeAndGo(t *testing.T) {
 	const rounds = 50_000 / kit.Slowdown
 	accept := func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }
@@ -344,7 +346,7 @@ func TestOldSessionsThatComeAndGo(t *testing.T) {
 		for i := range rounds {
 			require.NoError(t, a.send(old(nil, wire1.TypeSession, uint64(i+2), 0)))
 			if i%64 == 63 {
-				waitFor(t, "they are accepted", func() bool { return a.count(wire1.TypeSessionAck) == i+1 })
+				waitFor(t, "the acceptance of the sessions", func() bool { return a.count(wire1.TypeSessionAck) == i+1 })
 				var b []byte
 				for j := i - 63; j <= i; j++ { // the ids are odd, from 3
 					b = old(b, wire1.TypeDismiss, uint64(j), uint64(2*j+3))
@@ -354,17 +356,17 @@ func TestOldSessionsThatComeAndGo(t *testing.T) {
 			}
 		}
 		a.goes("it has broken no rule")
-		s.wantService("meanwhile")
+		s.wantService("during the attack")
 		time.Sleep(2 * time.Second)
-		before.wantAtMost(t, oldHeap, oldGoroutines+4, "sessions that are gone")
+		before.wantAtMost(t, oldHeap, oldGoroutines+4, "sessions that were dismissed")
 	})
 }
 
-// A peer that makes the server answer and reads nothing is not read from either.
+// A peer makes the server answer and reads no answer. The server stops reading from it.
 func TestOldAnswersThatNobodyReads(t *testing.T) {
 	for typ, session := range map[wire1.Type]uint64{
 		wire1.TypeRequest: 1, wire1.TypeSession: 0, wire1.TypeRegister: 1,
-		wire1.TypeDismiss: 1 << 40, // of which it is not known whether it was open
+		wire1.TypeDismiss: 1 << 40, // a session that may have been open
 	} {
 		t.Run(typ.String(), func(t *testing.T) {
 			inBubble(t, serverSetup{options: smallBudget}, func(t *testing.T, s *targetServer) {
@@ -375,16 +377,16 @@ func TestOldAnswersThatNobodyReads(t *testing.T) {
 				sent := a.flood(packets, func(b []byte, i int) []byte {
 					return old(b, typ, uint64(i+2), session, fmt.Append(nil, i)...)
 				})
-				t.Logf("%d packets were taken", sent)
-				require.Less(t, sent, packets, "the answers are not read")
-				s.wantService("meanwhile")
-				before.wantAtMost(t, 2*oldBudget+64*perOldStream+2*oldHeap+16384*200, oldGoroutines+64, "answers that nobody reads")
+				t.Logf("the server read %d packets", sent)
+				require.Less(t, sent, packets, "packets that the server read while the peer read no answer")
+				s.wantService("during the attack")
+				before.wantAtMost(t, 2*oldBudget+64*perOldStream+2*oldHeap+16384*200, oldGoroutines+64, "answers that the peer does not read")
 			})
 		})
 	}
 }
 
-// Calls that are cancelled at once never have more handlers than the limit.
+// A peer cancels its calls at once. The number of handlers stays within the limit.
 func TestOldRapidCallAndCancel(t *testing.T) {
 	onPipeAndTCP(t, serverSetup{options: fewHandlers}, func(t *testing.T, s *targetServer) {
 		before := measure()
@@ -396,15 +398,15 @@ func TestOldRapidCallAndCancel(t *testing.T) {
 			call.ID = uint64(i + 2)
 			return old(wire1.Append(b, call), wire1.TypeRequestCancel, call.ID, 1)
 		})
-		waitFor(t, "handlers run", func() bool { return s.started.Load() >= maxHandlers })
+		waitFor(t, "handlers up to the limit", func() bool { return s.started.Load() >= maxHandlers })
 		a.goes("it has broken no rule")
-		s.wantService("while the handlers go on")
-		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at a time")
-		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise+calls*1024+oldHeap, maxHandlers+8, "the handlers that do not end")
+		s.wantService("while the handlers run")
+		require.EqualValues(t, maxHandlers, s.peak.Load(), "handlers at one time")
+		before.wantAtMost(t, maxHandlers*perHandler+handlerNoise+calls*1024+oldHeap, maxHandlers+8, "handlers that do not return")
 	})
 }
 
-// More heartbeats than an End may send end the connection.
+// A peer sends more heartbeats than it may. The connection ends.
 func TestOldHeartbeatFlood(t *testing.T) {
 	inBubble(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attackOld().listen()
@@ -414,7 +416,7 @@ func TestOldHeartbeatFlood(t *testing.T) {
 	})
 }
 
-// Ids that a peer uses twice confuse nobody but it.
+// A peer uses ids twice. Only its own connection may suffer.
 func TestOldIDsThatAreUsedTwice(t *testing.T) {
 	onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
 		a := s.attackOld().listen()
@@ -423,15 +425,15 @@ func TestOldIDsThatAreUsedTwice(t *testing.T) {
 		for _, typ := range []wire1.Type{wire1.TypeRequest, wire1.TypeMessage, wire1.TypeSession, wire1.TypeRegister, wire1.TypeRequestCancel} {
 			require.Equal(t, times, a.flood(times, func(b []byte, _ int) []byte { return old(b, typ, 7, 1) }))
 		}
-		waitFor(t, "all are answered", func() bool {
+		waitFor(t, "the answers to all packets", func() bool {
 			return a.count(wire1.TypeResponse) == times && a.count(wire1.TypeSessionAck) == times && a.count(wire1.TypeRegisterAck) == times
 		})
 		a.goes("it has broken no rule")
-		s.wantService("meanwhile")
+		s.wantService("during the attack")
 	})
 }
 
-// oldSession is what a peer of wire 1 may send, one packet after the other.
+// oldSession returns packets of all types that a peer of wire 1 may send, in a valid order.
 func oldSession() (packets [][]byte) {
 	types := []wire1.Type{
 		wire1.TypeRegister, wire1.TypeRequest, wire1.TypeMessage, wire1.TypeStream, wire1.TypeSession, wire1.TypeHeartbeat,
@@ -441,14 +443,14 @@ func oldSession() (packets [][]byte) {
 	for i, typ := range types {
 		session := uint64(1)
 		if i > 11 {
-			session = 3 // the one that was opened
+			session = 3 // the id of the session that the packets open
 		}
 		packets = append(packets, old(nil, typ, uint64(i+2), session, bytes.Repeat([]byte("x"), 40*i)...))
 	}
 	return packets
 }
 
-// oldMutants make of it what no peer sends.
+// oldMutants are the ways to make hostile bytes of wire 1, by name.
 var oldMutants = map[string]func(r *rand.Rand) []byte{
 	"random": func(r *rand.Rand) []byte { return random(r, 1+r.IntN(4<<10)) },
 	"random bodies": func(r *rand.Rand) (b []byte) {
@@ -488,7 +490,7 @@ func TestHostileOldPacketsAgainstALiveServer(t *testing.T) {
 	sendMutants(t, oldMutants, (*targetServer).sendHostileOld)
 }
 
-// sendHostileOld is strike by a peer of wire 1.
+// sendHostileOld is sendHostile by a peer of wire 1.
 func (s *targetServer) sendHostileOld(b []byte) {
 	s.t.Helper()
 	a := s.attackOld().listen()
@@ -498,13 +500,13 @@ func (s *targetServer) sendHostileOld(b []byte) {
 	} else {
 		a.leave()
 	}
-	a.wantEnd(nil, "the attacker has gone")
+	a.wantEnd(nil, "the attacker closed the connection")
 	a.leave()
 	<-a.ear
 	s.dropOldEnd(a)
 }
 
-// FuzzOldPackets is the same with bytes that the fuzzer makes.
+// FuzzOldPackets sends the bytes of the fuzzer by a peer of wire 1.
 func FuzzOldPackets(f *testing.F) {
 	for _, p := range oldSession() {
 		f.Add(p)
@@ -533,8 +535,7 @@ func FuzzOldPackets(f *testing.F) {
 	})
 }
 
-// A server of wire 1 that breaks the rules costs the client its connection, and nothing
-// else.
+// A server of wire 1 violates the protocol. The client loses its connection, and nothing else.
 func TestHostileOldServer(t *testing.T) {
 	session := func(id, negotiate uint64) []byte {
 		return wire1.Append(nil, wire1.Packet{Type: wire1.TypeSession, ID: id, Negotiate: negotiate})
@@ -601,7 +602,7 @@ func TestHostileOldServer(t *testing.T) {
 			end, err := client.NewEndWithConn(near)
 			require.NoError(t, err)
 			time.Sleep(time.Minute)
-			require.ErrorIs(t, end.(served).Cause(), io.EOF, "its default session was dismissed, and so it was at its end")
+			require.ErrorIs(t, end.(served).Cause(), io.EOF, "the cause of the end after the default session was dismissed")
 			end.Close()
 			<-done
 			require.Zero(t, calls.Load())

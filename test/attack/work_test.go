@@ -14,13 +14,12 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Ending a stream takes no longer for all that goes on on others of the connection: a
-// peer that has thousands of handlers hang, or packets begun, cannot make each of its
-// resets dear, also of streams on which a packet has begun.
+// A peer resets streams while thousands of its handlers run or of its packets are unfinished.
+// The time for a reset must not depend on their number.
 func TestResetsDoNotWalkTheConnection(t *testing.T) {
 	const (
 		streams = 20_000 / kit.Slowdown
-		slower  = 8 // times, for the sake of slow machines; 15 to 40 if all were walked
+		slower  = 8 // times; it was 15 to 40 times when a reset walked all handlers or packets
 	)
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
 	kinds := []string{"nothing", "handlers", "fragments"}
@@ -41,7 +40,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 			}
 			for i := range streams / 100 {
 				a.flood(100, func(b []byte, j int) []byte { return open(b, number(i*100+j), nil) })
-				a.wait(packet.TypeAccept, (i+1)*100, "streams")
+				a.wait(packet.TypeAccept, (i+1)*100, "the acceptance of all streams")
 				var b []byte
 				for j := range 100 {
 					id := number(i*100 + j)
@@ -50,27 +49,26 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				}
 				start := time.Now()
 				a.mustSend(packet.AppendPing(b, packet.TypePing, 1), "streams that are reset")
-				a.wait(packet.TypePong, i+1, "behind them")
+				a.wait(packet.TypePong, i+1, "the answer to the ping after the frames")
 				took += time.Since(start)
 			}
-			s.wantService("meanwhile")
+			s.wantService("during the attack")
 		})
 		if old, measured := best[busy]; !measured || took < old {
 			best[busy] = took
 		}
 	}
-	t.Log(best) // of three measurements: other work on the machine only adds time
+	t.Log(best) // the best of three measurements, since other load only adds time
 	require.Less(t, best["handlers"], slower*best["nothing"])
 	require.Less(t, best["fragments"], slower*best["nothing"])
 }
 
-// A Credit frame takes no longer for all that waits for other credit: a peer that answers
-// no call, and so has a thousand streams of the application wait, cannot make its frames
-// dear.
+// A peer answers no call, so that a thousand streams of the application wait for credit, and
+// sends Credit frames of another class. The time for a frame must not depend on the waiters.
 func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 	const (
 		frames = 100_000 / kit.Slowdown
-		slower = 8 // times, for the sake of slow machines; 20 to 30 if all were walked
+		slower = 8 // times; it was 20 to 30 times when a frame walked all waiters
 	)
 	var best [2]time.Duration
 	for round := range 6 {
@@ -91,21 +89,21 @@ func TestCreditDoesNotWalkTheWaiters(t *testing.T) {
 			a := s.attackOffering(own, nil).startReading()
 			defer a.leave()
 			a.flood(streams, func(b []byte, i int) []byte { return open(b, number(i), nil) })
-			a.wait(packet.TypeRequest, 1, "one call has a handler")
-			waitFor(t, "the others wait for one", func() bool { return waiting.Load() == int64(streams) })
+			a.wait(packet.TypeRequest, 1, "the request of the call with credit")
+			waitFor(t, "the calls that wait for credit", func() bool { return waiting.Load() == int64(streams) })
 			start := time.Now()
 			for round := range 10 {
 				a.flood(frames/10, func(b []byte, _ int) []byte { return append(b, credit(0, packet.ClassLargeResponses, 1)...) })
-				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "behind them")
-				a.wait(packet.TypePong, round+1, "all are read")
+				a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping after the frames")
+				a.wait(packet.TypePong, round+1, "the answer to the ping after the frames")
 			}
 			if took := time.Since(start); best[i] == 0 || took < best[i] {
 				best[i] = took
 			}
-			require.Equal(t, 1, a.count(packet.TypeRequest), "calls that were sent")
-			s.wantService("meanwhile")
+			require.Equal(t, 1, a.count(packet.TypeRequest), "requests that were sent")
+			s.wantService("during the attack")
 		})
 	}
-	t.Log(best) // of three measurements each
+	t.Log(best) // the best of three measurements each
 	require.Less(t, best[1], slower*best[0])
 }
