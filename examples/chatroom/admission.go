@@ -9,14 +9,14 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-// admission is the delegate of the server. It admits clients or refuses them, and tells the room about
-// connections that begin and end.
+// admission is the delegate of the server. It admits clients or refuses them, and tells the
+// room about connections that begin and end.
 //
-// A client that reconnects may be faster than the server, which still holds the old
-// connection and does not know yet that it is dead. So a name belongs to a session:
-// GetClientID refuses the name to all other sessions, and gives a client the id that
-// follows from its own. The listener replaces a connection by one with the same id:
-// the ConnOffline of the old one comes before the ConnOnline of the new one.
+// A client may reconnect before the server notices that the old connection is dead.
+// So a name belongs to a session: GetClientID refuses the name to all other sessions,
+// and gives a client the id that is derived from its session. The listener replaces a
+// connection by a new one with the same id. ConnOffline of the old one comes before
+// ConnOnline of the new one.
 type admission struct {
 	*delegate.UnimplementedDelegate
 	room   *room
@@ -38,13 +38,13 @@ func (d admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	return who.ClientID(), nil
 }
 
-// admit returns why a client is not let in.
+// admit returns an error if the client is refused.
 func (d admission) admit(who auth.Hello) error {
 	if err := d.tokens.Check(who.Name, who.Token); err != nil {
 		return err
 	}
 	if other := d.tokens.Reserved(who.Name); other != "" {
-		return fmt.Errorf("the name %s looks like %s, which belongs to somebody", who.Name, other)
+		return fmt.Errorf("the name %s looks like %s, which is reserved", who.Name, other)
 	}
 	return d.room.admit(who)
 }

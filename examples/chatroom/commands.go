@@ -1,6 +1,6 @@
 package main
 
-// What the user can type.
+// The commands of the user.
 
 import (
 	"context"
@@ -19,11 +19,11 @@ const help = `* /who               who is here
 * /quit              leave
 * anything else is said to all`
 
-// goodbye is how long leaving may take.
-const goodbye = time.Second
+// leaveTimeout bounds the time for leaving.
+const leaveTimeout = time.Second
 
-// do does what a line says, and waits until that is done, over reconnects if need
-// be. It reports false if that was to leave.
+// do executes a line, and waits until that is done, also over reconnects. It returns false if
+// the user leaves.
 func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 	command, rest, _ := strings.Cut(strings.TrimSpace(line.text), " ")
 	ctx, cancel := context.WithCancel(ctx)
@@ -49,7 +49,7 @@ func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 		err = errors.New("there is no " + command + "; /help tells what there is")
 	}
 	switch {
-	case err == nil, err == io.EOF, ctx.Err() != nil: // nobody waits for it any more
+	case err == nil, err == io.EOF, ctx.Err() != nil: // done, or the client ends
 	case errors.Is(err, geminio.ErrMaybeExecuted):
 		c.complain(line, "the connection was lost, and it is not known whether this has arrived: %s", line.text)
 	case errors.Is(err, geminio.ErrNotExecuted):
@@ -60,15 +60,15 @@ func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 	return true
 }
 
-// publish says something. If the connection is lost it is published again, and the
-// server takes it once.
+// publish publishes a message. If the connection is lost, the End publishes it again, and the
+// server receives it once.
 func (c *chatClient) publish(ctx context.Context, topic, text string) error {
 	opt := options.NewMessage()
 	opt.SetTopic(topic)
 	return c.end.Publish(ctx, c.end.NewMessage([]byte(text), opt))
 }
 
-// who asks who is here; to ask twice does no harm.
+// who prints the names of the members. The call is idempotent.
 func (c *chatClient) who(ctx context.Context) error {
 	opt := options.Call()
 	opt.SetIdempotent(true)
@@ -84,8 +84,8 @@ func (c *chatClient) who(ctx context.Context) error {
 	return nil
 }
 
-// tell says something to one. It is a call, since the user wants to know whether
-// there was somebody of that name.
+// tell sends a line to one member. It is a call, since the answer says whether there is a
+// member of that name.
 func (c *chatClient) tell(ctx context.Context, rest string) error {
 	to, text, _ := strings.Cut(rest, " ")
 	if strings.TrimSpace(text) == "" {
@@ -102,10 +102,10 @@ func (c *chatClient) tell(ctx context.Context, rest string) error {
 	return nil
 }
 
-// leave says goodbye, if there is somebody to say it to, and closes the End.
+// leave tells the server that the user leaves, if there is a connection, and closes the End.
 func (c *chatClient) leave() {
 	c.over.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	c.publish(ctx, topicQuit, "")
 	c.end.Close()

@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// A server that is not to be trusted reaches neither the terminal of a client, nor can it
-// have a line look like another one.
+// A hostile server cannot control the terminal of a client, and cannot make text look like
+// another line.
 func TestHostileServer(t *testing.T) {
 	const hostile = "\x1b[2J\u009b31m \u202eevil\u200b \x07\n* ada has joined\r\u2028!"
 	const shown = `\x1b[2J\u009b31m \u202eevil\u200b \x07\n* ada has joined\r\u2028!`
@@ -75,7 +75,7 @@ func TestHostileServer(t *testing.T) {
 	c.Type("/who\n")
 	c.Expect(`\* here: w`)
 	c.Type("/quit\n")
-	assert.Zero(t, c.Wait(), "of what is typed at a terminal nobody needs to be told twice")
+	assert.Zero(t, c.Wait(), "the terminal has shown the errors, so the exit code is 0")
 	got := c.Output()
 	for _, want := range []string{
 		"* you are to" + shown + "; here: h" + shown + "\r\n", "<f" + shown + "> line" + shown + "\r\n",

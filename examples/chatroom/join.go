@@ -1,6 +1,6 @@
 package main
 
-// The client: it prints what the server publishes and sends what is typed.
+// The client: it prints the events of the server and sends the lines that the user types.
 
 import (
 	"bufio"
@@ -24,19 +24,19 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-const joinUsage = `chatroom join goes into the room of a server under a name. Lines that are typed are
-said to all; /help explains what else there is. Where the connection is lost it comes
-back by itself, and what was typed meanwhile is said then. At the end of its input,
-on SIGINT or SIGTERM, and after /quit, it leaves. Of lines that do not come from a
-terminal it exits with 1 if one of them was not said; the others are.
+const joinUsage = `chatroom join joins the room of a server under a name, and says the lines that the user
+types to all; /help explains the commands. If the connection is lost, it reconnects, and
+says the lines that were typed meanwhile. It leaves at the end of its input, on SIGINT or
+SIGTERM, and after /quit. If its input is not a terminal, it exits with 1 if a line could
+not be said; it still says the other lines.
 
   chatroom join [FLAGS] NAME
 `
 
-// The pauses between attempts to reconnect are up to these.
+// retryMin and retryMax bound the pauses between attempts to reconnect.
 const retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
 
-// retryEnd is what a *client.RetryEnd can do beside its interfaces.
+// retryEnd has the methods of a *client.RetryEnd that the client uses.
 type retryEnd interface {
 	geminio.End
 	Done() <-chan struct{}
@@ -52,28 +52,28 @@ type chatClient struct {
 	token     *cli.ClientToken
 	name      string
 	end       retryEnd
-	over      atomic.Bool // it leaves of its own will
+	over      atomic.Bool // the user leaves
 
-	mu sync.Mutex // what is printed comes in whole lines
+	mu sync.Mutex // held while a line is printed
 
-	failed bool // something that was typed was not done; of the goroutine that reads
+	failed bool // a typed line has failed; used by the goroutine that reads input
 
-	// Of the goroutine that listens.
-	room  string // its number
-	line  uint64 // the last one that was heard there
-	fresh bool   // it is the first connection to that room
+	// Used by the goroutine that receives events.
+	room  string // the number of the room
+	line  uint64 // the number of the last line of that room
+	fresh bool   // this is the first connection to that room
 }
 
 func joinMain(args []string) int {
 	c := &chatClient{Program: cli.New("chatroom join", joinUsage)}
 	c.Flags.StringVar(&c.connect, "connect", address, "connect to the server at `ADDR` (host:port)")
-	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "take the server for dead if it is silent for twice that `TIME`")
+	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "end the connection if the server is silent for twice that `TIME`")
 	c.tls = cli.ClientTLSFlags(c.Flags)
 	c.token = cli.ClientTokenFlags(c.Flags, tokenVariable)
 	return c.Main(args, c.run)
 }
 
-// run is in the room until the user or ctx wants to leave.
+// run joins the room and stays until the user leaves or ctx ends.
 func (c *chatClient) run(ctx context.Context) error {
 	if c.Flags.NArg() != 1 {
 		return cli.Usagef("one NAME, please, after the flags")
@@ -111,8 +111,8 @@ func (c *chatClient) run(ctx context.Context) error {
 	}
 }
 
-// verdict returns an error if something was not done that was not typed at a terminal: there
-// somebody has seen it.
+// verdict returns an error if a line has failed and the input is not a terminal. At a terminal
+// the user has seen the error.
 func (c *chatClient) verdict() error {
 	if c.failed && !typedAtTerminal() {
 		return errors.New("not everything was said or done")
@@ -124,14 +124,14 @@ func (c *chatClient) verdict() error {
 type typedLine struct {
 	number int
 	text   string
-	err    error // why it cannot be said
+	err    error // the line cannot be said
 }
 
-// maxCommand is what a line may have beside what is said in it: a command and a name.
+// maxCommand bounds the bytes of a command and a name before the text of a line.
 const maxCommand = 200
 
-// typed reads lines until the input or the End ends. Of one that is too long it keeps the
-// beginning, and goes on behind its end.
+// typed reads lines until the input or the End ends. It truncates a line that is too long, and
+// continues with the next one.
 func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
 	in := bufio.NewReader(r)
 	for number := 1; ; number++ {
@@ -156,8 +156,8 @@ func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
 	}
 }
 
-// dial makes the End. Later on, the server refuses it if somebody else has taken the
-// name while there was no connection; then it is no use to go on.
+// dial makes the End. If another client takes the name while there is no connection, the
+// server refuses the End, and the End stops.
 func (c *chatClient) dial(ctx context.Context) error {
 	dialer, err := c.tls.Dialer(ctx, c.connect)
 	if err != nil {
@@ -176,7 +176,7 @@ func (c *chatClient) dial(ctx context.Context) error {
 	opt.SetRetryBackoff(retryMin, retryMax)
 	opt.SetRetryFailedFunc(cli.NotConnected(c.Log))
 	opt.SetStopOnRefusal()
-	opt.SetConnectWait(0) // lines wait until the server is back
+	opt.SetConnectWait(0) // lines wait without limit for the server
 	end, err := client.NewRetryEndWithDialer(dialer, opt)
 	if err != nil {
 		return fmt.Errorf("joining at %s: %w", c.connect, err)
@@ -185,7 +185,7 @@ func (c *chatClient) dial(ctx context.Context) error {
 	return nil
 }
 
-// teller tells the user what becomes of the connection.
+// teller prints the loss of the connection and the reconnect.
 type teller struct {
 	*delegate.UnimplementedDelegate
 	client *chatClient
@@ -202,10 +202,10 @@ func (t teller) ConnOffline(delegate.ConnDescriber) error {
 // EndReOnline implements delegate.ClientDelegate.
 func (t teller) EndReOnline(delegate.ClientDescriber) { t.client.print("* connected again") }
 
-// print prints a line. What comes from the server breaks none.
+// print prints one line. Text of the server cannot begin another line.
 func (c *chatClient) print(format string, args ...any) { c.printTo(c.Stdout, format, args...) }
 
-// complain prints on stderr why what a line says was not done.
+// complain prints on stderr that a line has failed, and why.
 func (c *chatClient) complain(line typedLine, format string, args ...any) {
 	c.failed = true
 	where := ""
@@ -215,7 +215,7 @@ func (c *chatClient) complain(line typedLine, format string, args ...any) {
 	c.printTo(c.Stderr, "! %s%s", where, fmt.Sprintf(format, args...))
 }
 
-// typedAtTerminal tells whether somebody types.
+// typedAtTerminal tells whether the input is a terminal.
 func typedAtTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
 func (c *chatClient) printTo(w io.Writer, format string, args ...any) {
@@ -236,7 +236,7 @@ func (c *chatClient) listen() {
 		if err == nil {
 			c.heard(e)
 		}
-		msg.Error(err) // a nil error is Done: the next one may come
+		msg.Error(err) // a nil error is Done; the server then publishes the next event
 	}
 }
 
@@ -266,8 +266,8 @@ func (c *chatClient) heard(e event) {
 	}
 }
 
-// heardLine prints a line unless it was heard before, which is so with the past ones
-// that come again after a reconnect, or was said here.
+// heardLine prints a line. It does not print lines that the server sends again after a
+// reconnect, nor lines of this client.
 func (c *chatClient) heardLine(e event) {
 	if e.Line <= c.line {
 		return

@@ -2,12 +2,12 @@ package main
 
 import "sync"
 
-// mailbox has the events that wait for one client. It is bounded: where a client is
-// too slow the oldest go, and it is told how many. So nobody waits for it. Its
-// methods are safe for concurrent use.
+// mailbox has the events that wait for one client. It is bounded: if the client is
+// too slow, the oldest events are dropped, and the client gets their number. So no
+// goroutine waits for a slow client. Its methods are safe for concurrent use.
 type mailbox struct {
 	limit int
-	news  chan struct{} // has room for one; holds one if take should look again
+	news  chan struct{} // has a buffer of one, which is full if take should look again
 
 	mu      sync.Mutex
 	events  []event
@@ -35,7 +35,7 @@ func (b *mailbox) put(events ...event) {
 	b.signal()
 }
 
-// close lets nothing more in. What is there can still be taken.
+// close ends the adding of events. take still returns the events in the mailbox.
 func (b *mailbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,8 +50,8 @@ func (b *mailbox) signal() {
 	}
 }
 
-// take waits for the next event. It reports false if there will be none, or when
-// stop is closed. It is for one goroutine.
+// take waits for the next event. It returns false if there will be no more events, or when
+// stop is closed. Only one goroutine may call it.
 func (b *mailbox) take(stop <-chan struct{}) (event, bool) {
 	for {
 		e, ok, more := b.next()
@@ -66,7 +66,7 @@ func (b *mailbox) take(stop <-chan struct{}) (event, bool) {
 	}
 }
 
-// next returns the next event if there is one, and whether there may be more.
+// next returns the next event, if any, and whether more events may come.
 func (b *mailbox) next() (e event, ok, more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

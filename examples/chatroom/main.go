@@ -1,11 +1,11 @@
 // Command chatroom is a chat: a server with one room, and a client for the terminal
-// that also works in a pipe. Names are unique, newcomers see the last lines, and a
-// client whose connection is lost, or whose server dies, comes back by itself and
+// that also works in a pipe. Names are unique, a new client gets the last lines, and a
+// client whose connection is lost, or whose server is killed, reconnects and
 // keeps its name.
 //
-// Start reading in protocol.go, which has what the two sides say to each other. The
-// server is in admission.go (who may come in), room.go (who hears what), mailbox.go (what
-// waits for a slow client) and serve.go; the client in join.go and commands.go.
+// Start reading in protocol.go, which has the messages of the two sides. The
+// server is in admission.go (admits clients), room.go (members and lines), mailbox.go
+// (events for a slow client) and serve.go; the client is in join.go and commands.go.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 
 const usage = `chatroom is a chat with a server and clients for the terminal.
 
-  chatroom serve [FLAGS]               have a room for clients
-  chatroom join [FLAGS] NAME           go there under that name
+  chatroom serve [FLAGS]               serve a room
+  chatroom join [FLAGS] NAME           join the room under that name
 
 chatroom serve -h and chatroom join -h explain the flags.
 `

@@ -1,6 +1,6 @@
 package main
 
-// Tests of the programs as their users run them: built, and as processes.
+// These tests build the program and run it as processes.
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// binary is the program.
+// binary is the path of the built program.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -53,14 +53,14 @@ func start(t *testing.T, addr, name string, flags ...string) *proc.Process {
 	return proc.Start(t, binary, append(append([]string{"join", "-connect", addr}, flags...), name)...)
 }
 
-// stop ends a process with a signal and expects that it ends well.
+// stop ends a process with a signal and expects the exit code 0.
 func stop(t *testing.T, p *proc.Process) {
 	t.Helper()
 	p.Signal(syscall.SIGTERM)
 	assert.Zero(t, p.Wait(), "exit code after SIGTERM")
 }
 
-// quit has a client leave.
+// quit makes a client leave.
 func quit(t *testing.T, c *proc.Process) {
 	t.Helper()
 	c.Type("/quit\n")
@@ -77,7 +77,7 @@ func TestConversation(t *testing.T) {
 	ada.Type("hello\n")
 	bob.Expect(`(?m)^<ada> hello$`)
 	bob.Type("hello to you\x1b[2J, \tada \n")
-	ada.Expect(`(?m)^<bob> hello to you\x1b\[2J,  ada$`) // a pipe gets what was said
+	ada.Expect(`(?m)^<bob> hello to you\x1b\[2J,  ada$`) // a pipe gets the text unchanged
 	ada.Type("👨\u200d👩\u200d👧 می\u200cخواهم\n")
 	bob.Expect("<ada> 👨\u200d👩\u200d👧 می\u200cخواهم\n")
 
@@ -102,7 +102,7 @@ func TestConversation(t *testing.T) {
 	stop(t, s)
 }
 
-// Newcomers hear the last lines, and nothing that was said to somebody else.
+// A new client gets the last lines, and no private lines of others.
 func TestHistory(t *testing.T) {
 	s, addr := serve(t, "-history", "3")
 	ada := join(t, addr, "ada")
@@ -114,7 +114,7 @@ func TestHistory(t *testing.T) {
 	bob.Expect(`\[ada to you\] a secret\n`)
 	quit(t, ada)
 
-	// Also the lines of somebody who had the same name.
+	// They include lines of an earlier client with the same name.
 	other := join(t, addr, "ada")
 	bob.Type("welcome\n")
 	other.Expect(`<bob> welcome\n`)
@@ -126,7 +126,7 @@ func TestHistory(t *testing.T) {
 func TestPrivate(t *testing.T) {
 	s, addr := serve(t)
 	ada, bob, carol := join(t, addr, "ada"), join(t, addr, "bob"), join(t, addr, "carol")
-	ada.Type("/msg Bob are you there?\n") // names do not differ in capitals
+	ada.Type("/msg Bob are you there?\n") // names are not case-sensitive
 	ada.Expect(`(?m)^\[you to Bob\] are you there\?$`)
 	bob.Expect(`(?m)^\[ada to you\] are you there\?$`)
 	ada.Type("/msg dave hello\n")
@@ -139,7 +139,7 @@ func TestPrivate(t *testing.T) {
 	stop(t, s)
 }
 
-// A name that somebody has is refused to others, in words, until that one leaves.
+// The name of a member is refused to other clients, with a text, until the member leaves.
 func TestDuplicateName(t *testing.T) {
 	s, addr := serve(t)
 	ada := join(t, addr, "ada")
@@ -156,7 +156,7 @@ func TestDuplicateName(t *testing.T) {
 	stop(t, s)
 }
 
-// A name that looks like that of somebody who is there is refused, whatever its characters.
+// A name that looks like that of a member is refused, with any characters.
 func TestNamesThatLookAlike(t *testing.T) {
 	s, addr := serve(t)
 	ada := join(t, addr, "paypal")
@@ -169,12 +169,12 @@ func TestNamesThatLookAlike(t *testing.T) {
 		code, said := proc.Run(t, binary, "join", "-connect", addr, name)
 		assert.Equal(t, 2, code, "%q: %s", name, said)
 	}
-	join(t, addr, "раураl-2") // this one can be told apart
+	join(t, addr, "раураl-2") // this name looks different
 	quit(t, ada)
 	stop(t, s)
 }
 
-// Names can be reserved for those who know the token of each.
+// Names can be reserved for clients with the token of the name.
 func TestTokens(t *testing.T) {
 	table := proc.SecretFile(t, "ada = \"the token of ada\"\n")
 	ada, shared := proc.TokenFile(t, "the token of ada"), proc.TokenFile(t, "the token of all")
@@ -184,8 +184,8 @@ func TestTokens(t *testing.T) {
 	for _, c := range []struct{ name, token, want string }{
 		{"ada", shared, "wants another token"},
 		{"bob", ada, "wants another token"},
-		{"ADA", shared, "the name ADA looks like ada, which belongs to somebody"},
-		{"аda", shared, "the name аda looks like ada, which belongs to somebody"},
+		{"ADA", shared, "the name ADA looks like ada, which is reserved"},
+		{"аda", shared, "the name аda looks like ada, which is reserved"},
 	} {
 		code, said := proc.Run(t, binary, "join", "-connect", addr, "-token-file", c.token, c.name)
 		assert.Equal(t, 1, code, said)
@@ -194,7 +194,7 @@ func TestTokens(t *testing.T) {
 	stop(t, s)
 }
 
-// Lines that are too long are told, and the others are said.
+// A line that is too long is an error, and the other lines are said.
 func TestLongLines(t *testing.T) {
 	s, addr := serve(t)
 	ada := join(t, addr, "ada")
@@ -210,7 +210,7 @@ func TestLongLines(t *testing.T) {
 	stop(t, s)
 }
 
-// In a pipe a client says its lines and leaves.
+// A client whose input is a pipe says its lines and leaves.
 func TestPipe(t *testing.T) {
 	const count = 500
 	s, addr := serve(t, "-queue", "2000")
@@ -258,7 +258,7 @@ func TestCommandLine(t *testing.T) {
 		{"join", 2, "one NAME"},
 		{"join ada bob", 2, "one NAME"},
 		{"join a/b", 2, `"a/b" is no name`},
-		{"serve something", 2, `what is "something"?`},
+		{"serve something", 2, `unexpected argument "something"`},
 		{"serve -queue 50", 2, "-queue must be above -history"},
 		{"serve -cert x", 2, "-cert and -key go together"},
 		{"join -connect " + addr + " ada", 1, "connection refused"},
@@ -269,7 +269,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// A server that is told to stop tells its clients, which wait for it.
+// A server that gets a signal tells its clients, which wait for a new server.
 func TestServerStopped(t *testing.T) {
 	s, addr := serve(t)
 	p := kit.NewProxy(t, addr)

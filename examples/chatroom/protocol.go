@@ -1,9 +1,9 @@
 package main
 
-// What client and server say to each other.
+// The protocol of client and server.
 //
-// The client's meta is a auth.Hello, with its name. It says lines by
-// Publish, with topicSay, and calls methodWho and methodTell. The server publishes
+// The client's meta is an auth.Hello, with its name. The client publishes lines
+// with topicSay, and calls methodWho and methodTell. The server publishes
 // events, each with its kind as the topic.
 
 import (
@@ -22,37 +22,37 @@ import (
 
 // The topics of a client's messages; the data is text.
 const (
-	topicSay  = "say"  // a line for all
+	topicSay  = "say"  // a line for all clients
 	topicQuit = "quit" // the client is about to close
 )
 
 // The methods of the server.
 const (
 	methodWho  = "who"  // answers with the names, as a JSON list
-	methodTell = "tell" // a line for one, as a JSON event with To and Text
+	methodTell = "tell" // a line for one client, as a JSON event with To and Text
 )
 
 // The kinds of events.
 const (
-	kindHello   = "hello"   // the first of each connection: Text is the room's number, To the client's name
+	kindHello   = "hello"   // the first event of each connection: Text is the room's number, To the client's name
 	kindLine    = "line"    // From says Text to all
-	kindTold    = "told"    // From says Text to the client alone
-	kindJoined  = "joined"  // From has come
-	kindLeft    = "left"    // From has gone; Text says why, if not by intention
+	kindTold    = "told"    // From says Text to this client only
+	kindJoined  = "joined"  // From has joined
+	kindLeft    = "left"    // From has left; Text is the reason, unless the user has left
 	kindSkipped = "skipped" // Count events were dropped, since the client was too slow
 	kindNotice  = "notice"  // Text is from the server
 )
 
-// event is what the server tells a client.
+// event is a message of the server to a client.
 type event struct {
 	kind  string
 	From  string   `json:"from,omitempty"`
 	To    string   `json:"to,omitempty"`
 	Text  string   `json:"text,omitempty"`
 	Here  []string `json:"here,omitempty"`  // the names, with hello
-	Line  uint64   `json:"line,omitempty"`  // lines are numbered, as long as a room lives
-	Past  bool     `json:"past,omitempty"`  // the line was said before the client came
-	Count int      `json:"count,omitempty"` // see skipped
+	Line  uint64   `json:"line,omitempty"`  // the number of the line in its room
+	Past  bool     `json:"past,omitempty"`  // the line is older than the connection
+	Count int      `json:"count,omitempty"` // of kindSkipped
 }
 
 // message makes the message of an event.
@@ -75,14 +75,14 @@ func readEvent(msg geminio.Message) (event, error) {
 	return e, nil
 }
 
-// program is what clients say that they are one of.
+// program is the name of this program in an auth.Hello.
 const program = "chatroom"
 
-// tokenVariable is where the token is if it is in no file.
+// tokenVariable is the environment variable with the token, if the token is in no file.
 const tokenVariable = "CHATROOM_TOKEN"
 
-// readHello reads and checks a meta. Whoever knows the session in it is the same client, also
-// when it comes with another connection while the server still holds the one before.
+// readHello reads and checks a meta. A connection with the same session belongs to the same
+// client, also while the server still has an older connection of that client.
 func readHello(meta []byte) (auth.Hello, error) {
 	who, err := auth.Read(program, meta)
 	if err != nil {
@@ -91,7 +91,7 @@ func readHello(meta []byte) (auth.Hello, error) {
 	return who, checkName(who.Name)
 }
 
-// longestName is how many characters a name may have.
+// longestName is the largest number of characters in a name.
 const longestName = 20
 
 func checkName(name string) error {
@@ -101,16 +101,16 @@ func checkName(name string) error {
 	return names.Check(name)
 }
 
-// longestLine is how many bytes a line may have.
+// longestLine is the largest number of bytes in a line.
 const longestLine = 2000
 
-// tooLong is the error of a line that has more bytes than it may.
+// tooLong returns the error of a line that is too long.
 func tooLong(bytes int) error {
 	return fmt.Errorf("a line of %d bytes is too long: at most %d", bytes, longestLine)
 }
 
-// clean checks a line, and makes it one: what breaks lines becomes a space. What else a
-// terminal would obey stays: clients see to it where they have a terminal.
+// clean checks a line, and replaces characters that break lines by spaces. It keeps other
+// control characters; a client escapes them for its terminal.
 func clean(text string) (string, error) {
 	text = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if breaksLine(r) || r == '\t' {
@@ -127,7 +127,7 @@ func clean(text string) (string, error) {
 	return text, nil
 }
 
-// breaksLine tells whether what follows a character is on another line.
+// breaksLine tells whether a character begins another line.
 func breaksLine(r rune) bool {
 	switch r {
 	case '\n', '\r', '\v', '\f', '\u0085', '\u2028', '\u2029':
@@ -136,8 +136,8 @@ func breaksLine(r rune) bool {
 	return false
 }
 
-// oneLine returns text with escapes for what breaks lines. A server that is not to be
-// trusted could otherwise have its text look like a line of somebody else.
+// oneLine returns text with characters that break lines escaped. Otherwise a hostile server
+// could make its text look like a line of another client.
 func oneLine(text string) string {
 	if strings.IndexFunc(text, breaksLine) < 0 {
 		return text

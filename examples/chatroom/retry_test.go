@@ -1,6 +1,6 @@
 package main
 
-// Tests in which processes and connections die.
+// Tests with killed processes and broken connections.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Of a client that is killed the others see that it leaves, and its name is free.
+// When a client is killed, the others see that it leaves, and its name is free.
 func TestClientKilled(t *testing.T) {
 	s, addr := serve(t)
 	ada, bob := join(t, addr, "ada"), join(t, addr, "bob")
@@ -29,8 +29,8 @@ func TestClientKilled(t *testing.T) {
 	stop(t, s)
 }
 
-// A server that is killed, and another one in its place: the clients come back by
-// themselves, with their names, and say what was typed meanwhile.
+// A server is killed and replaced by another one. The clients reconnect with their names, and
+// say the lines that were typed meanwhile.
 func TestServerKilled(t *testing.T) {
 	s, addr := serve(t)
 	p := kit.NewProxy(t, addr)
@@ -56,10 +56,10 @@ func TestServerKilled(t *testing.T) {
 	stop(t, s)
 }
 
-// A client comes back over a new connection while the server still holds the old one
-// and has no reason to think it dead: it gets its name, which nobody else gets.
+// A client reconnects while the server still has its old connection and has not noticed that
+// it is dead. The client gets its name, and no other client gets it.
 func TestComeBackBeforeNoticed(t *testing.T) {
-	s, addr := serve(t, "-heartbeat", "1h") // the server does not find out by itself
+	s, addr := serve(t, "-heartbeat", "1h") // the server does not notice the loss
 	p := kit.NewProxy(t, addr)
 	ada, bob := join(t, p.Addr, "ada"), join(t, addr, "bob")
 	ada.Type("one\n")
@@ -70,13 +70,13 @@ func TestComeBackBeforeNoticed(t *testing.T) {
 
 	bob.Type("two\n")
 	bob.Type("/who\n")
-	bob.Expect(`\* here: ada, bob\n`) // for the server she is there
+	bob.Expect(`\* here: ada, bob\n`) // the server still has ada as a member
 	code, said := proc.Run(t, binary, "join", "-connect", addr, "ada")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "the name ada is taken")
 
 	p.SetTarget(addr)
-	ada.Expect(`(?s)\* connected again\n.*<bob> two\n`) // she has missed nothing
+	ada.Expect(`(?s)\* connected again\n.*<bob> two\n`) // ada has missed nothing
 	ada.Type("three\n")
 	bob.Expect(`(?s)\* ada has left \(connection lost\)\n\* ada has joined\n.*<ada> three\n`)
 	assert.NotContains(t, ada.Output(), "<ada>", "her own lines do not come back")
@@ -85,7 +85,7 @@ func TestComeBackBeforeNoticed(t *testing.T) {
 	stop(t, s)
 }
 
-// Cut again and again, a client misses nothing and says nothing twice.
+// A client whose connection breaks many times misses no line and says none twice.
 func TestConnectionCut(t *testing.T) {
 	const rounds, each = 5, 20
 	s, addr := serve(t, "-history", "200")
@@ -96,7 +96,7 @@ func TestConnectionCut(t *testing.T) {
 			n := i*each + j
 			ada.Type(fmt.Sprintf("line %d\n", n))
 			bob.Type(fmt.Sprintf("answer %d\n", n))
-			if j == each/2 { // what comes after that may be under way
+			if j == each/2 { // later lines may be under way
 				ada.Expect(fmt.Sprintf(`<bob> answer %d\n`, n))
 				bob.Expect(fmt.Sprintf(`<ada> line %d\n`, n))
 			}
@@ -126,7 +126,7 @@ func TestConnectionCut(t *testing.T) {
 	stop(t, s)
 }
 
-// Who is away while somebody else takes the name does not get it back, and is told.
+// A client that is disconnected while another client takes its name is refused, with a text.
 func TestNameTakenMeanwhile(t *testing.T) {
 	s, addr := serve(t)
 	p := kit.NewProxy(t, addr)

@@ -13,28 +13,28 @@ import (
 	"github.com/singchia/geminio/examples/internal/names"
 )
 
-// room knows who is there and what was said last, and puts what they are to hear
-// into their mailboxes. Its methods are safe for concurrent use and do not block.
+// room has the members and the last lines, and puts events into the mailboxes of the
+// members. Its methods are safe for concurrent use and do not block.
 type room struct {
-	number  string // no other room has it, nor the same server's after a restart
+	number  string // unique, also after a restart of the server
 	history int    // lines to remember
 	queue   int    // the size of mailboxes
 
 	mu      sync.Mutex
 	members map[uint64]*member // by client id
 	names   map[string]*member // by key
-	lines   uint64             // said so far
-	last    []event            // the last of them
+	lines   uint64             // the number of the last line
+	last    []event            // the last lines
 	closed  bool
 }
 
-// member is a client that is there, with one connection.
+// member is a client in the room, with one connection.
 type member struct {
 	auth.Hello
 	remote string // the connection's address
 	box    *mailbox
 	gone   chan struct{} // closed when the connection has ended
-	quit   bool          // it has said that it goes; guarded by room.mu
+	quit   bool          // the client has announced that it leaves; guarded by room.mu
 }
 
 func newRoom(history, queue int) *room {
@@ -44,7 +44,7 @@ func newRoom(history, queue int) *room {
 	}
 }
 
-// key is by what members are found. Their names differ in more than that.
+// key returns the key of a name in room.names. No two members have the same key.
 func key(name string) string { return strings.ToLower(name) }
 
 var (
@@ -52,7 +52,7 @@ var (
 	errAway     = errors.New("you are not in the room")
 )
 
-// admit tells whether a client may come in.
+// admit returns an error if the client may not enter.
 func (r *room) admit(who auth.Hello) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,13 +75,13 @@ func (r *room) admitLocked(who auth.Hello) error {
 	return nil
 }
 
-// enter lets a client in: it hears who is there and what was said last, the others
-// hear of it.
+// enter adds a client. The client gets the names of the members and the last lines, and the
+// other members get an event.
 func (r *room) enter(who auth.Hello, remote string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.admitLocked(who); err != nil {
-		return err // somebody was faster
+		return err // another client has taken the name meanwhile
 	}
 	r.tellAll(event{kind: kindJoined, From: who.Name})
 	m := &member{Hello: who, remote: remote, box: newMailbox(r.queue), gone: make(chan struct{})}
@@ -91,7 +91,7 @@ func (r *room) enter(who auth.Hello, remote string) error {
 	return nil
 }
 
-// leave takes a client out whose connection has ended.
+// leave removes a client whose connection has ended.
 func (r *room) leave(clientID uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,14 +109,14 @@ func (r *room) leave(clientID uint64) {
 	r.tellAll(left)
 }
 
-// quit notes that a client is about to leave of its own will.
+// quit notes that the user of a client leaves.
 func (r *room) quit(m *member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.quit = true
 }
 
-// member returns the client with that id, if it is there with that connection.
+// member returns the client with that id, if it is in the room with that connection.
 func (r *room) member(clientID uint64, remote string) *member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,8 +133,9 @@ func (r *room) tellAll(e event) {
 	}
 }
 
-// say has everybody hear a line, also who has said it: that tells it the number. The
-// line counts also if its connection was lost meanwhile: it will not come again.
+// say sends a line to all members, including its author, which learns the number of the
+// line. The line counts also if the author's connection is lost meanwhile, since the
+// author does not send it again.
 func (r *room) say(m *member, text string) error {
 	text, err := clean(text)
 	if err != nil {
@@ -143,7 +144,7 @@ func (r *room) say(m *member, text string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return errStopping // nobody would hear it
+		return errStopping // the mailboxes are closed
 	}
 	r.lines++
 	line := event{kind: kindLine, From: m.Name, Text: text, Line: r.lines}
@@ -156,7 +157,7 @@ func (r *room) say(m *member, text string) error {
 	return nil
 }
 
-// tell has one client hear a line.
+// tell sends a line to one member.
 func (r *room) tell(clientID uint64, to, text string) error {
 	text, err := clean(text)
 	if err != nil {
@@ -175,7 +176,7 @@ func (r *room) tell(clientID uint64, to, text string) error {
 	return nil
 }
 
-// here returns the names of all, in order.
+// here returns the names of all members, in order.
 func (r *room) here() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,7 +191,7 @@ func (r *room) hereLocked() []string {
 	return all
 }
 
-// close lets nobody in any more, and nothing into the mailboxes after a last word.
+// close puts a last notice into the mailboxes and closes them. No client enters after that.
 func (r *room) close(word string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,7 +1,6 @@
 package main
 
-// The server: it accepts clients, takes what they say, and publishes what they are
-// to hear.
+// The server: it accepts clients, receives their lines, and publishes events to them.
 
 import (
 	"context"
@@ -18,20 +17,20 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-const serveUsage = `chatroom serve has a room for clients.
+const serveUsage = `chatroom serve serves a room for clients.
 
   chatroom serve [FLAGS]
 
-On SIGINT or SIGTERM it tells the clients, which then wait for it to come back, and
-ends; a second signal ends it at once.
+On SIGINT or SIGTERM it tells the clients and ends. The clients then wait for a new
+server. A second signal ends it at once.
 `
 
 const (
-	// lastWord is what clients hear when the server is told to stop.
+	// lastWord is the notice that clients get when the server stops.
 	lastWord = "the server is stopping"
-	// patience is how long clients may take to hear it.
+	// patience is how long the server waits until clients have got it.
 	patience = 2 * time.Second
-	// grace is how long what they are about to do may take.
+	// grace is how long the server waits after that for operations under way.
 	grace = 3 * time.Second
 )
 
@@ -44,15 +43,15 @@ type chatServer struct {
 	tls            *cli.ServerTLS
 	tokens         *cli.ServerTokens
 	room           *room
-	turns          turns.Turns // of the connections of one client
+	turns          turns.Turns // orders the connections of one client
 }
 
 func serveMain(args []string) int {
 	s := &chatServer{Program: cli.New("chatroom serve", serveUsage)}
 	s.Flags.StringVar(&s.listen, "listen", address, "listen on `ADDR` (host:port)")
-	s.Flags.IntVar(&s.history, "history", 50, "let newcomers hear the last `N` lines")
-	s.Flags.IntVar(&s.queue, "queue", 256, "let `N` lines wait for a client that is slow; older ones it misses")
-	s.Flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "take a client for dead that is silent for twice that `TIME`")
+	s.Flags.IntVar(&s.history, "history", 50, "send the last `N` lines to new clients")
+	s.Flags.IntVar(&s.queue, "queue", 256, "keep up to `N` lines for a slow client, and drop older ones")
+	s.Flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "end the connection of a client that is silent for twice that `TIME`")
 	s.tls = cli.ServerTLSFlags(s.Flags)
 	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
 	return s.Main(args, s.run)
@@ -62,7 +61,7 @@ func serveMain(args []string) int {
 func (s *chatServer) run(ctx context.Context) error {
 	switch {
 	case s.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", s.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", s.Flags.Arg(0))
 	case s.history < 0 || s.queue <= s.history:
 		return cli.Usagef("-queue must be above -history, and that not below 0")
 	case s.heartbeat <= 0:
@@ -94,8 +93,8 @@ func (s *chatServer) run(ctx context.Context) error {
 	return s.serve(ctx, l)
 }
 
-// serve accepts clients until ctx ends. Then the last word is published, and the
-// Ends are closed.
+// serve accepts clients until ctx ends. Then it publishes the last notice and closes the
+// Ends.
 func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	var readers, writers sync.WaitGroup
@@ -109,7 +108,7 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 			break
 		}
 		m := s.room.member(end.ClientID(), end.RemoteAddr().String())
-		if m == nil { // gone already
+		if m == nil { // the connection has ended already
 			end.Close()
 			continue
 		}
@@ -117,7 +116,7 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 		wait, done := s.turns.Take(end.ClientID())
 		readers.Go(func() {
 			defer done()
-			wait() // until what has come with the former connection is said
+			wait() // until the lines of the previous connection are processed
 			s.hear(end, m)
 		})
 		writers.Go(func() { s.publish(end, m) })
@@ -131,7 +130,7 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 	}()
 	select {
 	case <-published:
-	case <-time.After(patience): // some do not listen
+	case <-time.After(patience): // some clients do not receive
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
@@ -143,7 +142,7 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 	return err
 }
 
-// hear takes what a client says, until its connection ends.
+// hear receives the messages of a client until its connection ends.
 func (s *chatServer) hear(end geminio.End, m *member) {
 	defer end.Close()
 	for {
@@ -154,7 +153,7 @@ func (s *chatServer) hear(end geminio.End, m *member) {
 		}
 		switch msg.Topic() {
 		case topicSay:
-			err = s.room.say(m, string(msg.Data())) // though the connection may be gone
+			err = s.room.say(m, string(msg.Data())) // also if the connection has ended meanwhile
 		case topicQuit:
 			s.room.quit(m)
 		default:
@@ -166,8 +165,8 @@ func (s *chatServer) hear(end geminio.End, m *member) {
 	}
 }
 
-// publish publishes the events in a client's mailbox, one after the other: a client
-// that does not take them holds back nobody else.
+// publish publishes the events in a client's mailbox, one after the other. A client
+// that does not receive them delays no other client.
 func (s *chatServer) publish(end geminio.End, m *member) {
 	for {
 		e, ok := m.box.take(m.gone)

@@ -2,7 +2,7 @@
 
 package main
 
-// Tests in which processes are made to hold still.
+// Tests with stopped processes.
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client that does not read holds back nobody. Afterwards it hears the last of what
-// was said, and how much is missing.
+// A client that does not read delays no other client. Afterwards it gets the last lines and the
+// number of missing ones.
 func TestSlowClient(t *testing.T) {
 	const count, queue = 1000, 100
 	s, addr := serve(t, "-queue", fmt.Sprint(queue), "-heartbeat", "1h")
@@ -25,15 +25,15 @@ func TestSlowClient(t *testing.T) {
 	slow.Freeze()
 	for i := range count {
 		quick.Type(fmt.Sprintf("line %d\n", i))
-		if n := i + 1; n%(queue/2) == 0 { // it is not to become slow itself
-			quick.Type("/who\n") // the server has taken all of it
+		if n := i + 1; n%(queue/2) == 0 { // quick must not become slow itself
+			quick.Type("/who\n") // the server has received all lines
 			quick.Expect(fmt.Sprintf(`(?s)(\* here: quick, slow\n.*){%d}`, n/(queue/2)))
 		}
 	}
 	slow.Signal(syscall.SIGCONT)
 	slow.Expect(fmt.Sprintf(`<quick> line %d\n`, count-1))
 
-	// At most one was on its way when it stopped, or became the first in the queue.
+	// At most one line was under way when slow stopped, or was the first in the queue.
 	missing := 0
 	_, err := fmt.Sscan(slow.Expect(`\* you were too slow: (\d+) lines or notices are missing here\n`)[1], &missing)
 	require.NoError(t, err)
@@ -44,8 +44,8 @@ func TestSlowClient(t *testing.T) {
 	stop(t, s)
 }
 
-// A client that is silent for too long is taken for dead, and comes back when it
-// wakes up.
+// The server ends the connection of a client that is silent for too long. The client
+// reconnects when it continues.
 func TestSilentClient(t *testing.T) {
 	s, addr := serve(t, "-heartbeat", "1s")
 	ada, bob := join(t, addr, "ada"), join(t, addr, "bob")

@@ -58,7 +58,7 @@ func receiveMain(args []string) int {
 // run receives from a server, into the output file if there is to be one.
 func (r *receiver) run(ctx context.Context) error {
 	if r.Flags.NArg() > 0 {
-		return cli.Usagef("what is %q? It is the server that chooses the PATH", r.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q: the server chooses the PATH", r.Flags.Arg(0))
 	}
 	name, token, err := r.token.Load()
 	if err != nil {

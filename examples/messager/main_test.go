@@ -278,7 +278,7 @@ func TestCommandLine(t *testing.T) {
 		{"send -chunk 1000000000", 2, "-chunk is from 0"},
 		{"send -insecure -ca x", 2, "contradict"},
 		{"receive -sync", 2, "-sync goes with -o"},
-		{"receive something", 2, `what is "something"?`},
+		{"receive something", 2, `unexpected argument "something"`},
 		{"send /does/not/exist", 1, "no such file"},
 	} {
 		code, said := proc.Run(t, binary, strings.Fields(c.args)...)

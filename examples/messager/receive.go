@@ -59,7 +59,7 @@ func receiveMain(args []string) int {
 func (r *receiver) run(ctx context.Context) error {
 	switch {
 	case r.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", r.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", r.Flags.Arg(0))
 	case r.sync && r.output == "":
 		return cli.Usagef("-sync goes with -o")
 	}

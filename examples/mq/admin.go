@@ -83,7 +83,7 @@ func dropMain(args []string) int {
 	p.Flags.StringVar(&s.Group, "group", "", "the group `G`")
 	return p.Main(args, func(ctx context.Context) error {
 		if p.Flags.NArg() > 0 {
-			return cli.Usagef("what is %q?", p.Flags.Arg(0))
+			return cli.Usagef("unexpected argument %q", p.Flags.Arg(0))
 		}
 		if err := s.check(); err != nil {
 			return cli.Usagef("%v", err)

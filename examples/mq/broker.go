@@ -100,7 +100,7 @@ func (b *broker) check() error {
 	b.Flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
 	switch {
 	case b.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", b.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", b.Flags.Arg(0))
 	case b.nats != "" && (set["data"] || b.sync || b.maxStore != 0):
 		return cli.Usagef("-data, -sync and -max-store are not for -nats: that has a storage of its own")
 	case b.maxStore < 0:

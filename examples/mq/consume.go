@@ -84,7 +84,7 @@ func (c *consumer) ended(data []byte) []byte {
 func (c *consumer) run(ctx context.Context) error {
 	switch {
 	case c.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", c.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", c.Flags.Arg(0))
 	case c.Topic == "":
 		return cli.Usagef("which -topic?")
 	case c.Window < 1 || c.Window > maxWindow:

@@ -70,7 +70,7 @@ func produceMain(args []string) int {
 func (p *producer) run(ctx context.Context) error {
 	switch {
 	case p.Flags.NArg() > 0:
-		return cli.Usagef("what is %q?", p.Flags.Arg(0))
+		return cli.Usagef("unexpected argument %q", p.Flags.Arg(0))
 	case p.topic == "":
 		return cli.Usagef("which -topic?")
 	case p.async < 0 || p.async > maxAsync:

@@ -29,7 +29,7 @@ func Server(does string, opt *server.EndOptions, serve func(server.Listener) err
 	tls := cli.ServerTLSFlags(p.Flags)
 	os.Exit(p.Main(os.Args[1:], func(ctx context.Context) error {
 		if p.Flags.NArg() > 0 {
-			return cli.Usagef("what is %q?", p.Flags.Arg(0))
+			return cli.Usagef("unexpected argument %q", p.Flags.Arg(0))
 		}
 		logs := server.NewEndOptions()
 		logs.SetLogger(p.Log)
@@ -70,7 +70,7 @@ func Client(does string, do func(ctx context.Context, dial client.Dialer, opt *c
 	tls := cli.ClientTLSFlags(p.Flags)
 	os.Exit(p.Main(os.Args[1:], func(ctx context.Context) error {
 		if p.Flags.NArg() > 0 {
-			return cli.Usagef("what is %q?", p.Flags.Arg(0))
+			return cli.Usagef("unexpected argument %q", p.Flags.Arg(0))
 		}
 		dial, err := tls.Dialer(ctx, *addr)
 		if err != nil {
