@@ -9,8 +9,8 @@ import (
 	"github.com/singchia/geminio/conn"
 )
 
-// NewEnd connects to a server's address, as net.Dial does, and returns an End.
-// Its error is net.Dial's or NewEndWithConn's.
+// NewEnd connects to an address, as net.Dial does, and returns an End. The error is that of
+// net.Dial or of NewEndWithConn.
 func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
@@ -25,8 +25,8 @@ func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
 	return newEnd(nc, cc, ac)
 }
 
-// NewEndWithDialer returns an End over a connection that dialer makes. It calls
-// dialer once. Its error is dialer's or NewEndWithConn's.
+// NewEndWithDialer returns an End over a connection that dialer makes. It calls dialer once.
+// The error is that of dialer or of NewEndWithConn.
 func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
@@ -40,12 +40,12 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	return newEnd(nc, cc, ac)
 }
 
-// NewEndWithConn returns an End over nc. The End owns nc from now on; if NewEndWithConn
-// returns an error, nc is closed. The error is a *geminio.RefusedError if the server does
-// not want this client. It matches geminio.ErrHandshakeTimeout if the server did not
-// answer in time, and geminio.ErrVersion if the server speaks wire 1 alone and
-// SetRefuseWireV1 is set. NewEndWithConn waits for the methods of SetWaitRemoteRPCs
-// without a time limit, as long as the connection stands.
+// NewEndWithConn returns an End over nc. The End owns nc from now on. If NewEndWithConn
+// returns an error, nc is closed. The error is a *geminio.RefusedError if the server refuses
+// the client. It matches geminio.ErrHandshakeTimeout if the server does not answer within the
+// time of SetHandshakeTimeout, and geminio.ErrVersion if the server speaks only wire 1 and
+// SetRefuseWireV1 is set. NewEndWithConn waits for the methods of SetWaitRemoteRPCs without a
+// time limit, until the connection ends.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
@@ -56,6 +56,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	return newEnd(nc, cc, ac)
 }
 
+// newEnd shakes hands over nc and starts an End.
 func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
 	cc.Resume = nil // no other connection can be made
 	c, err := conn.Client(nc, cc)

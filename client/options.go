@@ -20,8 +20,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// EndOptions are the options of a client's End. The zero value, and nil, are the
-// defaults. The constructor reads them once.
+// EndOptions are the options of a client's End. The zero value and nil stand for the
+// defaults. A constructor reads the options once: they may be changed afterwards.
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for programs that set it
@@ -46,60 +46,62 @@ type EndOptions struct {
 // NewEndOptions returns options in which nothing is set.
 func NewEndOptions() *EndOptions { return &EndOptions{} }
 
-// SetTimer sets the timer of the End's timeouts: those of its heartbeats, calls and
-// messages. One timer can serve thousands of Ends. The default is the runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
-// their 64-bit atomic operations are not aligned: use the default there.
+// SetTimer sets the timer for the heartbeats and for the timeouts of calls and messages. One
+// timer can serve thousands of Ends. By default the End uses the timers of the Go runtime. On
+// 32-bit machines (386, arm, mips) the timers of go-timer panic, since their 64-bit atomic
+// operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
-// SetPacketFactory sets the source of the ids of requests and messages. The default
-// counts. In the earlier library, whose wire format is wire 1, a factory also made packets.
+// SetPacketFactory sets the source of the ids of requests and messages. By default the ids
+// count up. In the earlier library, whose wire format is wire 1, a factory also made packets.
 func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
 
-// SetLog sets the logger for events that no returned error reports. By default nothing is
-// logged. SetLogger does the same for log/slog and takes precedence.
+// SetLog sets the logger for events that no returned error reports. By default the End does
+// not log. SetLogger does the same for log/slog, and has precedence over SetLog.
 func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 
-// SetDelegate sets the callbacks for the End's connection and streams.
+// SetDelegate sets the callbacks for connections, streams and registrations.
 func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 
-// SetClientID asks the server for an id. The server may grant another, or refuse: its
-// delegate, its options, and the library, if it has chosen that id for another client which
-// is connected or remembered. By default, and for 0, the server chooses. A RetryEnd need not
-// ask for the id that it has been given: it gets that again by itself.
+// SetClientID asks the server for an id. The delegate or the options of the server may give
+// the client another id, or refuse it. The library gives it another id if it has chosen the
+// wanted one for another client, which is connected or remembered. By default, and for 0, the
+// server chooses. A RetryEnd gets the id of its first connection again without asking for it.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
-// SetMeta attaches bytes to the connection, which the server's delegate and both Ends see.
-// They are at most about 48 KiB: a constructor refuses more with an error that matches
-// geminio.ErrTooLarge.
+// SetMeta sets bytes that describe the client to the server: GetClientID of its delegate gets
+// them, and Meta of both Ends returns them. They are at most about 48 KiB. A constructor
+// refuses more with an error that matches geminio.ErrTooLarge.
 func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
 
-// SetWaitRemoteRPCs makes the constructor wait until the server has registered
-// these methods.
+// SetWaitRemoteRPCs has the constructor wait until the server has registered these methods on
+// the default stream.
 func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = methods }
 
-// SetRemoteRPCCheck has Call refuse methods that the server has not registered
-// on that stream: with geminio.ErrRemoteRPCUnregistered. An End that reconnects also
-// accepts the methods that the server had registered on the connection before, until one
-// second after the first registration on the new one.
+// SetRemoteRPCCheck has Call return geminio.ErrRemoteRPCUnregistered for methods that the
+// server has not registered on that stream. After a reconnect, a RetryEnd also accepts the
+// methods of the connection before, until one second after the first registration on the new
+// connection.
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
-// SetRegisterLocalRPCs registers methods, on the default stream, that the server
-// may call. The constructor returns when the server has confirmed them. If it does not
-// confirm them within the time of the handshake, the constructor returns an error that
-// matches geminio.ErrHandshakeTimeout.
+// SetRegisterLocalRPCs registers methods on the default stream, so that the server can call
+// them. The constructor returns when the server has confirmed them. If it does not confirm
+// them within the time of SetHandshakeTimeout, the constructor returns an error that matches
+// geminio.ErrHandshakeTimeout.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
-// SetBufferSize bounds the buffers of each stream, in units of 4 KiB: the bytes that have
-// come and were not read (the largest window; by default, and for 0, 16 MiB), and the
-// bytes that were written and not yet sent (by default 128 KiB). Each is at most 524287,
-// which is almost 2 GiB; a negative number counts as not set.
+// SetBufferSize bounds the buffers of each stream, in units of 4 KiB. read bounds the bytes
+// that have arrived and were not read (the largest window); by default, and for 0, they are
+// 16 MiB. write bounds the bytes that were written and not sent yet; by default, and for 0,
+// they are 128 KiB. Each is at most 524287 units, which is almost 2 GiB. A negative number
+// counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
 
-// MergeEndOptions merges options: of each field it takes the last one that is set, of a
-// buffer size the last one above 0. It skips nil entries and changes none. The result
-// shares no slices with them, so that they may be changed.
+// MergeEndOptions returns new options. Each field has the last value that is set in opts, and
+// each buffer size the last one above 0. It skips nil entries, and changes none. The result
+// shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.Meta = bytes.Clone(o.Meta)

@@ -18,9 +18,9 @@ import (
 	"github.com/singchia/geminio/multiplexer"
 )
 
-// RetryEnd is an End that outlives its connections: when a connection is lost, the
-// RetryEnd makes the next one, with the same client id and the same methods, until it is
-// closed. All its methods are safe for concurrent use.
+// RetryEnd is an End that reconnects: when it loses its connection, it makes the next one, with
+// the same client id and the same methods, until it is closed. All its methods are safe for
+// concurrent use.
 //
 // While there is no connection, Call, Publish, Register and OpenStream wait for one,
 // within their context, their timeout and the limits of SetMaxWaiting, and without a
@@ -31,10 +31,10 @@ import (
 // seen it, or if it is marked as idempotent. Otherwise it returns a
 // *geminio.InterruptedError, which says that the peer may have acted.
 //
-// Streams end with their connection. Their Read and Write then return an error that
-// matches geminio.ErrConnectionLost. Read and Write of the RetryEnd itself return that
-// error once, if they had moved bytes over the lost connection (Read returns io.EOF, if
-// the server has closed it), and then continue with the next connection.
+// Streams end with their connection. Their Read and Write then return an error that matches
+// geminio.ErrConnectionLost. Read and Write of the RetryEnd itself return that error once, if
+// they have moved bytes over the lost connection, and then continue with the next connection.
+// If the server has closed the connection, Read returns io.EOF instead.
 //
 // An idle RetryEnd has no goroutines other than those of its connection.
 type RetryEnd struct {
@@ -86,9 +86,10 @@ var _ geminio.End = (*RetryEnd)(nil)
 // sessionLength is the length of RetryEnd.session, in bytes.
 const sessionLength = 16
 
-// NewRetryEndWithDialer returns an End that reconnects by itself, a *RetryEnd. It dials
-// and shakes hands once. If that fails it returns the error of dialer or of
-// NewEndWithConn. With SetRetryFirst it tries again until it succeeds.
+// NewRetryEndWithDialer returns a *RetryEnd. It dials and shakes hands once. If that fails, it
+// returns the error of dialer or of NewEndWithConn. With SetRetryFirst it tries again until it
+// succeeds or the context of SetRetryFirst ends. Then the error matches that of the context and
+// the last failure.
 func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	r := &RetryEnd{
 		dialer: dialer, opt: MergeEndOptions(opts...), methods: &application.Methods{},
@@ -151,9 +152,9 @@ func (r *RetryEnd) connectFirst() error {
 	return nil
 }
 
-// Close ends the End, its connection and all streams. Calls that wait return at once.
-// Bytes that were written are still delivered, within the time for lingering. Closing
-// again does no harm. Close returns nil.
+// Close ends the End, its connection and all streams. Blocked operations return at once. The
+// written bytes are still delivered, within the time of SetLinger. A second Close has no
+// effect. Close returns nil.
 func (r *RetryEnd) Close() error {
 	r.end(io.EOF)
 	if l := r.last.Load(); l != nil {
@@ -163,9 +164,9 @@ func (r *RetryEnd) Close() error {
 	return nil
 }
 
-// CloseWithError is Close that tells the server why: the Cause of its End is a
-// *geminio.RemoteError with code and text, of which at most 512 bytes travel. The code
-// must be one that an application may choose, as for [geminio.Coder].
+// CloseWithError is Close with a reason for the server: the Cause of its End is a
+// *geminio.RemoteError with code and at most 512 bytes of text. The code must be one that an
+// application may choose, as for [geminio.Coder].
 func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
 	if _, err := guard.Reason("close", code, text); err != nil {
 		return err
@@ -181,8 +182,8 @@ func (r *RetryEnd) CloseWithError(code geminio.Code, text string) error {
 // Reset is CloseWithError: the End is its own default stream.
 func (r *RetryEnd) Reset(code geminio.Code, text string) error { return r.CloseWithError(code, text) }
 
-// Shutdown lets nothing new begin (geminio.ErrGoingAway), waits until the operations that
-// wait for a connection and those that are under way have ended, and closes the End. If
+// Shutdown has new operations fail with geminio.ErrGoingAway. It waits until the operations
+// that wait for a connection and those that are under way have ended, and closes the End. If
 // ctx ends earlier, Shutdown closes the End at once and returns ctx's error.
 func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	if ctx == nil {
@@ -236,19 +237,19 @@ func (r *RetryEnd) ended() bool {
 	}
 }
 
-// Done is closed when the End has ended for good: by Close, by Shutdown, or by a
+// Done returns a channel that is closed when the End has ended: by Close, by Shutdown, or by a
 // refusal if SetStopOnRefusal is set.
 func (r *RetryEnd) Done() <-chan struct{} { return r.done }
 
-// Cause returns why the End has ended for good: io.EOF after Close. It returns nil as
-// long as the End has not ended.
+// Cause returns why the End has ended: io.EOF after Close and Shutdown, or the refusal. It
+// returns nil as long as the End has not ended.
 func (r *RetryEnd) Cause() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cause
 }
 
-// RetryStats is the condition of a RetryEnd at one moment.
+// RetryStats has the counters of a RetryEnd.
 type RetryStats struct {
 	Connected    bool   // there is a connection, and the server takes new work
 	Connections  uint64 // made so far
@@ -272,7 +273,7 @@ type RetryFallbacks struct {
 	Ended   uint64 // the server has ended the session
 }
 
-// Stats returns the condition of the End at this moment.
+// Stats returns the counters at this moment.
 func (r *RetryEnd) Stats() RetryStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -317,9 +318,9 @@ func (r *RetryEnd) RemoteAddr() net.Addr { return r.last.Load().e.RemoteAddr() }
 // Addr is LocalAddr.
 func (r *RetryEnd) Addr() net.Addr { return r.LocalAddr() }
 
-// check refuses a request or message that was made for another client or stream. It
-// accepts one that was made for this End before a reconnect, also if the client has
-// another id since then.
+// check returns an error for a request or message that was made for another client or stream.
+// It accepts those that this End has made before a reconnect, even if the client has had
+// another id then.
 func (r *RetryEnd) check(clientID, streamID uint64) error {
 	if streamID != multiplexer.DefaultID {
 		return geminio.ErrMismatchStreamID

@@ -39,29 +39,31 @@ type RetryOptions struct {
 	ConnectWait     *time.Duration
 }
 
-// SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random
-// time between 0 and a bound, which begins at min and doubles with every attempt
-// that fails, up to max. By default, and for 0, min is 100 ms and max 30 s; both are at least
-// 1 ms and at most a year, and max is at least min. The bound begins at min again after a
-// connection on which the server has sent anything other than registrations and its end,
-// unless a side has broken a rule of the wire, and after one that has lived ten times min.
+// SetRetryBackoff sets how long a RetryEnd waits before it dials again: a random time between 0
+// and a bound, which begins at min and doubles with every failed attempt, up to max. By
+// default, and for 0, min is 100 ms and max 30 s. Both are at least 1 ms and at most a year, and
+// max is at least min.
+//
+// The bound begins at min again after a connection that has lasted ten times min, and after one
+// on which the server has sent anything other than registrations and its end, unless a side has
+// broken a rule of the wire.
 func (o *RetryOptions) SetRetryBackoff(min, max time.Duration) { o.RetryMin, o.RetryMax = min, max }
 
-// SetRetryFirst has the constructor of a RetryEnd try again, with the same back-off as
-// later, until it has a first connection or ctx ends. By default the constructor tries
-// once and returns the error.
+// SetRetryFirst has the constructor of a RetryEnd try again, with the back-off of
+// SetRetryBackoff, until it has a first connection or ctx ends. By default the constructor
+// tries once and returns the error.
 func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
 
-// SetRetryFailedFunc has f called after each attempt of a RetryEnd to connect that has
-// failed, with the error: a *geminio.RefusedError if the server does not want this client
-// (its credentials, its version), geminio.ErrReplaced if another connection has taken the
-// client's id over, and otherwise an error of the dialer or the network. The next attempt
-// waits until f returns. f must not close the End.
+// SetRetryFailedFunc has f called with the error of each failed attempt of a RetryEnd to
+// connect: a *geminio.RefusedError if the server refuses the client, for instance because of
+// its credentials; geminio.ErrReplaced if another connection has taken over the client's id;
+// otherwise an error of the dialer or the network. The next attempt waits until f returns. f
+// must not close the End.
 func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
 
 // SetStopOnRefusal has a RetryEnd close itself when the server refuses it, or when another
-// connection has taken its id over. By default it tries again, as after other failures. A
-// refusal that matches geminio.ErrGoingAway is temporary and never ends the RetryEnd.
+// connection has taken over its id. By default it tries again, as after other failures. A
+// refusal that matches geminio.ErrGoingAway is temporary and does not end the RetryEnd.
 func (o *RetryOptions) SetStopOnRefusal() { o.StopOnRefusal = true }
 
 // SetMaxWaiting bounds the operations that wait while a RetryEnd has no connection: their
@@ -72,15 +74,16 @@ func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 	o.MaxWaiting, o.MaxWaitingBytes = operations, bytes
 }
 
-// SetMaxRetryAfter bounds the time for which a server may ask clients to stay away, with
-// its SetRetryAfter or a refusal. An End waits for at most twice as long. The default, and 0, is
-// ten times the longest back-off, which is five minutes by default. It is at least 1 ms and
-// at most ten years.
+// SetMaxRetryAfter bounds the time for which a server can ask a RetryEnd to stay away, by its
+// SetRetryAfter or by a refusal. The RetryEnd waits for at most twice that time. The default,
+// and 0, is ten times the longest back-off, and so five minutes if that is not set either. It
+// is at least 1 ms and at most ten years.
 func (o *RetryOptions) SetMaxRetryAfter(d time.Duration) { o.MaxRetryAfter = d }
 
-// SetDrainTimeout bounds how long an End keeps a connection whose server is shutting down,
+// SetDrainTimeout bounds how long a RetryEnd keeps a connection whose server is shutting down,
 // for the calls, messages and streams that are under way there. Then it closes that
-// connection, with a cause that matches geminio.ErrGoingAway, and makes the next one. By default, and for 0, it is five minutes. It is at least 1 ms and at most a year.
+// connection, with a cause that matches geminio.ErrGoingAway, and makes the next one. The
+// default, and 0, is five minutes. It is at least 1 ms and at most a year.
 func (o *RetryOptions) SetDrainTimeout(d time.Duration) { o.DrainTimeout = d }
 
 // SetConnectWait bounds the time for which an operation waits while a RetryEnd has no

@@ -20,9 +20,10 @@ type rawSide struct {
 }
 
 // Read reads bytes over one connection after the other. If a connection is lost over which
-// bytes were read, Read returns the bytes that had come, then once an error that matches
-// geminio.ErrConnectionLost (io.EOF, if the server has closed the connection), and then
-// continues with the next connection. After Close it returns io.EOF.
+// bytes were read, Read returns the bytes that have arrived, and then an error once: io.EOF if
+// the server has closed the connection, and otherwise an error that matches
+// geminio.ErrConnectionLost. Then Read continues with the next connection. After Close it
+// returns io.EOF.
 func (r *RetryEnd) Read(p []byte) (int, error) {
 	for {
 		l, err := r.rawLink(&r.reading)
@@ -38,7 +39,7 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 
 // Write sends p over the connection. If there is none, Write waits for one, within the
 // deadline, and without a deadline for at most the time of SetConnectWait. If a connection is lost over which bytes were written, some of them may not have
-// arrived: Write returns once an error that matches geminio.ErrConnectionLost, and then
+// arrived: Write returns an error that matches geminio.ErrConnectionLost once, and then
 // continues with the next connection. After Close it returns net.ErrClosed.
 func (r *RetryEnd) Write(p []byte) (int, error) {
 	for {
@@ -117,14 +118,14 @@ func (r *RetryEnd) afterMove(s *rawSide, l *link, n int, err error) (next bool, 
 	return !used && n == 0, err
 }
 
-// CloseWrite ends this side's raw bytes, over this connection and all that follow: the
-// server reads io.EOF after what was written. Write returns net.ErrClosed from now on; calls,
-// messages and streams go on. After Close it returns net.ErrClosed.
+// CloseWrite ends the raw bytes of this side, over this connection and all that follow: the
+// server reads the written bytes and then io.EOF. Write returns net.ErrClosed from now on.
+// Calls, messages and streams continue. After Close, CloseWrite returns net.ErrClosed.
 func (r *RetryEnd) CloseWrite() error { return r.closeSide(&r.writing, (*application.End).CloseWrite) }
 
-// CloseRead discards the raw bytes that have come and tells the server to send no more,
-// over this connection and all that follow: the server's Write returns a
-// *geminio.StreamError. Read returns io.EOF from now on. After Close it returns net.ErrClosed.
+// CloseRead discards the raw bytes that have arrived and asks the server to send no more, over
+// this connection and all that follow: Write of the server returns a *geminio.StreamError. Read
+// returns io.EOF from now on. After Close, CloseRead returns net.ErrClosed.
 func (r *RetryEnd) CloseRead() error { return r.closeSide(&r.reading, (*application.End).CloseRead) }
 
 // closeSide ends a direction of the raw bytes, by calling half on the connections.

@@ -95,8 +95,9 @@ func idempotent(opts []*options.CallOptions) bool {
 	return v != nil && *v
 }
 
-// Register lets the server call a method, and returns when the server knows the method.
-// After each reconnect the method is registered again.
+// Register lets the server call a method, and returns when the server has confirmed it. After
+// each reconnect the End registers the method again. If there is no connection, Register waits
+// for one.
 func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC) error {
 	switch {
 	case ctx == nil:
@@ -118,8 +119,8 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	})
 }
 
-// Hijack has calls of the server handled by rpc before any registered method: see
-// geminio.RPCer. It stays in force after a reconnect.
+// Hijack has rpc handle calls of the server in place of the registered methods: see
+// geminio.RPCer. It stays in effect after a reconnect.
 func (r *RetryEnd) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
 	return r.methods.Hijack(rpc, opts...)
 }

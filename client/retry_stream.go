@@ -11,9 +11,9 @@ import (
 )
 
 // OpenStream opens a stream and waits until the server has accepted it. If there is no
-// connection, it waits for one. After the timeout of the options it returns
-// context.DeadlineExceeded. A refusal is a *geminio.RefusedError. The stream ends with its
-// connection.
+// connection, OpenStream waits for one. After the timeout of the options it returns an error
+// that matches context.DeadlineExceeded. If the server refuses the stream, the error is a
+// *geminio.RefusedError. The stream ends with its connection.
 func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
 	if err := r.checkOpen(); err != nil {
 		return nil, err
@@ -32,9 +32,10 @@ func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Strea
 	return s, err
 }
 
-// AcceptStream returns the next stream that the server has opened, over all connections.
-// The streams that a connection has left behind are returned before those of
-// the next, with what had come. After the end it returns io.EOF.
+// AcceptStream returns the next stream that the server has opened, over all connections. If a
+// connection has ended, AcceptStream returns its remaining streams, with the bytes and messages
+// that have arrived on them, before those of the next connection. After the end of the
+// RetryEnd it returns io.EOF.
 func (r *RetryEnd) AcceptStream() (geminio.Stream, error) {
 	for !r.ended() {
 		l, connChanged := r.position(&r.accepting)

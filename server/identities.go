@@ -12,18 +12,17 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// DuplicatePolicy says what happens when a client connects with an id that another
-// connection of the same Listener has. It applies to ids that the client has chosen
-// (SetClientID) or that a delegate has granted. An id that the library has chosen belongs
-// to its client alone: another client that asks for it gets a new one, whatever the
-// policy. The client itself gets it again by the policy; a RetryEnd proves that it is the
-// same client.
+// DuplicatePolicy says what happens when a client connects with an id that another connection
+// of the same Listener has. It applies to ids that the client has asked for (SetClientID) or
+// that a delegate has granted. An id that the library has chosen belongs to one client: another
+// client that asks for it gets a new id with every policy. A client.RetryEnd proves that it is
+// the same client, and the policy applies to it.
 type DuplicatePolicy int
 
 const (
 	// DuplicateReplaces ends the connection that has the id, with geminio.ErrReplaced at
-	// its client, and gives the id to the new one. The old connection of a client that
-	// comes back is most likely dead.
+	// its client, and gives the id to the new connection. The earlier connection of a
+	// client that connects again is most likely dead.
 	DuplicateReplaces DuplicatePolicy = iota
 	// DuplicateRefused refuses the new connection as long as the other exists.
 	DuplicateRefused

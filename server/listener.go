@@ -24,29 +24,30 @@ const maxPending = 8192
 // be called from within callbacks and handlers. Its concrete type is a
 // [geminio.Shutdowner]: see [geminio.Shutdown].
 type Listener interface {
-	// AcceptEnd returns the next End whose handshake is done. Clients that are slow,
-	// silent, broken or refused delay no other client, and AcceptEnd does not return them.
-	// It does return a client that has closed its End in an orderly way meanwhile: its End
-	// gives everything that the client sent, and then io.EOF.
+	// AcceptEnd returns the next End whose handshake is done. A client that is slow or
+	// silent, breaks the rules or is refused does not delay other clients, and gets no
+	// End. If a client closes its End in an orderly way before AcceptEnd is called,
+	// AcceptEnd returns its End all the same: the End has everything that the client has
+	// sent, and then io.EOF.
 	//
-	// After Close and Shutdown AcceptEnd returns net.ErrClosed. A permanent error of the
-	// underlying listener ends the accepting too: AcceptEnd returns the clients that
+	// After Close and Shutdown AcceptEnd returns net.ErrClosed. If the underlying listener
+	// fails with a permanent error, AcceptEnd returns the Ends of the clients that
 	// connected before, and then that error. Temporary errors, such as too many open
-	// files, are logged, and the listener tries again after a pause of 5 ms to one second.
+	// files, are logged, and the Listener tries again after a pause of 5 ms to one second.
 	AcceptEnd() (geminio.End, error)
 	// Accept is AcceptEnd.
 	Accept() (net.Conn, error)
-	// Close stops listening, and closes the Ends that AcceptEnd has not returned and the
-	// connections whose handshake is not done. Ends that AcceptEnd has returned stay open.
-	// Close returns within the time for lingering. It does not wait for callbacks: if one
-	// that decides about a client returns later, the client is refused. The error is that
-	// of the underlying listener's Close; a second Close returns nil.
+	// Close closes the underlying listener, the Ends that AcceptEnd has not returned, and
+	// the connections whose handshake is not done. Ends that AcceptEnd has returned stay
+	// open. Close returns within the time of SetLinger. It does not wait for callbacks: if
+	// a callback that decides about a client returns later, the client is refused. The
+	// error is that of the underlying listener. A second Close returns nil.
 	Close() error
 	// Addr returns the listener's address.
 	Addr() net.Addr
 }
 
-// Listen listens as net.Listen does and accepts Ends from there.
+// Listen listens on an address, as net.Listen does, and returns a Listener.
 func Listen(network, address string, opts ...*EndOptions) (Listener, error) {
 	l, err := net.Listen(network, address)
 	if err != nil {
@@ -55,8 +56,8 @@ func Listen(network, address string, opts ...*EndOptions) (Listener, error) {
 	return newListener(l, opts)
 }
 
-// NewListener accepts Ends from l, whose connections may be of any kind, such as TLS. The
-// returned Listener owns l and closes it.
+// NewListener returns a Listener over l, whose connections may be of any kind, such as TLS. The
+// Listener owns l from now on.
 func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
 	if v := reflect.ValueOf(l); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, nilarg.New("server", "net.Listener")
@@ -205,16 +206,16 @@ func (l *listener) Close() error {
 	return l.closeErr
 }
 
-// Shutdown stops listening and shuts down all Ends, also those that AcceptEnd has not
-// returned: nothing new begins, and an End closes when everything that is under way has
-// ended. Clients whose handshake is not done are refused, with an error that matches
-// geminio.ErrGoingAway. If ctx ends earlier, Shutdown closes all Ends at once and returns
-// ctx's error.
+// Shutdown closes the underlying listener and shuts down all Ends, also those that AcceptEnd
+// has not returned: nothing new begins, and an End closes when all operations that are under
+// way have ended. Clients whose handshake is not done are refused with an error that matches
+// geminio.ErrGoingAway. If ctx ends earlier, Shutdown closes all Ends at once and returns ctx's
+// error.
 //
-// Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline),
-// but not for longer than the handshake may take; if one returns later, its client is
-// refused. It waits for handlers, and for callbacks that hold a stream: a handler or
-// callback that calls Shutdown itself must pass a ctx that ends.
+// Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline), at most for
+// the time of the handshake. If such a callback returns later, its client is refused. Shutdown
+// waits for handlers, and for callbacks about streams. A handler or callback that calls
+// Shutdown itself must pass a ctx that ends.
 func (l *listener) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")

@@ -21,11 +21,11 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// maxRetryAfter is the longest time that the wire can tell: some 49 days.
+// maxRetryAfter is the longest time that fits the wire: some 49 days.
 const maxRetryAfter = math.MaxUint32 * time.Millisecond
 
-// EndOptions are the options of a server's Ends. The zero value, and nil, are the
-// defaults. The constructor or Listen reads them once.
+// EndOptions are the options of a server's Ends. The zero value and nil stand for the
+// defaults. A constructor reads the options once: they may be changed afterwards.
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for programs that set it
@@ -55,73 +55,74 @@ type EndOptions struct {
 // NewEndOptions returns options in which nothing is set.
 func NewEndOptions() *EndOptions { return &EndOptions{} }
 
-// SetTimer sets the timer of the End's timeouts: those of its heartbeats, calls and
-// messages. One timer can serve thousands of Ends. The default is the runtime's timers. On 32-bit machines (386, arm, mips) timers of go-timer panic, since
-// their 64-bit atomic operations are not aligned: use the default there.
+// SetTimer sets the timer for the heartbeats and for the timeouts of calls and messages. One
+// timer can serve thousands of Ends. By default the End uses the timers of the Go runtime. On
+// 32-bit machines (386, arm, mips) the timers of go-timer panic, since their 64-bit atomic
+// operations are not aligned: use the default there.
 func (o *EndOptions) SetTimer(t timer.Timer) { o.Timer = t }
 
-// SetPacketFactory sets the source of the ids of requests and messages. The default
-// counts. In the earlier library, whose wire format is wire 1, a factory also made packets.
+// SetPacketFactory sets the source of the ids of requests and messages. By default the ids
+// count up. In the earlier library, whose wire format is wire 1, a factory also made packets.
 func (o *EndOptions) SetPacketFactory(f packet.PacketFactory) { o.PacketFactory = f }
 
-// SetLog sets the logger for events that no returned error reports. By default nothing is
-// logged. SetLogger does the same for log/slog and takes precedence.
+// SetLog sets the logger for events that no returned error reports. By default the End does
+// not log. SetLogger does the same for log/slog, and has precedence over SetLog.
 func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 
-// SetDelegate sets the callbacks that decide about clients and streams, and those of their
-// events.
+// SetDelegate sets the callbacks for connections, streams and registrations.
 func (o *EndOptions) SetDelegate(d delegate.ServerDelegate) { o.Delegate = d }
 
-// SetClientID sets the id that all clients get. The delegate's GetClientID goes before it
-// unless it returns 0. Without either, a client gets the id that it asks for, unless the
-// library has chosen that id for another client. Otherwise the library chooses an id that
-// is not in use, cannot be guessed, and is below 2^63.
+// SetClientID sets the id of all clients. An id that GetClientID of the delegate returns has
+// precedence. Without either, a client gets the id that it asks for, unless the library has
+// chosen that id for another client. Otherwise the library chooses an id that is not in use,
+// cannot be guessed, and is below 2^63.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
-// SetWaitRemoteRPCs makes the constructor wait until the client has registered
-// these methods, at most for the time of the handshake.
+// SetWaitRemoteRPCs has the constructor, or AcceptEnd, wait until the client has registered
+// these methods on the default stream, at most for the time of SetHandshakeTimeout.
 func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = methods }
 
-// SetRemoteRPCCheck has Call refuse methods that the client has not registered
-// on that stream: with geminio.ErrRemoteRPCUnregistered.
+// SetRemoteRPCCheck has Call return geminio.ErrRemoteRPCUnregistered for methods that the
+// client has not registered on that stream.
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
-// SetRegisterLocalRPCs registers methods, on the default stream, that the client
-// may call. The constructor returns when the client has confirmed them.
+// SetRegisterLocalRPCs registers methods on the default stream, so that the client can call
+// them. The constructor, or AcceptEnd, returns an End when its client has confirmed them.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
-// SetBufferSize bounds the buffers of each stream, in units of 4 KiB: the bytes that have
-// come and were not read (the largest window; by default, and for 0, 16 MiB), and the
-// bytes that were written and not yet sent (by default 128 KiB). Each is at most 524287,
-// which is almost 2 GiB; a negative number counts as not set.
+// SetBufferSize bounds the buffers of each stream, in units of 4 KiB. read bounds the bytes
+// that have arrived and were not read (the largest window); by default, and for 0, they are
+// 16 MiB. write bounds the bytes that were written and not sent yet; by default, and for 0,
+// they are 128 KiB. Each is at most 524287 units, which is almost 2 GiB. A negative number
+// counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
 
-// SetAcceptStreamFunc has every stream that a client opens given to f, instead of
-// AcceptStream. The calls for one End come one after the other.
+// SetAcceptStreamFunc has f called with every stream that a client opens. AcceptStream returns
+// no streams then. The calls for one End come one after the other.
 func (o *EndOptions) SetAcceptStreamFunc(f func(geminio.Stream)) { o.AcceptStreamFunc = f }
 
-// SetClosedStreamFunc has f called after the end of each stream except the default one,
-// whichever side opened it.
+// SetClosedStreamFunc has f called after the end of each stream except the default stream. Either
+// side may have opened it.
 func (o *EndOptions) SetClosedStreamFunc(f func(geminio.Stream)) { o.ClosedStreamFunc = f }
 
-// SetDuplicateID sets what a Listener does with a client that connects with the id of
-// another connection. By default the new connection replaces the other. An id that the
-// library has chosen is given to no other client, whatever is set: see DuplicatePolicy.
-// All clients may have the id of SetClientID at the same time in any case.
+// SetDuplicateID sets what a Listener does with a client that connects with the id of another
+// connection. By default the new connection replaces the other. With every policy, the library
+// gives an id that it has chosen to no other client: see DuplicatePolicy. All clients may have
+// the id of SetClientID at the same time in any case.
 func (o *EndOptions) SetDuplicateID(p DuplicatePolicy) { o.DuplicateID = p }
 
-// SetSessionKeep sets how long a Listener remembers the messages of a client that
-// reconnects after its connection has ended, so that a message that is sent again is not
-// handed out again: by default, and for 0, ten minutes. It remembers the last 8192
-// messages of each such client. The sessions of clients without a connection take at most
-// 32 MiB; beyond that the sessions of the remote host that takes most of it are dropped.
+// SetSessionKeep sets how long a Listener remembers the messages of a client that reconnects,
+// from the end of its last connection on. So a message that is sent again is not handed out
+// again. The default, and 0, is ten minutes. The Listener remembers the last 8192 messages of
+// each such client. The memory of clients without a connection is at most 32 MiB. Beyond that,
+// the Listener forgets the clients of the remote host that needs most of it.
 func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 
-// SetRetryAfter sets the time after which Shutdown asks clients to come back. Those that
-// reconnect by themselves wait for at least d, and at most twice as long. By default, and
-// for 0, Shutdown names no time. It is at least a millisecond and at most some 49 days.
+// SetRetryAfter sets the time for which Shutdown asks clients to stay away. A client.RetryEnd
+// waits for at least d, and at most twice as long, before it connects again. By default, and
+// for 0, Shutdown names no time. d is at least a millisecond and at most some 49 days.
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
 // SetResumeLimits bounds the Ends of a Listener that are kept without a connection (see
@@ -132,9 +133,9 @@ func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 // default.
 func (o *EndOptions) SetResumeLimits(ends, bytes int) { o.ResumeSessions, o.ResumeBytes = ends, bytes }
 
-// MergeEndOptions merges options: of each field it takes the last one that is set, of a
-// buffer size the last one above 0. It skips nil entries and changes none. The result
-// shares no slices with them, so that they may be changed.
+// MergeEndOptions returns new options. Each field has the last value that is set in opts, and
+// each buffer size the last one above 0. It skips nil entries, and changes none. The result
+// shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)

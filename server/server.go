@@ -12,26 +12,26 @@ import (
 	"github.com/singchia/geminio/conn"
 )
 
-// ServerEnd is the End of a server.
+// ServerEnd is the End of a server: see [geminio.End].
 type ServerEnd struct {
 	*application.End
 }
 
 var _ geminio.End = (*ServerEnd)(nil)
 
-// control returns the methods of the End that its users do not have.
+// control returns the End with the methods that its users do not have.
 func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.End) }
 
-// NewEndWithConn shakes hands with the client at the other side of nc. The End owns nc from
-// now on; if NewEndWithConn returns an error, nc is closed. Within the handshake's timeout
-// the client must have done its part, registered the methods of SetWaitRemoteRPCs, and
-// confirmed those of this side. The error matches geminio.ErrHandshakeTimeout,
-// geminio.ErrVersion or the delegate's error. If the client closes its End in an orderly
-// way meanwhile, NewEndWithConn returns no error: the End gives everything that came
-// before, and then io.EOF.
+// NewEndWithConn shakes hands with the client at the other side of nc, and returns an End. The
+// End owns nc from now on. If NewEndWithConn returns an error, nc is closed. Within the time
+// of SetHandshakeTimeout the client must shake hands, register the methods of
+// SetWaitRemoteRPCs, and confirm those of SetRegisterLocalRPCs. The error matches
+// geminio.ErrHandshakeTimeout, geminio.ErrVersion or the error of the delegate. If the client
+// closes its End in an orderly way meanwhile, NewEndWithConn returns no error: the End has
+// everything that the client has sent, and then io.EOF.
 //
-// A Listener keeps state about all its clients; a single End does not. It replaces no
-// former connection of the client, and hands a message that is sent again out again.
+// Unlike a Listener, the End has no state about other connections of the client. It replaces
+// no earlier connection, and a message that the client sends again is handed out again.
 func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
