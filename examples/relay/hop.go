@@ -17,7 +17,7 @@ type upstream interface {
 	serve(carry) error
 	// shutdown lets no new connection begin. It waits until the previous hop has
 	// no open streams, and no longer than ctx.
-	shutdown(ctx context.Context)
+	shutdown(ctx context.Context, carrier *tunnel.Carrier)
 }
 
 // carry carries a connection on to the target of that name, and does not wait.
@@ -74,7 +74,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	grace, cancel := context.WithTimeout(context.Background(), c.grace)
 	defer cancel()
-	up.shutdown(grace)
+	up.shutdown(grace, carrier)
 	<-served
 	carrier.Stop(grace)
 	return err
@@ -92,15 +92,13 @@ func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End,
 	cli.WarnPlain(c.Log, addr, c.token != "", c.dialTLS.Used())
 	opt := client.NewEndOptions()
 	opt.SetMeta(auth.New(program, c.name, c.token).Meta())
-	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
-	opt.SetRetryFirst(ctx)
-	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
+	opt.Limits = tunnel.Limits(c.heartbeat, c.keep, c.Log)
 	opt.SetRetryFailedFunc(func(err error) { c.Log.Warn("no connection with the "+which, "addr", addr, "err", err) })
 	opt.SetDelegate(tunnel.Reconnected(func() {
 		fmt.Fprintf(c.Stdout, "%s is connected again with the %s at %s\n", c.role, which, addr)
 	}))
 	fmt.Fprintf(c.Stdout, "%s connects with the %s at %s\n", c.role, which, addr)
-	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, c.dialTLS, addr), opt)
+	end, err := tunnel.Dial(ctx, c.dialTLS, addr, opt)
 	if err != nil {
 		return nil, fmt.Errorf("connecting with the %s at %s: %w", which, addr, err)
 	}

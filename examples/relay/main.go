@@ -68,7 +68,8 @@ type command struct {
 	proxy                    int    // see -proxy-protocol
 	maps                     []tunnel.Map
 	targets                  targets
-	grace, wait, heartbeat   time.Duration
+	grace, wait              time.Duration
+	heartbeat, keep          time.Duration
 	listenTLS                *cli.ServerTLS
 	dialTLS                  *cli.ClientTLS
 	listenTokens             *cli.ServerTokens
@@ -114,6 +115,7 @@ func newCommand(role string) *command {
 	f.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
 	f.DurationVar(&c.wait, "wait", 10*time.Second, "let a connection wait for the next hop, or the target, for `TIME`")
 	f.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other hops every `TIME` whether they are there; one that is silent for twice that is lost")
+	tunnel.KeepFlag(f, &c.keep)
 
 	// Both sides of a hop have flags for TLS and tokens; those of the dialling side get a
 	// prefix.
@@ -139,8 +141,8 @@ func (c *command) check() error {
 		return cli.Usagef("-%s is missing", map[string]string{
 			roleIn: "next", roleRelayIn: "next", roleRelayOut: "listen-next", roleOut: "target",
 		}[c.role])
-	case c.grace < 0 || c.wait <= 0 || c.heartbeat <= 0:
-		return cli.Usagef("-grace is negative, or -wait or -heartbeat is not positive")
+	case c.grace < 0 || c.keep < 0 || c.wait <= 0 || c.heartbeat <= 0:
+		return cli.Usagef("-grace or -keep is negative, or -wait or -heartbeat is not positive")
 	}
 	if err := c.readFiles(); err != nil {
 		return err

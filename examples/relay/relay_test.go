@@ -156,7 +156,7 @@ func TestNobodyHasJoined(t *testing.T) {
 
 // If several next hops have joined they take turns.
 func TestSeveralJoin(t *testing.T) {
-	c := startChain(t, "in, relay_out, out", "-v", "info")
+	c := startChain(t, "in, relay_out, out", "-v", "info", "-keep", "0s")
 	second := listen(t)
 	other := startHop(t, roleOut, "-join", c.hops[1].nextAddr, "-target", second.Addr().String())
 	c.hops[1].Expect(`(?s)has joined.*has joined`)

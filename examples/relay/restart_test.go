@@ -17,7 +17,7 @@ import (
 func TestKill(t *testing.T) {
 	for shape := range shapes {
 		t.Run(shape, func(t *testing.T) {
-			c := startChain(t, shape)
+			c := startChain(t, shape, "-keep", "0s")
 			for i, h := range c.hops {
 				client, target := c.pair()
 				half, halfTarget := c.pair() // the client waits for the rest of an answer
@@ -118,7 +118,7 @@ func TestStopBreaks(t *testing.T) {
 
 // A hop that says nothing any more, as if its machine were gone, is lost.
 func TestSilence(t *testing.T) {
-	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "1s")
+	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "1s", "-keep", "0s")
 	client, target := c.pair()
 	c.hops[1].Freeze()
 	_, err := io.ReadAll(client)

@@ -41,7 +41,7 @@ func (c *command) listenHop(addr string) (server.Listener, error) {
 		return nil, err
 	}
 	opt := server.NewEndOptions()
-	opt.Limits = tunnel.Limits(c.heartbeat, c.Log)
+	opt.Limits = tunnel.Limits(c.heartbeat, c.keep, c.Log)
 	opt.SetDelegate(auth.NewDelegate(program, c.tokens, c.Log))
 	return server.NewListener(l, opt)
 }
@@ -60,7 +60,7 @@ func (c *command) listenTCP() (tcpClients, error) {
 	for _, m := range c.maps {
 		l, err := net.Listen("tcp", m.Addr)
 		if err != nil {
-			t.shutdown(context.Background())
+			t.close()
 			return nil, err
 		}
 		t = append(t, tcpListener{l, m.Goal})
@@ -87,13 +87,15 @@ func (t tcpClients) serve(carry carry) error {
 	for range t {
 		if err := <-failed; err != nil && first == nil {
 			first = err
-			t.shutdown(context.Background())
+			t.close()
 		}
 	}
 	return first
 }
 
-func (t tcpClients) shutdown(context.Context) {
+func (t tcpClients) shutdown(context.Context, *tunnel.Carrier) { t.close() }
+
+func (t tcpClients) close() {
 	for _, l := range t {
 		l.Close()
 	}
@@ -114,7 +116,9 @@ func (p previousHops) serve(carry carry) error {
 	}
 }
 
-func (p previousHops) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, p.l) }
+func (p previousHops) shutdown(ctx context.Context, carrier *tunnel.Carrier) {
+	carrier.Shutdown(ctx, p.l)
+}
 
 // joinedHop is a previous hop that this one dials.
 type joinedHop struct{ end geminio.End }
@@ -124,7 +128,9 @@ func (j joinedHop) serve(carry carry) error {
 	return nil
 }
 
-func (j joinedHop) shutdown(ctx context.Context) { tunnel.Shutdown(ctx, j.end) }
+func (j joinedHop) shutdown(ctx context.Context, carrier *tunnel.Carrier) {
+	carrier.Shutdown(ctx, j.end)
+}
 
 // streams carries the streams that a previous hop opens.
 func streams(end geminio.End, carry carry) {

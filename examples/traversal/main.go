@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/tunnel"
 )
 
 const usage = `traversal makes services reachable whose machines cannot be dialled.
@@ -53,13 +54,14 @@ const tokenVariable = "TRAVERSAL_TOKEN"
 // common has the flags of both sides.
 type common struct {
 	*cli.Program
-	grace, heartbeat time.Duration
+	grace, heartbeat, keep time.Duration
 }
 
 func newCommon(role string) *common {
 	c := &common{Program: cli.New("traversal "+role, fmt.Sprintf("traversal %s is one side. traversal -h explains both.\n", role))}
 	c.Flags.DurationVar(&c.grace, "grace", 10*time.Second, "after a signal, let connections go on for `TIME`")
 	c.Flags.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other side every `TIME` whether it is there; if it is silent for twice that it is lost")
+	tunnel.KeepFlag(c.Flags, &c.keep)
 	return c
 }
 
@@ -68,8 +70,8 @@ func (c *common) check() error {
 	switch {
 	case c.Flags.NArg() > 0:
 		return cli.Usagef("unexpected argument %q", c.Flags.Arg(0))
-	case c.grace < 0 || c.heartbeat <= 0:
-		return cli.Usagef("-grace is negative, or -heartbeat is not positive")
+	case c.grace < 0 || c.keep < 0 || c.heartbeat <= 0:
+		return cli.Usagef("-grace or -keep is negative, or -heartbeat is not positive")
 	}
 	return nil
 }

@@ -116,20 +116,18 @@ func (n *nodeSide) run(ctx context.Context) error {
 	defer stopFigures()
 	go n.Figures(figures, carrier.Figures)
 	opt := client.NewEndOptions()
-	opt.Limits = tunnel.Limits(n.heartbeat, n.Log)
+	opt.Limits = tunnel.Limits(n.heartbeat, n.keep, n.Log)
 	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
 	opt.SetDelegate(tunnel.Reconnected(func() {
 		fmt.Fprintf(n.Stdout, "%s is connected again with %s\n", n.name, n.connect)
 	}))
-	opt.SetRetryFirst(ctx)
-	opt.SetRetryBackoff(tunnel.RetryMin, tunnel.RetryMax)
 	opt.SetStopOnRefusal()
 	opt.SetRetryFailedFunc(func(err error) {
 		if unwanted(err) == nil { // else the node ends and says so
 			n.Log.Warn("no connection with the server", "addr", n.connect, "err", err)
 		}
 	})
-	end, err := client.NewRetryEndWithDialer(tunnel.Dialer(ctx, n.tls, n.connect), opt)
+	end, err := tunnel.Dial(ctx, n.tls, n.connect, opt)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
@@ -139,7 +137,7 @@ func (n *nodeSide) run(ctx context.Context) error {
 		return fmt.Errorf("connecting with %s: %w", n.connect, err)
 	}
 	fmt.Fprintf(n.Stdout, "%s is connected with %s\n", n.name, n.connect)
-	return n.serve(ctx, carrier, end.(*client.RetryEnd))
+	return n.serve(ctx, carrier, end)
 }
 
 // serve carries the streams of the server to the services.
@@ -160,7 +158,7 @@ func (n *nodeSide) serve(ctx context.Context, carrier *tunnel.Carrier, end *clie
 	}
 	grace, cancel := context.WithTimeout(context.Background(), n.grace)
 	defer cancel()
-	tunnel.Shutdown(grace, end)
+	carrier.Shutdown(grace, end)
 	<-served
 	carrier.Stop(grace)
 	return err

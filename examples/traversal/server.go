@@ -107,7 +107,7 @@ func (s *serverSide) run(ctx context.Context) error {
 		return err
 	}
 	opt := server.NewEndOptions()
-	opt.Limits = tunnel.Limits(s.heartbeat, s.Log)
+	opt.Limits = tunnel.Limits(s.heartbeat, s.keep, s.Log)
 	opt.SetDelegate(&admission{tokens: tokens, log: s.Log})
 	nodes, err := server.NewListener(l, opt)
 	if err != nil {
@@ -165,12 +165,12 @@ func (s *serverSide) acceptNodes(l server.Listener) error {
 		if err != nil {
 			return tunnel.UnlessClosed(err)
 		}
-		go s.keep(end)
+		go s.admit(end)
 	}
 }
 
-// keep has a node among the nodes for as long as it is connected.
-func (s *serverSide) keep(end geminio.End) {
+// admit lists a node for as long as its End exists.
+func (s *serverSide) admit(end geminio.End) {
 	g, err := decodeGreeting(end.Meta())
 	if err != nil { // admission has refused such a node
 		end.Close()

@@ -75,7 +75,7 @@ func TestHTTP(t *testing.T) {
 
 func TestTwoNodes(t *testing.T) {
 	token := tokenFile(t, "the secret")
-	s := startServer(t, token, []string{"one/web", "two/web", "two/admin"})
+	s := startServer(t, token, []string{"one/web", "two/web", "two/admin"}, "-keep", "0s")
 	one := startNode(t, token, s.addr, "one", "-service", "web="+webServer(t, "web of one"))
 	startNode(t, token, s.addr, "two", "-service", "web="+webServer(t, "web of two"), "-service", "admin="+webServer(t, "admin of two"))
 	client := httpClient(t)

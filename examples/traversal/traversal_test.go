@@ -176,7 +176,7 @@ func TestNodeFirst(t *testing.T) {
 
 func TestNodeKilled(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
-	s := startServer(t, token, []string{"inside/web"}, "-wait", "60s")
+	s := startServer(t, token, []string{"inside/web"}, "-wait", "60s", "-keep", "0s")
 	start := func() *proc.Process {
 		return startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	}
@@ -206,7 +206,7 @@ func TestNodeKilled(t *testing.T) {
 
 func TestServerKilled(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
-	s := startServer(t, token, []string{"inside/web"})
+	s := startServer(t, token, []string{"inside/web"}, "-keep", "0s")
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String())
 	_, served := pair(t, s.public[0], service)
 	s.Kill()
@@ -236,7 +236,7 @@ func TestReplaced(t *testing.T) {
 // it comes back.
 func TestSilence(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
-	s := startServer(t, token, []string{"inside/web"}, "-heartbeat", "1s")
+	s := startServer(t, token, []string{"inside/web"}, "-heartbeat", "1s", "-keep", "0s")
 	node := startNode(t, token, s.addr, "inside", "-service", "web="+service.Addr().String(), "-heartbeat", "1s")
 	client, _ := pair(t, s.public[0], service)
 	node.Freeze()

@@ -3,11 +3,13 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
@@ -26,13 +28,16 @@ type Carrier struct {
 	wg     sync.WaitGroup
 	warned cli.Seldom
 	counts counts
+
+	mu   sync.Mutex
+	open int64         // the connections that have not ended
+	idle chan struct{} // closed when open becomes 0; nil if no goroutine waits
 }
 
 // counts are the figures of a Carrier. A connection is counted when it begins, and again, by
 // the way it ends, when it has ended.
 type counts struct {
 	begun   atomic.Int64 // connections
-	open    atomic.Int64 // of them, those that have not ended
 	refused atomic.Int64 // those that were not joined with anything
 	aborted atomic.Int64 // those that their client broke
 	broken  atomic.Int64 // those that broke for other reasons
@@ -52,7 +57,7 @@ func NewCarrier(log *slog.Logger, wait time.Duration) *Carrier {
 func (c *Carrier) Figures() []any {
 	n := &c.counts
 	return []any{
-		"open", n.open.Load(), "accepted", n.begun.Load(), "refused", n.refused.Load(),
+		"open", c.opened(0), "accepted", n.begun.Load(), "refused", n.refused.Load(),
 		"aborted", n.aborted.Load(), "broken", n.broken.Load(),
 		"bytes_from_clients", n.traffic.Forth.Load(), "bytes_to_clients", n.traffic.Back.Load(),
 	}
@@ -63,9 +68,9 @@ func (c *Carrier) Figures() []any {
 // the log.
 func (c *Carrier) Carry(leg Leg, o Origin, service string, open func(context.Context) (Leg, error), attributes ...any) {
 	c.counts.begun.Add(1)
-	c.counts.open.Add(1)
+	c.opened(1)
 	c.wg.Go(func() {
-		defer c.counts.open.Add(-1)
+		defer c.opened(-1)
 		log := c.log.With(append(attributes, "from", o.Client)...)
 		ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 		other, err := open(ctx)
@@ -110,6 +115,58 @@ func (c *Carrier) level(about string) slog.Level {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
+}
+
+// opened adds n to the number of open connections and returns the sum.
+func (c *Carrier) opened(n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open += n
+	if c.open == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+	return c.open
+}
+
+// awaitIdle waits until no connection is open, or until ctx ends.
+func (c *Carrier) awaitIdle(ctx context.Context) {
+	c.mu.Lock()
+	if c.open == 0 {
+		c.mu.Unlock()
+		return
+	}
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// Shutdown has the End or Listener from which the connections come take no new streams, waits
+// until there are none, and closes it, at the end of ctx in any case. A peer that does not
+// answer is left as soon as no connection is open.
+func (c *Carrier) Shutdown(ctx context.Context, endOrListener io.Closer) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for timer := time.NewTimer(leave); ctx.Err() == nil; timer.Reset(leave) {
+			c.awaitIdle(ctx)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return
+			}
+			if c.opened(0) == 0 {
+				cancel()
+			}
+		}
+	}()
+	geminio.Shutdown(ctx, endOrListener)
 }
 
 // Stop waits until all connections have ended, or until ctx does: then it breaks

@@ -3,7 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"io"
+	"flag"
 	"log/slog"
 	"net"
 	"time"
@@ -19,10 +19,17 @@ import (
 // maxStreams is how many connections may be open at a time between two Ends.
 const maxStreams = 8192
 
-// Limits returns the options that both sides have in common.
-func Limits(heartbeat time.Duration, log *slog.Logger) options.Limits {
+// KeepFlag adds the flag -keep, for Limits.
+func KeepFlag(flags *flag.FlagSet, keep *time.Duration) {
+	flags.DurationVar(keep, "keep", 30*time.Second, "have connections wait for `TIME` if the tunnel loses its own connection, and go on if that is back; the shorter time of both sides counts; 0: they break at once")
+}
+
+// Limits returns the options that both sides have in common. An End that loses its connection
+// keeps its streams for the time of keep.
+func Limits(heartbeat, keep time.Duration, log *slog.Logger) options.Limits {
 	var l options.Limits
 	l.SetHeartbeat(heartbeat)
+	l.SetResumeKeep(keep)
 	l.SetMaxStreams(maxStreams)
 	l.SetAcceptBacklog(maxStreams)
 	l.SetLogger(log)
@@ -44,18 +51,34 @@ func Streams(end geminio.End, do func(geminio.Stream)) {
 // dialTimeout bounds an attempt to dial.
 const dialTimeout = 10 * time.Second
 
-// Dialer returns what dials an address for an End, until ctx ends. Certificates are
-// read each time, so that they may be renewed.
-func Dialer(ctx context.Context, tls *cli.ClientTLS, addr string) client.Dialer {
-	return func() (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+// Dial makes an End that connects with addr, and does so again whenever it has lost its
+// connection, until it is closed. The end of ctx gives up the first connection; later ones do
+// not depend on it, so that an End which is shutting down can get its connection back.
+// Certificates are read each time, so that they may be renewed.
+func Dial(ctx context.Context, tls *cli.ClientTLS, addr string, opt *client.EndOptions) (*client.RetryEnd, error) {
+	dialing, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, cancel)
+	opt.SetRetryFirst(ctx)
+	opt.SetRetryBackoff(retryMin, retryMax)
+	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(dialing, dialTimeout)
 		defer cancel()
 		dial, err := tls.Dialer(ctx, addr)
 		if err != nil {
 			return nil, err
 		}
 		return dial()
+	}, opt)
+	if err != nil {
+		stop()
+		cancel()
+		return nil, err
 	}
+	if !stop() { // ctx has ended, and with it dialing
+		end.Close()
+		return nil, ctx.Err()
+	}
+	return end.(*client.RetryEnd), nil
 }
 
 // Reconnected is a delegate that calls f whenever an End has a new connection in
@@ -70,24 +93,21 @@ type reconnected struct {
 // EndReOnline implements delegate.ClientDelegate.
 func (r reconnected) EndReOnline(delegate.ClientDescriber) { r.f() }
 
-// Shutdown has an End or a Listener take no new streams, waits until those there are
-// have ended, and closes it, at the end of ctx in any case.
-func Shutdown(ctx context.Context, endOrListener io.Closer) {
-	geminio.Shutdown(ctx, endOrListener)
-}
+// leave bounds the time for taking leave of a peer with which no connection is open.
+const leave = time.Second
 
-// CloseEnds closes a Listener and all its Ends at once, and delivers what was
-// written.
+// CloseEnds closes a Listener and all its Ends, and delivers the bytes that were written. Open
+// streams break.
 func CloseEnds(l server.Listener) {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	Shutdown(now, l)
+	ctx, cancel := context.WithTimeout(context.Background(), leave)
+	defer cancel()
+	geminio.Shutdown(ctx, l)
 }
 
 // How long an End that reconnects waits between its attempts, at least and at most.
 const (
-	RetryMin = 100 * time.Millisecond
-	RetryMax = 3 * time.Second
+	retryMin = 100 * time.Millisecond
+	retryMax = 3 * time.Second
 )
 
 // UnlessClosed returns err, unless it says that a listener was closed.
