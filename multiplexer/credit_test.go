@@ -1,6 +1,7 @@
 package multiplexer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -30,17 +31,17 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 		fits := int(testSettings().Messages / cost)
 		for i := range fits {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeMessage, uint64(i), nil, make([]byte, body), AtOnce))
-			p.wantPacket(packet.TypeMessage, 1, "there is credit")
+			p.wantPacket(packet.TypeMessage, 1, "a message within the window is sent")
 		}
 		sent := sendOn(m.Main(), t.Context(), packet.TypeMessage, 99, body)
 		kit.Blocked(t, sent) // the window is used up
-		p.writeCredit(1, packet.ClassRaw, 10000, "of another class")
-		p.writeCredit(1, packet.ClassMessages, cost-testSettings().Messages%cost-1, "one byte is missing")
+		p.writeCredit(1, packet.ClassRaw, 10000, "credit of another class")
+		p.writeCredit(1, packet.ClassMessages, cost-testSettings().Messages%cost-1, "credit for all but one byte of the message")
 		kit.Blocked(t, sent)
-		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "only messages wait")
-		p.wantPacket(packet.TypeRequest, 1, "a request")
-		p.writeCredit(1, packet.ClassMessages, 1, "the byte")
-		seq, _ := p.wantPacket(packet.TypeMessage, 1, "it goes on")
+		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce), "a request does not wait for the window for messages")
+		p.wantPacket(packet.TypeRequest, 1, "the request is sent")
+		p.writeCredit(1, packet.ClassMessages, 1, "credit for the last byte")
+		seq, _ := p.wantPacket(packet.TypeMessage, 1, "the message that waited is sent")
 		assert.EqualValues(t, 99, seq)
 		require.NoError(t, <-sent)
 	})
@@ -49,10 +50,10 @@ func TestMessagesWaitForTheWindow(t *testing.T) {
 func TestMessageWindowViolation(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		for i := range uint64(3) {
-			p.writePacket(packet.TypeMessage, 1, i, 1000, "within the window")
+			p.writePacket(packet.TypeMessage, 1, i, 1000, "a message within the window")
 		}
-		p.writePacket(packet.TypeMessage, 1, 3, 1000, "beyond the window")
-		p.wantViolation("beyond the window", "messages", "1128 sent with credit for 712")
+		p.writePacket(packet.TypeMessage, 1, 3, 1000, "a message beyond the window")
+		p.wantViolation("a message beyond the window", "messages", "1128 sent with credit for 712")
 		assert.Len(t, h.got(), 3)
 	})
 }
@@ -63,13 +64,13 @@ func TestReleasedMessagesGiveCredit(t *testing.T) {
 		for i := range uint64(3) {
 			p.writePacket(packet.TypeMessage, 1, i, 1000, "a message")
 		}
-		p.wantIdle("nothing was released")
+		p.wantIdle("no message was released")
 		m.Main().Release(packet.TypeMessage, 1000)
-		assert.EqualValues(t, cost, p.wantCredit(1, packet.ClassMessages, "the peer has less left than that"))
+		assert.EqualValues(t, cost, p.wantCredit(1, packet.ClassMessages, "credit is granted when the peer has less left"))
 		m.Main().Release(packet.TypeMessage, 1000)
-		p.wantIdle("the peer has more left than that")
+		p.wantIdle("credit is not granted while the peer has more left")
 		m.Main().Release(packet.TypeMessage, 1000)
-		assert.EqualValues(t, 2*cost, p.wantCredit(1, packet.ClassMessages, "all"))
+		assert.EqualValues(t, 2*cost, p.wantCredit(1, packet.ClassMessages, "all that was released is granted"))
 	})
 }
 
@@ -80,32 +81,32 @@ func TestHandlerCredit(t *testing.T) {
 		d := openTo(t, m, p)
 		ctx := t.Context()
 		require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 1, nil, nil, AtOnce))
-		p.wantPacket(packet.TypeRequest, d.id, "one")
+		p.wantPacket(packet.TypeRequest, d.id, "the first request is sent")
 		for seq := range uint64(2) {
 			require.NoError(t, d.Send(ctx, 0, packet.TypeRequest, 10+seq, nil, nil, AtOnce))
-			p.wantPacket(packet.TypeRequest, d.id, "within its share")
+			p.wantPacket(packet.TypeRequest, d.id, "a request within the share of the stream is sent")
 		}
 		second := sendOn(d, ctx, packet.TypeRegister, 2, 1)
 		kit.Blocked(t, second) // its share is used up
-		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, AtOnce), "another has a share too")
-		p.wantPacket(packet.TypeRequest, 1, "of another")
-		p.writePacket(packet.TypeResponse, d.id, 1, 12, "the answer")
+		require.NoError(t, m.Main().Send(ctx, 0, packet.TypeRequest, 3, nil, nil, AtOnce), "another stream has a share of its own")
+		p.wantPacket(packet.TypeRequest, 1, "the request of the other stream is sent")
+		p.writePacket(packet.TypeResponse, d.id, 1, 12, "the peer answers the first request")
 		synctest.Wait()
-		kit.Blocked(t, second) // an answer is no credit
-		p.writeCredit(0, packet.ClassHandlers, 1, "credit")
-		p.wantPacket(packet.TypeRegister, d.id, "two")
+		kit.Blocked(t, second) // the answer does not grant credit
+		p.writeCredit(0, packet.ClassHandlers, 1, "the peer grants a handler")
+		p.wantPacket(packet.TypeRegister, d.id, "the registration that waited is sent")
 		require.NoError(t, <-second)
 
-		// And the other way round.
+		// In the other direction, the Mux checks the credit of the peer.
 		for i := range uint64(3) {
-			p.writePacket(packet.TypeRequest, 1, i, 10, "within the credit")
+			p.writePacket(packet.TypeRequest, 1, i, 10, "a request within the credit")
 		}
-		p.wantIdle("all run")
+		p.wantIdle("no handler has returned")
 		m.Main().Release(packet.TypeRequest, 10)
-		assert.EqualValues(t, 1, p.wantCredit(0, packet.ClassHandlers, "one is done"))
-		p.writePacket(packet.TypeRequest, 1, 3, 10, "again")
-		p.writePacket(packet.TypeRequest, 1, 4, 10, "beyond the credit")
-		p.wantViolation("more handlers than allowed", "handlers", "1 sent with credit for 0")
+		assert.EqualValues(t, 1, p.wantCredit(0, packet.ClassHandlers, "credit is granted when a handler has returned"))
+		p.writePacket(packet.TypeRequest, 1, 3, 10, "a request with the new credit")
+		p.writePacket(packet.TypeRequest, 1, 4, 10, "a request beyond the credit")
+		p.wantViolation("a request beyond the credit", "handlers", "1 sent with credit for 0")
 	})
 }
 
@@ -127,39 +128,39 @@ func TestLargeCredit(t *testing.T) {
 			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				ctx := t.Context()
 				first := sendOn(m.Main(), ctx, test.typ, 1, size)
-				p.wantPacket(test.typ, 1, "there is credit")
+				p.wantPacket(test.typ, 1, "a packet within the credit is sent")
 				require.NoError(t, <-first)
 				second := sendOn(m.Main(), ctx, test.typ, 2, size)
-				kit.Blocked(t, second) // there is none for two
+				kit.Blocked(t, second) // there is no credit for a second packet
 				stream := uint64(0)
 				if test.typ == packet.TypeMessage {
 					stream = 1
 				}
 				if test.typ == packet.TypeRequest {
-					p.writePacket(packet.TypeResponse, 1, 1, 12, "what the first one held is free")
+					p.writePacket(packet.TypeResponse, 1, 1, 12, "the peer answers the first request")
 				}
-				p.writeCredit(stream, test.class, size, "credit")
-				p.wantPacket(test.typ, 1, "there is again")
+				p.writeCredit(stream, test.class, size, "the peer grants credit")
+				p.wantPacket(test.typ, 1, "the packet that waited is sent")
 				require.NoError(t, <-second)
 
-				p.writePacket(test.typ, 1, 1, size, "within the credit")
+				p.writePacket(test.typ, 1, 1, size, "a packet within the credit")
 				synctest.Wait()
-				if test.typ != packet.TypeResponse { // which nobody holds
+				if test.typ != packet.TypeResponse { // the Mux releases responses
 					m.Main().Release(test.typ, size)
 				}
-				assert.EqualValues(t, size, p.wantCredit(stream, test.class, "given back at once"))
-				p.writePacket(test.typ, 1, 2, size, "again")
+				assert.EqualValues(t, size, p.wantCredit(stream, test.class, "credit is granted at once"))
+				p.writePacket(test.typ, 1, 2, size, "a packet with the new credit")
 				if test.typ == packet.TypeResponse {
 					return
 				}
-				p.writePacket(test.typ, 1, 3, size, "beyond the credit")
-				p.wantViolation("too much", test.text, "50000 sent with credit for 10032")
+				p.writePacket(test.typ, 1, 3, size, "a packet beyond the credit")
+				p.wantViolation("a packet beyond the credit", test.text, "50000 sent with credit for 10032")
 			})
 		})
 	}
 }
 
-func TestTooLargeIsRefusedBeforeAByteIsSent(t *testing.T) {
+func TestSendOfAPacketThatIsTooLarge(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		err := m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, make([]byte, packet.MaxHead+1), make([]byte, 1<<20), AtOnce)
 		var limit *geminio.LimitError
@@ -167,8 +168,8 @@ func TestTooLargeIsRefusedBeforeAByteIsSent(t *testing.T) {
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
 		assert.EqualValues(t, 1<<20+packet.MaxHead+1, limit.Value)
 		assert.EqualValues(t, 1<<20, limit.Limit)
-		p.wantIdle("nothing is sent")
-		p.writePacket(packet.TypeRequest, 1, 1, 1, "the connection lives on")
+		p.wantIdle("no part of a packet that is too large is sent")
+		p.writePacket(packet.TypeRequest, 1, 1, 1, "a request on the same connection")
 		synctest.Wait()
 		assert.Len(t, h.got(), 1)
 	})
@@ -192,7 +193,7 @@ func TestCreditViolations(t *testing.T) {
 		{"overflow of large messages", func(p *peer) {
 			p.writeCredit(1, packet.ClassLargeMessages, math.MaxInt32, "")
 		}, []string{"large messages"}},
-		{"nothing", func(p *peer) {
+		{"an amount of 0", func(p *peer) {
 			p.writeCredit(1, packet.ClassRaw, 0, "")
 		}, []string{"amount of 0"}},
 		{"an unknown class", func(p *peer) {
@@ -227,16 +228,16 @@ func TestCreditViolations(t *testing.T) {
 	}
 }
 
-func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
+func TestCreditOfAClosedStreamIsIgnored(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openFrom(t, m, p, 3)
 		d.Reset(packet.Reason{})
-		p.wantReason(packet.TypeReset, 3, 0, "this side resets")
-		p.writeCredit(3, packet.ClassRaw, 1<<30, "for a stream that is gone")
-		p.writeCredit(3, packet.ClassRaw, 1<<30, "even too much")
-		p.writeCredit(3, packet.ClassMessages, 1<<31-1, "for a stream that is gone")
-		p.writeCredit(3, packet.ClassLargeMessages, 77, "the connection's, though")
-		p.wantIdle("no error")
+		p.wantReason(packet.TypeReset, 3, 0, "Reset sends a Reset frame")
+		p.writeCredit(3, packet.ClassRaw, 1<<30, "credit of a stream that was reset")
+		p.writeCredit(3, packet.ClassRaw, 1<<30, "credit that would exceed the largest")
+		p.writeCredit(3, packet.ClassMessages, 1<<31-1, "credit of a stream that was reset")
+		p.writeCredit(3, packet.ClassLargeMessages, 77, "credit of the connection in a frame of the stream")
+		p.wantIdle("credit of a closed stream is not an error")
 		m.mu.Lock()
 		assert.EqualValues(t, testSettings().Large+77, m.ledger.tx[packet.ClassLargeMessages].avail)
 		m.mu.Unlock()
@@ -244,110 +245,9 @@ func TestCreditThatComesTooLateIsIgnored(t *testing.T) {
 	})
 }
 
-func TestWaitForCreditIsFirstComeFirstServed(t *testing.T) {
-	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
-	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		ctx := t.Context()
-		first := sendOn(m.Main(), ctx, packet.TypeResponse, 0, 55000)
-		p.wantPacket(packet.TypeResponse, 1, "there is credit")
-		require.NoError(t, <-first)
-		var waiting []<-chan error
-		sizes := []int{50000, 5000, 20000, 5000}
-		for i, size := range sizes {
-			waiting = append(waiting, sendOn(m.Main(), ctx, packet.TypeResponse, uint64(i+1), size))
-			synctest.Wait()
-		}
-		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all but the first")
-		kit.Blocked(t, waiting[1]) // small ones do not overtake a large one for ever
-		p.writeCredit(0, packet.ClassLargeResponses, 40000, "enough for all")
-		var sent []uint64
-		for i := range sizes {
-			seq, _ := p.wantPacket(packet.TypeResponse, 1, "all of them")
-			sent = append(sent, seq)
-			require.NoError(t, <-waiting[i])
-		}
-		assert.ElementsMatch(t, []uint64{1, 2, 3, 4}, sent)
-		assert.Zero(t, m.waits.count)
-	})
-}
-
-func TestWaitForCreditEnds(t *testing.T) {
-	type wait struct {
-		name string
-		send func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error
-		want error
-		took time.Duration
-	}
-	waits := []wait{
-		{"timeout", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			return d.Send(t.Context(), 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, context.DeadlineExceeded, 3 * time.Second},
-		{"deadline", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			return d.Send(ctx, 3*time.Second, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, context.DeadlineExceeded, 2 * time.Second},
-		{"cancel", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			ctx, cancel := context.WithCancel(t.Context())
-			time.AfterFunc(time.Second, cancel)
-			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, context.Canceled, time.Second},
-		{"close", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { d.Close() })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, geminio.ErrNotExecuted, time.Second},
-		{"reset", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { d.Reset(packet.Reason{}) })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, geminio.ErrNotExecuted, time.Second},
-		{"the end of the connection", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { m.Close(io.EOF, packet.Reason{}) })
-			return d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, geminio.ErrNotExecuted, time.Second},
-		{"the peer goes away", func(t *testing.T, m *Mux, d *Dialogue, p *peer, size int) error {
-			time.AfterFunc(time.Second, func() { m.GoAway(packet.Reason{}) })
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			return d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, size), AtOnce)
-		}, nil, 0},
-	}
-	for _, size := range []int{1000, 50000} {
-		for _, w := range waits {
-			if w.want == nil {
-				continue
-			}
-			name := w.name + " of a small one"
-			if size > 1000 {
-				name = w.name + " of a large one"
-			}
-			t.Run(name, func(t *testing.T) {
-				s := newSetup()
-				s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
-				s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-					d := openFrom(t, m, p, 3)
-					go io.Copy(io.Discard, p.nc)
-					p.nc.SetReadDeadline(time.Time{})
-					m.mu.Lock()
-					d.credit.tx[packet.ClassMessages] = newOutflow(0)
-					m.ledger.tx[packet.ClassLargeMessages] = newOutflow(0)
-					m.mu.Unlock()
-					start := time.Now()
-					err := w.send(t, m, d, p, size)
-					assert.ErrorIs(t, err, w.want)
-					assert.Equal(t, w.took, time.Since(start))
-					m.mu.Lock()
-					defer m.mu.Unlock()
-					assert.Zero(t, m.waits.count, "nobody waits any more")
-				})
-			})
-		}
-	}
-}
-
 func TestNothingNewOnceGoingAway(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		p.writeReason(packet.TypeGoAway, 0, geminio.CodeGoingAway, "maintenance", "the peer drains")
+		p.writeReason(packet.TypeGoAway, 0, geminio.CodeGoingAway, "maintenance", "the peer accepts no new work")
 		synctest.Wait()
 		assert.Len(t, h.away, 1)
 		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeRegister} {
@@ -355,29 +255,9 @@ func TestNothingNewOnceGoingAway(t *testing.T) {
 		}
 		assert.Equal(t, geminio.ErrGoingAway, m.Open(m.NewDialogue("", nil)))
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
-		p.wantPacket(packet.TypeResponse, 1, "answers go on")
-		p.writeOpen(3, "something new")
-		assert.Contains(t, p.wantReason(packet.TypeRefuse, 3, geminio.CodeGoingAway, "refused"), "shutting down")
-	})
-}
-
-// What one dialogue may not take any more holds back no other.
-func TestAWaitingShareHoldsBackNobodyElse(t *testing.T) {
-	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = 40000, 100000
-	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		slow, other := openTo(t, m, p), openTo(t, m, p)
-		go io.Copy(io.Discard, p.nc)
-		p.nc.SetReadDeadline(time.Time{})
-		for i := range uint64(4) {
-			require.NoError(t, slow.Send(t.Context(), 0, packet.TypeMessage, 10+i, nil, make([]byte, 20000), AtOnce))
-		}
-		stuck := sendOn(slow, t.Context(), packet.TypeMessage, 2, 20000)
-		kit.Blocked(t, stuck) // its receiver is slow: more than its share
-		sent := sendOn(other, t.Context(), packet.TypeMessage, 1, 20000)
-		require.NoError(t, kit.Returned(t, sent), "there is credit for 20000 bytes")
-		p.writeCredit(slow.id, packet.ClassLargeMessages, 80000, "the receiver has woken up")
-		require.NoError(t, kit.Returned(t, stuck))
+		p.wantPacket(packet.TypeResponse, 1, "responses are sent after GoAway")
+		p.writeOpen(3, "the peer opens after GoAway")
+		assert.Contains(t, p.wantReason(packet.TypeRefuse, 3, geminio.CodeGoingAway, "an Open after GoAway is refused"), "shutting down")
 	})
 }
 
@@ -387,7 +267,7 @@ func TestSendAfterTheEnd(t *testing.T) {
 		require.NoError(t, d.Close())
 		assert.Equal(t, io.EOF, d.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce))
 		d.Post(packet.TypeAck, 1, nil)
-		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, 3, "the end of it")
+		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, 3, "Close sends the close flag")
 		p.nc.Close()
 		<-m.c.Done()
 		assert.Equal(t, io.EOF, m.Main().Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, AtOnce))
@@ -396,27 +276,177 @@ func TestSendAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Who waits only behind somebody else goes when that one's stream ends.
-func TestTheEndOfAStreamLetsOthersGo(t *testing.T) {
+// A large request that is abandoned after a part was sent is no longer outstanding: its stream
+// may use the same credit again when the peer has granted it.
+func TestAbandonedRequestsAreNotOutstanding(t *testing.T) {
+	const size = 1 << 20 // several batches
+	s := newSetup()
+	s.peer.MaxMessage, s.peer.Large = size, size+packet.MaxHead
+	s.peer.Handlers = 4
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := m.Main()
+		for i := range uint64(10) {
+			sent := sendOn(d, t.Context(), packet.TypeRequest, i, size)
+			p.want(packet.TypeRequest, more, 1, "the first fragment is sent")
+			require.NoError(t, <-sent)
+			require.True(t, d.Abandon(packet.TypeRequest, i))
+			for typ := packet.TypeRequest; typ != packet.TypeAbandon; {
+				head, _ := p.next("the Abandon follows")
+				typ = head.Type
+			}
+			p.writeCredit(0, packet.ClassHandlers, 1, "the peer grants the handler again")
+			p.writeCredit(0, packet.ClassLargeRequests, size, "the peer grants the bytes again")
+			synctest.Wait()
+		}
+		require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 99, nil, nil, AtOnce), "a small request after the abandoned ones")
+	})
+}
+
+// A response that the peer abandons resolves its request.
+func TestAnAbandonedResponseResolvesItsRequest(t *testing.T) {
 	s := newSetup()
 	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		first, second := openTo(t, m, p), openTo(t, m, p)
-		go io.Copy(io.Discard, p.nc)
-		p.nc.SetReadDeadline(time.Time{})
-		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, make([]byte, 55000), AtOnce))
-		large := sendOn(first, t.Context(), packet.TypeResponse, 2, 50000)
-		kit.Blocked(t, large) // there is not enough
-		small := sendOn(second, t.Context(), packet.TypeResponse, 3, 4000)
-		kit.Blocked(t, small) // there is enough, but somebody came first
-		require.NoError(t, first.Close())
-		assert.ErrorIs(t, <-large, geminio.ErrNotExecuted)
-		synctest.Wait()
-		select {
-		case err := <-small:
-			assert.NoError(t, err)
-		default:
-			t.Error("nobody is in front any more")
+		d := m.Main()
+		first := sendOn(d, t.Context(), packet.TypeRequest, 1, 50000)
+		p.wantPacket(packet.TypeRequest, 1, "a large request is sent")
+		require.NoError(t, <-first)
+		p.writeFragment(packet.TypeResponse, more, 1, 1, 20000, 10000, "the first fragment of the response")
+		p.writeFrame(packet.TypeAbandon, 0, 1, []byte{0, 0, 0, 0, 0, 0, 0, 1, byte(packet.TypeResponse)}, "the peer abandons it")
+		assert.EqualValues(t, 20000, p.wantCredit(0, packet.ClassLargeResponses, "the credit of the response is granted"))
+		p.writeCredit(0, packet.ClassHandlers, 1, "the handler has returned")
+		p.writeCredit(0, packet.ClassLargeRequests, 50000, "the request is released")
+		second := sendOn(d, t.Context(), packet.TypeRequest, 2, 50000)
+		p.wantPacket(packet.TypeRequest, 1, "the next large request is sent")
+		require.NoError(t, <-second)
+	})
+}
+
+// Small messages that are abandoned behind a large one give their credit back to the window.
+func TestAbandonedMessagesAreRefunded(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := m.Main()
+		ctx := t.Context()
+		blockWriter(t, m)
+		require.NoError(t, d.Send(ctx, 0, packet.TypeMessage, 1, nil, make([]byte, 50000), AtOnce))
+		for i := range uint64(100) {
+			require.NoError(t, d.Send(ctx, time.Second, packet.TypeMessage, 10+i, nil, make([]byte, 1000), AtOnce), "message %d", i)
+			require.True(t, d.Abandon(packet.TypeMessage, 10+i))
 		}
+	})
+}
+
+// A packet whose stream is closed while the packet arrives is not handed out, and all of its
+// credit is granted again.
+func TestCloseWhileAPacketArrives(t *testing.T) {
+	for _, typ := range []packet.Type{packet.TypeMessage, packet.TypeRequest, packet.TypeResponse} {
+		for name, end := range map[string]func(d *Dialogue){
+			"close": func(d *Dialogue) { d.Close() },
+			"reset": func(d *Dialogue) { d.Reset(packet.Reason{Code: 1}) },
+		} {
+			t.Run(typ.String()+" "+name, func(t *testing.T) {
+				s := newSetup()
+				s.local.Handlers = 1
+				s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+					d := openFrom(t, m, p, 3)
+					// One frame has the whole packet. It is written in two halves.
+					frame := packet.AppendHeader(nil, packet.Header{Type: typ, Stream: 3, Length: 60008})
+					frame = packet.AppendFragmentHeader(frame, packet.FragmentHeader{Seq: 7}, 0)
+					frame = append(frame, bytes.Repeat([]byte("x"), 60000)...)
+					p.write(frame[:30000], "the first half")
+					synctest.Wait()
+					end(d)
+					read := readInBackground(p)
+					p.write(frame[30000:], "the second half")
+					synctest.Wait()
+					assert.Empty(t, h.got(), "a packet of a closed stream was handed out")
+					want := map[packet.Class]uint32{charge.LargeClass(typ): 60000}
+					if typ == packet.TypeRequest {
+						want[packet.ClassHandlers] = 1
+					}
+					p.nc.SetReadDeadline(time.Now())
+					assert.Equal(t, want, creditIn(t, <-read))
+				})
+			})
+		}
+	}
+}
+
+// readInBackground reads frames until an error, such as that of the read deadline of p.
+func readInBackground(p *peer) <-chan []frame {
+	ch := make(chan []frame, 1)
+	p.nc.SetReadDeadline(time.Now().Add(patience))
+	go func() {
+		var all []frame
+		for {
+			h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
+			if err != nil {
+				ch <- all
+				return
+			}
+			all = append(all, frame{h, payload})
+		}
+	}()
+	return ch
+}
+
+// frame is a frame that the peer has read.
+type frame struct {
+	header  packet.Header
+	payload []byte
+}
+
+// creditIn returns the credit of the connection's classes in frames.
+func creditIn(t *testing.T, frames []frame) map[packet.Class]uint32 {
+	t.Helper()
+	sums := make(map[packet.Class]uint32)
+	for _, f := range frames {
+		if f.header.Type == packet.TypeCredit {
+			c, err := packet.ParseCredit(f.payload, f.header.Stream)
+			require.NoError(t, err)
+			if c.Class >= packet.StreamClasses {
+				sums[c.Class] += c.Amount
+			}
+		}
+	}
+	return sums
+}
+
+// Close releases the messages of its stream that were handed out, also if the Handler does not.
+func TestCloseReleasesMessages(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		for i := range uint64(3) {
+			p.writePacket(packet.TypeMessage, 3, i, 50000, "a message")
+		}
+		synctest.Wait()
+		require.Len(t, h.got(), 3)
+		d.Release(packet.TypeMessage, 50000)
+		assert.EqualValues(t, 50000, p.wantCredit(3, packet.ClassLargeMessages, "the released message is granted again"))
+		read := readInBackground(p)
+		require.NoError(t, d.Close())
+		d.Release(packet.TypeMessage, 50000) // of a message that Close has released
+		p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "the peer answers the close flag")
+		d.Release(packet.TypeMessage, 50000)
+		synctest.Wait()
+		p.nc.SetReadDeadline(time.Now())
+		assert.Equal(t, map[packet.Class]uint32{packet.ClassLargeMessages: 100_000}, creditIn(t, <-read))
+	})
+}
+
+// The messages of a stream that the peer has reset can still be received. Close releases the
+// remaining ones.
+func TestCloseAfterAResetReleasesMessages(t *testing.T) {
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		d := openFrom(t, m, p, 3)
+		for i := range uint64(2) {
+			p.writePacket(packet.TypeMessage, 3, i, 50000, "a message")
+		}
+		p.writeReason(packet.TypeReset, 3, 1, "", "the peer resets")
+		p.wantIdle("the messages can still be received")
+		d.Release(packet.TypeMessage, 50000)
+		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "the received message is granted again"))
+		require.NoError(t, d.Close())
+		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "the other message is granted again by Close"))
 	})
 }

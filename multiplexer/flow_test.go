@@ -24,17 +24,17 @@ func newRand(t testing.TB) *rand.Rand {
 
 func TestOutflow(t *testing.T) {
 	f := outflow{}
-	assert.Zero(t, f.takeUpTo(5), "nothing was given")
+	assert.Zero(t, f.takeUpTo(5), "taken without credit")
 	require.NoError(t, f.add(packet.ClassRaw, 100))
 	assert.Equal(t, 60, f.takeUpTo(60))
-	assert.Equal(t, 40, f.takeUpTo(60), "what is left")
+	assert.Equal(t, 40, f.takeUpTo(60), "taken with credit for 40")
 	assert.Zero(t, f.takeUpTo(60))
-	require.NoError(t, f.add(packet.ClassRaw, maxCredit), "as much as there may be")
+	require.NoError(t, f.add(packet.ClassRaw, maxCredit), "the largest credit")
 	err := f.add(packet.ClassRaw, 1)
 	var bad *packet.Error
 	require.ErrorAs(t, err, &bad)
 	assert.ErrorContains(t, err, "raw bytes: 1 on top of 2147483647 exceeds 2147483647")
-	assert.EqualValues(t, maxCredit, f.avail, "an error changes nothing")
+	assert.EqualValues(t, maxCredit, f.avail, "available after an error")
 	assert.Error(t, f.add(packet.ClassRaw, 1<<32-1))
 }
 
@@ -45,9 +45,9 @@ func TestInflowViolationNamesBothNumbers(t *testing.T) {
 	var bad *packet.Error
 	require.ErrorAs(t, err, &bad)
 	assert.ErrorContains(t, err, "messages: 41 sent with credit for 40")
-	assert.EqualValues(t, 60, f.held, "an error changes nothing")
+	assert.EqualValues(t, 60, f.held, "held after an error")
 	assert.EqualValues(t, 40, f.left)
-	require.NoError(t, f.receive(packet.ClassMessages, 40), "all that was granted")
+	require.NoError(t, f.receive(packet.ClassMessages, 40), "all that is left")
 	assert.Error(t, f.receive(packet.ClassMessages, 1))
 	assert.NoError(t, f.receive(packet.ClassMessages, 0))
 }
@@ -78,13 +78,13 @@ func TestInflowDue(t *testing.T) {
 			assert.Equal(t, test.dueRaw, f.dueFor(packet.ClassRaw, 0))
 			g := newInflow(test.size)
 			require.NoError(t, g.receive(packet.ClassRaw, test.received))
-			assert.Equal(t, test.dueRaw, g.dueFor(packet.ClassRaw, test.released), "the same, asked before the release")
+			assert.Equal(t, test.dueRaw, g.dueFor(packet.ClassRaw, test.released), "dueFor before the release")
 		})
 	}
 }
 
-// A random program of a sender and a receiver never breaks the invariant, and
-// never leaves a sender without credit while nothing is held.
+// Random operations of a sender and a receiver keep the equations, and never leave the sender
+// without credit while nothing is held.
 func TestInflowInvariants(t *testing.T) {
 	r := newRand(t)
 	for range 200 {
@@ -94,7 +94,7 @@ func TestInflowInvariants(t *testing.T) {
 		check := func() {
 			require.LessOrEqual(t, f.held+f.left, f.size)
 			require.Equal(t, received-released, uint64(f.held))
-			require.Equal(t, f.left, out.avail, "both sides agree on what may still be sent")
+			require.Equal(t, f.left, out.avail, "left at the receiver and available at the sender")
 			require.EqualValues(t, f.size-f.held-f.left, f.owed())
 		}
 		for range 500 {
@@ -127,14 +127,14 @@ func TestInflowInvariants(t *testing.T) {
 		}
 		f.release(uint64(f.held))
 		if out.avail == 0 {
-			require.True(t, f.due(), "nothing is held, and the sender has nothing")
+			require.True(t, f.due(), "nothing is held, the sender has no credit, and none is due")
 		}
 	}
 }
 
 func TestGrantIsBounded(t *testing.T) {
 	f := newInflow(1<<32 - 1)
-	assert.EqualValues(t, maxCredit, f.left, "what a frame and a peer can take")
+	assert.EqualValues(t, maxCredit, f.left, "the largest credit")
 	require.NoError(t, f.receive(packet.ClassRaw, maxCredit))
 	f.release(maxCredit)
 	assert.EqualValues(t, maxCredit, f.grant())

@@ -11,19 +11,20 @@ import (
 func TestIndex(t *testing.T) {
 	var x index[outgoing]
 	key := packetKey{nil, packet.TypeMessage, 0}
-	assert.Nil(t, x.get(key), "the zero value is empty")
+	assert.Nil(t, x.get(key), "get of the zero value")
 	first, second := &outgoing{}, &outgoing{}
 	x.remove(key, first)
 	x.add(key, first)
 	x.add(key, second)
-	assert.Same(t, second, x.get(key), "the last one of a number")
+	assert.Same(t, second, x.get(key), "get after two values with one key")
 	x.remove(key, first)
-	assert.Same(t, second, x.get(key), "another one is not removed")
+	assert.Same(t, second, x.get(key), "get after remove of another value")
 	x.remove(key, second)
 	assert.Nil(t, x.get(key))
 }
 
-func TestIndexGivesItsMemoryBack(t *testing.T) {
+// An index frees its memory when it becomes empty after many entries.
+func TestIndexFreesItsMemory(t *testing.T) {
 	var x index[outgoing]
 	fill := func(n int) {
 		for i := range n {
@@ -35,9 +36,9 @@ func TestIndexGivesItsMemoryBack(t *testing.T) {
 		}
 	}
 	fill(maxRetained)
-	assert.NotNil(t, x.all, "few: the next ones need no new memory")
+	assert.NotNil(t, x.all, "memory after few entries")
 	fill(maxRetained + 1)
-	assert.Nil(t, x.all, "many")
+	assert.Nil(t, x.all, "memory after many entries")
 	fill(1)
 	assert.NotNil(t, x.all)
 }

@@ -14,26 +14,26 @@ import (
 
 func TestWithinShare(t *testing.T) {
 	for _, test := range []struct {
-		name           string
-		n, avail, held uint32
-		want           bool
+		name                  string
+		n, avail, outstanding uint32
+		want                  bool
 	}{
-		{"all that there is, for who holds nothing", 100, 100, 0, true},
-		{"more than there is", 101, 100, 0, false},
-		{"three times what is left", 1, 26, 75, true},
-		{"a little more", 1, 26, 78, false},
-		{"the last one of another", 1, 1, 0, true},
-		{"the second of two", 1, 1, 1, true},
-		{"the last one of who has three", 1, 1, 3, false},
-		{"one of two, of who has none", 1, 2, 0, true},
+		{"all of the credit, with nothing outstanding", 100, 100, 0, true},
+		{"more than is available", 101, 100, 0, false},
+		{"three times as much outstanding as is left", 1, 26, 75, true},
+		{"more than three times as much outstanding", 1, 26, 78, false},
+		{"the last unit, with nothing outstanding", 1, 1, 0, true},
+		{"the second of two units", 1, 1, 1, true},
+		{"the fourth of four units", 1, 1, 3, false},
+		{"one of two units, with nothing outstanding", 1, 2, 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, withinShare(test.n, test.avail, test.held))
+			assert.Equal(t, test.want, withinShare(test.n, test.avail, test.outstanding))
 		})
 	}
 }
 
-// However one dialogue takes, about a quarter is left for the others.
+// One stream leaves about a quarter of a class, in whatever amounts it takes.
 func TestSharesLeaveAQuarter(t *testing.T) {
 	r := newRand(t)
 	for range 1000 {
@@ -45,42 +45,48 @@ func TestSharesLeaveAQuarter(t *testing.T) {
 				avail, held = avail-n, held+n
 			}
 		}
-		require.GreaterOrEqual(t, avail, total/4-6, "of %d", total)
+		require.GreaterOrEqual(t, avail, total/4-6, "left of %d", total)
 	}
 }
 
-// books are the ledgers of both sides of a connection, and what is under way from the one
-// to the other: a model of two Muxes without packets.
+// ledgerPair is a model of two Muxes: the ledgers of both sides of a connection, and the
+// packets that are under way from one to the other.
 type ledgerPair struct {
-	t       *testing.T
-	r       *rand.Rand
-	a, b    ledger // the sender's and the receiver's
-	streams []*ledgerStream
-	packets []*pairPacket
-	seq     uint64
+	t        *testing.T
+	r        *rand.Rand
+	sender   ledger
+	receiver ledger
+	streams  []*ledgerStream
+	packets  []*pairPacket
+	seq      uint64 // the number of the last packet
 }
 
+// ledgerStream is a stream of a ledgerPair.
 type ledgerStream struct {
 	sender   streamLedger
 	receiver *streamLedger
-	messages *inflow // the receiver's window
-	open     bool    // at the receiver
+	messages *inflow // the window for messages at the receiver
+	open     bool    // the receiver has not closed the stream
 }
 
-// parcel is a packet of a model.
+// pairPacket is a packet of a ledgerPair.
 type pairPacket struct {
-	s                  *ledgerStream
-	seq                uint64
-	c                  charge.Charge
-	begun, held, whole bool // a part was sent; and came; all was sent
-	released           bool // by the receiver
+	s        *ledgerStream
+	seq      uint64
+	c        charge.Charge
+	begun    bool // a fragment was sent
+	held     bool // a fragment has arrived
+	whole    bool // all fragments were sent
+	released bool // the receiver has released the packet
 }
 
+// pairSmall is the largest body of a small packet in a ledgerPair.
 const pairSmall = 100
 
+// newLedgerPair returns a pair with three streams and random settings.
 func newLedgerPair(t *testing.T, r *rand.Rand) *ledgerPair {
 	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (pairSmall + charge.MessageOverhead)}
-	k := &ledgerPair{t: t, r: r, a: newLedger(w, w), b: newLedger(w, w)}
+	k := &ledgerPair{t: t, r: r, sender: newLedger(w, w), receiver: newLedger(w, w)}
 	for range 3 {
 		s := &ledgerStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}
 		window := newInflow(w.Messages)
@@ -99,15 +105,15 @@ func (k *ledgerPair) admit() {
 		size = pairSmall + 1 + k.r.IntN(900)
 	}
 	c := charge.For(typ, size, pairSmall)
-	if c == (charge.Charge{}) || !k.a.affords(&s.sender, c) {
+	if c == (charge.Charge{}) || !k.sender.affords(&s.sender, c) {
 		return
 	}
 	k.seq++
-	k.a.take(&s.sender, k.seq, c)
+	k.sender.take(&s.sender, k.seq, c)
 	k.packets = append(k.packets, &pairPacket{s: s, seq: k.seq, c: c})
 }
 
-// at returns the receiver's ledger of a stream that takes packets, or nil.
+// receiving returns the receiver's ledger of s if the stream is open, or nil.
 func (s *ledgerStream) receiving() *streamLedger {
 	if s.open {
 		return s.receiver
@@ -115,7 +121,7 @@ func (s *ledgerStream) receiving() *streamLedger {
 	return nil
 }
 
-// begin sends the first fragment of a packet, which counts for all of it.
+// begin sends the first fragment of a packet, which uses the whole charge.
 func (k *ledgerPair) begin(p *pairPacket) {
 	p.begun = true
 	if !p.c.Shared() {
@@ -126,43 +132,43 @@ func (k *ledgerPair) begin(p *pairPacket) {
 		p.whole = true
 		return
 	}
-	at := p.s.receiving()
-	require.NoError(k.t, k.b.receive(at, p.c))
-	if at == nil {
-		k.b.release(nil, p.c, false)
+	s := p.s.receiving()
+	require.NoError(k.t, k.receiver.receive(s, p.c))
+	if s == nil {
+		k.receiver.release(nil, p.c, false)
 		p.released = true
 	}
 	p.held = true
 }
 
-// release is what the receiver does with a packet in the end.
+// release releases a packet at the receiver.
 func (k *ledgerPair) release(p *pairPacket) {
 	p.released = true
 	if p.c.Shared() {
-		k.b.release(p.s.receiver, p.c, p.s.open)
+		k.receiver.release(p.s.receiver, p.c, p.s.open)
 	} else if p.held && p.s.open {
 		p.s.messages.release(uint64(p.c.Bytes))
 	}
 }
 
-// grant has the receiver grant what it owes, as a Mux does.
+// grant grants all credit that the receiver owes, as a Mux does.
 func (k *ledgerPair) grant() {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
-		if n := k.b.grant(class); n > 0 {
-			require.NoError(k.t, k.a.addCredit(nil, class, n))
+		if n := k.receiver.grant(class); n > 0 {
+			require.NoError(k.t, k.sender.addCredit(nil, class, n))
 		}
 	}
 	for _, s := range k.streams {
-		if n := k.b.grantStream(s.receiver); n > 0 {
-			require.NoError(k.t, k.a.addCredit(&s.sender, packet.ClassLargeMessages, n))
+		if n := k.receiver.grantStream(s.receiver); n > 0 {
+			require.NoError(k.t, k.sender.addCredit(&s.sender, packet.ClassLargeMessages, n))
 		}
 		if s.open && s.messages.due() {
-			require.NoError(k.t, k.a.addCredit(&s.sender, packet.ClassMessages, s.messages.grant()))
+			require.NoError(k.t, k.sender.addCredit(&s.sender, packet.ClassMessages, s.messages.grant()))
 		}
 	}
 }
 
-// step does something at random.
+// step performs a random operation.
 func (k *ledgerPair) step() {
 	if len(k.packets) == 0 || k.r.IntN(3) == 0 {
 		k.admit()
@@ -174,7 +180,7 @@ func (k *ledgerPair) step() {
 	case what == 0:
 		k.grant()
 	case !p.begun && what < 3:
-		k.a.refund(&p.s.sender, p.seq, p.c)
+		k.sender.refund(&p.s.sender, p.seq, p.c)
 		k.drop(i)
 	case !p.begun:
 		k.begin(p)
@@ -199,9 +205,10 @@ func (k *ledgerPair) step() {
 	}
 }
 
+// drop removes the packet with index i.
 func (k *ledgerPair) drop(i int) { k.packets = slices.Delete(k.packets, i, i+1) }
 
-// check compares the ledgers with what is under way.
+// check compares the ledgers with the packets.
 func (k *ledgerPair) check() {
 	for class := packet.ClassHandlers; class < packet.Classes; class++ {
 		var queued, held uint32
@@ -212,10 +219,10 @@ func (k *ledgerPair) check() {
 				held += p.c.Amount(class)
 			}
 		}
-		f := &k.b.rx[class]
+		f := &k.receiver.rx[class]
 		require.Equal(k.t, held, f.held, "%v: held", class)
 		require.EqualValues(k.t, f.size, uint64(f.left)+uint64(f.held)+f.owed(), "%v: size", class)
-		require.Equal(k.t, k.a.tx[class].avail+queued, f.left, "%v: available, queued and left", class)
+		require.Equal(k.t, k.sender.tx[class].avail+queued, f.left, "%v: available, queued and left", class)
 	}
 	var owed uint32
 	for _, s := range k.streams {
@@ -232,11 +239,11 @@ func (k *ledgerPair) check() {
 			owed += a.owed
 		}
 	}
-	require.EqualValues(k.t, k.b.rx[packet.ClassLargeMessages].owed(), owed+k.b.closedStreamCredit, "large messages that are owed")
+	require.EqualValues(k.t, k.receiver.rx[packet.ClassLargeMessages].owed(), owed+k.receiver.closedStreamCredit, "large messages owed")
 }
 
-// However packets are admitted, sent, given up, received and dropped, the ledgers agree
-// with what is under way, and are whole when nothing is.
+// With random operations, the ledgers of both sides agree with the packets that are under way,
+// and no credit is lost when there are none.
 func TestLedgersOfBothSidesAgree(t *testing.T) {
 	r := newRand(t)
 	for range 60 {
@@ -246,15 +253,15 @@ func TestLedgersOfBothSidesAgree(t *testing.T) {
 			if i == 200 { // the receiver closes a stream
 				s := k.streams[0]
 				s.open = false
-				k.b.drop(s.receiver)
-				k.b.drop(s.receiver) // again, which does nothing
+				k.receiver.drop(s.receiver)
+				k.receiver.drop(s.receiver) // does nothing
 				for _, p := range k.packets {
 					if p.s == s && p.held && p.c.Class == packet.ClassLargeMessages {
 						p.released = true
-						k.b.release(s.receiver, p.c, false) // by who does not know yet: it does nothing
+						k.receiver.release(s.receiver, p.c, false) // of a message that drop has released: does nothing
 					}
 				}
-				k.b.close(s.receiver)
+				k.receiver.close(s.receiver)
 			}
 			k.check()
 		}
@@ -262,14 +269,14 @@ func TestLedgersOfBothSidesAgree(t *testing.T) {
 			k.step()
 			k.check()
 		}
-		for k.b.rx[packet.ClassHandlers].due() || k.b.closedStreamCredit > 0 || k.b.rx[packet.ClassLargeMessages].owed() > 0 ||
-			k.b.rx[packet.ClassLargeRequests].owed() > 0 || k.b.rx[packet.ClassLargeResponses].owed() > 0 {
+		for k.receiver.rx[packet.ClassHandlers].due() || k.receiver.closedStreamCredit > 0 || k.receiver.rx[packet.ClassLargeMessages].owed() > 0 ||
+			k.receiver.rx[packet.ClassLargeRequests].owed() > 0 || k.receiver.rx[packet.ClassLargeResponses].owed() > 0 {
 			k.grant()
 		}
 		k.check()
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {
-			require.Zero(t, k.b.rx[class].held, class)
-			require.Equal(t, k.b.rx[class].left, k.a.tx[class].avail, class)
+			require.Zero(t, k.receiver.rx[class].held, class)
+			require.Equal(t, k.receiver.rx[class].left, k.sender.tx[class].avail, class)
 		}
 		for _, s := range k.streams[1:] {
 			require.Zero(t, s.sender.handlers)

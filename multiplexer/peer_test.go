@@ -20,16 +20,17 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// peer is the other side of a Mux under test: a program of raw frames. Its
-// methods belong to the goroutine of the test.
+// peer is the other side of a Mux under test. It reads and writes frames. Only the goroutine of
+// the test calls its methods. The argument reason of a method says what the test expects; it is
+// in the message of a failure.
 type peer struct {
 	t  testing.TB
 	nc net.Conn
-	// windows are what the peer gives with Open and Accept.
+	// windows are the windows in the Open and Accept frames of the peer.
 	windows packet.Windows
 }
 
-// patience bounds what a peer waits for; in a bubble it costs nothing.
+// patience bounds the waits of a test. In a synctest bubble they take no real time.
 const patience = time.Minute
 
 func (p *peer) write(b []byte, reason string) {
@@ -65,14 +66,14 @@ func (p *peer) writeReason(typ packet.Type, stream uint64, code geminio.Code, te
 	p.write(packet.AppendReason(nil, typ, stream, packet.Reason{Code: uint32(code), Text: text}), reason)
 }
 
-// writePacket writes a packet in one frame, with n bytes as its body.
+// writePacket writes a packet with a body of n bytes in one frame.
 func (p *peer) writePacket(typ packet.Type, stream, seq uint64, n int, reason string) {
 	p.t.Helper()
 	p.writeFragment(typ, 0, stream, seq, 0, n, reason)
 }
 
-// writeFragment writes one fragment of n bytes; the total counts for the first
-// of several only.
+// writeFragment writes one fragment of n bytes. total is used only for the first of several
+// fragments.
 func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, seq uint64, total uint32, n int, reason string) {
 	p.t.Helper()
 	b := packet.AppendFragmentHeader(nil, packet.FragmentHeader{Seq: seq, Total: total}, flags)
@@ -83,7 +84,7 @@ func (p *peer) writeFragment(typ packet.Type, flags packet.Flags, stream, seq ui
 	p.writeFrame(typ, flags, stream, append(b, body...), reason)
 }
 
-// next reads the next frame that is not a heartbeat, which it answers.
+// next returns the next frame that is not a Ping. It answers Pings.
 func (p *peer) next(reason string) (packet.Header, []byte) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
@@ -123,7 +124,7 @@ func (p *peer) wantCredit(stream uint64, class packet.Class, reason string) uint
 	return c.Amount
 }
 
-// wantOpen wants an Open with the id and accepts it.
+// wantOpen reads an Open with the id and accepts it.
 func (p *peer) wantOpen(stream uint64, reason string) packet.Open {
 	p.t.Helper()
 	o, err := packet.ParseOpen(p.want(packet.TypeOpen, 0, stream, reason))
@@ -132,7 +133,7 @@ func (p *peer) wantOpen(stream uint64, reason string) packet.Open {
 	return o
 }
 
-// wantPacket wants a packet in one frame and returns its number and body.
+// wantPacket reads a packet in one frame and returns its number and body.
 func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (seq uint64, body []byte) {
 	p.t.Helper()
 	payload := p.want(typ, 0, stream, reason)
@@ -141,8 +142,8 @@ func (p *peer) wantPacket(typ packet.Type, stream uint64, reason string) (seq ui
 	return f.Seq, payload[8:]
 }
 
-// wantViolation wants the Close frame of a Mux that has found this side to break
-// the rules, with all of the given in its text.
+// wantViolation reads the Close frame of a Mux that reports a violation of the protocol. The
+// text of the frame must contain all of texts.
 func (p *peer) wantViolation(reason string, texts ...string) {
 	p.t.Helper()
 	text := p.wantReason(packet.TypeClose, 0, geminio.CodeProtocol, reason)
@@ -151,7 +152,7 @@ func (p *peer) wantViolation(reason string, texts ...string) {
 	}
 }
 
-// wantIdle wants that nothing comes for a second; in a bubble only.
+// wantIdle checks that no frame arrives for a second. It is for tests in a synctest bubble.
 func (p *peer) wantIdle(reason string) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(time.Second))
@@ -160,7 +161,7 @@ func (p *peer) wantIdle(reason string) {
 	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: %v %v", reason, h, err)
 }
 
-// setup says how a test wants its Mux.
+// setup configures the Mux of a test.
 type setup struct {
 	side        geminio.Side
 	local, peer packet.Settings
@@ -168,6 +169,7 @@ type setup struct {
 	linger      time.Duration
 }
 
+// testSettings returns the settings of both sides of a test.
 func testSettings() packet.Settings {
 	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
@@ -175,6 +177,7 @@ func testSettings() packet.Settings {
 	}
 }
 
+// newSetup returns a setup with the default values of the tests.
 func newSetup() *setup {
 	return &setup{
 		side: geminio.RecipientSide, local: testSettings(), peer: testSettings(), linger: 5 * time.Second,
@@ -182,6 +185,7 @@ func newSetup() *setup {
 	}
 }
 
+// config returns the configuration of a Conn that offers w.
 func (s *setup) config(w packet.Settings) *conn.Config {
 	return &conn.Config{
 		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Settings: w,
@@ -190,7 +194,7 @@ func (s *setup) config(w packet.Settings) *conn.Config {
 	}
 }
 
-// shake makes Conns of both ends of a pipe.
+// handshake returns the Conns of both ends of a pipe.
 func handshake(t testing.TB, client, server net.Conn, clientCfg, serverCfg *conn.Config) (c, s *conn.Conn) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -205,7 +209,7 @@ func handshake(t testing.TB, client, server net.Conn, clientCfg, serverCfg *conn
 	return c, s
 }
 
-// start lets a Mux work on near, with a peer of raw frames on far.
+// start starts a Mux on near, with a peer on far.
 func (s *setup) start(t testing.TB, near, far net.Conn) (*Mux, *fakeHandler, *peer) {
 	t.Helper()
 	var c *conn.Conn
@@ -221,13 +225,13 @@ func (s *setup) start(t testing.TB, near, far net.Conn) (*Mux, *fakeHandler, *pe
 	return m, h, &peer{t: t, nc: far, windows: packet.Windows{Raw: s.peer.Raw, Messages: s.peer.Messages}}
 }
 
-// run runs a test of a Mux against a peer of raw frames in a bubble.
+// run runs a test of a Mux and a peer in a synctest bubble.
 func (s *setup) run(t *testing.T, test func(t *testing.T, m *Mux, h *fakeHandler, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		m, h, p := s.start(t, near, far)
-		defer func() { // also of a test that has failed
+		defer func() { // runs also if the test has failed
 			far.Close()
 			<-m.c.Done()
 			<-h.ended
@@ -237,7 +241,7 @@ func (s *setup) run(t *testing.T, test func(t *testing.T, m *Mux, h *fakeHandler
 	})
 }
 
-// startPair lets two Muxes work with each other; the first is the client's.
+// startPair starts two Muxes on the ends of a connection. The first one is that of the client.
 func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeHandler) {
 	t.Helper()
 	client, server := handshake(t, a, b, s.config(s.local), s.config(s.peer))
@@ -252,7 +256,7 @@ func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeH
 	return ms, hs
 }
 
-// stopPair closes both and waits for their end.
+// stopPair closes both Muxes and waits for their end.
 func stopPair(ms [2]*Mux) {
 	for _, m := range ms {
 		m.Close(io.EOF, packet.Reason{})
@@ -262,8 +266,8 @@ func stopPair(ms [2]*Mux) {
 	}
 }
 
-// bothTransports runs a test on a pair of Muxes over net.Pipe, in a bubble, and
-// over TCP.
+// bothTransports runs a test of a pair of Muxes over net.Pipe, in a synctest bubble, and over
+// TCP.
 func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler)) {
 	t.Run("pipe", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -281,7 +285,7 @@ func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux,
 	})
 }
 
-// openPair opens a dialogue from one Mux to another, whose handler accepts.
+// openPair opens a dialogue from ms[0] to ms[1] and returns both ends.
 func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
 	t.Helper()
 	near = ms[0].NewDialogue("", nil)
@@ -291,7 +295,7 @@ func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
 	return near, far
 }
 
-// openTo opens a dialogue to a peer of raw frames.
+// openTo opens a dialogue from m to p.
 func openTo(t testing.TB, m *Mux, p *peer) *Dialogue {
 	t.Helper()
 	m.mu.Lock()
@@ -300,23 +304,23 @@ func openTo(t testing.TB, m *Mux, p *peer) *Dialogue {
 	d := m.NewDialogue("", nil)
 	done := make(chan error, 1)
 	go func() { done <- m.Open(d) }()
-	p.wantOpen(id, "a dialogue is opened")
+	p.wantOpen(id, "Open sends an Open frame")
 	require.NoError(t, <-done)
 	return d
 }
 
-// openFrom has the peer open a dialogue, which the handler accepts.
+// openFrom opens a dialogue from p to m.
 func openFrom(t testing.TB, m *Mux, p *peer, id uint64) *Dialogue {
 	t.Helper()
 	p.writeOpen(id, "the peer opens")
-	p.want(packet.TypeAccept, 0, id, "it is accepted")
+	p.want(packet.TypeAccept, 0, id, "the Open is accepted")
 	d, err := m.Accept()
 	require.NoError(t, err)
 	require.Equal(t, id, d.DialogueID())
 	return d
 }
 
-// got is a packet that a handler got.
+// got is a packet that a fakeHandler has received.
 type got struct {
 	d    *Dialogue
 	typ  packet.Type
@@ -324,9 +328,9 @@ type got struct {
 	body []byte
 }
 
-// fakeHandler is an upper layer that remembers what happened.
+// fakeHandler is a Handler that records its calls.
 type fakeHandler struct {
-	ended chan struct{} // closed with the end
+	ended chan struct{} // closed by End
 
 	mu       sync.Mutex
 	opened   []*Dialogue
@@ -339,9 +343,9 @@ type fakeHandler struct {
 	pings    int
 	away     []packet.Reason
 
-	onOpened func(*Dialogue) // instead of Accept(true)
-	onPacket func(got) error // instead of remembering it and keeping the credit
-	onIdle   func()          // nil: nothing
+	onOpened func(*Dialogue) // called in place of Accept(true)
+	onPacket func(got) error // called in place of recording the packet
+	onIdle   func()          // called by OnIdle if not nil
 }
 
 func newFakeHandler() *fakeHandler {
@@ -425,21 +429,21 @@ func (h *fakeHandler) End(cause error) {
 	close(h.ended)
 }
 
-// handle has packets handled by f.
+// handle makes h call f for every packet.
 func (h *fakeHandler) handle(f func(got) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onPacket = f
 }
 
-// got returns the packets that came so far.
+// got returns the packets that were recorded.
 func (h *fakeHandler) got() []got {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.packets)
 }
 
-// closings tells how often Closed was called for d, and the last cause.
+// closings returns the number of calls of Closed for d, and the last cause.
 func (h *fakeHandler) closings(d *Dialogue) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

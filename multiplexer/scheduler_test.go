@@ -8,13 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// turn is what pop returned.
+// turn is a result of pop.
 type turn struct {
 	d *Dialogue
 	l lane
 }
 
-// pops pops n times, without giving anybody another turn.
+// pops returns the results of n pops.
 func pops(s *scheduler, n int) []turn {
 	var all []turn
 	for range n {
@@ -64,7 +64,7 @@ func TestSchedulerQueuesOnce(t *testing.T) {
 	}
 	assert.Equal(t, []turn{{a, lanePackets}, {a, laneRaw}, {b, laneRaw}, {}}, pops(&s, 4))
 	s.push(a, laneRaw)
-	assert.Equal(t, []turn{{a, laneRaw}, {}}, pops(&s, 2), "again, once the turn has come")
+	assert.Equal(t, []turn{{a, laneRaw}, {}}, pops(&s, 2), "a dialogue can be pushed again after its turn")
 }
 
 func TestSchedulerTakesTurns(t *testing.T) {
@@ -87,7 +87,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 	s.push(busy, lanePackets)
 	for range 100 {
 		d, l := s.pop()
-		require.Equal(t, turn{busy, lanePackets}, turn{d, l}, "nobody else waits")
+		require.Equal(t, turn{busy, lanePackets}, turn{d, l}, "the only dialogue has every turn")
 		s.sent(l, packetBurst)
 		s.push(d, l)
 	}
@@ -104,18 +104,17 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 			continue
 		}
 		spent += size
-		require.Less(t, spent, packetBurst+size, "raw bytes wait for at most so much")
+		require.Less(t, spent, packetBurst+size, "bytes of packets between two turns of raw bytes")
 	}
-	assert.Greater(t, turns, 50)
+	assert.Greater(t, turns, 50, "turns of raw bytes")
 }
 
-// Whatever the program, who waits in a lane waits for at most one turn of every
-// other there.
+// With random operations, a dialogue in a lane waits for at most one turn of every other one.
 func TestSchedulerFairness(t *testing.T) {
 	r := newRand(t)
 	var s scheduler
 	all := make([]*Dialogue, 50)
-	waits := make(map[turn]int) // for how many turns of its lane
+	waits := make(map[turn]int) // the turns of the lane since the dialogue was pushed
 	for i := range all {
 		all[i] = &Dialogue{id: uint64(i)}
 	}
@@ -134,13 +133,13 @@ func TestSchedulerFairness(t *testing.T) {
 			continue
 		}
 		_, ok := waits[turn{d, l}]
-		require.True(t, ok, "a turn that nobody asked for")
+		require.True(t, ok, "a turn of a dialogue that was not pushed")
 		delete(waits, turn{d, l})
 		if l != laneControl {
 			require.False(t, slices.ContainsFunc(all, func(d *Dialogue) bool {
 				_, ok := waits[turn{d, laneControl}]
 				return ok
-			}), "control goes first")
+			}), "a control frame waits during another turn")
 		}
 		for w := range waits {
 			if w.l == l {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A random program on a tree has the same results as one on a sorted slice.
+// Random operations on a tree have the same results as those on a sorted slice.
 func TestTree(t *testing.T) {
 	r := newRand(t)
 	for range 20 {
@@ -27,37 +27,36 @@ func TestTree(t *testing.T) {
 			} else {
 				k := r.IntN(len(model))
 				tree.remove(model[k])
-				tree.remove(model[k]) // again, which does nothing
+				tree.remove(model[k]) // does nothing
 				model = slices.Delete(model, k, k+1)
 			}
-			most := r.Uint64N(20)
+			maxNeed := r.Uint64N(20)
 			var want *node
-			if k := slices.IndexFunc(model, func(p *node) bool { return p.need <= most }); k >= 0 {
+			if k := slices.IndexFunc(model, func(p *node) bool { return p.need <= maxNeed }); k >= 0 {
 				want = model[k]
 			}
-			require.Same(t, want, tree.firstWithin(most))
+			require.Same(t, want, tree.firstWithin(maxNeed))
 		}
 	}
 }
 
-// Nothing that is done with a tree looks at more than some multiple of the logarithm of
-// its size.
+// The operations of a tree visit a number of nodes that is logarithmic in its size.
 func TestTreeIsBalanced(t *testing.T) {
 	r := newRand(t)
 	const size = 20_000
-	places := make([]node, size)
+	nodes := make([]node, size)
 	var tree tree
-	for i := range places {
-		places[i] = node{ticket: uint64(i), need: r.Uint64N(100)} // in their order, which would not balance by itself
-		tree.add(&places[i])
+	for i := range nodes {
+		nodes[i] = node{ticket: uint64(i), need: r.Uint64N(100)} // in order, which makes the worst case of an unbalanced tree
+		tree.add(&nodes[i])
 	}
-	for i := range places {
+	for i := range nodes {
 		tree.firstWithin(uint64(i % 100))
-		tree.remove(&places[i])
-		tree.add(&places[i])
+		tree.remove(&nodes[i])
+		tree.add(&nodes[i])
 	}
-	for i := range places {
-		tree.remove(&places[i])
+	for i := range nodes {
+		tree.remove(&nodes[i])
 	}
 	assert.Nil(t, tree.root)
 	assert.Less(t, tree.visits, uint64(5*size*4*bits.Len(size)))

@@ -12,7 +12,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// readBytes reads n bytes.
+// readBytes reads n bytes of d.
 func readBytes(t *testing.T, d *Dialogue, n int) {
 	t.Helper()
 	for buf := make([]byte, n); n > 0; {
@@ -24,7 +24,7 @@ func readBytes(t *testing.T, d *Dialogue, n int) {
 	}
 }
 
-// measured has the Mux learn of a round trip of d.
+// measured makes the Mux measure a round trip of d.
 func measured(t *testing.T, m *Mux, p *peer, d time.Duration) {
 	t.Helper()
 	m.c.Probe()
@@ -33,19 +33,20 @@ func measured(t *testing.T, m *Mux, p *peer, d time.Duration) {
 		t.Fatal(err)
 	}
 	time.Sleep(d)
-	p.write(packet.AppendPing(nil, packet.TypePong, value), "pong")
+	p.write(packet.AppendPing(nil, packet.TypePong, value), "the peer answers the Ping")
 	synctest.Wait()
 	if m.c.RTT() != d {
-		t.Fatal("a round trip of ", m.c.RTT())
+		t.Fatalf("round trip: got %v, want %v", m.c.RTT(), d)
 	}
 }
 
+// readPing reads a Ping and returns its payload.
 func readPing(t *testing.T, p *peer) []byte {
 	t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
 	h, payload, err := kit.ReadFrame(p.nc, kit.AnyFrame)
 	if err != nil || h.Type != packet.TypePing {
-		t.Fatal(h, err)
+		t.Fatalf("got %v, %v; want a Ping", h, err)
 	}
 	return payload
 }
@@ -60,15 +61,15 @@ func TestWindowDoublesIfUsedWithinTwoRoundTrips(t *testing.T) {
 			time.Sleep(after)
 			p.writeData(1, 0, n, "half a window")
 			readBytes(t, d, n)
-			return p.wantCredit(1, packet.ClassRaw, "half of the window was read")
+			return p.wantCredit(1, packet.ClassRaw, "credit is granted when half of the window was read")
 		}
-		assert.EqualValues(t, 2048, use(2048, time.Hour), "at leisure: the window stays")
-		assert.EqualValues(t, 2048, use(2048, 2*rtt), "in just two round trips")
-		assert.EqualValues(t, 2048+4096, use(2048, 2*rtt-1), "in less: it doubles")
-		assert.EqualValues(t, 4096+8192, use(4096, 0), "and again")
+		assert.EqualValues(t, 2048, use(2048, time.Hour), "the window stays if it is used slowly")
+		assert.EqualValues(t, 2048, use(2048, 2*rtt), "the window stays if half of it lasts two round trips")
+		assert.EqualValues(t, 2048+4096, use(2048, 2*rtt-1), "the window doubles if half of it lasts less")
+		assert.EqualValues(t, 4096+8192, use(4096, 0), "the window doubles again")
 		assert.EqualValues(t, 16<<10, d.recv.rx[packet.ClassRaw].size)
-		assert.EqualValues(t, 8<<10, use(8192, time.Second), "never back")
-		assert.EqualValues(t, 4<<10, d.recv.rx[packet.ClassMessages].size, "each class by itself")
+		assert.EqualValues(t, 8<<10, use(8192, time.Second), "the window does not shrink if it is used slowly")
+		assert.EqualValues(t, 4<<10, d.recv.rx[packet.ClassMessages].size, "the window of the other class stays")
 	})
 }
 
@@ -79,8 +80,8 @@ func TestWindowIsBounded(t *testing.T) {
 		want uint64
 	}{
 		{"by the largest window", func(l *Limits) { l.MaxWindow = 20 << 10 }, 16 << 10},
-		{"by half the budget of all", func(l *Limits) { l.Windows = 2*(12<<10+16<<10) - 2 }, 16 << 10},
-		{"by half the budget of all, just not", func(l *Limits) { l.Windows = 2 * (12<<10 + 16<<10) }, 32 << 10},
+		{"by half the budget", func(l *Limits) { l.Windows = 2*(12<<10+16<<10) - 2 }, 16 << 10},
+		{"by more than half the budget", func(l *Limits) { l.Windows = 2 * (12<<10 + 16<<10) }, 32 << 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSetup()
@@ -92,7 +93,7 @@ func TestWindowIsBounded(t *testing.T) {
 					n := int(d.recv.rx[packet.ClassRaw].size / 2)
 					p.writeData(1, 0, n, "half a window")
 					readBytes(t, d, n)
-					p.wantCredit(1, packet.ClassRaw, "credit")
+					p.wantCredit(1, packet.ClassRaw, "credit is granted")
 				}
 				assert.EqualValues(t, test.want, d.recv.rx[packet.ClassRaw].size)
 				m.mu.Lock()
@@ -104,8 +105,8 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 }
 
-// A stream that began when others had grown, and slow down its round trips, gets as
-// much as they have; where the budget is used up, they give back half.
+// The window of a stream whose reader keeps up grows to the size of the widest one. If the
+// budget is used up, the wider window gives half of it back.
 func TestWindowsBecomeEqual(t *testing.T) {
 	s := newSetup()
 	// 24 KiB are the first windows of three streams.
@@ -120,7 +121,7 @@ func TestWindowsBecomeEqual(t *testing.T) {
 			p.writeData(d.id, 0, n, "half a window")
 			readBytes(t, d, n)
 			if credit > 0 {
-				assert.EqualValues(t, credit, p.wantCredit(d.id, packet.ClassRaw, "credit"))
+				assert.EqualValues(t, credit, p.wantCredit(d.id, packet.ClassRaw, "credit is granted"))
 			}
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -128,10 +129,10 @@ func TestWindowsBecomeEqual(t *testing.T) {
 		}
 		use(wide, 0, 2<<10+4<<10)
 		use(wide, 0, 4<<10+8<<10)
-		use(wide, 0, 8<<10) // there is no more in the budget
+		use(wide, 0, 8<<10) // the budget is used up
 		assert.EqualValues(t, 16<<10, wide.recv.rx[packet.ClassRaw].size)
-		use(narrow, time.Minute, 2<<10) // neither for the other, though its reader keeps up
-		use(wide, time.Minute, 0)       // which gives back half: all that it would get
+		use(narrow, time.Minute, 2<<10) // the budget has no room for the narrow window
+		use(wide, time.Minute, 0)       // gives half of its window back, which is all of its credit
 		assert.EqualValues(t, 8<<10, wide.recv.rx[packet.ClassRaw].size)
 		use(narrow, time.Minute, 2<<10+4<<10)
 		for range 3 {
@@ -141,23 +142,23 @@ func TestWindowsBecomeEqual(t *testing.T) {
 	})
 }
 
-// A window that has grown is given back with its dialogue.
-func TestGrownWindowsAreGivenBack(t *testing.T) {
+// The budget gets a window that has grown back when its dialogue ends.
+func TestGrownWindowsReturnToTheBudget(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		before := m.windows.used
 		measured(t, m, p, time.Hour/4)
 		d := openFrom(t, m, p, 3)
 		p.writeData(3, 0, 2048, "half a window")
 		readBytes(t, d, 2048)
-		p.wantCredit(3, packet.ClassRaw, "credit")
+		p.wantCredit(3, packet.ClassRaw, "credit is granted")
 		assert.EqualValues(t, before+8<<10+4<<10, m.windows.used)
 		d.Reset(packet.Reason{})
 		assert.Equal(t, before, m.windows.used)
-		p.wantReason(packet.TypeReset, 3, 0, "reset")
+		p.wantReason(packet.TypeReset, 3, 0, "Reset sends a Reset frame")
 	})
 }
 
-// The message window grows in the same way.
+// The window for messages grows by the same rule.
 func TestMessageWindowGrows(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		measured(t, m, p, time.Hour/4)
@@ -165,12 +166,12 @@ func TestMessageWindowGrows(t *testing.T) {
 		p.writePacket(packet.TypeMessage, 1, 1, 1920, "half a window")
 		synctest.Wait()
 		m.Main().Release(packet.TypeMessage, 1920)
-		assert.EqualValues(t, cost+4<<10, p.wantCredit(1, packet.ClassMessages, "it doubles"))
+		assert.EqualValues(t, cost+4<<10, p.wantCredit(1, packet.ClassMessages, "the window doubles"))
 	})
 }
 
-// However many windows ask for a round trip that is not known yet, one Ping goes
-// out until it is answered: many would break the rules of the wire.
+// Only one Ping is sent until the first round trip is known, for any number of windows. More
+// Pings would violate the protocol.
 func TestOneProbeAtATime(t *testing.T) {
 	s := newSetup()
 	s.local.MaxStreams, s.lim.Backlog = 300, 300
@@ -195,6 +196,6 @@ func TestOneProbeAtATime(t *testing.T) {
 				pings++
 			}
 		}
-		assert.Equal(t, 1, pings)
+		assert.Equal(t, 1, pings, "Pings before the first Pong")
 	})
 }
