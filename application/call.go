@@ -15,10 +15,11 @@ import (
 // headSize is the length up to which the head of a packet needs no allocation.
 const headSize = 192
 
-// Call calls a method of the peer and waits for its response, at most until ctx or a
-// timeout ends. Then it returns context.Canceled or context.DeadlineExceeded, and the
-// handler's context ends too. If the handler fails, Call returns the response and a
-// *geminio.RemoteError with the text of the handler's error.
+// Call calls a method of the peer and waits for the response. If ctx or the timeout ends
+// earlier, Call returns context.Canceled or context.DeadlineExceeded, and the context of the
+// handler ends. If the handler sets an error, Call returns the response and a
+// *geminio.RemoteError with the text and code of that error. If the stream or the connection
+// ends, the error is a *geminio.InterruptedError; if that was before the Call, it is io.EOF.
 func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	switch {
 	case ctx == nil:
@@ -32,8 +33,7 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 	return s.doCall(ctx, method, req, CallTimeout(req, opts))
 }
 
-// doCall is Call for a caller that has checked for which client and stream the request was
-// made, and that knows the timeout (0: none). See Control.DoCall.
+// doCall is Call without the checks of the arguments. A timeout of 0 stands for none.
 func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	var buf [headSize]byte
 	op := operation{timeout: timeout}
@@ -49,11 +49,11 @@ func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request,
 	return resp, err
 }
 
-// CallAsync is Call without the wait. The returned Call is sent to ch, with its Response or
-// Error, when it has ended. If ch is nil, CallAsync makes a channel with room for the
-// Call; either way it is the Call's Done. If ch is full, the Call is sent when there is
-// room, and dropped when the End has ended. CallAsync waits only for the credit that the
-// request needs.
+// CallAsync is Call without the wait for the response. When the call has ended, the returned
+// Call is sent to ch, with its Response or Error. If ch is nil, CallAsync makes a channel with
+// room for the Call. The channel is the Done of the Call. If the channel is full, the Call is
+// sent when there is room, and dropped when the End has ended. CallAsync waits for the credit
+// that the request needs.
 func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Request, ch chan *geminio.Call, opts ...*options.CallOptions) (*geminio.Call, error) {
 	switch {
 	case ctx == nil:
@@ -78,9 +78,8 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	return c, nil
 }
 
-// startCall is doCall without the wait: it calls done with the outcome, and done must not
-// block. startCall waits only for the credit that the request needs. If it returns an
-// error, done is not called.
+// startCall is doCall without the wait for the response. It calls done with the outcome; done
+// must not block. If startCall returns an error, it does not call done.
 func (s *Stream) startCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
 	var buf [headSize]byte
 	op := operation{timeout: timeout}
@@ -99,8 +98,8 @@ func (s *Stream) startCall(ctx context.Context, method string, req geminio.Reque
 	return err
 }
 
-// CallTimeout returns the timeout of a call: that of the options, or else that of the
-// request. It is 0 if there is none.
+// CallTimeout returns the timeout of the options, or of the request if the options have none. It
+// returns 0 if the request has none either.
 func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration {
 	if len(opts) > 0 {
 		if t := options.MergeCallOptions(opts...).Timeout; t != nil {
@@ -110,8 +109,8 @@ func CallTimeout(req geminio.Request, opts []*options.CallOptions) time.Duration
 	return max(req.Timeout(), 0)
 }
 
-// Hand sends v to ch. If ch is full, a goroutine of its own sends v, and gives up when done
-// is closed. If the user has closed ch, Hand logs that.
+// Hand sends v to ch without blocking. If ch is full, Hand starts a goroutine that sends v, or
+// drops it when done is closed. If the user has closed ch, Hand logs that.
 func Hand[T any](log *slog.Logger, done <-chan struct{}, ch chan T, v T) {
 	defer recoverClosed(log)
 	select {

@@ -41,31 +41,29 @@ func (c *Control) CloseWith(cause error, reason packet.Reason) { c.mux.Close(cau
 // name of f for the log.
 func (c *Control) PostHook(what string, f func()) { c.events.post(what, f) }
 
-// DoCall is Call on the default stream for a caller that has checked for which client and
-// stream the request was made, and that knows the timeout (0: none). An End that
-// reconnects calls it once for each attempt.
+// DoCall is Call on the default stream without the checks of the arguments. A timeout of 0
+// stands for none. A client.RetryEnd calls DoCall once for each attempt.
 func (c *Control) DoCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	return c.doCall(ctx, method, req, timeout)
 }
 
-// StartCall is DoCall without the wait: it calls done with the outcome, and done must not
-// block. StartCall waits only for the credit that the request needs. If it returns an
-// error, done is not called.
+// StartCall is DoCall without the wait for the response. It calls done with the outcome; done
+// must not block. StartCall waits for the credit that the request needs. If it returns an
+// error, it does not call done.
 func (c *Control) StartCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration, done func(geminio.Response, error)) error {
 	return c.startCall(ctx, method, req, timeout, done)
 }
 
-// DoPublish is Publish on the default stream for a caller that has checked for which
-// client and stream the message was made, and that knows the timeout (0: none). An End
-// that reconnects calls it once for each attempt, with the number of the delivery; 0 is
-// for a message that is not sent again.
+// DoPublish is Publish on the default stream without the checks of the arguments. A timeout of
+// 0 stands for none. A client.RetryEnd calls DoPublish once for each attempt, with the number of
+// the delivery, or 0 for a message that is not sent again.
 func (c *Control) DoPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
 	return c.doPublish(ctx, number, msg, timeout)
 }
 
-// StartPublish is DoPublish without the wait: it calls done with the outcome, and done
-// must not block. StartPublish waits only for the credit that the message needs. If it
-// returns an error, done is not called.
+// StartPublish is DoPublish without the wait for the answer. It calls done with the outcome;
+// done must not block. StartPublish waits for the credit that the message needs. If it returns
+// an error, it does not call done.
 func (c *Control) StartPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
 	return c.startPublish(ctx, number, msg, timeout, done)
 }

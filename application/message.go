@@ -48,14 +48,14 @@ func (m *message) SetTopic(topic string)       { m.topic = topic }
 func (m *message) SetClientID(clientID uint64) { m.clientID = clientID }
 func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 
-// Done tells the publisher that the message was processed. It returns geminio.ErrAnswered
-// if the message has its answer already, and io.EOF if the stream has ended. At the
-// publisher, and for a message that is sent at most once, it does nothing.
+// Done answers the message: Publish returns nil. Done returns geminio.ErrAnswered if the message
+// was answered before, and io.EOF if the stream has ended. At the publisher, and for a message
+// that is delivered at most once, it does nothing.
 func (m *message) Done() error { return m.answer(packet.Answer{}) }
 
-// Error tells the publisher that the message could not be processed: Publish returns an
-// error with the text of err, of which at most 1000 bytes travel, and with its code
-// (geminio.Coder). Otherwise Error is like Done; with a nil err it is Done.
+// Error answers the message with an error: Publish returns a *geminio.RemoteError with at most
+// 1000 bytes of the text of err, and its code (geminio.Coder). The results of Error are those
+// of Done. With a nil err, Error is Done.
 func (m *message) Error(err error) error {
 	if err == nil || m.s == nil {
 		return m.Done()
@@ -119,7 +119,7 @@ func (s *Stream) countAnswered() {
 	s.end.checkIdle()
 }
 
-// deliveries returns the Deliveries that remember the message, nil if none do.
+// deliveries returns the Deliveries of the session of m, or nil if m is not sent again.
 func (m *message) deliveries() *Deliveries {
 	if m.seq&DeliveryBit == 0 || m.cnss != options.CnssAtLeastOnce || m.s != m.s.end.Stream {
 		return nil
@@ -127,14 +127,13 @@ func (m *message) deliveries() *Deliveries {
 	return m.s.end.cfg.Deliveries
 }
 
-// NewMessage makes a message for this stream, to be delivered at least once
-// unless an option says otherwise. The data is not copied: it must not change
-// until Publish has returned.
+// NewMessage returns a message for this stream. It is delivered at least once, unless an option
+// says otherwise. The data is not copied: it must not change until Publish has returned.
 func (s *Stream) NewMessage(data []byte, opts ...*options.NewMessageOptions) geminio.Message {
 	return NewMessage(s.end.cfg.IDs.NewPacketID(), s.ClientID(), s.StreamID(), data, opts)
 }
 
-// NewMessage makes a message with the given ids.
+// NewMessage returns a message with the given ids.
 func NewMessage(id, clientID, streamID uint64, data []byte, opts []*options.NewMessageOptions) geminio.Message {
 	m := &message{id: id, clientID: clientID, streamID: streamID, data: data, cnss: options.CnssAtLeastOnce}
 	if len(opts) > 0 {
@@ -150,9 +149,11 @@ func NewMessage(id, clientID, streamID uint64, data []byte, opts []*options.NewM
 	return m
 }
 
-// Publish sends a message and returns when its receiver has called Done (nil) or Error (a
-// *geminio.RemoteError with its text), or when ctx or a timeout ends. For a message that
-// is delivered at most once, Publish does not wait for an answer.
+// Publish sends a message and waits for the answer of its receiver: nil after Done, or a
+// *geminio.RemoteError after Error. If ctx or the timeout ends earlier, Publish returns
+// context.Canceled or context.DeadlineExceeded. If the stream or the connection ends, the error
+// is a *geminio.InterruptedError; if that was before the Publish, it is io.EOF. For a message
+// that is delivered at most once, Publish does not wait for an answer.
 func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	switch {
 	case ctx == nil:
@@ -166,8 +167,8 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 	return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
 }
 
-// doPublish is Publish for a caller that has checked for which client and stream the message
-// was made, and that knows the timeout (0: none). See Control.DoPublish.
+// doPublish is Publish without the checks of the arguments. A timeout of 0 stands for none. number
+// is the number of a delivery, or 0 for a message that is not sent again.
 func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration) error {
 	var buf [headSize]byte
 	op := operation{number: number, timeout: timeout}
@@ -182,9 +183,9 @@ func (s *Stream) doPublish(ctx context.Context, number uint64, msg geminio.Messa
 	return err
 }
 
-// PublishAsync is Publish without the wait. The returned Publish is sent to ch, with its
-// Error, when it has ended; CallAsync says more about ch. PublishAsync waits only for the
-// credit that the message needs.
+// PublishAsync is Publish without the wait for the answer. When the publication has ended, the
+// returned Publish is sent to ch, with its Error, as CallAsync does with a Call. PublishAsync
+// waits for the credit that the message needs.
 func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan *geminio.Publish, opts ...*options.PublishOptions) (*geminio.Publish, error) {
 	switch {
 	case ctx == nil:
@@ -209,9 +210,8 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	return p, nil
 }
 
-// startPublish is doPublish without the wait: it calls done with the outcome, and done must
-// not block. startPublish waits only for the credit that the message needs. If it returns
-// an error, done is not called.
+// startPublish is doPublish without the wait for the answer. It calls done with the outcome; done
+// must not block. If startPublish returns an error, it does not call done.
 func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
 	var buf [headSize]byte
 	op := operation{number: number, timeout: timeout}
@@ -230,8 +230,8 @@ func (s *Stream) startPublish(ctx context.Context, number uint64, msg geminio.Me
 	return err
 }
 
-// PublishTimeout returns the timeout of a publication: that of the options, or else that of
-// the message. It is 0 if there is none.
+// PublishTimeout returns the timeout of the options, or of the message if the options have none.
+// It returns 0 if the message has none either.
 func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Duration {
 	if len(opts) > 0 {
 		if t := options.MergePublishOptions(opts...).Timeout; t != nil {
@@ -241,8 +241,8 @@ func PublishTimeout(msg geminio.Message, opts []*options.PublishOptions) time.Du
 	return max(msg.Timeout(), 0)
 }
 
-// sendOnce sends a message that has no answer. The publisher may reuse its memory as soon
-// as sendOnce returns.
+// sendOnce sends a message that has no answer. The publisher may reuse the memory of the message
+// when sendOnce has returned.
 func (s *Stream) sendOnce(ctx context.Context, op *operation, head []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -301,9 +301,9 @@ func (e *End) takeMessage(s *Stream, seq uint64, body []byte, owned bool) error 
 	return nil
 }
 
-// Receive returns the next message of the peer, which the caller answers with Done or
-// Error. If ctx ends earlier, Receive returns ctx's error. When the stream has ended and
-// all messages that came were received, it returns io.EOF.
+// Receive returns the next message of the peer. The caller answers it with Done or Error. If ctx
+// ends earlier, Receive returns ctx's error. When the stream has ended and all messages that
+// have arrived were received, it returns io.EOF.
 func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
 		return nil, nilarg.New("receive", "context")

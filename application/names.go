@@ -2,8 +2,8 @@ package application
 
 import "github.com/singchia/geminio"
 
-// Names that the earlier library had in this package and that programs use. The errors
-// are those of package geminio.
+// These errors of package geminio had their names in this package in the earlier library.
+// Programs use them.
 var (
 	ErrRemoteRPCUnregistered = geminio.ErrRemoteRPCUnregistered
 	ErrMismatchClientID      = geminio.ErrMismatchClientID
@@ -11,7 +11,6 @@ var (
 	ErrPacketTooLarge        = geminio.ErrTooLarge
 )
 
-// DefaultMaxPacketSize is the length of the longest packet that the earlier library took
-// by default, in bytes. This library bounds nothing by it: see SetMaxMessageSize of the
-// options.
+// DefaultMaxPacketSize is the size of the longest packet that the earlier library accepted by
+// default, in bytes. It bounds nothing in this library: see SetMaxMessageSize of options.Limits.
 const DefaultMaxPacketSize = 10 << 20

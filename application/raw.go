@@ -9,46 +9,53 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 )
 
-// The raw bytes of a Stream are those of its Dialogue. The methods are listed here one by
-// one, so that a Stream has no other method of its Dialogue.
+// The raw bytes of a Stream are those of its Dialogue. A Stream does not embed the Dialogue, so
+// that its users do not see the other methods of the Dialogue.
 
-// Read reads the bytes that have come, at least one, or waits for them. After the last
-// byte of a peer that has closed the stream or the connection, and after the end by this
-// side, it returns io.EOF. It returns a *geminio.StreamError after a reset, an error that
-// matches geminio.ErrConnectionLost where the connection broke or was closed for a
-// reason, and os.ErrDeadlineExceeded after the deadline. Once nothing more can come, Read
-// ignores the deadline: it returns the bytes that are there, and then the end.
+// Read reads the bytes that have arrived, or waits for at least one. After the last byte it
+// returns
+//
+//   - io.EOF if the peer has ended the stream or the connection in an orderly way, or if this
+//     side has closed it,
+//   - a *geminio.StreamError if the stream was reset,
+//   - an error that matches geminio.ErrConnectionLost if the connection broke or was closed
+//     with a reason.
+//
+// It returns os.ErrDeadlineExceeded after the deadline. When the stream has ended, Read ignores
+// the deadline.
 func (s *Stream) Read(p []byte) (int, error) { return s.d.Read(p) }
 
-// WriteTo implements io.WriterTo: it writes the bytes that come to w until the end, with
-// a buffer of the size of a frame and no other copy.
+// WriteTo implements io.WriterTo: it writes the bytes that arrive to w until the end of the
+// stream, by way of one buffer of the size of a frame.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) { return s.d.WriteTo(w) }
 
-// Write sends p. It returns when all of p is on its way or stands in the stream's queue,
-// and when the peer has given credit for it: Close delivers such bytes. Its error is
-// net.ErrClosed after Close or CloseWrite, one that matches io.ErrClosedPipe when the
-// peer or the connection is gone, a *geminio.StreamError when the peer reads no more, and
-// os.ErrDeadlineExceeded after the deadline.
+// Write sends p. It returns when the peer has given credit for all of p, and all of p is sent or
+// queued. Close delivers the bytes that are queued. The error is
+//
+//   - net.ErrClosed after Close or CloseWrite,
+//   - a *geminio.StreamError if the peer reads no more, or if the stream was reset,
+//   - an error that matches io.ErrClosedPipe if the peer has closed the stream or the
+//     connection has ended,
+//   - os.ErrDeadlineExceeded after the deadline.
 func (s *Stream) Write(p []byte) (int, error) { return s.d.Write(p) }
 
-// ReadFrom implements io.ReaderFrom: it sends the bytes that it reads from r until the end.
+// ReadFrom implements io.ReaderFrom: it sends the bytes that it reads from r until the end of r.
 func (s *Stream) ReadFrom(r io.Reader) (int64, error) { return s.d.ReadFrom(r) }
 
-// CloseRead discards the raw bytes that have come and tells the peer to send no more: the
-// peer's Write returns a *geminio.StreamError. Read returns io.EOF from now on. After
-// Close it returns net.ErrClosed.
+// CloseRead discards the raw bytes that have arrived and asks the peer to send no more: its
+// Write returns a *geminio.StreamError. Read returns io.EOF from now on. After Close, CloseRead
+// returns net.ErrClosed.
 func (s *Stream) CloseRead() error { return s.d.CloseRead() }
 
-// CloseWrite ends this side's raw bytes, after those that were written: the peer reads
-// io.EOF. Calls and messages go on. CloseWrite cuts off a Write that is under way, and
-// the peer gets an error instead of io.EOF then. After Close it returns net.ErrClosed.
+// CloseWrite ends the raw bytes of this side: the peer reads the written bytes and then io.EOF.
+// Calls and messages continue. If a Write is under way, CloseWrite cuts it off, and the peer
+// reads an error instead of io.EOF. After Close, CloseWrite returns net.ErrClosed.
 func (s *Stream) CloseWrite() error { return s.d.CloseWrite() }
 
-// Reset ends the stream at once, in both directions, and tells the peer why: its Read and
-// Write return a *geminio.StreamError with code and text. Bytes that were not sent yet are
-// discarded, and so are messages that were not received. The code must be one that an
-// application may choose, as for [geminio.Coder]; of the text at most 512 bytes travel.
-// After the end of the stream Reset returns net.ErrClosed.
+// Reset ends the stream at once, in both directions: Read and Write of the peer return a
+// *geminio.StreamError with code and at most 512 bytes of text. Bytes that were not sent yet and
+// messages that were not received are dropped. The code must be one that an application may
+// choose, as for [geminio.Coder]. After the end of the stream Reset returns net.ErrClosed.
 func (s *Stream) Reset(code geminio.Code, text string) error {
 	why, err := guard.Reason("reset", code, text)
 	if err != nil {
@@ -65,12 +72,12 @@ func (s *Stream) Reset(code geminio.Code, text string) error {
 // SetDeadline sets both deadlines.
 func (s *Stream) SetDeadline(t time.Time) error { return s.d.SetDeadline(t) }
 
-// SetReadDeadline sets the deadline of Read, also of one that waits already. A zero t
-// removes it.
+// SetReadDeadline sets the deadline of Read, also of a Read that is blocked. A zero t removes
+// the deadline.
 func (s *Stream) SetReadDeadline(t time.Time) error { return s.d.SetReadDeadline(t) }
 
-// SetWriteDeadline sets the deadline of Write, also of one that waits already. A zero t
-// removes it.
+// SetWriteDeadline sets the deadline of Write, also of a Write that is blocked. A zero t
+// removes the deadline.
 func (s *Stream) SetWriteDeadline(t time.Time) error { return s.d.SetWriteDeadline(t) }
 
 // LocalAddr returns the connection's local address.
@@ -79,17 +86,18 @@ func (s *Stream) LocalAddr() net.Addr { return s.d.LocalAddr() }
 // RemoteAddr returns the connection's remote address.
 func (s *Stream) RemoteAddr() net.Addr { return s.d.RemoteAddr() }
 
-// StreamID returns the id, the same on both sides.
+// StreamID returns the id of the stream, the same on both sides.
 func (s *Stream) StreamID() uint64 { return s.d.DialogueID() }
 
-// ClientID returns the client's id, the same on both sides.
+// ClientID returns the id of the client, the same on both sides.
 func (s *Stream) ClientID() uint64 { return s.d.ClientID() }
 
-// Meta returns the bytes that the opener attached.
+// Meta returns the bytes that the opener has set with SetMeta.
 func (s *Stream) Meta() []byte { return s.d.Meta() }
 
-// Peer returns the name that the opener attached.
+// Peer returns the name that the opener has set with SetPeer.
 func (s *Stream) Peer() string { return s.d.Peer() }
 
-// Side tells whether this side opened the stream.
+// Side returns geminio.InitiatorSide if this side has opened the stream, and
+// geminio.RecipientSide if the peer has.
 func (s *Stream) Side() geminio.Side { return s.d.Side() }

@@ -52,13 +52,13 @@ func (r *response) SetCustom(custom []byte)     { r.custom = custom }
 func (r *response) SetClientID(clientID uint64) { r.clientID = clientID }
 func (r *response) SetStreamID(streamID uint64) { r.streamID = streamID }
 
-// NewRequest makes a request for this stream. The data is not copied: it must
-// not change until the call is over.
+// NewRequest returns a request for this stream. The data is not copied: it must not change
+// until the call has ended.
 func (s *Stream) NewRequest(data []byte, opts ...*options.NewRequestOptions) geminio.Request {
 	return NewRequest(s.end.cfg.IDs.NewPacketID(), s.ClientID(), s.StreamID(), data, opts)
 }
 
-// NewRequest makes a request with the given ids.
+// NewRequest returns a request with the given ids.
 func NewRequest(id, clientID, streamID uint64, data []byte, opts []*options.NewRequestOptions) geminio.Request {
 	r := &request{id: id, clientID: clientID, streamID: streamID, data: data}
 	if len(opts) > 0 {

@@ -40,17 +40,16 @@ func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 	return s
 }
 
-// Close closes the stream. The bytes that were written are still delivered, then the peer
-// reads io.EOF, or a *geminio.StreamError if a Write was under way. Calls and messages that
-// are under way end, and messages that were not received are dropped. Close does not
-// wait.
+// Close closes the stream. The written bytes are still delivered. Then the peer reads io.EOF, or
+// a *geminio.StreamError if a Write was under way. Calls and publications that are under way
+// end, and messages that were not received are dropped. Close does not wait.
 func (s *Stream) Close() error {
 	err := s.d.Close()
 	s.dropInbox()
 	return err
 }
 
-// dropInbox drops the messages that were not received, and those that come from now on.
+// dropInbox drops the messages that were not received, and those that arrive from now on.
 func (s *Stream) dropInbox() {
 	s.mu.Lock()
 	s.discards = true
@@ -63,8 +62,9 @@ func (s *Stream) dropInbox() {
 	}
 }
 
-// endOperations ends the calls and messages of the stream, in both directions. Messages that came
-// on it cannot be answered any more, so Shutdown does not wait for their answers.
+// endOperations is called when the stream has ended. It ends its calls and publications, in both
+// directions. Its messages cannot be answered any more, so Shutdown does not wait for their
+// answers.
 func (s *Stream) endOperations(cause error) {
 	s.mu.Lock()
 	s.ended.Store(true)
@@ -100,7 +100,7 @@ func (s *Stream) inbox() *inbox {
 	return s.box
 }
 
-// check refuses a request or message that was made for another client or stream.
+// check returns an error for a request or message that was made for another client or stream.
 func (s *Stream) check(clientID, streamID uint64) error {
 	switch {
 	case clientID != s.ClientID():
