@@ -53,7 +53,7 @@ func demo(parent context.Context, p *cli.Program) error {
 	defer listener.Close()
 	addr := listener.Addr().String()
 
-	// The first that fails, or a signal, ends both.
+	// The first failure of a side, or a signal, ends both sides.
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var sides sync.WaitGroup

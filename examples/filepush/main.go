@@ -1,11 +1,10 @@
 // Command filepush pushes a file over a geminio stream: the server opens a stream to each
 // client that connects and copies the file into it, the client copies it out, and both
-// compare what they have counted by a call. A client that was interrupted goes on where it
-// was.
+// compare checksums by a call. A client that was interrupted resumes the transfer.
 //
-// Start reading in push.go and receive.go, which are the two sides; protocol.go has what they
-// say to each other, serve.go who is served, part.go the file that is not complete yet, and
-// demo.go has both sides in one process.
+// Start reading in push.go and receive.go, which are the two sides. protocol.go has their
+// protocol, serve.go the server, part.go the incomplete file, and demo.go both sides in one
+// process.
 package main
 
 import (
@@ -17,10 +16,10 @@ import (
 const usage = `filepush pushes a file from a server to its clients and compares SHA-256 sums.
 
   filepush serve [FLAGS] PATH          push PATH to every client that connects
-  filepush receive [FLAGS]             receive what the server pushes
+  filepush receive [FLAGS]             receive the file of a server
   filepush demo [FLAGS] [PATH]         both sides in this process, over TCP
 
-filepush serve -h and so on explain the flags. Without arguments it is filepush demo.
+filepush COMMAND -h explains the flags. The default command is filepush demo.
 `
 
 // address is where the server listens and clients connect by default.

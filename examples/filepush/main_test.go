@@ -1,6 +1,6 @@
 package main
 
-// Tests of the program as its users run it: built, and as processes.
+// These tests build the program and run it as processes.
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// binary is the program.
+// binary is the path of the built program.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -66,7 +66,7 @@ func serve(t *testing.T, args ...string) (*proc.Process, string) {
 	return s, s.Expect(`serving ".*" on (\S+)\n`)[1]
 }
 
-// stop tells a server to stop, which it is to take well.
+// stop ends a server with a signal and expects the exit code 0.
 func stop(t *testing.T, s *proc.Process) {
 	t.Helper()
 	s.Signal(syscall.SIGTERM)
@@ -79,7 +79,7 @@ func receiveFrom(t *testing.T, addr string, flags ...string) (code int, said str
 	return proc.Run(t, binary, append([]string{"receive", "-connect", addr}, flags...)...)
 }
 
-// same fails the test if a file has not that content.
+// same fails the test if a file has other content.
 func same(t *testing.T, want []byte, file string) {
 	t.Helper()
 	got, err := os.ReadFile(file)
@@ -167,7 +167,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// A client that is refused leaves no file behind.
+// A client that is refused leaves no file.
 func TestNotLetIn(t *testing.T) {
 	cert, key := proc.Certificate(t)
 	other, _ := proc.Certificate(t)
@@ -223,13 +223,13 @@ func connectTo(t *testing.T, addr string) (geminio.End, geminio.Stream) {
 	return end, stream
 }
 
-// A server that is told to stop has a push under way, with which its receiver goes on only
-// when the server has taken note.
+// A server gets a signal while a push is under way. The receiver continues only after the
+// server has noticed the signal.
 func TestServeStopsAfterPush(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGTERM")
 	}
-	path, data := newFile(t, 32<<20) // more than fits on the way
+	path, data := newFile(t, 32<<20) // more than the buffers on the path
 	s, addr := serve(t, path)
 	end, stream := connectTo(t, addr)
 	s.Signal(syscall.SIGTERM)
@@ -249,7 +249,7 @@ func TestServeStopsAfterPush(t *testing.T) {
 	assert.NotContains(t, s.Output(), "level=")
 }
 
-// The server at the other side has not gone on to push what nobody takes.
+// The server ends a push whose receiver has left.
 func TestReceiverLeaves(t *testing.T) {
 	path, _ := newFile(t, 32<<20)
 	s, addr := serve(t, path)

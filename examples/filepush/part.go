@@ -1,6 +1,6 @@
 package main
 
-// The file that is not complete yet.
+// The incomplete file.
 
 import (
 	"crypto/sha256"
@@ -15,27 +15,26 @@ import (
 	"github.com/singchia/geminio/examples/internal/lock"
 )
 
-// maxLinks bounds how many symbolic links point to each other.
+// maxLinks bounds the length of a chain of symbolic links.
 const maxLinks = 40
 
-// part is a file that stands beside its target until it is complete. It belongs to one
-// goroutine.
+// part is a file in the directory of its target, to which it is renamed when it is complete.
+// Only one goroutine uses it.
 type part struct {
-	file   *os.File // nil: what is written is counted and thrown away
-	target string   // with its symbolic links followed
+	file   *os.File // nil: written bytes are only counted
+	target string   // after following symbolic links
 	mode   fs.FileMode
-	// replaces tells whether there is a file at target, which has that mode.
+	// replaces tells whether there is a file at target. mode is the mode of that file.
 	replaces bool
 
 	size int64
 	sum  hash.Hash
 }
 
-// nowhere returns a part of which nothing is kept.
+// nowhere returns a part without a file.
 func nowhere() *part { return &part{sum: sha256.New()} }
 
-// openPart opens the part of the file that is to appear at a path. It may have something
-// already, of an earlier run.
+// openPart opens the part for a path. The part may have bytes of an earlier run.
 func openPart(path string) (*part, error) {
 	target, err := follow(path)
 	if err != nil {
@@ -45,7 +44,7 @@ func openPart(path string) (*part, error) {
 	create := fs.FileMode(0o666)
 	switch info, err := os.Stat(target); {
 	case err == nil && !info.Mode().IsRegular():
-		// The rename would replace anything, a device too.
+		// The rename would replace any file, also a device.
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case err == nil:
 		p.replaces, p.mode, create = true, info.Mode().Perm(), 0o600
@@ -65,11 +64,11 @@ func openPart(path string) (*part, error) {
 	return p, nil
 }
 
-// follow returns where a path points to, if it is a symbolic link, also to nothing.
+// follow returns the target of a path after following symbolic links. The target need not exist.
 func follow(path string) (string, error) {
 	for range maxLinks {
 		to, err := os.Readlink(path)
-		if err != nil { // it is none
+		if err != nil { // not a link
 			return path, nil
 		}
 		if !filepath.IsAbs(to) {
@@ -91,10 +90,10 @@ func (p *part) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// tally returns what the part has.
+// tally returns the size and sum of the part.
 func (p *part) tally() tally { return newTally(p.size, p.sum) }
 
-// reset throws away what the part has.
+// reset empties the part.
 func (p *part) reset() error {
 	p.size = 0
 	p.sum.Reset()
@@ -108,7 +107,7 @@ func (p *part) reset() error {
 	return err
 }
 
-// keep puts the file, which is complete, in its place.
+// keep renames the complete file to its target.
 func (p *part) keep() error {
 	if p.replaces {
 		if err := p.file.Chmod(p.mode); err != nil {
@@ -121,8 +120,8 @@ func (p *part) keep() error {
 	return os.Rename(p.file.Name(), p.target)
 }
 
-// left adds to an error what the next run has to begin with. It removes a part that has
-// nothing.
+// left adds to an error the size of the part with which the next run begins. It removes an
+// empty part.
 func (p *part) left(err error) error {
 	switch {
 	case p.file == nil:
@@ -142,5 +141,5 @@ func (p *part) discard() error {
 	return os.Remove(p.file.Name())
 }
 
-// close closes the part. What it has stays.
+// close closes the part and keeps its file.
 func (p *part) close() { p.file.Close() }

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// openOwn opens a file, or creates it with that mode. In a directory that is open to others,
-// it does not follow a link that they have put there, nor use a file of theirs.
+// openOwn opens a file, or creates it with that mode. It does not follow a link, and does not
+// use a file of another user, since other users may be able to write to the directory.
 func openOwn(name string, mode fs.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
 	if err != nil {

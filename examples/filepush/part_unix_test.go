@@ -2,7 +2,7 @@
 
 package main
 
-// Tests of what becomes of files, and of those that are not complete.
+// Tests of files and of incomplete files.
 
 import (
 	"os"
@@ -19,7 +19,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// partial has a client receive a part of a file of that size, and stays connected. It
+// partial lets a client receive a part of a served file, and keeps it connected. It
 // returns the server, a proxy to it, and the client, which writes to the path.
 func partial(t *testing.T, served, path string) (*proc.Process, *kit.Proxy, *proc.Process) {
 	t.Helper()
@@ -34,7 +34,7 @@ func partial(t *testing.T, served, path string) (*proc.Process, *kit.Proxy, *pro
 	return s, proxy, c
 }
 
-// A server that dies is named as the cause; then the file goes on where it was.
+// A client names the end of its server as the cause of the error. The next run resumes.
 func TestResume(t *testing.T) {
 	served, data := newFile(t, 8<<20)
 	path := filepath.Join(t.TempDir(), "copy")
@@ -58,7 +58,7 @@ func TestResume(t *testing.T) {
 	assert.Contains(t, s.Output(), "resumed   after "+n+" bytes\n")
 }
 
-// So it does after a signal. And a complete part needs nothing but the sum.
+// The next run also resumes after a signal. A complete part only needs the sum.
 func TestInterrupted(t *testing.T) {
 	served, data := newFile(t, 8<<20)
 	path := filepath.Join(t.TempDir(), "copy")
@@ -75,7 +75,7 @@ func TestInterrupted(t *testing.T) {
 	same(t, data, path)
 }
 
-// A part of something else is not gone on with.
+// The transfer does not resume from a part of another file.
 func TestPartOfAnotherFile(t *testing.T) {
 	served, data := newFile(t, 1<<20)
 	path := filepath.Join(t.TempDir(), "copy")
@@ -106,7 +106,7 @@ func TestPartInUse(t *testing.T) {
 	c.Kill()
 }
 
-// The file gets the mode of the one that it replaces, and nobody else can read it before.
+// The file gets the mode of the file that it replaces. Before that, other users cannot read it.
 func TestMode(t *testing.T) {
 	served, data := newFile(t, 8<<20)
 	for _, mode := range []os.FileMode{0o600, 0o640, 0o755, 0o444} {
@@ -141,14 +141,14 @@ func TestMode(t *testing.T) {
 	stop(t, s)
 }
 
-// umask returns which modes new files have not.
+// umask returns the file mode creation mask.
 func umask() os.FileMode {
 	mask := syscall.Umask(0)
 	syscall.Umask(mask)
 	return os.FileMode(mask)
 }
 
-// A symbolic link stays, and the file is written where it points to.
+// A symbolic link remains, and the file is written to its target.
 func TestSymbolicLink(t *testing.T) {
 	served, data := newFile(t, 1000)
 	s, addr := serve(t, served)
@@ -179,7 +179,7 @@ func TestSymbolicLink(t *testing.T) {
 	stop(t, s)
 }
 
-// What others may have put in the place of a part is left alone.
+// The program does not use a file of another user in place of its part.
 func TestPartInTheWay(t *testing.T) {
 	served, _ := newFile(t, 1000)
 	s, addr := serve(t, served)

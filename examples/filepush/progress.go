@@ -1,6 +1,6 @@
 package main
 
-// The progress bar, for those who look at a terminal.
+// The progress bar on a terminal.
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress is a bar that moves with what is written to it; a nil one is not
-// seen. Its Write never fails: a bar is no reason to stop a copy.
+// progress is a bar that moves with the bytes that are written to it. A nil progress shows
+// nothing. Write never fails, since the bar must not stop a copy.
 type progress struct {
 	bar *progressbar.ProgressBar
 	w   io.Writer
 }
 
-// newProgress makes a bar on a terminal, or nil if there is none or there is nothing to
-// come.
+// newProgress makes a bar on a terminal. It returns nil if there is no terminal or no byte is
+// left.
 func newProgress(w *os.File, o offer) *progress {
 	if w == nil || o.Size <= o.Offset {
 		return nil
@@ -46,7 +46,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// end leaves the bar as it is and begins a new line.
+// end begins a new line after the bar.
 func (p *progress) end() {
 	if p != nil {
 		fmt.Fprintln(p.w)

@@ -1,12 +1,12 @@
 package main
 
-// What the two sides tell each other, and what comes of it.
+// The protocol of the two sides.
 //
-// A client's meta is a auth.Hello. The server registers methodBegin, which the client calls
-// with a tally of what it has of the file already. The answer says how much of that is the
-// beginning of the file that the server has: all, or nothing. Then the server opens a
-// stream, whose meta is an offer, and copies into it what follows. On that stream the client
-// calls methodSum in the end, with a tally of the whole file, and gets that of the server.
+// A client's meta is an auth.Hello. The server registers methodBegin. The client calls it
+// with a tally of the part that it already has. The answer says whether this part is the
+// beginning of the server's file. Then the server opens a stream, whose meta is an offer,
+// and copies the rest of the file into it. At the end the client calls methodSum on that
+// stream, with a tally of the whole file, and gets the tally of the server.
 
 import (
 	"encoding/hex"
@@ -22,23 +22,23 @@ const (
 	methodSum   = "sum"   // a tally; answered with another one
 )
 
-// program is what clients say that they are one of, and tokenVariable where the token is if
-// it is in no file.
+// program is the name of this program in an auth.Hello. tokenVariable is the environment
+// variable with the token, if the token is in no file.
 const program, tokenVariable = "filepush", "FILEPUSH_TOKEN"
 
-// beginning is how much of the file a client need not be sent.
+// beginning says how many bytes of the file the client already has.
 type beginning struct {
 	Offset int64 `json:"offset"`
 }
 
-// offer is what the server says before the first byte: the meta of the stream.
+// offer is the meta of the stream, which describes the file.
 type offer struct {
 	Name string `json:"name"`
 	Size int64  `json:"size"` // of the whole file
 	beginning
 }
 
-// tally is what a side has counted.
+// tally is the size and the checksum of bytes that a side has.
 type tally struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
@@ -56,14 +56,14 @@ func readTally(data []byte) (t tally, err error) {
 	return t, err
 }
 
-// result is one push, as either side knows it in the end.
+// result is the result of one push at either side.
 type result struct {
 	offer
 	sent, received tally // of the whole file
 	took           time.Duration
 }
 
-// verdict returns nil if the copy is identical, or what differs.
+// verdict returns nil if the copy is identical, and otherwise the difference.
 func (r *result) verdict() error {
 	switch {
 	case r.sent.Size != r.received.Size:
@@ -76,7 +76,7 @@ func (r *result) verdict() error {
 	return nil
 }
 
-// String is the summary, in lines.
+// String returns a summary of several lines.
 func (r *result) String() string {
 	const mib = 1 << 20
 	verdict, resumed := "identical", ""

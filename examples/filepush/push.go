@@ -20,9 +20,9 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// push waits until the client at the other side of end says what it has of the file at path,
-// opens a stream, copies the rest into it, and exchanges sums with the client. The result is
-// there even if the sums differ: its verdict says so.
+// push waits until the client of end reports the part that it has of the file at path,
+// opens a stream, copies the rest into it, and exchanges sums with the client. It returns a
+// result also if the sums differ; see verdict.
 func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -39,7 +39,7 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 		return nil, err
 	}
 
-	// The meta of a stream is there before its first byte.
+	// The meta of a stream arrives before its first byte.
 	meta, err := json.Marshal(r.offer)
 	if err != nil {
 		return nil, err
@@ -53,16 +53,16 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	}
 	defer stream.Close()
 
-	// A stream is a net.Conn: any io.Copy will do.
+	// A stream is a net.Conn, so io.Copy works.
 	n, err := io.Copy(stream, io.TeeReader(file, sum))
 	if err != nil {
 		return nil, fmt.Errorf("pushing %q: after %d of %d bytes: %w", r.Name, r.Offset+n, r.Size, why(end, err))
 	}
 	r.sent = newTally(r.Offset+n, sum)
 
-	// It is an RPC peer as well: now that the sum is known, the client may ask for
-	// it. Register returns when the client has taken note, CloseWrite lets it read
-	// io.EOF, so it will not ask too early.
+	// A stream is also an RPC peer: now that the sum is known, the client may ask for
+	// it. Register returns when the client has confirmed the method. The client calls it
+	// after it has read io.EOF, which CloseWrite causes.
 	asked := make(chan tally, 1)
 	if err := stream.Register(ctx, methodSum, answerSum(r.sent, asked)); err != nil {
 		return nil, fmt.Errorf("offering the sum: %w", why(end, err))
@@ -71,7 +71,7 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 		return nil, fmt.Errorf("ending %q: %w", r.Name, why(end, err))
 	}
 
-	// The client sends no bytes, it closes the stream when it has the sum.
+	// The client sends no bytes, and closes the stream when it has the sum.
 	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return nil, fmt.Errorf("waiting for the receiver: %w", why(end, err))
 	}
@@ -84,8 +84,8 @@ func push(ctx context.Context, end geminio.End, path string) (*result, error) {
 	}
 }
 
-// awaitBegin waits for the call of methodBegin. It returns how much of the file the client
-// has already; up to there file and sum have been read.
+// awaitBegin waits for the call of methodBegin. It returns the number of bytes of the file that
+// the client already has. It has read these from file and added them to sum.
 func awaitBegin(ctx context.Context, end geminio.End, file *os.File, size int64, sum hash.Hash) (int64, error) {
 	type outcome struct {
 		offset int64
@@ -105,7 +105,7 @@ func awaitBegin(ctx context.Context, end geminio.End, file *os.File, size int64,
 		}
 		offset, err := common(file, size, has, sum)
 		begun <- outcome{offset, err}
-		data, _ := json.Marshal(beginning{offset}) // a number always can be
+		data, _ := json.Marshal(beginning{offset}) // cannot fail
 		resp.SetData(data)
 		resp.SetError(err)
 	})
@@ -120,8 +120,9 @@ func awaitBegin(ctx context.Context, end geminio.End, file *os.File, size int64,
 	}
 }
 
-// common returns how much of a file a client need not be sent that has something already: all
-// of that, or nothing. The file and the sum are as if that had been read.
+// common returns how many bytes of the file the client already has: has.Size if its part is the
+// beginning of the file, and otherwise 0. It has read these bytes from file and added them to
+// sum.
 func common(file *os.File, size int64, has tally, sum hash.Hash) (int64, error) {
 	if has.Size == 0 || has.Size > size {
 		return 0, nil
@@ -137,8 +138,8 @@ func common(file *os.File, size int64, has tally, sum hash.Hash) (int64, error) 
 	return 0, err
 }
 
-// answerSum is an RPC that gives what was sent for what was received, which
-// it puts into asked.
+// answerSum returns an RPC that answers with the tally of the sent bytes, and puts the tally of
+// the received bytes into asked.
 func answerSum(sent tally, asked chan<- tally) geminio.RPC {
 	return func(_ context.Context, req geminio.Request, resp geminio.Response) {
 		received, err := readTally(req.Data())
@@ -154,18 +155,18 @@ func answerSum(sent tally, asked chan<- tally) geminio.RPC {
 		resp.SetData(data)
 		select {
 		case asked <- received:
-		default: // asked before
+		default: // a repeated call
 		}
 	}
 }
 
-// settle is how long the end of a connection may come behind that of its streams.
+// settle is how long the end of a connection may come after that of its streams.
 const settle = time.Second
 
-// why returns the error of an operation, or why the connection has ended if it has.
+// why returns the cause of the end of the connection, if it has ended, and otherwise err.
 func why(end geminio.End, err error) error {
 	if errors.As(err, new(*geminio.RemoteError)) {
-		return err // the other side's own words
+		return err // an error of the other side
 	}
 	select {
 	case <-geminio.Done(end):

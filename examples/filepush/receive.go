@@ -20,17 +20,17 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-const receiveUsage = `filepush receive receives a file that a server pushes. What it has received, when it is
-interrupted, it keeps as FILE.part, and goes on behind that when it is started again.
+const receiveUsage = `filepush receive receives a file that a server pushes. If it is interrupted, it keeps the
+received part as FILE.part, and resumes the transfer when it is started again.
 
   filepush receive [FLAGS]
 
-The file appears at FILE when the sums are equal, in the place of one that was there, whose
-mode it gets. If FILE is a symbolic link, the file is written where it points to. Without -o
-the file is verified and thrown away.
+The file appears at FILE when the sums are equal. It replaces an old file and gets its mode.
+If FILE is a symbolic link, the file is written to the target of the link. Without -o the
+file is verified and discarded.
 `
 
-// errInterrupted is why a push ended that a signal has ended.
+// errInterrupted is the error of a push that a signal has ended.
 var errInterrupted = errors.New("interrupted")
 
 // receiver is one run of filepush receive.
@@ -55,7 +55,7 @@ func receiveMain(args []string) int {
 	return r.Main(args, r.run)
 }
 
-// run receives from a server, into the output file if there is to be one.
+// run receives from a server, into the output file if there is one.
 func (r *receiver) run(ctx context.Context) error {
 	if r.Flags.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q: the server chooses the PATH", r.Flags.Arg(0))
@@ -117,9 +117,9 @@ func dial(dialer func() (net.Conn, error), who auth.Hello, log *slog.Logger) (ge
 	return client.NewEndWithDialer(dialer, opt)
 }
 
-// receive tells the server what the part has already, accepts the stream that the server
-// opens, copies it behind that, and exchanges sums with the server. The result is there even
-// if the sums differ: its verdict says so.
+// receive tells the server the size and sum of the part, accepts the stream that the server
+// opens, appends its bytes to the part, and exchanges sums with the server. It returns a result
+// also if the sums differ; see verdict.
 func receive(ctx context.Context, end geminio.End, part *part, terminal *os.File) (*result, error) {
 	offset, err := begin(ctx, end, part)
 	if err != nil {
@@ -150,8 +150,7 @@ func receive(ctx context.Context, end geminio.End, part *part, terminal *os.File
 	}
 	r.received = part.tally()
 
-	// io.EOF came: the server's sum is there to be asked for, if it was not the connection
-	// that has ended.
+	// After io.EOF the server has registered methodSum.
 	data, err := json.Marshal(r.received)
 	if err != nil {
 		return nil, err
@@ -167,8 +166,8 @@ func receive(ctx context.Context, end geminio.End, part *part, terminal *os.File
 	return r, nil
 }
 
-// begin tells the server what the part has, and has it begin from scratch if that is nothing
-// of use. It returns how much it is.
+// begin tells the server the size and sum of the part, and empties the part if it is not the
+// beginning of the file. It returns the remaining size of the part.
 func begin(ctx context.Context, end geminio.End, part *part) (int64, error) {
 	has := part.tally()
 	data, err := json.Marshal(has)
@@ -192,8 +191,8 @@ func begin(ctx context.Context, end geminio.End, part *part) (int64, error) {
 	return 0, fmt.Errorf("the server begins at byte %d of a part of %d", b.Offset, has.Size)
 }
 
-// closeWith closes an End when ctx ends, which wakes whatever waits on it. The
-// function that it returns takes that back.
+// closeWith closes an End when ctx ends, which ends all blocked operations of the End. The
+// returned function stops that.
 func closeWith(ctx context.Context, end geminio.End) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { end.Close() })
 }

@@ -1,6 +1,6 @@
 package main
 
-// The server: it lets clients in and pushes the file to each.
+// The server: it accepts clients and pushes the file to each.
 
 import (
 	"context"
@@ -22,11 +22,11 @@ const serveUsage = `filepush serve pushes a file to every client that connects.
 
   filepush serve [FLAGS] PATH
 
-On SIGINT or SIGTERM it lets the pushes that are under way end, for half a minute; a
-second signal ends it at once.
+On SIGINT or SIGTERM it waits half a minute for the pushes under way. A second signal
+ends it at once.
 `
 
-// grace is how long a server that was told to stop waits for its pushes.
+// grace is how long a server waits for its pushes after a signal.
 const grace = 30 * time.Second
 
 // sender is one run of filepush serve.
@@ -88,8 +88,8 @@ func listen(l net.Listener, tokens *cli.Tokens, log *slog.Logger) (server.Listen
 	return server.NewListener(l, opt)
 }
 
-// serve pushes the file to every client that connects. When ctx ends, it lets
-// the pushes that are under way end and returns.
+// serve pushes the file to every client that connects. When ctx ends, it waits for the
+// pushes under way and returns.
 func (s *sender) serve(ctx context.Context, l server.Listener) error {
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
@@ -109,7 +109,7 @@ func (s *sender) serve(ctx context.Context, l server.Listener) error {
 	return errors.Join(err, s.drain(l, &pushes))
 }
 
-// pushTo serves one client. Its failure is not the server's.
+// pushTo serves one client. It logs a failure, which does not end the server.
 func (s *sender) pushTo(end geminio.End) {
 	defer end.Close()
 	log := s.Log.With("client", end.ClientID(), "remote", end.RemoteAddr())
@@ -125,9 +125,9 @@ func (s *sender) pushTo(end geminio.End) {
 // drain waits for the pushes, and cuts off those that take longer than the
 // grace.
 //
-// Shutdown alone would not do: it lets no call begin any more, and a push ends
-// with one. So the listener, which is closed, is shut down after the pushes; with
-// a context that is over, it closes at once what is left.
+// Shutdown alone does not suffice: it refuses new calls, and a push ends with a call.
+// So drain shuts the listener, which is already closed, down after the pushes. If the
+// grace ends earlier, Shutdown with the ended context closes the remaining Ends at once.
 func (s *sender) drain(listener server.Listener, pushes *sync.WaitGroup) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.grace)
 	defer cancel()
@@ -141,7 +141,7 @@ func (s *sender) drain(listener server.Listener, pushes *sync.WaitGroup) error {
 	return nil
 }
 
-// checkFile reports early what cannot be pushed.
+// checkFile returns an error if the file cannot be pushed.
 func checkFile(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// Tests of one side of the program against another that misbehaves, and of the verdict.
+// Tests of each side against a misbehaving other side, and of the verdict.
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// quiet is a log that nobody reads.
+// quiet returns a log that discards its entries.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // badServer accepts one client, answers that it begins at the offset, calls do, and shuts its
@@ -178,7 +178,7 @@ func TestOldFileStaysUntilVerified(t *testing.T) {
 	same(t, []byte("old"), path)
 }
 
-// A client that begins twice, and one that lies of what it has.
+// A client that begins twice, and a client that reports a wrong part.
 func TestBadReceiver(t *testing.T) {
 	path, data := newFile(t, 1000)
 	s, addr := serve(t, path)
@@ -195,7 +195,7 @@ func TestBadReceiver(t *testing.T) {
 	stop(t, s)
 }
 
-// lines is a writer that hands on what is printed.
+// lines is a writer that sends the printed text to a channel.
 type lines struct{ c chan string }
 
 func (l lines) Write(p []byte) (int, error) {
@@ -216,7 +216,7 @@ func TestServeCutsOffAfterGrace(t *testing.T) {
 		served <- s.Main([]string{"-listen", "127.0.0.1:0", path}, func(context.Context) error { return s.run(ctx) })
 	}()
 	line := strings.TrimSpace(<-printed.c)
-	end, _ := connectTo(t, line[strings.LastIndex(line, " ")+1:]) // and read nothing
+	end, _ := connectTo(t, line[strings.LastIndex(line, " ")+1:]) // the client reads nothing
 	defer end.Close()
 	cancel()
 	select {

@@ -1,6 +1,6 @@
 package main
 
-// What is sent: lines, or pieces of files.
+// The input of the sender: lines, or pieces of files.
 
 import (
 	"bufio"
@@ -11,18 +11,18 @@ import (
 	"os"
 )
 
-// longest is the longest line that is one message. A longer one is several: the
-// receiver writes them one behind the other.
+// longest is the longest line that is sent as one message, in bytes. A longer line is sent
+// as several messages.
 const longest = 1 << 20
 
-// input is the data of all messages to send, which come from files one after the
-// other. It belongs to one goroutine.
+// input reads the data of all messages from files, one file after the other. Only one
+// goroutine uses it.
 type input struct {
 	files []string // "-" is stdin
-	chunk int      // pieces of that size; 0: lines
+	chunk int      // the size of pieces; 0: lines
 }
 
-// total returns how many bytes there are to be sent, -1 if that is not known.
+// total returns the number of bytes of all files, or -1 if it is not known.
 func (in *input) total() int64 {
 	var total int64
 	for _, name := range in.files {
@@ -77,8 +77,8 @@ func (in *input) file(name string, do func([]byte) bool) error {
 	}
 }
 
-// line reads a line, with its end, into memory of its own: a message's data must not
-// change until it is answered.
+// line reads a line, with its end, into newly allocated memory: the data of a message must not
+// change until the message is answered.
 func line(r *bufio.Reader) ([]byte, error) {
 	data, err := r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -87,7 +87,7 @@ func line(r *bufio.Reader) ([]byte, error) {
 	return bytes.Clone(data), err
 }
 
-// piece reads so many bytes, or what is left.
+// piece reads the next piece, which may be shorter at the end of the file.
 func (in *input) piece(r *bufio.Reader) ([]byte, error) {
 	data := make([]byte, in.chunk)
 	n, err := io.ReadFull(r, data)

@@ -1,6 +1,6 @@
 package main
 
-// Tests of the program as its users run it: built, and as processes.
+// These tests build the program and run it as processes.
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// binary is the program.
+// binary is the path of the built program.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// lines makes the lines from the first number to the last.
+// lines returns the lines of the numbers from first to last.
 func lines(first, last int) string {
 	var b strings.Builder
 	for i := first; i <= last; i++ {
@@ -58,7 +58,7 @@ func stop(t *testing.T, r *proc.Process) {
 	assert.Zero(t, r.Wait(), "the receiver's exit code")
 }
 
-// content returns a file's content, "" if there is none yet.
+// content returns the content of a file, and "" if the file does not exist.
 func content(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -68,14 +68,14 @@ func content(t *testing.T, file string) string {
 	return string(text)
 }
 
-// grown waits until a file has so many lines.
+// grown waits until a file has that number of lines.
 func grown(t *testing.T, file string, count int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return strings.Count(content(t, file), "\n") >= count },
 		proc.Forever, 10*time.Millisecond, "%s has not got %d lines", file, count)
 }
 
-// same fails the test if two texts differ, and prints where.
+// same fails the test if two texts differ, and prints the position.
 func same(t *testing.T, want, got string) {
 	t.Helper()
 	if want == got {
@@ -90,7 +90,7 @@ func same(t *testing.T, want, got string) {
 	t.Fatalf("%d lines instead of %d", len(g)-1, len(w)-1)
 }
 
-// modes are the ways of publishing: one after the other, and many in flight.
+// modes are the ways of publishing: one message after the other, and many at once.
 var modes = []string{"0", "256"}
 
 func TestLines(t *testing.T) {
@@ -112,8 +112,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Without files the sender reads stdin, and without -o the receiver writes stdout; a
-// line is there when it is typed.
+// Without files the sender reads stdin, and without -o the receiver writes stdout. A
+// line arrives as soon as it is typed.
 func TestStdinStdout(t *testing.T) {
 	r, addr := receive(t)
 	s := proc.Start(t, binary, "send", "-connect", addr)
@@ -127,7 +127,7 @@ func TestStdinStdout(t *testing.T) {
 	stop(t, r)
 }
 
-// Files arrive byte by byte as they are, whatever the pieces.
+// Files arrive unchanged, with any size of pieces.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	a, b, out := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "out")
@@ -165,8 +165,7 @@ func TestTLS(t *testing.T) {
 	stop(t, r)
 }
 
-// TLS is one flag on each side: the receiver makes a certificate, by which the sender knows
-// it.
+// TLS needs one flag on each side: the receiver creates a certificate, which the sender pins.
 func TestSelfSigned(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
@@ -185,7 +184,7 @@ func TestSelfSigned(t *testing.T) {
 	code, said := proc.Run(t, binary, "send", "-connect", p.Addr)
 	assert.Equal(t, 1, code, "without TLS: %s", said)
 
-	// Another one in its place is found out, also by a sender that was connected.
+	// A sender detects another certificate, also if it was connected before.
 	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-pin", "first")
 	s.Type("one\n")
 	r.Expect(`(?m)^one$`)
@@ -199,7 +198,7 @@ func TestSelfSigned(t *testing.T) {
 	stop(t, r)
 }
 
-// With a table each sender has a token of its own.
+// With -tokens each sender has a token of its own.
 func TestTokens(t *testing.T) {
 	ada, shared := proc.TokenFile(t, "the token of ada"), proc.TokenFile(t, "the token of all")
 	table := proc.SecretFile(t, "ada = \"the token of ada\"\nbob = \"the token of bob\"\n")
@@ -222,7 +221,7 @@ func TestTokens(t *testing.T) {
 	}
 	r.Expect(`level=WARN msg="a client was refused" name=bob`)
 
-	// A token that is good no longer ends a sender that comes back.
+	// A sender whose token is no longer valid ends when it reconnects.
 	p := kit.NewProxy(t, addr)
 	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-token-file", shared)
 	s.Type("one\n")
@@ -250,7 +249,7 @@ func TestNoReceiver(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "connection refused")
 
-	// With -wait it waits for one that comes.
+	// With -wait it waits for a receiver.
 	p := kit.NewProxy(t, "")
 	s := proc.Start(t, binary, "send", "-connect", p.Addr, "-wait", "-v", "info")
 	s.Type("patient\n")

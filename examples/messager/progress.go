@@ -1,6 +1,6 @@
 package main
 
-// The progress bar, for those who look at a terminal.
+// The progress bar on a terminal.
 
 import (
 	"fmt"
@@ -14,16 +14,16 @@ import (
 // redraw is how often the bar is drawn.
 const redraw = 50 * time.Millisecond
 
-// progress is a bar that moves with what is acknowledged; a nil one is not seen. It
-// belongs to one goroutine.
+// progress is a bar that moves with acknowledged messages. A nil progress shows nothing. Only
+// one goroutine uses it.
 type progress struct {
 	bar  *progressbar.ProgressBar
 	w    io.Writer
 	last time.Time
 }
 
-// newProgress makes a bar on a terminal for so many bytes, -1 if that is not known. It is
-// nil if there is no terminal.
+// newProgress makes a bar on a terminal for a number of bytes, which is -1 if it is not known.
+// It returns nil if there is no terminal.
 func newProgress(w *os.File, total int64) *progress {
 	if w == nil || total == 0 {
 		return nil
@@ -40,7 +40,7 @@ func newProgress(w *os.File, total int64) *progress {
 	return &progress{bar: bar, w: w}
 }
 
-// acked moves the bar by a message of n bytes, the count-th.
+// acked moves the bar by a message of n bytes. count is the number of acknowledged messages.
 func (p *progress) acked(n, count int) {
 	if p == nil {
 		return
@@ -52,7 +52,7 @@ func (p *progress) acked(n, count int) {
 	p.bar.Add(n)
 }
 
-// end leaves the bar as it is and begins a new line.
+// end begins a new line after the bar.
 func (p *progress) end() {
 	if p != nil {
 		fmt.Fprintln(p.w)

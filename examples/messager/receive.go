@@ -1,6 +1,6 @@
 package main
 
-// The receiving side: it writes each message and acknowledges it then.
+// The receiving side: it writes each message and then acknowledges it.
 
 import (
 	"context"
@@ -19,14 +19,14 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-const receiveUsage = `messager receive writes the messages of all senders, and acknowledges each when it is
-written. What it has to say besides goes to stderr. A file or a pipe gets the messages as
-they are; on a terminal what it would obey is shown as escapes.
+const receiveUsage = `messager receive writes the messages of all senders, and acknowledges each after it is
+written. Its log goes to stderr. A file or a pipe gets the messages unchanged; on a
+terminal, control characters appear as escapes.
 
   messager receive [FLAGS]
 
-On SIGINT or SIGTERM it answers what has come, and ends; a second signal ends it at
-once.
+On SIGINT or SIGTERM it answers the messages that have arrived, and ends. A second
+signal ends it at once.
 `
 
 // receiver is one run of messager receive.
@@ -36,11 +36,11 @@ type receiver struct {
 	sync           bool
 	tls            *cli.ServerTLS
 	tokens         *cli.ServerTokens
-	turns          turns.Turns // of the connections of one sender
+	turns          turns.Turns // orders the connections of one sender
 
-	mu       sync.Mutex // messages are written one at a time
+	mu       sync.Mutex // held while a message is written
 	out      io.Writer
-	torn     error // after a write that failed half-way
+	torn     error // the error of a partial write
 	messages int
 	bytes    int64
 }
@@ -89,7 +89,7 @@ func (r *receiver) run(ctx context.Context) error {
 	return errors.Join(err, closeOutput())
 }
 
-// open opens the output, and returns what closes it.
+// open opens the output, and returns a function that closes it.
 func (r *receiver) open() (func() error, error) {
 	if r.output == "" {
 		r.out = r.Stdout
@@ -107,9 +107,9 @@ func (r *receiver) open() (func() error, error) {
 	return file.Close, nil
 }
 
-// serve receives from every sender that connects, until ctx ends. Then what has come
-// is answered, and the connections are closed: the senders know that they are to come
-// back later.
+// serve receives from every sender that connects, until ctx ends. Then it answers the messages
+// that have arrived, and shuts the connections down, so that the senders wait for the next
+// receiver.
 func (r *receiver) serve(ctx context.Context, l server.Listener) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	var senders sync.WaitGroup
@@ -125,7 +125,7 @@ func (r *receiver) serve(ctx context.Context, l server.Listener) error {
 		wait, done := r.turns.Take(end.ClientID())
 		senders.Go(func() {
 			defer done()
-			wait() // until what has come with its former connection is written
+			wait() // until the messages of the previous connection are written
 			r.receive(end)
 		})
 	}
@@ -151,11 +151,11 @@ func (r *receiver) receive(end geminio.End) {
 		}
 		if err = r.write(msg.Data()); err != nil {
 			log.Error("a message was not written", "err", err)
-			err = msg.Error(err) // the sender learns why
+			err = msg.Error(err) // the sender gets the error
 		} else {
-			// Not before it is written: after Done the sender forgets it. Where the
-			// connection is gone meanwhile, the message comes again with the next
-			// one, and the listener, which remembers it, answers by itself.
+			// Done comes after the write, since the sender then discards the message. If
+			// the connection has ended, the sender sends the message again on the next
+			// one, and the listener, which remembers it, repeats the answer.
 			err = msg.Done()
 		}
 		if err != nil {
@@ -164,7 +164,7 @@ func (r *receiver) receive(end geminio.End) {
 	}
 }
 
-// write writes one message. After one that was written in part, nothing more is.
+// write writes one message. After a partial write it writes nothing more.
 func (r *receiver) write(data []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

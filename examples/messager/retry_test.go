@@ -1,6 +1,6 @@
 package main
 
-// Tests in which something breaks on the way.
+// Tests with failures.
 
 import (
 	"context"
@@ -21,8 +21,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// once returns the lines of text without those that have come before, and how many
-// those were.
+// once returns the lines of text without repeated ones, and the number of repetitions.
 func once(text string) (string, int) {
 	var b strings.Builder
 	seen, repeated := map[string]bool{}, 0
@@ -37,8 +36,8 @@ func once(text string) (string, int) {
 	return b.String(), repeated
 }
 
-// A receiver that is killed, and another one in its place: every line arrives, in
-// order, and what was written but not acknowledged arrives twice.
+// A receiver is killed and replaced by another one. Every line arrives, in
+// order, and lines that were written but not acknowledged arrive twice.
 func TestReceiverKilled(t *testing.T) {
 	const half, count = 10_000, 20_000
 	for _, async := range modes {
@@ -68,8 +67,8 @@ func TestReceiverKilled(t *testing.T) {
 	}
 }
 
-// A receiver that is told to stop answers what it has written, but for what came in
-// just as it closed: that arrives twice.
+// A receiver that gets a signal answers the lines that it has written. Lines that arrive while it
+// closes may arrive twice.
 func TestReceiverStopped(t *testing.T) {
 	const half, count = 2000, 4000
 	for _, async := range modes {
@@ -96,8 +95,8 @@ func TestReceiverStopped(t *testing.T) {
 	}
 }
 
-// Connections that break while both sides live: the receiver knows what it has had,
-// so nothing arrives twice.
+// Connections break while both sides run. The receiver recognizes repeated messages,
+// so no line arrives twice.
 func TestConnectionCut(t *testing.T) {
 	const part, parts = 1000, 5
 	for _, async := range modes {
@@ -120,12 +119,12 @@ func TestConnectionCut(t *testing.T) {
 	}
 }
 
-// A sender that is told to stop, while there is no receiver, says what was
-// acknowledged.
+// A sender that gets a signal while there is no receiver prints the number of acknowledged
+// messages.
 func TestSenderInterrupted(t *testing.T) {
 	for _, async := range modes {
 		t.Run("async "+async, func(t *testing.T) {
-			t.Parallel() // they wait for the grace
+			t.Parallel() // each test waits for the grace
 			r, addr := receive(t)
 			s := proc.Start(t, binary, "send", "-connect", addr, "-async", async)
 			s.Type("one\n")
@@ -141,7 +140,7 @@ func TestSenderInterrupted(t *testing.T) {
 	}
 }
 
-// full is a disk without room.
+// full is a disk without space.
 type full struct{ room int }
 
 func (f *full) Write(b []byte) (int, error) {
@@ -153,7 +152,7 @@ func (f *full) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// What the receiver cannot write it does not acknowledge, and the sender says why.
+// The receiver does not acknowledge a message that it cannot write, and the sender prints the error.
 func TestNotWritten(t *testing.T) {
 	r := &receiver{Program: cli.New("test", ""), out: &full{room: 12}}
 	require.Zero(t, r.Main(nil, func(context.Context) error { return nil })) // sets the log
@@ -169,7 +168,7 @@ func TestNotWritten(t *testing.T) {
 	s.Expect("acknowledged 1 messages, 6 bytes")
 	s.Expect("not acknowledged: no room")
 
-	// Half of the second line is there: a third would not be a line of its own.
+	// Half of the second line was written, so a third line would not begin on a new line.
 	end, err := client.NewEnd("tcp", l.Addr().String())
 	require.NoError(t, err)
 	err = end.Publish(ctx, end.NewMessage(nil))
@@ -179,7 +178,7 @@ func TestNotWritten(t *testing.T) {
 	assert.NoError(t, <-served)
 }
 
-// A receiver whose output cannot be opened says so at once.
+// A receiver whose output cannot be opened fails at once.
 func TestNoOutput(t *testing.T) {
 	code, said := proc.Run(t, binary, "receive", "-listen", "127.0.0.1:0", "-o", t.TempDir())
 	assert.Equal(t, 1, code)

@@ -1,7 +1,7 @@
 package main
 
-// The sending side: it publishes messages until they are acknowledged, whatever
-// becomes of the connection meanwhile.
+// The sending side: it publishes messages until they are acknowledged, over any number of
+// connections.
 
 import (
 	"cmp"
@@ -21,33 +21,33 @@ import (
 
 const sendUsage = `messager send publishes each line of stdin, or of files, as a message and waits until
 the receiver has acknowledged it. If the connection is lost it makes another one, and
-publishes again what was not acknowledged.
+publishes the messages without an answer again.
 
   messager send [FLAGS] [FILE...]
 
-A FILE - is stdin. A line longer than 1 MiB is several messages. On SIGINT or SIGTERM
-it takes no more lines, waits a little for the answers, and says what was
-acknowledged; a second signal ends it at once.
+A FILE - is stdin. A line longer than 1 MiB is sent as several messages. On SIGINT or
+SIGTERM it reads no more lines, waits a few seconds for the answers, and prints the
+number of acknowledged messages. A second signal ends it at once.
 `
 
 const (
 	retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
 	maxInFlight        = 1 << 16  // messages
-	maxInFlightBytes   = 32 << 20 // unless it is a single one
-	maxChunk           = 16 << 20 // well below the limit of the library
+	maxInFlightBytes   = 32 << 20 // except for a single message
+	maxChunk           = 16 << 20 // below the limit of the library
 )
 
-// errInterrupted is why not all was sent when a signal came.
+// errInterrupted is the error if a signal ends the sender.
 var errInterrupted = errors.New("interrupted before all was sent")
 
-// retryEnd is what a *client.RetryEnd can do beside its interfaces.
+// retryEnd has the methods of a *client.RetryEnd that the sender uses.
 type retryEnd interface {
 	geminio.End
 	Done() <-chan struct{}
 	Cause() error
 }
 
-// sender is one run of messager send. It belongs to one goroutine.
+// sender is one run of messager send. Only one goroutine uses it.
 type sender struct {
 	*cli.Program
 	connect string
@@ -58,13 +58,13 @@ type sender struct {
 	token   *cli.ClientToken
 
 	end      retryEnd
-	over     atomic.Bool // the End is closed on purpose
+	over     atomic.Bool // the sender closes the End
 	bar      *progress
 	inFlight int
-	pending  int // bytes in flight
-	messages int // acknowledged
+	pending  int // bytes of messages without an answer
+	messages int // acknowledged messages
 	bytes    int64
-	err      error // the first of a message
+	err      error // the first error of a message
 }
 
 func sendMain(args []string) int {
@@ -78,7 +78,7 @@ func sendMain(args []string) int {
 	return s.Main(args, s.run)
 }
 
-// run sends all there is, until ctx ends.
+// run sends the whole input, until ctx ends.
 func (s *sender) run(ctx context.Context) error {
 	switch {
 	case s.async < 0 || s.async > maxInFlight:
@@ -89,7 +89,7 @@ func (s *sender) run(ctx context.Context) error {
 	if s.in.files = s.Flags.Args(); len(s.in.files) == 0 {
 		s.in.files = []string{"-"}
 	}
-	for _, name := range s.in.files { // before anything is sent
+	for _, name := range s.in.files { // before the first message
 		if _, err := os.Stat(name); err != nil && name != "-" {
 			return err
 		}
@@ -112,8 +112,8 @@ func (s *sender) run(ctx context.Context) error {
 
 // dial makes the End.
 func (s *sender) dial(ctx context.Context) error {
-	// Not with ctx: an End that reconnects must be able to while the last answers
-	// are waited for.
+	// The dialer does not use ctx, since the End must be able to reconnect while the
+	// sender waits for the last answers.
 	dialer, err := s.tls.Dialer(context.WithoutCancel(ctx), s.connect)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s *sender) dial(ctx context.Context) error {
 	opt.SetRetryFailedFunc(cli.NotConnected(s.Log))
 	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(maxInFlight, maxInFlightBytes+maxChunk)
-	opt.SetConnectWait(0) // lines wait until the receiver is back
+	opt.SetConnectWait(0) // messages wait without limit for a receiver
 	if s.wait {
 		opt.SetRetryFirst(ctx)
 	}
@@ -143,7 +143,7 @@ func (s *sender) dial(ctx context.Context) error {
 	return nil
 }
 
-// teller tells what becomes of the connection.
+// teller logs the loss of the connection and the reconnect.
 type teller struct {
 	*delegate.UnimplementedDelegate
 	s *sender
@@ -162,15 +162,15 @@ func (t *teller) EndReOnline(delegate.ClientDescriber) {
 	t.s.Log.Warn("connected again: what was not acknowledged is published again")
 }
 
-// publish publishes what the input has, and waits for the answers. It stops at the
-// first message that the receiver refuses, and when ctx ends; then it waits for the
-// answers of those in flight, but not for ever.
+// publish publishes the whole input, and waits for the answers. It stops at the
+// first message that the receiver refuses, and when ctx ends. Then it waits for the
+// answers to the messages under way, for the time of grace at most.
 func (s *sender) publish(ctx context.Context) error {
 	published, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 
-	// Reading may wait for somebody who types: it must not keep a signal waiting.
+	// A goroutine reads, since reading may wait for the user and must not delay a signal.
 	data, read := make(chan []byte), make(chan error, 1)
 	stop := make(chan struct{})
 	defer close(stop)
@@ -185,7 +185,7 @@ func (s *sender) publish(ctx context.Context) error {
 		})
 	}()
 
-	acks := make(chan *geminio.Publish, max(s.async, 1)) // room for all in flight
+	acks := make(chan *geminio.Publish, max(s.async, 1)) // a buffer for all messages under way
 	var err error
 	for more := true; more && s.err == nil; {
 		select {
@@ -232,7 +232,7 @@ func (s *sender) answered(p *geminio.Publish) {
 	s.count(p.Message, p.Error)
 }
 
-// count takes what became of a message.
+// count counts the outcome of a message.
 func (s *sender) count(msg geminio.Message, err error) {
 	switch {
 	case err == nil:
@@ -250,7 +250,7 @@ func (s *sender) count(msg geminio.Message, err error) {
 	s.bar.acked(len(msg.Data()), s.messages)
 }
 
-// report says what was acknowledged.
+// report prints the number of acknowledged messages.
 func (s *sender) report(took time.Duration) {
 	seconds := max(took, time.Microsecond).Seconds()
 	fmt.Fprintf(s.Stdout, "acknowledged %d messages, %s, in %v: %.0f messages/s, %s/s\n",

@@ -14,8 +14,8 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// A terminal gets nothing from the sender that it would obey, or that hides or turns text;
-// a file and a pipe get the bytes as they are.
+// Control characters of a sender, and characters that hide or reverse text, appear as escapes on
+// a terminal. A file and a pipe get the bytes unchanged.
 func TestTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\x1b]0;title\x07 \u009b31m \x9b31m \u202etxt.exe\u202c pass\u200bword over\rwritten \x08\n"
 	const harmless = "family 👨\u200d👩\u200d👧, flag 🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f, می\u200cخواهم\ttab\n"
@@ -24,7 +24,7 @@ func TestTerminal(t *testing.T) {
 
 	r := proc.StartTerminal(t, binary, "receive", "-listen", "127.0.0.1:0")
 	addr := r.Expect(`listening on (\S+)\r\n`)[1]
-	for _, flags := range [][]string{nil, {"-chunk", "3"}} { // pieces that cut characters
+	for _, flags := range [][]string{nil, {"-chunk", "3"}} { // pieces that split characters
 		before := len(r.Output())
 		code, said := proc.Run(t, binary, append(append([]string{"send", "-connect", addr}, flags...), in)...)
 		assert.Zero(t, code, said)
