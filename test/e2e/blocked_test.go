@@ -23,16 +23,16 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// Whatever waits returns when its stream, its End, the other End or the
-// connection comes to its end; and what it returns says what happened.
+// A blocked operation returns when its stream, its End, the other End or the connection ends.
+// Its error says which of them ended.
 
-// blockedOps is a fixture with operations that block on the client's side.
+// blockedOps is a pair of Ends on which operations of the client block.
 type blockedOps struct {
 	*rig.Pair
 	stream, peer geminio.Stream // of the client and of the server
-	refused      chan struct{}  // closed to let the server's delegate answer
+	refused      chan struct{}  // closed to let the delegate of the server answer
 	release      func()
-	entered      chan string // what the server's handlers were called for
+	entered      chan string // the data of the requests whose handlers the server has started
 }
 
 // slowDelegate does not answer OpenStream of streams with a meta.
@@ -48,7 +48,7 @@ func (d *slowDelegate) DialogueOnline(v delegate.DialogueDescriber) error {
 	return nil
 }
 
-// handlerLimit is how many handlers the server has; a stream gets three quarters.
+// handlerLimit is the number of handlers of the server. A stream may use three quarters.
 const handlerLimit = 64
 
 func newBlocked(t *testing.T, network string) *blockedOps {
@@ -79,15 +79,15 @@ func (f *blockedOps) call(t *testing.T, s geminio.Stream, name string) <-chan er
 		_, err := s.Call(context.Background(), "hang", s.NewRequest([]byte(name)))
 		return err
 	})
-	kit.Await(t, kit.Forever, "the handler runs", f.entered)
+	kit.Await(t, kit.Forever, "the start of the handler", f.entered)
 	return done
 }
 
-// useHandlersUp makes calls until no more are let through.
+// useHandlersUp makes calls until the credit for requests is used up.
 func (f *blockedOps) useHandlersUp(t *testing.T, s geminio.Stream) {
 	for range handlerLimit * 3 / 4 {
 		go s.Call(context.Background(), "hang", s.NewRequest(nil))
-		kit.Await(t, kit.Forever, "the handler runs", f.entered)
+		kit.Await(t, kit.Forever, "the start of the handler", f.entered)
 	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -95,19 +95,19 @@ func (f *blockedOps) useHandlersUp(t *testing.T, s geminio.Stream) {
 		cancel()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		select {
-		case <-f.entered: // it got through, and its handler has ended since
+		case <-f.entered: // the handler was started, and has returned since
 		default:
 			return
 		}
 	}
 }
 
-// wantedResult says what an operation returns that was blocked.
+// wantedResult is the error that a blocked operation must return.
 type wantedResult struct {
-	exactly error   // the error itself
-	oneOf   []error // or one that matches one of these,
-	byPeer  error   // or this, if the peer has closed the stream; nil: none
-	broken  error   // instead of all of them, if the connection has broken; nil: the same
+	exactly error   // if not nil: this error
+	oneOf   []error // or an error that matches one of these
+	byPeer  error   // or an error that matches this one, if the peer has closed the stream; nil: none
+	broken  error   // instead of all others, if the connection has broken; nil: the same as the others
 }
 
 var (
@@ -115,16 +115,16 @@ var (
 	wantBytes = wantedResult{exactly: io.EOF, broken: geminio.ErrConnectionLost}
 	wantMaybe = wantedResult{oneOf: []error{geminio.ErrMaybeExecuted}}
 	wantNot   = wantedResult{oneOf: []error{geminio.ErrNotExecuted}}
-	// wantFreed is for what waits for handlers that end with the stream: if the peer
-	// closes it, their credit may come before the news, and be used.
+	// wantFreed is the result of a call that waits for handlers of the same stream. If the
+	// peer closes the stream, their credit may arrive before the close and let the call go.
 	wantFreed = wantedResult{oneOf: []error{geminio.ErrNotExecuted}, byPeer: geminio.ErrMaybeExecuted}
 	wantPipe  = wantedResult{oneOf: []error{io.ErrClosedPipe, net.ErrClosed}}
 	wantNil   = wantedResult{}
-	// wantAbout is for what may have been sent already where the test cannot know.
+	// wantAbout is the result of an operation that may or may not have been sent.
 	wantAbout = wantedResult{oneOf: []error{geminio.ErrMaybeExecuted, geminio.ErrNotExecuted}}
 )
 
-// check compares; late says that the operation may have begun after the end.
+// check compares err with w. If late is true, the operation may have begun after the end.
 func (w wantedResult) check(err error, late bool, how endingEvent) error {
 	if how.byPeer && w.byPeer != nil && errors.Is(err, w.byPeer) {
 		return nil
@@ -146,15 +146,15 @@ func (w wantedResult) check(err error, late bool, how endingEvent) error {
 	return fmt.Errorf("got %T %v, want %v", err, err, w)
 }
 
-// blockingOp is an operation that does not return by itself.
+// blockingOp is an operation that does not return before the end of its stream or End.
 type blockingOp struct {
 	name     string
-	onStream bool // it is on a stream and ends with it
+	onStream bool // the operation is one of a stream and ends with the stream
 	want     wantedResult
 	begin    func(t *testing.T, f *blockedOps) <-chan error
 }
 
-// on makes a blocker for the stream and one for the End.
+// on returns the operation on the stream and on the End.
 func on(name string, w wantedResult, begin func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error) []blockingOp {
 	return []blockingOp{
 		{name + " on a stream", true, w, func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.stream) }},
@@ -221,7 +221,7 @@ var blockers = func() []blockingOp {
 		on("CallAsync", wantMaybe, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
 			c, err := s.CallAsync(context.Background(), "hang", s.NewRequest(nil), nil)
 			require.NoError(t, err)
-			kit.Await(t, kit.Forever, "the handler runs", f.entered)
+			kit.Await(t, kit.Forever, "the start of the handler", f.entered)
 			return kit.Start(func() error { return (<-c.Done).Error })
 		}),
 		on("CallAsync without credit", wantAbout, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
@@ -279,7 +279,7 @@ var blockers = func() []blockingOp {
 	return all
 }()
 
-// onceMessage is a message that is sent at most once.
+// onceMessage returns a message of n bytes that is sent at most once.
 func onceMessage(s geminio.Messager, n int) geminio.Message {
 	opt := options.NewMessage()
 	opt.SetCnss(options.CnssAtMostOnce)
@@ -302,11 +302,11 @@ func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 	}
 }
 
-// endingEvent is something that happens to the connection or the stream.
+// endingEvent is a way in which the connection or the stream ends.
 type endingEvent struct {
 	name   string
-	stream bool // it ends a stream only
-	byPeer bool // the peer ends it
+	stream bool // the stream ends, and the connection does not
+	byPeer bool // the peer is the side that ends it
 	breaks bool // the connection breaks
 	end    func(f *blockedOps)
 }
@@ -320,8 +320,8 @@ var endings = []endingEvent{
 	{name: "the stream is closed there", stream: true, byPeer: true, end: func(f *blockedOps) { f.peer.Close() }},
 }
 
-// TestBlockedReturns runs in bubbles, where it is certain that an operation is
-// blocked and where time stands still unless all wait for it.
+// TestBlockedReturns runs in bubbles, where the test knows that an operation is blocked, and
+// where an operation that returns at once takes no time.
 func TestBlockedReturns(t *testing.T) {
 	for _, b := range blockers {
 		for _, e := range endings {
@@ -335,7 +335,7 @@ func TestBlockedReturns(t *testing.T) {
 					synctest.Wait()
 					select {
 					case err := <-done:
-						t.Fatalf("not blocked: %v", err)
+						t.Fatalf("the operation returned %v, want it to be blocked", err)
 					default:
 					}
 					go e.end(f)
@@ -347,8 +347,8 @@ func TestBlockedReturns(t *testing.T) {
 	}
 }
 
-// TestBlockedReturnsTCP has the operations blocked on sockets. How soon they return is for
-// TestBlockedReturns to see.
+// TestBlockedReturnsTCP blocks the operations on sockets. TestBlockedReturns checks the time
+// in which they return.
 func TestBlockedReturnsTCP(t *testing.T) {
 	for _, e := range endings {
 		before := goleak.IgnoreCurrent()
@@ -358,7 +358,7 @@ func TestBlockedReturnsTCP(t *testing.T) {
 					continue
 				}
 				t.Run(b.name, func(t *testing.T) {
-					t.Parallel() // to see that an operation is blocked is to wait
+					t.Parallel() // the test waits for a while to see that an operation is blocked
 					f := newBlocked(t, "tcp")
 					done := b.begin(t, f)
 					go e.end(f)

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// halfCloser is what streams and Ends offer beside net.Conn.
+// halfCloser has the methods of streams and Ends beside those of net.Conn.
 type halfCloser interface {
 	net.Conn
 	CloseWrite() error
@@ -52,9 +52,9 @@ func TestHalfCloseBothWays(t *testing.T) {
 		))
 		_, err := a.Write([]byte("more"))
 		require.ErrorIs(t, err, net.ErrClosed)
-		require.NoError(t, a.CloseWrite(), "again")
+		require.NoError(t, a.CloseWrite(), "the second CloseWrite")
 
-		// The other direction goes on, and the stream's calls and messages too.
+		// The other direction continues, and so do the calls and messages of the stream.
 		require.NoError(t, b.(geminio.RPCer).Register(kit.Deadline(t), "echo", rig.Echo))
 		rpc := a.(geminio.RPCer)
 		resp, err := rpc.Call(kit.Deadline(t), "echo", rpc.NewRequest([]byte("hello")))
@@ -83,7 +83,7 @@ func TestCloseReadReleasesWriter(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, b.CloseRead())
 
-		err = kit.Await(t, promptly, "the writer returns", written)
+		err = kit.Await(t, promptly, "the return of Write", written)
 		var stopped *geminio.StreamError
 		require.ErrorAs(t, err, &stopped)
 		require.True(t, stopped.Remote)
@@ -93,9 +93,9 @@ func TestCloseReadReleasesWriter(t *testing.T) {
 		n, err := b.Read(make([]byte, 1))
 		require.Zero(t, n)
 		require.Equal(t, io.EOF, err)
-		require.NoError(t, b.CloseRead(), "again")
+		require.NoError(t, b.CloseRead(), "the second CloseRead")
 
-		// The other direction goes on.
+		// The other direction continues.
 		require.NoError(t, all(
 			func() error { return push(b, large()[:1<<20], 0) },
 			func() error { return expect(a, large()[:1<<20], 10<<10) },
@@ -117,8 +117,8 @@ func TestCloseReadBehindTheEnd(t *testing.T) {
 	})
 }
 
-// TestCloseWithUnreadData closes while much is on its way to the closing side:
-// what that had written arrives all the same.
+// TestCloseWithUnreadData closes a side while many bytes are on their way to it. The bytes that
+// this side has written arrive all the same.
 func TestCloseWithUnreadData(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
 		written := kit.Start(func() error {
@@ -131,7 +131,7 @@ func TestCloseWithUnreadData(t *testing.T) {
 			func() error { return push(b, large()[:1<<20], 0) },
 			func() error { return expect(a, large()[:1<<20], 10<<10) },
 		))
-		require.Error(t, kit.Await(t, promptly, "the writer returns", written))
+		require.Error(t, kit.Await(t, promptly, "the return of Write", written))
 		require.NoError(t, a.Close())
 	})
 }
@@ -139,7 +139,7 @@ func TestCloseWithUnreadData(t *testing.T) {
 func TestReadAndWriteAfterClose(t *testing.T) {
 	eachPair(t, func(t *testing.T, a, b halfCloser) {
 		require.NoError(t, a.Close())
-		require.NoError(t, a.Close(), "again")
+		require.NoError(t, a.Close(), "the second Close")
 		n, err := a.Read(make([]byte, 1))
 		require.Zero(t, n)
 		require.Equal(t, io.EOF, err)
@@ -171,9 +171,9 @@ func TestBothClose(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(b, make([]byte, 50_000))
 		require.NoError(t, err)
-		kit.Within(t, promptly, "both close", func() { all(a.Close, b.Close) })
-		require.Error(t, kit.Await(t, promptly, "a's writer", wa))
-		require.Error(t, kit.Await(t, promptly, "b's writer", wb))
+		kit.Within(t, promptly, "Close of both sides", func() { all(a.Close, b.Close) })
+		require.Error(t, kit.Await(t, promptly, "the return of Write on a", wa))
+		require.Error(t, kit.Await(t, promptly, "the return of Write on b", wb))
 	})
 }
 
@@ -191,7 +191,7 @@ func TestStreamsDoNotPile(t *testing.T) {
 		if i%3 != 0 {
 			_, err := second.Read(make([]byte, 1))
 			require.Equal(t, io.EOF, err)
-			continue // nobody need close what the other side has closed
+			continue // the other side has closed the stream
 		}
 		require.NoError(t, second.Close())
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// quota is an error of an application, with a code of its own.
+// quota is an error of an application with a code of its own.
 type quota struct{ left int }
 
 const codeQuota = geminio.FirstApplicationCode + 7
@@ -27,12 +27,12 @@ const codeQuota = geminio.FirstApplicationCode + 7
 func (q *quota) Error() string    { return fmt.Sprintf("%d left", q.left) }
 func (*quota) Code() geminio.Code { return codeQuota }
 
-// codes are errors of an application, and the codes that they arrive with.
+// codes are errors of an application, and the codes with which the peer receives them.
 var codes = []struct {
 	name string
 	err  error
 	code geminio.Code
-	is   error // that it matches at the other side; nil: none
+	is   error // the error that it matches at the peer; nil: none
 }{
 	{"its own", errors.New("no"), geminio.CodeApplication, nil},
 	{"with a code", &quota{3}, codeQuota, nil},
@@ -85,7 +85,7 @@ func TestCodesOfAcks(t *testing.T) {
 	})
 }
 
-// A program between two peers passes on what the one has said to the other.
+// A program between two peers passes the error of the one on to the other.
 func TestCodesThroughAProxy(t *testing.T) {
 	front, back := rig.NewPair(t, "tcp", nil, nil), rig.NewPair(t, "tcp", nil, nil)
 	require.NoError(t, front.Server.Hijack(func(ctx context.Context, method string, req geminio.Request, resp geminio.Response) {
@@ -152,9 +152,9 @@ func TestCodesOfRefusals(t *testing.T) {
 		co.SetDelegate(cd)
 		p = rig.NewPair(t, "tcp", co, nil)
 		_, err = p.Server.OpenStream()
-		require.Equal(t, want, err, "DialogueOnline of a client")
+		require.Equal(t, want, err, "the error of NewEnd after the client's DialogueOnline failed")
 		s, err := p.Client.OpenStream()
-		require.NoError(t, err, "its own are open when it is told")
+		require.NoError(t, err, "DialogueOnline runs when the own stream is open already")
 		far, err := p.Server.AcceptStream()
 		require.NoError(t, err)
 		_, err = far.Read(make([]byte, 1))
@@ -163,8 +163,8 @@ func TestCodesOfRefusals(t *testing.T) {
 	}
 }
 
-// A delegate refuses a stream and not the connection, whatever the error that it passes
-// on is about.
+// An error of DialogueOnline refuses the stream and not the connection, even if it is an error
+// about another connection.
 func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
 	sd := newRecorder()
 	sd.refuseDialogue = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: "the backend shuts down"}
@@ -182,8 +182,8 @@ func TestStreamRefusedWithACodeOfConnections(t *testing.T) {
 	require.Equal(t, &geminio.RefusedError{Code: geminio.CodeApplication, Text: "the backend shuts down"}, err)
 }
 
-// A call whose time is over has failed with context.DeadlineExceeded, whatever the handler
-// answers when its own context, of the same deadline, ends.
+// A call after its deadline fails with context.DeadlineExceeded, whatever its handler answers
+// at the same deadline.
 func TestDeadlinesThatMeet(t *testing.T) {
 	const calls = 1000
 	handlers := map[string]func(ctx context.Context, resp geminio.Response){

@@ -22,13 +22,13 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// cuts are ways to cut a Write off that is under way from the client to the server, and
-// what the reader gets instead of io.EOF.
+// cuts are the ways to cut off a Write from the client to the server, with the error that the
+// reader gets instead of io.EOF.
 var cuts = []struct {
 	name   string
-	stream bool // only a stream can be cut off so
+	stream bool // only a stream can be cut off in this way
 	cut    func(p *rig.Pair, s halfCloser)
-	code   geminio.Code // of a stream's error; 0: the connection is lost
+	code   geminio.Code // the code of the error of a stream; 0: the error says that the connection is lost
 }{
 	{"Close of the stream", true, func(_ *rig.Pair, s halfCloser) { s.Close() }, geminio.CodeClosed},
 	{"CloseWrite of the stream", true, func(_ *rig.Pair, s halfCloser) { s.CloseWrite() }, geminio.CodeClosed},
@@ -45,8 +45,8 @@ var cuts = []struct {
 	{"a break of the connection", false, func(p *rig.Pair, _ halfCloser) { p.ClientConn.Close() }, 0},
 }
 
-// A transfer that is cut off does not look complete: its reader gets what was sent, and
-// then an error.
+// The reader of a Write that is cut off gets the bytes that were sent, and then an error other
+// than io.EOF.
 func TestTransferThatIsCutOff(t *testing.T) {
 	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, c := range cuts {
@@ -83,7 +83,7 @@ func TestTransferThatIsCutOff(t *testing.T) {
 					require.ErrorIs(t, err, io.ErrClosedPipe)
 					got := append(first, rest...)
 					if c.code != 0 {
-						require.Len(t, got, w.n, "what Write has said is what arrives")
+						require.Len(t, got, w.n, "the bytes that arrived, of which Write has returned the number")
 					}
 					require.Equal(t, data[:len(got)], got)
 					var reset *geminio.StreamError
@@ -93,7 +93,7 @@ func TestTransferThatIsCutOff(t *testing.T) {
 						assert.ErrorIs(t, err, geminio.ErrConnectionLost)
 					case onStream && errors.As(err, &reset):
 						assert.True(t, reset.Remote)
-						if c.name != "CloseWrite, then Close of the End" { // whichever is said first
+						if c.name != "CloseWrite, then Close of the End" { // the reader may see either first
 							assert.Equal(t, c.code, reset.Code)
 						}
 					default:
@@ -109,8 +109,8 @@ func TestTransferThatIsCutOff(t *testing.T) {
 	}
 }
 
-// A stream whose writer has ended it is complete, whatever becomes of the connection and
-// of the Writes on other streams.
+// The reader of a stream after CloseWrite gets all bytes and io.EOF, even if the connection
+// breaks then or Writes on other streams are cut off.
 func TestTransferThatIsComplete(t *testing.T) {
 	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, end := range []func(p *rig.Pair){
@@ -139,13 +139,13 @@ func TestTransferThatIsComplete(t *testing.T) {
 	}
 }
 
-// finished tells whether the peer has closed a stream.
+// finished reports whether the peer has closed a stream.
 func finished(s geminio.Stream) bool {
 	_, err := s.Call(context.Background(), "nothing", s.NewRequest(nil))
 	return err == io.EOF
 }
 
-// What the time for lingering does not suffice to deliver is not followed by io.EOF.
+// If the linger time does not suffice to deliver all bytes, the reader does not get io.EOF.
 func TestLingerThatDoesNotSuffice(t *testing.T) {
 	for _, network := range kit.Networks("tcp", "pipe") {
 		for _, onStream := range []bool{true, false} {
@@ -158,7 +158,7 @@ func TestLingerThatDoesNotSuffice(t *testing.T) {
 				junk, _ := rig.OpenStream(t, p.Client, p.Server)
 				reopen := g.shut()
 				defer reopen()
-				for range 20 { // more than the path takes
+				for range 20 { // more bytes than the path holds
 					require.NoError(t, junk.Publish(t.Context(), onceMessage(junk, 60<<10)))
 				}
 				n, err := near.Write(make([]byte, 5000))
@@ -174,8 +174,8 @@ func TestLingerThatDoesNotSuffice(t *testing.T) {
 	}
 }
 
-// Whatever ends a stream at whatever moment: its reader gets what the Writes have said to
-// have sent, and io.EOF only if none of them was cut off.
+// A stream ends in a random way at a random moment. Its reader gets the bytes that the Writes
+// have reported as sent, and io.EOF only if none of the Writes was cut off.
 func TestEOFMeansAllAtEveryMoment(t *testing.T) {
 	for _, network := range kit.Networks("tcp", "pipe") {
 		t.Run(network, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestEOFMeansAllAtEveryMoment(t *testing.T) {
 	}
 }
 
-// cutAtRandom has some goroutines write to a stream, or to an End, that is ended meanwhile.
+// cutAtRandom ends a stream, or an End, to which several goroutines write.
 func cutAtRandom(t *testing.T, r *rand.Rand, network string) {
 	p := rig.NewPair(t, network, nil, nil)
 	defer p.Close()
@@ -236,15 +236,15 @@ func cutAtRandom(t *testing.T, r *rand.Rand, network string) {
 	time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
 	end()
 	writers.Wait()
-	p.Client.Close() // which ends what CloseWrite of the End has left open
+	p.Client.Close() // CloseWrite leaves the End open
 	got := kit.Await(t, kit.Forever, "the end", read)
-	require.Equal(t, sent.Load(), got.n, "bytes that were accepted, and that arrived")
+	require.Equal(t, sent.Load(), got.n, "bytes that arrived, want those that the Writes have reported")
 	if torn.Load() > 0 {
-		require.Error(t, got.err, "a Write was torn apart after %d bytes", sent.Load())
+		require.Error(t, got.err, "the error of the reader after a Write was cut off; %d bytes were sent", sent.Load())
 	}
 }
 
-// A retry End tells a loss from an end in the same way.
+// A RetryEnd distinguishes a loss from an end in the same way.
 func TestRetryEndIsToldOfACut(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		l := listen(t, server.NewEndOptions())

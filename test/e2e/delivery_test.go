@@ -20,14 +20,13 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// What was written before Close arrives, whole and in order, however slowly the
-// other side reads; then comes io.EOF.
+// The bytes that were written before Close arrive complete and in order, however slowly the
+// peer reads. They are followed by io.EOF.
 
 // large is the data of the large deliveries.
 var large = sync.OnceValue(func() []byte { return kit.BytesOf(64<<20, 1) })
 
-// push writes data in pieces of the given size, or at once if it is 0, and
-// closes.
+// push writes data in pieces of the given size, or at once if the size is 0, and closes.
 func push(s io.WriteCloser, data []byte, piece int) error {
 	if piece == 0 {
 		piece = len(data)
@@ -42,8 +41,8 @@ func push(s io.WriteCloser, data []byte, piece int) error {
 	return s.Close()
 }
 
-// expect reads data in pieces of any size up to longest, letting others run in
-// between, and then io.EOF, twice.
+// expect reads data in pieces of random sizes up to longest, and then io.EOF twice. It yields
+// to other goroutines between the pieces.
 func expect(r io.Reader, data []byte, longest int) error {
 	hash := sha256.New()
 	rnd := rand.New(rand.NewPCG(uint64(len(data)), uint64(longest)))
@@ -63,15 +62,15 @@ func expect(r io.Reader, data []byte, longest int) error {
 	}
 	want := sha256.Sum256(data)
 	if got != len(data) || !bytes.Equal(hash.Sum(nil), want[:]) {
-		return fmt.Errorf("%d bytes came of %d, or other ones", got, len(data))
+		return fmt.Errorf("read %d bytes, want %d, or bytes that differ", got, len(data))
 	}
 	if n, err := r.Read(buf); n != 0 || err != io.EOF {
-		return fmt.Errorf("read %d bytes and %v behind the end", n, err)
+		return fmt.Errorf("Read after io.EOF = %d, %v, want 0, io.EOF", n, err)
 	}
 	return nil
 }
 
-// all runs functions at once and returns their first error.
+// all runs functions concurrently and returns the first of their errors.
 func all(funcs ...func() error) error {
 	errs := make(chan error, len(funcs))
 	for _, f := range funcs {
@@ -128,11 +127,11 @@ func TestCloseOfEndDelivers(t *testing.T) {
 	}
 }
 
-// TestCloseOfEndDeliversAllStreams has several streams full when the End closes,
-// and nobody who reads before it has.
+// TestCloseOfEndDeliversAllStreams closes an End whose streams are full. The peer reads after
+// the close.
 func TestCloseOfEndDeliversAllStreams(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
-	const streams, size = 100, 16 << 10 // the first window
+	const streams, size = 100, 16 << 10 // size is that of the first window
 	accepted := make([]geminio.Stream, streams)
 	for i := range streams {
 		s, peer := rig.OpenStream(t, p.Client, p.Server)
@@ -191,7 +190,7 @@ func TestLastByte(t *testing.T) {
 	}
 }
 
-// TestLastByteOfEnd does the same to the whole connection.
+// TestLastByteOfEnd is TestLastByte for an End.
 func TestLastByteOfEnd(t *testing.T) {
 	networks := kit.Networks("tcp", "unix", "tls", "pipe")
 	for i := range 60 {
@@ -210,8 +209,8 @@ func TestLastByteOfEnd(t *testing.T) {
 	}
 }
 
-// TestCloseWithConcurrentWrites closes while others write: each Write that
-// succeeded has arrived. The reader is told if one was cut off.
+// TestCloseWithConcurrentWrites closes while other goroutines write. The bytes of each Write
+// that succeeded arrive, and the reader gets an error if a Write was cut off.
 func TestCloseWithConcurrentWrites(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	for round := range 100 {
@@ -252,8 +251,7 @@ func TestCloseWithConcurrentWrites(t *testing.T) {
 	}
 }
 
-// TestSmallestWindows has so little memory that a stream gets the smallest of
-// windows.
+// TestSmallestWindows sets a memory budget in which a stream has the smallest window.
 func TestSmallestWindows(t *testing.T) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetMaxMessageSize(1 << 20)
@@ -273,8 +271,8 @@ func TestSmallestWindows(t *testing.T) {
 	}
 }
 
-// TestGrownWindowsLeaveRoom lets the windows of streams grow, both ways, and
-// opens as many others as a side may.
+// TestGrownWindowsLeaveRoom lets the windows of streams grow in both directions. Each side can
+// then still open all of the streams that the limit allows.
 func TestGrownWindowsLeaveRoom(t *testing.T) {
 	const grown, others = 100, 900
 	p := rig.NewPair(t, "pipe", nil, nil)
@@ -300,8 +298,8 @@ func TestGrownWindowsLeaveRoom(t *testing.T) {
 	}
 }
 
-// TestByteByByte has a transport that delivers one byte at a time: bytes, calls, messages
-// and a shutdown go over it as over any other.
+// TestByteByByte sends bytes, calls, messages and a shutdown over a transport that delivers one
+// byte at a time.
 func TestByteByByte(t *testing.T) {
 	p := rig.NewPair(t, "bytes", nil, nil)
 	go rig.AnswerAll(p.Server)

@@ -19,7 +19,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,7 +42,7 @@ func dialer(e geminio.End, opened *atomic.Int64) func(context.Context, string, s
 	}
 }
 
-// serve serves handler on l until the test is over.
+// serve serves handler on l until the test ends.
 func serve(t *testing.T, l net.Listener, handler http.Handler) *http.Server {
 	s := &http.Server{Handler: handler}
 	done := kit.Start(func() error { return s.Serve(l) })
@@ -79,7 +78,7 @@ func post(c *http.Client, url string, body []byte) error {
 		return err
 	}
 	if want := fmt.Sprintf("%x", sha256.Sum256(body)); resp.Header.Get("Hash") != want || !bytes.Equal(back, body) {
-		return fmt.Errorf("status %d, %d bytes came back of %d, or other ones", resp.StatusCode, len(back), len(body))
+		return fmt.Errorf("status %d and %d bytes, want %d bytes, or bytes that differ", resp.StatusCode, len(back), len(body))
 	}
 	return nil
 }
@@ -130,8 +129,7 @@ func TestHTTPKeepsTheStream(t *testing.T) {
 	})
 }
 
-// TestHTTPServerShutdown shuts the HTTP server down: the listener that it closes
-// is the End.
+// TestHTTPServerShutdown shuts down an http.Server whose listener is the End.
 func TestHTTPServerShutdown(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	s := &http.Server{Handler: http.HandlerFunc(hashing)}
@@ -142,7 +140,7 @@ func TestHTTPServerShutdown(t *testing.T) {
 	require.NoError(t, post(c, "http://any/", []byte("hello")))
 
 	kit.Within(t, promptly, "Shutdown", func() { require.NoError(t, s.Shutdown(context.Background())) })
-	require.Equal(t, http.ErrServerClosed, kit.Await(t, promptly, "Serve returns", served))
+	require.Equal(t, http.ErrServerClosed, kit.Await(t, promptly, "the return of Serve", served))
 	_, err := p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
 	require.Error(t, post(c, "http://any/", nil))
@@ -163,10 +161,10 @@ func TestHTTPRequestUnderWay(t *testing.T) {
 	resp, err := (&http.Client{Transport: transport}).Get("http://any/")
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	kit.Await(t, kit.Forever, "the handler runs", entered)
+	kit.Await(t, kit.Forever, "the start of the handler", entered)
 	body := kit.Start(func() error { _, err := io.ReadAll(resp.Body); return err })
 	p.Server.Close()
-	require.Error(t, kit.Await(t, promptly, "the body ends", body))
+	require.Error(t, kit.Await(t, promptly, "the end of the body", body))
 }
 
 func TestTLSOverStream(t *testing.T) {
@@ -180,7 +178,7 @@ func TestTLSOverStream(t *testing.T) {
 				if !bytes.Equal(back, data) {
 					return fmt.Errorf("%d bytes: %v", len(back), err)
 				}
-				s.Close() // its farewell finds nobody any more
+				s.Close() // its close_notify is not read
 				return err
 			},
 		))
@@ -217,15 +215,15 @@ func TestEndsOverTLS(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestReverseProxyUpgrade has a proxy that reaches its backend through the
-// streams of an End, and a client that upgrades its connection to raw bytes.
+// TestReverseProxyUpgrade has a proxy that reaches its backend through the streams of an End. A
+// client upgrades its connection to raw bytes.
 func TestReverseProxyUpgrade(t *testing.T) {
 	closed := make(chan struct{}, 100)
 	so := server.NewEndOptions()
 	so.SetClosedStreamFunc(func(geminio.Stream) { closed <- struct{}{} })
 	p := rig.NewPair(t, "tcp", nil, so)
-	// The backend, behind the client's End: it answers the request's bytes in
-	// upper case, and when they end says goodbye and closes.
+	// The backend, at the End of the client, answers the lines of an upgraded connection in
+	// upper case. At their end it sends a last line and closes.
 	serve(t, p.Client, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "shout" {
 			hashing(w, r)
@@ -276,19 +274,19 @@ func TestReverseProxyUpgrade(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// When the upgraded connections are over, so are their streams.
+	// The streams end with the upgraded connections.
 	transport.CloseIdleConnections()
 	for range opened.Load() {
-		kit.Await(t, 5*time.Second, "a stream ends", closed)
+		kit.Await(t, kit.Forever, "the end of a stream", closed)
 	}
 	require.Len(t, p.Server.ListStreams(), 1)
 }
 
-// upgradeHalfCloses tells whether this ReverseProxy hands on that one direction
-// of an upgraded connection has ended.
+// upgradeHalfCloses reports whether the ReverseProxy of this Go version passes on the end of
+// one direction of an upgraded connection.
 var upgradeHalfCloses = version.Compare(runtime.Version(), "go1.26") >= 0
 
-// shout upgrades a connection and talks over it.
+// shout upgrades a connection and exchanges lines over it.
 func shout(address string) error {
 	nc, err := net.Dial("tcp", address)
 	if err != nil {
@@ -310,7 +308,7 @@ func shout(address string) error {
 			return err
 		}
 		if line, err := r.ReadString('\n'); err != nil || line != strings.ToUpper(word) {
-			return fmt.Errorf("%d bytes came back: %v", len(line), err)
+			return fmt.Errorf("read the line %q, %v", line, err)
 		}
 	}
 	if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
@@ -321,7 +319,7 @@ func shout(address string) error {
 		return err
 	}
 	if string(rest) != "goodbye" {
-		return fmt.Errorf("%q came after the half close", rest)
+		return fmt.Errorf("read %q after the half close", rest)
 	}
 	return nil
 }

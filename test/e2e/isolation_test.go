@@ -29,7 +29,7 @@ const (
 	rounds = 9
 )
 
-// budget is the memory budget of the Ends here; the largest message is a sixteenth of it.
+// budget returns the memory budget of the Ends. The largest message is a sixteenth of it.
 func budget() int { return max(kit.Amount("tcp", 64<<20), 20<<20) }
 
 // durations has the time that each part of a round of work takes.
@@ -38,12 +38,12 @@ type durations [4]time.Duration
 // parts names the elements of durations.
 var parts = [len(durations{})]string{"calls", "messages", "large calls and messages", "bulk"}
 
-// work makes a fixed amount of calls, messages and bulk bytes go through.
+// work sends a fixed number of calls, messages and raw bytes over a connection.
 type work struct {
 	caller, publisher geminio.Stream
 	bulk              net.Conn
 	data              []byte
-	big               bool // large calls and messages are part of it
+	big               bool // large calls and messages are a part of the work
 }
 
 func newWork(t *testing.T, p *rig.Pair) *work {
@@ -163,7 +163,7 @@ var stuckKinds = []struct {
 	begin func(t *testing.T, p *rig.Pair, spin func(f func(progress func())))
 }{
 	{"streams that nobody reads", func(t *testing.T, p *rig.Pair, spin func(func(func()))) {
-		data := large() // the writer's own, which is no part of the budget
+		data := large() // memory of the writer, which does not count against the budget
 		for range 4 {
 			s, _ := rig.OpenStream(t, p.Client, p.Server)
 			spin(func(func()) { s.Write(data) })

@@ -24,7 +24,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// recorder is a delegate that writes down what it is told, in order.
+// recorder is a delegate that records its calls in order.
 type recorder struct {
 	*delegate.UnimplementedDelegate
 
@@ -128,7 +128,7 @@ func TestNames(t *testing.T) {
 				opt.SetPeer("somebody")
 				a, b := rig.OpenStream(t, from, to, nil, opt)
 				require.Equal(t, a.StreamID(), b.StreamID())
-				require.False(t, ids[a.StreamID()], "id %d is new", a.StreamID())
+				require.False(t, ids[a.StreamID()], "the id %d was used before", a.StreamID())
 				ids[a.StreamID()] = true
 				for _, s := range []geminio.Stream{a, b} {
 					require.Equal(t, p.Client.ClientID(), s.ClientID())
@@ -145,7 +145,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestDelegateOrder writes down all callbacks of a life, at both sides.
+// TestDelegateOrder records all callbacks of a connection, at both sides.
 func TestDelegateOrder(t *testing.T) {
 	for _, e := range endings {
 		if e.stream {
@@ -223,7 +223,7 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		refuse func(*recorder)
-		online bool // ConnOnline was called, so ConnOffline is too or not at all
+		online bool // ConnOnline was called
 	}{
 		{"by ConnOnline", func(r *recorder) { r.refuseConn = no }, true},
 		{"by GetClientID", func(r *recorder) { r.refuseID = no }, false},
@@ -246,7 +246,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a network error is none", func(t *testing.T) {
+	t.Run("a network error is no refusal", func(t *testing.T) {
 		l, err := kit.ListenRaw()
 		require.NoError(t, err)
 		hungUp := kit.Start(func() error {
@@ -335,8 +335,7 @@ func TestClientID(t *testing.T) {
 	}
 }
 
-// TestStreamFuncs calls back into the End from the functions that are told of
-// streams.
+// TestStreamFuncs calls the End from within AcceptStreamFunc and ClosedStreamFunc.
 func TestStreamFuncs(t *testing.T) {
 	var p *rig.Pair
 	made := make(chan struct{})
@@ -405,7 +404,7 @@ func TestTooManyStreams(t *testing.T) {
 			require.ErrorIs(t, err, geminio.ErrTooMany)
 			require.Equal(t, geminio.CodeLimit, refused.Code)
 
-			// Room is made by accepting, or closing.
+			// Accepting or closing a stream makes room.
 			accepted, err := p.Server.AcceptStream()
 			require.NoError(t, err)
 			require.Equal(t, open[0].StreamID(), accepted.StreamID())
@@ -413,8 +412,8 @@ func TestTooManyStreams(t *testing.T) {
 				require.NoError(t, open[0].Close())
 				_, err = accepted.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
-				// Its place is free when its end was told, which is soon after.
-				kit.Within(t, promptly, "there is room", func() {
+				// The place is free when the acceptor has processed the close.
+				kit.Within(t, promptly, "the acceptance of a stream", func() {
 					for errors.As(err, &refused) || err == io.EOF {
 						_, err = p.Client.OpenStream()
 					}
@@ -427,7 +426,7 @@ func TestTooManyStreams(t *testing.T) {
 	}
 }
 
-// waitingDelegate decides about streams when it is told to.
+// waitingDelegate is a delegate whose DialogueOnline waits for open.
 type waitingDelegate struct {
 	*delegate.UnimplementedDelegate
 	asked, open chan struct{}
@@ -445,8 +444,8 @@ func (d *waitingDelegate) DialogueOffline(delegate.DialogueDescriber) error {
 	return nil
 }
 
-// OpenStream gives up after its timeout; what the peer makes of the stream later
-// disturbs nobody.
+// OpenStream gives up after its timeout. A later decision of the peer about the stream has no
+// effect.
 func TestOpenStreamTimeout(t *testing.T) {
 	for _, network := range kit.Networks() {
 		t.Run(network, func(t *testing.T) {
@@ -461,7 +460,7 @@ func TestOpenStreamTimeout(t *testing.T) {
 			kit.Await(t, kit.Forever, "ask", door.asked)
 			assert.Len(t, p.Client.ListStreams(), 1)
 			door.open <- struct{}{}
-			kit.Await(t, kit.Forever, "the acceptor is told of the end", door.offline)
+			kit.Await(t, kit.Forever, "DialogueOffline at the acceptor", door.offline)
 
 			door.open <- struct{}{}
 			opt.SetTimeout(time.Hour)
@@ -474,7 +473,7 @@ func TestOpenStreamTimeout(t *testing.T) {
 	}
 }
 
-// What a stream is may be asked while others are opened.
+// The accessors of a stream may be called while other streams are opened.
 func TestSideWhileStreamsAreOpened(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	s, other := rig.OpenStream(t, p.Client, p.Server)

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // shorter than the shortest default timeout, the 5 seconds for which Close lingers.
 const promptly = 4 * time.Second
 
-// listen makes a listener for dial, over TCP or what stands in for it.
+// listen returns a listener for dial, over TCP or the network that stands in for it.
 func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {
 	t.Helper()
 	if kit.StandIn() == "" {
@@ -35,7 +35,7 @@ func listen(t testing.TB, opts ...*server.EndOptions) server.Listener {
 	return l
 }
 
-// dial makes an End at a listener's address.
+// dial returns an End that is connected to the address of a listener.
 func dial(address string, opts ...*client.EndOptions) (geminio.End, error) {
 	if kit.StandIn() == "" {
 		return client.NewEnd("tcp", address, opts...)

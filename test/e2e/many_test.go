@@ -14,10 +14,10 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// Closing an End with many streams, each with calls under way, takes time that grows with
-// their number and not with its square.
+// The time to close an End with many streams, each with a call in flight, grows with their
+// number and not with its square.
 func TestCloseOfManyStreamsIsLinear(t *testing.T) {
-	const slower = 10 // times; 16 and more if it were quadratic
+	const slower = 10 // times; a quadratic time would be at least 16 times
 	few := kit.Amount("pipe", 4000)
 	many := 4 * few
 	short, long := closeMany(t, few), closeMany(t, many)
@@ -25,14 +25,14 @@ func TestCloseOfManyStreamsIsLinear(t *testing.T) {
 		if long < slower*short {
 			break
 		}
-		long = min(long, closeMany(t, many)) // the machine may have been busy with something else
+		long = min(long, closeMany(t, many)) // the best of several measurements, since other load only adds time
 	}
 	t.Logf("%d streams: %v, %d: %v", few, short, many, long)
 	require.Less(t, long, slower*short)
 }
 
-// closeMany returns how long it takes to close an End with n streams and as many calls, and
-// to tell all who wait.
+// closeMany returns the time to close an End with n streams and as many calls, until all of the
+// calls have returned.
 func closeMany(t *testing.T, n int) time.Duration {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	for _, o := range []interface{ SetMaxStreams(int) }{co, so} {
@@ -43,7 +43,7 @@ func closeMany(t *testing.T, n int) time.Duration {
 	co.SetMemoryBudget(1 << 30)
 	so.SetAcceptStreamFunc(func(s geminio.Stream) {
 		s.Hijack(func(ctx context.Context, _ string, _ geminio.Request, _ geminio.Response) { <-ctx.Done() })
-		s.Write([]byte{1}) // it is ready
+		s.Write([]byte{1}) // the stream has bytes to write
 	})
 	p := rig.NewPair(t, "pipe", co, so)
 	defer p.Close()

@@ -18,7 +18,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// publish publishes data and returns where the outcome will be.
+// publish publishes data and returns the channel of the error.
 func publish(s geminio.Messager, msg geminio.Message, opts ...*options.PublishOptions) <-chan error {
 	return kit.Start(func() error { return s.Publish(context.Background(), msg, opts...) })
 }
@@ -51,7 +51,7 @@ func TestPublish(t *testing.T) {
 		require.Zero(t, m.Timeout())
 		select {
 		case err := <-done:
-			t.Fatalf("Publish did not wait for the answer: %v", err)
+			t.Fatalf("Publish returned %v before the message was acknowledged", err)
 		default:
 		}
 		require.NoError(t, m.Done())
@@ -93,7 +93,7 @@ func TestPublishAtMostOnce(t *testing.T) {
 			kit.Within(t, promptly, "Publish", func() {
 				require.NoError(t, from.Publish(context.Background(), from.NewMessage(data, opt)))
 			})
-			clear(data) // it is the publisher's again
+			clear(data) // the memory belongs to the caller again
 			m := receive(t, to)
 			require.True(t, bytes.Equal(large()[:n], m.Data()))
 			require.Equal(t, options.CnssAtMostOnce, m.Cnss())
@@ -146,11 +146,12 @@ func TestPublishAsync(t *testing.T) {
 		m := receive(t, to)
 		cancel()
 		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the publish", p.Done).Error)
-		require.NoError(t, m.Done(), "nobody waits for it, but that is not the receiver's fault")
+		require.NoError(t, m.Done(), "Done after the publisher has given up")
 	})
 }
 
-// TestMessageOrder mixes sizes, guarantees and ways of publishing.
+// TestMessageOrder publishes messages of different sizes and guarantees by Publish and
+// PublishAsync.
 func TestMessageOrder(t *testing.T) {
 	eachStream(t, func(t *testing.T, from, to geminio.Stream) {
 		messages := kit.Amount("tcp", 600)
@@ -240,7 +241,8 @@ func TestReceiveContext(t *testing.T) {
 	})
 }
 
-// TestSlowReceiver blocks the publisher, and releases it.
+// TestSlowReceiver requires that a publisher without credit continues when the receiver
+// receives.
 func TestSlowReceiver(t *testing.T) {
 	for _, size := range []int{100, kit.Amount("tcp", 1<<20)} {
 		eachStream(t, func(t *testing.T, from, to geminio.Stream) {
@@ -250,12 +252,12 @@ func TestSlowReceiver(t *testing.T) {
 			for range waiting + 1 {
 				require.Len(t, receive(t, to).Data(), size)
 			}
-			require.NoError(t, kit.Await(t, promptly, "the publisher returns", done))
+			require.NoError(t, kit.Await(t, promptly, "the return of Publish", done))
 		})
 	}
 }
 
-// TestReceiveAfterClose gets what had arrived, and then io.EOF.
+// TestReceiveAfterClose receives the messages that arrived before the close, and then io.EOF.
 func TestReceiveAfterClose(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	for _, closeEnd := range []bool{false, true} {
@@ -272,12 +274,12 @@ func TestReceiveAfterClose(t *testing.T) {
 			require.NoError(t, a.Close())
 		}
 		outcome := kit.Await(t, promptly, "the outcome", unanswered.Done).Error
-		_, err = io.ReadAll(b) // until the end has come
+		_, err = io.ReadAll(b) // returns when b has noticed the end
 		require.NoError(t, err)
 		for _, n := range sizes {
 			require.Len(t, receive(t, b).Data(), n)
 		}
-		if !errors.Is(outcome, geminio.ErrNotExecuted) { // it was on its way
+		if !errors.Is(outcome, geminio.ErrNotExecuted) { // the message was sent
 			require.ErrorIs(t, outcome, geminio.ErrMaybeExecuted)
 			require.Equal(t, io.EOF, receive(t, b).Done())
 		}

@@ -10,8 +10,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// Streams and Ends are connections like any other: they pass the suite that
-// net's own pass.
+// Streams and Ends pass the test suite for implementations of net.Conn.
 
 func TestNetConn(t *testing.T) {
 	for _, network := range kit.Networks("tcp", "pipe") {

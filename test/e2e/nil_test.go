@@ -79,10 +79,10 @@ func TestNilArguments(t *testing.T) {
 	require.Equal(t, "x", mustCall(t, p.Client, "echo", "x"), "the hijacking has ended")
 }
 
-// shutdowner is what Ends and listeners are.
+// shutdowner is implemented by Ends and listeners.
 type shutdowner interface{ Shutdown(context.Context) error }
 
-// The same of what makes Ends.
+// A nil argument of a constructor is an error that names it.
 func TestNilArgumentsOfConstructors(t *testing.T) {
 	noRPC := &geminio.MethodRPC{Method: "m"}
 	co, so := client.NewEndOptions(), server.NewEndOptions()
@@ -116,7 +116,7 @@ func TestNilArgumentsOfConstructors(t *testing.T) {
 	}
 }
 
-// What may be nil is as if it was not set.
+// An option that may be nil has the same effect as an option that is not set.
 func TestNilOptions(t *testing.T) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetTimer(nil)

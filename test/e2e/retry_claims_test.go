@@ -24,7 +24,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// collecting hands what its clients publish to ch, unanswered.
+// collecting returns a function that sends the messages of an End to ch without an ack.
 func collecting(ch chan<- geminio.Message) func(geminio.End) {
 	return func(end geminio.End) {
 		for {
@@ -41,7 +41,7 @@ func publishing(end *client.RetryEnd, text string) <-chan error {
 	return kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
 }
 
-// A server that has lost its memory hands a message out again that it has handed out.
+// A server that has lost its sessions hands out a message for a second time.
 func TestServerRestartHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	h := newTestServer(t, collecting(messages))
@@ -59,7 +59,7 @@ func TestServerRestartHandsOutAgain(t *testing.T) {
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
-// A message that is further back than what a listener remembers is handed out again.
+// A message that is older than those a listener remembers is handed out again.
 func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 	held := make(chan geminio.Message, 10)
 	h := newTestServer(t, func(end geminio.End) {
@@ -96,7 +96,7 @@ func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 			m := kit.Await(t, kit.Forever, "again", held)
 			require.NoError(t, m.Done())
 		} else {
-			require.NoError(t, end.Publish(context.Background(), end.NewMessage(nil))) // behind
+			require.NoError(t, end.Publish(context.Background(), end.NewMessage(nil))) // sent after the others
 			require.Empty(t, held)
 			require.NoError(t, first.Done())
 		}
@@ -104,7 +104,7 @@ func TestBeyondTheWindowHandsOutAgain(t *testing.T) {
 	}
 }
 
-// A client that gets another id is another client.
+// A client that gets another id has another session.
 func TestAnotherIDHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	var ids atomic.Uint64
@@ -119,7 +119,7 @@ func TestAnotherIDHandsOutAgain(t *testing.T) {
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
-// What SetSessionKeep lets go is handed out again.
+// A message of a session that has ended by SetSessionKeep is handed out again.
 func TestForgottenSessionHandsOutAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	opt := server.NewEndOptions()
@@ -133,8 +133,8 @@ func TestForgottenSessionHandsOutAgain(t *testing.T) {
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
-// What was handed out and is never answered is not handed out again; its publisher
-// waits for its context.
+// A message that was handed out and is never acknowledged is not handed out again. Its
+// publisher waits until its context ends.
 func TestNeverAnswered(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	h := newTestServer(t, collecting(messages))
@@ -157,22 +157,22 @@ func TestNeverAnswered(t *testing.T) {
 	require.Empty(t, kit.Await(t, kit.Forever, "behind", messages).Data())
 }
 
-// What had come to a connection that was lost, and was not received there, is handed
-// out at the next, once.
+// A message that arrived over a lost connection and was not received there is handed out once,
+// on the next connection.
 func TestUnreceivedIsHandedOutOnce(t *testing.T) {
 	h := newTestServer(t, nil)
 	end := newRetry(t, h)
 	done := publishing(end, "m")
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	first := accepted(t, h, 1)
-	// Behind the message:
+	// A call that arrives after the message:
 	_, err := end.Call(kit.Deadline(t), "none", end.NewRequest(nil))
 	require.ErrorContains(t, err, "no such rpc")
 	h.dialer.cut(false)
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	next := accepted(t, h, 2)
 	_, err = first.Receive(kit.Deadline(t))
-	require.Equal(t, io.EOF, err, "it comes again, in its order")
+	require.Equal(t, io.EOF, err, "Receive on the lost connection; the message arrives again on the next one")
 	m, err := next.Receive(kit.Deadline(t))
 	require.NoError(t, err)
 	require.Equal(t, "m", string(m.Data()))
@@ -180,7 +180,7 @@ func TestUnreceivedIsHandedOutOnce(t *testing.T) {
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", done))
 }
 
-// The peer closes in an orderly way.
+// The peer closes the connection with a Close frame.
 func TestPeerCloses(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	sopt := server.NewEndOptions()
@@ -215,7 +215,7 @@ func TestPeerCloses(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-// A black hole costs two heartbeats.
+// The loss of all packets is noticed after two heartbeats.
 func TestRetryLeavesBlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memoryNetwork{}
@@ -255,7 +255,7 @@ func TestRetryLeavesBlackHole(t *testing.T) {
 	})
 }
 
-// Plain Ends of a connection that broke.
+// The operations of plain Ends fail when their connection breaks.
 func TestPlainCut(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	a, _ := rig.OpenStream(t, p.Client, p.Server)
@@ -273,7 +273,7 @@ func TestPlainCut(t *testing.T) {
 	assert.ErrorIs(t, lost, geminio.Cause(p.Client))
 }
 
-// The manual's way to stop an http.Server.
+// An http.Server is stopped as docs/usage.md shows.
 func TestStopHTTP(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -305,13 +305,13 @@ func TestStopHTTP(t *testing.T) {
 		return err
 	})
 	kit.Await(t, kit.Forever, "handler", entered)
-	_, err := get("/") // an idle one
+	_, err := get("/") // leaves an idle connection
 	require.NoError(t, err)
 	down := kit.Start(func() error {
 		s.SetKeepAlivesEnabled(false)
 		return geminio.Shutdown(context.Background(), p.Server)
 	})
-	kit.Within(t, kit.Forever, "new work is refused", func() {
+	kit.Within(t, kit.Forever, "the refusal of a new call", func() {
 		for {
 			st, err := p.Client.OpenStream()
 			if err != nil {
@@ -328,7 +328,8 @@ func TestStopHTTP(t *testing.T) {
 	t.Log(kit.Await(t, kit.Forever, "served", served))
 }
 
-// Raw bytes where the server has closed.
+// The reader of a RetryEnd gets all raw bytes and io.EOF when the server closes its End, and
+// goes on with the next connection.
 func TestRawServerClosed(t *testing.T) {
 	ends := make(chan geminio.End, 10)
 	h := newTestServer(t, func(end geminio.End) { ends <- end })
@@ -361,7 +362,7 @@ func TestRawServerClosed(t *testing.T) {
 	require.Equal(t, net.ErrClosed, err)
 }
 
-// The caller gives up before, and after.
+// A caller gives up before the message is sent, and another one after that.
 func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	h := newTestServer(t, collecting(messages))
@@ -374,10 +375,11 @@ func TestGivenUpMessageIsNotSentAgain(t *testing.T) {
 	h.dialer.open()
 	require.NoError(t, end.Register(kit.Deadline(t), "m", rig.Echo))
 	require.NoError(t, end.Publish(context.Background(), onceMessage(end, 0)))
-	require.Empty(t, kit.Await(t, kit.Forever, "only the second", messages).Data())
+	require.Empty(t, kit.Await(t, kit.Forever, "the message that was sent", messages).Data())
 }
 
-// After the own End has closed: what had come can be received and read, not answered.
+// After Close of the own End, messages and bytes that had arrived can be received and read. A
+// message cannot be acknowledged.
 func TestAfterOwnClose(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	done := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage([]byte("m"))) })
@@ -398,7 +400,7 @@ func TestAfterOwnClose(t *testing.T) {
 	_ = strings.Contains
 }
 
-// accepted waits until h has accepted n Ends, and returns the last.
+// accepted returns the last End that h has accepted, once there are n.
 func accepted(t testing.TB, h *testServer, n int) geminio.End {
 	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		h.mu.Lock()
@@ -411,7 +413,7 @@ func accepted(t testing.TB, h *testServer, n int) geminio.End {
 	}
 }
 
-// What waits for credit when a side shuts down is refused; a RetryEnd has it wait for
+// Operations that wait for credit fail when the peer shuts down. Those of a RetryEnd wait for
 // the next connection.
 func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 	for _, here := range []bool{true, false} {
@@ -435,8 +437,8 @@ func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 	}
 }
 
-// A server's End is a plain one: what it has published to a client that is cut off
-// fails, and the client's answer is told to be in vain.
+// The End of a server does not repeat messages: a Publish to a client that is cut off fails,
+// and the ack of the client returns an error.
 func TestServersMessagesAreNotSentAgain(t *testing.T) {
 	h := newTestServer(t, nil)
 	end := newRetry(t, h)
@@ -452,7 +454,7 @@ func TestServersMessagesAreNotSentAgain(t *testing.T) {
 	h.dialer.open()
 }
 
-// A RetryEnd that was replaced.
+// A stream of a RetryEnd ends with ErrReplaced when another client gets the id of the End.
 func TestReplacedRetryEnd(t *testing.T) {
 	h := newTestServer(t, nil)
 	opt := client.NewEndOptions()
@@ -469,8 +471,7 @@ func TestReplacedRetryEnd(t *testing.T) {
 	two.Close()
 }
 
-// A process that is killed takes its session along: what its successor publishes is
-// new.
+// The session of a killed process ends: the messages of the next process are new ones.
 func TestAnotherSessionIsNew(t *testing.T) {
 	messages := make(chan geminio.Message, 10)
 	h := newTestServer(t, collecting(messages))

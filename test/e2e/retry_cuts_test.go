@@ -27,13 +27,12 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// TestThousandCuts has a proxy break the connection a thousand times while calls,
-// messages of both kinds, registrations and streams run. Every message that was
-// acked was handed out exactly once; one sent at most once, at most once; a call that
-// is not marked as idempotent was carried out at most once, and once if it succeeded;
-// nothing hangs; the server could call every method before EndReOnline; streams
-// deliver a beginning of what was written, or all. TestMain sees that no goroutine
-// stays.
+// TestThousandCuts breaks the connection a thousand times while calls, messages of both kinds,
+// registrations and streams are in flight. Every acknowledged message was handed out exactly
+// once, and every message that is sent at most once at most once. A call that is not marked as
+// idempotent was executed at most once, and exactly once if it succeeded. No operation hangs.
+// The server could call every method before EndReOnline. A stream delivers all bytes, or a
+// prefix of them and an error. TestMain checks that no goroutine is left.
 func TestThousandCuts(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv("SEED"); s != "" {
@@ -62,7 +61,7 @@ func TestThousandCuts(t *testing.T) {
 	require.NoError(t, err)
 	defer end.Close()
 	c.end = end.(*client.RetryEnd)
-	online <- struct{}{} // the first
+	online <- struct{}{} // for the first connection
 
 	var wg sync.WaitGroup
 	for i, work := range []func(uint64){
@@ -73,39 +72,39 @@ func TestThousandCuts(t *testing.T) {
 		wg.Go(func() { work(uint64(i)) })
 	}
 	cutProxy(t, p, r, cuts, 8*time.Millisecond, online)
-	kit.Await(t, kit.Forever, "the last reconnect", online)
+	kit.Await(t, kit.Forever, "the last connection", online)
 	close(c.stop)
-	kit.Within(t, kit.Forever, "end of all work", wg.Wait)
+	kit.Within(t, kit.Forever, "the return of all workers", wg.Wait)
 
-	// What was sent at most once before this has been handed out before it.
+	// The messages that are sent at most once arrive before this one.
 	require.NoError(t, end.Publish(kit.Deadline(t), end.NewMessage(number(1<<40))))
 	stats := c.end.Stats()
 	assert.Zero(t, stats.Waiting)
 	assert.Zero(t, stats.WaitingBytes)
 	assert.GreaterOrEqual(t, stats.Connections, uint64(cuts+1))
-	assert.Equal(t, int64(stats.Connections-1), c.again.Load(), "EndReOnline comes once for each new connection")
+	assert.Equal(t, int64(stats.Connections-1), c.again.Load(), "calls of EndReOnline, want one for each connection after the first")
 	require.NoError(t, end.Close())
 	h.close()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range c.acked.all() {
-		assert.Equal(t, 1, s.handedOut[id], "message %x was acked, and handed out so often", id)
+		assert.Equal(t, 1, s.handedOut[id], "deliveries of message %x, which was acknowledged", id)
 	}
 	for id, n := range s.handedOut {
-		assert.Equal(t, 1, n, "message %x was handed out so often", id)
+		assert.Equal(t, 1, n, "deliveries of message %x", id)
 	}
 	for _, id := range c.answered.all() {
-		assert.Equal(t, 1, s.called[id], "call %x succeeded, and was carried out so often", id)
+		assert.Equal(t, 1, s.called[id], "executions of call %x, which succeeded", id)
 	}
 	for _, id := range c.unseen.all() {
-		assert.Zero(t, s.called[id], "call %x failed as not executed", id)
+		assert.Zero(t, s.called[id], "executions of call %x, which failed with ErrNotExecuted", id)
 	}
 	for id, n := range s.called {
-		assert.Equal(t, 1, n, "call %x was carried out so often", id)
+		assert.Equal(t, 1, n, "executions of call %x", id)
 	}
 	for _, id := range c.repeated.all() {
-		assert.GreaterOrEqual(t, s.idempotent[id], 1, "call %x succeeded", id)
+		assert.GreaterOrEqual(t, s.idempotent[id], 1, "executions of the idempotent call %x, which succeeded", id)
 	}
 	t.Logf("%d connections; %d messages acked; calls: %d succeeded, %d perhaps executed, %d not; %d idempotent; %d registrations; %d streams whole, %d lost",
 		stats.Connections, c.acked.len(), c.answered.len(), c.maybe.Load(), c.unseen.len(), c.repeated.len(),
@@ -128,7 +127,7 @@ func cutProxy(t testing.TB, p *kit.Proxy, r *rand.Rand, n int, pause time.Durati
 	}
 }
 
-// ids is a set that grows.
+// ids is a set of ids. Its methods are safe for concurrent use.
 type ids struct {
 	mu  sync.Mutex
 	ids []uint64
@@ -150,7 +149,7 @@ func (s *ids) len() int { return len(s.all()) }
 
 func number(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 
-// cutServer counts what it is given.
+// cutServer counts the messages and calls that it gets.
 type cutServer struct {
 	t *testing.T
 
@@ -167,7 +166,7 @@ func (s *cutServer) count(m map[uint64]int) geminio.RPC {
 	}
 }
 
-// noMethod fails the test if err says that a method is missing.
+// noMethod fails the test if err says that a method does not exist.
 func (s *cutServer) noMethod(err error) {
 	var failed *geminio.RemoteError
 	if errors.As(err, &failed) && failed.Code == geminio.CodeNoMethod {
@@ -183,7 +182,7 @@ func (s *cutServer) serve(end geminio.End) {
 	}
 	end.Register(ctx, "once", s.count(s.called))
 	end.Register(ctx, "again", s.count(s.idempotent))
-	// Calls back all methods that it is told of; the client calls it in EndReOnline.
+	// The method calls all methods of the client. The client calls it in EndReOnline.
 	end.Register(ctx, "methods", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 		for method := range bytes.SplitSeq(req.Data(), []byte(" ")) {
 			if _, err := end.Call(ctx, string(method), end.NewRequest(nil)); err != nil {
@@ -214,14 +213,14 @@ func (s *cutServer) serve(end geminio.End) {
 		s.handedOut[binary.BigEndian.Uint64(m.Data())]++
 		s.mu.Unlock()
 		if m.ID()%7 == 0 {
-			wg.Go(func() { m.Done() }) // later, and in another order
+			wg.Go(func() { m.Done() }) // concurrently, so that the acks are in another order
 		} else {
 			m.Done()
 		}
 	}
 }
 
-// cutClient works until stop is closed.
+// cutClient makes calls, publishes messages and opens streams until stop is closed.
 type cutClient struct {
 	*delegate.UnimplementedDelegate
 	t      *testing.T
@@ -255,7 +254,7 @@ func (c *cutClient) stopped() bool {
 	}
 }
 
-// each runs do with numbers of worker's own.
+// each runs do with ids that no other worker uses.
 func (c *cutClient) each(worker uint64, do func(id uint64)) {
 	for id := worker << 32; !c.stopped(); id++ {
 		do(id)
@@ -294,7 +293,7 @@ func (c *cutClient) callIdempotent(worker uint64) {
 	})
 }
 
-// inFlight is how many asynchronous operations a worker has.
+// inFlight is the number of asynchronous operations of a worker.
 const inFlight = 16
 
 func (c *cutClient) callAsync(worker uint64) {
@@ -356,7 +355,7 @@ func (c *cutClient) publishAtMostOnce(worker uint64) {
 		opt := options.NewMessage()
 		opt.SetCnss(options.CnssAtMostOnce)
 		assert.NoError(c.t, c.end.Publish(context.Background(), c.end.NewMessage(number(id), opt)))
-		time.Sleep(100 * time.Microsecond) // leave some room for the others
+		time.Sleep(100 * time.Microsecond) // let the other workers run
 	})
 }
 
@@ -369,7 +368,7 @@ func (c *cutClient) register(worker uint64) {
 	})
 }
 
-// stream writes to a stream that sends everything back, and compares.
+// stream writes to a stream that echoes, and compares.
 func (c *cutClient) stream(worker uint64) {
 	c.each(worker, func(id uint64) {
 		stream, err := c.end.OpenStream()
@@ -391,7 +390,7 @@ func (c *cutClient) stream(worker uint64) {
 		case err == nil && bytes.Equal(got, data):
 			c.whole.Add(1)
 		case err == nil:
-			c.t.Errorf("stream: %d of %d bytes, and no error", len(got), len(data))
+			c.t.Errorf("a stream ended without an error after %d bytes, want %d", len(got), len(data))
 		default:
 			assert.ErrorIs(c.t, err, geminio.ErrConnectionLost)
 			assert.True(c.t, bytes.HasPrefix(data, got))

@@ -48,12 +48,12 @@ func offlineNow(t testing.TB, end *client.RetryEnd) {
 	t.Helper()
 	for begin := time.Now(); end.Stats().Connected; time.Sleep(time.Millisecond) {
 		if time.Since(begin) > kit.Forever {
-			t.Fatal("still connected")
+			t.Fatal("Stats().Connected = true after the connection was cut")
 		}
 	}
 }
 
-// operations are what can wait for a connection.
+// operations are the operations that can wait for a connection.
 var operations = []struct {
 	name string
 	do   func(context.Context, *client.RetryEnd) error
@@ -103,20 +103,20 @@ func TestRetryOperationsWait(t *testing.T) {
 			h.dialer.cut(true)
 			offlineNow(t, end)
 
-			// ... within their context,
+			// The operations return at the end of their context,
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 			defer cancel()
 			assert.ErrorIs(t, op.do(ctx, end), context.DeadlineExceeded)
 			waitingFor(t, end, 0)
 
-			// ... and until there is a connection,
+			// when there is a connection,
 			done := kit.Start(func() error { return op.do(context.Background(), end) })
 			waitingFor(t, end, 1)
 			h.dialer.open()
 			assert.NoError(t, kit.Await(t, kit.Forever, op.name, done))
 			waitingFor(t, end, 0)
 
-			// ... or the end.
+			// and when the RetryEnd is closed.
 			h.dialer.cut(true)
 			offlineNow(t, end)
 			done = kit.Start(func() error { return op.do(context.Background(), end) })
@@ -194,7 +194,7 @@ func TestRetryWaitingIsBounded(t *testing.T) {
 	})
 }
 
-// What is published by one goroutine arrives in its order, over a reconnect too.
+// The messages of one goroutine arrive in its order, even over a reconnect.
 func TestRetryOrderOfMessages(t *testing.T) {
 	const messages = 3000
 	got := make(chan string, messages)
@@ -224,8 +224,8 @@ func TestRetryOrderOfMessages(t *testing.T) {
 		require.NoError(t, kit.Await(t, kit.Forever, "publish", done).Error)
 	}
 	require.Len(t, got, messages)
-	// Two Receive loops may run for a moment, that of the lost connection and that of
-	// the next: what they hand to got may change places there. Within one, it may not.
+	// The Receive loops of the lost connection and of the next one may run at the same time,
+	// so that their messages reach got in any order. Those of one loop keep their order.
 	last := ""
 	swaps := 0
 	for range messages {
@@ -238,9 +238,8 @@ func TestRetryOrderOfMessages(t *testing.T) {
 	assert.LessOrEqual(t, swaps, 2*messages/500)
 }
 
-// A call that was under way when the connection broke is executed at most once, and its
-// error says that the peer may have executed it. A call that is marked as idempotent is
-// made again.
+// A call that was in flight when the connection broke is executed at most once, and its error
+// says that the peer may have executed it. A call that is marked as idempotent is repeated.
 func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 	var calls atomic.Int64
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
@@ -284,11 +283,11 @@ func TestCallsUnderWayAreNotRepeatedUnlessIdempotent(t *testing.T) {
 		done = kit.Start(call(opt))
 		kit.Await(t, kit.Forever, "handler", entered)
 		h.dialer.cut(false)
-		kit.Await(t, kit.Forever, "handler of the repeated call", entered)
+		kit.Await(t, kit.Forever, "the start of the handler of the repeated call", entered)
 		assert.Equal(t, before+3, calls.Load())
-		leave <- struct{}{} // one of the two that belong to dead connections,
+		leave <- struct{}{} // releases one handler of a lost connection
 		leave <- struct{}{}
-		leave <- struct{}{} // and the one that is waited for
+		leave <- struct{}{} // releases the handler of the repeated call
 		assert.NoError(t, kit.Await(t, kit.Forever, "call", done))
 	}
 }
@@ -311,7 +310,7 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		return kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage([]byte(text))) })
 	}
 	for _, answer := range []error{nil, errors.New("no good")} {
-		// Answered when the connection was gone already.
+		// The receiver answers after the connection was lost.
 		done := publish("first")
 		m := kit.Await(t, kit.Forever, "message", messages)
 		h.dialer.cut(true)
@@ -327,15 +326,15 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 			assert.EqualError(t, err, answer.Error())
 		}
 
-		// Answered when it had been sent again.
+		// The receiver answers after the message was sent again.
 		done = publish("second")
 		m = kit.Await(t, kit.Forever, "message", messages)
 		h.dialer.cut(true)
 		offlineNow(t, end)
 		h.dialer.open()
-		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // behind the copy
+		require.NoError(t, end.Publish(context.Background(), onceMessage(end, 1))) // sent after the copy
 		behind := kit.Await(t, kit.Forever, "message", messages)
-		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "%q was handed out twice", behind.Data())
+		assert.Equal(t, options.CnssAtMostOnce, behind.Cnss(), "the message after the copy is %q: the copy was handed out", behind.Data())
 		other := publish("third")
 		m3 := kit.Await(t, kit.Forever, "message", messages)
 		require.Equal(t, "third", string(m3.Data()))
@@ -345,7 +344,7 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 		}
 		select {
 		case err := <-other:
-			t.Fatalf("the answer to another message was taken: %v", err)
+			t.Fatalf("Publish returned %v, the answer to another message", err)
 		default:
 		}
 		require.NoError(t, m3.Done())
@@ -354,7 +353,7 @@ func TestLostAckMeansNoSecondDelivery(t *testing.T) {
 	assert.Empty(t, messages)
 }
 
-// idLog follows clients by their ids, as a server's user would.
+// idLog is a delegate that records clients by their ids.
 type idLog struct {
 	*connLog
 	mu     sync.Mutex
@@ -409,14 +408,13 @@ func TestSameIdentityReplaces(t *testing.T) {
 	_, err = one.Receive(kit.Deadline(t))
 	assert.Equal(t, io.EOF, err)
 	assert.ErrorIs(t, geminio.Cause(one), geminio.ErrReplaced)
-	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo), "the new one works")
+	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo), "Register on the new connection")
 	n.mu.Lock()
 	assert.NotNil(t, n.online[77])
 	n.mu.Unlock()
 }
 
-// The old connection hangs: nothing is heard of it any more, and it does not end by
-// itself.
+// The old connection hangs: nothing arrives over it, and it does not end.
 func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	n := &idLog{connLog: newConnLog(), online: make(map[uint64]delegate.ConnDescriber)}
 	opt := server.NewEndOptions()
@@ -440,7 +438,7 @@ func TestSameIdentityReplacesWhoHangs(t *testing.T) {
 	assert.Equal(t, []string{"online", "offline", "online", "offline"}, n.wait(t, 4))
 }
 
-// stallConn swallows what is written while stall is set.
+// stallConn is a net.Conn that discards the bytes of Write while stall is set.
 type stallConn struct {
 	net.Conn
 	stall atomic.Bool
@@ -465,9 +463,9 @@ func TestSameIdentityIsRefused(t *testing.T) {
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	assert.ErrorContains(t, err, "in use by another connection")
-	require.NoError(t, one.Register(kit.Deadline(t), "m", rig.Echo), "the old one goes on")
+	require.NoError(t, one.Register(kit.Deadline(t), "m", rig.Echo), "Register on the old connection")
 
-	// One that reconnects gets it when the other has gone.
+	// A RetryEnd gets the id when the other client has disconnected.
 	told := make(chan error, 100)
 	copt.SetRetryFirst(kit.Deadline(t))
 	copt.SetRetryFailedFunc(func(err error) { told <- err })
@@ -500,13 +498,15 @@ func TestSameIdentityIsAllowed(t *testing.T) {
 				end, err := dial(h.dialer.address, copt)
 				require.NoError(t, err)
 				defer end.Close()
-				defer func() { assert.NoError(t, end.Register(context.Background(), "m", rig.Echo), "all go on") }()
+				defer func() {
+					assert.NoError(t, end.Register(context.Background(), "m", rig.Echo), "Register at the end of the test")
+				}()
 			}
 		})
 	}
 }
 
-// Two that reconnect with one id do not chase each other: who was replaced waits long.
+// Two RetryEnds with one id do not replace each other in turns: a replaced one waits long.
 func TestReplacedIsTold(t *testing.T) {
 	h := newTestServer(t, nil)
 	told := make(chan error, 10)
@@ -526,7 +526,7 @@ func TestReplacedIsTold(t *testing.T) {
 	require.NoError(t, two.Register(kit.Deadline(t), "m", rig.Echo))
 }
 
-// refusingDelegate refuses clients as long as it is told to.
+// refusingDelegate is a delegate that refuses clients while refuse is set.
 type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 	refuse atomic.Bool
@@ -575,7 +575,7 @@ func TestRetryAfterRefusal(t *testing.T) {
 	b.refuse.Store(true)
 	h.dialer.open()
 	err := kit.Await(t, kit.Forever, "publish", waits)
-	assert.ErrorIs(t, err, geminio.ErrTooMany, "the cause is the refusal")
+	assert.ErrorIs(t, err, geminio.ErrTooMany, "the error wraps the refusal")
 	kit.Await(t, kit.Forever, "end", end.Done())
 	var refused *geminio.RefusedError
 	assert.ErrorAs(t, end.Cause(), &refused)
@@ -615,8 +615,8 @@ func TestRetryFirst(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-// Raw bytes of a RetryEnd: what a lost connection has carried is told of once, in
-// each direction.
+// After the loss of a connection that has carried raw bytes of a RetryEnd, one Read and one
+// Write return an error.
 func TestRetryRawBytes(t *testing.T) {
 	ends := make(chan geminio.End, 10)
 	h := newTestServer(t, func(end geminio.End) { ends <- end })
@@ -644,7 +644,7 @@ func TestRetryRawBytes(t *testing.T) {
 	assert.Equal(t, "over two", string(buf[:n]))
 	_, err = io.WriteString(peer, "back")
 	require.NoError(t, err)
-	n, err = end.Read(buf) // nothing was ever read: nothing is lost
+	n, err = end.Read(buf) // no byte was read from the last connection, so none is lost
 	require.NoError(t, err)
 	assert.Equal(t, "back", string(buf[:n]))
 
@@ -662,17 +662,17 @@ func TestRetryRawBytes(t *testing.T) {
 	require.NoError(t, err)
 	assert.NoError(t, kit.Await(t, kit.Forever, "read", read))
 
-	// The deadline is that of all connections.
+	// The deadline of a RetryEnd applies to all of its connections.
 	require.NoError(t, end.SetReadDeadline(time.Now().Add(-time.Second)))
 	h.dialer.cut(false)
 	kit.Await(t, kit.Forever, "accept", ends)
 	_, err = end.Read(buf)
-	assert.ErrorIs(t, err, geminio.ErrConnectionLost, "a loss is told of whatever the deadline")
+	assert.ErrorIs(t, err, geminio.ErrConnectionLost, "Read after a loss and after the deadline")
 	_, err = end.Read(buf)
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// What had come before the connection was lost is received after it.
+// Messages that arrived before the connection was lost are received after the loss.
 func TestRetryReceivesWhatHadCome(t *testing.T) {
 	h := newTestServer(t, nil)
 	end := newRetry(t, h)
@@ -681,7 +681,7 @@ func TestRetryReceivesWhatHadCome(t *testing.T) {
 	for i := range 3 {
 		require.NoError(t, peer.Publish(context.Background(), onceMessage(peer, i)))
 	}
-	_, err := peer.Call(kit.Deadline(t), "ready", peer.NewRequest(nil)) // behind the messages
+	_, err := peer.Call(kit.Deadline(t), "ready", peer.NewRequest(nil)) // the answer arrives after the messages
 	require.NoError(t, err)
 	h.dialer.cut(false)
 	for begin := time.Now(); end.Stats().Connections < 2; time.Sleep(time.Millisecond) {
@@ -694,7 +694,7 @@ func TestRetryReceivesWhatHadCome(t *testing.T) {
 	}
 }
 
-// A server that shuts down says when to come back; calls under way end well.
+// A server shuts down with a time to reconnect. Calls in flight succeed.
 func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	const after = 150 * time.Millisecond
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -714,7 +714,7 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	down := kit.Start(func() error { return geminio.Shutdown(context.Background(), h.l) })
 	offlineNow(t, end)
 
-	// What is new waits for the next server.
+	// New calls wait for the next server.
 	next := newEchoServer(t)
 	h.dialer.mu.Lock()
 	h.dialer.address = next.dialer.address
@@ -722,14 +722,14 @@ func TestRetryObeysTheHintOfShutdown(t *testing.T) {
 	published := kit.Start(func() error { return end.Publish(context.Background(), end.NewMessage(nil)) })
 	waitingFor(t, end, 1)
 	close(leave)
-	assert.NoError(t, kit.Await(t, kit.Forever, "the call under way", slow))
+	assert.NoError(t, kit.Await(t, kit.Forever, "the call in flight", slow))
 	assert.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	begin := time.Now()
 	assert.NoError(t, kit.Await(t, kit.Forever, "publish", published))
 	assert.GreaterOrEqual(t, time.Since(begin), after*9/10)
 }
 
-// A client's Shutdown waits for what waits.
+// Shutdown of a RetryEnd waits for the operations that wait for a connection.
 func TestRetryShutdown(t *testing.T) {
 	h := newEchoServer(t)
 	end := newRetry(t, h)
@@ -757,8 +757,8 @@ func TestRetryShutdown(t *testing.T) {
 	assert.Equal(t, io.EOF, end.Cause())
 }
 
-// A message for another client or stream is refused, one made before the server gave
-// a new id is good.
+// A message that was made for another client or stream is refused. A message that was made
+// before the server gave a new id is accepted.
 func TestRetryMismatch(t *testing.T) {
 	var ids atomic.Uint64
 	n := &renumberingDelegate{ids: &ids}
@@ -782,7 +782,7 @@ func TestRetryMismatch(t *testing.T) {
 	assert.Equal(t, geminio.ErrMismatchStreamID, end.Publish(kit.Deadline(t), m))
 }
 
-// renumberingDelegate gives every connection an id of its own.
+// renumberingDelegate is a delegate that gives every connection a new id.
 type renumberingDelegate struct {
 	*delegate.UnimplementedDelegate
 	ids *atomic.Uint64
@@ -790,7 +790,7 @@ type renumberingDelegate struct {
 
 func (n *renumberingDelegate) GetClientID(uint64, []byte) (uint64, error) { return n.ids.Add(1), nil }
 
-// Callbacks of a lost connection may use the End, which is not there again yet.
+// The callbacks of a lost connection may use the RetryEnd, and wait for the next connection.
 func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
 	h := newEchoServer(t)
 	r := &reopener{reopened: make(chan error, 10)}
@@ -802,11 +802,11 @@ func TestRetryCallbacksMayWaitForTheNextConnection(t *testing.T) {
 	require.NoError(t, err)
 	for range 3 {
 		h.dialer.cut(false)
-		assert.NoError(t, kit.Await(t, kit.Forever, "open the stream again", r.reopened))
+		assert.NoError(t, kit.Await(t, kit.Forever, "OpenStream in DialogueOffline", r.reopened))
 	}
 }
 
-// reopener opens a stream again when it is lost.
+// reopener is a delegate that opens a stream when one is lost.
 type reopener struct {
 	*delegate.UnimplementedDelegate
 	end      atomic.Pointer[*client.RetryEnd]

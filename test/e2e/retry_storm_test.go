@@ -20,13 +20,12 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// memoryNetwork is a network without a kernel: a listener whose connections are pipes. It
-// notes when it was dialled.
+// memoryNetwork is a listener whose connections are pipes. It records the times of the dials.
 type memoryNetwork struct {
 	mu    sync.Mutex
-	l     *memoryListener // nil: nobody listens
+	l     *memoryListener // nil: dials fail
 	dials []time.Time
-	conns []net.Conn // the servers' sides
+	conns []net.Conn // the sides of the servers
 }
 
 var errNotListening = errors.New("nobody listens")
@@ -55,7 +54,7 @@ func (m *memoryNetwork) listen() *memoryListener {
 	return m.l
 }
 
-// crash ends all connections, without a word; nobody listens then.
+// crash closes all connections. Dials fail until listen is called.
 func (m *memoryNetwork) crash() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,7 +108,7 @@ func (memoryAddr) String() string  { return "memory" }
 func TestReconnectStorm(t *testing.T) {
 	storm := kit.Amount("memory", 10_000)
 	if kit.StandIn() != "" {
-		storm = 1000 // it is in memory, whatever stands in for TCP
+		storm = 1000 // the same network in memory, whatever stands in for TCP
 	}
 	synctest.Test(t, func(t *testing.T) {
 		m := &memoryNetwork{}
@@ -138,17 +137,17 @@ func TestReconnectStorm(t *testing.T) {
 		time.Sleep(time.Minute)
 		assert.Len(t, m.taken(), storm)
 
-		// A shutdown, with a hint.
+		// A shutdown with a time to reconnect.
 		begin := time.Now()
 		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		l = open()
 		time.Sleep(2 * time.Minute)
 		dials := m.taken()
-		assert.Len(t, dials, storm, "each dials once")
+		assert.Len(t, dials, storm, "dials after a shutdown, want one for each client")
 		spread(t, "after the hint", dials, begin.Add(hint), begin.Add(2*hint))
 		connected(t, ends)
 
-		// A crash: everybody notices at once, and for a minute nobody listens.
+		// A crash: all clients notice it at once, and dials fail for a minute.
 		l.Close()
 		m.crash()
 		time.Sleep(time.Minute)
@@ -162,7 +161,7 @@ func TestReconnectStorm(t *testing.T) {
 		l = open()
 		time.Sleep(time.Minute)
 		dials = m.taken()
-		assert.Len(t, dials, storm, "each comes back with its next attempt")
+		assert.Len(t, dials, storm, "dials after the server has returned, want one for each client")
 		late := begin
 		for _, at := range dials {
 			if at.After(late) {
@@ -170,10 +169,10 @@ func TestReconnectStorm(t *testing.T) {
 			}
 		}
 		assert.LessOrEqual(t, late.Sub(begin), 30*time.Second)
-		assert.GreaterOrEqual(t, late.Sub(begin), 20*time.Second, "not all at once")
+		assert.GreaterOrEqual(t, late.Sub(begin), 20*time.Second, "the time of the last dial")
 		connected(t, ends)
 
-		// At rest each has the goroutine of its connection, as has the server.
+		// Each connection has one goroutine at each side when it is idle.
 		synctest.Wait()
 		assert.Less(t, runtime.NumGoroutine(), 2*storm+100)
 		for _, end := range ends {

@@ -191,7 +191,7 @@ func TestRetryFirstErrorIsReturned(t *testing.T) {
 	assert.Equal(t, errDialerClosed, err)
 }
 
-// Everything that an End is goes on over a cut.
+// All kinds of operations of a RetryEnd continue over a cut.
 func TestRetryGoesOn(t *testing.T) {
 	received := make(chan string, 10)
 	h := newTestServer(t, func(end geminio.End) {

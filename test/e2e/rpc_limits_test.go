@@ -102,7 +102,7 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, so)
 	mustRegister(t, p.Server, "echo", func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 		if len(req.Data()) > limit+1000 {
-			t.Error("it was sent all the same")
+			t.Error("the call was sent, though its message is above the limit")
 		}
 		rig.Echo(ctx, req, resp)
 	})
@@ -129,7 +129,7 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 	check(p.Client.Publish(kit.Deadline(t), p.Client.NewMessage(large()[:2*limit])))
 	check(p.Client.Publish(kit.Deadline(t), onceMessage(p.Client, 2*limit)))
 
-	// A response that is too large for the caller is an error to the caller.
+	// A response above the limit of the caller is an error of the call.
 	mustRegister(t, p.Client, "much", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
 		resp.SetData(large()[:2*limit])
 	})
@@ -139,7 +139,7 @@ func TestTooLargeIsRefusedHere(t *testing.T) {
 	require.Equal(t, "lives on", mustCall(t, p.Client, "echo", "lives on"))
 }
 
-// TestMutualRecursion has each side's handler call the other side's.
+// TestMutualRecursion has the handler of each side call that of the other side.
 func TestMutualRecursion(t *testing.T) {
 	for _, depth := range []uint64{100, 1000} {
 		p := rig.NewPair(t, "tcp", nil, nil)
@@ -166,8 +166,8 @@ func TestMutualRecursion(t *testing.T) {
 	}
 }
 
-// TestParallelCallers has 64 callers on several streams, both ways, with data of
-// all sizes.
+// TestParallelCallers has 64 callers on several streams, in both directions, with data of
+// many sizes.
 func TestParallelCallers(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	streams := []geminio.Stream{p.Client, p.Server}
@@ -205,7 +205,7 @@ func TestCallsAfterTheEnd(t *testing.T) {
 			p := rig.NewPair(t, "tcp", nil, nil)
 			a, _ := rig.OpenStream(t, p.Client, p.Server)
 			end(p)
-			_, err := p.Client.AcceptStream() // returns when the end has come
+			_, err := p.Client.AcceptStream() // returns when the connection has ended
 			require.Equal(t, io.EOF, err)
 			for _, s := range []geminio.Stream{p.Client, a} {
 				_, err := s.Call(t.Context(), "x", s.NewRequest(nil))

@@ -16,8 +16,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// eachStream runs a test with caller and callee on the Ends and on streams, both
-// ways.
+// eachStream runs a test with caller and callee on the Ends and on streams, in both directions.
 func eachStream(t *testing.T, test func(t *testing.T, caller, callee geminio.Stream)) {
 	for _, network := range kit.Networks("tcp", "pipe") {
 		p := rig.NewPair(t, network, nil, nil)
@@ -44,7 +43,7 @@ func call(t *testing.T, s geminio.RPCer, method, text string, opts ...*options.C
 	return string(resp.Data()), err
 }
 
-// mustCall calls a method that is to succeed.
+// mustCall is call for a call that must succeed.
 func mustCall(t *testing.T, s geminio.RPCer, method, text string) string {
 	t.Helper()
 	got, err := call(t, s, method, text)
@@ -100,7 +99,7 @@ func TestCallAsync(t *testing.T) {
 		require.Same(t, c, kit.Await(t, kit.Forever, "the call", given))
 		require.EqualError(t, c.Error, "no such rpc: no")
 
-		// A channel without room holds nothing up, and loses nothing.
+		// A full channel of outcomes blocks no other operation, and no outcome is lost.
 		full := make(chan *geminio.Call)
 		for i := range 100 {
 			_, err = caller.CallAsync(kit.Deadline(t), "echo", caller.NewRequest([]byte{byte(i)}), full)
@@ -171,10 +170,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			_, err := caller.Call(ctx, "wait", caller.NewRequest(nil))
 			return err
 		})
-		kit.Await(t, kit.Forever, "the handler runs", entered)
+		kit.Await(t, kit.Forever, "the start of the handler", entered)
 		cancel()
-		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the caller returns", done))
-		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the handler's context", ended))
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the return of Call", done))
+		require.Equal(t, context.Canceled, kit.Await(t, promptly, "the end of the handler's context", ended))
 
 		const short = 50 * time.Millisecond
 		opt := options.Call()
@@ -185,10 +184,10 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			err := f()
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.GreaterOrEqual(t, time.Since(at), short)
-			handler := kit.Await(t, promptly, "the handler runs", entered)
+			handler := kit.Await(t, promptly, "the start of the handler", entered)
 			_, has := handler.Deadline()
 			require.True(t, has)
-			require.Equal(t, context.DeadlineExceeded, kit.Await(t, promptly, "the handler's context", ended))
+			require.Equal(t, context.DeadlineExceeded, kit.Await(t, promptly, "the end of the handler's context", ended))
 		}
 		timedOut(func() error { _, err := call(t, caller, "wait", "", opt); return err })
 		timedOut(func() error {
@@ -204,7 +203,7 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 			return err
 		})
 		timedOut(func() error {
-			// The option goes before what the request says.
+			// The timeout of the option overrides that of the request.
 			req := caller.NewRequest(nil)
 			req.SetTimeout(kit.Forever)
 			c, err := caller.CallAsync(t.Context(), "wait", req, nil, opt)
@@ -219,7 +218,8 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 	})
 }
 
-// TestEndOfConnectionReachesHandler has handlers that wait for their context.
+// TestEndOfConnectionReachesHandler requires that the context of a handler ends with the
+// connection.
 func TestEndOfConnectionReachesHandler(t *testing.T) {
 	for _, e := range endings {
 		t.Run(e.name, func(t *testing.T) {
@@ -236,10 +236,10 @@ func TestEndOfConnectionReachesHandler(t *testing.T) {
 				_, err := s.Call(context.Background(), "wait", s.NewRequest(nil))
 				return err
 			})
-			kit.Await(t, kit.Forever, "the handler runs", entered)
+			kit.Await(t, kit.Forever, "the start of the handler", entered)
 			go e.end(f)
-			require.Equal(t, context.Canceled, kit.Await(t, promptly, "the handler's context", ended))
-			require.ErrorIs(t, kit.Await(t, promptly, "the caller returns", done), geminio.ErrMaybeExecuted)
+			require.Equal(t, context.Canceled, kit.Await(t, promptly, "the end of the handler's context", ended))
+			require.ErrorIs(t, kit.Await(t, promptly, "the return of Call", done), geminio.ErrMaybeExecuted)
 		})
 	}
 }

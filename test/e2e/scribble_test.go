@@ -23,13 +23,13 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// The memory of an operation is its user's again when it has returned: whatever is done
-// to it then changes nothing of what was sent. Under the race detector a late look at it
-// is seen even where it does no harm.
+// The buffers of an operation belong to the caller again when the operation has returned: a
+// change then does not change the bytes that are sent. Under the race detector a late access
+// fails the test even if it does no harm.
 
 const (
-	good = 0x55 // what all buffers are filled with
-	bad  = 0xee // and with what after their operation
+	good = 0x55 // the bytes of all buffers during their operation
+	bad  = 0xee // the bytes of all buffers after their operation
 )
 
 func filled(n int) []byte { return bytes.Repeat([]byte{good}, n) }
@@ -42,7 +42,7 @@ func scribble(buffers ...[]byte) {
 	}
 }
 
-// intact returns an error if any byte is not what it was when its operation began.
+// intact returns an error if any byte of b is not good.
 func intact(what string, b []byte) error {
 	for i, c := range b {
 		if c != good {
@@ -52,7 +52,7 @@ func intact(what string, b []byte) error {
 	return nil
 }
 
-// gatedConn is a transport that delivers nothing while it is shut.
+// gatedConn is a net.Conn whose Read waits while the gate is shut.
 type gatedConn struct {
 	net.Conn
 	mu   sync.Mutex
@@ -74,7 +74,7 @@ func (g *gatedConn) shut() (reopen func()) {
 	return sync.OnceFunc(func() { close(g.open) })
 }
 
-// scribbleSizes are all around the sizes from which something is done in another way.
+// scribbleSizes returns sizes around all thresholds of the implementation.
 func scribbleSizes() []int {
 	var all []int
 	for _, at := range []int{1, 64, 192, 384, 415, 512, 1 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10, 128 << 10} {
@@ -87,7 +87,7 @@ func scribbleSizes() []int {
 	return all
 }
 
-// gatedPair is a Pair whose server hears only while its gate is open.
+// gatedPair returns a Pair whose server reads only while its gate is open.
 func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gatedConn) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetLinger(300 * time.Millisecond)
@@ -103,7 +103,7 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gatedConn)
 	}
 	cc, sc, err := kit.RawPair(network)
 	require.NoError(t, err)
-	for _, c := range []net.Conn{cc, sc} { // so that little is on its way
+	for _, c := range []net.Conn{cc, sc} { // so that the path holds few bytes
 		switch wrapper := c.(type) {
 		case *tls.Conn:
 			c = wrapper.NetConn()
@@ -135,16 +135,16 @@ func eachScribble(t *testing.T, test func(t *testing.T, p *rig.Pair, g *gatedCon
 	}
 }
 
-// expired returns a context that ends soon, whose end is not the test's concern.
+// expired returns a context that ends soon.
 func expired() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 	context.AfterFunc(ctx, cancel)
 	return ctx
 }
 
-// scribblers are operations that return before their bytes have left, since the peer
-// does not read, or because they are given up. Each returns how many bytes of its data
-// arrive for certain.
+// scribblers are operations that return before their bytes are written to the transport, since
+// the peer does not read or the operation is given up. Each returns the number of bytes that
+// must arrive.
 var scribblers = []struct {
 	name string
 	do   func(s geminio.Stream, data, custom []byte) (arrives int)
@@ -247,7 +247,7 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 				}
 				reopen := g.shut()
 				defer reopen()
-				for range 20 { // more than the path takes
+				for range 20 { // more bytes than the path holds
 					require.NoError(t, junk.Publish(t.Context(), onceMessage(junk, 60<<10)))
 				}
 				for i, n := range sizes {
@@ -272,8 +272,8 @@ func TestBuffersAreFreeWhenTheOperationHasReturned(t *testing.T) {
 	}, "tcp", "pipe")
 }
 
-// The buffers of calls and messages that are answered are free as well: those of the
-// caller, and those of the handler's answer once the caller has it.
+// The buffers of a call or message belong to the caller again when it is answered, and those of
+// a response to the handler when the caller has it.
 func TestBuffersAreFreeWhenTheAnswerIsThere(t *testing.T) {
 	eachScribble(t, func(t *testing.T, p *rig.Pair, _ *gatedConn) {
 		answers := make(chan [][]byte, 1)
@@ -327,7 +327,7 @@ func TestBuffersAreFreeWhenTheAnswerIsThere(t *testing.T) {
 				select {
 				case buffers := <-answers:
 					scribble(buffers...)
-				default: // the request was refused
+				default: // the handler was not called
 				}
 				if errors.Is(err, geminio.ErrTooLarge) {
 					continue
@@ -339,10 +339,11 @@ func TestBuffersAreFreeWhenTheAnswerIsThere(t *testing.T) {
 				require.Len(t, resp.Data(), n)
 			}
 		}
-	}, "pipe") // for the race detector does not know what a socket orders
+	}, "pipe") // the race detector does not see the order that a socket imposes
 }
 
-// What is given to a constructor, or to OpenStream, is free when that has returned.
+// The buffers that a constructor or OpenStream gets belong to the caller again when it has
+// returned.
 func TestBuffersOfOptionsAreFree(t *testing.T) {
 	meta, methods := filled(100), []string{"check"}
 	co := client.NewEndOptions()
@@ -398,7 +399,7 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 	}
 }
 
-// A Write that was given up by its deadline goes on where it has left off.
+// The next Write after a Write that its deadline has ended continues at the right byte.
 func TestWriteGoesOnAfterItsDeadline(t *testing.T) {
 	eachScribble(t, func(t *testing.T, p *rig.Pair, g *gatedConn) {
 		a, b := rig.OpenStream(t, p.Client, p.Server)

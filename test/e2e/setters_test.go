@@ -23,7 +23,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// setters are those that take numbers, with the names by which errors call them.
+// setters are the setters of numbers, with the names of their settings in errors.
 var setters = map[string][]string{
 	"SetAcceptBacklog":    {"AcceptBacklog"},
 	"SetBufferSize":       {"ReadBufferSize", "WriteBufferSize"},
@@ -98,7 +98,7 @@ func TestSettersAtTheEndsOfTheirRanges(t *testing.T) {
 	}
 }
 
-// takesNumbers tells whether all parameters of a method are numbers.
+// takesNumbers reports whether all parameters of a method are numbers.
 func takesNumbers(method reflect.Type) bool {
 	for p := 1; p < method.NumIn(); p++ {
 		if !slices.Contains([]reflect.Kind{reflect.Int, reflect.Int64, reflect.Uint64}, method.In(p).Kind()) {
@@ -128,7 +128,7 @@ func extremes(typ reflect.Type) (all []reflect.Value) {
 	return all
 }
 
-// works makes a pair of Ends with options of one side, and has it do some of everything.
+// works makes a pair of Ends with options of one side, and does operations of all kinds.
 func works(t *testing.T, opt any) (err error) {
 	synctest.Test(t, func(t *testing.T) {
 		echo := server.NewEndOptions()

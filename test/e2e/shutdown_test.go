@@ -19,7 +19,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// TestShutdownWaits has a call, a message and a stream under way.
+// TestShutdownWaits shuts down while a call, a message and a stream are in flight. Shutdown
+// waits for them.
 func TestShutdownWaits(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -31,18 +32,18 @@ func TestShutdownWaits(t *testing.T) {
 	called := kit.Start(func() error {
 		resp, err := p.Client.Call(kit.Deadline(t), "slow", p.Client.NewRequest(nil))
 		if err == nil && string(resp.Data()) != "done" {
-			t.Error("another answer")
+			t.Error("the call returned another response")
 		}
 		return err
 	})
 	published := publish(p.Client, p.Client.NewMessage(nil))
 	m := receive(t, p.Server)
 	a, b := rig.OpenStream(t, p.Client, p.Server)
-	kit.Await(t, kit.Forever, "the handler runs", entered)
+	kit.Await(t, kit.Forever, "the start of the handler", entered)
 
 	down := kit.Start(func() error { return geminio.Shutdown(kit.Deadline(t), p.Server) })
-	// The client notices by a refusal.
-	kit.Within(t, kit.Forever, "new work is refused", func() {
+	// The client notices the shutdown when a call is refused.
+	kit.Within(t, kit.Forever, "the refusal of a new call", func() {
 		for {
 			s, err := p.Client.OpenStream()
 			if err != nil {
@@ -58,7 +59,7 @@ func TestShutdownWaits(t *testing.T) {
 	require.Equal(t, geminio.ErrGoingAway, err)
 	require.ErrorIs(t, p.Server.Publish(t.Context(), p.Server.NewMessage(nil)), geminio.ErrGoingAway)
 
-	// What was under way goes on.
+	// The operations in flight continue.
 	require.NoError(t, all(
 		func() error { return push(a, large()[:1<<20], 0) },
 		func() error { return expect(b, large()[:1<<20], 50<<10) },
@@ -71,7 +72,7 @@ func TestShutdownWaits(t *testing.T) {
 	require.NoError(t, kit.Await(t, promptly, "Shutdown", down))
 	_, err = p.Client.AcceptStream()
 	require.Equal(t, io.EOF, err)
-	require.NoError(t, geminio.Shutdown(t.Context(), p.Server), "again")
+	require.NoError(t, geminio.Shutdown(t.Context(), p.Server), "the second Shutdown")
 	require.NoError(t, p.Server.Close())
 }
 
@@ -112,12 +113,13 @@ func TestCloseIsIdempotent(t *testing.T) {
 				})
 			}
 		}
-		kit.Within(t, promptly, "all return", wg.Wait)
+		kit.Within(t, promptly, "the return of all operations", wg.Wait)
 		require.NoError(t, p.Client.Close())
 	}
 }
 
-// TestSilentClients connects many that say nothing, and then a good one.
+// TestSilentClients connects clients that send nothing, and then one that completes the
+// handshake.
 func TestSilentClients(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
@@ -127,7 +129,7 @@ func TestSilentClients(t *testing.T) {
 		defer nc.Close()
 		switch i % 4 {
 		case 1:
-			nc.Write([]byte{1, 1}) // and no more
+			nc.Write([]byte{1, 1}) // and nothing more
 		case 2:
 			nc.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
 		case 3:
@@ -142,7 +144,7 @@ func TestSilentClients(t *testing.T) {
 		}
 		accepted <- e
 	}()
-	kit.Within(t, promptly, "a good one gets in", func() {
+	kit.Within(t, promptly, "the handshake of the other client", func() {
 		c, err := dial(l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
@@ -166,18 +168,19 @@ func TestListenerClose(t *testing.T) {
 
 	kit.Within(t, promptly, "Close", func() { require.NoError(t, l.Close()) })
 	require.Equal(t, net.ErrClosed, kit.Await(t, promptly, "AcceptEnd", blocked))
-	require.NoError(t, l.Close(), "again")
+	require.NoError(t, l.Close(), "the second Close")
 	_, err = l.Accept()
 	require.Equal(t, net.ErrClosed, err)
 	_, err = dial(l.Addr().String())
 	require.Error(t, err)
 
-	// The Ends that were handed out go on.
+	// The Ends that AcceptEnd has returned continue.
 	mustRegister(t, s, "echo", rig.Echo)
 	mustCall(t, c, "echo", "")
 }
 
-// TestListenerCloseOfWaiting closes the Ends that were not handed out.
+// TestListenerCloseOfWaiting requires that Close of a listener closes the Ends that AcceptEnd
+// has not returned.
 func TestListenerCloseOfWaiting(t *testing.T) {
 	l := listen(t)
 	var waiting []geminio.End
@@ -215,9 +218,9 @@ func TestListenerShutdown(t *testing.T) {
 		calls = append(calls, call.Done)
 	}
 	for range calls {
-		kit.Await(t, kit.Forever, "a handler runs", entered)
+		kit.Await(t, kit.Forever, "the start of a handler", entered)
 	}
-	idle, err := dial(l.Addr().String()) // is not handed out
+	idle, err := dial(l.Addr().String()) // AcceptEnd does not return its End
 	require.NoError(t, err)
 	defer idle.Close()
 	down := kit.Start(func() error { return geminio.Shutdown(kit.Deadline(t), l) })
@@ -277,8 +280,8 @@ func TestOptionsMerge(t *testing.T) {
 	require.ErrorContains(t, err, "MaxStreams")
 }
 
-// TestShutdownAfterStreams shuts down while the last words about streams that were
-// closed, or never came to be, are under way.
+// TestShutdownAfterStreams shuts down while the last frames of streams that were closed or
+// refused are in flight.
 func TestShutdownAfterStreams(t *testing.T) {
 	for _, side := range []string{"client", "server"} {
 		for _, closer := range []string{"opener", "acceptor", "both", "nobody: refused"} {
@@ -316,7 +319,7 @@ func TestShutdownAfterStreams(t *testing.T) {
 	}
 }
 
-// streamRefuser wants no streams.
+// streamRefuser is a delegate that refuses all streams.
 type streamRefuser struct {
 	*delegate.UnimplementedDelegate
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// TestTimer has the timeouts kept by a timer of the user, which serves several
-// Ends and outlives them.
+// TestTimer uses a timer of the user for the timeouts of several Ends. The timer continues after
+// their end.
 func TestTimer(t *testing.T) {
 	tm := timer.NewTimer()
 	t.Cleanup(tm.Close)

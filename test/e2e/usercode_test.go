@@ -24,7 +24,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// misdeeds are what functions of a user do instead of returning.
+// misdeeds are the ways in which functions of a user fail to return normally.
 var misdeeds = map[string]func() error{
 	"panics":                func() error { panic("oops") },
 	"exits":                 func() error { runtime.Goexit(); return nil },
@@ -45,13 +45,13 @@ type unwrapPanicsError struct{}
 func (unwrapPanicsError) Error() string { return "odd" }
 func (unwrapPanicsError) Unwrap() error { panic("oops") }
 
-// faultyUser has functions of a user that misbehave once each.
+// faultyUser has the functions of a user. One call of one of them is faulty.
 type faultyUser struct {
 	*delegate.UnimplementedDelegate
-	calls chan string // the names of those that were called, in their order
+	calls chan string // the names of the functions, in the order of their calls
 
 	mu     sync.Mutex
-	faulty string // the name of the next one that misbehaves; "": none
+	faulty string // the name of the function whose next call is faulty; "": none
 	fault  func() error
 }
 
@@ -59,28 +59,28 @@ func newFaultyUser(what string, how func() error) *faultyUser {
 	return &faultyUser{calls: make(chan string, 10_000), faulty: what, fault: how}
 }
 
-// failNext has the next call of the function of that name misbehave.
+// failNext makes the next call of the named function faulty.
 func (w *faultyUser) failNext(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faulty = what
 }
 
-// clearCalls forgets which functions were called.
+// clearCalls empties calls.
 func (w *faultyUser) clearCalls() {
 	for len(w.calls) > 0 {
 		<-w.calls
 	}
 }
 
-// done tells whether what was planned has happened.
+// done reports whether the faulty call has happened.
 func (w *faultyUser) done() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.faulty == ""
 }
 
-// call is called by the function of that name.
+// call records a call of the named function, and is faulty if the call is.
 func (w *faultyUser) call(name string) error {
 	w.calls <- name
 	w.mu.Lock()
@@ -95,7 +95,7 @@ func (w *faultyUser) call(name string) error {
 	return nil
 }
 
-// await waits until the function of that name has been called.
+// await waits for a call of the named function.
 func (w *faultyUser) await(t *testing.T, name string) {
 	t.Helper()
 	for kit.Await(t, kit.Forever, name, w.calls) != name {
@@ -119,17 +119,17 @@ func (w *faultyUser) closedStream(geminio.Stream)               { w.call("Closed
 func (w *faultyUser) retryFailed(error)                         { w.call("RetryFailedFunc") }
 func (w *faultyUser) NewPacketID() uint64                       { w.call("NewPacketID"); return 1 }
 
-// wantPanicCode wants an error that says that a function of the other side has panicked.
+// wantPanicCode requires a refusal with CodePanic.
 func wantPanicCode(t *testing.T, err error) {
 	t.Helper()
 	var refused *geminio.RefusedError
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, geminio.CodePanic, refused.Code, refused.Text)
-	require.NotContains(t, refused.Text, "oops", "what it has panicked with is told nobody")
+	require.NotContains(t, refused.Text, "oops", "the text must not contain the value of the panic")
 }
 
-// A function of a server's user that misbehaves costs its own client or stream. Others go
-// on, what is to be told is told, and the client's id is free again.
+// A faulty function of the user of a server costs its own client or stream. Other clients and
+// streams continue, all callbacks are called, and the id of the client is free again.
 func TestServerSurvivesItsUser(t *testing.T) {
 	closeStream := func(t *testing.T, end geminio.End, _ bool) {
 		s, err := end.OpenStream()
@@ -142,7 +142,7 @@ func TestServerSurvivesItsUser(t *testing.T) {
 		"ConnOffline": func(t *testing.T, end geminio.End, _ bool) { end.Close() },
 		"Heartbeat":   func(*testing.T, geminio.End, bool) {},
 		"RemoteRegistration": func(t *testing.T, end geminio.End, _ bool) {
-			for range 3 { // which needs credit
+			for range 3 { // each needs credit
 				mustRegister(t, end, "mine", rig.Echo)
 			}
 		},
@@ -220,7 +220,7 @@ func inBubble(t *testing.T, name string, test func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
 
-// The same for functions of a client's user, whose End reconnects.
+// A faulty function of the user of a RetryEnd costs its connection or stream.
 func TestRetryEndSurvivesItsUser(t *testing.T) {
 	for _, what := range []string{
 		"ConnOnline", "ConnOffline", "EndReOnline", "RemoteRegistration", "DialogueOnline", "DialogueOffline",
@@ -275,7 +275,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	}
 	use()
 	w.failNext(what)
-	if what != "NewPacketID" { // which would be called by this goroutine
+	if what != "NewPacketID" { // this goroutine would call it
 		use()
 	}
 	down.Store(true)
@@ -286,7 +286,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	w.await(t, "ConnOnline")
 	w.await(t, "EndReOnline")
 	synctest.Wait()
-	for { // the last one is that of the connection which stands
+	for { // the last call belongs to the current connection
 		if far, err = l.AcceptEnd(); err == nil {
 			if _, err = far.Call(kit.Deadline(t), "x", far.NewRequest(nil)); err != io.EOF {
 				break
@@ -294,11 +294,11 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 		}
 	}
 	use()
-	require.True(t, w.done(), "it has misbehaved")
+	require.True(t, w.done(), "the faulty call has not happened")
 }
 
-// The constructor of a plain client's End returns an error where a function of its user
-// misbehaves, and the End goes on where that is too late.
+// The constructor of a plain End returns an error if a function of its user is faulty before it
+// returns. After that the End continues.
 func TestClientSurvivesItsUser(t *testing.T) {
 	l := listen(t)
 	defer l.Close()
@@ -318,7 +318,7 @@ func TestClientSurvivesItsUser(t *testing.T) {
 				require.NoError(t, err)
 				for range 2 {
 					s, err := end.OpenStream()
-					require.NoError(t, err, "it is open when it is told")
+					require.NoError(t, err, "DialogueOnline runs when the stream is open already")
 					w.await(t, "DialogueOnline")
 					s.Close()
 					w.await(t, "DialogueOffline")
@@ -330,7 +330,7 @@ func TestClientSurvivesItsUser(t *testing.T) {
 	}
 }
 
-// A handler, or receiver, that gives an error whose methods panic costs its own call or
+// A handler or receiver that answers with an error whose methods panic costs its own call or
 // message.
 func TestErrorsThatPanic(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
@@ -371,7 +371,7 @@ func TestErrorsThatPanic(t *testing.T) {
 	})
 }
 
-// faultyLogger is a slog.Handler that misbehaves.
+// faultyLogger is a slog.Handler whose methods are faulty.
 type faultyLogger struct {
 	slog.Handler
 	how func() error
@@ -380,7 +380,7 @@ type faultyLogger struct {
 func (w faultyLogger) Enabled(context.Context, slog.Level) bool  { return w.how() == nil }
 func (w faultyLogger) Handle(context.Context, slog.Record) error { return w.how() }
 
-// Loggers that misbehave lose what was to be logged, and nothing else.
+// A faulty logger loses its records, and has no other effect.
 func TestLoggersThatMisbehave(t *testing.T) {
 	for how, misdeed := range misdeeds {
 		t.Run(how, func(t *testing.T) {
@@ -410,7 +410,8 @@ func TestLoggersThatMisbehave(t *testing.T) {
 	}
 }
 
-// A channel that its user has closed costs the outcome that was to be sent to it.
+// The outcome of an operation whose channel the user has closed is lost. Other operations
+// continue.
 func TestClosedChannels(t *testing.T) {
 	eachStream(t, func(t *testing.T, caller, callee geminio.Stream) {
 		mustRegister(t, callee, "echo", rig.Echo)
