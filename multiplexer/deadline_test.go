@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
+// A deadline ends Reads, also if it is set, moved or removed while they wait.
 func TestReadDeadline(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d, buf := m.Main(), make([]byte, 10)
@@ -27,19 +28,19 @@ func TestReadDeadline(t *testing.T) {
 		assert.True(t, timeout.Timeout())
 		assert.Equal(t, 3*time.Second, time.Since(start))
 
-		p.writeData(1, 0, 10, "data")
+		p.writeData(1, 0, 10, "data after the deadline")
 		synctest.Wait()
 		_, err = d.Read(buf)
-		assert.Equal(t, os.ErrDeadlineExceeded, err, "it has passed, whatever has come")
+		assert.Equal(t, os.ErrDeadlineExceeded, err, "a Read after the deadline, with data")
 		d.SetReadDeadline(time.Now().Add(-time.Second))
 		_, err = d.Read(buf)
-		assert.Equal(t, os.ErrDeadlineExceeded, err, "in the past")
+		assert.Equal(t, os.ErrDeadlineExceeded, err, "with a deadline in the past")
 		d.SetReadDeadline(time.Time{})
 		n, err := d.Read(buf)
-		assert.NoError(t, err, "removed")
-		assert.Equal(t, 10, n, "nothing was lost")
+		assert.NoError(t, err, "without a deadline")
+		assert.Equal(t, 10, n, "bytes that arrived before")
 
-		// Moved while a Read waits: first further away, then removed, then to now.
+		// The deadline of a Read that waits is postponed, removed, and set to now.
 		d.SetReadDeadline(time.Now().Add(time.Second))
 		waits := kit.Start(func() error { return errOf(d.Read(buf)) })
 		d.SetReadDeadline(time.Now().Add(time.Minute))
@@ -53,15 +54,15 @@ func TestReadDeadline(t *testing.T) {
 	})
 }
 
-// Once a dialogue has ended a deadline that has passed does not hide what is left of
-// it, nor its end.
+// After the end of a dialogue, a deadline that has passed does not keep Read and Write from
+// returning the bytes that are left and the error of the end.
 func TestTheEndComesBeforeTheDeadline(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		end  func(p *peer, d *Dialogue)
 		left int // bytes that can still be read
 		read error
-		// write is what Write returns, os.ErrDeadlineExceeded where that direction goes on.
+		// write is the error of Write: os.ErrDeadlineExceeded if Write is not ended.
 		write error
 	}{
 		{"close", func(_ *peer, d *Dialogue) { d.Close() }, 10, io.EOF, net.ErrClosed},
@@ -69,20 +70,20 @@ func TestTheEndComesBeforeTheDeadline(t *testing.T) {
 		{"reset", func(_ *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, 10, io.EOF, io.ErrClosedPipe},
 		{"end of the connection", func(_ *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, 10, io.EOF, io.ErrClosedPipe},
 		{"half close by the peer", func(p *peer, d *Dialogue) {
-			p.writeData(d.id, packet.FlagFin, 0, "half closed")
+			p.writeData(d.id, packet.FlagFin, 0, "a fin")
 		}, 10, io.EOF, os.ErrDeadlineExceeded},
 		{"close by the peer", func(p *peer, d *Dialogue) {
-			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "closed")
+			p.writeData(d.id, packet.FlagFin|packet.FlagClose, 0, "a close")
 		}, 10, io.EOF, io.ErrClosedPipe},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				d := openFrom(t, m, p, 3)
-				p.writeData(3, 0, 10, "data")
+				p.writeData(3, 0, 10, "data before the end")
 				synctest.Wait()
 				d.SetDeadline(time.Now())
 				go io.Copy(io.Discard, p.nc)
-				assert.Equal(t, os.ErrDeadlineExceeded, errOf(d.Read(make([]byte, 1))), "before the end")
+				assert.Equal(t, os.ErrDeadlineExceeded, errOf(d.Read(make([]byte, 1))), "the error of Read before the end")
 				test.end(p, d)
 				synctest.Wait()
 				for range 2 {
@@ -99,7 +100,7 @@ func TestTheEndComesBeforeTheDeadline(t *testing.T) {
 	}
 }
 
-// A Read that ends at its deadline leaves what comes later to the next one.
+// Bytes that arrive around the deadline of a Read are read by that Read or by the next one.
 func TestReadDeadlineLosesNothing(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
@@ -134,6 +135,7 @@ func TestReadDeadlineLosesNothing(t *testing.T) {
 	})
 }
 
+// A Write returns at its deadline with the number of bytes that are sent or queued.
 func TestWriteDeadline(t *testing.T) {
 	for _, size := range []int{100, 3000, 5000, 100_000} {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -141,7 +143,7 @@ func TestWriteDeadline(t *testing.T) {
 			d.SetWriteDeadline(time.Now().Add(-time.Second))
 			n, err := d.Write(make([]byte, size))
 			assert.Zero(t, n)
-			assert.Equal(t, os.ErrDeadlineExceeded, err, "in the past")
+			assert.Equal(t, os.ErrDeadlineExceeded, err, "with a deadline in the past")
 
 			start := time.Now()
 			d.SetWriteDeadline(start.Add(3 * time.Second))
@@ -152,26 +154,26 @@ func TestWriteDeadline(t *testing.T) {
 			}
 			assert.Equal(t, os.ErrDeadlineExceeded, err)
 			assert.Equal(t, 3*time.Second, time.Since(start))
-			assert.EqualValues(t, testSettings().Raw, written, "as much as there was credit for")
+			assert.EqualValues(t, testSettings().Raw, written, "bytes for which there was credit")
 			got := 0
 			for got < written {
-				got += len(p.want(packet.TypeData, 0, 1, "all that was said to be written"))
+				got += len(p.want(packet.TypeData, 0, 1, "the bytes that Write has returned"))
 			}
 			assert.Equal(t, written, got)
 
 			d.SetWriteDeadline(time.Time{})
-			p.writeCredit(1, packet.ClassRaw, 10, "credit")
+			p.writeCredit(1, packet.ClassRaw, 10, "credit for another Write")
 			n, err = d.Write(make([]byte, 10))
-			require.NoError(t, err, "it works again")
+			require.NoError(t, err, "a Write without a deadline")
 			assert.Equal(t, 10, n)
-			p.want(packet.TypeData, 0, 1, "it works again")
+			p.want(packet.TypeData, 0, 1, "its bytes")
 		})
 	}
 }
 
-// Even where the transport is stuck, a Write of either kind ends in time, and
-// the memory of a large one is the writer's again.
-func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
+// While the transport is blocked, Writes that copy and Writes that lend return at their
+// deadline. Nothing reads lent memory after that.
+func TestWriteDeadlineWhileTheTransportIsBlocked(t *testing.T) {
 	for _, size := range []int{100, 1 << 20} {
 		s := newSetup()
 		s.peer.Raw = 1 << 30
@@ -191,13 +193,13 @@ func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
 				break
 			}
 		}
-		clear(buf) // the writer's again
+		clear(buf)
 		m.mu.Lock()
-		assert.EqualValues(t, 1<<30-written, d.credit.tx[packet.ClassRaw].avail, "credit of what was not sent is kept")
+		assert.EqualValues(t, 1<<30-written, d.credit.tx[packet.ClassRaw].avail, "credit that was not used")
 		m.mu.Unlock()
 		got, wrong := 0, 0
 		for got < written {
-			head, payload := p.next("all that was written")
+			head, payload := p.next("the bytes that Write has returned")
 			require.Equal(t, packet.TypeData, head.Type)
 			got += len(payload)
 			for _, b := range payload {
@@ -206,8 +208,8 @@ func TestWriteDeadlineWhileTheTransportIsStuck(t *testing.T) {
 				}
 			}
 		}
-		assert.Zero(t, wrong, "of %d bytes were read after the Write had returned", got)
-		assert.Equal(t, written, got, "no more than it said")
+		assert.Zero(t, wrong, "bytes of %d that were read from the memory after Write had returned", got)
+		assert.Equal(t, written, got, "bytes that the peer has received")
 		p.nc.Close()
 		<-m.c.Done()
 	}

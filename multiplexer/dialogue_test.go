@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
+// Addresses are those of the transport, and ids those of the connection and the stream.
 func TestAddressesAndIDs(t *testing.T) {
 	near, far := kit.TCPPair(t)
 	m, _, p := newSetup().start(t, near, far)
@@ -25,27 +26,27 @@ func TestAddressesAndIDs(t *testing.T) {
 	<-m.c.Done()
 }
 
-// The opener's name and meta are known to both sides, as is who opened.
-func TestWhatADialogueTells(t *testing.T) {
+// Both sides know the name and the meta of the opener, and which side has opened.
+func TestIntroduction(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		assert.Equal(t, geminio.RecipientSide, m.Main().Side())
 		assert.False(t, m.Main().opener())
 		assert.Zero(t, m.Main().introSize())
 
 		mine := m.NewDialogue("name", []byte("meta"))
-		assert.Equal(t, geminio.InitiatorSide, mine.Side(), "before it is open")
+		assert.Equal(t, geminio.InitiatorSide, mine.Side(), "the side before Open")
 		opened := kit.Start(func() error { return m.Open(mine) })
-		o := p.wantOpen(2, "this side opens")
+		o := p.wantOpen(2, "an open")
 		assert.Equal(t, "name", o.Peer)
 		assert.Equal(t, "meta", string(o.Meta))
 		require.NoError(t, <-opened)
 		assert.Equal(t, geminio.InitiatorSide, mine.Side())
 		assert.True(t, mine.opener())
-		assert.Zero(t, mine.introSize(), "only what the peer says is counted")
+		assert.Zero(t, mine.introSize(), "counted bytes of the own name and meta")
 		assert.EqualValues(t, 8<<10, mine.windowSizes())
 
-		p.write(packet.AppendOpen(nil, 3, packet.Open{Peer: "abc", Meta: []byte("de"), Windows: p.windows}), "the peer opens")
-		p.want(packet.TypeAccept, 0, 3, "it is accepted")
+		p.write(packet.AppendOpen(nil, 3, packet.Open{Peer: "abc", Meta: []byte("de"), Windows: p.windows}), "an open of the peer")
+		p.want(packet.TypeAccept, 0, 3, "an accept")
 		theirs, err := m.Accept()
 		require.NoError(t, err)
 		assert.Equal(t, "abc", theirs.Peer())
@@ -56,10 +57,10 @@ func TestWhatADialogueTells(t *testing.T) {
 	})
 }
 
-// An idle stream has little memory: a Dialogue fits the size class of 352 bytes.
+// The memory of an idle stream does not grow: a Dialogue fits the size class of 352 bytes.
 func TestSizeOfADialogue(t *testing.T) {
 	if debugging || unsafe.Sizeof(uintptr(0)) != 8 {
-		return // the number is for 64 bits, without what the debug build adds
+		return // the size is that of a normal build for 64 bits
 	}
 	assert.LessOrEqual(t, unsafe.Sizeof(Dialogue{}), uintptr(352))
 }

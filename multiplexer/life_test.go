@@ -30,10 +30,11 @@ var sendStatesIn = [lifeStates][]sendState{
 	lifeNotOpened: {sendEnded},
 }
 
-// inTable tells whether frames may come for a dialogue in the state.
+// inTable reports whether a dialogue in the state belongs into Mux.table.
 func inTable(s lifeState) bool { return s != lifeNew && !s.ended() }
 
-// dialogueIn makes a dialogue in the given states. m.mu is held.
+// dialogueIn returns a new dialogue in the given states, which m knows as far as they require.
+// m.mu is held.
 func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue {
 	d := m.newDialogue(0, "", nil)
 	d.life, d.send.state = life, send
@@ -57,18 +58,18 @@ func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue 
 			m.localStreams++
 		}
 	}
-	d.send.writing = life == lifeOpen && send == sendCut // the end of the last Write closes d
+	d.send.writing = life == lifeOpen && send == sendCut // otherwise the life would not be open any more
 	if send > sendOpen {
 		d.send.err = net.ErrClosed
 	}
 	return d
 }
 
-// happenings cause each event, or try to: they do what the caller of this package, the
-// reading goroutine or the writer does.
-var happenings = [events]func(t *testing.T, m *Mux, p *peer, d *Dialogue){
+// eventDrivers has a function for each event that does what leads to the event: it calls what
+// the user of this package, the reading goroutine or the writer calls.
+var eventDrivers = [events]func(t *testing.T, m *Mux, p *peer, d *Dialogue){
 	evOpen: func(t *testing.T, m *Mux, p *peer, d *Dialogue) {
-		if d.life == lifeNew { // no caller opens a dialogue twice
+		if d.life == lifeNew { // Mux.Open is called once for a dialogue
 			go m.Open(d)
 		}
 	},
@@ -81,7 +82,7 @@ var happenings = [events]func(t *testing.T, m *Mux, p *peer, d *Dialogue){
 	evGiveUp: func(t *testing.T, m *Mux, p *peer, d *Dialogue) {
 		m.mu.Lock()
 		defer m.unlockAndNotify()
-		if d.life == lifeOpening { // as Open finds
+		if d.life == lifeOpening { // Mux.Open has the same condition
 			d.cancelOpen()
 		}
 	},
@@ -124,9 +125,9 @@ var happenings = [events]func(t *testing.T, m *Mux, p *peer, d *Dialogue){
 	evEnd:       func(t *testing.T, m *Mux, p *peer, d *Dialogue) { d.endRecv(io.EOF) },
 }
 
-// sends returns the event that a turn of raw bytes is for a dialogue in the given states:
-// events if there is none.
-func sends(life lifeState, send sendState) event {
+// rawTurnEvent returns the event that a turn in the lane for raw bytes causes in the given
+// states. It returns the value events if there is none.
+func rawTurnEvent(life lifeState, send sendState) event {
 	switch {
 	case lifeTable[life][evResetSent] != 0 && send == sendCut:
 		return evResetSent
@@ -138,18 +139,19 @@ func sends(life lifeState, send sendState) event {
 	return events
 }
 
-// takeRawTurn gives d a turn of raw bytes if the event is what comes of it.
+// takeRawTurn gives d a turn in the lane for raw bytes, unless the turn causes another event
+// than ev. It checks the frame.
 func takeRawTurn(t *testing.T, m *Mux, d *Dialogue, ev event) {
 	m.mu.Lock()
 	defer m.unlockAndNotify()
-	comes := sends(d.life, d.send.state)
-	if comes != ev && comes != events {
-		return // it is another one's turn
+	causes := rawTurnEvent(d.life, d.send.state)
+	if causes != ev && causes != events {
+		return // the test of that event checks it
 	}
 	var b conn.Batch
 	assert.False(t, d.appendRaw(&b))
-	if comes == events {
-		assert.Empty(t, b.Buf, "no frame")
+	if causes == events {
+		assert.Empty(t, b.Buf, "frames of a turn that causes no event")
 		return
 	}
 	h, err := packet.ParseHeader(b.Buf, packet.DefaultMaxFrame)
@@ -163,7 +165,7 @@ func takeRawTurn(t *testing.T, m *Mux, d *Dialogue, ev event) {
 	assert.Equal(t, want.Flags, h.Flags)
 }
 
-// followed returns the states that follow an event, as the tables say.
+// followed returns the states that follow an event according to the tables.
 func followed(life lifeState, send sendState, ev event) (lifeState, sendState) {
 	nextLife, nextSend := lifeTable[life][ev], sendTable[send][ev]
 	if nextLife == 0 {
@@ -180,8 +182,8 @@ func followed(life lifeState, send sendState, ev event) (lifeState, sendState) {
 	return nextLife, nextSend
 }
 
-// What the methods do for each event leads from each state to that in the tables. A
-// dialogue is in the table as long as frames may come for it.
+// In each state, each event leads to the states in lifeTable and sendTable. A dialogue is in
+// Mux.table until it has ended.
 func TestLifeFollowsItsTables(t *testing.T) {
 	for life := range lifeStates {
 		for _, send := range sendStatesIn[life] {
@@ -193,22 +195,22 @@ func TestLifeFollowsItsTables(t *testing.T) {
 						d := dialogueIn(t, m, life, send)
 						m.mu.Unlock()
 
-						happenings[ev](t, m, p, d)
+						eventDrivers[ev](t, m, p, d)
 						synctest.Wait()
 
 						m.mu.Lock()
 						defer m.mu.Unlock()
 						wantLife, wantSend := followed(life, send, ev)
 						if ev == evWriteCut && life == lifeOpen && send == sendEnding {
-							wantLife, wantSend = followed(wantLife, wantSend, evClose) // CloseWrite was called
+							wantLife, wantSend = followed(wantLife, wantSend, evClose) // the CloseWrite that led to sendEnding counts as Close
 						}
-						if (ev == evFinSent || ev == evCloseSent || ev == evResetSent) && sends(life, send) != ev {
+						if (ev == evFinSent || ev == evCloseSent || ev == evResetSent) && rawTurnEvent(life, send) != ev {
 							wantLife, wantSend = life, send
 						}
-						assert.Equal(t, wantLife, d.life, "life")
-						assert.Equal(t, wantSend, d.send.state, "sending half")
+						assert.Equal(t, wantLife, d.life, "state of the life")
+						assert.Equal(t, wantSend, d.send.state, "state of the sending half")
 						if m.cause == nil {
-							assert.Equal(t, inTable(d.life), m.table[d.id] == d, "in the table")
+							assert.Equal(t, inTable(d.life), m.table[d.id] == d, "whether the dialogue is in the table")
 						}
 						if wantSend > sendOpen {
 							assert.Error(t, d.send.err, "the error of Write")
@@ -220,7 +222,8 @@ func TestLifeFollowsItsTables(t *testing.T) {
 	}
 }
 
-// Every end of an open dialogue ends its receiving half, and is told to the Handler once.
+// Each end of an open dialogue ends its receiving half and calls Handler.Closed once. Events
+// after the end change nothing of that.
 func TestEndsOfADialogue(t *testing.T) {
 	for _, ev := range []event{evClose, evReset, evPeerClose, evPeerReset, evConnClose, evConnEnd} {
 		t.Run(ev.String(), func(t *testing.T) {
@@ -229,9 +232,9 @@ func TestEndsOfADialogue(t *testing.T) {
 				m.mu.Lock()
 				d := dialogueIn(t, m, lifeOpen, sendOpen)
 				m.mu.Unlock()
-				happenings[ev](t, m, p, d)
-				for later := range events { // none of which is told
-					happenings[later](t, m, p, d)
+				eventDrivers[ev](t, m, p, d)
+				for later := range events {
+					eventDrivers[later](t, m, p, d)
 				}
 				synctest.Wait()
 				n, _ := h.closings(d)
@@ -245,8 +248,8 @@ func TestEndsOfADialogue(t *testing.T) {
 	}
 }
 
-// A dialogue of the peer counts until Forget, and as long as it waits in a lane. The end of
-// the connection ends all counting.
+// A dialogue of the peer counts until Forget was called and it is in no lane. After the end of
+// the connection, none counts.
 func TestSlotOfADialogue(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		blockWriter(t, m)
@@ -263,25 +266,27 @@ func TestSlotOfADialogue(t *testing.T) {
 		kept.Refuse(packet.Reason{Code: uint32(geminio.CodeLimit)})
 		assert.Equal(t, 2, count())
 		kept.Forget()
-		assert.Equal(t, 2, count(), "forgotten once")
+		assert.Equal(t, 2, count(), "after a second Forget")
 
 		queued.Accept(false)
 		queued.Forget()
 		last.Accept(false)
 		last.Forget()
 		assert.Equal(t, slotLeaving, queued.slot)
-		assert.Equal(t, 2, count(), "their Accept frames wait")
+		assert.Equal(t, 2, count(), "after Forget while the Accept frames wait")
 
 		m.Close(io.EOF, packet.Reason{})
 		assert.Zero(t, count())
 		go io.Copy(io.Discard, p.nc)
-		synctest.Wait() // what is ready is sent
+		synctest.Wait() // the Accept frames are sent
 		assert.Equal(t, slotNone, queued.slot)
-		assert.Zero(t, count(), "counted down after the end")
+		assert.Zero(t, count(), "after the end of the connection")
 		assert.True(t, m.Idle())
 	})
 }
 
+// A stream is gone when both close flags are sent, in any order, also after half closes and
+// after a Stop.
 func TestCloseHandshake(t *testing.T) {
 	const end = packet.FlagFin | packet.FlagClose
 	type dialogue struct {
@@ -298,73 +303,73 @@ func TestCloseHandshake(t *testing.T) {
 			d.d.Write([]byte("last"))
 			require.NoError(t, d.d.Close())
 			var got []byte
-			for { // in one frame or in two
-				head, payload := d.next("what was written")
+			for { // the flags are in the frame of the bytes or in one behind it
+				head, payload := d.next("the bytes that were written")
 				got = append(got, payload...)
 				if head.Flags == end {
 					break
 				}
 			}
 			assert.Equal(t, "last", string(got))
-			assert.Len(t, d.table, 2, "frames may still come for it")
-			d.writeData(3, 0, 1000, "on its way")
-			d.writePacket(packet.TypeMessage, 3, 1, 10, "on its way")
-			d.writeData(3, end, 0, "the peer's end")
+			assert.Len(t, d.table, 2, "the stream stays in the table until the peer closes it")
+			d.writeData(3, 0, 1000, "data that was on its way")
+			d.writePacket(packet.TypeMessage, 3, 1, 10, "a message that was on its way")
+			d.writeData(3, end, 0, "the close of the peer")
 		}},
 		{"the peer first", func(t *testing.T, d dialogue) {
-			d.writeData(3, end, 4, "the peer's end")
-			d.want(packet.TypeData, end, 3, "the answer")
+			d.writeData(3, end, 4, "the close of the peer")
+			d.want(packet.TypeData, end, 3, "the close of this side in return")
 			_, err := d.d.Write([]byte("x"))
 			assert.Equal(t, io.ErrClosedPipe, err)
 			buf := make([]byte, 10)
 			n, _ := d.d.Read(buf)
-			assert.Equal(t, 4, n, "what came can be read")
+			assert.Equal(t, 4, n, "bytes that arrived before the close")
 			require.NoError(t, d.d.Close())
 		}},
 		{"both at once", func(t *testing.T, d dialogue) {
 			blockWriter(t, d.Mux)
 			require.NoError(t, d.d.Close())
-			d.writeData(3, end, 0, "the peer's end")
+			d.writeData(3, end, 0, "the close of the peer")
 			synctest.Wait()
-			d.want(packet.TypeData, 0, 1, "what blocked the writer")
-			d.want(packet.TypeData, end, 3, "this side's end")
+			d.want(packet.TypeData, 0, 1, "the byte that blocked the writer")
+			d.want(packet.TypeData, end, 3, "the close of this side")
 		}},
 		{"after half closes", func(t *testing.T, d dialogue) {
 			require.NoError(t, d.d.CloseWrite())
-			d.want(packet.TypeData, packet.FlagFin, 3, "half")
-			d.writeData(3, packet.FlagFin, 0, "and half")
+			d.want(packet.TypeData, packet.FlagFin, 3, "the fin of this side")
+			d.writeData(3, packet.FlagFin, 0, "the fin of the peer")
 			synctest.Wait()
 			n, _ := d.closings(d.d)
-			assert.Zero(t, n, "packets can go both ways still")
-			d.writePacket(packet.TypeRequest, 3, 1, 1, "they do")
+			assert.Zero(t, n, "calls of Closed after half closes of both sides")
+			d.writePacket(packet.TypeRequest, 3, 1, 1, "a request after both fins")
 			require.NoError(t, d.d.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
-			d.wantPacket(packet.TypeResponse, 3, "they do")
+			d.wantPacket(packet.TypeResponse, 3, "the response")
 			assert.Equal(t, net.ErrClosed, errOf(d.d.Write([]byte{1})))
 			require.NoError(t, d.d.Close())
-			d.want(packet.TypeData, end, 3, "the end")
-			d.writeData(3, end, 0, "the peer's end")
+			d.want(packet.TypeData, end, 3, "the close of this side")
+			d.writeData(3, end, 0, "the close of the peer")
 		}},
 		{"after a stop", func(t *testing.T, d dialogue) {
-			d.writeReason(packet.TypeStop, 3, 5, "enough", "the peer reads no more")
+			d.writeReason(packet.TypeStop, 3, 5, "enough", "a stop")
 			synctest.Wait()
 			assert.Equal(t, &geminio.StreamError{Code: 5, Text: "enough", Remote: true}, errOf(d.d.Write([]byte{1})))
 			require.NoError(t, d.d.CloseWrite())
-			d.wantIdle("the peer does not care")
+			d.wantIdle("no fin after a stop")
 			require.NoError(t, d.d.Close())
-			d.want(packet.TypeData, end, 3, "the end")
-			d.writeData(3, end, 0, "the peer's end")
+			d.want(packet.TypeData, end, 3, "the close of this side")
+			d.writeData(3, end, 0, "the close of the peer")
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				d := openFrom(t, m, p, 3)
 				test.do(t, dialogue{m, h, p, d})
-				p.wantIdle("nothing is left to say")
+				p.wantIdle("no frame after both closes")
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				assert.Len(t, m.table, 1, "it is gone")
+				assert.Len(t, m.table, 1, "the default stream only")
 				assert.Zero(t, m.peerStreams)
-				assert.EqualValues(t, 8<<10, m.windows.used, "those of the default one")
+				assert.EqualValues(t, 8<<10, m.windows.used, "windows of the default stream only")
 				n, cause := h.closings(d)
 				assert.Equal(t, 1, n)
 				assert.Equal(t, io.EOF, cause)
@@ -373,6 +378,7 @@ func TestCloseHandshake(t *testing.T) {
 	}
 }
 
+// The code and the text of a Reset reach the users of both sides.
 func TestResetCarriesItsCode(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
@@ -385,11 +391,11 @@ func TestResetCarriesItsCode(t *testing.T) {
 		_, err = near.Read(make([]byte, 1))
 		assert.Equal(t, io.EOF, err)
 		assert.Equal(t, &geminio.StreamError{Code: 1234, Text: "no such file"}, errOf(near.Write([]byte{1})))
-		assert.NoError(t, near.Close(), "nothing is left to do")
+		assert.NoError(t, near.Close(), "Close after Reset")
 	})
 }
 
-// A peer that never answers a Close does not keep its stream's place for ever.
+// A stream whose close flag the peer never answers leaves the table after two heartbeats.
 func TestUnansweredCloseIsForgotten(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		m.mu.Lock()
@@ -397,7 +403,7 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 		m.mu.Unlock()
 		d := openTo(t, m, p)
 		require.NoError(t, d.Close())
-		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, d.id, "closed")
+		p.want(packet.TypeData, packet.FlagFin|packet.FlagClose, d.id, "the close of this side")
 		go io.Copy(io.Discard, p.nc)
 		p.nc.SetReadDeadline(time.Time{})
 		start := time.Now()
@@ -407,15 +413,15 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 			return m.table[d.id] == nil
 		}
 		for !gone() {
-			p.write(packet.AppendPing(nil, packet.TypePong, 0), "alive, but silent about the stream")
+			p.write(packet.AppendPing(nil, packet.TypePong, 0), "a pong, which keeps the connection alive")
 			time.Sleep(time.Minute)
 		}
-		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "two heartbeats")
+		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "the time until the stream has left the table")
 		m.mu.Lock()
-		assert.Equal(t, before, m.windows.used, "what it took of the budget is free again")
+		assert.Equal(t, before, m.windows.used, "used part of the budget")
 		assert.Zero(t, m.localStreams)
 		m.mu.Unlock()
-		p.writeData(d.id, 0, 100, "late")
+		p.writeData(d.id, 0, 100, "data for the stream that is gone")
 		synctest.Wait()
 		assert.NoError(t, m.c.Cause())
 	})

@@ -17,6 +17,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
+// Abandon removes a packet of which nothing was sent. If a part was sent, an Abandon frame
+// tells the peer.
 func TestAbandon(t *testing.T) {
 	t.Run("before anything was sent", func(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -27,34 +29,34 @@ func TestAbandon(t *testing.T) {
 				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRequest, i, nil, make([]byte, 50000), AtOnce))
 			}
 			for i := range uint64(5) {
-				assert.True(t, d.Abandon(packet.TypeRequest, i), "the peer has seen nothing")
-				assert.False(t, d.Abandon(packet.TypeRequest, i), "it is gone")
+				assert.True(t, d.Abandon(packet.TypeRequest, i), "Abandon of packet %d", i)
+				assert.False(t, d.Abandon(packet.TypeRequest, i), "the second Abandon of packet %d", i)
 			}
 			m.mu.Lock()
 			assert.Equal(t, handlers, m.ledger.tx[packet.ClassHandlers].avail)
 			assert.Equal(t, large, m.ledger.tx[packet.ClassLargeRequests].avail)
-			assert.Zero(t, d.credit.handlers, "requests under way")
+			assert.Zero(t, d.credit.handlers, "outstanding requests")
 			m.mu.Unlock()
-			p.want(packet.TypeData, 0, 1, "what blocked the writer")
-			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, AtOnce), "others can be sent")
-			seq, _ := p.wantPacket(packet.TypeRequest, 1, "a later one")
+			p.want(packet.TypeData, 0, 1, "the byte that blocked the writer")
+			require.NoError(t, d.Send(t.Context(), time.Second, packet.TypeRequest, 9, nil, nil, AtOnce), "a request with the credit that was given back")
+			seq, _ := p.wantPacket(packet.TypeRequest, 1, "the later request")
 			assert.EqualValues(t, 9, seq)
 		})
 	})
 	t.Run("in the middle", func(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeRequest, 5, nil, make([]byte, 1<<20), AtOnce))
-			p.want(packet.TypeRequest, more, 1, "it begins")
-			assert.True(t, m.Main().Abandon(packet.TypeRequest, 5), "the peer cannot act on a part")
+			p.want(packet.TypeRequest, more, 1, "the first fragment")
+			assert.True(t, m.Main().Abandon(packet.TypeRequest, 5), "Abandon of a packet of which a part was sent")
 			for {
-				head, payload := p.next("what was in the batch, then the end of it")
+				head, payload := p.next("fragments that were in the batch, then an abandon")
 				if head.Type == packet.TypeAbandon {
 					assert.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 5, byte(packet.TypeRequest)}, payload)
 					break
 				}
 				assert.Equal(t, more|next, head.Flags)
 			}
-			p.wantIdle("nothing more of it")
+			p.wantIdle("no fragment behind the abandon")
 		})
 	})
 	t.Run("of messages in a row", func(t *testing.T) {
@@ -72,16 +74,17 @@ func TestAbandon(t *testing.T) {
 				d.Abandon(packet.TypeMessage, i)
 			}
 			require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 6, nil, nil, AtOnce))
-			p.want(packet.TypeData, 0, 1, "what blocked the writer")
+			p.want(packet.TypeData, 0, 1, "the byte that blocked the writer")
 			for _, want := range []uint64{1, 2, 4, 6} {
-				seq, _ := p.wantPacket(packet.TypeMessage, 1, "those that were not taken back")
+				seq, _ := p.wantPacket(packet.TypeMessage, 1, "the messages that were not abandoned, in order")
 				assert.Equal(t, want, seq)
 			}
 		})
 	})
 }
 
-// A response that nobody awaits is taken back, and the request is answered all the same.
+// Withdraw removes a large response, and the request is answered by a small response or an
+// Abandon instead.
 func TestWithdraw(t *testing.T) {
 	nothing := packet.Response{Code: uint32(geminio.CodeCanceled)}
 	t.Run("before anything was sent", func(t *testing.T) {
@@ -91,51 +94,51 @@ func TestWithdraw(t *testing.T) {
 			large := m.ledger.tx[packet.ClassLargeResponses].avail
 			require.NoError(t, d.Send(t.Context(), 0, packet.TypeResponse, 5, nil, make([]byte, 50000), AtOnce))
 			require.NoError(t, d.Send(t.Context(), 0, packet.TypeResponse, 6, nil, make([]byte, 50000), AtOnce))
-			for range 3 { // once is enough
+			for range 3 { // the second and the third do nothing
 				d.Withdraw(5, nothing.Append(nil))
 			}
 			m.mu.Lock()
 			assert.EqualValues(t, large-50000, m.ledger.tx[packet.ClassLargeResponses].avail)
 			m.mu.Unlock()
-			p.want(packet.TypeData, 0, 1, "what blocked the writer")
-			seq, body := p.wantPacket(packet.TypeResponse, 1, "the short one")
+			p.want(packet.TypeData, 0, 1, "the byte that blocked the writer")
+			seq, body := p.wantPacket(packet.TypeResponse, 1, "the small response in place of the withdrawn one")
 			assert.EqualValues(t, 5, seq)
 			assert.Equal(t, nothing.Append(nil), body)
-			seq, body = p.wantPacket(packet.TypeResponse, 1, "the other one")
+			seq, body = p.wantPacket(packet.TypeResponse, 1, "the response that was not withdrawn")
 			assert.EqualValues(t, 6, seq)
 			assert.Len(t, body, 50000)
 			d.Withdraw(6, nothing.Append(nil))
-			p.wantIdle("it was sent")
+			p.wantIdle("no frame for a response that was sent before Withdraw")
 		})
 	})
 	t.Run("in the middle", func(t *testing.T) {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 5, nil, make([]byte, 1<<20), AtOnce))
-			p.want(packet.TypeResponse, more, 1, "it begins")
+			p.want(packet.TypeResponse, more, 1, "the first fragment")
 			m.Main().Withdraw(5, nothing.Append(nil))
 			for {
-				head, payload := p.next("what was in the batch, then the end of it")
+				head, payload := p.next("fragments that were in the batch, then an abandon")
 				if head.Type == packet.TypeAbandon {
 					assert.Equal(t, []byte{0, 0, 0, 0, 0, 0, 0, 5, byte(packet.TypeResponse)}, payload)
 					break
 				}
 				assert.Equal(t, more|next, head.Flags)
 			}
-			p.wantIdle("nothing more of it, and no other answer")
+			p.wantIdle("no fragment and no other answer behind the abandon")
 		})
 	})
 }
 
-// Nothing is answered before the last of it was sent: its sender would go on reading what
-// its user may use again.
+// The peer must not answer a packet before all of it was sent: this side still reads the data
+// of the packet, which the user may change after the answer.
 func TestAnswerBeforeTheQuestionIsSent(t *testing.T) {
 	for typ, answer := range map[packet.Type]packet.Type{
 		packet.TypeRequest: packet.TypeResponse, packet.TypeMessage: packet.TypeAck,
 	} {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			require.NoError(t, m.Main().Send(t.Context(), 0, typ, 5, nil, make([]byte, 1<<20), AtOnce))
-			p.want(typ, more, 1, "it begins")
-			p.writePacket(answer, 1, 5, 12, "and is answered")
+			p.want(typ, more, 1, "the first fragment")
+			p.writePacket(answer, 1, 5, 12, "an answer before the last fragment")
 			<-h.ended
 			go io.Copy(io.Discard, p.nc)
 			assert.ErrorIs(t, m.c.Cause(), geminio.ErrProtocol)
@@ -144,7 +147,7 @@ func TestAnswerBeforeTheQuestionIsSent(t *testing.T) {
 	}
 }
 
-// blockWriter has the writer wait for a peer that does not read.
+// blockWriter blocks the writer of m: it writes a byte that the peer does not read.
 func blockWriter(t *testing.T, m *Mux) {
 	t.Helper()
 	_, err := m.Main().Write([]byte{1})
@@ -152,8 +155,8 @@ func blockWriter(t *testing.T, m *Mux) {
 	synctest.Wait()
 }
 
-// Credit of the connection that was taken for what is never sent is not lost
-// with its stream.
+// When the peer ends a stream, this side takes back the credit of the packets that were not
+// sent.
 func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -178,8 +181,8 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 				require.NoError(t, d.Send(t.Context(), 0, packet.TypeRegister, 8, nil, nil, AtOnce))
 				test.end(p, d)
 				synctest.Wait()
-				p.want(packet.TypeData, 0, 1, "what blocked the writer")
-				// What is sent all the same, the peer gives credit for.
+				p.want(packet.TypeData, 0, 1, "the byte that blocked the writer")
+				// The peer gives credit back for packets that were sent.
 				var back [packet.Classes]uint32
 				for {
 					p.nc.SetReadDeadline(time.Now().Add(time.Second))
@@ -204,12 +207,13 @@ func TestCreditOfUnsentPacketsIsNotLost(t *testing.T) {
 	}
 }
 
+// Large packets of a stream take turns, a fragment each.
 func TestLargePacketsTakeTurns(t *testing.T) {
 	s := newSetup()
 	s.peer.MaxFrame = 10 << 10
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		bodies := [][]byte{bytes.Repeat([]byte("a"), 25000), bytes.Repeat([]byte("b"), 25000)}
-		// Both are made ready before anything is written.
+		// Both are queued before the writer has a turn.
 		m.c.Kick()
 		m.mu.Lock()
 		for i, body := range bodies {
@@ -240,6 +244,7 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 	})
 }
 
+// A small message does not overtake a large one of the same stream.
 func TestMessagesKeepTheirOrderBehindLargeOnes(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		r := newRand(t)

@@ -11,7 +11,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// sendTurn returns the numbers of the packets that a queue sends in one turn, wholly or in part.
+// sendTurn has q send one turn. It returns the numbers of the packets of which a part or the
+// whole was sent.
 func sendTurn(t *testing.T, q *packetQueue, frame int) (seqs []uint64) {
 	t.Helper()
 	head := bytes.Clone(headBytes(q))
@@ -20,7 +21,7 @@ func sendTurn(t *testing.T, q *packetQueue, frame int) (seqs []uint64) {
 	}
 	b := new(conn.Batch)
 	q.appendTurn(b, 1, frame)
-	for p := bytes.TrimPrefix(b.Buf, head); len(p) > 0; { // a batch copies what is short
+	for p := bytes.TrimPrefix(b.Buf, head); len(p) > 0; { // the batch has copied head if it is short
 		h, err := packet.ParseHeader(p, packet.DefaultMaxFrame)
 		require.NoError(t, err)
 		f, err := packet.ParseFragmentHeader(p[packet.HeaderLen:], h)
@@ -31,7 +32,7 @@ func sendTurn(t *testing.T, q *packetQueue, frame int) (seqs []uint64) {
 	return seqs
 }
 
-// headBytes returns the small packets that the next turn gives.
+// headBytes returns the frames of small packets that the next turn sends.
 func headBytes(q *packetQueue) []byte {
 	if c := q.small.Head(); c != nil {
 		return c.Bytes()
@@ -39,10 +40,12 @@ func headBytes(q *packetQueue) []byte {
 	return nil
 }
 
+// large returns a packet for the large queue with a body of n bytes.
 func large(typ packet.Type, seq uint64, n int) *outgoing {
 	return &outgoing{typ: typ, seq: seq, data: make([]byte, n)}
 }
 
+// Large packets take turns, and small ones are sent before them.
 func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
 	var q packetQueue
 	assert.True(t, q.empty())
@@ -56,6 +59,7 @@ func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
 	assert.Equal(t, []uint64{3, 1, 2, 1, 2, 1}, all)
 }
 
+// Messages are sent one after the other. A message that is removed lets the next one go.
 func TestMessagesWaitForEachOther(t *testing.T) {
 	var q packetQueue
 	q.addSmall(1, packet.TypeMessage, 1, nil, nil)
@@ -65,9 +69,9 @@ func TestMessagesWaitForEachOther(t *testing.T) {
 		q.addLarge(large(packet.TypeMessage, seq, 10))
 	}
 	q.addLarge(large(packet.TypeRequest, 6, 15_000))
-	gone := q.large.behind.First()
-	q.remove(gone)
-	assert.EqualValues(t, 3, gone.seq, "one that waits")
+	third := q.large.behind.First()
+	q.remove(third)
+	assert.EqualValues(t, 3, third.seq, "the first message in behind")
 	var all []uint64
 	for !q.empty() {
 		all = append(all, sendTurn(t, &q, 10_000)...)
@@ -76,15 +80,15 @@ func TestMessagesWaitForEachOther(t *testing.T) {
 	assert.False(t, q.hasMessage())
 }
 
-// The message behind one that is abandoned in the middle does not begin before the Abandon
-// was sent, however much stands in front of that.
+// A message behind one that is abandoned after its first fragment is not sent before the
+// Abandon, even if many packets are queued before that.
 func TestAMessageBeginsBehindTheAbandonOfTheOneBefore(t *testing.T) {
 	var q packetQueue
 	first := large(packet.TypeMessage, 1, 50_000)
 	q.addLarge(first)
 	q.addLarge(large(packet.TypeMessage, 2, 50_000))
 	assert.Equal(t, []uint64{1}, sendTurn(t, &q, 10_000))
-	for seq := uint64(10); seq < 400; seq++ { // several chunks
+	for seq := uint64(10); seq < 400; seq++ { // more than one chunk
 		q.addSmall(1, packet.TypeRequest, seq, nil, make([]byte, 1000))
 	}
 	q.addSmall(1, packet.TypeAbandon, 1, nil, []byte{byte(packet.TypeMessage)})
@@ -93,7 +97,7 @@ func TestAMessageBeginsBehindTheAbandonOfTheOneBefore(t *testing.T) {
 	for ; ; turns++ {
 		seqs := sendTurn(t, &q, 10_000)
 		if last := seqs[len(seqs)-1]; last == 2 {
-			require.Contains(t, seqs, uint64(1), "the Abandon, in the same turn")
+			require.Contains(t, seqs, uint64(1), "the Abandon is sent in the turn in which the message begins")
 			break
 		}
 	}

@@ -22,26 +22,29 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
+// errOf returns the error of a Read or a Write.
 func errOf(_ int, err error) error { return err }
 
+// Read grants credit when half of the window has been read since the last Credit frame.
 func TestReadGivesCreditAtHalfAWindow(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		p.writeData(1, 0, 4096, "the window")
+		p.writeData(1, 0, 4096, "data that fills the window")
 		buf := make([]byte, 2047)
 		n, err := m.Main().Read(buf)
 		require.NoError(t, err)
 		require.Equal(t, 2047, n)
-		p.wantIdle("less than half was read")
+		p.wantIdle("no credit before half of the window is read")
 		_, err = m.Main().Read(buf[:1])
 		require.NoError(t, err)
-		assert.EqualValues(t, 2048, p.wantCredit(1, packet.ClassRaw, "half was read"))
+		assert.EqualValues(t, 2048, p.wantCredit(1, packet.ClassRaw, "credit when half of the window is read"))
 		n, err = io.ReadFull(m.Main(), buf)
 		require.NoError(t, err)
 		require.Equal(t, 2047, n)
-		p.wantIdle("not yet")
+		p.wantIdle("no credit before the second half of the window is read")
 	})
 }
 
+// A Read that waits returns as soon as bytes have arrived, even if its buffer is not full.
 func TestReaderThatWaitsGetsItsBytesAtOnce(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		buf := make([]byte, 1000)
@@ -54,7 +57,7 @@ func TestReaderThatWaitsGetsItsBytesAtOnce(t *testing.T) {
 			synctest.Wait()
 			p.writeData(1, 0, size, "data")
 			synctest.Wait()
-			require.Len(t, done, 1, "%d bytes came, and nothing else will", size)
+			require.Len(t, done, 1, "reads that have returned after the arrival of %d bytes", size)
 			n := <-done
 			require.NotZero(t, n)
 			_, err := io.ReadFull(m.Main(), buf[n:size])
@@ -63,6 +66,7 @@ func TestReaderThatWaitsGetsItsBytesAtOnce(t *testing.T) {
 	})
 }
 
+// After each kind of end, Read returns the bytes that have arrived before, then the error.
 func TestEndOfData(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -71,15 +75,15 @@ func TestEndOfData(t *testing.T) {
 	}{
 		{"fin", func(p *peer) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
 		{"fin and close", func(p *peer) { p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "") }, io.EOF},
-		{"the end of the connection", func(p *peer) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
+		{"cut of the transport", func(p *peer) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
 		{"close of the connection", func(p *peer) { p.writeReason(packet.TypeClose, 0, 0, "", "") }, io.EOF},
 		{"close of the connection, with a code", func(p *peer) { p.writeReason(packet.TypeClose, 0, 10, "cut", "") },
 			&lostError{&geminio.RemoteError{Code: 10, Text: "cut"}}},
-		{"reset, then the end of the connection", func(p *peer) {
+		{"reset, then cut of the transport", func(p *peer) {
 			p.writeReason(packet.TypeReset, 3, 77, "because", "")
 			p.nc.Close()
 		}, &geminio.StreamError{Code: 77, Text: "because", Remote: true}},
-		{"fin, then the end of the connection", func(p *peer) {
+		{"fin, then cut of the transport", func(p *peer) {
 			p.writeData(3, packet.FlagFin, 0, "")
 			p.nc.Close()
 		}, io.EOF},
@@ -89,7 +93,7 @@ func TestEndOfData(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				d := openFrom(t, m, p, 3)
-				p.writeData(3, 0, 100, "what was sent before")
+				p.writeData(3, 0, 100, "data before the end")
 				test.end(p)
 				synctest.Wait()
 				buf := make([]byte, 60)
@@ -98,7 +102,7 @@ func TestEndOfData(t *testing.T) {
 				require.Equal(t, 60, n)
 				n, err = d.Read(buf)
 				require.NoError(t, err)
-				require.Equal(t, 40, n, "what is buffered can be read")
+				require.Equal(t, 40, n, "bytes that arrived before the end")
 				for range 3 {
 					n, err = d.Read(buf)
 					require.Zero(t, n)
@@ -109,20 +113,21 @@ func TestEndOfData(t *testing.T) {
 	}
 }
 
+// Each kind of end, and the deadline, ends all Reads that wait.
 func TestEndWakesAReader(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		end  func(p *peer, d *Dialogue)
 		want error
 	}{
-		{"fin", func(p *peer, d *Dialogue) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
-		{"reset", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 77, "x", "") },
+		{"fin of the peer", func(p *peer, d *Dialogue) { p.writeData(3, packet.FlagFin, 0, "") }, io.EOF},
+		{"reset of the peer", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 77, "x", "") },
 			&geminio.StreamError{Code: 77, Text: "x", Remote: true}},
-		{"close here", func(p *peer, d *Dialogue) { d.Close() }, io.EOF},
-		{"close read here", func(p *peer, d *Dialogue) { d.CloseRead() }, io.EOF},
-		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.EOF},
-		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
-		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.EOF},
+		{"Close", func(p *peer, d *Dialogue) { d.Close() }, io.EOF},
+		{"CloseRead", func(p *peer, d *Dialogue) { d.CloseRead() }, io.EOF},
+		{"Reset", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.EOF},
+		{"cut of the transport", func(p *peer, d *Dialogue) { p.nc.Close() }, &lostError{io.ErrUnexpectedEOF}},
+		{"Close of the Mux", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.EOF},
 		{"deadline", func(p *peer, d *Dialogue) { d.SetReadDeadline(time.Now()) }, os.ErrDeadlineExceeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -147,31 +152,33 @@ func TestEndWakesAReader(t *testing.T) {
 	}
 }
 
+// CloseRead discards raw bytes and tells the peer once. Packets and the other direction go
+// on.
 func TestCloseRead(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := openFrom(t, m, p, 3)
-		p.writeData(3, 0, 1000, "unread")
+		p.writeData(3, 0, 1000, "data that is not read")
 		synctest.Wait()
 		require.NoError(t, d.CloseRead())
-		p.wantReason(packet.TypeStop, 3, 0, "send no more")
+		p.wantReason(packet.TypeStop, 3, 0, "a stop after CloseRead")
 		n, err := d.Read(make([]byte, 10))
 		assert.Zero(t, n)
-		assert.Equal(t, io.EOF, err, "what had come is thrown away")
-		p.writeData(3, 0, 3096, "what was on its way")
-		p.writeData(3, packet.FlagFin, 0, "and its end")
-		require.NoError(t, d.CloseRead(), "again")
-		p.wantIdle("no credit, no second stop")
-		p.writePacket(packet.TypeRequest, 3, 1, 10, "packets go on")
+		assert.Equal(t, io.EOF, err, "bytes that arrived before CloseRead are discarded")
+		p.writeData(3, 0, 3096, "data that was on its way")
+		p.writeData(3, packet.FlagFin, 0, "the fin behind it")
+		require.NoError(t, d.CloseRead(), "the second CloseRead")
+		p.wantIdle("no credit and no second stop")
+		p.writePacket(packet.TypeRequest, 3, 1, 10, "a request after CloseRead")
 		synctest.Wait()
 		assert.Len(t, h.got(), 1)
 		_, err = d.Write([]byte("hello"))
 		require.NoError(t, err)
-		p.want(packet.TypeData, 0, 3, "so does the other direction")
+		p.want(packet.TypeData, 0, 3, "data of this side after CloseRead")
 	})
 }
 
-// What is written arrives, whatever the sizes of writes and reads, and Close
-// delivers it all.
+// The peer reads the bytes that were written, with any sizes of Writes and Reads, and Close
+// delivers all of them.
 func TestBytesArriveExactly(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		r := newRand(t)
@@ -198,7 +205,7 @@ func TestBytesArriveExactly(t *testing.T) {
 						t.Errorf("wrote %d of %d: %v", n, len(p), err)
 						return
 					}
-					clear(p) // the writer may use its memory again
+					clear(p) // Write has returned, so the memory is free
 					left -= n
 				}
 				from.Close()
@@ -222,7 +229,7 @@ func TestBytesArriveExactly(t *testing.T) {
 			})
 			all.Go(func() {
 				if a, b := <-sums, <-sums; a != b {
-					t.Error("what came is not what was sent")
+					t.Error("the bytes read are not the bytes written")
 				}
 			})
 		}
@@ -230,6 +237,8 @@ func TestBytesArriveExactly(t *testing.T) {
 	})
 }
 
+// WriteTo and ReadFrom copy all bytes, and return the errors of the reader or writer that
+// they are given.
 func TestWriteToAndReadFrom(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
@@ -250,10 +259,9 @@ func TestWriteToAndReadFrom(t *testing.T) {
 		assert.EqualValues(t, len(data), n)
 		assert.True(t, bytes.Equal(data, got.Bytes()))
 
-		// Errors of the other party come back.
 		bad := errors.New("bad")
 		_, err = near.ReadFrom(io.MultiReader(bytes.NewReader(data[:10]), errReader{bad}))
-		assert.Equal(t, net.ErrClosed, err, "closed for writing")
+		assert.Equal(t, net.ErrClosed, err, "ReadFrom after CloseWrite")
 		_, err = far.ReadFrom(io.MultiReader(bytes.NewReader(data[:10]), errReader{bad}))
 		assert.Equal(t, bad, err)
 		_, err = near.WriteTo(errWriter{bad})
@@ -261,26 +269,28 @@ func TestWriteToAndReadFrom(t *testing.T) {
 	})
 }
 
+// errReader is a reader that fails.
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
+// errWriter is a writer that fails.
 type errWriter struct{ err error }
 
 func (w errWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// Read copies without the lock; nothing that happens meanwhile may touch what it
-// copies. The race detector and the bytes would tell.
+// Read copies without holding the lock. The end of the stream meanwhile must not change the
+// bytes that Read copies; the race detector and the values of the bytes show a change.
 func TestReadWhileTheStreamEnds(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		end  func(near, far *Dialogue)
 	}{
-		{"close read", func(_, far *Dialogue) { far.CloseRead() }},
-		{"reset", func(_, far *Dialogue) { far.Reset(packet.Reason{}) }},
-		{"close", func(_, far *Dialogue) { far.Close() }},
-		{"reset by peer", func(near, _ *Dialogue) { near.Reset(packet.Reason{}) }},
-		{"close by peer", func(near, _ *Dialogue) { near.Close() }},
+		{"CloseRead", func(_, far *Dialogue) { far.CloseRead() }},
+		{"Reset", func(_, far *Dialogue) { far.Reset(packet.Reason{}) }},
+		{"Close", func(_, far *Dialogue) { far.Close() }},
+		{"Reset by the peer", func(near, _ *Dialogue) { near.Reset(packet.Reason{}) }},
+		{"Close by the peer", func(near, _ *Dialogue) { near.Close() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			near, far := kit.TCPPair(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
+// A peer that breaks the rules for raw bytes and for the end of streams loses the connection.
 func TestDataViolations(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -17,32 +18,32 @@ func TestDataViolations(t *testing.T) {
 		want  []string
 	}{
 		{"beyond the window", func(p *peer) {
-			p.writeData(1, 0, 4000, "within")
-			p.writeData(1, 0, 97, "beyond")
+			p.writeData(1, 0, 4000, "data within the window")
+			p.writeData(1, 0, 97, "data beyond the window")
 		}, []string{"raw bytes", "97 sent with credit for 96"}},
 		{"more than the window at once", func(p *peer) {
-			p.writeData(1, 0, 4097, "beyond")
+			p.writeData(1, 0, 4097, "data beyond the window")
 		}, []string{"4097 sent with credit for 4096"}},
 		{"more than the window of a new stream", func(p *peer) {
 			p.write(append(packet.AppendOpen(nil, 3, packet.Open{Windows: p.windows}),
 				frameBytes(packet.TypeData, 0, 3, make([]byte, 5000))...), "open and data")
-			p.want(packet.TypeAccept, 0, 3, "it is open")
+			p.want(packet.TypeAccept, 0, 3, "an accept")
 		}, []string{"5000 sent with credit for 4096"}},
 		{"a stream that was never opened", func(p *peer) { p.writeData(5, 0, 1, "") }, []string{"stream 5 was never opened"}},
-		{"one that this side never opened", func(p *peer) { p.writeData(2, 0, 1, "") }, []string{"stream 2 was never opened"}},
-		{"a packet for such a one", func(p *peer) { p.writePacket(packet.TypeRequest, 5, 1, 0, "") }, []string{"stream 5 was never opened"}},
-		{"stop of such a one", func(p *peer) { p.writeReason(packet.TypeStop, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
-		{"reset of such a one", func(p *peer) { p.writeReason(packet.TypeReset, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
-		{"data behind the end", func(p *peer) {
-			p.writeData(1, packet.FlagFin, 10, "the last bytes")
-			p.writeData(1, 0, 10, "more")
+		{"a stream that this side never opened", func(p *peer) { p.writeData(2, 0, 1, "") }, []string{"stream 2 was never opened"}},
+		{"a packet for a stream that was never opened", func(p *peer) { p.writePacket(packet.TypeRequest, 5, 1, 0, "") }, []string{"stream 5 was never opened"}},
+		{"a stop for a stream that was never opened", func(p *peer) { p.writeReason(packet.TypeStop, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
+		{"a reset for a stream that was never opened", func(p *peer) { p.writeReason(packet.TypeReset, 5, 1, "", "") }, []string{"stream 5 was never opened"}},
+		{"data behind the fin", func(p *peer) {
+			p.writeData(1, packet.FlagFin, 10, "data with a fin")
+			p.writeData(1, 0, 10, "data behind the fin")
 		}, []string{"10 bytes behind the end of stream 1"}},
-		{"the end twice", func(p *peer) {
-			p.writeData(1, packet.FlagFin, 10, "the last bytes")
-			p.writeData(1, packet.FlagFin, 0, "again")
+		{"fin twice", func(p *peer) {
+			p.writeData(1, packet.FlagFin, 10, "data with a fin")
+			p.writeData(1, packet.FlagFin, 0, "a second fin")
 		}, []string{"0 bytes behind the end of stream 1"}},
 		{"close without fin", func(p *peer) { p.writeData(1, packet.FlagClose, 0, "") }, []string{"close without fin"}},
-		{"a short notice", func(p *peer) { p.writeFrame(packet.TypeReset, 0, 1, make([]byte, 7), "") }, []string{"reset", "7 bytes"}},
+		{"a short reset", func(p *peer) { p.writeFrame(packet.TypeReset, 0, 1, make([]byte, 7), "") }, []string{"reset", "7 bytes"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -56,23 +57,25 @@ func TestDataViolations(t *testing.T) {
 	}
 }
 
+// frameBytes returns a frame.
 func frameBytes(typ packet.Type, flags packet.Flags, stream uint64, payload []byte) []byte {
 	b := packet.AppendHeader(nil, packet.Header{Type: typ, Flags: flags, Stream: stream, Length: uint32(len(payload))})
 	return append(b, payload...)
 }
 
+// Frames for streams that this side has reset are ignored.
 func TestFramesOfClosedStreamsAreIgnored(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		theirs, mine := openFrom(t, m, p, 3), openTo(t, m, p)
 		for _, d := range []*Dialogue{theirs, mine} {
 			d.Reset(packet.Reason{Code: 9})
-			p.wantReason(packet.TypeReset, d.DialogueID(), 9, "reset")
+			p.wantReason(packet.TypeReset, d.DialogueID(), 9, "the reset of this side")
 			id := d.DialogueID()
-			p.writeData(id, 0, 50000, "even without credit")
-			p.writeData(id, packet.FlagFin, 10, "the last bytes")
-			p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "the end")
-			p.writeReason(packet.TypeStop, id, 1, "", "stop")
-			p.writeReason(packet.TypeReset, id, 1, "", "reset")
+			p.writeData(id, 0, 50000, "data without credit")
+			p.writeData(id, packet.FlagFin, 10, "data with a fin")
+			p.writeData(id, packet.FlagFin|packet.FlagClose, 0, "a close")
+			p.writeReason(packet.TypeStop, id, 1, "", "a stop")
+			p.writeReason(packet.TypeReset, id, 1, "", "a reset")
 			p.writePacket(packet.TypeMessage, id, 1, 100, "a message")
 			p.writePacket(packet.TypeResponse, id, 1, 100, "a response")
 			p.writePacket(packet.TypeCancel, id, 1, 4, "a cancel")
@@ -80,7 +83,7 @@ func TestFramesOfClosedStreamsAreIgnored(t *testing.T) {
 			assert.Equal(t, 1, n)
 			assert.Equal(t, io.EOF, cause)
 		}
-		p.wantIdle("nothing is said to all that")
+		p.wantIdle("no answer to frames of streams that are gone")
 		assert.NoError(t, m.c.Cause())
 		assert.Empty(t, h.got())
 	})

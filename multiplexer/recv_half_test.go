@@ -15,8 +15,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// newTestRecvHalf returns a half with windows of 100 bytes, in a state that has come about
-// by events.
+// newTestRecvHalf returns a half with windows of 100 bytes that events have led to the state.
 func newTestRecvHalf(t *testing.T, state recvState) *recvHalf {
 	h := new(recvHalf)
 	h.init(packet.Settings{Raw: 100, Messages: 100})
@@ -27,14 +26,14 @@ func newTestRecvHalf(t *testing.T, state recvState) *recvHalf {
 		recvStopped:    {evCloseRead},
 		recvStoppedFin: {evCloseRead, evPeerFin},
 	}[state] {
-		happen(h, ev)
+		handle(h, ev)
 	}
 	require.Equal(t, state, h.state)
 	return h
 }
 
-// happen calls the method for an event.
-func happen(h *recvHalf, ev event) {
+// handle calls the method for an event.
+func handle(h *recvHalf, ev event) {
 	switch ev {
 	case evPeerFin:
 		h.fin()
@@ -50,7 +49,7 @@ func TestRecvHalfFollowsItsTable(t *testing.T) {
 	for state := range recvStates {
 		for ev := range events {
 			h := newTestRecvHalf(t, state)
-			happen(h, ev)
+			handle(h, ev)
 			want := recvTable[state][ev]
 			if want == recvOpen {
 				want = state
@@ -82,35 +81,36 @@ func TestRecvHalfStates(t *testing.T) {
 	}
 }
 
-func TestRecvHalfCountsWhatArrives(t *testing.T) {
+// Bytes that arrive are counted against the window.
+func TestRecvHalfCountsBytes(t *testing.T) {
 	h := newTestRecvHalf(t, recvOpen)
 	require.NoError(t, h.begin(3, 60, false))
 	assert.True(t, h.receivedSinceWrite)
 	err := h.begin(3, 41, false)
 	var violation *packet.Error
-	require.ErrorAs(t, err, &violation, "beyond the window")
+	require.ErrorAs(t, err, &violation, "bytes beyond the window")
 	assert.EqualValues(t, 60, h.rx[packet.ClassRaw].held)
 	assert.EqualValues(t, 200, h.windowSizes())
 }
 
-// The first error stays, and CloseRead throws away what has arrived.
+// The first error stays, and CloseRead discards the bytes that have arrived.
 func TestRecvHalfKeepsItsFirstError(t *testing.T) {
 	h := newTestRecvHalf(t, recvOpen)
 	h.buf.Append([]byte("unread"))
 	h.end(net.ErrClosed)
-	assert.Equal(t, 6, h.buf.Len(), "what has arrived stays")
+	assert.Equal(t, 6, h.buf.Len(), "bytes that arrived before the end")
 	h.fin()
 	h.closeRead()
 	assert.Equal(t, net.ErrClosed, h.err)
 	assert.Zero(t, h.buf.Len())
 }
 
-// A deadline is an error as long as a Read might have to wait.
+// A deadline does not concern Reads when no bytes can arrive any more.
 func TestRecvHalfDeadline(t *testing.T) {
 	h := newTestRecvHalf(t, recvOpen)
 	assert.NoError(t, h.readable())
 	r := h.makeReaders()
-	assert.Same(t, r, h.makeReaders(), "made once")
+	assert.Same(t, r, h.makeReaders(), "the readers of a second call")
 	r.deadline = r.deadline.renew(time.Now().Add(-1), &h.mu, h.wake)
 	assert.Equal(t, os.ErrDeadlineExceeded, h.readable())
 	h.fin()
@@ -133,7 +133,7 @@ func TestRecvHalfWakesItsReader(t *testing.T) {
 			kit.Blocked(t, read)
 			h.mu.Lock()
 			assert.True(t, h.waiting())
-			happen(h, ev)
+			handle(h, ev)
 			assert.NotNil(t, h.err)
 			h.mu.Unlock()
 			assert.NoError(t, <-read)

@@ -15,7 +15,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// newTestSendHalf returns a half in a state that has come about by events.
+// newTestSendHalf returns a half that events have led to the state.
 func newTestSendHalf(t *testing.T, state sendState) *sendHalf {
 	h := new(sendHalf)
 	for _, ev := range map[sendState][]event{
@@ -55,7 +55,7 @@ func TestSendHalfErrors(t *testing.T) {
 	assert.NoError(t, h.writable())
 
 	w := h.makeWriters(new(sync.Mutex))
-	assert.Same(t, w, h.makeWriters(nil), "made once")
+	assert.Same(t, w, h.makeWriters(nil), "the writers of a second call")
 	w.deadline = w.deadline.renew(time.Now().Add(-1), w.cond.L, h.wake)
 	assert.Equal(t, os.ErrDeadlineExceeded, h.writable())
 	assert.Equal(t, os.ErrDeadlineExceeded, h.deadlineErr())
@@ -77,7 +77,7 @@ func TestSendHalfWritesUnderWay(t *testing.T) {
 	w := h.makeWriters(new(sync.Mutex))
 	w.waiting, w.lent = 1, []byte("lent")
 	h.writing = false
-	assert.True(t, h.underWay(), "one waits for its turn")
+	assert.True(t, h.underWay(), "while a Write waits for its turn")
 	assert.Equal(t, "lent", string(h.lent()))
 	w.waiting = 0
 	assert.False(t, h.underWay())
@@ -88,7 +88,7 @@ func TestSendHalfWakesItsWriters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		h := newTestSendHalf(t, sendOpen)
-		h.wake() // which no Write waits for
+		h.wake() // while no Write waits
 		var all []<-chan error
 		for range 3 {
 			all = append(all, kit.Start(func() error {

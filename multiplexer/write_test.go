@@ -19,8 +19,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// cutWrite begins a Write of which the peer gives no credit for the rest, and a second one
-// behind it if there are to be two.
+// cutWrite starts a Write that waits for credit which the peer does not give. If two is set,
+// it starts a second Write behind it. The channel receives the errors of both.
 func cutWrite(d *Dialogue, size int, two bool) <-chan error {
 	ended := make(chan error, 2)
 	go func() { ended <- errOf(d.Write(make([]byte, size))) }()
@@ -32,29 +32,29 @@ func cutWrite(d *Dialogue, size int, two bool) <-chan error {
 	return ended
 }
 
-// wantWritten reads the accepted bytes of a stream, which the peer's window bounds, and
-// returns the first frame behind them.
+// wantWritten reads the raw bytes of a stream until another frame comes, and returns that
+// frame. There must be window bytes.
 func wantWritten(t *testing.T, p *peer, stream uint64, window int) (packet.Header, []byte) {
 	t.Helper()
 	got := 0
 	for {
-		h, payload := p.next("what was accepted, then the end")
+		h, payload := p.next("raw bytes, then the end of the stream")
 		if h.Type != packet.TypeData || h.Stream != stream || len(payload) == 0 {
-			require.Equal(t, window, got, "accepted bytes")
+			require.Equal(t, window, got, "bytes for which there was credit")
 			return h, payload
 		}
 		got += len(payload)
 	}
 }
 
-// io.EOF would tell the reader that it has all. So a stream that is closed while a Write is
-// under way is reset, behind what was accepted and behind its packets.
+// A stream that is closed while a Write is under way is reset, behind the bytes and packets
+// that were queued. With io.EOF, the reader would take the bytes for all of them.
 func TestCloseDuringAWrite(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		close func(d *Dialogue)
 		code  geminio.Code
-		read  error // of this side, afterwards
+		read  error // of a Read of this side after the end
 	}{
 		{"Close", func(d *Dialogue) { d.Close() }, geminio.CodeClosed, io.EOF},
 		{"CloseWrite", func(d *Dialogue) { d.CloseWrite() }, geminio.CodeClosed,
@@ -100,10 +100,10 @@ func TestCloseDuringAWrite(t *testing.T) {
 						_, err = d.Write([]byte{1})
 						assert.True(t, errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe), err)
 						if m.c.Cause() != nil {
-							p.wantReason(packet.TypeClose, 0, 0, "nothing of the default stream was cut off")
+							p.wantReason(packet.TypeClose, 0, 0, "a close without a reason: the default stream was not cut off")
 							return
 						}
-						p.wantIdle("no more is said of it")
+						p.wantIdle("no frame for the stream behind its reset")
 						m.mu.Lock()
 						assert.Len(t, m.table, 1)
 						assert.Zero(t, m.peerStreams)
@@ -115,19 +115,19 @@ func TestCloseDuringAWrite(t *testing.T) {
 	}
 }
 
-// A Write that gets all its bytes accepted while its stream is closed is not cut off.
+// A Write whose bytes were all queued before the stream was closed is not cut off.
 func TestCloseAsAWriteEnds(t *testing.T) {
 	for _, closeIt := range []func(d *Dialogue) error{(*Dialogue).Close, (*Dialogue).CloseWrite} {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			d := openFrom(t, m, p, 3)
-			written, err := d.Write(make([]byte, 4<<10)) // all there is credit for
+			written, err := d.Write(make([]byte, 4<<10)) // uses all credit
 			require.NoError(t, err)
 			require.NoError(t, closeIt(d))
-			_, err = d.Write(make([]byte, 10)) // which comes too late, and cuts nothing off
+			_, err = d.Write(make([]byte, 10)) // fails, and is not cut off
 			assert.Equal(t, net.ErrClosed, err)
 			got := 0
 			for {
-				head, payload := p.next("what was written")
+				head, payload := p.next("the bytes that were written")
 				require.Equal(t, packet.TypeData, head.Type)
 				got += len(payload)
 				if head.Flags&packet.FlagFin != 0 {
@@ -139,8 +139,8 @@ func TestCloseAsAWriteEnds(t *testing.T) {
 	}
 }
 
-// A Write that ended at its deadline was not under way when its stream was closed.
-func TestCloseAfterAWriteThatWasLate(t *testing.T) {
+// A Write that has failed at its deadline before the stream is closed is not cut off.
+func TestCloseAfterAWriteThatTimedOut(t *testing.T) {
 	for _, size := range []int{5000, 100_000} {
 		newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 			d := openFrom(t, m, p, 3)
@@ -179,7 +179,7 @@ func TestEndDuringAWriteOnTheDefaultStream(t *testing.T) {
 						other := openFrom(t, m, p, 3)
 						_, err := other.Write([]byte("all of it"))
 						require.NoError(t, err)
-						p.want(packet.TypeData, 0, 3, "another stream")
+						p.want(packet.TypeData, 0, 3, "data of another stream")
 						ended := cutWrite(m.main, size, two)
 						test.end(m)
 						head, payload := wantWritten(t, p, 1, 4<<10)
@@ -195,7 +195,7 @@ func TestEndDuringAWriteOnTheDefaultStream(t *testing.T) {
 	}
 }
 
-// CloseWrite during a Write on the default stream says nothing: the reader waits for the
+// CloseWrite during a Write on the default stream sends no frame. The reader is told at the
 // end of the connection.
 func TestCloseWriteDuringAWriteOnTheDefaultStream(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
@@ -203,17 +203,17 @@ func TestCloseWriteDuringAWriteOnTheDefaultStream(t *testing.T) {
 		require.NoError(t, m.main.CloseWrite())
 		assert.Equal(t, net.ErrClosed, <-ended)
 		for got := 0; got < 4<<10; {
-			got += len(p.want(packet.TypeData, 0, 1, "what was accepted"))
+			got += len(p.want(packet.TypeData, 0, 1, "the bytes for which there was credit"))
 		}
-		p.wantIdle("no end")
-		p.writePacket(packet.TypeRequest, 1, 1, 1, "packets go on")
+		p.wantIdle("no fin and no reset")
+		p.writePacket(packet.TypeRequest, 1, 1, 1, "a request after CloseWrite")
 		require.NoError(t, m.main.Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
-		p.wantPacket(packet.TypeResponse, 1, "both ways")
+		p.wantPacket(packet.TypeResponse, 1, "the response")
 	})
 }
 
-// What is written up to the last moment before the Close frame is sent arrives, or its
-// Write fails and the reader is told; whatever the moment in which they meet.
+// The reader reads exactly the bytes that Write has returned, if the connection is closed
+// during Writes. If a Write returns only a part of its bytes, the reader gets an error.
 func TestWriteAsTheConnectionCloses(t *testing.T) {
 	for range 300 {
 		near, far := kit.TCPPair(t)
@@ -242,7 +242,7 @@ func TestWriteAsTheConnectionCloses(t *testing.T) {
 					total += n
 					if err != nil {
 						if n == 0 {
-							err = nil // no Write was torn apart
+							err = nil // no Write has written a part of its bytes
 						}
 						ch <- result{total, err}
 						return
@@ -257,9 +257,9 @@ func TestWriteAsTheConnectionCloses(t *testing.T) {
 		ms[0].Close(io.EOF, packet.Reason{})
 		for _, pair := range [][2]<-chan result{{wroteA, readA}, {wroteMain, readMain}} {
 			w, r := <-pair[0], <-pair[1]
-			require.Equal(t, w.n, r.n, "what Write has said, and what was read")
+			require.Equal(t, w.n, r.n, "the bytes that were read, of those that were written")
 			if w.err != nil {
-				require.Error(t, r.err, "a Write was torn apart")
+				require.Error(t, r.err, "the error of the reader when a Write has written a part of its bytes")
 			}
 		}
 		stopPair(ms)
@@ -275,10 +275,10 @@ func TestStopAfterAWriteWasCutOff(t *testing.T) {
 		require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 7, nil, make([]byte, 10_000), AtOnce))
 		d.Close()
 		assert.Error(t, <-ended)
-		synctest.Wait() // the transport takes nothing: no frame of the end is sent
-		p.writeReason(packet.TypeStop, 3, geminio.CodeClosed, "", "a stop")
+		synctest.Wait() // the transport is blocked, so the end of the stream is not sent
+		p.writeReason(packet.TypeStop, 3, geminio.CodeClosed, "", "a stop before the reset is sent")
 		for {
-			head, _ := p.next("the end of the stream")
+			head, _ := p.next("a reset behind the queued bytes and packets")
 			if head.Type == packet.TypeReset {
 				break
 			}
@@ -290,22 +290,23 @@ func TestStopAfterAWriteWasCutOff(t *testing.T) {
 	})
 }
 
+// Each kind of end ends all Writes that wait.
 func TestEndWakesAWriter(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		end  func(p *peer, d *Dialogue)
 		want error
 	}{
-		{"stop", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
-		{"reset", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
-		{"the peer's close", func(p *peer, d *Dialogue) {
+		{"stop of the peer", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeStop, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"reset of the peer", func(p *peer, d *Dialogue) { p.writeReason(packet.TypeReset, 3, 7, "enough", "") }, io.ErrClosedPipe},
+		{"close of the peer", func(p *peer, d *Dialogue) {
 			p.writeData(3, packet.FlagFin|packet.FlagClose, 0, "")
 		}, io.ErrClosedPipe},
-		{"close here", func(p *peer, d *Dialogue) { d.Close() }, net.ErrClosed},
-		{"close write here", func(p *peer, d *Dialogue) { d.CloseWrite() }, net.ErrClosed},
-		{"reset here", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.ErrClosedPipe},
-		{"the end of the connection", func(p *peer, d *Dialogue) { p.nc.Close() }, io.ErrClosedPipe},
-		{"its end from here", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.ErrClosedPipe},
+		{"Close", func(p *peer, d *Dialogue) { d.Close() }, net.ErrClosed},
+		{"CloseWrite", func(p *peer, d *Dialogue) { d.CloseWrite() }, net.ErrClosed},
+		{"Reset", func(p *peer, d *Dialogue) { d.Reset(packet.Reason{}) }, io.ErrClosedPipe},
+		{"cut of the transport", func(p *peer, d *Dialogue) { p.nc.Close() }, io.ErrClosedPipe},
+		{"Close of the Mux", func(p *peer, d *Dialogue) { d.m.Close(io.EOF, packet.Reason{}) }, io.ErrClosedPipe},
 	} {
 		for _, size := range []int{5000, 100_000} {
 			t.Run(test.name, func(t *testing.T) {
@@ -328,7 +329,7 @@ func TestEndWakesAWriter(t *testing.T) {
 	}
 }
 
-// Concurrent writes take turns: none is torn apart by another.
+// Concurrent Writes and Reads of all sizes lose no bytes.
 func TestConcurrentWritersAndReaders(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
@@ -386,6 +387,7 @@ func TestConcurrentWritersAndReaders(t *testing.T) {
 	})
 }
 
+// Concurrent Writes take turns: the bytes of one follow each other without those of another.
 func TestWritesAreNotTornApart(t *testing.T) {
 	newSetup().bothTransports(t, func(t *testing.T, ms [2]*Mux, hs [2]*fakeHandler) {
 		near, far := openPair(t, ms)
