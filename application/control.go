@@ -26,7 +26,8 @@ const (
 // Held returns how many bytes the End holds, apart from what the handlers and callbacks of
 // its user hold.
 func (c *Control) Held() int {
-	n := endBytes + c.mux.Held() + len(c.c.Meta()) + int(c.c.SessionStats().Logged)
+	s := c.c.SessionStats()
+	n := endBytes + c.mux.Held() + len(c.c.Meta()) + int(s.Logged+s.Buffered)
 	n += int(c.remoteMethods.Load())*methodBytes + int(c.remoteNameBytes.Load())
 	if d := c.cfg.Deliveries; d != nil {
 		n += d.size()

@@ -159,7 +159,8 @@ func ExampleEndOptions_SetMeta() {
 	// Output: true wrong word
 }
 
-// An End that reconnects: the connection is cut, and everything goes on.
+// An End that reconnects: the connection is cut, and everything goes on. The server continues
+// the session, so there is no new connection from the view of both Ends.
 func ExampleNewRetryEndWithDialer() {
 	methods := server.NewEndOptions()
 	methods.SetRegisterLocalRPCs(&geminio.MethodRPC{
@@ -195,7 +196,7 @@ func ExampleNewRetryEndWithDialer() {
 	ctx := context.Background()
 	fmt.Println("publish:", end.Publish(ctx, end.NewMessage([]byte("order 42"))))
 	twice := options.Call()
-	twice.SetIdempotent(true) // else a call that was under way is not repeated
+	twice.SetIdempotent(true) // else a call under way is not repeated if the server is restarted
 	resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("hello")), twice)
 	if err != nil {
 		log.Fatal(err)
@@ -205,7 +206,7 @@ func ExampleNewRetryEndWithDialer() {
 	// Output:
 	// publish: <nil>
 	// call: hello
-	// connections: 2
+	// connections: 1
 }
 
 // bouncer lets clients in as long as there is room.

@@ -154,6 +154,7 @@ type SessionStats struct {
 	Resumes       uint64 // links that have replaced others
 	Replayed      uint64 // bytes that were written again
 	Logged        uint64 // bytes that the peer has not reported
+	Buffered      uint64 // bytes of an incomplete frame that were received, while there is no link
 	Connected     bool   // the session has a link
 	Expired       bool   // the session has ended because it was without a link for too long
 }
@@ -410,8 +411,10 @@ func (c *Conn) park(err error) error {
 		c.rb.Took(c.rb.Len()) // its rest does not follow on another link
 	}
 	c.noteReceived()
+	rest := c.stow()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.stats.Buffered = uint64(len(rest))
 	for c.State() < Closed && (s.phase == linkDown || c.link == lost.link) {
 		s.parked = true
 		s.quiet.readerLeft()
@@ -420,11 +423,27 @@ func (c *Conn) park(err error) error {
 		<-wake
 		c.mu.Lock()
 	}
-	s.parked = false
+	s.parked, s.stats.Buffered = false, 0
 	if c.State() == Closed {
 		return lost.err
 	}
+	if len(rest) > 0 {
+		c.rb = chunk.Get(chunk.MaxSize)
+		c.rb.Wrote(copy(c.rb.Space(), rest))
+	}
 	return nil
+}
+
+// stow frees the read buffer before the reading goroutine waits for a link, and returns a
+// copy of the bytes in it.
+func (c *Conn) stow() (rest []byte) {
+	if c.rb == nil {
+		return nil
+	}
+	rest = bytes.Clone(c.rb.Bytes())
+	c.rb.Free()
+	c.rb = nil
+	return rest
 }
 
 // readerEnded records that the reading goroutine has ended.

@@ -89,8 +89,8 @@ func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
 // SetResumeKeep sets how long an End keeps its session after it has lost its connection.
 // If the client is back within that time, the session continues: streams, calls, messages
 // and registrations do not notice. 0 turns that off: an End ends with its connection. The
-// shorter time of both sides holds, and both must have it turned on. By default it is
-// turned off. It is at most 49 days. It has an effect on the Ends of
+// shorter time of both sides holds, and both must have it turned on. The default is
+// two minutes. It is at most 49 days. It has an effect on the Ends of
 // client.NewRetryEndWithDialer and on those of a Listener.
 func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
 

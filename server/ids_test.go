@@ -63,6 +63,7 @@ func TestRetryEndKeepsItsID(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					opt := server.NewEndOptions()
 					opt.SetDuplicateID(policy)
+					opt.SetResumeKeep(0)
 					w := new(switchingDialer)
 					move := func() server.Listener {
 						nl, l := newPipeServer(t, opt)

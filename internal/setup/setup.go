@@ -83,9 +83,8 @@ const (
 	// parts is the number of equal parts of the memory budget.
 	parts = 4
 
-	// defaultResumeKeep is the time for which a session is kept without a connection. 0
-	// means that sessions end with their connections.
-	defaultResumeKeep   = 0
+	// defaultResumeKeep is the time for which a session is kept without a connection.
+	defaultResumeKeep   = 2 * time.Minute
 	defaultResumeBuffer = 8 << 20
 	maxResumeBuffer     = 1 << 30
 	// maxResumeKeep is the longest time that the handshake can express, about 49 days.

@@ -136,6 +136,7 @@ type resumeDiary struct {
 	lines    []string
 	identify func() (uint64, error) // the answer of GetClientID; nil: 0
 	resumed  func() error           // the answer of ConnResumed; nil: none
+	misdeed  func()                 // is called by the other callbacks of interruptions; nil: none
 }
 
 func (d *resumeDiary) note(line string) {
@@ -161,6 +162,24 @@ func (d *resumeDiary) answer(identify func() (uint64, error), resumed func() err
 	d.identify, d.resumed = identify, resumed
 }
 
+// misbehave has the other callbacks of interruptions call f.
+func (d *resumeDiary) misbehave(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.misdeed = f
+}
+
+// noteAndMisbehave notes a line and calls the function of misbehave.
+func (d *resumeDiary) noteAndMisbehave(line string) {
+	d.note(line)
+	d.mu.Lock()
+	f := d.misdeed
+	d.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
 func (d *resumeDiary) GetClientID(uint64, []byte) (uint64, error) {
 	d.mu.Lock()
 	f := d.identify
@@ -173,7 +192,7 @@ func (d *resumeDiary) GetClientID(uint64, []byte) (uint64, error) {
 
 func (d *resumeDiary) ConnOnline(delegate.ConnDescriber) error          { d.note("online"); return nil }
 func (d *resumeDiary) ConnOffline(delegate.ConnDescriber) error         { d.note("offline"); return nil }
-func (d *resumeDiary) ConnInterrupted(delegate.ConnDescriber)           { d.note("interrupted") }
+func (d *resumeDiary) ConnInterrupted(delegate.ConnDescriber)           { d.noteAndMisbehave("interrupted") }
 func (d *resumeDiary) DialogueOffline(delegate.DialogueDescriber) error { return nil }
 
 func (d *resumeDiary) ConnResumed(delegate.ConnDescriber) error {
@@ -198,9 +217,11 @@ func (c *resumeClient) ConnOffline(delegate.ConnDescriber) error {
 	c.told.note("client offline")
 	return nil
 }
-func (c *resumeClient) ConnInterrupted(delegate.ConnDescriber) { c.told.note("client interrupted") }
+func (c *resumeClient) ConnInterrupted(delegate.ConnDescriber) {
+	c.told.noteAndMisbehave("client interrupted")
+}
 func (c *resumeClient) ConnResumed(delegate.ConnDescriber) error {
-	c.told.note("client resumed")
+	c.told.noteAndMisbehave("client resumed")
 	return nil
 }
 
@@ -627,6 +648,37 @@ func TestOperationsBeginDuringAnInterruption(t *testing.T) {
 		assert.NoError(t, <-opened)
 		assert.Zero(t, f.c.Stats().Waiting)
 	})
+}
+
+// Callbacks of interruptions that panic, end their goroutine or return odd errors cost one
+// attempt at most.
+func TestCallbacksOfInterruptionsThatMisbehave(t *testing.T) {
+	for how, misdeed := range misdeeds {
+		t.Run(how, func(t *testing.T) {
+			withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+				var served, misbehaved atomic.Int64
+				first := func() error {
+					if served.Add(1) > 1 {
+						return nil
+					}
+					return misdeed()
+				}
+				f.told.answer(nil, first)
+				f.told.misbehave(func() {
+					misbehaved.Add(1)
+					misdeed()
+				})
+				for n := range 3 {
+					f.cut(false)
+					time.Sleep(5 * time.Second)
+					assert.EqualValues(t, n+1, f.c.Stats().Resumes)
+				}
+				assert.GreaterOrEqual(t, served.Load(), int64(3))
+				assert.GreaterOrEqual(t, misbehaved.Load(), int64(6), "the callbacks of both sides")
+				assert.EqualValues(t, 1, f.c.Stats().Connections)
+			})
+		})
+	}
 }
 
 // mutable is a net.Conn whose writes a test can discard, and whose reads it can fail.

@@ -128,9 +128,11 @@ func (h *testServer) last() geminio.End {
 	return h.ends[len(h.ends)-1]
 }
 
-// fastRetry returns options of a RetryEnd with a short back-off.
+// fastRetry returns options of a RetryEnd with a short back-off, which makes a fresh
+// connection after each cut. The tests of resumed sessions set SetResumeKeep again.
 func fastRetry() *client.EndOptions {
 	opt := client.NewEndOptions()
+	opt.SetResumeKeep(0)
 	opt.SetRetryBackoff(time.Millisecond, 20*time.Millisecond)
 	return opt
 }

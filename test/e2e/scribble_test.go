@@ -368,6 +368,7 @@ func TestBuffersOfOptionsAreFree(t *testing.T) {
 		}
 	}()
 	var transport net.Conn
+	co.SetResumeKeep(0) // each cut makes a fresh connection
 	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
 		nc, err := kit.Dial(address)
 		transport = nc

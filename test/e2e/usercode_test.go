@@ -243,6 +243,7 @@ func retryWith(t *testing.T, what string, misdeed func() error) {
 	co := client.NewEndOptions()
 	co.SetDelegate(w)
 	co.SetPacketFactory(w)
+	co.SetResumeKeep(0) // each cut makes a fresh connection
 	co.SetRetryFailedFunc(w.retryFailed)
 	var conn net.Conn
 	var down atomic.Bool
