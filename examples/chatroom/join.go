@@ -169,6 +169,7 @@ func (c *chatClient) dial(ctx context.Context) error {
 	}
 	cli.WarnPlain(c.Log, c.connect, token != "", c.tls.Used())
 	opt := client.NewEndOptions()
+	opt.SetResumeKeep(0) // each lost connection is reported
 	opt.SetLogger(c.Log)
 	opt.SetMeta(auth.New(program, c.name, token).Meta())
 	opt.SetHeartbeat(c.heartbeat)

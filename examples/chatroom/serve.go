@@ -78,6 +78,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	}
 	s.room = newRoom(s.history, s.queue)
 	opt := server.NewEndOptions()
+	opt.SetResumeKeep(0) // the room shows at once who has left
 	opt.SetLogger(s.Log)
 	opt.SetHeartbeat(s.heartbeat)
 	opt.SetDelegate(admission{room: s.room, tokens: tokens, log: s.Log})

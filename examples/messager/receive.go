@@ -77,6 +77,7 @@ func (r *receiver) run(ctx context.Context) error {
 		return errors.Join(err, closeOutput())
 	}
 	opt := server.NewEndOptions()
+	opt.SetResumeKeep(0) // each lost connection is reported
 	opt.SetLogger(r.Log)
 	opt.SetDelegate(auth.NewDelegate(program, tokens, r.Log))
 	l, err := server.NewListener(nl, opt)

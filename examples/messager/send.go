@@ -124,6 +124,7 @@ func (s *sender) dial(ctx context.Context) error {
 	}
 	cli.WarnPlain(s.Log, s.connect, token != "", s.tls.Used())
 	opt := client.NewEndOptions()
+	opt.SetResumeKeep(0) // each lost connection is reported
 	opt.SetLogger(s.Log)
 	opt.SetMeta(auth.New(program, name, token).Meta())
 	opt.SetDelegate(&teller{s: s})

@@ -156,6 +156,7 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	defer b.engine.close()
 
 	opt := server.NewEndOptions()
+	opt.SetResumeKeep(0) // messages of a consumer that is killed go to others at once
 	opt.SetLogger(b.Log)
 	opt.SetHeartbeat(b.heartbeat)
 	opt.SetSessionKeep(sessionKeep)

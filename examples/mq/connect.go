@@ -73,6 +73,7 @@ func (p *peer) dial(ctx context.Context, methods ...string) error {
 	}
 	cli.WarnPlain(p.Log, p.connect, token != "", p.tls.Used())
 	opt := client.NewEndOptions()
+	opt.SetResumeKeep(0) // each lost connection is reported
 	opt.SetLogger(p.Log)
 	opt.SetMeta(auth.New(program, name, token).Meta())
 	opt.SetHeartbeat(p.heartbeat)
