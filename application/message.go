@@ -3,8 +3,6 @@ package application
 import (
 	"context"
 	"errors"
-	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -318,108 +316,4 @@ func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 			return m, nil
 		}
 	}
-}
-
-// inbox holds the messages of a stream that have arrived and that Receive has not returned.
-// The credit of the peer bounds it. Its methods are safe for concurrent use.
-type inbox struct {
-	ready chan struct{} // has one buffered element if next may return a message or an error
-
-	mu       sync.Mutex
-	queue    []*message
-	head     int    // the index of the first message in queue
-	topic    string // of the last message; further messages with that topic share its memory
-	ended    bool   // the stream has ended: after the last message next returns io.EOF
-	discards bool   // put rejects messages
-}
-
-// newInbox makes the inbox of a stream, which may have ended or discard its messages already.
-func newInbox(ended, discards bool) *inbox {
-	b := &inbox{ready: make(chan struct{}, 1), ended: ended, discards: discards}
-	if ended {
-		b.signal()
-	}
-	return b
-}
-
-// signal wakes one goroutine that waits in get.
-func (b *inbox) signal() {
-	select {
-	case b.ready <- struct{}{}:
-	default:
-	}
-}
-
-// put adds a message with a topic. It reports false if the inbox discards messages.
-func (b *inbox) put(m *message, topic []byte) bool {
-	b.mu.Lock()
-	if b.discards {
-		b.mu.Unlock()
-		return false
-	}
-	if b.topic != string(topic) {
-		b.topic = string(topic)
-	}
-	m.topic = b.topic
-	b.queue = append(b.queue, m)
-	b.mu.Unlock()
-	b.signal()
-	return true
-}
-
-// end is called when the stream has ended.
-func (b *inbox) end() {
-	b.mu.Lock()
-	b.ended = true
-	b.mu.Unlock()
-	b.signal()
-}
-
-// drop removes and returns the messages of the inbox. From now on put rejects messages.
-func (b *inbox) drop() []*message {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.discards = true
-	all := b.queue[b.head:]
-	b.queue, b.head = nil, 0
-	return all
-}
-
-// get returns the next message, and waits for it until ctx ends. After the end of the stream,
-// and of its messages, it returns io.EOF.
-func (b *inbox) get(ctx context.Context) (*message, error) {
-	for {
-		if m, err := b.next(); m != nil || err != nil {
-			return m, err
-		}
-		select {
-		case <-b.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// next returns the next message, or io.EOF if the stream has ended and there is none, or
-// neither. If a further call would return a message or io.EOF, next wakes the next goroutine.
-func (b *inbox) next() (*message, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.head == len(b.queue) {
-		if b.ended {
-			b.signal()
-			return nil, io.EOF
-		}
-		return nil, nil
-	}
-	m := b.queue[b.head]
-	b.queue[b.head] = nil
-	b.head++
-	if b.head == len(b.queue) {
-		b.queue, b.head = b.queue[:0], 0
-	}
-	if b.head < len(b.queue) || b.ended {
-		b.signal()
-	}
-	return m, nil
 }

@@ -442,36 +442,3 @@ func TestNoFailureYet(t *testing.T) {
 		assert.Equal(t, context.DeadlineExceeded, err)
 	})
 }
-
-// The first connection: its wait is that of SetRetryFirst alone, and the error has the last
-// failure, also where an attempt is under way when the context ends.
-func TestFirstConnectionFails(t *testing.T) {
-	for name, c := range map[string]struct {
-		stuck bool
-		want  time.Duration
-	}{"between attempts": {false, time.Hour}, "during an attempt": {true, time.Hour}} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				stuck := make(chan struct{})
-				defer close(stuck)
-				attempts := 0
-				ctx, cancel := context.WithTimeout(t.Context(), c.want)
-				defer cancel()
-				opt := NewEndOptions()
-				opt.SetRetryFirst(ctx)
-				construct := kit.Run(func() error {
-					_, err := NewRetryEndWithDialer(func() (net.Conn, error) {
-						if attempts++; attempts > 1 && c.stuck {
-							<-stuck
-						}
-						return nil, errShut
-					}, opt)
-					return err
-				})
-				err := endsAfter(t, c.want, construct)
-				assert.ErrorIs(t, err, context.DeadlineExceeded)
-				assert.ErrorIs(t, err, errShut)
-			})
-		})
-	}
-}

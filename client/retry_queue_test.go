@@ -13,9 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
-	"github.com/singchia/geminio/test/kit"
 )
 
 // recordedJob is a job that notes what becomes of it.
@@ -220,96 +218,6 @@ func TestRetryQueueLimits(t *testing.T) {
 		l.mend()
 		l.waiting(0)
 		assert.NoError(t, big.outcome(t))
-	})
-}
-
-// An asynchronous call that was cut off says why, and is not the end of everything.
-func TestAsyncCallIsCutOff(t *testing.T) {
-	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
-		c, err := l.end.CallAsync(context.Background(), "hang", l.end.NewRequest(nil), nil)
-		require.NoError(t, err)
-		synctest.Wait()
-		l.cut()
-		synctest.Wait()
-		select {
-		case <-c.Done:
-		default:
-			t.Fatal("the call has not ended")
-		}
-		var interrupted *geminio.InterruptedError
-		require.ErrorAs(t, c.Error, &interrupted)
-		assert.True(t, interrupted.MaybeExecuted)
-		require.Error(t, interrupted.Cause)
-		assert.NotErrorIs(t, c.Error, io.EOF, "that would be the End's")
-	})
-}
-
-// A call that the peer may have seen once stays so, however its repetitions end.
-func TestRepeatedCallsEndTruthfully(t *testing.T) {
-	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
-		ctx := context.Background()
-		idempotent := options.Call()
-		idempotent.SetIdempotent(true)
-		var all []<-chan error
-		for i := range 20 {
-			if i%2 == 0 {
-				all = append(all, kit.Run(func() error {
-					_, err := l.end.Call(ctx, "hang", l.end.NewRequest(nil), idempotent)
-					return err
-				}))
-				continue
-			}
-			c, err := l.end.CallAsync(ctx, "hang", l.end.NewRequest(nil), nil, idempotent)
-			require.NoError(t, err)
-			all = append(all, kit.Run(func() error { return (<-c.Done).Error }))
-		}
-		l.sopt = serving("hang", hang)
-		l.sopt.SetMaxHandlers(2) // so most of them wait for credit then
-		l.cut()
-		l.mend()
-		l.end.Close()
-		for i, ch := range all {
-			err := kit.Returned(t, ch)
-			assert.ErrorIs(t, err, geminio.ErrMaybeExecuted, "call %d", i)
-			assert.ErrorIs(t, err, io.EOF, "call %d", i)
-		}
-		l.waiting(0)
-	})
-}
-
-// Who publishes faster than the server takes it is slowed down, with a connection
-// that is not the first as well.
-func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
-	opt := NewEndOptions()
-	opt.SetMaxWaiting(100, 1<<20)
-	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
-		ctx := context.Background()
-		l.cut()
-		data := make([]byte, 1000)
-		for range 100 {
-			_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
-			require.NoError(t, err)
-		}
-		l.waiting(100)
-		_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
-		require.ErrorIs(t, err, geminio.ErrTooMany)
-		l.mend() // nobody receives
-		published := kit.Run(func() error {
-			for i := range 500 {
-				if _, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil); err != nil {
-					return fmt.Errorf("message %d: %w", i, err)
-				}
-			}
-			return nil
-		})
-		kit.Blocked(t, published)
-		for range 600 {
-			m, err := l.server().Receive(ctx)
-			require.NoError(t, err)
-			require.NoError(t, m.Done())
-		}
-		require.NoError(t, kit.Returned(t, published))
-		l.waiting(0)
 	})
 }
 

@@ -134,3 +134,6 @@ func serving(method string, rpc geminio.RPC) *server.EndOptions {
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: method, RPC: rpc})
 	return opt
 }
+
+// echo answers with what it got.
+func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }

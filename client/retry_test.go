@@ -2,12 +2,9 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/delegate"
-	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -162,87 +157,6 @@ func TestAfterClose(t *testing.T) {
 	}
 }
 
-// What repeats of streams and registrations is bounded by their contexts.
-func TestWaitingIsBoundedByTimeouts(t *testing.T) {
-	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
-		l.cut()
-		opt := options.OpenStream()
-		opt.SetTimeout(time.Minute)
-		open := kit.Run(func() error {
-			_, err := l.end.OpenStream(opt)
-			return err
-		})
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		register := kit.Run(func() error { return l.end.Register(ctx, "m", hang) })
-		l.waiting(2)
-		time.Sleep(time.Minute - 1)
-		kit.Blocked(t, open)
-		kit.Blocked(t, register)
-		time.Sleep(time.Nanosecond)
-		assert.ErrorIs(t, kit.Returned(t, open), context.DeadlineExceeded)
-		assert.ErrorIs(t, kit.Returned(t, register), context.DeadlineExceeded)
-		l.waiting(0)
-	})
-}
-
-// delegateLog is a delegate that notes what it is told, and refuses some connections.
-type delegateLog struct {
-	*delegate.UnimplementedDelegate
-	refuse []int // which connections, counted from 1
-
-	mu     sync.Mutex
-	online int
-	lines  []string
-}
-
-func (j *delegateLog) note(format string, a ...any) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.lines = append(j.lines, fmt.Sprintf(format, a...))
-}
-
-func (j *delegateLog) ConnOnline(delegate.ConnDescriber) error {
-	j.mu.Lock()
-	j.online++
-	n := j.online
-	j.mu.Unlock()
-	j.note("online %d", n)
-	if slices.Contains(j.refuse, n) {
-		return errors.New("not this one")
-	}
-	return nil
-}
-
-func (j *delegateLog) ConnOffline(delegate.ConnDescriber) error {
-	j.note("offline")
-	return nil
-}
-
-func (j *delegateLog) EndReOnline(delegate.ClientDescriber) { j.note("again online") }
-
-// Callbacks come once each and in order. One connection that the delegate refuses is
-// neither online again nor offline.
-func TestCallbacksOfARefusedConnection(t *testing.T) {
-	j := &delegateLog{refuse: []int{3, 4}}
-	opt := NewEndOptions()
-	opt.SetDelegate(j)
-	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
-		for range 2 {
-			l.cut()
-			l.mend()
-			time.Sleep(time.Minute)
-		}
-		require.True(t, l.end.Stats().Connected)
-		l.end.Close()
-		synctest.Wait()
-		assert.Equal(t, []string{
-			"online 1", "offline", "online 2", "again online", "offline",
-			"online 3", "online 4", "online 5", "again online", "offline",
-		}, j.lines)
-	})
-}
-
 func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		assert.ErrorContains(t, l.end.CloseWithError(geminio.CodeReplaced, ""), "must not choose the code")
@@ -255,4 +169,37 @@ func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
 		assert.Equal(t, &geminio.RemoteError{Code: geminio.FirstApplicationCode, Text: "enough"}, why)
 		assert.Equal(t, io.EOF, l.end.Cause())
 	})
+}
+
+// The first connection: its wait is that of SetRetryFirst alone, and the error has the last
+// failure, also where an attempt is under way when the context ends.
+func TestFirstConnectionFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		stuck bool
+		want  time.Duration
+	}{"between attempts": {false, time.Hour}, "during an attempt": {true, time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stuck := make(chan struct{})
+				defer close(stuck)
+				attempts := 0
+				ctx, cancel := context.WithTimeout(t.Context(), c.want)
+				defer cancel()
+				opt := NewEndOptions()
+				opt.SetRetryFirst(ctx)
+				construct := kit.Run(func() error {
+					_, err := NewRetryEndWithDialer(func() (net.Conn, error) {
+						if attempts++; attempts > 1 && c.stuck {
+							<-stuck
+						}
+						return nil, errShut
+					}, opt)
+					return err
+				})
+				err := endsAfter(t, c.want, construct)
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.ErrorIs(t, err, errShut)
+			})
+		})
+	}
 }
