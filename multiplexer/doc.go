@@ -15,8 +15,8 @@
 // # Sending
 //
 // Raw bytes and packets take their credit before they are queued in their
-// dialogue. So everything that is queued can be sent, whatever the user of the
-// peer does, and Close does not need to wait for the peer. A dialogue with
+// dialogue. So everything that is queued can be sent without waiting for the user
+// of the peer, and Close does not need to wait either. A dialogue with
 // queued bytes or packets is in a lane of the scheduler. The goroutine that
 // holds the write token of the connection takes dialogues from the scheduler and
 // appends one turn of frames for each to a batch; package conn describes which
@@ -24,8 +24,8 @@
 //
 // Control frames are not queued. A dialogue has a set of bits that says which
 // control frames are to be sent, and their content is computed when a batch has
-// room for them. So they need bounded memory, and a Credit frame grants all that
-// can be granted at that moment.
+// room for them. So they need bounded memory, and a Credit frame grants the whole
+// amount that can be granted at that moment.
 //
 // # Credit
 //
@@ -38,7 +38,7 @@
 //
 // A packet takes all of its credit, its charge, at once. A packet without credit
 // waits; the order in which packets are admitted lets no stream block the others
-// and no large packet starve. Small responses and acknowledgements need no
+// and no large packet wait for ever. Small responses and acknowledgements need no
 // credit, because there are no more of them than requests and messages. Windows
 // of dialogues start small and grow as long as they limit the rate.
 //

@@ -110,7 +110,7 @@ func (f *inflow) dueFor(class packet.Class, n uint64) bool {
 	return f.due()
 }
 
-// grant grants all that is owed and returns the amount.
+// grant grants the amount that is owed and returns it.
 func (f *inflow) grant() uint32 {
 	n := f.owed()
 	f.give(n)

@@ -1,7 +1,7 @@
 package multiplexer
 
-// This file ends the admission of new work before the end of a connection. What has begun
-// by then goes on.
+// This file ends the admission of new work before the end of a connection. Work that has begun
+// goes on.
 
 import "github.com/singchia/geminio/packet"
 

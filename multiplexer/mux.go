@@ -79,7 +79,7 @@ type Mux struct {
 	sink          dataSink  // receives the payload of the present Data frame
 	pendingReader *Dialogue // its Read has bytes and was not woken yet; nil: none
 	lastPeerID    uint64    // the highest id that the peer has opened
-	discardBuf    []byte    // receives bytes that nobody reads
+	discardBuf    []byte    // receives bytes that are discarded
 
 	// mu guards all fields below.
 	mu checkedMutex

@@ -12,7 +12,7 @@ const MaxHandshakeLen = 64 << 10
 
 // MaxDecodablePacketLen is the length of the longest packet that the earlier library
 // decoded, in bytes. Programs derive the sizes of their batches from it. This library
-// bounds nothing by it: what an End accepts is in its options (SetMaxMessageSize), and a
+// does not use it as a limit: the options of an End have its limit (SetMaxMessageSize), and a
 // peer of wire 1 accepts no longer packet.
 const MaxDecodablePacketLen = 10 << 20
 

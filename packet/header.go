@@ -12,7 +12,7 @@ import (
 //	| type | flags | stream (48 bit)        | length (32)    |
 //	+------+-------+------------------------+----------------+
 //
-// All numbers on the wire are big endian. Length counts the payload alone.
+// All numbers on the wire are big endian. Length is that of the payload.
 const HeaderLen = 12
 
 const (
@@ -43,7 +43,7 @@ const (
 	TypeGoAway Type = 0x03 // asks for no new work; a Reason
 	TypeClose  Type = 0x04 // the last frame of a side; a Reason
 	TypeCredit Type = 0x05 // allows the receiver to send more; a Credit
-	// TypeReceived tells how many bytes a session has received; 8 bytes. It is for
+	// TypeReceived reports the number of bytes that a session has received; 8 bytes. It is for
 	// connections with the feature FeatureResume.
 	TypeReceived Type = 0x06
 )

@@ -13,7 +13,7 @@ type Charge struct {
 // packet.ClassMessages.
 const MessageOverhead = 128
 
-// maxSmall bounds the body of a small packet whatever the receiver has offered, in bytes.
+// maxSmall bounds the body of a small packet for every offer of the receiver, in bytes.
 const maxSmall = 8 << 10
 
 // MaxSmall returns the largest body of a small packet for a receiver that has offered w, in

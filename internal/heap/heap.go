@@ -2,7 +2,7 @@ package heap
 
 // Element is an element of a Heap: a pointer to a struct that embeds a Place.
 type Element[T any] interface {
-	// Before tells whether the element comes before another one.
+	// Before reports whether the element comes before another one.
 	Before(other T) bool
 
 	place() *Place
@@ -16,7 +16,7 @@ type Place struct {
 
 func (p *Place) place() *Place { return p }
 
-// Queued tells whether the element is in a Heap.
+// Queued reports whether the element is in a Heap.
 func (p *Place) Queued() bool { return p.rank > 0 }
 
 // Heap is a queue that has the first of its elements, by their Before, at the front. An

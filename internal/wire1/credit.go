@@ -14,8 +14,8 @@ import (
 //	left + owed <= size
 type grant struct {
 	size uint64 // the size of the window
-	left uint64 // what the Conn may still send
-	owed uint64 // what the peer's transport has taken and was not granted again
+	left uint64 // the amount that the Conn may still send
+	owed uint64 // the amount that the peer's transport has taken and that was not granted again
 }
 
 // newGrant returns a grant with a window of size.
@@ -30,7 +30,7 @@ func (g *grant) take(class packet.Class, n uint64) error {
 	return nil
 }
 
-// due reports whether a Credit frame for what is owed is worth sending.
+// due reports whether a Credit frame for the owed amount is worth sending.
 func (g *grant) due(class packet.Class) bool {
 	switch class {
 	case packet.ClassRaw:
@@ -41,7 +41,7 @@ func (g *grant) due(class packet.Class) bool {
 	return g.owed > 0
 }
 
-// give grants what is owed, and returns the amount.
+// give grants the owed amount and returns it.
 func (g *grant) give() uint32 {
 	n := g.owed
 	g.left, g.owed = g.left+n, 0

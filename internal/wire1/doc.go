@@ -4,8 +4,8 @@
 //
 // A Translator does no I/O. Its inputs are packets of the peer and frames of the Conn. Its
 // outputs are frames for the Conn and packets for the peer. It grants credit to the Conn when
-// the transport of the peer has taken what the Conn has sent. It holds what the peer has sent
-// until the Conn grants credit for it.
+// the transport of the peer has taken the data of the Conn. It holds data of the peer until the
+// Conn grants credit for it.
 //
 // A Transport runs a Translator. It is the net.Conn of the Conn, and reads and writes the
 // net.Conn of the peer.
