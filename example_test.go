@@ -17,8 +17,8 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// connect returns both sides of a connection within this process. Programs have one
-// of them each: client.NewEnd makes the one, server.Listen and AcceptEnd the other.
+// connect returns both sides of a connection within this process. Usually each side is in a
+// program of its own: client.NewEnd makes one, server.Listen and AcceptEnd make the other.
 func connect(opts ...*client.EndOptions) (near, far geminio.End) {
 	a, b := net.Pipe()
 	accepted := make(chan geminio.End)
@@ -36,7 +36,7 @@ func connect(opts ...*client.EndOptions) (near, far geminio.End) {
 	return near, <-accepted
 }
 
-// Either side calls methods of the other.
+// Each side can call methods of the other side.
 func ExampleRPCer_Call() {
 	ctx := context.Background()
 	near, far := connect()
@@ -59,7 +59,7 @@ func ExampleRPCer_Call() {
 	fmt.Printf("%s\n", resp.Data())
 
 	_, err = near.Call(ctx, "add", near.NewRequest([]byte("17")), opt)
-	var remote *geminio.RemoteError // of the handler, as opposed to the connection
+	var remote *geminio.RemoteError // the error of the handler
 	fmt.Println(errors.As(err, &remote), err)
 
 	_, err = near.Call(ctx, "subtract", near.NewRequest(nil), opt)
@@ -70,7 +70,7 @@ func ExampleRPCer_Call() {
 	// no such rpc: subtract
 }
 
-// Many calls are under way at once, and their outcomes come on one channel.
+// Many calls run concurrently. Their outcomes arrive on one channel.
 func ExampleRPCer_CallAsync() {
 	ctx := context.Background()
 	near, far := connect()
@@ -96,8 +96,8 @@ func ExampleRPCer_CallAsync() {
 	// three: THREE, <nil>
 }
 
-// A method is there for the peer as soon as Register has returned. The handler may
-// call back: here the accepting side asks the one that has connected.
+// The peer can call a method when Register has returned. Here the server calls a method of the
+// client.
 func ExampleRPCer_Register() {
 	ctx := context.Background()
 	near, far := connect()
@@ -116,7 +116,7 @@ func ExampleRPCer_Register() {
 	// Output: Ada
 }
 
-// Hijack goes before registered methods, for calls whose names match.
+// Hijack takes precedence over registered methods, for calls whose method matches the pattern.
 func ExampleRPCer_Hijack() {
 	ctx := context.Background()
 	near, far := connect()
@@ -142,7 +142,7 @@ func ExampleRPCer_Hijack() {
 	// forwarded: api.list
 }
 
-// Publish returns what the receiver says of the message.
+// Publish returns the answer of the receiver: nil or an error.
 func ExampleMessager_Publish() {
 	ctx := context.Background()
 	near, far := connect()
@@ -154,7 +154,7 @@ func ExampleMessager_Publish() {
 				return // io.EOF: the End is closed
 			}
 			if len(msg.Data()) == 0 {
-				msg.Error(errors.New("there is nothing in it"))
+				msg.Error(errors.New("the message is empty"))
 				continue
 			}
 			msg.Done()
@@ -165,10 +165,10 @@ func ExampleMessager_Publish() {
 	fmt.Println(near.Publish(ctx, near.NewMessage(nil)))
 	// Output:
 	// <nil>
-	// there is nothing in it
+	// the message is empty
 }
 
-// The answers to many messages come on one channel.
+// The outcomes of many messages arrive on one channel.
 func ExampleMessager_PublishAsync() {
 	ctx := context.Background()
 	near, far := connect()
@@ -200,8 +200,8 @@ func ExampleMessager_PublishAsync() {
 	// Output: 100
 }
 
-// Messages of a stream are received in their order. Topic and custom bytes travel
-// with them; one that is sent at most once is not answered.
+// The messages of a stream are received in order. A message has a topic and custom bytes. An
+// at-most-once message is not answered.
 func ExampleMessager_Receive() {
 	ctx := context.Background()
 	near, far := connect()
@@ -214,7 +214,7 @@ func ExampleMessager_Receive() {
 			log.Fatal(err)
 		}
 	}
-	near.Close() // what was queued is still delivered
+	near.Close() // delivers the queued messages
 
 	for {
 		msg, err := far.Receive(ctx)
@@ -230,7 +230,7 @@ func ExampleMessager_Receive() {
 	// EOF
 }
 
-// A stream is a net.Conn beside all others, with a name and a description.
+// A stream is a net.Conn with a name and a description.
 func ExampleMultiplexer_OpenStream() {
 	near, far := connect()
 	defer near.Close()
@@ -242,7 +242,7 @@ func ExampleMultiplexer_OpenStream() {
 			}
 			go func() {
 				defer stream.Close()
-				question, err := io.ReadAll(stream) // until the opener's CloseWrite
+				question, err := io.ReadAll(stream) // until CloseWrite of the other side
 				if err != nil {
 					return
 				}
@@ -266,8 +266,8 @@ func ExampleMultiplexer_OpenStream() {
 	// Output: echo service (version 1) says: is anybody there?, <nil>
 }
 
-// An End is a net.Listener whose connections are streams: here the side that has
-// dialled serves HTTP to the side that was dialled.
+// An End is a net.Listener whose connections are streams. Here the client of the connection
+// serves HTTP to the server.
 func ExampleEnd_http() {
 	near, far := connect()
 	served := make(chan error, 1)
@@ -297,15 +297,15 @@ func ExampleEnd_http() {
 	// EOF
 }
 
-// A call that was under way when the connection ended may have been carried out, or
-// was surely not; one that comes later is not even begun.
+// The error of a call says whether the peer may have executed it when the connection ended. A
+// call after the end is not started.
 func ExampleInterruptedError() {
 	ctx := context.Background()
 	near, far := connect()
 	entered := make(chan struct{})
 	far.Register(ctx, "transfer", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 		close(entered)
-		<-ctx.Done() // the caller is gone
+		<-ctx.Done() // the connection has ended
 	})
 	call, err := near.CallAsync(ctx, "transfer", near.NewRequest(nil), nil)
 	if err != nil {
@@ -324,10 +324,10 @@ func ExampleInterruptedError() {
 	// true
 }
 
-// What is too large for the peer is refused before a byte of it is sent.
+// A message that is too large for the peer is refused before any part of it is sent.
 func ExampleLimitError() {
 	opt := client.NewEndOptions()
-	opt.SetMaxMessageSize(1000) // that the client takes
+	opt.SetMaxMessageSize(1000) // the largest message that the client accepts
 	near, far := connect(opt)
 	defer near.Close()
 	err := far.Publish(context.Background(), far.NewMessage(make([]byte, 2000)))

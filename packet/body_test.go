@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// head is a body as far as its Append goes.
+// head is a body that can append its head.
 type head interface {
 	Append([]byte) []byte
 	HeadSize() int
 }
 
-// bodies has one parser for each kind of body. What it returns is the body and,
-// for those that have any, the data behind the head.
+// bodies has a parser for each kind of body. The parser returns the body, and the data behind
+// the head if the kind has data.
 var bodies = map[string]func([]byte) (head, []byte, error){
 	"request":  func(b []byte) (head, []byte, error) { p, err := ParseRequest(b); return &p, p.Data, err },
 	"response": func(b []byte) (head, []byte, error) { p, err := ParseResponse(b); return &p, p.Data, err },
@@ -33,7 +33,7 @@ func TestBodies(t *testing.T) {
 		name string
 		what string
 		body head
-		want string // hex, of the head; not checked if empty
+		want string // the head in hex; empty: not checked
 	}{
 		{"request", "request",
 			&Request{ID: 0x0102030405060708, Timeout: 5 * time.Second, Method: []byte("echo"), Custom: []byte("cu"), Data: []byte("hi")},
@@ -78,7 +78,7 @@ func TestBodies(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.body, got)
 
-			// A shorter body is either without a part of its head or of its data.
+			// A shorter body lacks a part of its head or of its data.
 			step := 1 + len(b)/1000
 			for cut := 0; cut < len(b); cut += step {
 				got, rest, err := parse(b[:cut])
@@ -115,7 +115,7 @@ func TestMaxHead(t *testing.T) {
 	}
 }
 
-// TestInnerLengths has lengths that promise more than there is.
+// TestInnerLengths parses bodies with lengths that exceed the body.
 func TestInnerLengths(t *testing.T) {
 	const ids = "0000000000000001 0000000000000000 "
 	for _, c := range []struct{ what, bytes string }{
@@ -227,8 +227,8 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
-// fuzzBody checks that what parses is encoded to the same bytes. Only timeouts
-// above 2^62 ns have two forms.
+// fuzzBody checks that a parsed body is encoded to the same bytes. Only timeouts above 2^62 ns
+// have two forms.
 func fuzzBody(f *testing.F, what string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add(unhex(f, s))

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// payload checks the header of the one frame in b and returns what follows it.
+// payload checks the header of the only frame in b and returns its payload.
 func payload(t testing.TB, b []byte, typ Type, stream uint64) []byte {
 	t.Helper()
 	h, err := ParseHeader(b, MinMaxFrame)
@@ -21,7 +21,7 @@ func payload(t testing.TB, b []byte, typ Type, stream uint64) []byte {
 	return b[HeaderLen:]
 }
 
-// requireExact checks that parse takes neither less nor more than p.
+// requireExact checks that parse accepts neither less nor more bytes than p.
 func requireExact(t testing.TB, what string, p []byte, parse func([]byte) error) {
 	t.Helper()
 	require.NoError(t, parse(p))
@@ -119,7 +119,7 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// TestReasonLimits shows what becomes of a notice that does not fit its fields.
+// TestReasonLimits encodes reasons that do not fit their fields.
 func TestReasonLimits(t *testing.T) {
 	full := strings.Repeat("x", MaxText)
 	for _, c := range []struct{ in, want Reason }{
@@ -170,7 +170,7 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, o, got)
 
-		// Without an inner length, what is cut off can only be missed in Meta.
+		// The end of Meta has no length of its own, so a cut there is not detected.
 		head := openLen + len(o.Peer)
 		for n := range head {
 			_, err := ParseOpen(p[:n])

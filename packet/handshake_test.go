@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offer is one that passes.
+// offer returns valid settings.
 func offer() *Settings {
 	return &Settings{
 		MaxFrame: DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100, Raw: 1 << 16,
@@ -24,7 +24,7 @@ func offer() *Settings {
 
 const offerJSON = `{"frame":65536,"message":1048576,"streams":100,"raw":65536,"messages":32768,"handlers":1000,"large":4194304}`
 
-// open takes the header off a handshake packet.
+// open removes the header of a handshake packet.
 func open(t testing.TB, b []byte, server bool) (packetID uint64, body []byte) {
 	t.Helper()
 	packetID, n, err := ParseHandshakeHeader(b, server)
@@ -53,7 +53,7 @@ func TestConn(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "before", string(b[:6]))
 			b = b[6:]
-			require.Equal(t, []byte{1, 1}, b[:2], "proxies look at these")
+			require.Equal(t, []byte{1, 1}, b[:2], "the first bytes, which proxies recognize")
 			require.Equal(t, c.json, string(b[HandshakeHeaderLen+connLen:]))
 
 			id, body := open(t, b, true)
@@ -80,7 +80,7 @@ func TestConnAck(t *testing.T) {
 			`{"error":"wire \u003c2\u003e only","code":8}`},
 		{"refused for now", ConnAck{Refused: true, Code: 6, Error: "full", Retry: 1500 * time.Millisecond},
 			`{"error":"full","code":6,"retry":1500}`},
-		{"refused without a word", ConnAck{Refused: true}, `{}`},
+		{"refused without a text", ConnAck{Refused: true}, `{}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, err := AppendConnAck([]byte("before"), c.ack)
@@ -102,7 +102,7 @@ func TestConnAck(t *testing.T) {
 	}
 }
 
-// TestWire1 parses what deployed peers sent, and encodes it to the same bytes.
+// TestWire1 parses packets of deployed peers, and encodes them to the same bytes.
 func TestWire1(t *testing.T) {
 	b := unhex(t, "01 01 6b02ef1e644f8bd8 00000019 18 00 1122334455667788 7b226d657461223a226254453d227d")
 	id, body := open(t, b, true)
@@ -133,7 +133,7 @@ func TestWire1(t *testing.T) {
 	}
 }
 
-// connBody makes the body of a Conn around a JSON text, ackBody of a ConnAck.
+// connBody returns the body of a Conn with a JSON text, ackBody that of a ConnAck.
 func connBody(object string) []byte {
 	return append([]byte{connAcquire, 0, 0, 0, 0, 0, 0, 0, 0, 9}, object...)
 }
@@ -160,7 +160,7 @@ func TestHandshakeShort(t *testing.T) {
 	}
 }
 
-// TestConnFlags checks that flags which wire 2 does not use are no error.
+// TestConnFlags checks that flags that wire 2 does not use are accepted.
 func TestConnFlags(t *testing.T) {
 	for flags := range 256 {
 		b := connBody(`{}`)
@@ -181,7 +181,7 @@ func TestRefusal(t *testing.T) {
 		{7, `{}`, ConnAck{Refused: true}},
 		{0, `{"error":"no"}`, ConnAck{Refused: true, Error: "no"}},
 		{0, `{"error":""}`, ConnAck{}},
-		{1, `{"error":"no","wire2":{}}`, ConnAck{Refused: true, Error: "no", Settings: &Settings{}}}, // its offer is of no use
+		{1, `{"error":"no","wire2":{}}`, ConnAck{Refused: true, Error: "no", Settings: &Settings{}}}, // the offer of a refusal is not checked
 	} {
 		a, err := ParseConnAck(1, ackBody(c.refused, c.object))
 		require.NoError(t, err)
@@ -193,7 +193,7 @@ func TestRefusal(t *testing.T) {
 func TestOffer(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Settings)
-		text   string // none: it is legal
+		text   string // the error; empty: none
 	}{
 		{func(w *Settings) { w.MaxFrame = 1024 }, ""},
 		{func(w *Settings) { w.MaxFrame = 1023 }, "largest frame of 1023 bytes, need 1024"},
@@ -268,7 +268,7 @@ func TestHandshakeTooLarge(t *testing.T) {
 	requireMalformed(t, err, "connack", "length 4294967295 exceeds 65536")
 	require.ErrorIs(t, err, ErrPacketTooLarge)
 
-	// The largest Meta is what is left of 64 KiB beside {"meta":""}, in base64.
+	// The largest Meta is the base64 text that fits into 64 KiB together with {"meta":""}.
 	largest := base64.StdEncoding.DecodedLen(MaxHandshakeLen-connLen-len(`{"meta":""}`)) / 3 * 3
 	b, err := AppendConn(nil, Conn{Meta: make([]byte, largest)})
 	require.NoError(t, err)
@@ -287,7 +287,7 @@ func TestHandshakeTooLarge(t *testing.T) {
 	require.ErrorIs(t, err, ErrPacketTooLarge)
 }
 
-// equalOffers compares offers; JSON does not tell empty features from none.
+// equalOffers compares offers. Empty and nil features are equal, as in JSON.
 func equalOffers(a, b *Settings) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -320,8 +320,8 @@ func FuzzHandshakeHeader(f *testing.F) {
 	})
 }
 
-// FuzzConn checks that what parses keeps its meaning when it is encoded and
-// parsed again: JSON has many forms for the same.
+// FuzzConn checks that a parsed packet has the same meaning when it is encoded and parsed again.
+// The bytes may differ, because JSON has many forms.
 func FuzzConn(f *testing.F) {
 	f.Add(connBody(`{}`))
 	f.Add(connBody(`{"meta":"bTE=","wire2":` + offerJSON + `,"other":0}`))
@@ -336,7 +336,7 @@ func FuzzConn(f *testing.F) {
 		}
 		again, err := AppendConn(nil, c)
 		if err != nil {
-			require.ErrorIs(t, err, ErrPacketTooLarge) // for instance since < becomes \u003c
+			require.ErrorIs(t, err, ErrPacketTooLarge) // for instance because < becomes \u003c
 			return
 		}
 		id, body := open(t, again, true)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// types are all types that wire 2 defines, with the flags that each may carry.
+// types has all types of wire 2 with their flags.
 var types = []struct {
 	typ        Type
 	name       string
@@ -16,7 +16,7 @@ var types = []struct {
 	packet     bool // begins with a fragment header
 	fragmented bool
 	connection bool // stream 0
-	stream     bool // any other
+	stream     bool // stream not 0
 }{
 	{typ: 0x01, name: "ping", flags: []Flags{0}, connection: true},
 	{typ: 0x02, name: "pong", flags: []Flags{0}, connection: true},
@@ -179,7 +179,7 @@ func TestFragmentHeader(t *testing.T) {
 				h.Length = uint32(n)
 				_, err := ParseFragmentHeader(b[:n], h)
 				requireMalformed(t, err, c.typ.String(), fmt.Sprintf("payload of %d bytes, need %d", n, len(b)))
-				_, err = ParseFragmentHeader(b, h) // what stands behind belongs to the next frame
+				_, err = ParseFragmentHeader(b, h) // b has the beginning of the next frame too
 				requireMalformed(t, err, c.typ.String())
 			}
 		})

@@ -12,7 +12,7 @@ import (
 func TestHandshakeJSON(t *testing.T) {
 	for _, c := range []struct {
 		object string
-		text   string // of the error; none if empty
+		text   string // the error; empty: none
 	}{
 		{`{}`, ""},
 		{"  {\n}\t", ""},
@@ -58,19 +58,19 @@ func TestOfferKeys(t *testing.T) {
 		all = append(all, key)
 		if optional == "" {
 			mandatory++
-			require.Len(t, all, mandatory, "%s comes behind an optional one", key)
+			require.Len(t, all, mandatory, "%s is behind an optional key", key)
 		}
 	}
 	assert.Equal(t, all, offerKeys)
 	assert.Equal(t, mandatory, mandatoryKeys)
 }
 
-// The decoding of JSON takes keys in any case, lets the last of two equal keys win and
-// leaves out what is missing. The handshake takes none of these.
+// Package encoding/json ignores the case of keys, and accepts keys that occur twice or are
+// missing. The handshake accepts none of these.
 func TestHandshakeKeys(t *testing.T) {
 	for _, c := range []struct {
 		object string
-		text   string // of the error; none if empty
+		text   string // the error; empty: none
 	}{
 		{offerWith(t, `"frame":65536,`, ``), `wire2: the key "frame" is missing`},
 		{offerWith(t, `"message":1048576,`, ``), `wire2: the key "message" is missing`},
@@ -98,7 +98,7 @@ func TestHandshakeKeys(t *testing.T) {
 		{"{\"other\":\"\xff\"}", "not UTF-8"},
 		{"{\"\xff\":1}", "not UTF-8"},
 
-		// What is not known is ignored, as far as it is JSON.
+		// Unknown keys are ignored if they are JSON.
 		{offerWith(t, `"raw":65536`, `"raw":65536,"new":{"Frame":1,"a":1,"a":2},"old":null`), ""},
 		{`{"new":{"a":1,"a":2},"":[{"b":1,"b":2}]}`, ""},
 		{offerWith(t, `"raw":65536`, `"raw":65536,"requests":null,"session":null,"features":null`), ""},

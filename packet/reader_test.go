@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestReader checks that after the first missing field nothing is read any more,
-// not even what would still be there.
+// TestReader checks that no field is read after the first missing one, even if there are bytes
+// for it.
 func TestReader(t *testing.T) {
 	r := reader{b: unhex(t, "01 0203 04050607 08090a0b0c0d0e0f 1011")}
 	assert.Equal(t, uint8(0x01), r.u8())

@@ -94,8 +94,8 @@ func parseHexLine(line string) (b []byte, err error) {
 	return b, nil
 }
 
-// decoder decodes examples into the lines that should stand in them, and into the
-// bytes that the code makes of what it has decoded.
+// decoder decodes examples. Its results are the lines that the example must have, and the bytes
+// that the code makes of the decoded values.
 type decoder struct {
 	t     *testing.T
 	lines []string
@@ -494,7 +494,7 @@ func rows(text, first string, n int) (all []string) {
 	return all
 }
 
-// section returns what stands below a heading, up to the next one of any level.
+// section returns the text below a heading, up to the next heading of any level.
 func section(t *testing.T, text, heading string) string {
 	_, text, ok := strings.Cut(text, "\n"+heading+"\n")
 	require.True(t, ok, heading)

@@ -160,13 +160,13 @@ func TestLoan(t *testing.T) {
 			require.Equal(t, len(c.want), q.Len())
 			require.Equal(t, c.want, string(q.Head().Bytes()))
 			q.Took(q.Len())
-			require.Zero(t, capacity(&q), "the loan is over: nothing keeps the chunk")
+			require.Zero(t, capacity(&q), "capacity after the end of the loan")
 		})
 	}
 }
 
-// TestForget checks that what was forgotten is not given to anybody else: a
-// reader may still be at it.
+// TestForget checks that Forget does not return chunks to the pools, because a goroutine may
+// still read them.
 func TestForget(t *testing.T) {
 	for i := range 100 {
 		var q, other Queue
@@ -181,7 +181,7 @@ func TestForget(t *testing.T) {
 		require.Zero(t, q.Len())
 		require.Nil(t, q.Head())
 
-		other.Append(make([]byte, 1000)) // would get the chunk, were it free
+		other.Append(make([]byte, 1000)) // would get the chunk if it were in the pool
 		require.Equal(t, bytes.Repeat([]byte("r"), 1000), reading)
 		if lent {
 			q.Wrote(copy(writing, "w"))
@@ -191,9 +191,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestConcurrentLoan has one goroutine read what is there while the other writes
-// behind it, as the race detector allows only where they do not overlap. The
-// lock is held only to count.
+// TestConcurrentLoan reads bytes in one goroutine while another one writes behind them. The race
+// detector reports if they overlap. The lock is held only while the counts change.
 func TestConcurrentLoan(t *testing.T) {
 	const total = 1 << 20
 	var mu sync.Mutex
@@ -237,9 +236,8 @@ func TestConcurrentLoan(t *testing.T) {
 	require.Zero(t, q.Len())
 }
 
-// TestOverhead checks what a queue costs that Append fills: while it only grows,
-// five times its bytes and 2 KiB at most; later the unused parts of two chunks
-// besides them.
+// TestOverhead checks the memory of a queue that Append fills. While the queue only grows, it is
+// at most five times the bytes and 2 KiB. Afterwards it is at most the bytes and two chunks.
 func TestOverhead(t *testing.T) {
 	grow := func(name string, next func() int) {
 		t.Run(name, func(t *testing.T) {
@@ -263,20 +261,20 @@ func TestOverhead(t *testing.T) {
 	grow("any", func() int { return 1 + r.IntN(1<<r.IntN(17)) })
 }
 
-// queueTest is a queue beside a plain slice that should hold the same.
+// queueTest is a queue and a slice with the same bytes.
 type queueTest struct {
 	q    Queue
 	want []byte
 	lent []byte // the space of a loan, nil if there is none
 	r    *rand.Rand
 	last byte
-	err  error // what a step found
+	err  error // the first difference
 }
 
-// size returns a random number of bytes, small ones and large ones alike.
+// size returns a random number of bytes with a uniform logarithm.
 func (q *queueTest) size() int { return q.r.IntN(1 << q.r.IntN(18)) }
 
-// bytes returns n bytes unlike the ones before.
+// bytes returns n bytes that differ from the previous ones.
 func (q *queueTest) bytes(n int) []byte {
 	p := make([]byte, n)
 	for i := range p {

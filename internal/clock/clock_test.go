@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// soon bounds the wait for what has to happen.
+// soon bounds the wait for an expected event.
 const soon = 10 * time.Second
 
 // waitFor fails the test if nothing arrives on ch.

@@ -28,7 +28,7 @@ func TestBlockedFunctionsDoNotStopTheWheel(t *testing.T) {
 	c := FromTimer(newWheel(t))
 	release := make(chan struct{})
 	defer close(release)
-	for range 3000 { // beyond what the wheel runs and queues by itself
+	for range 3000 { // more than the wheel runs and queues
 		c.AfterFunc(time.Millisecond, func() { <-release })
 	}
 	ran := make(chan time.Time, 1)

@@ -43,7 +43,7 @@ func TestContradictionsAreReported(t *testing.T) {
 	}
 }
 
-// What is not a number has its range too.
+// Settings that are not numbers have ranges too.
 func TestOtherSettingsAreChecked(t *testing.T) {
 	rpc := func(context.Context, geminio.Request, geminio.Response) {}
 	long := strings.Repeat("x", 1001)

@@ -113,8 +113,8 @@ func TestBufferSizes(t *testing.T) {
 	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
 }
 
-// Whatever the limits, a part of the budget holds the largest message and the
-// first windows of all streams of both sides and of the default one.
+// For all limits, a part of the budget has room for the largest message, and for the first
+// windows of all streams of both sides and of the default one.
 func TestBudget(t *testing.T) {
 	for _, limits := range []options.Limits{
 		{},
@@ -173,7 +173,7 @@ func TestTimerAndLogger(t *testing.T) {
 	assert.NotNil(t, cc.Log)
 }
 
-// noted is a Delegate that notes what it is told.
+// noted is a Delegate that records its calls.
 type noted struct {
 	*delegate.UnimplementedDelegate
 	calls []string
