@@ -43,10 +43,10 @@ func TestSkew(t *testing.T) {
 		for id := range uint64(5) {
 			p.peer(Packet{Type: TypeRequest, ID: id, Session: 1, Content: Content{Deadline: p.now.Add(time.Second)}})
 		}
-		e := p.wantFrame(packet.TypeRequest, "the first")
+		e := p.wantFrame(packet.TypeRequest, "the first request is passed")
 		p.seen = len(p.conn.events)
 		p.pass(2 * time.Second)
 		p.respond(e, packet.Response{})
-		assert.EqualValues(t, 1, p.wantFrame(packet.TypeRequest, "the last").req.Timeout, "it is over, not without end")
+		assert.EqualValues(t, 1, p.wantFrame(packet.TypeRequest, "the last request is passed").req.Timeout, "the timeout of a request whose deadline has passed")
 	})
 }

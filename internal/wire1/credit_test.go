@@ -9,7 +9,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Credit comes back as the peer takes what was sent.
+// Credit is granted again when the transport of the peer has taken the data.
 func TestPushBack(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		number, _ := p.opened()

@@ -11,16 +11,16 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// program is a string of bytes that says what the Conn and the peer do.
+// program is a sequence of bytes that selects operations of the Conn and the peer.
 type program struct {
 	*pair
 	code     []byte
-	sessions []uint64 // that the peer has heard of
-	ids      []uint64 // of packets that the peer has got
+	sessions []uint64 // sessions that the peer knows
+	ids      []uint64 // ids of packets that the peer has received
 	asked    []event  // requests and registrations that the Conn has not answered
-	messages []event  // and messages
-	unread   []event  // what the Conn has not released
-	calls    []uint64 // of the Conn, which it may cancel
+	messages []event  // messages that the Conn has not answered
+	unread   []event  // events that the Conn has not released
+	calls    []uint64 // calls of the Conn that it may cancel
 	cut      bool
 }
 
@@ -46,7 +46,7 @@ func (g *program) bytes() []byte {
 	return make([]byte, []int{0, 5, 200, 9000, 100_000}[g.next(5)])
 }
 
-// id returns a packet id that may mean something.
+// id returns a packet id that may be in use.
 func (g *program) id() uint64 {
 	switch g.next(4) {
 	case 0:
@@ -77,10 +77,10 @@ func (g *program) stream() *modelStream {
 		}
 	}
 	slices.SortFunc(open, func(a, b *modelStream) int { return int(a.number) - int(b.number) })
-	return open[g.next(len(open))] // the default one is always among them
+	return open[g.next(len(open))] // the default session is always open
 }
 
-// peerDoes has the peer send some packet.
+// peerDoes sends a packet of the peer.
 func (g *program) peerDoes() {
 	if !g.tr.Reading() {
 		return
@@ -139,7 +139,7 @@ func (g *program) peerDoes() {
 	}
 }
 
-// connDoes has the Conn do something that it may do.
+// connDoes performs an allowed operation of the Conn.
 func (g *program) connDoes() {
 	if g.cut {
 		return
@@ -224,7 +224,7 @@ func (g *program) connDoes() {
 	}
 }
 
-// sends has the Conn send a packet, or only a part of it.
+// sends sends a packet of the Conn, or a part of one.
 func (g *program) sends(s *modelStream, typ packet.Type, head []byte) {
 	if g.conn.away && s.number == 1 {
 		return
@@ -257,7 +257,7 @@ func (g *program) sends(s *modelStream, typ packet.Type, head []byte) {
 	g.frame(b)
 }
 
-// answers has the Conn answer a request or registration.
+// answers answers a request or registration at the Conn.
 func (g *program) answers(e event) {
 	s := g.conn.streams[e.stream]
 	if s.state == modelOpen && !s.ended {
@@ -273,7 +273,7 @@ func (g *program) answers(e event) {
 	g.frame(g.conn.release(e))
 }
 
-// look has the Conn see what has come, and answer what must be answered.
+// look processes the new events of the Conn, and sends the answers that the rules demand.
 func (g *program) look() {
 	for ; g.seen < len(g.conn.events); g.seen++ {
 		e := g.conn.events[g.seen]
@@ -305,10 +305,10 @@ func (g *program) look() {
 	g.ids, g.sessions = last(g.ids), last(g.sessions)
 }
 
-// last returns the last few of a list.
+// last returns the last elements of a list.
 func last(of []uint64) []uint64 { return of[max(len(of)-16, 0):] }
 
-// release has the Conn release what it has got, at most n.
+// release releases at most n events at the Conn.
 func (g *program) releases(n int) {
 	for ; n > 0 && len(g.unread) > 0 && !g.cut; n-- {
 		e := g.unread[0]
@@ -318,8 +318,8 @@ func (g *program) releases(n int) {
 	}
 }
 
-// run runs a program. Whatever happens, the Conn sees wire 2, the peer sees wire 1, and
-// the books agree.
+// run runs a program. It checks that the Conn gets valid wire 2, that the peer gets valid wire 1,
+// and that the accounts agree.
 func run(t testing.TB, code []byte) {
 	side := geminio.InitiatorSide
 	if len(code) > 0 && code[0]&1 == 1 {
@@ -368,7 +368,7 @@ func run(t testing.TB, code []byte) {
 	p.settle()
 	g.look()
 	for range 1000 {
-		// Everything is taken and answered: nothing must be left.
+		// When everything is taken and answered, nothing may be left.
 		g.releases(1 << 20)
 		for len(g.asked) > 0 && !g.cut {
 			e := g.asked[0]
@@ -392,7 +392,7 @@ func run(t testing.TB, code []byte) {
 	p.notice(packet.TypeClose, 0, 0, "")
 	p.pass(time.Minute)
 	if p.tr.Err() == nil {
-		t.Fatal("it does not end")
+		t.Fatal("the program does not end")
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// A stream that is not read blocks itself and, in the end, the connection.
+// A stream that is not read delays itself and, when the budget is used up, the connection.
 func TestHeldUpToTheBudget(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		number, session := p.offered()
@@ -34,7 +34,7 @@ func TestHeldUpToTheBudget(t *testing.T) {
 	})
 }
 
-// Everything that is held is delivered in order, and each kind waits for itself.
+// Held data is passed in order. One kind of data does not delay another.
 func TestHeldKinds(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		_, session := p.offered()
@@ -104,13 +104,13 @@ func TestLargeResponse(t *testing.T) {
 		p := newPair(t, side, func(c *Config) { c.Offer.MaxMessage, c.Offer.Large = 1<<20, 1<<20+packet.MaxHead })
 		large := bytes.Repeat([]byte("x"), 700<<10)
 		first, second := p.call(1, packet.Request{}), p.call(1, packet.Request{})
-		a, b := p.want(TypeRequest, "one"), p.want(TypeRequest, "the other")
+		a, b := p.want(TypeRequest, "the first request is sent"), p.want(TypeRequest, "the second request is sent")
 		p.peer(Packet{Type: TypeResponse, ID: b.ID, Session: 1, Content: Content{Value: large}})
 		p.peer(Packet{Type: TypeResponse, ID: a.ID, Session: 1, Content: Content{Value: large}})
-		e := p.wantFrame(packet.TypeResponse, "there is credit for one")
+		e := p.wantFrame(packet.TypeResponse, "a response within the credit is passed")
 		assert.Equal(t, second, e.number)
 		assert.Equal(t, large, e.resp.Data)
-		p.wantQuiet("and not for two")
+		p.wantQuiet("there is no credit for the second response")
 		p.release(e)
 		assert.Equal(t, first, p.wantFrame(packet.TypeResponse, "now there is").number)
 		p.check()

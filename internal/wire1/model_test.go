@@ -14,13 +14,13 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// event is a frame or a whole packet that a model has received.
+// event is a frame or a complete packet that a model has received.
 type event struct {
 	typ    packet.Type
 	stream uint64
-	flags  packet.Flags // of data
+	flags  packet.Flags // of a Data frame
 	number uint64       // of a packet
-	data   []byte       // of data; of register, the method
+	data   []byte       // the payload of Data, or the method of Register
 	open   packet.Open
 	notice packet.Reason
 	credit packet.Credit
@@ -30,8 +30,8 @@ type event struct {
 	answer packet.Answer
 }
 
-// model is a Conn as docs/wire.md has it, without an application: it holds the frames
-// that it receives against the rules, and makes frames that obey them.
+// model is a Conn by the rules of docs/wire.md, without an application. It checks the frames that
+// it receives against the rules, and makes frames that follow them.
 type model struct {
 	t       testing.TB
 	side    geminio.Side
@@ -40,8 +40,8 @@ type model struct {
 	streams map[uint64]*modelStream
 	lastIn  uint64
 	nextOut uint64
-	give    balance // what may be received, of the connection's classes
-	have    balance // what may be sent
+	give    balance // credit that the model has given, of the connection's classes
+	have    balance // credit that the model has got
 	numbers uint64
 	asm     map[assemblyKey]*assembly
 	asked   map[uint64]bool // requests that were received and not answered
@@ -55,7 +55,7 @@ type modelStream struct {
 	number     uint64
 	state      modelState
 	give, have balance
-	ended      bool // a close was received
+	ended      bool // a close flag was received
 	fin, stop  bool // sent
 }
 
@@ -65,7 +65,7 @@ const (
 	modelOffered modelState = iota
 	modelAsked
 	modelOpen
-	modelClosing // a close was sent
+	modelClosing // a close flag was sent
 	modelClosed
 )
 
@@ -97,7 +97,7 @@ func (m *model) failf(format string, args ...any) {
 	m.t.Fatalf("the Conn: "+format, args...)
 }
 
-// feed takes bytes of frames.
+// feed handles bytes of frames.
 func (m *model) feed(b []byte) {
 	m.partial = append(m.partial, b...)
 	for len(m.partial) >= packet.HeaderLen {
@@ -207,7 +207,7 @@ func (m *model) credited(s *modelStream, c packet.Credit) {
 	}
 }
 
-// packet takes a frame that carries a packet, or a piece of one.
+// packet handles a frame with a packet or a fragment of one.
 func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 	if s.state != modelOpen && s.state != modelClosing || s.ended {
 		m.failf("%v for stream %d in state %d", h.Type, s.number, s.state)
@@ -260,7 +260,7 @@ func (m *model) charge(s *modelStream, typ packet.Type, size int, small bool) {
 	}
 }
 
-// whole takes a whole packet. What it holds of credit is given back by release.
+// whole handles a complete packet. The credit of the packet is granted again by release.
 func (m *model) whole(h packet.Header, number uint64, body []byte) {
 	e := event{typ: h.Type, stream: h.Stream, number: number}
 	var err error
@@ -286,7 +286,7 @@ func (m *model) whole(h packet.Header, number uint64, body []byte) {
 	m.events = append(m.events, e)
 }
 
-// size returns the length of the body of a packet that was received.
+// size returns the length of the body of a received packet.
 func (e *event) size() int {
 	switch e.typ {
 	case packet.TypeRequest:
@@ -299,7 +299,7 @@ func (e *event) size() int {
 	return len(e.data)
 }
 
-// release gives back what a received packet or data frame holds: frames of credit.
+// release returns the Credit frames for a received packet or Data frame.
 func (m *model) release(e event) (frames []byte) {
 	s := m.streams[e.stream]
 	open := s.state == modelOpen || s.state == modelClosing
@@ -334,7 +334,7 @@ func (m *model) release(e event) (frames []byte) {
 	return frames
 }
 
-// send makes the frames of a packet, if there is credit for it; nil if there is not.
+// send returns the frames of a packet, or nil if there is no credit for it.
 func (m *model) send(s *modelStream, typ packet.Type, number uint64, head, data []byte) []byte {
 	body := append(bytes.Clone(head), data...)
 	size := len(body)
@@ -380,19 +380,19 @@ func (m *model) send(s *modelStream, typ packet.Type, number uint64, head, data 
 	}
 }
 
-// pair is a translator with a model Conn and a peer that is the test.
+// pair is a translator between a model Conn and a peer. The test is the peer.
 type pair struct {
 	t    testing.TB
 	tr   *Translator
 	conn *model
 	now  time.Time
-	sent []Packet // to the peer, not yet wanted
-	seen int      // events of the Conn that were wanted
+	sent []Packet // packets to the peer that the test has not checked
+	seen int      // the number of events of the Conn that the test has checked
 	hold bool     // the peer reads nothing
-	part []byte   // of a packet to the peer
+	part []byte   // the beginning of a packet to the peer
 }
 
-// testOffer is what the Conn offers.
+// testOffer returns the settings that the Conn offers.
 func testOffer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 8 << 20, MaxStreams: 8,
@@ -422,7 +422,7 @@ func newPair(t testing.TB, side geminio.Side, change ...func(*Config)) *pair {
 	return &pair{t: t, tr: NewTranslator(cfg, testStart), conn: newModel(t, side, cfg.Offer), now: testStart}
 }
 
-// settle moves everything that is ready: frames to the Conn, packets to the peer.
+// settle moves all frames to the Conn and all packets to the peer.
 func (p *pair) settle() {
 	for {
 		moved := false
@@ -440,7 +440,7 @@ func (p *pair) settle() {
 	}
 }
 
-// peerReads has at most about n bytes sent to the peer, and returns how many were.
+// peerReads moves about n bytes to the peer, and returns their number.
 func (p *pair) peerReads(n int) (total int) {
 	for total < n {
 		c := p.tr.packets.Pop()
@@ -467,7 +467,7 @@ func (p *pair) peerReads(n int) (total int) {
 	return total
 }
 
-// peer has the peer send a packet.
+// peer sends a packet of the peer.
 func (p *pair) peer(q Packet) {
 	p.t.Helper()
 	require.NoError(p.t, p.peerErr(q))
@@ -475,7 +475,7 @@ func (p *pair) peer(q Packet) {
 
 func (p *pair) peerErr(q Packet) error {
 	p.tr.Received(p.now)
-	// By way of the codec, as it would come.
+	// The packet is encoded and parsed, as on a connection.
 	b := Append(nil, q)
 	h, err := ParseHeader(b)
 	require.NoError(p.t, err)
@@ -490,7 +490,7 @@ func (p *pair) peerErr(q Packet) error {
 	return err
 }
 
-// frame has the Conn send frames.
+// frame sends frames of the Conn.
 func (p *pair) frame(b []byte) {
 	p.t.Helper()
 	for len(b) > 0 {
@@ -502,7 +502,7 @@ func (p *pair) frame(b []byte) {
 	p.settle()
 }
 
-// pass lets time go by.
+// pass advances the time.
 func (p *pair) pass(d time.Duration) {
 	for end := p.now.Add(d); ; {
 		at := p.tr.Wake()
@@ -516,7 +516,7 @@ func (p *pair) pass(d time.Duration) {
 	}
 }
 
-// want returns the next packet to the peer, which must be of that type.
+// want returns the next packet to the peer, which must have that type.
 func (p *pair) want(typ Type, reason string) Packet {
 	p.t.Helper()
 	if len(p.sent) == 0 {
@@ -534,7 +534,7 @@ func (p *pair) wantNone(reason string) {
 	require.Empty(p.t, p.sent, reason)
 }
 
-// wantFrame returns the next event of the Conn but credit, which must be of that type.
+// wantFrame returns the next event of the Conn except Credit, which must have that type.
 func (p *pair) wantFrame(typ packet.Type, reason string) event {
 	p.t.Helper()
 	for p.seen < len(p.conn.events) {
@@ -550,7 +550,7 @@ func (p *pair) wantFrame(typ packet.Type, reason string) event {
 	return event{}
 }
 
-// wantQuiet checks that nothing but credit has come to the Conn.
+// wantQuiet checks that the Conn has received nothing except Credit.
 func (p *pair) wantQuiet(reason string) {
 	p.t.Helper()
 	for ; p.seen < len(p.conn.events); p.seen++ {
@@ -558,19 +558,19 @@ func (p *pair) wantQuiet(reason string) {
 	}
 }
 
-// release has the Conn take what it got.
+// release releases all data at the Conn.
 func (p *pair) release(e event) {
 	p.t.Helper()
 	p.frame(p.conn.release(e))
 }
 
-// sendFrame makes a frame of the Conn.
+// sendFrame sends a frame of the Conn.
 func sendFrame(h packet.Header, payload ...byte) []byte {
 	h.Length = uint32(len(payload))
 	return append(packet.AppendHeader(nil, h), payload...)
 }
 
-// data has the Conn write raw bytes.
+// data sends raw bytes of the Conn.
 func (p *pair) data(stream uint64, flags packet.Flags, text string) {
 	p.t.Helper()
 	s := p.conn.streams[stream]
@@ -584,7 +584,7 @@ func (p *pair) data(stream uint64, flags packet.Flags, text string) {
 	p.frame(sendFrame(packet.Header{Type: packet.TypeData, Stream: stream, Flags: flags}, []byte(text)...))
 }
 
-// call has the Conn send a request, and returns its number.
+// call sends a request of the Conn, and returns its number.
 func (p *pair) call(stream uint64, r packet.Request) uint64 {
 	p.t.Helper()
 	p.conn.numbers++
@@ -594,7 +594,7 @@ func (p *pair) call(stream uint64, r packet.Request) uint64 {
 	return p.conn.numbers
 }
 
-// publish has the Conn send a message, and returns its number.
+// publish sends a message of the Conn, and returns its number.
 func (p *pair) publish(stream uint64, m packet.Message) uint64 {
 	p.t.Helper()
 	var number uint64
@@ -608,7 +608,7 @@ func (p *pair) publish(stream uint64, m packet.Message) uint64 {
 	return number
 }
 
-// respond has the Conn answer a request.
+// respond answers a request at the Conn.
 func (p *pair) respond(e event, r packet.Response) {
 	p.t.Helper()
 	delete(p.conn.asked, e.number)
@@ -617,13 +617,13 @@ func (p *pair) respond(e event, r packet.Response) {
 	p.frame(append(b, p.conn.release(e)...))
 }
 
-// answer has the Conn send an Ack, Registered or Cancel.
+// answer sends an Ack, Registered or Cancel of the Conn.
 func (p *pair) answer(stream uint64, typ packet.Type, number uint64, a packet.Answer) {
 	p.t.Helper()
 	p.frame(p.conn.send(p.conn.streams[stream], typ, number, a.Append(nil), nil))
 }
 
-// register has the Conn register a method, and returns the number.
+// register registers a method of the Conn, and returns the number.
 func (p *pair) register(stream uint64, method string) uint64 {
 	p.t.Helper()
 	p.conn.numbers++
@@ -631,7 +631,7 @@ func (p *pair) register(stream uint64, method string) uint64 {
 	return p.conn.numbers
 }
 
-// open has the Conn open a stream, and returns its number.
+// open opens a stream of the Conn, and returns its number.
 func (p *pair) open(peer, meta string) uint64 {
 	p.t.Helper()
 	number := p.conn.nextOut
@@ -643,14 +643,14 @@ func (p *pair) open(peer, meta string) uint64 {
 	return number
 }
 
-// accept has the Conn accept a stream.
+// accept accepts a stream at the Conn.
 func (p *pair) accept(number uint64) {
 	p.t.Helper()
 	p.conn.streams[number].state = modelOpen
 	p.frame(packet.AppendAccept(nil, number, packet.Windows{Raw: p.conn.own.Raw, Messages: p.conn.own.Messages}))
 }
 
-// notice has the Conn send a frame with a notice.
+// notice sends a frame of the Conn with a Reason.
 func (p *pair) notice(typ packet.Type, stream uint64, code geminio.Code, text string) {
 	p.t.Helper()
 	if s := p.conn.streams[stream]; s != nil && (typ == packet.TypeReset || typ == packet.TypeRefuse) {
@@ -673,8 +673,8 @@ func (p *pair) opened() (number, session uint64) {
 	return number, session
 }
 
-// offered opens a stream of the peer, and returns its number and the session. The peer
-// sends a byte, so that nothing is held back.
+// offered opens a stream of the peer, and returns its number and the session. The peer sends a
+// byte, which ends the delay of packets.
 func (p *pair) offered() (number, session uint64) {
 	p.t.Helper()
 	id, negotiate := p.tr.newID()+1<<40, p.tr.newID()+1<<61
@@ -691,14 +691,14 @@ func (p *pair) offered() (number, session uint64) {
 	return number, ack.Session
 }
 
-// wantEnd checks that the connection is over in an orderly way.
+// wantEnd checks that the connection has ended in an orderly way.
 func (p *pair) wantEnd(reason string) {
 	p.t.Helper()
 	p.wantFrame(packet.TypeClose, reason)
 	require.Equal(p.t, io.EOF, p.tr.Err(), reason)
 }
 
-// check checks what must hold at any time.
+// check checks the invariants of the pair.
 func (p *pair) check() {
 	p.t.Helper()
 	if err := p.tr.check(); err != nil {
@@ -706,7 +706,7 @@ func (p *pair) check() {
 	}
 }
 
-// check reports whether the books agree with each other.
+// check returns an error if the accounts of the translator do not agree.
 func (t *Translator) check() error {
 	var held uint64
 	all := make(map[*stream]bool)

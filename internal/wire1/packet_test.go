@@ -12,11 +12,11 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// vector is a packet as deployed peers send it.
+// vector is a packet of a deployed peer.
 type vector struct {
 	name string
-	hex  string // the header and the fixed fields; blanks and "|" mean nothing
-	tail string // what follows, as text
+	hex  string // the header and the fixed fields; blanks and "|" are ignored
+	tail string // the rest of the body
 	want Packet
 }
 
@@ -87,7 +87,7 @@ var vectors = []vector{
 	{"heartbeatack", "01 22 6b02ef1e644f8bd9 00000000", "", Packet{Type: TypeHeartbeatAck, ID: 0x6b02ef1e644f8bd9}},
 }
 
-// bytes returns the packet's bytes.
+// bytes returns the bytes of the packet.
 func (v vector) bytes(t testing.TB) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.NewReplacer(" ", "", "|", "").Replace(v.hex))
@@ -95,7 +95,7 @@ func (v vector) bytes(t testing.TB) []byte {
 	return append(b, v.tail...)
 }
 
-// parse parses a whole packet, with nothing behind it.
+// parse parses a packet that is all of b.
 func parse(b []byte) (Packet, error) {
 	if len(b) < HeaderLen {
 		return Packet{}, malformed("header", "%d bytes", len(b))
@@ -120,7 +120,7 @@ func TestVectors(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, v.want, p, "decoded")
 			assert.Equal(t, b, Append(nil, v.want), "encoded")
-			assert.Equal(t, append([]byte("before"), b...), Append([]byte("before"), v.want), "behind something")
+			assert.Equal(t, append([]byte("before"), b...), Append([]byte("before"), v.want), "appended to other bytes")
 		})
 		seen[v.want.Type] = true
 	}
@@ -129,8 +129,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// Every body that is shorter than announced is an error where the rest is not raw
-// bytes, and none panics.
+// Parsing a body that is cut fails, unless the rest is raw bytes. It never panics.
 func TestTruncatedVectors(t *testing.T) {
 	for _, v := range vectors {
 		b := v.bytes(t)
@@ -147,7 +146,7 @@ func TestTruncatedVectors(t *testing.T) {
 	}
 }
 
-// cutTo returns the first n bytes of a packet, whose header says that these are all.
+// cutTo returns the first n bytes of a packet, with a header for this length.
 func cutTo(b []byte, n int) []byte {
 	short := append([]byte(nil), b[:n]...)
 	short[10], short[11], short[12], short[13] = 0, 0, 0, byte(n-HeaderLen)
@@ -228,7 +227,7 @@ func TestObjects(t *testing.T) {
 }
 
 func TestPeriod(t *testing.T) {
-	assert.Equal(t, 20*time.Second, Period(0x18), "what clients send")
+	assert.Equal(t, 20*time.Second, Period(0x18), "the flags of deployed clients")
 	assert.Equal(t, 5*time.Second, Period(0x0f))
 	assert.Equal(t, 80*time.Second, Period(0x20))
 	assert.Equal(t, 320*time.Second, Period(0xff))
@@ -241,7 +240,7 @@ func TestTypeNames(t *testing.T) {
 	assert.True(t, TypeConn.Known())
 }
 
-// FuzzPacket decodes what it gets, and what it encodes again must mean the same.
+// FuzzPacket decodes packets. Encoding and decoding the result again must give the same packet.
 func FuzzPacket(f *testing.F) {
 	for _, v := range vectors {
 		f.Add(v.bytes(f))

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// bothSides runs a test with the Conn as the client's and as the server's.
+// bothSides runs a test with the Conn of a client, and with that of a server.
 func bothSides(t *testing.T, f func(t *testing.T, p *pair)) {
 	t.Run("client", func(t *testing.T) {
 		p := newPair(t, geminio.InitiatorSide)
@@ -31,14 +31,14 @@ func TestRegistrations(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		number, session := p.opened()
 		n := p.register(number, "echo")
-		q := p.want(TypeRegister, "a registration of the Conn")
+		q := p.want(TypeRegister, "the registration of the Conn is sent")
 		assert.Equal(t, session, q.Session)
 		assert.Equal(t, "echo", string(q.Raw))
 		p.peer(Packet{Type: TypeRegisterAck, ID: q.ID, Session: session})
 		assert.Equal(t, n, p.wantFrame(packet.TypeRegistered, "the peer has taken note").number)
 
 		p.peer(Packet{Type: TypeRegister, ID: 99, Session: session, Raw: []byte("back")})
-		e := p.wantFrame(packet.TypeRegister, "a registration of the peer")
+		e := p.wantFrame(packet.TypeRegister, "the registration of the peer is passed")
 		assert.Equal(t, "back", string(e.data))
 		p.answer(number, packet.TypeRegistered, e.number, packet.Answer{})
 		assert.Equal(t, Packet{Type: TypeRegisterAck, ID: 99, Session: session}, p.want(TypeRegisterAck, "the Conn has taken note"))
@@ -50,11 +50,11 @@ func TestHeartbeats(t *testing.T) {
 		p := newPair(t, geminio.InitiatorSide)
 		for range 5 {
 			p.pass(testPeriod - 1)
-			p.wantNone("not yet")
+			p.wantNone("the heartbeat is not due")
 			p.pass(1)
 			p.peer(Packet{Type: TypeHeartbeatAck, ID: p.want(TypeHeartbeat, "every 20 s").ID})
 		}
-		p.wantQuiet("the Conn's heartbeats are its own")
+		p.wantQuiet("the Conn gets no frames for the heartbeats of the translator")
 		assert.ErrorContains(t, p.peerErr(Packet{Type: TypeHeartbeat}), "malformed heartbeat: from a server")
 	})
 	t.Run("the server answers", func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
-// A peer from which nothing is read is not taken for dead.
+// A peer is not considered silent while nothing is read from it.
 func TestSilenceWhileNotReading(t *testing.T) {
 	p := newPair(t, geminio.RecipientSide, func(c *Config) { c.Budget = 1 << 20 })
 	p.peer(Packet{Type: TypeStream, Session: 1, Raw: make([]byte, 2<<20)})
@@ -108,7 +108,7 @@ func TestCloseByBoth(t *testing.T) {
 	})
 }
 
-// What the peer has sent before it disconnects reaches the Conn, as soon as it takes it.
+// Data that the peer has sent before it disconnects is passed as the Conn grants credit.
 func TestWhatCameIsDeliveredAfterDisConn(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		p.peer(Packet{Type: TypeStream, Session: 1, Raw: make([]byte, 10<<10)})
@@ -190,7 +190,7 @@ func TestGoAway(t *testing.T) {
 	})
 }
 
-// The pong behind goaway waits until the peer has everything that was sent to it.
+// The Pong for a Ping behind GoAway is sent when the peer has all packets.
 func TestPongBehindGoAwayWaits(t *testing.T) {
 	bothSides(t, func(t *testing.T, p *pair) {
 		ping := func(value uint64) { p.frame(packet.AppendPing(nil, packet.TypePing, value)) }
@@ -213,7 +213,7 @@ func TestPongBehindGoAwayWaits(t *testing.T) {
 	})
 }
 
-// A peer that does not read its answers is not read from.
+// Nothing is read from a peer that does not read its answers.
 func TestAnswersAreBounded(t *testing.T) {
 	p := newPair(t, geminio.RecipientSide)
 	p.hold = true

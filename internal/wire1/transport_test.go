@@ -18,7 +18,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// wire is a Transport between a model Conn and a peer, both of which are the test.
+// wire is a Transport between a model Conn and a peer. The test drives both.
 type wire struct {
 	t    *testing.T
 	tr   *Transport
@@ -26,7 +26,7 @@ type wire struct {
 	conn *model
 }
 
-// overPipe runs a test with a Transport in a bubble.
+// overPipe runs a test with a Transport in a synctest bubble.
 func overPipe(t *testing.T, side geminio.Side, change func(*Config), f func(t *testing.T, w *wire)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,14 +45,14 @@ func overPipe(t *testing.T, side geminio.Side, change func(*Config), f func(t *t
 	})
 }
 
-// write has the peer write bytes.
+// write writes bytes of the peer.
 func (w *wire) write(b []byte) {
 	w.t.Helper()
 	_, err := w.peer.Write(b)
 	require.NoError(w.t, err)
 }
 
-// read has the peer read a packet.
+// read reads a packet at the peer.
 func (w *wire) read(want Type) Packet {
 	w.t.Helper()
 	var header [HeaderLen]byte
@@ -69,7 +69,7 @@ func (w *wire) read(want Type) Packet {
 	return p
 }
 
-// frames has the Conn read until there is an event of that type.
+// frames reads frames at the Conn until there is an event of that type.
 func (w *wire) frames(want packet.Type) event {
 	w.t.Helper()
 	buf := make([]byte, 1000)
@@ -192,8 +192,8 @@ func TestTransportEnds(t *testing.T) {
 	})
 }
 
-// Packets of any size are read in pieces, skipped, or refused, and never held whole for
-// what they announce.
+// Large packets are read in pieces, skipped or refused. Memory is allocated as bytes arrive, not
+// for the announced length.
 func TestTransportSizes(t *testing.T) {
 	small := func(c *Config) { c.Offer.MaxMessage, c.Offer.Large, c.Budget = 1<<10, 1<<20, 1<<20 }
 	header := func(typ Type, n uint32) []byte { return AppendHeader(nil, Header{Type: typ, ID: 7, Length: n}) }
@@ -261,8 +261,7 @@ func TestTransportSizes(t *testing.T) {
 	})
 }
 
-// A peer that does not read does not keep the Conn from writing, which has credit for
-// what it writes, and then has none.
+// A peer that does not read does not block the Conn: the Conn writes until its credit is used up.
 func TestTransportDoesNotBlockTheConn(t *testing.T) {
 	overPipe(t, geminio.RecipientSide, nil, func(t *testing.T, w *wire) {
 		s := w.conn.streams[1]
@@ -288,7 +287,7 @@ func TestTransportDoesNotBlockTheConn(t *testing.T) {
 	})
 }
 
-// oddConn is a net.Conn whose Writes do odd things.
+// oddConn is a net.Conn whose Writes violate the rules of net.Conn.
 type oddConn struct {
 	net.Conn
 	write func(p []byte) (int, error)

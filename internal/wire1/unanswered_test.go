@@ -9,8 +9,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// Messages that the peer never answers do not make the translator grow, and the Conn
-// does not wait for them without end.
+// The messages that the peer does not answer are bounded. The oldest ones fail at the Conn.
 func TestUnansweredMessagesAreBounded(t *testing.T) {
 	p := newPair(t, geminio.RecipientSide)
 	fill := func(from uint64) {
