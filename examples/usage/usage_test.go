@@ -1,6 +1,6 @@
 package usage_test
 
-// Tests of the programs as their users run them: built, and as processes.
+// These tests build the programs and run them as processes.
 
 import (
 	"fmt"
@@ -16,8 +16,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// kinds are the examples: what their programs must have printed in the end, as
-// regular expressions.
+// kinds are the examples, with regular expressions for the output of their programs.
 var kinds = []struct{ name, server, client string }{
 	{
 		name:   "message",
@@ -72,7 +71,7 @@ func TestUsage(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s, addr := serve(t, kind.name)
-			for range 2 { // one client is like another
+			for range 2 { // two clients
 				code, out := proc.Run(t, binaries[kind.name+"/client"], "-addr", addr)
 				assert.Zero(t, code, out)
 				assert.Regexp(t, `\A`+kind.client+`\z`, out)
@@ -101,7 +100,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A server that is killed is an error of its clients that says so, not a hang.
+// If the server is killed, its clients fail with an error that names the cause.
 func TestNoServer(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -128,7 +127,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// The programs are for reading: a file has at most 40 lines.
+// The programs are short: a file has at most 40 lines.
 func TestShort(t *testing.T) {
 	for dir := range binaries {
 		text, err := os.ReadFile(dir + "/main.go")

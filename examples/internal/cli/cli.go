@@ -16,9 +16,9 @@ import (
 	"github.com/singchia/geminio/examples/internal/screen"
 )
 
-// Program is one command: its flags, its log and where it writes: a terminal gets nothing
-// that it would obey. A Program belongs to one goroutine; Log, once Main has set it, may be
-// used by all.
+// Program is one command: its flags, its log and its outputs. Control characters appear as
+// escapes if an output is a terminal. Only one goroutine uses a Program; Log is safe for
+// concurrent use after Main has set it.
 type Program struct {
 	Name   string
 	Flags  *flag.FlagSet
@@ -30,7 +30,7 @@ type Program struct {
 	level slog.Level
 }
 
-// New makes a program. The usage is what -h prints before the flags.
+// New makes a program. -h prints the usage and then the flags.
 func New(name, usage string) *Program {
 	p := &Program{Name: name, Stdout: screen.New(os.Stdout), Stderr: screen.New(os.Stderr), usage: usage}
 	p.Flags = flag.NewFlagSet(name, flag.ContinueOnError)
@@ -40,7 +40,7 @@ func New(name, usage string) *Program {
 	return p
 }
 
-// Terminal returns the terminal to draw on, by way of stderr; nil if stderr is none.
+// Terminal returns stderr if it is a terminal, and otherwise nil.
 func (p *Program) Terminal() *os.File {
 	if _, ok := p.Stderr.(*screen.Writer); ok && term.IsTerminal(int(os.Stderr.Fd())) {
 		return os.Stderr

@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// Commands runs the one of a program's commands that the first argument names, with the
-// other arguments, and returns the exit code: the command's own; ExitOK after -h, which
-// prints the usage; ExitUsage when there is no such command.
+// Commands runs the command that the first argument names, with the other arguments, and
+// returns its exit code. After -h, which prints the usage, it returns ExitOK. If there is no
+// such command, it returns ExitUsage.
 func Commands(name, usage string, args []string, commands map[string]func(args []string) int) int {
 	if len(args) == 0 {
 		fmt.Fprint(os.Stderr, usage)

@@ -1,8 +1,8 @@
-// Package cli is what the example programs have in common: flags for TLS and
+// Package cli has the common parts of the example programs: flags for TLS and
 // logging, the end on a signal, exit codes.
 //
-// A program makes a [Program], adds flags of its own to its FlagSet, and has
-// [Program.Main] parse them and run it:
+// A program makes a [Program], adds its own flags to the FlagSet, and calls
+// [Program.Main], which parses them and runs it:
 //
 //	p := cli.New("hello", "hello greets.\n\n  hello [-name NAME]\n")
 //	name := p.Flags.String("name", "world", "greet `NAME`")

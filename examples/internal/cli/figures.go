@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// figuresEvery is how often Figures logs without being asked.
+// figuresEvery is the interval at which Figures logs without a signal.
 const figuresEvery = time.Minute
 
 // Figures logs the figures of a program in one line until ctx ends: once in a minute at info,
-// and whenever the process gets SIGUSR1, whatever the level of the log is. Windows has no such
-// signal. The function returns attributes for the log.
+// and after each SIGUSR1 at every level of the log. Windows has no such
+// signal. The function figures returns attributes for the log.
 func (p *Program) Figures(ctx context.Context, figures func() []any) {
 	asked := make(chan os.Signal, 1)
 	if len(figuresSignals) > 0 {
@@ -23,7 +23,7 @@ func (p *Program) Figures(ctx context.Context, figures func() []any) {
 	p.figures(ctx, asked, figures)
 }
 
-// figures does what Figures says, for signals that come over a channel.
+// figures implements Figures, with a channel of signals.
 func (p *Program) figures(ctx context.Context, asked <-chan os.Signal, figures func() []any) {
 	always := slog.New(slog.NewTextHandler(p.Stderr, nil))
 	tick := time.NewTicker(figuresEvery)

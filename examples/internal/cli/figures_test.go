@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A program logs its figures each minute at info, and at every level when it is asked.
+// A program logs its figures each minute at info, and after a signal at every level.
 func TestFigures(t *testing.T) {
 	for _, test := range []struct {
 		level slog.Level

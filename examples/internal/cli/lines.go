@@ -5,9 +5,9 @@ import (
 	"bytes"
 )
 
-// ReadLine reads a line, and returns it without its end, in memory of its own. Of a line with
-// more than most bytes it returns the beginning; length is how many it has. With the last
-// line, if that has no end, and behind it comes io.EOF.
+// ReadLine reads a line, and returns it without its end, in newly allocated memory. It returns
+// at most the first most bytes of the line; length is the number of all its bytes. The error is
+// io.EOF for a last line without an end, and after the last line.
 func ReadLine(in *bufio.Reader, most int) (line []byte, length int, err error) {
 	ended := false
 	for {

@@ -18,7 +18,7 @@ func TestReadLine(t *testing.T) {
 		{"one", 3, nil},
 		{"", 0, nil},
 		{"xxxxxxxxxx", 10_000, nil},
-		{"1234567890", 11, nil}, // a byte too long: its end is not looked at
+		{"1234567890", 11, nil}, // one byte too long
 		{"12345678\rx", 10, nil},
 		{"last", 4, io.EOF},
 		{"", 0, io.EOF},

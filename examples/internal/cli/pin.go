@@ -17,13 +17,13 @@ import (
 // pinFirst is the value of -pin that trusts the first certificate that a server shows.
 const pinFirst = "first"
 
-// pin is what a client knows of the certificate of a server.
+// pin has the fingerprints that a client accepts from a server.
 type pin struct {
-	want string // a fingerprint; "": what the file has, or what comes first
-	file string // has lines with an address and a fingerprint
+	want string // a fingerprint; "": that of the file, or the first one
+	file string // a file whose lines have an address and a fingerprint
 }
 
-// newPin reads the values of -pin and -pins.
+// newPin parses the values of -pin and -pins.
 func newPin(text, file string) (*pin, error) {
 	if text == pinFirst {
 		if file == "" {
@@ -41,12 +41,12 @@ func newPin(text, file string) (*pin, error) {
 	return &pin{want: fingerprintPrefix + sum}, nil
 }
 
-// PinError is why a client does not trust a server whose certificate it knows.
+// PinError reports that a server has another certificate than the pinned one.
 type PinError struct {
 	Addr string
-	Is   string   // the fingerprint of the certificate that the server shows
-	Want []string // those of the ones that it may show
-	File string   // where those are; "": on the command line
+	Is   string   // the fingerprint of the server's certificate
+	Want []string // the accepted fingerprints
+	File string   // the file with the accepted fingerprints; "": they are on the command line
 }
 
 func (e *PinError) Error() string {
@@ -58,7 +58,7 @@ func (e *PinError) Error() string {
 	return fmt.Sprintf("%s. Somebody may be in between. If the server has a new one, remove its line from %s", text, e.File)
 }
 
-// verify is for tls.Config.VerifyConnection with the server at an address.
+// verify is the function tls.Config.VerifyConnection for the server at an address.
 func (p *pin) verify(addr string, state tls.ConnectionState) error {
 	is := Fingerprint(state.PeerCertificates[0].Raw)
 	if p.want != "" {
@@ -83,7 +83,7 @@ func (p *pin) verify(addr string, state tls.ConnectionState) error {
 	return nil
 }
 
-// known returns the fingerprints in the file of a server.
+// known returns the fingerprints of a server in the file.
 func (p *pin) known(addr string) ([]string, error) {
 	text, err := os.ReadFile(p.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -111,8 +111,8 @@ func (p *pin) remember(addr, fingerprint string) error {
 	return errors.Join(err, file.Close())
 }
 
-// NotConnected returns what logs why an End that reconnects is not connected: at info, but
-// loudly once in a while if the server is not the one that it was.
+// NotConnected returns a function that logs why a retry End is not connected: at info, or at
+// warn once in a minute if the server has another certificate than before.
 func NotConnected(log *slog.Logger) func(error) {
 	var told Seldom
 	return func(err error) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The README of each example begins with a real use in three commands, refers to the exit
-// codes of all, and ends with its limits.
+// The README of each example begins with three commands, refers to the common exit codes, and
+// ends with its limits.
 func TestReadmes(t *testing.T) {
 	files, err := filepath.Glob("../../*/README.md")
 	if err != nil || len(files) < 7 {

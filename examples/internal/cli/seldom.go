@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Seldom tells whether something is worth another line in the log, where it would be one
-// for each message or connection otherwise. The zero value is ready; Now is safe for
-// concurrent use.
+// Seldom limits the entries in the log that would otherwise come for each message or
+// connection. The zero value is ready to use; Now is safe for concurrent use.
 type Seldom struct {
 	mu   sync.Mutex
 	last map[string]time.Time
 }
 
-// seldom is how often the same is told, and most bounds how many things are known.
+// seldom is the shortest time between two entries with the same text. most bounds the number of
+// remembered texts.
 const seldom, most = time.Minute, 1024
 
 // Now returns true the first time that it is called with a text, and then once in a minute.

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// configDir is the directory below that of the user's configuration.
+// configDir is the name of the directory in the user's configuration directory.
 const configDir = "geminio"
 
 // configFile returns the path of a file in the user's configuration.
@@ -32,8 +32,8 @@ func configFile(name string) (string, error) {
 	return filepath.Join(dir, configDir, name), nil
 }
 
-// selfSigned returns the certificate with its key that is in a file. It makes one that
-// signs itself if there is none. Programs may do so at the same time.
+// selfSigned returns the certificate and key of a file. If the file does not exist, it creates
+// a self-signed certificate. Several programs may do so at the same time.
 func selfSigned(file string) (tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(file, file)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +58,7 @@ func selfSigned(file string) (tls.Certificate, error) {
 	if err := errors.Join(err, temporary.Close()); err != nil {
 		return tls.Certificate{}, err
 	}
-	// A link is made only if no other program has been faster.
+	// Link fails if another program has created the file meanwhile.
 	if err := os.Link(temporary.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return tls.Certificate{}, err
 	}
@@ -104,8 +104,8 @@ func makeSelfSigned() ([]byte, error) {
 	return append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...), nil
 }
 
-// Fingerprint is the SHA-256 sum of a certificate in DER, as openssl x509 -fingerprint has
-// it, but for colons and capitals.
+// Fingerprint returns the SHA-256 sum of a certificate in DER, as openssl x509 -fingerprint
+// prints it, but without colons and in lower case.
 func Fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return fingerprintPrefix + hex.EncodeToString(sum[:])

@@ -11,12 +11,10 @@ import (
 	"os"
 )
 
-// TLS is a matter of the connection: geminio takes any net.Listener and any
-// net.Conn.
+// TLS is below geminio, which takes any net.Listener and any net.Conn.
 
-// ServerTLS has the flags of a listening side: -tls, with which it serves TLS with a
-// certificate that it makes itself, or -cert and -key; and -client-ca, with which clients need
-// a certificate too.
+// ServerTLS has the flags of a listening side: -tls, for TLS with a self-signed
+// certificate, or -cert and -key; and -client-ca, which requires certificates of clients.
 type ServerTLS struct {
 	on                        bool
 	file, cert, key, clientCA string
@@ -33,7 +31,7 @@ func ServerTLSFlags(flags *flag.FlagSet) *ServerTLS {
 	return t
 }
 
-// Used tells whether there is to be TLS.
+// Used tells whether the flags ask for TLS.
 func (t *ServerTLS) Used() bool { return t.on || t.cert != "" }
 
 // Config returns the configuration, nil without -tls and -cert. Its error is a *UsageError.
@@ -62,7 +60,7 @@ func (t *ServerTLS) Config() (*tls.Config, error) {
 	return conf, nil
 }
 
-// certificate returns what the server shows.
+// certificate returns the certificate of the server.
 func (t *ServerTLS) certificate() (tls.Certificate, error) {
 	if t.cert != "" {
 		pair, err := tls.LoadX509KeyPair(t.cert, t.key)
@@ -85,8 +83,8 @@ func (t *ServerTLS) certificate() (tls.Certificate, error) {
 	return pair, nil
 }
 
-// Listen listens on a TCP address, with TLS if there is a certificate, of which it prints the
-// fingerprint.
+// Listen listens on a TCP address, with TLS if there is a certificate. It prints the
+// fingerprint of the certificate.
 func (t *ServerTLS) Listen(addr string, out io.Writer) (net.Listener, error) {
 	conf, err := t.Config()
 	if err != nil {
@@ -121,11 +119,11 @@ func ClientTLSFlags(flags *flag.FlagSet) *ClientTLS {
 	return t
 }
 
-// Used tells whether there is to be TLS.
+// Used tells whether the flags ask for TLS.
 func (t *ClientTLS) Used() bool { return t.on || t.insecure || t.ca != "" || t.pin != "" }
 
-// Config returns the configuration for the server at an address, nil if TLS is not to be
-// used. Its error is a *UsageError.
+// Config returns the configuration for the server at an address, and nil without TLS. Its error
+// is a *UsageError.
 func (t *ClientTLS) Config(addr string) (*tls.Config, error) {
 	switch {
 	case t.insecure && t.ca != "":
@@ -153,7 +151,7 @@ func (t *ClientTLS) Config(addr string) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		conf.InsecureSkipVerify = true // in favour of this:
+		conf.InsecureSkipVerify = true // VerifyConnection verifies instead
 		conf.VerifyConnection = func(state tls.ConnectionState) error { return pin.verify(addr, state) }
 	}
 	if t.cert != "" {
@@ -166,8 +164,8 @@ func (t *ClientTLS) Config(addr string) (*tls.Config, error) {
 	return conf, nil
 }
 
-// Dialer returns what dials a TCP address, with TLS if the flags say so: a
-// client.Dialer of geminio. A dial ends with ctx.
+// Dialer returns a client.Dialer that dials a TCP address, with TLS if the flags ask for it. A
+// dial ends with ctx.
 func (t *ClientTLS) Dialer(ctx context.Context, addr string) (func() (net.Conn, error), error) {
 	conf, err := t.Config(addr)
 	if err != nil {

@@ -108,7 +108,7 @@ func TestSelfSigned(t *testing.T) {
 	}
 }
 
-// The first certificate of a server is trusted, and no other one then.
+// A client trusts the first certificate of a server, and no other one after that.
 func TestPinFirst(t *testing.T) {
 	pins := filepath.Join(t.TempDir(), "config", "pins")
 	trust := []string{"-pin", "first", "-pins", pins}
@@ -126,7 +126,7 @@ func TestPinFirst(t *testing.T) {
 		t.Errorf("%v, %s", err, text)
 	}
 
-	// Another server in the place of b.
+	// Another server replaces b.
 	if err := os.WriteFile(pins, []byte(b+" "+fingerprint+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,10 @@ import (
 	"github.com/singchia/geminio/examples/internal/names"
 )
 
-// Tokens are secrets by which a server knows its clients. They are in files and not on the
+// Tokens are secrets that authenticate clients. They are in files and not on the
 // command line, which every user of a machine can read.
 
-// ClientToken has the flags of a side that shows a token: -token-file, and -name.
+// ClientToken has the flags of a side that sends a token: -token-file, and -name.
 type ClientToken struct {
 	file, name, variable string
 }
@@ -34,13 +34,13 @@ func ClientTokenFlags(flags *flag.FlagSet, variable string) *ClientToken {
 	return t
 }
 
-// NameFlag adds the flag -name, for programs whose clients need no name otherwise.
+// NameFlag adds the flag -name, for programs whose clients have no other name.
 func (t *ClientToken) NameFlag(flags *flag.FlagSet) *ClientToken {
 	flags.StringVar(&t.name, "name", "", "be the client `NAME`, which a server with -tokens needs")
 	return t
 }
 
-// Load returns the name of -name and the token, "" if there is none. Its error is a *UsageError.
+// Load returns the name of -name, and the token or "". Its error is a *UsageError.
 func (t *ClientToken) Load() (name, token string, err error) {
 	if t.name != "" {
 		if err := names.Check(t.name); err != nil {
@@ -51,7 +51,7 @@ func (t *ClientToken) Load() (name, token string, err error) {
 	return t.name, token, err
 }
 
-// ServerTokens has the flags of a side that wants tokens: -token-file and -tokens.
+// ServerTokens has the flags of a side that requires tokens: -token-file and -tokens.
 type ServerTokens struct {
 	file, table, variable string
 }
@@ -84,13 +84,14 @@ func (t *ServerTokens) Load() (*Tokens, error) {
 	return tokens, nil
 }
 
-// Tokens knows the tokens of clients. It does not change, and so is safe for concurrent use.
+// Tokens has the tokens of clients. It does not change, so it is safe for concurrent use.
 type Tokens struct {
-	shared *[sha256.Size]byte // the sum of the token of all; nil: there is none
+	shared *[sha256.Size]byte // the sum of the common token; nil: there is none
 	named  map[string][sha256.Size]byte
 }
 
-// shortest is the length of a token that cannot be guessed, and longest what is read of one.
+// shortest is the least length of a token, since a shorter one could be guessed. longest bounds
+// the bytes that are read of a token.
 const shortest, longest = 8, 4 << 10
 
 // readTable reads a table of names and tokens.
@@ -127,8 +128,8 @@ func (t *Tokens) readTable(file string) error {
 // ErrToken is the reason for refusing a client. Its text reaches the client.
 var ErrToken = errors.New("the server wants another token (-token-file), or another -name")
 
-// Check returns ErrToken if a client of that name is not to be let in with that token. It
-// does not tell whether there is such a name, nor does the time that it takes.
+// Check returns ErrToken if the token is not valid for a client of that name. Neither the error
+// nor the time that Check takes reveals whether the name exists.
 func (t *Tokens) Check(name, token string) error {
 	if !t.Wanted() {
 		return nil
@@ -150,8 +151,8 @@ func (t *Tokens) Check(name, token string) error {
 // Wanted tells whether clients need a token.
 func (t *Tokens) Wanted() bool { return t.shared != nil || t.named != nil }
 
-// Reserved returns the name with a token of its own that a name looks like, and is not; ""
-// if there is none.
+// Reserved returns another name that looks like the given one and has a token of its own, and
+// "" if there is no such name.
 func (t *Tokens) Reserved(name string) string {
 	if _, ok := t.named[name]; ok {
 		return ""
@@ -201,11 +202,10 @@ func readSecret(name string, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, most))
 }
 
-// WarnPlain warns if a token is to travel to or from an address without TLS, unless that is
-// on this machine.
+// WarnPlain logs a warning if a token would travel to or from another machine without TLS.
 func WarnPlain(log *slog.Logger, addr string, token, tls bool) {
 	if token && !tls && !loopback(addr) {
-		log.Warn("THE TOKEN TRAVELS WITHOUT TLS: everybody on the way can read it, and use it. See the flags -tls and -pin", "addr", addr)
+		log.Warn("THE TOKEN TRAVELS WITHOUT TLS: everyone on the network path can read and use it. See the flags -tls and -pin", "addr", addr)
 	}
 }
 

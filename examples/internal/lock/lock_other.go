@@ -1,6 +1,6 @@
 //go:build !unix
 
-// Package lock sees to it that a file is used by one process at a time.
+// Package lock lets one process at a time use a file.
 package lock
 
 import (
@@ -11,5 +11,5 @@ import (
 // ErrTaken is returned if another process has the file.
 var ErrTaken = errors.New("another process has it")
 
-// File does nothing here: it is up to the user not to start two programs with one file.
+// File does nothing on this system.
 func File(*os.File) error { return nil }

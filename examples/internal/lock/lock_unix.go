@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package lock sees to it that a file is used by one process at a time.
+// Package lock lets one process at a time use a file.
 package lock
 
 import (

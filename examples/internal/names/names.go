@@ -1,4 +1,4 @@
-// Package names decides what clients may be called.
+// Package names checks the names of clients.
 package names
 
 import (
@@ -12,8 +12,8 @@ import (
 
 var valid = regexp.MustCompile(`\A[\pL\pN][\pL\pN\pM_.-]{0,63}\z`)
 
-// Check returns why a text is no name, nil if it is one: up to 64 letters and digits of any
-// script, and _ . - behind the first. Letters that nobody sees are none.
+// Check returns an error if a text is not a name. A name has up to 64 letters and digits of any
+// script, and _ . - after the first character. Invisible letters are not allowed.
 func Check(name string) error {
 	hidden := strings.IndexFunc(name, func(r rune) bool {
 		return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
@@ -24,8 +24,8 @@ func Check(name string) error {
 	return nil
 }
 
-// Alike tells whether two names cannot be told apart, by what Unicode knows of characters
-// that look alike, or differ in capitals only.
+// Alike tells whether two names look alike, according to Unicode's confusable characters, or
+// differ only in case.
 func Alike(a, b string) bool {
 	alike := func(a, b string) bool { return strings.EqualFold(confusable.Skeleton(a), confusable.Skeleton(b)) }
 	return strings.EqualFold(a, b) || alike(a, b) || alike(strings.ToLower(a), strings.ToLower(b))

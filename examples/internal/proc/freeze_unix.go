@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Freeze stops the process, as with ^Z, and waits until it has stopped: the signal alone
-// lets it go on for a moment. Signal with syscall.SIGCONT lets it go on.
+// Freeze stops the process, as ^Z does, and waits until it has stopped. A signal with
+// syscall.SIGCONT continues the process.
 func (p *Process) Freeze() {
 	p.t.Helper()
 	p.Signal(syscall.SIGSTOP)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Forever is when a test calls it a hang.
+// Forever is the time after which a test counts as hanging.
 const Forever = 60 * time.Second
 
 // Build builds the commands in the given directories, each with the extra build
@@ -43,7 +43,7 @@ func Build(dirs []string, flags ...string) (binaries []string, cleanup func(), e
 	return binaries, cleanup, nil
 }
 
-// Process is a program that runs. What it prints, on both outputs, is kept. All
+// Process is a running program. It keeps the output of the program, stdout and stderr. All
 // methods are safe for concurrent use.
 type Process struct {
 	t     testing.TB
@@ -58,7 +58,7 @@ type Process struct {
 	over bool
 }
 
-// Start starts a program. It is killed when the test is over, if it runs still.
+// Start starts a program. The end of the test kills it if it still runs.
 func Start(t testing.TB, binary string, args ...string) *Process {
 	t.Helper()
 	p := newProcess(t, binary, args)
@@ -89,7 +89,7 @@ func newProcess(t testing.TB, binary string, args []string) *Process {
 	return p
 }
 
-// ended is called when the process has ended, and all that it has printed was read.
+// ended is called when the process has ended and all its output was read.
 func (p *Process) ended() {
 	p.mu.Lock()
 	p.over = true
@@ -98,7 +98,7 @@ func (p *Process) ended() {
 	close(p.done)
 }
 
-// clean sees to it that nothing is left of the process when the test is over.
+// clean kills the process and waits for its end.
 func (p *Process) clean() {
 	p.t.Cleanup(func() {
 		p.cmd.Process.Kill()
@@ -109,7 +109,7 @@ func (p *Process) clean() {
 	})
 }
 
-// output takes what a process prints.
+// output is an io.Writer for the output of a process.
 type output Process
 
 func (o *output) Write(b []byte) (int, error) {
@@ -121,7 +121,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Output returns what the process has printed.
+// Output returns the output of the process so far.
 func (p *Process) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,8 +139,8 @@ func (p *Process) Type(text string) {
 // CloseInput ends the process's standard input.
 func (p *Process) CloseInput() { p.stdin.Close() }
 
-// Expect waits until what was printed matches the regular expression, and returns
-// the match and its groups. It fails the test when that takes forever or the
+// Expect waits until the output matches the regular expression, and returns
+// the match and its groups. It fails the test after Forever, or if the
 // process ends before.
 func (p *Process) Expect(pattern string) []string {
 	p.t.Helper()
@@ -199,7 +199,7 @@ func (p *Process) Wait() int {
 	}
 }
 
-// Run runs a program to its end, and returns its exit code and what it printed.
+// Run runs a program to its end, and returns its exit code and output.
 func Run(t testing.TB, binary string, args ...string) (int, string) {
 	t.Helper()
 	p := Start(t, binary, args...)

@@ -2,8 +2,8 @@ package proc
 
 import "runtime/debug"
 
-// RaceFlags are flags for Build that have the programs look for data races if the
-// test does, under go test -race. A program that has found one exits with 66.
+// RaceFlags returns flags for Build that enable the race detector if it is enabled for the
+// test. A program that has found a race exits with 66.
 func RaceFlags() []string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -17,6 +17,6 @@ func RaceFlags() []string {
 	return nil
 }
 
-// A program that looks for data races waits at its end, a second by default, for races that
-// are being reported.
+// A program with the race detector waits at its end, by default for a second, for reports of
+// races. The options shorten that time.
 const raceOptions, quickExit = "GORACE", "atexit_sleep_ms=50"

@@ -9,9 +9,9 @@ import (
 	"github.com/creack/pty"
 )
 
-// StartTerminal starts a program on a terminal of its own, which Type types at, and which has
-// what both outputs print, with a carriage return in front of each line feed, and with
-// what is typed.
+// StartTerminal starts a program on a terminal of its own. Type types at that terminal. The
+// output of the terminal has stdout, stderr and the typed text, with a carriage return before
+// each line feed.
 func StartTerminal(t testing.TB, binary string, args ...string) *Process {
 	t.Helper()
 	p := newProcess(t, binary, args)
@@ -21,7 +21,7 @@ func StartTerminal(t testing.TB, binary string, args ...string) *Process {
 	}
 	p.stdin = terminal
 	go func() {
-		io.Copy((*output)(p), terminal) // until nobody has it open any more
+		io.Copy((*output)(p), terminal) // until no process has it open
 		p.cmd.Wait()
 		terminal.Close()
 		p.ended()

@@ -27,7 +27,7 @@ func TestText(t *testing.T) {
 		"\u2066a\u2069\u200e\u061c": `\u2066a\u2069\u200e\u061c`,
 		"hid\u200bden\ufeff\u00ad":  `hid\u200bden\ufeff\u00ad`,
 		"\u2060\u2062\u180e\u034f":  `\u2060\u2062\u180e\u034f`,
-		"\u3164\uffa0\u115f":        `\u3164\uffa0\u115f`, // letters, which nobody sees
+		"\u3164\uffa0\u115f":        `\u3164\uffa0\u115f`, // invisible letters
 		"\u2028\u2029":              `\u2028\u2029`,
 		"\U000e0041\U000e007f":      `\U000e0041\U000e007f`,
 		"a\u200db a\u200cb":         `a\u200db a\u200cb`,
@@ -52,7 +52,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// No code point that a terminal obeys is left, wherever it stands.
+// No code point that controls a terminal is left, at any position.
 func TestNothingHarmfulIsLeft(t *testing.T) {
 	for _, around := range []string{"%", "a%b", "👨%👩", "می%خ", "क्%य", "🏴%\U000e007f", "\x1b%"} {
 		for r := range rune(unicode.MaxRune + 1) {
@@ -86,7 +86,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// What is written in pieces is read as one text.
+// A text that is written in pieces is processed as one text.
 func TestWriter(t *testing.T) {
 	var out bytes.Buffer
 	w := &Writer{file: &out}
@@ -100,7 +100,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// What is no terminal gets what was written.
+// A file that is not a terminal gets the text unchanged.
 func TestNoTerminal(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {

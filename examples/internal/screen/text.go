@@ -20,11 +20,11 @@ const (
 	firstTag, lastTag = '\U000e0020', '\U000e007f'
 )
 
-// Text returns text with everything that a terminal would obey, and what hides or turns text,
-// replaced by escapes. Line feeds, also behind a carriage return, and tabs stay.
+// Text returns text with escapes in place of control characters and of characters that hide or
+// reorder text. It keeps tabs, line feeds, and carriage returns before line feeds.
 func Text(text string) string { return sanitize(text, true) }
 
-// Line is like Text, but replaces everything that ends a line too.
+// Line is like Text, but also replaces all characters that end a line.
 func Line(text string) string { return sanitize(text, false) }
 
 func sanitize(text string, lines bool) string {
@@ -33,7 +33,7 @@ func sanitize(text string, lines bool) string {
 	}
 	var out strings.Builder
 	clusters := graphemes.FromString(text)
-	before := rune(0) // the last one of the cluster before
+	before := rune(0) // the last code point of the previous cluster
 	for clusters.Next() {
 		cluster := clusters.Value()
 		after, _ := utf8.DecodeRuneInString(text[clusters.End():])
@@ -47,7 +47,7 @@ func sanitize(text string, lines bool) string {
 	return out.String()
 }
 
-// plain tells whether a text has nothing but printable ASCII.
+// plain tells whether a text has only printable ASCII.
 func plain(text string) bool {
 	for _, b := range []byte(text) {
 		if b < ' ' || b > '~' {
@@ -87,8 +87,7 @@ func writeCluster(out *strings.Builder, cluster string, before, after rune) {
 	}
 }
 
-// visible tells whether a code point has something to show, or is a space with a width, by
-// itself.
+// visible tells whether a code point is visible by itself, or is a space with a width.
 func visible(r rune) bool {
 	return (unicode.IsPrint(r) || unicode.Is(unicode.Zs, r)) &&
 		!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && !unicode.Is(unicode.Variation_Selector, r)
@@ -107,15 +106,14 @@ func isRegionFlag(runes []rune) bool {
 	return true
 }
 
-// isVirama tells whether a joiner behind a code point says how the letters around it are to
-// be joined, as in scripts of India.
+// isVirama tells whether a joiner after a code point determines how the letters around it are
+// joined, as in Indic scripts.
 func isVirama(r rune) bool {
 	const virama = 9
 	return norm.NFC.PropertiesString(string(r)).CCC() == virama
 }
 
-// joins tells whether letters of the script are written joined, or not where there is a
-// non-joiner.
+// joins tells whether the letters of the script are joined unless a non-joiner separates them.
 func joins(r rune) bool {
 	return unicode.IsLetter(r) && unicode.In(r, unicode.Arabic, unicode.Syriac, unicode.Mongolian, unicode.Nko, unicode.Mandaic)
 }

@@ -9,15 +9,16 @@ import (
 	"golang.org/x/term"
 )
 
-// Writer writes to a terminal what is harmless there. Its Write is safe for concurrent use.
+// Writer writes text to a terminal, with escapes as Text makes them. Write is safe for concurrent
+// use.
 type Writer struct {
 	file io.Writer
 
 	mu   sync.Mutex
-	rest []byte // the beginning of a code point that is not complete
+	rest []byte // the beginning of an incomplete code point
 }
 
-// New returns a Writer for a file that is a terminal, and the file itself if it is none.
+// New returns a Writer if the file is a terminal, and otherwise the file itself.
 func New(file *os.File) io.Writer {
 	if !term.IsTerminal(int(file.Fd())) {
 		return file
@@ -25,9 +26,8 @@ func New(file *os.File) io.Writer {
 	return &Writer{file: file}
 }
 
-// Write writes text with escapes in the place of what is harmful. The beginning of a code
-// point at its end waits for the rest. It returns the number of bytes of p that were taken:
-// all, or none if the terminal did not take all.
+// Write writes p with escapes. An incomplete code point at the end waits for its other bytes.
+// Write returns len(p), or 0 with an error if the terminal has not taken the whole text.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -40,7 +40,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// incomplete returns how many bytes at the end of a text are the beginning of a code point.
+// incomplete returns the length of the incomplete code point at the end of a text.
 func incomplete(text []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
 		if b := text[len(text)-n]; utf8.RuneStart(b) {

@@ -2,7 +2,7 @@
 // reconnects.
 //
 // A server has an End for each of the connections. When one is lost, its End still
-// hands out what had come, perhaps while the next End hands out what comes after
-// that. If both are received at the same time, the order is lost between them. So the
-// receiver of an End waits here for its turn.
+// returns the messages that had arrived, possibly while the next End returns later
+// messages. If the server receives from both at the same time, the order is lost. So the
+// receiver of an End waits here until that of the previous End is done.
 package turns

@@ -2,16 +2,16 @@ package turns
 
 import "sync"
 
-// Turns has those wait who come with the same client id, each for the one before. The
-// zero value is ready. All methods are safe for concurrent use.
+// Turns orders the Ends with the same client id: each waits for the previous one. The
+// zero value is ready to use. All methods are safe for concurrent use.
 type Turns struct {
 	mu   sync.Mutex
-	last map[uint64]chan struct{} // closed when the last one who came is done
+	last map[uint64]chan struct{} // closed when the last End is done
 }
 
-// Take is called in the order of the turns, with each End that a Listener has
-// accepted. The function wait returns when the one before is done; done is to be
-// called in the end.
+// Take takes the next turn of a client id. The caller calls it for the Ends of a Listener in
+// the order of AcceptEnd. The function wait returns when the previous turn is done. The caller
+// must call done at the end of its turn.
 func (t *Turns) Take(clientID uint64) (wait, done func()) {
 	mine := make(chan struct{})
 	t.mu.Lock()

@@ -21,7 +21,7 @@ func TestTurns(t *testing.T) {
 			}()
 		}
 		wait, done := turns.Take(8)
-		wait() // somebody else's turns
+		wait() // the turns of another client id
 		synctest.Wait()
 		assert.Equal(t, []int{0}, order)
 		ends[0]()

@@ -34,6 +34,6 @@ func offer(end geminio.End) {
 		resp.SetData(fmt.Appendf(nil, "%s, %s", req.Data(), name.Data()))
 	})
 	if err != nil {
-		log.Print(err) // this client is gone; others come
+		log.Print(err) // the client has disconnected
 	}
 }

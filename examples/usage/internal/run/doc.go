@@ -1,3 +1,3 @@
-// Package run has what the smallest examples have around their geminio: flags for
+// Package run has the common code of the smallest examples: flags for
 // the address, TLS and the log, the end on a signal, exit codes.
 package run

@@ -17,12 +17,12 @@ import (
 // address is where all servers listen and all clients dial by default.
 const address = "127.0.0.1:1208"
 
-// grace is how long a server that was told to stop waits for what is under way.
+// grace is how long a server waits for operations under way after a signal.
 const grace = 5 * time.Second
 
-// Server is the main function of a server: it listens, with options of which nil is
-// none, and has serve accept Ends until a signal comes or serve fails. Then it shuts
-// down: what is under way ends first, at most for a few seconds. It does not return.
+// Server is the main function of a server. It listens with opt, which may be nil, and calls
+// serve, which accepts Ends, until a signal arrives or serve fails. Then it shuts down, and
+// waits at most a few seconds for operations under way. It does not return.
 func Server(does string, opt *server.EndOptions, serve func(server.Listener) error) {
 	p := cli.New("server", fmt.Sprintf("server %s, until SIGINT or SIGTERM.\n\n  server [FLAGS]\n", does))
 	addr := p.Flags.String("listen", address, "listen on `ADDR` (host:port)")
@@ -45,7 +45,7 @@ func Server(does string, opt *server.EndOptions, serve func(server.Listener) err
 		context.AfterFunc(ctx, func() { l.Close() })
 		err = serve(l)
 		if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
-			err = nil // it was told to
+			err = nil // serve ended because of the signal
 		}
 		return errors.Join(err, shutdown(l))
 	}))
@@ -62,8 +62,8 @@ func shutdown(l server.Listener) error {
 	return nil
 }
 
-// Client is the main function of a client: do gets what connects to the server, and
-// options. Its context ends with a signal. It does not return.
+// Client is the main function of a client. It calls do with a dialer for the server and with
+// options. A signal ends the context of do. It does not return.
 func Client(does string, do func(ctx context.Context, dial client.Dialer, opt *client.EndOptions) error) {
 	p := cli.New("client", fmt.Sprintf("client %s.\n\n  client [FLAGS]\n", does))
 	addr := p.Flags.String("addr", address, "connect to the server at `ADDR` (host:port)")
