@@ -221,7 +221,7 @@ func (c *Conn) Start(upper FrameHandler) {
 	c.lastRead.Store(int64(c.Now()))
 	c.nextPing = c.Now() + c.cfg.Heartbeat
 	if c.session != nil {
-		close(c.session.begun)
+		c.session.begin()
 		c.session.reportTimer = c.cfg.Clock.AfterFunc(reportAfter, c.onReportTimer)
 		c.session.timerSet.Store(true)
 	}

@@ -99,11 +99,9 @@ type session struct {
 
 	ticket   packet.Ticket
 	keep     time.Duration
-	maxBound uint64        // the size that bound grows to
-	report   uint64        // bytes that are reported at once
-	identity identity      // of the peer's TLS connection
-	busy     chan struct{} // holds one value while a handshake resumes the session
-	begun    chan struct{} // closed when Start was called, or the first handshake has failed
+	maxBound uint64   // the size that bound grows to
+	report   uint64   // bytes that are reported at once
+	identity identity // of the peer's TLS connection
 
 	received uint64 // position of the end of the present frame; the reading goroutine owns it
 
@@ -116,6 +114,9 @@ type session struct {
 	// Conn.mu guards these fields.
 
 	phase     linkPhase
+	busy      chan struct{} // holds one value while a handshake resumes the session; nil before the first
+	began     bool          // Start was called, or the first handshake has failed
+	begun     chan struct{} // closed when began is set; nil if no goroutine waits for that
 	cause     error         // why the last link was lost
 	attempt   uint64        // the highest attempt to resume
 	bound     uint64        // bytes of the log
@@ -239,7 +240,7 @@ func (c *Conn) keepSession(t *packet.Ticket) {
 		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()),
 		bound: uint64(c.cfg.Resume.Log), maxBound: max(uint64(c.cfg.Resume.Log), c.cfg.Resume.MaxLog),
 		report: min(uint64(c.peer.Log)/8, maxUnreported), identity: identityOf(c.link.nc),
-		busy: make(chan struct{}, 1), begun: make(chan struct{}), wake: make(chan struct{}),
+		wake: make(chan struct{}),
 	}
 	c.session = s
 	c.done = make(chan struct{})
@@ -483,7 +484,7 @@ func (c *Conn) handOver() bool {
 }
 
 // beQuiet gives up the link and waits until no goroutine uses it. The caller, a handshake
-// that holds s.busy, then has the write token. It returns an error, and does not have the
+// that holds Conn.busy, then has the write token. It returns an error, and does not have the
 // token, if over is closed before.
 func (c *Conn) beQuiet(over <-chan struct{}, cause error) error {
 	s := c.session

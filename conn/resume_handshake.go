@@ -50,12 +50,12 @@ func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
 // uses its link. unlock or attach ends that.
 func (c *Conn) lock(over <-chan struct{}, cause error) error {
 	select {
-	case c.session.busy <- struct{}{}:
+	case c.busy() <- struct{}{}:
 	case <-over:
 		return errOver
 	}
 	if err := c.beQuiet(over, cause); err != nil {
-		<-c.session.busy
+		<-c.busy()
 		return err
 	}
 	return nil
@@ -64,7 +64,47 @@ func (c *Conn) lock(over <-chan struct{}, cause error) error {
 // unlock ends lock without a new link.
 func (c *Conn) unlock() {
 	c.endQuiet()
-	<-c.session.busy
+	<-c.busy()
+}
+
+// busy returns session.busy.
+func (c *Conn) busy() chan struct{} {
+	s := c.session
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.busy == nil {
+		s.busy = make(chan struct{}, 1)
+	}
+	return s.busy
+}
+
+// begin sets s.began. The caller holds Conn.mu.
+func (s *session) begin() {
+	s.began = true
+	if s.begun != nil {
+		close(s.begun)
+	}
+}
+
+// awaitBegin waits until the first handshake of the session is over.
+func (c *Conn) awaitBegin(over <-chan struct{}) error {
+	s := c.session
+	c.mu.Lock()
+	began := s.began
+	if !began && s.begun == nil {
+		s.begun = make(chan struct{})
+	}
+	begun := s.begun
+	c.mu.Unlock()
+	if began {
+		return nil
+	}
+	select {
+	case <-begun:
+		return nil
+	case <-over:
+		return errOver
+	}
 }
 
 // neverBegin ends the session of a Conn whose first handshake has failed.
@@ -75,8 +115,8 @@ func (c *Conn) neverBegin() {
 	c.mu.Lock()
 	c.setState(Closed)
 	c.session.parked = true
+	c.session.begin()
 	c.mu.Unlock()
-	close(c.session.begun)
 }
 
 // request returns what the client asks for, or nil.
@@ -112,7 +152,7 @@ func (a *attempt) resumed(c *Conn, answer *packet.Resumed) error {
 	}
 	a.over = true
 	a.session.attach(c.link, answer.Received)
-	<-s.busy
+	<-a.session.busy()
 	return ErrResumed
 }
 
@@ -164,10 +204,8 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 	if !packet.Proves(asked.Proof, s.ticket.Secret, packet.RoleClient, s.ticket.ID, asked.Attempt, asked.Received) {
 		return nil, nil
 	}
-	select {
-	case <-s.begun:
-	case <-over:
-		return nil, errOver
+	if err := old.awaitBegin(over); err != nil {
+		return nil, err
 	}
 	if old.upper == nil {
 		return nil, nil // its first handshake has failed
@@ -228,6 +266,6 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 		return nil, err
 	}
 	old.attach(c.link, asked.Received)
-	<-s.busy
+	<-old.busy()
 	return nil, ErrResumed
 }

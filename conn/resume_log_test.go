@@ -249,3 +249,10 @@ func TestReportWithoutTheFeature(t *testing.T) {
 		p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the feature is not in use")
 	})
 }
+
+// received returns how many frames have arrived.
+func (n *numberedHandler) received() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.got
+}

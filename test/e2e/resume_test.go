@@ -685,7 +685,8 @@ func TestCallbacksOfInterruptionsThatMisbehave(t *testing.T) {
 type mutable struct {
 	net.Conn
 	mu     sync.Mutex
-	muted  bool
+	muted  bool // writes are discarded
+	deaf   bool // what arrives is discarded
 	failed chan struct{}
 	once   sync.Once
 }
@@ -708,6 +709,19 @@ func (m *mutable) Write(p []byte) (int, error) {
 	return m.Conn.Write(p)
 }
 
+// Read discards what arrives after silence.
+func (m *mutable) Read(p []byte) (int, error) {
+	for {
+		n, err := m.Conn.Read(p)
+		m.mu.Lock()
+		muted := m.deaf
+		m.mu.Unlock()
+		if !muted || err != nil {
+			return n, err
+		}
+	}
+}
+
 // fail has Read return an error, and Close do nothing: the peer does not notice.
 func (m *mutable) fail() {
 	m.once.Do(func() { close(m.failed) })
@@ -721,4 +735,74 @@ func (m *mutable) Close() error {
 	default:
 		return m.Conn.Close()
 	}
+}
+
+// A peer that is gone is noticed after two heartbeats, and its session ends after the time
+// for which it is kept: every blocked operation returns by then, and ConnOffline is called
+// once at each side.
+func TestDeadPeerOfASession(t *testing.T) {
+	for _, how := range []string{"silence", "a cut"} {
+		t.Run(how, func(t *testing.T) {
+			withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+				ctx := context.Background()
+				near, err := f.c.OpenStream()
+				require.NoError(t, err)
+				far, err := f.s.AcceptStream()
+				require.NoError(t, err)
+				require.NoError(t, f.s.Register(ctx, "hang", hangUp))
+				require.NoError(t, f.c.Register(ctx, "hang", hangUp))
+				time.Sleep(5 * time.Second)
+				f.told.take()
+				f.mu.Lock()
+				f.shut = true
+				links := f.links
+				f.mu.Unlock()
+				for _, nc := range links {
+					nc := nc.(*mutable)
+					if how == "silence" {
+						nc.silence()
+					} else {
+						nc.Conn.Close()
+					}
+				}
+				start := time.Now()
+				var all []<-chan error
+				block := func(f func() error) { all = append(all, kit.Run(f)) }
+				for _, s := range []geminio.Stream{near, far} {
+					block(func() error { _, err := s.Read(make([]byte, 1)); return err })
+					block(func() error { _, err := s.Write(make([]byte, 20<<20)); return err })
+					block(func() error { _, err := s.Receive(ctx); return err })
+					block(func() error { return s.Publish(ctx, s.NewMessage(nil)) })
+					block(func() error { _, err := s.Call(ctx, "hang", s.NewRequest(nil)); return err })
+				}
+				block(func() error { _, err := f.s.Call(ctx, "hang", f.s.NewRequest(nil)); return err })
+				block(func() error { _, err := f.s.AcceptStream(); return err })
+				block(func() error { _, err := f.s.Receive(ctx); return err })
+				block(func() error { _, err := f.s.OpenStream(); return err })
+				block(func() error { return f.s.Register(ctx, "more", hangUp) })
+				for _, returned := range all {
+					assert.Error(t, <-returned)
+				}
+				assert.LessOrEqual(t, time.Since(start), 2*20*time.Second+keepTime+time.Second)
+				time.Sleep(time.Minute)
+				offline := map[string]int{}
+				for _, line := range f.told.take() {
+					offline[line]++
+				}
+				assert.Equal(t, 1, offline["offline"])
+				assert.Equal(t, 1, offline["client offline"])
+				assert.Equal(t, 1, offline["interrupted"])
+				assert.Equal(t, 1, offline["client interrupted"])
+			})
+		})
+	}
+}
+
+// silence has nothing arrive any more at either side, without an error.
+func (m *mutable) silence() {
+	m.mute()
+	m.mu.Lock()
+	m.deaf = true
+	m.mu.Unlock()
+	m.once.Do(func() { close(m.failed) }) // Close is not noticed by the peer
 }
