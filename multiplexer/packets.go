@@ -53,6 +53,7 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 		return &geminio.LimitError{What: typ.String(), Value: uint64(size), Limit: uint64(m.MaxBody()), Err: geminio.ErrTooLarge}
 	}
 	c := m.charge(typ, size)
+	var w *creditWaiter
 	m.mu.Lock()
 	err := d.checkSend(typ)
 	switch {
@@ -60,10 +61,13 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	case d.admit(seq, c):
 		d.enqueue(typ, seq, c, head, data)
 	default:
-		w := &creditWaiter{typ: typ, seq: seq, charge: c, head: bytes.Clone(head), data: data}
-		err = d.waitCredit(ctx, timeout, w)
+		w = &creditWaiter{typ: typ, seq: seq, charge: c, head: bytes.Clone(head), data: data}
+		d.addWaiter(w)
 	}
 	m.mu.Unlock()
+	if w != nil {
+		err = d.waitCredit(ctx, timeout, w)
+	}
 	if err != nil {
 		return err
 	}

@@ -203,8 +203,9 @@ func (d *Dialogue) shareChanged() {
 // that Send waits for credit for a request; after it, Send returns a *geminio.LimitError.
 type PatienceKey struct{}
 
-// waitCredit waits until packet w has its credit and is queued, until ctx is done, or until
-// the timeout has passed if it is not 0. It releases m.mu while it waits.
+// waitCredit waits until packet w, which addWaiter has added, has its credit and is queued,
+// until ctx is done, or until the timeout has passed if it is not 0. The caller does not hold
+// m.mu.
 func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *creditWaiter) error {
 	m := d.m
 	if timeout > 0 {
@@ -212,8 +213,6 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	d.addWaiter(w)
-	m.mu.Unlock()
 	var impatient <-chan time.Time
 	if patience, ok := ctx.Value(PatienceKey{}).(time.Duration); ok && w.typ == packet.TypeRequest {
 		timer := time.NewTimer(patience)
@@ -223,6 +222,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 	var err error
 	select {
 	case <-w.done:
+		return w.err
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-impatient:
@@ -231,6 +231,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 		}
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if !w.finished {
 		d.removeWaiter(w, err)
 		d.serveKind(kindOf(w.charge)) // packets that waited behind w

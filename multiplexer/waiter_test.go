@@ -494,3 +494,34 @@ func TestTheEndOfAStreamAdmitsOthers(t *testing.T) {
 		}
 	})
 }
+
+// nosyContext is a context whose methods use the Mux.
+type nosyContext struct {
+	context.Context
+	m *Mux
+}
+
+func (c nosyContext) Done() <-chan struct{} { c.m.Idle(); return c.Context.Done() }
+func (c nosyContext) Err() error            { c.m.Idle(); return c.Context.Err() }
+func (c nosyContext) Value(key any) any     { c.m.Idle(); return c.Context.Value(key) }
+
+// Methods of a context are called without a lock.
+func TestContextThatUsesTheMux(t *testing.T) {
+	s := newSetup()
+	s.peer.Handlers = 1
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		go io.Copy(io.Discard, p.nc)
+		require.NoError(t, m.main.Send(t.Context(), 0, packet.TypeRequest, 1, nil, nil, Later))
+		ended := make(chan error, 1)
+		go func() {
+			ended <- m.main.Send(nosyContext{t.Context(), m}, time.Minute, packet.TypeRequest, 2, nil, nil, Later)
+		}()
+		time.Sleep(2 * time.Minute)
+		select {
+		case err := <-ended:
+			assert.Equal(t, context.DeadlineExceeded, err)
+		default:
+			t.Fatal("Send has not returned")
+		}
+	})
+}
