@@ -35,10 +35,26 @@ type pending struct {
 	done  chan struct{}    // signaled when the result is set, unless async is; has room for one
 	async func(p *pending) // called when the result is set; nil for a synchronous operation
 
-	// Both are for an asynchronous operation. The table's lock guards them until the entry
-	// is removed.
+	// watch ends the wait of an asynchronous operation. The table's lock guards it until the
+	// entry is removed.
+	watch watch
+}
+
+// watch ends the wait of an asynchronous operation. Making and stopping it calls methods of
+// the caller's context and timer, so no lock may be held.
+type watch struct {
 	timer   clock.Timer // ends the wait at the timeout; nil if there is none
 	unwatch func() bool // stops watching the context; nil if it never ends
+}
+
+// stop stops the timer, and watching the context.
+func (w *watch) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	if w.unwatch != nil {
+		w.unwatch()
+	}
 }
 
 // pendingTable holds the operations of an End that wait for an answer. Its methods are safe
@@ -181,7 +197,7 @@ func (p *pending) complete(resp *response, err error) {
 	if p.async == nil {
 		p.done <- struct{}{}
 	} else {
-		p.disarm()
+		p.watch.stop()
 		p.async(p)
 	}
 	e.checkIdle()
@@ -189,16 +205,6 @@ func (p *pending) complete(resp *response, err error) {
 
 // expired tells whether the deadline of p has passed.
 func (p *pending) expired() bool { return !p.deadline.IsZero() && !time.Now().Before(p.deadline) }
-
-// disarm stops the timer and the watch of the context of p, which was removed.
-func (p *pending) disarm() {
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-	if p.unwatch != nil {
-		p.unwatch()
-	}
-}
 
 // operation describes a call, a publication or a registration: the packet to send, and how
 // long to wait for its answer. The head of the packet is passed beside the operation, since
@@ -284,16 +290,21 @@ func (s *Stream) started(p *pending, seq uint64, typ packet.Type) {
 // does nothing if the operation has ended already.
 func (e *End) arm(ctx context.Context, op *operation, p *pending, seq uint64) {
 	typ := op.typ
-	e.pending.mu.Lock()
-	defer e.pending.mu.Unlock()
-	if e.pending.entries[seq] != p {
-		return
-	}
+	var w watch
 	if op.timeout > 0 {
-		p.timer = e.c.Clock().AfterFunc(op.timeLeft(), func() { e.giveUp(seq, typ, context.DeadlineExceeded) })
+		w.timer = e.c.Clock().AfterFunc(op.timeLeft(), func() { e.giveUp(seq, typ, context.DeadlineExceeded) })
 	}
 	if ctx.Done() != nil {
-		p.unwatch = context.AfterFunc(ctx, func() { e.giveUp(seq, typ, ctx.Err()) })
+		w.unwatch = context.AfterFunc(ctx, func() { e.giveUp(seq, typ, ctx.Err()) })
+	}
+	e.pending.mu.Lock()
+	ended := e.pending.entries[seq] != p
+	if !ended {
+		p.watch = w
+	}
+	e.pending.mu.Unlock()
+	if ended {
+		w.stop()
 	}
 }
 

@@ -255,3 +255,40 @@ func TestNothingIsLeftWithTheContext(t *testing.T) {
 		assert.Zero(t, ctx.watchers.Load(), "watchers, after the end")
 	})
 }
+
+// nosyContext is a context whose methods use the End.
+type nosyContext struct {
+	context.Context
+	use func()
+}
+
+func (c nosyContext) Deadline() (time.Time, bool) { c.use(); return c.Context.Deadline() }
+func (c nosyContext) Done() <-chan struct{}       { c.use(); return c.Context.Done() }
+func (c nosyContext) Err() error                  { c.use(); return c.Context.Err() }
+func (c nosyContext) Value(key any) any           { c.use(); return c.Context.Value(key) }
+
+// Methods of a context are called without a lock.
+func TestContextThatUsesTheEnd(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		register(t, server, "hang", func(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() })
+		ctx, cancel := context.WithCancel(t.Context())
+		nosy := nosyContext{ctx, func() { client.pending.empty() }}
+		ended := make(chan error, 1)
+		go func() {
+			c, err := client.CallAsync(nosy, "hang", client.NewRequest(nil), nil)
+			if err == nil {
+				err = (<-c.Done).Error
+			}
+			ended <- err
+		}()
+		time.Sleep(time.Second)
+		cancel()
+		time.Sleep(time.Second)
+		select {
+		case err := <-ended:
+			assert.Equal(t, context.Canceled, err)
+		default:
+			t.Fatal("the call has not ended")
+		}
+	})
+}

@@ -48,6 +48,7 @@ type operation struct {
 	size       int             // bytes of its request, message or meta, which SetMaxWaiting bounds
 	repeatable bool            // a second execution does no harm
 	waitStart  time.Time       // when its present wait began
+	bounded    bool            // ctx has a deadline; set when the wait begins
 	accepted   bool            // it has waited: from then on the end of the RetryEnd interrupts it
 	state      opState
 }

@@ -38,7 +38,7 @@ func (r *RetryEnd) waitLeft(op *operation) (time.Duration, error) {
 	if op.state == opMaybeExecuted {
 		return noLimit, nil
 	}
-	if _, ok := op.ctx.Deadline(); ok {
+	if op.bounded {
 		return noLimit, nil
 	}
 	return r.connectWaitLeft(op.waitStart)

@@ -37,9 +37,9 @@ type job struct {
 	done func(geminio.Response, error)
 
 	// Guarded by retryQueue.mu.
-	heap.Place             // in retryQueue.waiting
-	timer      *time.Timer // calls expire; nil if nothing bounds the wait
-	unwatch    func() bool // stops watching the context; nil if it never ends
+	heap.Place                    // in retryQueue.waiting
+	timer      *time.Timer        // calls expire; nil if nothing bounds the wait
+	unwatch    context.CancelFunc // stops watching the context
 }
 
 // Before implements heap.Element: the job with the lower order comes first.
@@ -127,35 +127,44 @@ func (q *retryQueue) push(j *job) error {
 	if err := q.r.startWait(&j.operation); err != nil {
 		return err
 	}
+	watch, unwatch := j.watch()
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
+		unwatch()
 		q.r.endWait(j.size)
 		return q.r.interrupt(&j.operation)
 	}
 	q.waiting.Push(j)
+	j.unwatch = unwatch
+	context.AfterFunc(watch, func() {
+		if err := j.ctx.Err(); err != nil {
+			q.giveUp(j, func() error { return q.r.withFailure(err) })
+		}
+	})
 	if left, _ := q.r.waitLeft(&j.operation); left != noLimit {
 		j.timer = time.AfterFunc(left, func() { q.expire(j) })
-	}
-	if j.ctx.Done() != nil {
-		j.unwatch = context.AfterFunc(j.ctx, func() {
-			q.giveUp(j, func() error { return q.r.withFailure(j.ctx.Err()) })
-		})
 	}
 	q.mu.Unlock()
 	q.wake()
 	return nil
 }
 
-// disarm stops the timer and the watch of a job that leaves. retryQueue.mu is held.
+// watch returns a context that ends with that of the job, or when unwatch is called. Its
+// methods may be called with a lock held, unlike those of a caller's context and unwatch.
+func (j *job) watch() (watch context.Context, unwatch context.CancelFunc) {
+	if j.ctx.Done() == nil {
+		return context.Background(), func() {}
+	}
+	return context.WithCancel(j.ctx)
+}
+
+// disarm stops the timer of a job that leaves. retryQueue.mu is held. The caller calls
+// j.unwatch when it has released the lock.
 func (j *job) disarm() {
 	if j.timer != nil {
 		j.timer.Stop()
 		j.timer = nil
-	}
-	if j.unwatch != nil {
-		j.unwatch()
-		j.unwatch = nil
 	}
 }
 
@@ -185,6 +194,7 @@ func (q *retryQueue) giveUp(j *job, reason func() error) {
 	}
 	q.mu.Unlock()
 	if err != nil {
+		j.unwatch()
 		q.r.endWait(j.size)
 		j.done(nil, j.fail(err))
 	}
@@ -216,6 +226,7 @@ func (q *retryQueue) run() {
 		j.disarm()
 		q.mu.Unlock()
 
+		j.unwatch()
 		size := j.size // the job is another goroutine's once it has begun
 		if err := j.attempt(l); err != nil {
 			j.ended(l, nil, err)
@@ -249,6 +260,7 @@ func (q *retryQueue) end() {
 	q.notifyChanged()
 	q.mu.Unlock()
 	for _, j := range all {
+		j.unwatch()
 		q.r.endWait(j.size)
 		j.done(nil, q.r.interrupt(&j.operation))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // recordedJob is a job that notes what becomes of it.
@@ -232,5 +233,39 @@ func TestJobThatPanics(t *testing.T) {
 		l.mend()
 		assert.ErrorContains(t, bad.outcome(t), "panicked")
 		assert.NoError(t, good.outcome(t))
+	})
+}
+
+// nosyContext is a context whose methods use the RetryEnd.
+type nosyContext struct {
+	context.Context
+	use func()
+}
+
+func (c nosyContext) Deadline() (time.Time, bool) { c.use(); return c.Context.Deadline() }
+func (c nosyContext) Done() <-chan struct{}       { c.use(); return c.Context.Done() }
+func (c nosyContext) Err() error                  { c.use(); return c.Context.Err() }
+func (c nosyContext) Value(key any) any           { c.use(); return c.Context.Value(key) }
+
+// Methods of a context are called without a lock.
+func TestContextThatUsesTheRetryEnd(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		l.cut()
+		ctx, cancel := context.WithCancel(context.Background())
+		nosy := nosyContext{ctx, func() { l.end.calls.wake(); l.end.Stats() }}
+		given, begun := l.probe(1), l.probe(2)
+		given.ctx, begun.ctx = nosy, nosyContext{context.Background(), nosy.use}
+		started := kit.Run(func() error {
+			if err := l.end.calls.start(&given.job); err != nil {
+				return err
+			}
+			return l.end.calls.start(&begun.job)
+		})
+		time.Sleep(time.Second)
+		require.NoError(t, kit.Returned(t, started))
+		cancel()
+		assert.ErrorIs(t, given.outcome(t), context.Canceled)
+		l.mend()
+		assert.NoError(t, begun.outcome(t))
 	})
 }

@@ -67,6 +67,7 @@ func (r *RetryEnd) await(op *operation) (*link, error) {
 // startWait counts an operation as one that waits. SetMaxWaiting bounds only operations
 // that are new: one that was under way when its connection was lost is not refused.
 func (r *RetryEnd) startWait(op *operation) error {
+	_, op.bounded = op.ctx.Deadline()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if op.state == opNew {

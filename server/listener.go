@@ -192,9 +192,7 @@ func (l *listener) Close() error {
 		case <-ctx.Done():
 		}
 	}
-	l.mu.Lock()
 	l.wait(ctx, func() bool { return l.starting == l.deciding && !l.acceptRuns })
-	l.mu.Unlock()
 	select {
 	case <-l.unlistened:
 	case <-ctx.Done():
@@ -222,17 +220,13 @@ func (l *listener) Shutdown(ctx context.Context) error {
 	}
 	if l.resumes {
 		l.stop(resuming, drainEnds, net.ErrClosed)
-		l.mu.Lock()
 		l.wait(ctx, func() bool { return l.draining == 0 })
-		l.mu.Unlock()
 	}
 	l.stop(refusing, drainEnds, net.ErrClosed)
 	bounded, cancel := context.WithTimeout(ctx, l.handshakeTimeout)
 	defer cancel()
-	l.mu.Lock()
 	decided := l.wait(bounded, func() bool { return l.deciding == 0 && !l.acceptRuns })
 	drained := l.wait(ctx, func() bool { return l.starting == l.deciding && l.draining == 0 })
-	l.mu.Unlock()
 	if !drained || !decided && ctx.Err() != nil {
 		l.stop(closed, closeEnds, net.ErrClosed)
 		return ctx.Err()
@@ -240,17 +234,20 @@ func (l *listener) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// wait waits until f returns true, and reports false if ctx ends earlier. l.mu is held;
-// wait releases it while it waits.
+// wait waits until f, which it calls with l.mu held, returns true. It reports false if ctx ends
+// earlier. l.mu is not held, since wait calls methods of ctx.
 func (l *listener) wait(ctx context.Context, f func() bool) bool {
-	stop := context.AfterFunc(ctx, func() {
+	over := false
+	defer context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		over = true
 		l.changed.Broadcast()
-	})
-	defer stop()
+	})()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for !f() {
-		if ctx.Err() != nil {
+		if over {
 			return false
 		}
 		l.changed.Wait()
