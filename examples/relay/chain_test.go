@@ -19,7 +19,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// binary is the program.
+// binary is the path of the program.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -56,7 +56,7 @@ func startHop(t *testing.T, role string, flags ...string) *hop {
 	return h
 }
 
-// start starts the hop, on the addresses it has.
+// start starts the hop on its present addresses.
 func (h *hop) start() {
 	h.t.Helper()
 	args := append([]string{h.role}, h.flags...)
@@ -69,7 +69,7 @@ func (h *hop) start() {
 	h.Process = proc.Start(h.t, binary, args...)
 }
 
-// ready waits until the hop does its work, for which it needs those that it dials.
+// ready waits until the hop accepts connections. A hop that dials others connects with them before.
 func (h *hop) ready() {
 	h.t.Helper()
 	if h.role == roleRelayOut {
@@ -82,15 +82,14 @@ func (h *hop) ready() {
 	}
 }
 
-// chain is hops, the first of which is an in, and the target of the last.
+// chain is a list of hops, which begins with an in, and the target of the last hop.
 type chain struct {
 	t      *testing.T
 	hops   []*hop
 	target *net.TCPListener
 }
 
-// shapes are the chains that are tested. Each starts with what has to be there for
-// those before it.
+// shapes start the chains that the tests use. Each starts a hop before the hops that dial it.
 var shapes = map[string]func(t *testing.T, target string, flags func(role string) []string) []*hop{
 	"in, out": func(t *testing.T, target string, flags func(role string) []string) []*hop {
 		out := startHop(t, roleOut, append(flags(roleOut), "-target", target)...)
@@ -119,13 +118,13 @@ var shapes = map[string]func(t *testing.T, target string, flags func(role string
 	},
 }
 
-// startChain starts a chain, each hop with the flags.
+// startChain starts a chain and gives the flags to each hop.
 func startChain(t *testing.T, shape string, flags ...string) *chain {
 	t.Helper()
 	return startChainWith(t, shape, func(string) []string { return slices.Clip(flags) })
 }
 
-// startChainWith starts a chain, each hop with the flags of its role.
+// startChainWith starts a chain and gives each hop the flags of its role.
 func startChainWith(t *testing.T, shape string, flags func(role string) []string) *chain {
 	t.Helper()
 	target := listen(t)
@@ -140,7 +139,7 @@ func listen(t *testing.T) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
-// dial connects with the chain's beginning.
+// dial connects to the first hop of the chain.
 func (c *chain) dial() *net.TCPConn {
 	c.t.Helper()
 	conn, err := net.Dial("tcp", c.hops[0].addr)
@@ -150,8 +149,8 @@ func (c *chain) dial() *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// pair makes a connection through the chain, and returns its two sides when they
-// have exchanged something.
+// pair makes a connection through the chain, exchanges a text in both directions, and returns
+// both sides.
 func (c *chain) pair() (client, target *net.TCPConn) {
 	c.t.Helper()
 	client = c.dial()
@@ -165,7 +164,7 @@ func (c *chain) pair() (client, target *net.TCPConn) {
 	return client, conn.(*net.TCPConn)
 }
 
-// exchange has one side say something to the other.
+// exchange sends a text from one side to the other.
 func exchange(t *testing.T, from, to net.Conn) {
 	t.Helper()
 	const words = "something"
@@ -196,8 +195,8 @@ func receive(t *testing.T, r io.Reader) (sum [32]byte, n int64) {
 	return [32]byte(h.Sum(nil)), n
 }
 
-// answerSums has the target answer every connection, when it has ended, with the
-// sum of what it got and with bytes of its own.
+// answerSums makes the target read each connection to its end, and answer with the checksum of
+// the bytes and with size bytes more.
 func (c *chain) answerSums(size int) {
 	c.target.SetDeadline(time.Time{})
 	go func() {
@@ -217,7 +216,7 @@ func (c *chain) answerSums(size int) {
 	}()
 }
 
-// ask sends n bytes to a target that answers sums, and checks the answer.
+// ask sends n bytes to a target that answers checksums, and checks the answer.
 func (c *chain) ask(n, answer, seed int) error {
 	conn, err := net.Dial("tcp", c.hops[0].addr)
 	if err != nil {

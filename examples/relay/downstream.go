@@ -21,7 +21,7 @@ func (c *command) downstream(ctx context.Context) (downstream, error) {
 		}
 		fmt.Fprintf(c.Stdout, "relay_out listens for the next hop on %s\n", l.Addr())
 		c.pool.Failed = func(end geminio.End, err error) {
-			c.Log.Warn("a next hop is passed over for a while", "addr", end.RemoteAddr(), "err", err)
+			c.Log.Warn("a next hop is skipped for a while", "addr", end.RemoteAddr(), "err", err)
 		}
 		c.pool.Works = func(end geminio.End) { c.Log.Warn("a next hop works again", "addr", end.RemoteAddr()) }
 		n := nextHops{c, l}
@@ -58,21 +58,21 @@ type nextHop struct{ end geminio.End }
 func (n nextHop) open(ctx context.Context, name string, o tunnel.Origin) (tunnel.Leg, error) {
 	leg, err := tunnel.Open(ctx, n.end, name, o)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, errors.New("no connection with the next hop")
+		return nil, errors.New("there is no connection with the next hop")
 	}
 	return leg, err
 }
 
 func (n nextHop) close() { n.end.Close() }
 
-// nextHops are the Ends of next hops that join. If there are several they take
-// turns, and one that does not carry a connection on is passed over for a while.
+// nextHops accepts the next hops of a relay_out. Several next hops take turns. One that cannot
+// connect with its target is skipped for a while.
 type nextHops struct {
 	c *command
 	l server.Listener
 }
 
-// accept accepts them until the listener is closed.
+// accept accepts next hops until the listener is closed.
 func (n nextHops) accept() {
 	for {
 		end, err := n.l.AcceptEnd()
@@ -86,7 +86,7 @@ func (n nextHops) accept() {
 		n.c.Log.Info("a next hop has joined", "addr", end.RemoteAddr())
 		go func() {
 			tunnel.Streams(end, func(s geminio.Stream) {
-				tunnel.Stream(s).Abort(errors.New("streams do not come from the next hop"))
+				tunnel.Stream(s).Abort(errors.New("the next hop must not open streams"))
 			})
 			n.c.pool.Remove("", end)
 			n.c.Log.Info("a next hop has left", "addr", end.RemoteAddr())
@@ -96,7 +96,7 @@ func (n nextHops) accept() {
 
 func (n nextHops) open(ctx context.Context, name string, o tunnel.Origin) (tunnel.Leg, error) {
 	leg, err := n.c.pool.Open(ctx, "", name, o)
-	if err == tunnel.ErrNobody {
+	if err == tunnel.ErrNotConnected {
 		return nil, errors.New("no next hop has joined")
 	}
 	return leg, err

@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// Clients that abort are counted, and nothing warns of them. A signal has every hop print
-// its figures in one line.
+// Hops count the connections that clients abort, and do not warn of them. On a signal each hop
+// prints its figures in one line.
 func TestAborts(t *testing.T) {
 	const aborts = 100
 	c := startChain(t, "in, relay_out, relay_in, out")
@@ -58,7 +58,7 @@ func TestAborts(t *testing.T) {
 	}
 }
 
-// figures asks a process for its figures until they are as wanted.
+// figures signals a process until it has printed figures that match want.
 func figures(t *testing.T, p *proc.Process, want string) {
 	t.Helper()
 	require.True(t, p.Until(want, func() { p.Signal(syscall.SIGUSR1) }), "the figures are not %s:\n%s", want, p.Output())

@@ -1,6 +1,6 @@
 package main
 
-// Next hops that do not carry connections on.
+// Next hops that cannot connect with their target.
 
 import (
 	"io"
@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// served accepts connections and answers each with a name.
+// served accepts connections and answers each with the name.
 func served(t *testing.T, l net.Listener, name string) {
 	t.Helper()
 	go func() {
@@ -49,9 +49,9 @@ func closedAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A client is given to another next hop if the target of the first one refuses. Once that
-// target is there, connections go to it again.
-func TestRefusingTargetIsPassedOver(t *testing.T) {
+// A relay_out tries another next hop if the target of the first one refuses. When that target
+// accepts connections again, the relay_out uses its hop again.
+func TestRefusingTargetIsSkipped(t *testing.T) {
 	for _, shape := range []string{"out", "relay_in, out"} {
 		t.Run(shape, func(t *testing.T) {
 			good := listen(t)
@@ -70,7 +70,7 @@ func TestRefusingTargetIsPassedOver(t *testing.T) {
 			for range 6 {
 				require.Equal(t, "good", askName(t, in.addr))
 			}
-			relay.Expect(`level=WARN msg="a next hop is passed over for a while" addr=\S+ err=".*connection refused`)
+			relay.Expect(`level=WARN msg="a next hop is skipped for a while" addr=\S+ err=".*connection refused`)
 			assert.NotContains(t, in.Output(), "WARN")
 
 			l, err := net.Listen("tcp", bad)
@@ -99,8 +99,8 @@ func TestAllTargetsRefuse(t *testing.T) {
 	in.Expect(`level=WARN msg=broken .*connection refused`)
 }
 
-// A target that cannot be reached within half of -wait is passed over too.
-func TestSilentNextHopIsPassedOver(t *testing.T) {
+// A next hop that does not answer within half of -wait is skipped too.
+func TestSilentNextHopIsSkipped(t *testing.T) {
 	good := listen(t)
 	served(t, good, "good")
 	relay := startHop(t, roleRelayOut, "-wait", "2s", "-heartbeat", "60s")
@@ -113,5 +113,5 @@ func TestSilentNextHopIsPassedOver(t *testing.T) {
 	for range 4 {
 		require.Equal(t, "good", askName(t, in.addr))
 	}
-	relay.Expect(`passed over for a while`)
+	relay.Expect(`skipped for a while`)
 }

@@ -11,27 +11,26 @@ import (
 	"github.com/singchia/geminio/examples/internal/tunnel"
 )
 
-// upstream is where the connections of a hop come from: TCP, or the previous hop.
+// upstream is the source of a hop's connections: TCP clients, or the previous hop.
 type upstream interface {
 	// serve gives every connection to carry until shutdown.
 	serve(carry) error
-	// shutdown lets no new connection begin. It waits until the previous hop has
-	// no open streams, and no longer than ctx.
+	// shutdown refuses new connections. It waits until the previous hop has no open streams,
+	// or until ctx ends.
 	shutdown(ctx context.Context, carrier *tunnel.Carrier)
 }
 
-// carry carries a connection on to the target of that name, and does not wait.
+// carry connects leg with the named target, without waiting.
 type carry func(leg tunnel.Leg, target string, o tunnel.Origin)
 
-// downstream is where they go: to TCP, or to the next hop.
+// downstream is the destination of a hop's connections: a TCP target, or the next hop.
 type downstream interface {
-	// open makes the other half of a connection, and waits for the next hop until
-	// ctx ends.
+	// open opens the other half of a connection. It waits for the next hop until ctx ends.
 	open(ctx context.Context, target string, o tunnel.Origin) (tunnel.Leg, error)
 	close()
 }
 
-// run is the hop's life, which ends with ctx.
+// run runs the hop until ctx ends.
 func (c *command) run(ctx context.Context) error {
 	if err := c.check(); err != nil {
 		return err
@@ -68,7 +67,7 @@ func (c *command) run(ctx context.Context) error {
 	}()
 	select {
 	case err = <-served:
-		served <- nil // below nobody need wait for it
+		served <- nil // for the receive below
 	case <-ctx.Done():
 		fmt.Fprintf(c.Stdout, "%s stops\n", c.role)
 	}
@@ -87,7 +86,7 @@ func unlessStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// dialHop returns an End that is connected with the hop at addr again and again.
+// dialHop returns an End that connects with the hop at addr, and reconnects after a loss.
 func (c *command) dialHop(ctx context.Context, which, addr string) (geminio.End, error) {
 	cli.WarnPlain(c.Log, addr, c.token != "", c.dialTLS.Used())
 	opt := client.NewEndOptions()

@@ -1,9 +1,8 @@
 // Command relay carries TCP connections through a chain of hops. Between two hops
 // there is one geminio connection, and every TCP connection is a stream on it.
 //
-// Start reading in hop.go, which is what every hop does; upstream.go and
-// downstream.go are the two sides of a hop, each in its variants. This file has the
-// roles and the flags.
+// Start reading in hop.go, which has the code of every hop. The files upstream.go and
+// downstream.go have the variants of its two sides. This file has the roles and the flags.
 package main
 
 import (
@@ -58,7 +57,7 @@ func main() {
 	os.Exit(cli.Commands("relay", usage, os.Args[1:], roles))
 }
 
-// command is a hop with its flags.
+// command is a hop and its flags.
 type command struct {
 	*cli.Program
 	role                     string
@@ -75,8 +74,8 @@ type command struct {
 	listenTokens             *cli.ServerTokens
 	dialToken                *cli.ClientToken
 
-	tokens      *cli.Tokens // of hops that dial this one
-	name, token string      // for hops that it dials
+	tokens      *cli.Tokens // the tokens of hops that dial this one
+	name, token string      // shown to hops that this one dials
 	pool        tunnel.Pool // the next hops that have joined a relay_out
 }
 
@@ -117,7 +116,7 @@ func newCommand(role string) *command {
 	f.DurationVar(&c.heartbeat, "heartbeat", 10*time.Second, "ask the other hops every `TIME` whether they are there; one that is silent for twice that is lost")
 	tunnel.KeepFlag(f, &c.keep)
 
-	// Both sides of a hop have flags for TLS and tokens; those of the dialling side get a
+	// Both sides of a hop have flags for TLS and tokens. The flags of the dialling side have a
 	// prefix.
 	dial := flag.NewFlagSet("", flag.ContinueOnError)
 	c.dialTLS = cli.ClientTLSFlags(dial)
@@ -128,7 +127,7 @@ func newCommand(role string) *command {
 	return c
 }
 
-// check refuses command lines that make no sense.
+// check returns an error for flags that contradict each other or are missing, and reads files.
 func (c *command) check() error {
 	switch {
 	case c.Flags.NArg() > 0:
@@ -152,13 +151,14 @@ func (c *command) check() error {
 		c.name, c.token, err = c.dialToken.Load()
 	}
 	if err != nil {
-		return fmt.Errorf("of the flags -dial-...: %w", err)
+		return fmt.Errorf("flags -dial-...: %w", err)
 	}
 	c.tokens, err = c.listenTokens.Load()
 	return err
 }
 
-// readFiles reads the files of -maps and -targets, and adds what -listen and -target say.
+// readFiles reads the files of -maps and -targets, and adds the map of -listen and the target of
+// -target.
 func (c *command) readFiles() error {
 	var err error
 	if c.mapsFile != "" {

@@ -14,8 +14,8 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// A chain leads to several targets: in has an address for each, and out knows them by
-// name. A target learns the address of the client by the PROXY protocol, over all hops.
+// A chain leads to several targets: in has an address for each, and out has the address of each
+// name. A target receives the address of the client by the PROXY protocol, over all hops.
 func TestSeveralTargets(t *testing.T) {
 	one, two, plain := listen(t), listen(t), listen(t)
 	served(t, one, "one")

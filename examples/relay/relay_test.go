@@ -1,6 +1,6 @@
 package main
 
-// Tests of the program as its users run it: built, and a process for each hop.
+// These tests build the program and start a process for each hop.
 
 import (
 	"io"
@@ -40,7 +40,7 @@ func TestBothDirections(t *testing.T) {
 	}
 }
 
-// Either side ends its direction, and the other one goes on.
+// One side ends its direction, and the other direction continues.
 func TestHalfClose(t *testing.T) {
 	for shape := range shapes {
 		t.Run(shape, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestReset(t *testing.T) {
 		assert.Empty(t, rest)
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	}
-	c.pair() // other connections are not concerned
+	c.pair() // other connections work
 }
 
 func TestManyConnections(t *testing.T) {
@@ -106,7 +106,7 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// A target that does not read holds its client back, and nobody else.
+// A target that does not read delays its own client, and no other connection.
 func TestBackpressure(t *testing.T) {
 	const most = 256 << 20
 	c := startChain(t, "in, relay_in, relay_in, out")
@@ -119,7 +119,7 @@ func TestBackpressure(t *testing.T) {
 		n, err = client.Write(chunk)
 		written += n
 	}
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the chain has swallowed %d bytes", written)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the chain accepted %d bytes that the target has not read", written)
 
 	exchange(t, target, client) // the other direction
 	c.pair()                    // other connections
@@ -128,11 +128,11 @@ func TestBackpressure(t *testing.T) {
 	assert.EqualValues(t, written, n)
 }
 
-// wantReset expects that a connection is broken at once.
+// wantReset expects that the hop at addr resets a connection.
 func wantReset(t *testing.T, addr string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
-	if err == nil { // else the reset was that quick
+	if err == nil { // otherwise the reset came during the dial
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(proc.Forever))
 		_, err = io.ReadAll(conn)
@@ -147,14 +147,14 @@ func TestTargetRefuses(t *testing.T) {
 	c.hops[0].Expect(`level=WARN .*` + c.target.Addr().String() + `: connect: connection refused`)
 }
 
-func TestNobodyHasJoined(t *testing.T) {
+func TestNoNextHop(t *testing.T) {
 	relay := startHop(t, roleRelayOut, "-wait", "50ms")
 	in := startHop(t, roleIn, "-next", relay.addr)
 	wantReset(t, in.addr)
 	in.Expect("no next hop has joined")
 }
 
-// If several next hops have joined they take turns.
+// Several next hops take turns.
 func TestSeveralJoin(t *testing.T) {
 	c := startChain(t, "in, relay_out, out", "-v", "info", "-keep", "0s")
 	second := listen(t)
@@ -170,7 +170,7 @@ func TestSeveralJoin(t *testing.T) {
 		}()
 	}
 	for range 2 {
-		receive(t, c.dial()) // nothing, and the end
+		receive(t, c.dial()) // returns at the end
 	}
 	assert.ElementsMatch(t, []string{"first", "second"}, []string{<-accepted, <-accepted})
 
@@ -180,7 +180,7 @@ func TestSeveralJoin(t *testing.T) {
 	c.pair()
 }
 
-// Both sides of a connection between hops show a certificate.
+// Both sides of a connection between hops have a certificate.
 func TestTLS(t *testing.T) {
 	cert, key := proc.Certificate(t)
 	c := startChainWith(t, "in, relay_out, relay_in, out", func(role string) []string {
@@ -201,10 +201,10 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// The sides that listen make certificates, those that dial pin them and show a token.
+// Hops that listen create certificates. Hops that dial pin the certificates and send a token.
 func TestTokens(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
+	t.Setenv("HOME", t.TempDir()) // used on systems other than Linux
 	token, wrong := proc.TokenFile(t, "the token of all"), proc.TokenFile(t, "another token")
 	c := startChainWith(t, "in, relay_out, relay_in, out", func(role string) []string {
 		flags := []string{"-dial-pin", "first", "-dial-token-file", token}

@@ -1,6 +1,6 @@
 package main
 
-// Hops are killed, stopped and started again.
+// These tests kill, stop and restart hops.
 
 import (
 	"io"
@@ -12,28 +12,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When a hop is killed, connections under way end with an error at the side that is
-// not that hop's own, and when it is there again, new ones work.
+// When a hop is killed, its connections end with an error at the other hops. After a restart of
+// the hop new connections work.
 func TestKill(t *testing.T) {
 	for shape := range shapes {
 		t.Run(shape, func(t *testing.T) {
 			c := startChain(t, shape, "-keep", "0s")
 			for i, h := range c.hops {
 				client, target := c.pair()
-				half, halfTarget := c.pair() // the client waits for the rest of an answer
+				half, halfTarget := c.pair() // its client waits for the rest of an answer
 				require.NoError(t, half.CloseWrite())
 				_, n := receive(t, halfTarget)
 				require.Zero(t, n)
 				exchange(t, halfTarget, half)
 
 				h.Kill()
-				if i > 0 { // else the kernel of the killed hop speaks to the client
+				if i > 0 { // the kernel ends the client's connection with a killed in
 					_, err := io.ReadAll(client)
 					assert.ErrorIs(t, err, syscall.ECONNRESET, "killed %s", h.role)
 					_, err = io.ReadAll(half)
 					assert.ErrorIs(t, err, syscall.ECONNRESET, "killed %s", h.role)
 				}
-				if i < len(c.hops)-1 { // else to the target
+				if i < len(c.hops)-1 { // and the target's connection with a killed out
 					_, err := io.ReadAll(target)
 					assert.ErrorIs(t, err, syscall.ECONNRESET, "killed %s", h.role)
 				}
@@ -49,7 +49,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// Connections that begin while a hop is away wait for it.
+// Connections that begin while a hop does not run wait for it.
 func TestWaitForRestart(t *testing.T) {
 	c := startChain(t, "in, relay_in, relay_in, out", "-wait", "60s")
 	for _, h := range c.hops[1:] {
@@ -70,7 +70,7 @@ func TestWaitForRestart(t *testing.T) {
 	}
 }
 
-// A hop that is told to stop lets connections end.
+// A hop that gets SIGTERM waits until its connections have ended.
 func TestStop(t *testing.T) {
 	for shape := range shapes {
 		t.Run(shape, func(t *testing.T) {
@@ -92,14 +92,14 @@ func TestStop(t *testing.T) {
 				h.start()
 				h.ready()
 				client, target = c.pair()
-				require.NoError(t, client.Close()) // else the next hop would wait for them
+				require.NoError(t, client.Close()) // the next hop would wait for them
 				require.NoError(t, target.Close())
 			}
 		})
 	}
 }
 
-// It breaks those that do not.
+// A hop that gets SIGTERM breaks connections after -grace.
 func TestStopBreaks(t *testing.T) {
 	c := startChain(t, "in, relay_in, relay_in, out", "-grace", "100ms")
 	for _, h := range c.hops {
@@ -116,7 +116,7 @@ func TestStopBreaks(t *testing.T) {
 	c.pair()
 }
 
-// A hop that says nothing any more, as if its machine were gone, is lost.
+// A hop that is silent for too long counts as lost.
 func TestSilence(t *testing.T) {
 	c := startChain(t, "in, relay_in, relay_in, out", "-heartbeat", "1s", "-keep", "0s")
 	client, target := c.pair()

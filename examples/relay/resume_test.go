@@ -1,6 +1,6 @@
 package main
 
-// The connections between hops are lost, and what goes through them does not notice.
+// These tests break the connections between hops while TCP connections go through them.
 
 import (
 	"io"
@@ -44,14 +44,15 @@ var cuttable = map[string]func(t *testing.T, target string) (hops []*hop, proxie
 	},
 }
 
-func TestLostConnectionsAreNotNoticed(t *testing.T) {
+// TCP connections continue when the connections between hops are lost and made again.
+func TestLostConnections(t *testing.T) {
 	const cuts, connections, size, answer = 10, 4, 3 << 20, 600_000
 	for shape, start := range cuttable {
 		t.Run(shape, func(t *testing.T) {
 			target := listen(t)
 			hops, proxies := start(t, target.Addr().String())
 			c := &chain{t, hops, target}
-			client, served := c.pair() // and one that is quiet in between
+			client, served := c.pair() // a connection that is idle during the transfers
 			c.answerSums(answer)
 			for _, p := range proxies {
 				exchange(t, client, served)
@@ -95,7 +96,7 @@ func TestLostConnectionsAreNotNoticed(t *testing.T) {
 	}
 }
 
-// The time of -keep bounds how long connections wait for one between hops.
+// TCP connections break when a connection between hops is lost for longer than -keep.
 func TestKeepEnds(t *testing.T) {
 	target := listen(t)
 	out := startHop(t, roleOut, "-target", target.Addr().String(), "-keep", "1s")
@@ -113,8 +114,8 @@ func TestKeepEnds(t *testing.T) {
 	c.pair()
 }
 
-// A hop that was started anew knows nothing of the sessions of its predecessor: connections
-// break as soon as it is there.
+// A hop that is restarted does not have the sessions of the process before. TCP connections break
+// when it is back.
 func TestRestartEndsSessions(t *testing.T) {
 	c := startChain(t, "in, relay_in, relay_in, out", "-keep", proc.Forever.String())
 	client, _ := c.pair()
@@ -126,8 +127,8 @@ func TestRestartEndsSessions(t *testing.T) {
 	c.pair()
 }
 
-// A hop that carries nothing does not wait for a previous hop that is gone when it is told to
-// stop.
+// A hop without open connections that gets SIGTERM does not wait for a previous hop that is
+// gone.
 func TestStopWithoutPreviousHop(t *testing.T) {
 	relay := startHop(t, roleRelayOut)
 	out := startHop(t, roleOut, "-join", relay.nextAddr, "-target", closedAddr(t), "-grace", (2 * proc.Forever).String())

@@ -33,7 +33,7 @@ func (c *command) upstream(ctx context.Context) (upstream, error) {
 	}
 }
 
-// listenHop accepts hops at addr.
+// listenHop returns a listener for hops at addr.
 func (c *command) listenHop(addr string) (server.Listener, error) {
 	cli.WarnPlain(c.Log, addr, c.tokens.Wanted(), c.listenTLS.Used())
 	l, err := c.listenTLS.Listen(addr, c.Stdout)
@@ -46,7 +46,7 @@ func (c *command) listenHop(addr string) (server.Listener, error) {
 	return server.NewListener(l, opt)
 }
 
-// tcpClients are the TCP connections that in accepts, at an address for each target.
+// tcpClients accepts the TCP connections of an in, with a listener for each map.
 type tcpClients []tcpListener
 
 type tcpListener struct {
@@ -73,7 +73,7 @@ func (c *command) listenTCP() (tcpClients, error) {
 	return t, nil
 }
 
-// serve returns when one of the listeners has failed, or all are closed.
+// serve returns when a listener has failed or all of them are closed.
 func (t tcpClients) serve(carry carry) error {
 	failed := make(chan error, len(t))
 	for _, l := range t {
@@ -101,7 +101,7 @@ func (t tcpClients) close() {
 	}
 }
 
-// previousHops are the Ends of previous hops that dial, of which there may be many.
+// previousHops accepts any number of previous hops, which dial this one.
 type previousHops struct{ l server.Listener }
 
 func (p previousHops) serve(carry carry) error {

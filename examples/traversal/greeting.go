@@ -13,39 +13,39 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-// greeting is what a node says of itself. It travels as the meta of its End, in the
-// handshake.
+// greeting is a node's description of itself. It travels in the handshake as the meta of the
+// node's End.
 type greeting struct {
 	Node     string   `json:"node"`
 	Token    string   `json:"token"`
 	Services []string `json:"services"`
 }
 
-// validName is what the names of nodes and services look like.
+// validName matches the names of nodes and services.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// encode makes the meta of the greeting.
+// encode returns the greeting as a meta.
 func (g greeting) encode() []byte {
 	meta, err := json.Marshal(g)
 	if err != nil {
-		panic(err) // strings always can be
+		panic(err) // strings can always be encoded
 	}
 	return meta
 }
 
-// decodeGreeting reads a meta.
+// decodeGreeting decodes a meta and checks the name of the node.
 func decodeGreeting(meta []byte) (greeting, error) {
 	var g greeting
 	if err := json.Unmarshal(meta, &g); err != nil {
-		return g, errors.New("this is no traversal node")
+		return g, errors.New("this is not a traversal node")
 	}
 	if !validName.MatchString(g.Node) {
-		return g, fmt.Errorf("bad node name %q", g.Node)
+		return g, fmt.Errorf("invalid node name %q", g.Node)
 	}
 	return g, nil
 }
 
-// admission admits nodes or refuses them. The text of its error
+// admission is the server's delegate. It admits nodes or refuses them. The text of its error
 // reaches the node.
 type admission struct {
 	*delegate.UnimplementedDelegate
@@ -53,9 +53,9 @@ type admission struct {
 	log    *slog.Logger
 }
 
-// GetClientID lets in nodes that know the token, theirs if they have one of their own. All
-// Ends of a node get the same id, which is made of its name: so the library ends the old
-// connection when a new one comes.
+// GetClientID admits nodes with the right token: the token of their name, or that of all nodes. All
+// Ends of a node get the same id, which is derived from its name. So the library ends the old
+// connection when a node connects again.
 func (d *admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	g, err := decodeGreeting(meta)
 	if err != nil {

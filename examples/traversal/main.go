@@ -1,6 +1,5 @@
-// Command traversal makes services reachable whose machines cannot be dialled: a
-// node inside dials the server outside, and the server opens a stream to the node
-// for every TCP connection that it accepts.
+// Command traversal makes services reachable on machines that cannot be dialled. A node dials the
+// server, and the server opens a stream to the node for every TCP connection that it accepts.
 //
 // Start reading in server.go and node.go, which are the two sides; greeting.go has the
 // handshake between them. This file has the flags.
@@ -65,7 +64,7 @@ func newCommon(role string) *common {
 	return c
 }
 
-// check refuses command lines that make no sense.
+// check returns an error for arguments and times that are invalid.
 func (c *common) check() error {
 	switch {
 	case c.Flags.NArg() > 0:

@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// The maps of the server and the services of the node are in files. A service learns the
+// The maps of the server and the services of the node are in files. A service receives the
 // address of the client by the PROXY protocol.
 func TestFiles(t *testing.T) {
 	token, plain := tokenFile(t, "the secret"), listen(t)
@@ -43,7 +43,7 @@ func TestFiles(t *testing.T) {
 	assert.Equal(t, c.LocalAddr().String()+" "+c.RemoteAddr().String(), string(got))
 }
 
-// -proxy-protocol is for the services of the command line.
+// -proxy-protocol applies to the services of -service.
 func TestProxyProtocol(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"home/web"})
@@ -64,7 +64,7 @@ func portOf(a *net.TCPAddr) string {
 	return port
 }
 
-// assertReads expects a text next.
+// assertReads expects the text want as the next bytes.
 func assertReads(t *testing.T, r io.Reader, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -84,7 +84,7 @@ func TestBadFiles(t *testing.T) {
 		{append(server, "-maps", proc.SecretFile(t, `":0" = "home"`)), "a map is ADDR=NODE/SERVICE"},
 		{append(server, "-maps", proc.SecretFile(t, `nonsense`)), "-maps: "},
 		{append(server, "-maps", "nothing"), "nothing: no such file"},
-		{append(node, "-services", proc.SecretFile(t, `"a b" = "x:1"`)), "is no name of a service"},
+		{append(node, "-services", proc.SecretFile(t, `"a b" = "x:1"`)), "is not a valid name of a service"},
 		{append(node, "-services", proc.SecretFile(t, `a = "x:1"`), "-service", "a=y:1"), "two services"},
 		{append(node, "-service", "a=y:1", "-proxy-protocol", "3"), "not a version of the PROXY protocol"},
 	} {

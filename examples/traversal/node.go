@@ -15,7 +15,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/tunnel"
 )
 
-// nodeSide is the side that dials, and has the services.
+// nodeSide is the side with the services. It dials the server.
 type nodeSide struct {
 	*common
 	connect, name string
@@ -53,7 +53,7 @@ func (n *nodeSide) addService(text string) error {
 
 func (n *nodeSide) add(name string, s tunnel.Service) error {
 	if !validName.MatchString(name) {
-		return fmt.Errorf("%q is no name of a service", name)
+		return fmt.Errorf("%q is not a valid name of a service", name)
 	}
 	if _, twice := n.services[name]; twice {
 		return fmt.Errorf("there are two services %q", name)
@@ -83,7 +83,7 @@ func (n *nodeSide) completeServices() error {
 	return nil
 }
 
-// run serves until ctx ends, or until the server does not want this node.
+// run serves until ctx ends or the server refuses this node.
 func (n *nodeSide) run(ctx context.Context) error {
 	_, token, err := n.token.Load()
 	if err != nil {
@@ -100,7 +100,7 @@ func (n *nodeSide) run(ctx context.Context) error {
 	case n.connect == "":
 		return cli.Usagef("-connect is missing")
 	case !validName.MatchString(n.name):
-		return cli.Usagef("-name is missing, or has more than letters, digits, dots, - and _")
+		return cli.Usagef("-name is missing, or has other characters than letters, digits, dots, - and _")
 	case len(n.services) == 0:
 		return cli.Usagef("-service is missing, or -services")
 	case n.wait <= 0:
@@ -123,7 +123,7 @@ func (n *nodeSide) run(ctx context.Context) error {
 	}))
 	opt.SetStopOnRefusal()
 	opt.SetRetryFailedFunc(func(err error) {
-		if unwanted(err) == nil { // else the node ends and says so
+		if refusal(err) == nil { // a refusal ends the node
 			n.Log.Warn("no connection with the server", "addr", n.connect, "err", err)
 		}
 	})
@@ -131,8 +131,8 @@ func (n *nodeSide) run(ctx context.Context) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
-	case unwanted(err) != nil:
-		return unwanted(err)
+	case refusal(err) != nil:
+		return refusal(err)
 	case err != nil:
 		return fmt.Errorf("connecting with %s: %w", n.connect, err)
 	}
@@ -150,7 +150,7 @@ func (n *nodeSide) serve(ctx context.Context, carrier *tunnel.Carrier, end *clie
 	var err error
 	select {
 	case <-end.Done():
-		if err = unwanted(end.Cause()); err == nil {
+		if err = refusal(end.Cause()); err == nil {
 			err = fmt.Errorf("connection with %s: %w", n.connect, end.Cause())
 		}
 	case <-ctx.Done():
@@ -164,7 +164,7 @@ func (n *nodeSide) serve(ctx context.Context, carrier *tunnel.Carrier, end *clie
 	return err
 }
 
-// carry carries a stream to the service that it is meant for.
+// carry connects a stream with its service.
 func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
 	leg, service, origin := tunnel.Accepted(s)
 	carrier.Carry(leg, origin, service, func(ctx context.Context) (tunnel.Leg, error) {
@@ -176,15 +176,15 @@ func (n *nodeSide) carry(carrier *tunnel.Carrier, s geminio.Stream) {
 	}, "service", service)
 }
 
-// unwanted returns what to say if the server does not want this node, and nil if err
-// is something else, after which to try again.
-func unwanted(err error) error {
+// refusal returns an error that describes why the server refuses this node. It returns nil if
+// err has another reason, after which the node connects again.
+func refusal(err error) error {
 	var refused *geminio.RefusedError
 	switch {
 	case errors.Is(err, geminio.ErrReplaced):
 		return errors.New("another node of this name has connected with the server")
 	case errors.As(err, &refused) && refused.RetryAfter == 0 && !errors.Is(err, geminio.ErrGoingAway):
-		return fmt.Errorf("the server does not let this node in: %w", err)
+		return fmt.Errorf("the server refuses this node: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 package main
 
-// The connection between node and server is lost, and what goes through it does not notice.
+// These tests break the connection between node and server while TCP connections go through it.
 
 import (
 	"crypto/sha256"
@@ -19,7 +19,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-func TestLostConnectionIsNotNoticed(t *testing.T) {
+// A download and an SSH session continue when the connection of the node is lost and made again.
+func TestLostConnection(t *testing.T) {
 	const pieces, piece = 5, 800_000
 	seed := rand.Uint64()
 	random := func() io.Reader {
@@ -35,7 +36,7 @@ func TestLostConnectionIsNotNoticed(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls %t", tls), func(t *testing.T) {
 			t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-			t.Setenv("HOME", t.TempDir()) // elsewhere than on Linux
+			t.Setenv("HOME", t.TempDir()) // used on systems other than Linux
 			var server, node []string
 			if tls {
 				server, node = []string{"-tls"}, []string{"-pin", "first"}

@@ -15,12 +15,12 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// serverSide is the side that can be dialled.
+// serverSide is the side that nodes and clients dial.
 type serverSide struct {
 	*common
 	listen string
 	maps   []mapping
-	file   string // with more maps
+	file   string // the file of -maps
 	wait   time.Duration
 	tls    *cli.ServerTLS
 	tokens *cli.ServerTokens
@@ -29,7 +29,7 @@ type serverSide struct {
 	carrier *tunnel.Carrier
 }
 
-// mapping is one flag -map, or a line of -maps.
+// mapping is a flag -map or a line of -maps.
 type mapping struct{ addr, node, service string }
 
 func newServer() *serverSide {
@@ -63,7 +63,7 @@ func (s *serverSide) add(addr, goal string) error {
 	return nil
 }
 
-// readMaps adds those in the file of -maps.
+// readMaps adds the maps in the file of -maps.
 func (s *serverSide) readMaps() error {
 	if s.file == "" {
 		return nil
@@ -172,20 +172,20 @@ func (s *serverSide) acceptNodes(l server.Listener) error {
 // admit lists a node for as long as its End exists.
 func (s *serverSide) admit(end geminio.End) {
 	g, err := decodeGreeting(end.Meta())
-	if err != nil { // admission has refused such a node
+	if err != nil { // admission refuses such a node
 		end.Close()
 		return
 	}
 	s.nodes.Replace(g.Node, end)
 	fmt.Fprintf(s.Stdout, "%s is connected from %s, with %s\n", g.Node, end.RemoteAddr(), strings.Join(g.Services, ", "))
 	tunnel.Streams(end, func(stream geminio.Stream) {
-		tunnel.Stream(stream).Abort(errors.New("nodes do not open streams"))
+		tunnel.Stream(stream).Abort(errors.New("a node must not open streams"))
 	})
 	s.nodes.Remove(g.Node, end)
 	fmt.Fprintf(s.Stdout, "%s is gone\n", g.Node)
 }
 
-// carry carries a connection to its node.
+// carry connects a client's connection with its service.
 func (s *serverSide) carry(c *net.TCPConn, m mapping) {
 	origin := tunnel.OriginOf(c)
 	s.carrier.Carry(tunnel.TCP(c), origin, m.node+"/"+m.service, func(ctx context.Context) (tunnel.Leg, error) {

@@ -1,6 +1,6 @@
 package main
 
-// What people use tunnels for: HTTP and SSH.
+// These tests carry HTTP and SSH.
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// webServer answers with its name, and with what it was sent.
+// webServer answers with its name and the body of the request.
 func webServer(t *testing.T, name string) (addr string) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +87,7 @@ func TestTwoNodes(t *testing.T) {
 	assert.NoError(t, post(client, s.public[1], "web of two", "question"))
 }
 
-// sshServer accepts one user, for whom it runs a command: cat, or fail.
+// sshServer accepts one user. Its only command is cat.
 func sshServer(t *testing.T) (addr string, hostKey ssh.PublicKey) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)

@@ -16,7 +16,7 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// program is the path of the one that is tested.
+// program is the path of the program.
 var program string
 
 func TestMain(m *testing.M) {
@@ -39,7 +39,7 @@ func tokenFile(t *testing.T, token string) string {
 	return file
 }
 
-// serverProcess is the server, which can be started again.
+// serverProcess is a server that can be restarted.
 type serverProcess struct {
 	*proc.Process
 	t      *testing.T
@@ -66,7 +66,7 @@ func startServerWith(t *testing.T, flags, goals []string) *serverProcess {
 	return s
 }
 
-// start starts the server on the addresses it has, and waits until it serves.
+// start starts the server on its present addresses, and waits until it serves.
 func (s *serverProcess) start() {
 	s.t.Helper()
 	args := append([]string{"server", "-listen", s.addr}, s.flags...)
@@ -110,8 +110,8 @@ func dial(t *testing.T, addr string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// pair makes a connection to a public address, and returns its two sides when they
-// have exchanged something.
+// pair makes a connection to a public address, exchanges a text in both directions, and returns
+// both sides.
 func pair(t *testing.T, addr string, service *net.TCPListener) (client, served *net.TCPConn) {
 	t.Helper()
 	client = dial(t, addr)
@@ -125,7 +125,7 @@ func pair(t *testing.T, addr string, service *net.TCPListener) (client, served *
 	return client, c.(*net.TCPConn)
 }
 
-// exchange has one side say something to the other.
+// exchange sends a text from one side to the other.
 func exchange(t *testing.T, from, to net.Conn) {
 	t.Helper()
 	const words = "something"

@@ -1,6 +1,6 @@
 package main
 
-// Tests of the program as its users run it: built, and each side a process.
+// These tests build the program and start a process for each side.
 
 import (
 	"io"
@@ -55,11 +55,11 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// refused expects that a public address breaks connections.
+// refused expects that a public address resets connections.
 func refused(t *testing.T, addr string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
-	if err == nil { // else the reset was that quick
+	if err == nil { // otherwise the reset came during the dial
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(proc.Forever))
 		_, err = io.ReadAll(c)
@@ -90,13 +90,13 @@ func TestWrongToken(t *testing.T) {
 	for _, wrong := range []string{"The secret", "the secret2", "the secre"} {
 		code, out := proc.Run(t, program, nodeArgs(tokenFile(t, wrong), s.addr, "inside", "-service", "web="+service.Addr().String())...)
 		assert.Equal(t, 1, code)
-		assert.Equal(t, "traversal node: the server does not let this node in: wrong token\n", out)
+		assert.Equal(t, "traversal node: the server refuses this node: wrong token\n", out)
 	}
 	s.Expect(`a node was refused.*node=inside.*wrong token`)
 	pair(t, s.public[0], service) // the node that knows the token was not replaced
 }
 
-// A node whose token is stolen can be played, but no other one.
+// The token of one node does not admit a node of another name.
 func TestTokenOfEachNode(t *testing.T) {
 	table := proc.SecretFile(t, "inside = \"the token of inside\"\nother = \"the token of other\"\n")
 	inside, service := proc.TokenFile(t, "the token of inside"), listen(t)
@@ -111,7 +111,7 @@ func TestTokenOfEachNode(t *testing.T) {
 	pair(t, s.public[0], service)
 }
 
-// A token that others can read, or that travels in the open, is none.
+// The program refuses a token file that others can read, and warns of a token without TLS.
 func TestTokenIsSecret(t *testing.T) {
 	token := proc.TokenFile(t, "the secret")
 	s := proc.Start(t, program, "server", "-listen", "0.0.0.0:0", "-token-file", token, "-map", "127.0.0.1:0=a/b")
@@ -129,7 +129,7 @@ func TestTokenIsSecret(t *testing.T) {
 	assert.Contains(t, out, "others can read or change")
 }
 
-// The token has changed while the node was connected.
+// A node whose token is no longer valid ends when it reconnects.
 func TestTokenChanges(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
@@ -159,7 +159,7 @@ func TestTLS(t *testing.T) {
 	assert.Zero(t, other.Wait())
 }
 
-// A node may be started before its server.
+// A node waits for a server that is started later.
 func TestNodeFirst(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	l := listen(t)
@@ -217,7 +217,7 @@ func TestServerKilled(t *testing.T) {
 	pair(t, s.public[0], service)
 }
 
-// Of two runs of a node, the last one to connect has the name.
+// The server uses the last process that has connected with the name of a node.
 func TestReplaced(t *testing.T) {
 	token, first, second := tokenFile(t, "the secret"), listen(t), listen(t)
 	s := startServer(t, token, []string{"inside/web"})
@@ -232,8 +232,7 @@ func TestReplaced(t *testing.T) {
 	pair(t, s.public[0], second)
 }
 
-// A node that is silent, as if its machine were gone, is lost; when it speaks again,
-// it comes back.
+// A node that is silent for too long counts as lost. It reconnects when it runs again.
 func TestSilence(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	s := startServer(t, token, []string{"inside/web"}, "-heartbeat", "1s", "-keep", "0s")
@@ -247,7 +246,7 @@ func TestSilence(t *testing.T) {
 	pair(t, s.public[0], service)
 }
 
-// Who is told to stop lets connections end.
+// A side that gets SIGTERM waits until its connections have ended.
 func TestStop(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	for _, side := range []string{"server", "node"} {
@@ -273,7 +272,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// And breaks those that do not.
+// A side that gets SIGTERM breaks connections after -grace.
 func TestStopBreaks(t *testing.T) {
 	token, service := tokenFile(t, "the secret"), listen(t)
 	for _, side := range []string{"server", "node"} {

@@ -13,13 +13,12 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-// ErrStopped is the reason for breaking connections that have not ended when the program has
-// to.
+// ErrStopped is the reason for breaking connections that are open when the program stops.
 var ErrStopped = errors.New("the program was stopped")
 
-// Carrier carries connections on until it is stopped, and counts them. It logs at info the
-// beginning and the end of each. A connection that is refused, or that breaks for another
-// reason than its client, is logged at warn instead, once in a minute for each service.
+// Carrier joins connections until it is stopped, and counts them. It logs the beginning and the end
+// of each at info. It logs a connection that is refused, or that breaks for another reason than an
+// abort by its client, at warn, at most once in a minute for each service and at info in between.
 type Carrier struct {
 	log    *slog.Logger
 	wait   time.Duration
@@ -34,13 +33,13 @@ type Carrier struct {
 	idle chan struct{} // closed when open becomes 0; nil if no goroutine waits
 }
 
-// counts are the figures of a Carrier. A connection is counted when it begins, and again, by
-// the way it ends, when it has ended.
+// counts are the figures of a Carrier. They count a connection when it begins, and again when it
+// is refused or breaks.
 type counts struct {
-	begun   atomic.Int64 // connections
-	refused atomic.Int64 // those that were not joined with anything
-	aborted atomic.Int64 // those that their client broke
-	broken  atomic.Int64 // those that broke for other reasons
+	begun   atomic.Int64 // all connections
+	refused atomic.Int64 // connections without a connection to the service
+	aborted atomic.Int64 // connections that their client has aborted
+	broken  atomic.Int64 // connections that have broken for other reasons
 	traffic Traffic
 }
 
@@ -51,9 +50,9 @@ func NewCarrier(log *slog.Logger, wait time.Duration) *Carrier {
 	return c
 }
 
-// Figures returns what the Carrier has counted since it began, as attributes for a log: the
-// numbers of connections that are open, that were accepted, refused, aborted by their client
-// and broken otherwise, and the bytes from clients and to them.
+// Figures returns the figures of the Carrier as attributes for a log: the number of open
+// connections; since the start those that were accepted, refused, aborted by their client, and
+// broken for other reasons; and the bytes from clients and to clients.
 func (c *Carrier) Figures() []any {
 	n := &c.counts
 	return []any{
@@ -63,9 +62,8 @@ func (c *Carrier) Figures() []any {
 	}
 }
 
-// Carry joins a connection that comes from a client with the one that open returns, and does
-// not wait. The service names where the connection goes, and the attributes describe that in
-// the log.
+// Carry joins the connection of a client with the one that open returns. It does not wait. service
+// is the name of the destination, and the attributes describe it in the log.
 func (c *Carrier) Carry(leg Leg, o Origin, service string, open func(context.Context) (Leg, error), attributes ...any) {
 	c.counts.begun.Add(1)
 	c.opened(1)
@@ -102,14 +100,14 @@ func (c *Carrier) Carry(leg Leg, o Origin, service string, open func(context.Con
 	})
 }
 
-// byClient reports whether the client of a connection has broken it. The loss of the
-// connection with the hop before this one is another reason.
+// byClient reports whether the client of a connection has aborted it, for an error of Join. The
+// loss of the connection with the previous hop is not an abort.
 func byClient(err error) bool {
 	var broken *BrokenError
 	return errors.As(err, &broken) && broken.First && !errors.Is(err, ErrLost)
 }
 
-// level returns the level of a message that may come for many connections.
+// level returns the level of a message that may be logged for many connections.
 func (c *Carrier) level(about string) slog.Level {
 	if c.warned.Now(about) {
 		return slog.LevelWarn
@@ -147,9 +145,9 @@ func (c *Carrier) awaitIdle(ctx context.Context) {
 	}
 }
 
-// Shutdown has the End or Listener from which the connections come take no new streams, waits
-// until there are none, and closes it, at the end of ctx in any case. A peer that does not
-// answer is left as soon as no connection is open.
+// Shutdown shuts down the End or Listener that accepts the connections: it takes no new streams,
+// and is closed when the open ones have ended, or at the end of ctx. If the peer does not answer,
+// Shutdown returns soon after the last connection has ended.
 func (c *Carrier) Shutdown(ctx context.Context, endOrListener io.Closer) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -169,8 +167,8 @@ func (c *Carrier) Shutdown(ctx context.Context, endOrListener io.Closer) {
 	geminio.Shutdown(ctx, endOrListener)
 }
 
-// Stop waits until all connections have ended, or until ctx does: then it breaks
-// those that are left. Carry must not be called any more.
+// Stop waits until all connections have ended. When ctx ends, it breaks the open ones. Carry must
+// not be called afterwards.
 func (c *Carrier) Stop(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { c.cancel(ErrStopped) })
 	defer stop()

@@ -16,16 +16,16 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// maxStreams is how many connections may be open at a time between two Ends.
+// maxStreams bounds the open connections between two Ends.
 const maxStreams = 8192
 
 // KeepFlag adds the flag -keep, for Limits.
 func KeepFlag(flags *flag.FlagSet, keep *time.Duration) {
-	flags.DurationVar(keep, "keep", 30*time.Second, "have connections wait for `TIME` if the tunnel loses its own connection, and go on if that is back; the shorter time of both sides counts; 0: they break at once")
+	flags.DurationVar(keep, "keep", 30*time.Second, "keep connections for `TIME` after the tunnel has lost its own connection, so that they continue on the next one; the shorter time of both sides counts; 0: they break at once")
 }
 
-// Limits returns the options that both sides have in common. An End that loses its connection
-// keeps its streams for the time of keep.
+// Limits returns the options that both sides have in common. An End that has lost its connection
+// keeps its streams for the duration keep.
 func Limits(heartbeat, keep time.Duration, log *slog.Logger) options.Limits {
 	var l options.Limits
 	l.SetHeartbeat(heartbeat)
@@ -36,8 +36,7 @@ func Limits(heartbeat, keep time.Duration, log *slog.Logger) options.Limits {
 	return l
 }
 
-// Streams gives every stream that the other side opens to do, until the End is
-// closed.
+// Streams calls do with each stream that the other side opens, until the End is closed.
 func Streams(end geminio.End, do func(geminio.Stream)) {
 	for {
 		s, err := end.AcceptStream()
@@ -51,10 +50,10 @@ func Streams(end geminio.End, do func(geminio.Stream)) {
 // dialTimeout bounds an attempt to dial.
 const dialTimeout = 10 * time.Second
 
-// Dial makes an End that connects with addr, and does so again whenever it has lost its
-// connection, until it is closed. The end of ctx gives up the first connection; later ones do
-// not depend on it, so that an End which is shutting down can get its connection back.
-// Certificates are read each time, so that they may be renewed.
+// Dial returns an End that connects with addr, and reconnects after each loss until it is closed.
+// The end of ctx ends the wait for the first connection. Later connections do not depend on ctx, so
+// that an End can resume its session while it shuts down. Dial reads certificates for each
+// connection, so that they may be renewed.
 func Dial(ctx context.Context, tls *cli.ClientTLS, addr string, opt *client.EndOptions) (*client.RetryEnd, error) {
 	dialing, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, cancel)
@@ -81,8 +80,8 @@ func Dial(ctx context.Context, tls *cli.ClientTLS, addr string, opt *client.EndO
 	return end.(*client.RetryEnd), nil
 }
 
-// Reconnected is a delegate that calls f whenever an End has a new connection in
-// the place of one it has lost.
+// Reconnected returns a delegate that calls f when an End has replaced a lost connection without
+// resuming its session.
 func Reconnected(f func()) delegate.ClientDelegate { return reconnected{f: f} }
 
 type reconnected struct {
@@ -93,18 +92,18 @@ type reconnected struct {
 // EndReOnline implements delegate.ClientDelegate.
 func (r reconnected) EndReOnline(delegate.ClientDescriber) { r.f() }
 
-// leave bounds the time for taking leave of a peer with which no connection is open.
+// leave bounds the wait for a peer when no connection is open any more.
 const leave = time.Second
 
-// CloseEnds closes a Listener and all its Ends, and delivers the bytes that were written. Open
-// streams break.
+// CloseEnds closes a Listener and its Ends. It waits at most the time of leave until the Ends have
+// delivered the bytes that were written. Streams that are still open then break.
 func CloseEnds(l server.Listener) {
 	ctx, cancel := context.WithTimeout(context.Background(), leave)
 	defer cancel()
 	geminio.Shutdown(ctx, l)
 }
 
-// How long an End that reconnects waits between its attempts, at least and at most.
+// The least and the longest wait of an End between attempts to connect.
 const (
 	retryMin = 100 * time.Millisecond
 	retryMax = 3 * time.Second

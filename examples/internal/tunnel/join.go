@@ -14,18 +14,18 @@ import (
 type Leg interface {
 	// Connected is called once the Leg is about to be joined with another one.
 	Connected() error
-	// Read returns io.EOF only if the other side has ended its direction well:
-	// then all of it has come. After any other error something may be missing.
+	// Read returns io.EOF only if the other side has ended its direction in an orderly way, and
+	// all bytes have arrived. After any other error bytes may be missing.
 	io.Reader
 	io.Writer
-	// CloseWrite ends this side's direction well.
+	// CloseWrite ends this side's direction in an orderly way.
 	CloseWrite() error
-	// Close is for a connection of which both directions have ended well.
+	// Close closes a connection whose directions have both ended in an orderly way.
 	Close() error
 	// Abort breaks the connection: the other side gets an error.
 	Abort(why error)
-	// Broken is closed when the connection has broken, whether it is being read or
-	// not, and Err is the reason then. It is nil if only reading and writing show that.
+	// Broken is closed when the connection has broken, and Err then returns the reason. Broken is
+	// nil if only Read and Write report a break.
 	Broken() <-chan struct{}
 	Err() error
 }
@@ -36,8 +36,7 @@ type Traffic struct {
 	Back  atomic.Int64 // from the second Leg to the first
 }
 
-// drain bounds the time in which a connection that has broken hands over the bytes that had
-// come before.
+// drain bounds the time in which Join passes on the bytes that arrived before a break.
 const drain = 3 * time.Second
 
 // BrokenError is the error of Join for a Leg that has broken.
@@ -50,9 +49,9 @@ func (e *BrokenError) Error() string { return e.Err.Error() }
 func (e *BrokenError) Unwrap() error { return e.Err }
 
 // Join copies between a and b in both directions until both have ended, and closes
-// them. If one of them breaks, Join hands over the bytes that had come from there before,
-// breaks the other too, and returns a *BrokenError. The end of ctx breaks both at once, and
-// the error is its cause.
+// them. If one of them breaks, Join passes on the bytes that arrived from it before, breaks the
+// other Leg too, and returns a *BrokenError. When ctx ends, Join breaks both at once and returns
+// the cause of ctx.
 func Join(ctx context.Context, a, b Leg, t *Traffic) error {
 	j := &join{
 		legs: [2]Leg{a, b}, broken: [2]<-chan struct{}{a.Broken(), b.Broken()},
@@ -70,15 +69,15 @@ func Join(ctx context.Context, a, b Leg, t *Traffic) error {
 type join struct {
 	legs    [2]Leg
 	counts  [2]*atomic.Int64  // the bytes that come from each leg
-	from    [2]<-chan outcome // how the direction that comes from a leg ended; nil once known
+	from    [2]<-chan outcome // the end of the direction that comes from a leg; nil after its receipt
 	broken  [2]<-chan struct{}
 	dead    [2]bool          // the leg has broken
-	late    <-chan time.Time // tells that the time of drain is over
+	late    <-chan time.Time // receives when the time of drain is over
 	err     error            // the first reason
 	aborted bool
 }
 
-// outcome is how one direction ended: well, or because a leg broke.
+// outcome is the end of one direction. Without an error the end was orderly.
 type outcome struct {
 	leg int // the leg that broke
 	err error
@@ -118,7 +117,7 @@ func (j *join) run(ctx context.Context) error {
 	return nil
 }
 
-// note takes the end of a direction, or the break of a leg.
+// note records the end of a direction, or the break of a leg.
 func (j *join) note(o outcome) {
 	if o.err == nil {
 		return
@@ -132,7 +131,7 @@ func (j *join) note(o outcome) {
 	}
 }
 
-// abort breaks both legs, whereupon the directions end.
+// abort breaks both legs, which ends the directions.
 func (j *join) abort(why error) {
 	if j.err == nil {
 		j.err = why
@@ -144,7 +143,7 @@ func (j *join) abort(why error) {
 	}
 }
 
-// buffers are those of pump.
+// buffers are the buffers of pump.
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // pump copies the bytes that come from a leg to the other one.

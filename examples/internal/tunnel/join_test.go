@@ -39,7 +39,7 @@ func TestJoinHalfClose(t *testing.T) {
 			wg.Wait()
 			assert.Equal(t, sent, got)
 
-			wg.Go(func() { // the other direction goes on
+			wg.Go(func() { // the other direction continues
 				sent = send(t, second, size, 2)
 				assert.NoError(t, second.CloseWrite())
 			})
@@ -52,7 +52,7 @@ func TestJoinHalfClose(t *testing.T) {
 	}
 }
 
-// A connection that is lost is no end of file for anybody.
+// The loss of the connection between the Legs is not an end of file on either side.
 func TestJoinConnectionLost(t *testing.T) {
 	for name, halfClosed := range map[string]bool{"open": false, "half closed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestJoinConnectionLost(t *testing.T) {
 	}
 }
 
-// What a target had sent before it broke arrives, and then the reset.
+// The bytes that a target has sent before a reset arrive, and the reset follows.
 func TestJoinReset(t *testing.T) {
 	p := newPath(t, t.Context())
 	_, err := io.WriteString(p.target, "last words")
@@ -99,8 +99,7 @@ func TestJoinReset(t *testing.T) {
 	assert.ErrorIs(t, <-p.joins[1], syscall.ECONNRESET)
 }
 
-// A hop that learns of an end hands over what came before it, to a reader that has
-// not read yet.
+// Join passes on the bytes that arrived before an abort, to a reader that has not read yet.
 func TestJoinHandsOver(t *testing.T) {
 	nearA, farA, _ := streamPair(t)
 	nearB, farB, _ := streamPair(t)
@@ -119,16 +118,16 @@ func TestJoinHandsOver(t *testing.T) {
 	assert.ErrorContains(t, <-joined, "that was all")
 }
 
-// A side that takes nothing does not hold a broken connection for ever.
+// A side that does not read does not delay the end of a broken connection for ever.
 func TestJoinBrokenBeforeSlowReader(t *testing.T) {
 	p := newPath(t, t.Context())
 	fill(t, p.client)
-	p.near.Close() // without a word
+	p.near.Close() // without an end or abort message
 	assert.Error(t, <-p.joins[0])
 	assert.Error(t, <-p.joins[1])
 }
 
-// fill writes until nobody seems to take any more.
+// fill writes until a write does not return for 100 ms.
 func fill(t *testing.T, c net.Conn) {
 	t.Helper()
 	var err error
@@ -142,7 +141,7 @@ func fill(t *testing.T, c net.Conn) {
 func TestJoinInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	p := newPath(t, ctx)
-	why := errors.New("closing time")
+	why := errors.New("the test stops")
 	cancel(why)
 	assert.Equal(t, why, <-p.joins[0])
 	assert.Error(t, <-p.joins[1])
@@ -152,7 +151,7 @@ func TestJoinInterrupted(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-// raw is the other side of a Leg, and says what a test wants it to.
+// raw is the other side of a Leg. A test chooses its messages.
 type raw struct {
 	*testing.T
 	geminio.Stream
@@ -173,7 +172,7 @@ func TestStreamEnds(t *testing.T) {
 		want string // "" for io.EOF
 	}{
 		"well":                        {func(r raw) { r.say(topicEnd, count(5)) }, ""},
-		"without a word":              {func(raw) {}, ErrLost.Error()},
+		"without a message":           {func(raw) {}, ErrLost.Error()},
 		"with bytes missing":          {func(r raw) { r.say(topicEnd, count(6)) }, ErrLost.Error()},
 		"with a reason":               {func(r raw) { r.say(topicAbort, []byte("no more")) }, "no more"},
 		"with a reason after the end": {func(r raw) { r.say(topicEnd, count(6)); r.say(topicAbort, []byte("no more")) }, ErrLost.Error()},

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// ends makes a connection, and what cuts it.
+// ends returns the two Ends of a connection, and a function that cuts the connection.
 func ends(t *testing.T) (near, far geminio.End, cut func()) {
 	t.Helper()
 	a, b := kit.TCPPair(t)
@@ -36,7 +36,7 @@ func ends(t *testing.T) (near, far geminio.End, cut func()) {
 	return near, far, func() { b.Close() }
 }
 
-// streamPair makes the two sides of a stream.
+// streamPair returns the two sides of a stream, and a function that cuts its connection.
 func streamPair(t *testing.T) (near, far geminio.Stream, cut func()) {
 	t.Helper()
 	a, b, cut := ends(t)
@@ -47,11 +47,11 @@ func streamPair(t *testing.T) (near, far geminio.Stream, cut func()) {
 	return near, far, cut
 }
 
-// path is a TCP connection that is carried over a stream to another one.
+// path consists of two TCP connections and a stream that joins them.
 type path struct {
 	client, target *net.TCPConn // the outer sides
 	near, far      geminio.Stream
-	cut            func()        // cuts the connection between them
+	cut            func()        // cuts the connection of the stream
 	joins          [2]chan error // the results of the two Joins
 	traffic        Traffic       // of the client's Join
 }
@@ -68,7 +68,7 @@ func newPath(t *testing.T, ctx context.Context) *path {
 	return p
 }
 
-// send writes n random bytes and returns their sum.
+// send writes n random bytes and returns their checksum.
 func send(t *testing.T, w io.Writer, n int, seed byte) [32]byte {
 	t.Helper()
 	sum := sha256.New()
@@ -77,7 +77,7 @@ func send(t *testing.T, w io.Writer, n int, seed byte) [32]byte {
 	return [32]byte(sum.Sum(nil))
 }
 
-// receive reads until the end, and returns the sum.
+// receive reads until the end, and returns the checksum.
 func receive(t *testing.T, r io.Reader) [32]byte {
 	t.Helper()
 	sum := sha256.New()

@@ -8,10 +8,10 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// Open opens a stream on an End, for a connection that goes to the service of that name, and
-// gives up with ctx. An End that reconnects waits for its next connection if need be. If
-// the Origin asks for a confirmation, Open returns when the other side has connected with the
-// service, or the reason why it has not.
+// Open opens a stream on an End, for a connection to the named service. It gives up when ctx ends.
+// A retry End waits for its next connection if it has none. If the Origin asks for a confirmation,
+// Open waits until the other side has connected with the service, and returns the reason if that
+// fails.
 func Open(ctx context.Context, end geminio.End, service string, o Origin) (Leg, error) {
 	opt := options.OpenStream()
 	opt.SetPeer(service)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Origin describes the TCP connection that is carried. It travels as the meta of each stream
-// on the way, so that every hop can log it and the last one can tell it to the service.
+// Origin describes the TCP connection of a client. It travels as the meta of each stream on the
+// way, so that every hop can log it and the last hop can send it to the service.
 type Origin struct {
 	Client  string // the address of the TCP client
 	Address string // the address that the client connected to
-	// confirm asks the receiver of the stream to say when it has connected with the service.
+	// confirm asks the receiver of the stream to confirm that it has connected with the service.
 	confirm bool
 }
 

@@ -11,25 +11,24 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// ErrNobody is returned by Pool.Open if no End came in time.
-var ErrNobody = errors.New("not connected")
+// ErrNotConnected is the error of Pool.Open if no End was added in time.
+var ErrNotConnected = errors.New("not connected")
 
-// How long a member of a Pool is passed over after a failure: restMin after the first one, and
-// twice as long after each further one, up to restMax.
+// A Pool skips a member for the time restMin after its first failure, and for twice as long after
+// each further failure, up to restMax.
 const (
 	restMin = time.Second
 	restMax = 30 * time.Second
 )
 
-// Pool has the Ends that were accepted, by name. Several Ends of one name take turns, and a
-// connection that one of them fails to carry on is given to the next. An End that has failed
-// rests for a while: the others are tried before it. Connections are the only test of an
-// End; there are no probes. All methods are safe for concurrent use.
+// Pool holds accepted Ends by name. Several Ends of one name take turns. If one of them cannot
+// connect with the service, the Pool tries the next. An End that has failed rests for a while: the
+// Pool tries the others before it. The Pool sends no probes: each connection of a client is a
+// test of its End. All methods are safe for concurrent use.
 type Pool struct {
-	// Failed is called when an End fails that did not rest before; nil: nothing is called.
+	// Failed is called at the first failure of an End since it last worked. Optional.
 	Failed func(end geminio.End, err error)
-	// Works is called when an End that has failed carries a connection on again; nil:
-	// nothing is called.
+	// Works is called when an End that has failed has connected with the service. Optional.
 	Works func(end geminio.End)
 
 	mu      sync.Mutex
@@ -52,13 +51,14 @@ func (p *Pool) Add(name string, end geminio.End) {
 	p.setLocked(name, append(p.members[name], &member{end: end}))
 }
 
-// Replace puts an End in the place of all those of that name.
+// Replace replaces all Ends of the name by one End.
 func (p *Pool) Replace(name string, end geminio.End) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.setLocked(name, []*member{{end: end}})
 }
 
+// setLocked sets the members of a name and wakes the goroutines that wait. The caller holds p.mu.
 func (p *Pool) setLocked(name string, members []*member) {
 	if p.members == nil {
 		p.members = make(map[string][]*member)
@@ -70,7 +70,7 @@ func (p *Pool) setLocked(name string, members []*member) {
 	}
 }
 
-// Remove removes an End, if it is there.
+// Remove removes an End if the Pool has it.
 func (p *Pool) Remove(name string, end geminio.End) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,13 +93,13 @@ func (p *Pool) Len() int {
 	return n
 }
 
-// Open opens a stream on one of the Ends of that name. It waits for one to be there until ctx
-// ends. Where there are several, each of them has to confirm that it has connected with the
-// service, and gets half of the time that is left, as long as there are others to try. The
-// error is that of the last one.
+// Open opens a stream on one of the Ends of the name. It waits until ctx ends if there is none. If
+// there are several, each has to confirm that it has connected with the service. Each gets half of
+// the time that is left, except the last one, which gets all of it. The error is that of the last
+// End.
 func (p *Pool) Open(ctx context.Context, name, service string, o Origin) (Leg, error) {
 	var failed []*member
-	last := ErrNobody
+	last := ErrNotConnected
 	for {
 		m, rest := p.pick(ctx, name, failed)
 		if m == nil {
@@ -119,7 +119,7 @@ func (p *Pool) Open(ctx context.Context, name, service string, o Origin) (Leg, e
 	}
 }
 
-// others says which members a Pool has beside the one that pick returns.
+// others states which members a Pool has beside the one that pick returns.
 type others int
 
 const (
@@ -128,7 +128,7 @@ const (
 	untried               // there are other members that were not tried
 )
 
-// try opens a stream on a member and notes whether that worked.
+// try opens a stream on a member and records the outcome.
 func (p *Pool) try(ctx context.Context, m *member, rest others, service string, o Origin) (Leg, error) {
 	if rest == none {
 		return Open(ctx, m.end, service, o)
@@ -149,9 +149,9 @@ func (p *Pool) try(ctx context.Context, m *member, rest others, service string, 
 // leaving reports whether an error of Open says that the End has ended or is about to.
 func leaving(err error) bool { return err == io.EOF || errors.Is(err, geminio.ErrGoingAway) }
 
-// pick returns a member that has not failed this connection: the one whose turn it is among those that do not
-// rest, else the one whose rest ends first. It waits until ctx ends if there is no
-// member at all, and returns nil if no member is left to try.
+// pick returns a member that is not in failed: the next one that does not rest, or the one whose
+// rest ends first. If there are no members, pick waits for one until ctx ends. It returns nil if no
+// member is left to try.
 func (p *Pool) pick(ctx context.Context, name string, failed []*member) (*member, others) {
 	for {
 		p.mu.Lock()
@@ -172,7 +172,7 @@ func (p *Pool) pick(ctx context.Context, name string, failed []*member) (*member
 	}
 }
 
-// pickLocked does what pick says, without waiting.
+// pickLocked is pick without the wait. The caller holds p.mu.
 func (p *Pool) pickLocked(name string, failed []*member) (*member, others) {
 	members := p.members[name]
 	p.turn++
@@ -197,7 +197,7 @@ func (p *Pool) pickLocked(name string, failed []*member) (*member, others) {
 	return best, none
 }
 
-// note keeps whether a member has carried a connection on.
+// note records whether a member has connected with the service.
 func (p *Pool) note(m *member, err error) {
 	p.mu.Lock()
 	before := m.rest

@@ -13,10 +13,10 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// Service is a TCP service, to which the last hop of a connection connects.
+// Service is a TCP service, the destination of connections.
 type Service struct {
 	Addr  string
-	Proxy int // the version of the PROXY protocol, 1 or 2, by which it learns the client's address; 0: none
+	Proxy int // the version of the PROXY header that each connection begins with: 1 or 2; 0: no header
 }
 
 // ParseProxy parses the version of the PROXY protocol.
@@ -43,8 +43,8 @@ func (s Service) Dial(ctx context.Context, o Origin) (Leg, error) {
 	return TCP(c.(*net.TCPConn)), nil
 }
 
-// header returns the header of the PROXY protocol for an Origin. Where its addresses are
-// unknown the header says so.
+// header returns the PROXY header of an Origin. If the Origin has no valid addresses, the header
+// states that they are unknown.
 func (o Origin) header(version int) *proxyproto.Header {
 	var client, address net.Addr
 	if a, err := netip.ParseAddrPort(o.Client); err == nil {
@@ -88,11 +88,11 @@ func ReadServices(file string) (map[string]Service, error) {
 	return readTable[Service](file)
 }
 
-// Map is an address at which connections are accepted, and where they go.
+// Map is an address at which connections are accepted, and their destination.
 type Map struct{ Addr, Goal string }
 
-// ReadMaps reads a TOML file that has the goals of connections by address, and returns the
-// maps in the order of their addresses.
+// ReadMaps reads a TOML file with destinations by address, and returns the maps in the order of
+// their addresses.
 func ReadMaps(file string) ([]Map, error) {
 	table, err := readTable[string](file)
 	var list []Map

@@ -16,15 +16,15 @@ import (
 // The topics of the messages that a stream carries beside its bytes.
 const (
 	topicConfirm = "confirm" // the receiver of the stream has connected with the service; no data
-	topicEnd     = "end"     // this direction has ended well; the data is the number of bytes, 8 of them, big endian
+	topicEnd     = "end"     // this direction has ended in an orderly way; the data is the number of its bytes, in 8 bytes, big endian
 	topicAbort   = "abort"   // the sender gives up; the data is the reason
 )
 
 // maxReason bounds the text of an abort.
 const maxReason = 512
 
-// ErrLost is the reason for the break of a stream about which the other side has sent no
-// reason.
+// ErrLost is the error of a stream that ended although the other side has sent neither the end of
+// its direction nor a reason.
 var ErrLost = errors.New("the stream ended early: a connection on the way is lost, or the other side has stopped")
 
 // AbortError is the reason that the other side of a stream gave for breaking it.
@@ -38,21 +38,21 @@ type streamLeg struct {
 	geminio.Stream
 	confirm   bool          // the other side waits for a confirmation
 	confirmed chan struct{} // closed when the other side has sent one
-	sent      uint64        // the bytes written; the writer's
-	got       uint64        // the bytes read; the reader's
+	sent      uint64        // the number of bytes written; the writing goroutine owns it
+	got       uint64        // the number of bytes read; the reading goroutine owns it
 	finished  atomic.Bool   // this side's direction has ended
-	ended     chan struct{} // closed when the other side has said that its direction has ended
-	total     uint64        // the bytes of the other side's direction; set before ended is closed
+	ended     chan struct{} // closed when the other side has sent topicEnd
+	total     uint64        // the number of bytes of the other side's direction; set before ended is closed
 	broken    chan struct{} // closed when the stream has broken
 	why       error         // the reason for that; set before broken is closed
 }
 
-// Stream makes a Leg of a stream, whose other side must have made one too. All
-// messages on it are the Leg's.
+// Stream returns a Leg for a stream. The other side of the stream must have a Leg too. The Leg
+// receives all messages of the stream.
 func Stream(s geminio.Stream) Leg { return newStreamLeg(s) }
 
-// Accepted makes a Leg of a stream that the other side has opened with Open, and returns the
-// name of the service and the Origin that were given there.
+// Accepted returns a Leg for a stream that the other side has opened with Open, and the service
+// and Origin that were passed to Open.
 func Accepted(s geminio.Stream) (leg Leg, service string, o Origin) {
 	o = parseOrigin(s.Meta())
 	l := newStreamLeg(s)
@@ -68,8 +68,7 @@ func newStreamLeg(s geminio.Stream) *streamLeg {
 	return leg
 }
 
-// watch receives the messages of the other side. All of them are received before the end of
-// the stream is.
+// watch receives the messages of the other side. They arrive before the end of the stream.
 func (s *streamLeg) watch() {
 	confirmed, ended := false, false
 	for {
@@ -119,8 +118,7 @@ func (s *streamLeg) Broken() <-chan struct{} { return s.broken }
 // Err implements Leg.
 func (s *streamLeg) Err() error { return s.why }
 
-// Read implements Leg: it returns io.EOF if as many bytes have come as the other
-// side has sent.
+// Read implements Leg. It returns io.EOF if all bytes have arrived that the other side has sent.
 func (s *streamLeg) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
 	s.got += uint64(n)
@@ -145,7 +143,7 @@ func (s *streamLeg) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// Write implements Leg. Its error is the reason of the other side if there is one.
+// Write implements Leg. Its error is the reason that the other side has sent, if there is one.
 func (s *streamLeg) Write(p []byte) (int, error) {
 	n, err := s.Stream.Write(p)
 	s.sent += uint64(n)
@@ -162,18 +160,18 @@ func (s *streamLeg) Write(p []byte) (int, error) {
 
 // CloseWrite implements Leg.
 func (s *streamLeg) CloseWrite() error {
-	s.finished.Store(true) // before the other side learns of the end, after which it may close
+	s.finished.Store(true) // before topicEnd is sent: the other side may close after it
 	if err := s.say(topicEnd, binary.BigEndian.AppendUint64(nil, s.sent)); err != nil {
 		return err
 	}
 	return geminio.CloseWrite(s.Stream)
 }
 
-// Abort implements Leg: the other side gets the bytes that were written, and then
-// an error with the reason.
+// Abort implements Leg. The other side receives the bytes that were written, and then an error
+// with the reason.
 func (s *streamLeg) Abort(why error) {
 	text := why.Error()
-	s.say(topicAbort, []byte(text[:min(len(text), maxReason)])) // if that fails, the end of the stream is enough
+	s.say(topicAbort, []byte(text[:min(len(text), maxReason)])) // without the message the other side reports ErrLost
 	s.Stream.Close()
 }
 

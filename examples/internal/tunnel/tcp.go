@@ -9,26 +9,26 @@ import (
 // tcpLeg is a TCP connection as a Leg.
 type tcpLeg struct{ *net.TCPConn }
 
-// TCP makes a Leg of a TCP connection.
+// TCP returns a Leg for a TCP connection.
 func TCP(c *net.TCPConn) Leg { return tcpLeg{c} }
 
-// Connected implements Leg: the client of a TCP connection is connected already.
+// Connected implements Leg. It has no effect: the client is connected already.
 func (t tcpLeg) Connected() error { return nil }
 
-// Abort implements Leg: the other side gets a reset.
+// Abort implements Leg. It resets the connection.
 func (t tcpLeg) Abort(error) {
 	t.SetLinger(0)
 	t.TCPConn.Close()
 }
 
-// Broken implements Leg: only reading and writing show that.
+// Broken implements Leg. Only Read and Write report a break.
 func (t tcpLeg) Broken() <-chan struct{} { return nil }
 
 // Err implements Leg.
 func (t tcpLeg) Err() error { return nil }
 
-// Accept gives every connection of l to do, which must not block, until l is
-// closed. An error that passes, such as too many open files, makes it wait a little.
+// Accept calls do with each connection of l until l is closed. do must not block. After a
+// temporary error, such as too many open files, Accept waits and tries again.
 func Accept(l net.Listener, do func(*net.TCPConn)) error {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	pause := shortest
