@@ -52,7 +52,15 @@ func shake(t testing.TB, near, far net.Conn) (client, server *conn.Conn) {
 	return client, server
 }
 
-// withPair runs a test on two Ends in a bubble. A nil configuration is the usual.
+// startPair starts two Ends, which exchange no methods.
+func startPair(t *testing.T, clientCfg, serverCfg *Config) (client, server *End) {
+	t.Helper()
+	near, far := net.Pipe()
+	c, s := shake(t, near, far)
+	return Start(c, clientCfg), Start(s, serverCfg)
+}
+
+// withPair runs a test on two Ends in a bubble. A nil configuration stands for that of endConfig.
 func withPair(t *testing.T, clientCfg, serverCfg *Config, test func(t *testing.T, client, server *End)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
