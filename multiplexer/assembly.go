@@ -223,7 +223,7 @@ func (m *Mux) peerAbandons(d *Dialogue, seq uint64, body []byte) error {
 func (m *Mux) removeAssembly(a *assembly) {
 	m.assemblies.remove(a.key, a)
 	a.key.d.assemblies.Remove(&a.link)
-	m.notifyIdle = m.notifyIdle || m.away != 0
+	m.notifyIdle = m.notifyIdle || m.goAway.sides != 0
 }
 
 // dropAssemblies drops the packets of d of which a part has arrived, because d has ended. It

@@ -15,7 +15,7 @@ var _ conn.FrameHandler = (*frameHandler)(nil)
 
 // Idle implements conn.FrameHandler. It wakes the pending reader, because no further bytes
 // are at hand.
-func (u *frameHandler) Idle() { (*Mux)(u).wakePending() }
+func (u *frameHandler) Idle() { u.sink.wakePending() }
 
 // OnPing implements conn.FrameHandler.
 func (u *frameHandler) OnPing() { u.h.OnPing() }
@@ -89,7 +89,7 @@ func (u *frameHandler) End(cause error, deliver bool) {
 	}
 	m.amendClose()
 	clear(m.table)
-	m.localStreams, m.peerStreams, m.windows.used = 0, 0, 0
+	m.streams.local, m.streams.peer, m.windows.used = 0, 0, 0
 	m.assemblies = index[assembly]{}
 	if deliver { // this side has closed, so Accept returns no more dialogues
 		m.backlog = nil

@@ -155,7 +155,7 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 		b.AddChunk(h.buf.Pop())
 	}
 	if d == d.m.main {
-		d.m.owedRaw = max(d.m.owedRaw-n, 0)
+		d.m.goAway.owedRaw = max(d.m.goAway.owedRaw-n, 0)
 	}
 	if h.writing {
 		h.wake()
@@ -181,7 +181,7 @@ func (d *Dialogue) appendCutReset(b *conn.Batch) {
 func (d *Dialogue) endFlags() packet.Flags {
 	switch {
 	case d.send.underWay(): // writeReturns gives d another turn
-	case d.send.state == sendCut: // appendCutReset says it
+	case d.send.state == sendCut: // appendCutReset ends the dialogue
 	case d.life.closes():
 		if !d.packets.empty() {
 			return 0 // appendPackets gives d another turn

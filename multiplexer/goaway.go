@@ -5,6 +5,12 @@ package multiplexer
 
 import "github.com/singchia/geminio/packet"
 
+// goAwayState is the part of a Mux that concerns GoAway. Mux.mu guards it.
+type goAwayState struct {
+	sides   awaySides // if it is not empty, no new work begins
+	owedRaw int       // raw bytes queued in the default dialogue when sides changed, and not sent since
+}
+
 // awaySides is the set of the sides that have sent GoAway.
 type awaySides uint8
 
@@ -30,17 +36,17 @@ func (u *frameHandler) GoAway(n packet.Reason) {
 	m.h.GoAway(n)
 }
 
-// addAway records that a side has sent GoAway. The raw bytes that are queued count as begun
-// at its first GoAway only: a Write that never ends must not delay the end of the connection
-// for ever.
+// addAway records that a side has sent GoAway. Only the raw bytes that are queued at the first
+// GoAway of a side count as begun, so that an endless Write does not delay the end of the
+// connection for ever.
 func (m *Mux) addAway(side awaySides) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.away&side != 0 {
+	if m.goAway.sides&side != 0 {
 		return
 	}
-	m.away |= side
-	m.owedRaw = m.main.send.buf.Len()
+	m.goAway.sides |= side
+	m.goAway.owedRaw = m.main.send.buf.Len()
 	m.main.rejectWaiters()
 }
 
@@ -48,12 +54,12 @@ func (m *Mux) addAway(side awaySides) {
 // begun on the default dialogue, and all Open frames. Everything that it waits for has its
 // credit. m.mu is held.
 func (m *Mux) begunIsSent() bool {
-	return m.owedRaw == 0 && m.main.packets.empty() && m.sched.laneEmpty(laneControl)
+	return m.goAway.owedRaw == 0 && m.main.packets.empty() && m.sched.laneEmpty(laneControl)
 }
 
 // afterAppend acknowledges the GoAway of the peer if begunIsSent. m.mu is held.
 func (m *Mux) afterAppend() {
-	if m.away != 0 && m.begunIsSent() {
+	if m.goAway.sides != 0 && m.begunIsSent() {
 		m.c.AckGoAway()
 		m.notifyIdle = true
 	}
@@ -66,5 +72,5 @@ func (m *Mux) afterAppend() {
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.localStreams+m.peerStreams == 0 && m.main.assemblies.Len() == 0 && m.begunIsSent()
+	return m.streams.local+m.streams.peer == 0 && m.main.assemblies.Len() == 0 && m.begunIsSent()
 }

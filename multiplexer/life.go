@@ -171,7 +171,7 @@ const (
 	endedWhileOpening
 )
 
-// slotState says whether a dialogue counts in Mux.peerStreams.
+// slotState says whether a dialogue counts in Mux.streams.peer.
 type slotState uint8
 
 const (
@@ -201,7 +201,7 @@ func (d *Dialogue) Accept(queue bool) {
 		queue = false // the peer has taken it back, or the connection has ended
 	}
 	if !queue {
-		m.unaccepted--
+		m.streams.unaccepted--
 	}
 	m.mu.Unlock()
 	m.c.Kick()
@@ -211,7 +211,7 @@ func (d *Dialogue) Accept(queue bool) {
 func (d *Dialogue) Refuse(n packet.Reason) {
 	m := d.m
 	m.mu.Lock()
-	m.unaccepted--
+	m.streams.unaccepted--
 	if d.life == lifeOffered {
 		d.on(evRefuse)
 		d.failSend(io.ErrClosedPipe)
@@ -240,11 +240,11 @@ func (d *Dialogue) Forget() {
 	d.freeSlot()
 }
 
-// freeSlot removes the dialogue from the count in Mux.peerStreams. m.mu is held.
+// freeSlot removes the dialogue from the count in Mux.streams.peer. m.mu is held.
 func (d *Dialogue) freeSlot() {
 	d.slot = slotNone
 	if d.m.cause == nil { // the end of the connection sets the count to 0
-		d.m.peerStreams--
+		d.m.streams.peer--
 	}
 }
 
@@ -378,7 +378,7 @@ func (m *Mux) remove(d *Dialogue) {
 	}
 	delete(m.table, d.id)
 	if d.opener() {
-		m.localStreams--
+		m.streams.local--
 		m.notifyIdle = true
 	}
 	m.ledger.close(&d.credit)

@@ -45,17 +45,17 @@ func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue 
 		d.id = m.lastPeerID + 2
 		m.lastPeerID = d.id
 		d.slot = slotHeld
-		m.peerStreams++
-		m.unaccepted++
+		m.streams.peer++
+		m.streams.unaccepted++
 	default:
-		d.id = m.nextID
-		m.nextID += 2
+		d.id = m.streams.nextID
+		m.streams.nextID += 2
 	}
 	if inTable(life) {
 		require.True(t, m.windows.add(0))
 		m.table[d.id] = d
 		if life != lifeOffered {
-			m.localStreams++
+			m.streams.local++
 		}
 	}
 	d.send.writing = life == lifeOpen && send == sendCut // otherwise the life would not be open any more
@@ -256,7 +256,7 @@ func TestSlotOfADialogue(t *testing.T) {
 		count := func() int {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.peerStreams
+			return m.streams.peer
 		}
 		m.mu.Lock()
 		kept, queued, last := dialogueIn(t, m, lifeOffered, sendReady), dialogueIn(t, m, lifeOffered, sendReady), dialogueIn(t, m, lifeOffered, sendReady)
@@ -368,7 +368,7 @@ func TestCloseHandshake(t *testing.T) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				assert.Len(t, m.table, 1, "the default stream only")
-				assert.Zero(t, m.peerStreams)
+				assert.Zero(t, m.streams.peer)
 				assert.EqualValues(t, 8<<10, m.windows.used, "windows of the default stream only")
 				n, cause := h.closings(d)
 				assert.Equal(t, 1, n)
@@ -419,7 +419,7 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(start), 2*time.Hour+time.Minute, "the time until the stream has left the table")
 		m.mu.Lock()
 		assert.Equal(t, before, m.windows.used, "used part of the budget")
-		assert.Zero(t, m.localStreams)
+		assert.Zero(t, m.streams.local)
 		m.mu.Unlock()
 		p.writeData(d.id, 0, 100, "data for the stream that is gone")
 		synctest.Wait()

@@ -76,26 +76,20 @@ type Mux struct {
 
 	// The reading goroutine owns these fields.
 
-	sink          dataSink  // receives the payload of the present Data frame
-	pendingReader *Dialogue // its Read has bytes and was not woken yet; nil: none
-	lastPeerID    uint64    // the highest id that the peer has opened
-	discardBuf    []byte    // receives bytes that are discarded
+	sink       dataSink // receives the payloads of Data frames
+	lastPeerID uint64   // the highest id that the peer has opened
 
 	// mu guards all fields below.
 	mu checkedMutex
 
 	table         map[uint64]*Dialogue // the dialogues for which frames may arrive, by id
-	nextID        uint64               // id of the next dialogue that this side opens
-	localStreams  int                  // dialogues in table that this side opened
-	peerStreams   int                  // dialogues that the peer opened and that were not forgotten
-	unaccepted    int                  // of peerStreams: neither refused nor returned by Accept
-	backlog       []*Dialogue          // accepted dialogues of the peer that Accept has not returned
-	accepting     *sync.Cond           // signals a change of backlog or cause
-	away          awaySides            // the sides that have sent GoAway; if any has, no new work begins
-	owedRaw       int                  // raw bytes queued in main when away changed, and not sent since
-	cause         error                // why the connection ended; nil while it has not
-	delayingClose int                  // dialogues whose Writes delay the Close frame
-	notifyIdle    bool                 // Handler.OnIdle is to be called when mu is released
+	streams       streamCounts
+	backlog       []*Dialogue // accepted dialogues of the peer that Accept has not returned
+	accepting     *sync.Cond  // signals a change of backlog or cause
+	goAway        goAwayState
+	cause         error // why the connection ended; nil while it has not
+	delayingClose int   // dialogues whose Writes delay the Close frame
+	notifyIdle    bool  // Handler.OnIdle is to be called when mu is released
 
 	sched       scheduler       // the dialogues that have frames to send
 	refusals    []refusal       // Refuse frames to be sent
@@ -105,6 +99,14 @@ type Mux struct {
 	ledger  ledger       // credit of the classes that all dialogues share
 	windows windowBudget // the sizes of all windows
 	waits   waitTable    // packets that wait for credit
+}
+
+// streamCounts counts the dialogues other than the default one.
+type streamCounts struct {
+	nextID     uint64 // the id of the next dialogue that this side opens
+	local      int    // dialogues in Mux.table that this side opened
+	peer       int    // dialogues that the peer opened and that were not forgotten
+	unaccepted int    // of peer: neither refused nor returned by Mux.Accept
 }
 
 // refusal is a Refuse frame that is to be sent.
@@ -129,9 +131,9 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
 	m.lastPeerID = DefaultID
 	m.smallTx, m.smallRx = charge.MaxSmall(m.peer), charge.MaxSmall(m.local)
-	m.nextID = 2
+	m.streams.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
-		m.nextID = 3
+		m.streams.nextID = 3
 	}
 	m.ledger = newLedger(m.local, m.peer)
 	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)

@@ -49,7 +49,7 @@ func TestIsLocalID(t *testing.T) {
 				odd := id%2 == 1
 				assert.Equal(t, odd == (side == geminio.InitiatorSide), m.isLocalID(id), "id %d at the %v", id, side)
 			}
-			assert.True(t, m.isLocalID(m.nextID), "the first id of the %v", side)
+			assert.True(t, m.isLocalID(m.streams.nextID), "the first id of the %v", side)
 		})
 	}
 }

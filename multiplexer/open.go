@@ -29,7 +29,7 @@ func (m *Mux) Accept() (*Dialogue, error) {
 	d := m.backlog[0]
 	m.backlog[0] = nil
 	m.backlog = m.backlog[1:]
-	m.unaccepted--
+	m.streams.unaccepted--
 	return d, nil
 }
 
@@ -47,9 +47,9 @@ func (m *Mux) Open(d *Dialogue) error {
 		m.mu.Unlock()
 		return err
 	}
-	d.id = m.nextID
-	m.nextID += 2
-	m.localStreams++
+	d.id = m.streams.nextID
+	m.streams.nextID += 2
+	m.streams.local++
 	m.table[d.id] = d
 	d.on(evOpen)
 	m.signal(d, ctlOpen)
@@ -84,7 +84,7 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 	switch size := intro.Size(); {
 	case m.cause != nil:
 		return io.EOF
-	case m.away != 0:
+	case m.goAway.sides != 0:
 		return geminio.ErrGoingAway
 	case len(intro.Peer) > packet.MaxName:
 		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
@@ -132,8 +132,8 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
 	d.life, d.opened, d.slot = lifeOffered, openedRunning, slotHeld
 	d.grant(o.Windows)
-	m.peerStreams++
-	m.unaccepted++
+	m.streams.peer++
+	m.streams.unaccepted++
 	m.table[id] = d
 	m.mu.Unlock()
 	m.h.Opened(d)
@@ -155,12 +155,12 @@ func (m *Mux) reservePeerOpen(intro int) packet.Reason {
 		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
 	switch {
-	case m.away != 0 || m.cause != nil:
+	case m.goAway.sides != 0 || m.cause != nil:
 		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
-	case m.peerStreams >= int(m.local.MaxStreams):
-		return limit("are open", m.peerStreams)
-	case m.unaccepted >= m.limits.Backlog:
-		return limit("wait to be accepted", m.unaccepted)
+	case m.streams.peer >= int(m.local.MaxStreams):
+		return limit("are open", m.streams.peer)
+	case m.streams.unaccepted >= m.limits.Backlog:
+		return limit("wait to be accepted", m.streams.unaccepted)
 	case !m.windows.add(intro):
 		return limit("use the memory budget up", len(m.table))
 	}

@@ -182,8 +182,8 @@ func TestTheHandlerRefuses(t *testing.T) {
 		}
 		synctest.Wait()
 		assert.Equal(t, windows, m.windows.used)
-		assert.Zero(t, m.peerStreams)
-		assert.Zero(t, m.unaccepted)
+		assert.Zero(t, m.streams.peer)
+		assert.Zero(t, m.streams.unaccepted)
 		assert.Empty(t, h.closed, "Closed was called for a refused dialogue")
 	})
 }
@@ -208,8 +208,8 @@ func TestResetBeforeTheHandlerDecides(t *testing.T) {
 					assert.Equal(t, 1, n, "calls of Closed for a dialogue that was Opened")
 				}
 				p.wantIdle("no answer is sent for a dialogue that the peer has reset")
-				assert.Zero(t, m.unaccepted)
-				assert.Zero(t, m.peerStreams)
+				assert.Zero(t, m.streams.unaccepted)
+				assert.Zero(t, m.streams.peer)
 			})
 		})
 	}

@@ -228,7 +228,7 @@ func (d *Dialogue) dropRaw() {
 	d.credit.tx[packet.ClassRaw].restore(uint32(d.send.buf.Len()))
 	d.send.buf.Clear()
 	if d == d.m.main {
-		d.m.owedRaw = 0
+		d.m.goAway.owedRaw = 0
 	}
 }
 
@@ -251,7 +251,7 @@ func (d *Dialogue) checkSend(typ packet.Type) error {
 	switch {
 	case d.m.cause != nil || d.life != lifeOpen:
 		return io.EOF
-	case d.m.away != 0 && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
+	case d.m.goAway.sides != 0 && d == d.m.main && (typ == packet.TypeRequest || typ == packet.TypeMessage || typ == packet.TypeRegister):
 		return geminio.ErrGoingAway
 	}
 	return nil

@@ -299,7 +299,7 @@ func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
 func openTo(t testing.TB, m *Mux, p *peer) *Dialogue {
 	t.Helper()
 	m.mu.Lock()
-	id := m.nextID
+	id := m.streams.nextID
 	m.mu.Unlock()
 	d := m.NewDialogue("", nil)
 	done := make(chan error, 1)

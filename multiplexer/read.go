@@ -151,12 +151,13 @@ func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
 const copyBuffer = 128 << 10
 
 // dataSink receives the payload of one Data frame after the other, as conn.Sink. The payload
-// goes into the buffer of a Read that waits, or else into recvHalf.buf. Only the reading
-// goroutine uses it.
+// goes into the buffer of a Read that waits, or else into recvHalf.buf. The reading goroutine
+// owns it.
 type dataSink struct {
-	m     *Mux
-	d     *Dialogue
-	where sinkPlace // where the space is that Space has returned last
+	d       *Dialogue // the dialogue of the present frame
+	where   sinkPlace // the place of the last result of Space
+	pending *Dialogue // its Read has bytes and was not woken yet; nil: none
+	discard []byte    // memory for bytes that are discarded
 }
 
 // worthYielding is the number of bytes from which the reading goroutine lets their reader run
@@ -169,7 +170,7 @@ type sinkPlace uint8
 const (
 	sinkQueue   sinkPlace = iota // recvHalf.buf
 	sinkRead                     // the buffer of a Read that waits
-	sinkDiscard                  // Mux.discardBuf: nothing reads it
+	sinkDiscard                  // dataSink.discard
 )
 
 // Space implements conn.Sink. It returns memory for up to n bytes of the payload.
@@ -185,7 +186,7 @@ func (s *dataSink) Space(n int) []byte {
 	}
 	if h.state != recvOpen {
 		s.where = sinkDiscard
-		return s.m.discardSpace(n)
+		return s.discardSpace(n)
 	}
 	if h.waiting() && h.buf.Len() == 0 {
 		s.where = sinkRead
@@ -220,25 +221,25 @@ func (s *dataSink) Received(n int) {
 	case r.n == len(r.dst) || h.err != nil || h.deadlineErr() != nil:
 		h.endAwait()
 	case r.n > 0:
-		s.m.pendingReader = s.d
+		s.pending = s.d
 	}
 }
 
-// discardSpace returns memory for up to n bytes that nothing reads.
-func (m *Mux) discardSpace(n int) []byte {
-	if m.discardBuf == nil {
-		m.discardBuf = make([]byte, 4<<10)
+// discardSpace returns memory for up to n bytes that are discarded.
+func (s *dataSink) discardSpace(n int) []byte {
+	if s.discard == nil {
+		s.discard = make([]byte, 4<<10)
 	}
-	return m.discardBuf[:min(n, len(m.discardBuf))]
+	return s.discard[:min(n, len(s.discard))]
 }
 
 // wakePending wakes the Read of the pending reader, whose buffer is filled in part: it was
 // not woken at once, because more bytes were likely to be at hand. The reading goroutine
 // calls wakePending before it waits, and before it handles anything but a Data frame of the
 // same dialogue.
-func (m *Mux) wakePending() {
-	if d := m.pendingReader; d != nil {
-		m.pendingReader = nil
+func (s *dataSink) wakePending() {
+	if d := s.pending; d != nil {
+		s.pending = nil
 		d.recv.mu.Lock()
 		if d.recv.readers.n > 0 {
 			d.recv.endAwait()

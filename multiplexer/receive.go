@@ -16,12 +16,12 @@ import (
 // wakes that reader.
 func (u *frameHandler) Frame(h packet.Header) error {
 	m := (*Mux)(u)
-	if m.pendingReader != nil && (h.Type != packet.TypeData || h.Stream != m.pendingReader.id) {
-		m.wakePending()
+	if m.sink.pending != nil && (h.Type != packet.TypeData || h.Stream != m.sink.pending.id) {
+		m.sink.wakePending()
 	}
 	err := m.frame(h)
 	if err != nil {
-		m.wakePending()
+		m.sink.wakePending()
 	}
 	return err
 }
@@ -120,7 +120,7 @@ func (d *Dialogue) checkEarly(typ packet.Type) error {
 // was opened, or its side has skipped the id. m.mu is held.
 func (m *Mux) wasOpen(id uint64) bool {
 	if m.isLocalID(id) {
-		return id < m.nextID
+		return id < m.streams.nextID
 	}
 	return id <= m.lastPeerID
 }
@@ -146,7 +146,7 @@ func (m *Mux) data(h packet.Header) error {
 		return err
 	}
 	if h.Length > 0 {
-		m.sink.m, m.sink.d = m, d
+		m.sink.d = d
 		if err := m.c.ReadPayload(&m.sink); err != nil {
 			return err
 		}

@@ -40,12 +40,12 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 	all := make([]*Dialogue, n)
 	for i := range all {
 		require.True(t, m.windows.add(0))
-		d := m.newDialogue(m.nextID, "", nil)
-		m.nextID += 2
+		d := m.newDialogue(m.streams.nextID, "", nil)
+		m.streams.nextID += 2
 		d.life, d.send.state = lifeOpen, sendOpen
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})
 		m.table[d.id] = d
-		m.localStreams++
+		m.streams.local++
 		all[i] = d
 	}
 	return all

@@ -47,7 +47,7 @@ func (b *windowBudget) remove(n uint64, intro int) {
 	b.streams--
 }
 
-// resize adapts the window f when credit for it is due, since after the last time.
+// resize adapts the window f when credit for it is due. since is the time since it was due last.
 //
 // The window doubles if the credit was used up in less than two round trips, because then
 // the window, and not the path, is likely to limit the rate. Streams that share a path

@@ -106,7 +106,7 @@ func TestCloseDuringAWrite(t *testing.T) {
 						p.wantIdle("no frame for the stream behind its reset")
 						m.mu.Lock()
 						assert.Len(t, m.table, 1)
-						assert.Zero(t, m.peerStreams)
+						assert.Zero(t, m.streams.peer)
 						m.mu.Unlock()
 					})
 				})
