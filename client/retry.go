@@ -22,6 +22,10 @@ import (
 // the same client id and the same methods, until it is closed. All its methods are safe for
 // concurrent use.
 //
+// A RetryEnd and the server's Listener keep the session of a lost connection (SetResumeKeep). If
+// the session is resumed on the next connection, calls, messages, streams and raw bytes continue.
+// The rest of this comment is about sessions that are not resumed.
+//
 // While there is no connection, Call, Publish, Register and OpenStream wait for one,
 // within their context, their timeout and the limits of SetMaxWaiting, and without a
 // deadline for at most the time of SetConnectWait. Receive and AcceptStream continue with

@@ -29,7 +29,7 @@ type ClientConnDelegate interface {
 	// error refuses the client, which gets its text.
 	ConnOnline(ConnDescriber) error
 	// ConnOffline is called once, after all other callbacks of the End, when the
-	// connection has ended. Its error is logged and has no other effect.
+	// connection has ended and its session is not resumed: see SetResumeKeep. Its error is logged and has no other effect.
 	ConnOffline(ConnDescriber) error
 }
 

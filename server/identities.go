@@ -24,7 +24,8 @@ const (
 	// its client, and gives the id to the new connection. The earlier connection of a
 	// client that connects again is most likely dead.
 	DuplicateReplaces DuplicatePolicy = iota
-	// DuplicateRefused refuses the new connection as long as the other exists.
+	// DuplicateRefused refuses the new connection as long as the other exists. A session
+	// that waits for its client has no connection; it ends.
 	DuplicateRefused
 	// DuplicateAllowed lets several connections have the same id.
 	DuplicateAllowed

@@ -39,7 +39,8 @@ type Listener interface {
 	Accept() (net.Conn, error)
 	// Close closes the underlying listener, the Ends that AcceptEnd has not returned, and
 	// the connections whose handshake is not done. Ends that AcceptEnd has returned stay
-	// open. Close returns within the time of SetLinger. It does not wait for callbacks: if
+	// open as long as they have their connection: no session can be resumed any more (see
+	// SetResumeKeep). Close returns within the time of SetLinger. It does not wait for callbacks: if
 	// a callback that decides about a client returns later, the client is refused. The
 	// error is that of the underlying listener. A second Close returns nil.
 	Close() error
@@ -204,10 +205,11 @@ func (l *listener) Close() error {
 	return l.closeErr
 }
 
-// Shutdown closes the underlying listener and shuts down all Ends, also those that AcceptEnd
-// has not returned: nothing new begins, and an End closes when all operations that are under
-// way have ended. Clients whose handshake is not done are refused with an error that matches
-// geminio.ErrGoingAway. If ctx ends earlier, Shutdown closes all Ends at once and returns ctx's
+// Shutdown shuts down all Ends, also those that AcceptEnd has not returned: nothing new begins,
+// and an End closes when all operations that are under way have ended. Clients whose handshake
+// is not done are refused with an error that matches geminio.ErrGoingAway, except those that
+// resume the session of an End (see SetResumeKeep). Shutdown closes the underlying listener when
+// all Ends have closed, or at once if no session can be resumed. If ctx ends earlier, Shutdown closes all Ends at once and returns ctx's
 // error.
 //
 // Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline), at most for
