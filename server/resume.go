@@ -169,7 +169,16 @@ func (t *resumables) count(r *resumable) {
 
 // detach counts r as interrupted. t.mu is held.
 func (t *resumables) detach(r *resumable) {
-	name := hostOf(r.c.RemoteAddr())
+	t.addTo(r, hostOf(r.c.RemoteAddr()))
+	t.measure(r)
+	if !t.measuring {
+		t.measuring = true
+		time.AfterFunc(measureEvery, t.measureAll)
+	}
+}
+
+// addTo adds r, which holds nothing yet, to the Ends of a host. t.mu is held.
+func (t *resumables) addTo(r *resumable, name string) {
 	h := t.hosts[name]
 	if h == nil {
 		h = &detachedHost{name: name}
@@ -178,11 +187,6 @@ func (t *resumables) detach(r *resumable) {
 	}
 	r.host, r.place = h, h.ends.PushBack(r)
 	t.detached++
-	t.measure(r)
-	if !t.measuring {
-		t.measuring = true
-		time.AfterFunc(measureEvery, t.measureAll)
-	}
 }
 
 // attach counts r as not interrupted any more. t.mu is held.
