@@ -125,8 +125,8 @@ func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
 // RemoteAddr returns the connection's remote address.
 func (d *Dialogue) RemoteAddr() net.Addr { return d.m.c.RemoteAddr() }
 
-// introSize returns the size of the name and the meta, in bytes, if the peer has sent them.
-// That is what they use of the budget for windows.
+// introSize returns how many bytes of the budget for windows the name and the meta use: their
+// size if the peer has sent them, or else 0.
 func (d *Dialogue) introSize() int {
 	if d.id == DefaultID || d.m.isLocalID(d.id) || d.intro == nil {
 		return 0

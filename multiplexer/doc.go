@@ -4,6 +4,13 @@
 // registrations, messages and acknowledgements; large ones travel in fragments.
 // The package does not interpret packets. It passes them to a [Handler].
 //
+// # States
+//
+// A dialogue has three states: that of its life (life.go), that of its sending
+// half (send_half.go) and that of its receiving half (recv_half.go). Events
+// (event.go) lead from one state to another according to three tables, and
+// docs/multiplexing.md shows the tables as diagrams.
+//
 // # Receiving
 //
 // The reading goroutine of the connection handles every frame that arrives. It

@@ -53,7 +53,8 @@ const (
 
 	// evHeartbeat: a heartbeat interval has passed.
 	evHeartbeat
-	// evConnClose: this side has closed the connection. What is ready is still sent.
+	// evConnClose: this side has closed the connection. Queued bytes and packets are still
+	// sent.
 	evConnClose
 	// evConnEnd: the connection has ended in another way. Nothing more is sent.
 	evConnEnd

@@ -22,8 +22,8 @@ const (
 	lifeOpening
 	// lifeOpen: both sides may send.
 	lifeOpen
-	// lifeClosing: this side has closed the dialogue. What is ready is still to be sent, and
-	// behind that the close flag, or a Reset if a Write was cut off.
+	// lifeClosing: this side has closed the dialogue. Queued bytes and packets are still to be
+	// sent, and behind them the close flag, or a Reset if a Write was cut off.
 	lifeClosing
 	// lifeFinishing: the peer sends nothing more, because it has sent its close flag or the
 	// connection is closed. This side's close flag, or the Reset in its place, is still to
@@ -34,8 +34,8 @@ const (
 	// lifeOverdue: as lifeCloseSent, and a heartbeat has passed. The next one takes the
 	// dialogue out of the table.
 	lifeOverdue
-	// lifeGone: the dialogue was open, and is no longer in the table. If this side has
-	// closed the connection, what is ready is still sent.
+	// lifeGone: the dialogue was open, and is no longer in the table. If this side has closed
+	// the connection, queued bytes and packets are still sent.
 	lifeGone
 	// lifeNotOpened: the dialogue was never open, will not be, and is not in the table.
 	lifeNotOpened

@@ -122,7 +122,7 @@ func (d *Dialogue) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// ReadFrom implements io.ReaderFrom. It writes what it reads from r, until r returns io.EOF.
+// ReadFrom implements io.ReaderFrom. It writes the bytes of r, until r returns io.EOF.
 // Its error is that of r or of Write; it is nil at io.EOF.
 func (d *Dialogue) ReadFrom(r io.Reader) (total int64, err error) {
 	if r == nil {

@@ -64,7 +64,7 @@ func TestRecvHalfStates(t *testing.T) {
 	for state, want := range map[recvState]struct {
 		data bool // the peer may send raw bytes
 		tell bool // CloseRead sends a Stop
-		read bool // what has arrived before can be read
+		read bool // bytes that have arrived before can be read
 	}{
 		recvOpen:       {data: true, tell: true, read: true},
 		recvFin:        {read: true},

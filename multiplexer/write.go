@@ -36,7 +36,7 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 		var n int
 		switch avail := d.credit.tx[packet.ClassRaw].avail; {
 		case avail == 0 && h.buf.Len() > 0 && !pushed:
-			// The peer may wait for what is queued before it gives credit.
+			// The peer may wait for the queued bytes before it gives credit.
 			m.mu.Unlock()
 			m.c.Push(nil, false)
 			m.mu.Lock()
