@@ -135,6 +135,7 @@ func TestHooksAreInOrder(t *testing.T) {
 		far.Close()
 		synctest.Wait()
 		openPair(t, client, server)
+		synctest.Wait()
 		client.Close()
 		<-server.Done()
 		synctest.Wait()

@@ -35,8 +35,9 @@ func TestOperationsEndWithTheirStream(t *testing.T) {
 				}
 				results := make(map[string]chan error)
 				for name, operation := range operations {
-					results[name] = make(chan error, 1)
-					go func() { results[name] <- operation() }()
+					result := make(chan error, 1)
+					results[name] = result
+					go func() { result <- operation() }()
 				}
 				received := make(chan error, 1)
 				go func() {
