@@ -64,11 +64,13 @@ func TestHeader(t *testing.T) {
 				want := legal[h] || Type(typ)&Ignorable != 0
 				h.Length = 77
 				b := AppendHeader([]byte{9}, h)
-				require.Len(t, b, 1+HeaderLen)
-				require.Equal(t, byte(9), b[0])
+				if len(b) != 1+HeaderLen || b[0] != 9 {
+					t.Fatalf("AppendHeader(%+v) = % x, want %d bytes after 09", h, b, HeaderLen)
+				}
 				got, err := ParseHeader(b[1:], 77)
-				require.Equal(t, want, err == nil, "%+v: %v", h, err)
-				require.Equal(t, h, got)
+				if got != h || (err == nil) != want {
+					t.Fatalf("ParseHeader of %+v = %+v, %v, want success: %v", h, got, err, want)
+				}
 			}
 		}
 	}

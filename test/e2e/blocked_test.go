@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,7 @@ import (
 // blockedOps is a pair of Ends on which operations of the client block.
 type blockedOps struct {
 	*rig.Pair
+	credit       map[messageKind]int
 	stream, peer geminio.Stream // of the client and of the server
 	refused      chan struct{}  // closed to let the delegate of the server answer
 	release      func()
@@ -51,8 +53,10 @@ func (d *slowDelegate) DialogueOnline(v delegate.DialogueDescriber) error {
 // handlerLimit is the number of handlers of the server. A stream may use three quarters.
 const handlerLimit = 64
 
-func newBlocked(t *testing.T, network string) *blockedOps {
-	f := &blockedOps{refused: make(chan struct{}), entered: make(chan string, 2*handlerLimit)}
+// newBlocked returns a pair of Ends over a network. The credit is nil in a bubble, and else the
+// result of countCredit.
+func newBlocked(t *testing.T, network string, budget int, credit map[messageKind]int) *blockedOps {
+	f := &blockedOps{credit: credit, refused: make(chan struct{}), entered: make(chan string, 2*handlerLimit)}
 	f.release = sync.OnceFunc(func() { close(f.refused) })
 	so := server.NewEndOptions()
 	so.SetDelegate(&slowDelegate{answer: f.refused})
@@ -60,6 +64,8 @@ func newBlocked(t *testing.T, network string) *blockedOps {
 	co := client.NewEndOptions()
 	co.SetLinger(time.Second)
 	so.SetLinger(time.Second)
+	so.SetMaxMessageSize(largeMessage)
+	so.SetMemoryBudget(budget)
 	f.Pair = rig.NewPair(t, network, co, so)
 	t.Cleanup(f.release)
 	f.stream, f.peer = rig.OpenStream(t, f.Client, f.Server)
@@ -152,13 +158,22 @@ type blockingOp struct {
 	onStream bool // the operation is one of a stream and ends with the stream
 	want     wantedResult
 	begin    func(t *testing.T, f *blockedOps) <-chan error
+	large    bool // the operation uses up the credit for large messages
+}
+
+// budget returns the memory budget of the server for the operation.
+func (b *blockingOp) budget() int {
+	if b.large {
+		return smallBudget
+	}
+	return usualBudget
 }
 
 // on returns the operation on the stream and on the End.
 func on(name string, w wantedResult, begin func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error) []blockingOp {
 	return []blockingOp{
-		{name + " on a stream", true, w, func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.stream) }},
-		{name + " on the End", false, w, func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.Client) }},
+		{name: name + " on a stream", onStream: true, want: w, begin: func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.stream) }},
+		{name: name + " on the End", want: w, begin: func(t *testing.T, f *blockedOps) <-chan error { return begin(t, f, f.Client) }},
 	}
 }
 
@@ -171,18 +186,18 @@ func (f *blockedOps) other(s geminio.Stream) geminio.Stream {
 
 var blockers = func() []blockingOp {
 	all := []blockingOp{
-		{"AcceptStream", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
+		{name: "AcceptStream", want: wantEOF, begin: func(_ *testing.T, f *blockedOps) <-chan error {
 			return kit.Start(func() error { _, err := f.Client.AcceptStream(); return err })
 		}},
-		{"Accept", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
+		{name: "Accept", want: wantEOF, begin: func(_ *testing.T, f *blockedOps) <-chan error {
 			return kit.Start(func() error { _, err := f.Client.Accept(); return err })
 		}},
-		{"OpenStream", false, wantEOF, func(_ *testing.T, f *blockedOps) <-chan error {
+		{name: "OpenStream", want: wantEOF, begin: func(_ *testing.T, f *blockedOps) <-chan error {
 			opt := options.OpenStream()
 			opt.SetMeta([]byte("slow"))
 			return kit.Start(func() error { _, err := f.Client.OpenStream(opt); return err })
 		}},
-		{"Shutdown", false, wantNil, func(t *testing.T, f *blockedOps) <-chan error {
+		{name: "Shutdown", want: wantNil, begin: func(t *testing.T, f *blockedOps) <-chan error {
 			f.call(t, f.Client, "")
 			return kit.Start(func() error {
 				return geminio.Shutdown(context.Background(), f.Client)
@@ -251,30 +266,33 @@ var blockers = func() []blockingOp {
 			require.NoError(t, err)
 			return kit.Start(func() error { return (<-p.Done).Error })
 		}),
-		on("Publish without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
-			fillMessages(t, s, 1<<10)
-			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 1<<10))) })
+		on("Publish without credit", wantNot, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
+			f.useCreditUp(t, s, smallMessage)
+			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, smallMessage))) })
 		}),
-		on("PublishAsync without credit", wantAbout, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
-			fillMessages(t, s, 1<<10)
+		on("PublishAsync without credit", wantAbout, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
+			f.useCreditUp(t, s, smallMessage)
 			return kit.Start(func() error {
-				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, 1<<10)), nil)
+				p, err := s.PublishAsync(context.Background(), s.NewMessage(make([]byte, smallMessage)), nil)
 				if err != nil {
 					return err
 				}
 				return (<-p.Done).Error
 			})
 		}),
-		on("Publish of a large message without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
-			fillMessages(t, s, 8<<20)
-			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, 8<<20))) })
+		on("Publish of a large message without credit", wantNot, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
+			f.useCreditUp(t, s, largeMessage)
+			return kit.Start(func() error { return s.Publish(context.Background(), s.NewMessage(make([]byte, largeMessage))) })
 		}),
-		on("Publish at most once without credit", wantNot, func(t *testing.T, _ *blockedOps, s geminio.Stream) <-chan error {
-			fillMessages(t, s, 1<<10)
-			return kit.Start(func() error { return s.Publish(context.Background(), onceMessage(s, 1<<10)) })
+		on("Publish at most once without credit", wantNot, func(t *testing.T, f *blockedOps, s geminio.Stream) <-chan error {
+			f.useCreditUp(t, s, smallMessage)
+			return kit.Start(func() error { return s.Publish(context.Background(), onceMessage(s, smallMessage)) })
 		}),
 	} {
-		all = append(all, some...)
+		for _, b := range some {
+			b.large = strings.Contains(b.name, "a large message without credit")
+			all = append(all, b)
+		}
 	}
 	return all
 }()
@@ -286,13 +304,12 @@ func onceMessage(s geminio.Messager, n int) geminio.Message {
 	return s.NewMessage(make([]byte, n), opt)
 }
 
-// fillMessages publishes messages that nobody receives until no more can be, and
-// returns how many there are.
+// fillMessages publishes messages that the peer does not receive until the credit is used up,
+// and returns their number. It must be called in a bubble: a message without credit waits for
+// its timeout, which passes only if the connection is idle.
 func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 	for ; ; n++ {
-		// Of a message that can be sent, only the queueing is waited for: on an
-		// idle connection that takes far less than that.
-		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		err := s.Publish(ctx, onceMessage(s, size))
 		cancel()
 		if err != nil {
@@ -300,6 +317,63 @@ func fillMessages(t *testing.T, s geminio.Messager, size int) (n int) {
 			return n
 		}
 	}
+}
+
+// publishMany publishes n messages for which there is credit.
+func publishMany(t *testing.T, s geminio.Messager, n, size int) {
+	for range n {
+		require.NoError(t, s.Publish(kit.Deadline(t), onceMessage(s, size)), "Publish of %d messages of %d bytes with credit", n, size)
+	}
+}
+
+// useCreditUp publishes messages on s until the credit is used up.
+func (f *blockedOps) useCreditUp(t *testing.T, s geminio.Stream, size int) {
+	if f.credit == nil {
+		fillMessages(t, s, size)
+	} else {
+		publishMany(t, s, f.credit[messageKind{size, s == f.stream}], size)
+	}
+}
+
+// messageKind is a kind of messages that blockedOps publishes.
+type messageKind struct {
+	size     int
+	onStream bool // on the stream, or else on the End
+}
+
+// The sizes of messages that draw on different credit, and the memory budgets of the server for
+// operations with them: a small one leaves less credit for large messages to use up.
+const (
+	smallMessage = 1 << 10
+	largeMessage = 2 << 20
+
+	usualBudget = 256 << 20
+	smallBudget = 20 << 20
+)
+
+// budget returns the memory budget of the server for messages of the kind.
+func (k messageKind) budget() int {
+	if k.size == largeMessage {
+		return smallBudget
+	}
+	return usualBudget
+}
+
+// countCredit returns the number of messages of each kind that have credit. It counts them in
+// bubbles, where a message without credit is known to be blocked.
+func countCredit(t *testing.T) map[messageKind]int {
+	credit := make(map[messageKind]int)
+	for _, kind := range []messageKind{{smallMessage, true}, {smallMessage, false}, {largeMessage, true}, {largeMessage, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newBlocked(t, "pipe", kind.budget(), nil)
+			s := f.stream
+			if !kind.onStream {
+				s = f.Client
+			}
+			credit[kind] = fillMessages(t, s, kind.size)
+		})
+	}
+	return credit
 }
 
 // endingEvent is a way in which the connection or the stream ends.
@@ -329,15 +403,11 @@ func TestBlockedReturns(t *testing.T) {
 				continue
 			}
 			t.Run(b.name+"/"+e.name, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					f := newBlocked(t, "pipe")
+					f := newBlocked(t, "pipe", b.budget(), nil)
 					done := b.begin(t, f)
-					synctest.Wait()
-					select {
-					case err := <-done:
-						t.Fatalf("the operation returned %v, want it to be blocked", err)
-					default:
-					}
+					kit.Blocked(t, done)
 					go e.end(f)
 					err := kit.Await(t, promptly, "return", done)
 					require.NoError(t, b.want.check(err, false, e))
@@ -350,6 +420,7 @@ func TestBlockedReturns(t *testing.T) {
 // TestBlockedReturnsTCP blocks the operations on sockets. TestBlockedReturns checks the time
 // in which they return.
 func TestBlockedReturnsTCP(t *testing.T) {
+	credit := countCredit(t)
 	for _, e := range endings {
 		before := goleak.IgnoreCurrent()
 		t.Run(e.name, func(t *testing.T) {
@@ -359,7 +430,7 @@ func TestBlockedReturnsTCP(t *testing.T) {
 				}
 				t.Run(b.name, func(t *testing.T) {
 					t.Parallel() // the test waits for a while to see that an operation is blocked
-					f := newBlocked(t, "tcp")
+					f := newBlocked(t, "tcp", b.budget(), credit)
 					done := b.begin(t, f)
 					go e.end(f)
 					err := kit.Await(t, kit.Forever, "return", done)

@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
@@ -245,15 +247,40 @@ func TestReceiveContext(t *testing.T) {
 // receives.
 func TestSlowReceiver(t *testing.T) {
 	for _, size := range []int{100, kit.Amount("tcp", 1<<20)} {
-		eachStream(t, func(t *testing.T, from, to geminio.Stream) {
-			waiting := fillMessages(t, from, size)
-			require.Greater(t, waiting, 0)
-			done := publish(from, onceMessage(from, size))
-			for range waiting + 1 {
-				require.Len(t, receive(t, to).Data(), size)
-			}
-			require.NoError(t, kit.Await(t, promptly, "the return of Publish", done))
+		var credit [4]int
+		synctest.Test(t, func(t *testing.T) {
+			testSlowReceiver(t, "pipe", size, func(i int, from geminio.Stream) int {
+				credit[i] = fillMessages(t, from, size)
+				return credit[i]
+			})
 		})
+		testSlowReceiver(t, "tcp", size, func(i int, from geminio.Stream) int {
+			publishMany(t, from, credit[i], size)
+			return credit[i]
+		})
+	}
+}
+
+// testSlowReceiver publishes messages of the given size on the Ends and on a stream, in both
+// directions. The function fill uses up the credit of the i-th of them, and returns the number
+// of messages.
+func testSlowReceiver(t *testing.T, network string, size int, fill func(i int, from geminio.Stream) int) {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetMaxMessageSize(1 << 20)
+	so.SetMaxMessageSize(1 << 20)
+	co.SetMemoryBudget(20 << 20) // little credit to use up
+	so.SetMemoryBudget(20 << 20)
+	p := rig.NewPair(t, network, co, so)
+	opener, acceptor := rig.OpenStream(t, p.Client, p.Server)
+	for i, way := range [4][2]geminio.Stream{{p.Client, p.Server}, {p.Server, p.Client}, {opener, acceptor}, {acceptor, opener}} {
+		from, to := way[0], way[1]
+		n := fill(i, from)
+		require.Positive(t, n, "messages with credit")
+		done := publish(from, onceMessage(from, size))
+		for range n + 1 {
+			require.Len(t, receive(t, to).Data(), size)
+		}
+		require.NoError(t, kit.Await(t, promptly, "the return of Publish", done))
 	}
 }
 

@@ -273,7 +273,7 @@ func TestPlainCut(t *testing.T) {
 	assert.ErrorIs(t, lost, geminio.Cause(p.Client))
 }
 
-// An http.Server is stopped as docs/usage.md shows.
+// An http.Server whose listener is an End is stopped as docs/usage.md describes.
 func TestStopHTTP(t *testing.T) {
 	p := rig.NewPair(t, "tcp", nil, nil)
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -417,23 +417,24 @@ func accepted(t testing.TB, h *testServer, n int) geminio.End {
 // the next connection.
 func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 	for _, here := range []bool{true, false} {
-		p := rig.NewPair(t, "tcp", nil, nil)
-		held := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
-		fillMessages(t, p.Client, 1<<10)
-		waits := kit.Start(func() error {
-			return p.Client.Publish(context.Background(), p.Client.NewMessage(make([]byte, 1<<10)))
+		synctest.Test(t, func(t *testing.T) {
+			p := rig.NewPair(t, "pipe", nil, nil)
+			held := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
+			fillMessages(t, p.Client, 1<<10)
+			waits := kit.Run(func() error {
+				return p.Client.Publish(context.Background(), p.Client.NewMessage(make([]byte, 1<<10)))
+			})
+			kit.Blocked(t, waits)
+			closing := p.Server
+			if here {
+				closing = p.Client
+			}
+			down := kit.Run(func() error { return geminio.Shutdown(context.Background(), closing) })
+			assert.Equal(t, geminio.ErrGoingAway, kit.Returned(t, waits))
+			go rig.AnswerAll(p.Server)
+			require.NoError(t, kit.Returned(t, held))
+			require.NoError(t, kit.Await(t, kit.Forever, "the return of Shutdown", down))
 		})
-		time.Sleep(20 * time.Millisecond)
-		require.Empty(t, waits)
-		who := p.Server
-		if here {
-			who = p.Client
-		}
-		down := kit.Start(func() error { return geminio.Shutdown(context.Background(), who) })
-		assert.Equal(t, geminio.ErrGoingAway, kit.Await(t, kit.Forever, "publish", waits))
-		go rig.AnswerAll(p.Server)
-		require.NoError(t, kit.Await(t, kit.Forever, "publish", held))
-		require.NoError(t, kit.Await(t, kit.Forever, "shutdown", down))
 	}
 }
 

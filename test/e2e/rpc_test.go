@@ -223,7 +223,7 @@ func TestCancelAndDeadlineReachHandler(t *testing.T) {
 func TestEndOfConnectionReachesHandler(t *testing.T) {
 	for _, e := range endings {
 		t.Run(e.name, func(t *testing.T) {
-			f := newBlocked(t, "tcp")
+			f := newBlocked(t, "tcp", usualBudget, nil)
 			ended := make(chan error, 1)
 			s, peer := f.stream, f.peer
 			entered := make(chan struct{})
