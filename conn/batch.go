@@ -37,7 +37,7 @@ type Batch struct {
 	flat   []byte         // memory for Buf of the next batch
 	after  func()         // runs when the batch is filled
 
-	mu     sync.Mutex // guards the fields below; held while the batch is filled and during each system call
+	mu     sync.Mutex // guards the fields below; held while the batch is filled, during each system call and while it goes to the log
 	pieces [][]byte   // the bytes in order
 	first  int        // pieces[:first] are written
 	loans  []loan     // the borrowed pieces

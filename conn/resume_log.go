@@ -105,12 +105,15 @@ func (c *Conn) fillLog(b *Batch) (more bool) {
 	return false
 }
 
-// logBatch moves b to the log. Chunks are moved, other bytes copied.
+// logBatch moves b to the log. Chunks are moved, other bytes copied. It holds b.mu, since
+// Reclaim replaces pieces: once Reclaim has returned, the memory that was lent may change.
 func (c *Conn) logBatch(b *Batch) {
 	s := c.session
 	if s == nil {
 		return
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c.mu.Lock()
 	acked := s.acked
 	c.mu.Unlock()

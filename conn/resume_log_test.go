@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -255,4 +256,35 @@ func (n *numberedHandler) received() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.got
+}
+
+// A lender that reclaims its memory while a batch goes to the log may use it at once: the log
+// has the bytes that were lent.
+func TestReclaimWhileLogging(t *testing.T) {
+	const size = 50_000
+	lent, want := make([]byte, size), bytes.Repeat([]byte{7}, size)
+	for range 200 {
+		c := &Conn{session: &session{sent: 1, bound: 2 * size}}
+		copy(lent, want)
+		lender := &countingOwner{}
+		b := newBatch(true)
+		b.Lend(lent, lender)
+		c.countSent(b, 0)
+		logged := make(chan struct{})
+		go func() {
+			defer close(logged)
+			c.logBatch(b)
+		}()
+		require.Equal(t, 1, b.reclaim(lender))
+		clear(lent)
+		<-logged
+		var got []byte
+		for c.session.log.Len() > 0 {
+			head := c.session.log.Head()
+			got = append(got, head.Bytes()...)
+			c.session.log.Took(head.Len())
+		}
+		require.True(t, bytes.Equal(want, got), "the log has other bytes than those that were lent")
+		b.free()
+	}
 }
