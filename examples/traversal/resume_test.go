@@ -21,7 +21,7 @@ import (
 
 // A download and an SSH session continue when the connection of the node is lost and made again.
 func TestLostConnection(t *testing.T) {
-	const pieces, piece = 5, 800_000
+	const pieces, piece = 10, 400_000
 	seed := rand.Uint64()
 	random := func() io.Reader {
 		var key [32]byte
@@ -59,7 +59,8 @@ func TestLostConnection(t *testing.T) {
 			out, err := session.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, session.Start("cat"))
-			resp, err := httpClient(t).Get("http://" + s.public[0] + "/")
+			browser := httpClient(t)
+			resp, err := browser.Get("http://" + s.public[0] + "/")
 			require.NoError(t, err)
 			defer resp.Body.Close()
 			got := sha256.New()
@@ -83,6 +84,8 @@ func TestLostConnection(t *testing.T) {
 			assert.NotContains(t, s.Output(), "is gone")
 			assert.NotContains(t, n.Output(), "connected again")
 
+			client.Close() // the node waits for open connections
+			browser.CloseIdleConnections()
 			n.Signal(syscall.SIGTERM)
 			assert.Zero(t, n.Wait())
 			s.Expect("inside is gone") // without the time of -keep
