@@ -1,6 +1,6 @@
 package main
 
-// Those who only ask the broker.
+// The commands stats and drop.
 
 import (
 	"context"
@@ -12,17 +12,17 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-const statsUsage = `mq stats shows how much is in all topics, or in some.
+const statsUsage = `mq stats shows the state of all topics, or of some.
 
   mq stats [FLAGS] [TOPIC...]
 
-Of a topic: how many messages and bytes are kept, how many of each there may be, and how
-many messages of this broker's producers wait for room. Of a group: how many messages
-it has still to get, how many are with consumers, how many of those were delivered more
-than once, and how many consumers are connected to this broker.
+For a topic: the numbers of stored messages and bytes with their limits, and the number of
+messages of this broker's producers that wait for space. For a group: the number of messages
+that were not delivered yet, the number of messages that consumers have, the number of those
+that were delivered more than once, and the number of consumers at this broker.
 `
 
-// idempotent are the options of calls that can be made twice.
+// idempotent returns the options of calls that may be repeated.
 func idempotent() *options.CallOptions {
 	opt := options.Call()
 	opt.SetIdempotent(true)
@@ -50,7 +50,7 @@ func statsMain(args []string) int {
 	})
 }
 
-// table prints what stats has found.
+// table prints the answer of stats.
 func (p *peer) table(topics []topicStats) error {
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "TOPIC\tMESSAGES\tBYTES\tWAITING\tGROUP\tPENDING\tIN FLIGHT\tREDELIVERED\tCONSUMERS")
@@ -69,9 +69,8 @@ func (p *peer) table(topics []topicStats) error {
 	return w.Flush()
 }
 
-const dropUsage = `mq drop forgets a group that nobody consumes for any more. Messages that are kept for
-that group only are deleted. Without that a topic of which one group does not consume is
-full sooner or later.
+const dropUsage = `mq drop deletes a group without consumers, and the messages that are kept only for that
+group. A group without consumers fills its topic.
 
   mq drop [FLAGS] -topic T -group G
 `

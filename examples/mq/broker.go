@@ -1,6 +1,6 @@
 package main
 
-// The broker: it accepts clients, and lets them publish, subscribe and ask.
+// The broker: it accepts clients, which publish, subscribe and query.
 
 import (
 	"context"
@@ -27,15 +27,15 @@ share.
 
   mq broker [FLAGS]
 
-On SIGINT or SIGTERM it hands out nothing more, waits a little for what is under way,
-and ends; a second signal ends it at once.
+On SIGINT or SIGTERM it hands out no more messages, waits a few seconds for operations
+under way, and ends. A second signal ends it at once.
 `
 
 const (
-	// grace is how long what is under way may take when the broker is told to stop.
+	// grace is how long the broker waits for operations under way after a signal.
 	grace = 3 * time.Second
-	// sessionKeep is how long a producer may be away before what it published, and what
-	// could not be stored yet, is given up.
+	// sessionKeep is how long the broker keeps unstored messages of a producer that has
+	// disconnected.
 	sessionKeep = 5 * time.Minute
 )
 
@@ -48,19 +48,19 @@ type broker struct {
 	maxDeliver            int
 	maxStore              int64
 	deadTopic             string
-	groups                []subscription // of -group
+	groups                []subscription // the groups of -group
 	tls                   *cli.ServerTLS
 	tokens                *cli.ServerTokens
 	queues                queues
 
 	engine   *engine
-	disk     *disk           // nil: the storage is elsewhere
-	ctx      context.Context // ends when the broker is to end, or its storage has failed
+	disk     *disk           // nil: another server stores the messages
+	ctx      context.Context // ends when the broker ends or its storage fails
 	failed   chan struct{}   // closed when the storage has failed
-	session  string          // names messages that their producers do not name
-	ids      atomic.Uint64   // counts those
+	session  string          // the prefix of names for messages without a name
+	ids      atomic.Uint64   // counts these names
 	clients  presence
-	waiting  counts // producers that wait for room, by topic
+	waiting  counts // producers that wait for space, by topic
 	takers   counts // subscriptions, by topic/group
 	held     holdings
 	failures failures
@@ -119,8 +119,8 @@ func (b *broker) check() error {
 	return nil
 }
 
-// run serves until ctx ends. When the storage has failed it is opened again; what the
-// clients have under way they begin again.
+// run serves until ctx ends. If the storage fails, run opens it again, and the clients
+// begin their operations again.
 func (b *broker) run(ctx context.Context) error {
 	if err := b.check(); err != nil {
 		return err
@@ -142,14 +142,14 @@ func (b *broker) run(ctx context.Context) error {
 	}
 }
 
-// once serves until ctx ends, or the storage has failed.
+// once serves until ctx ends or the storage fails.
 func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	nl, err := b.tls.Listen(b.listen, b.Stdout)
 	if err != nil {
 		return err
 	}
 	defer nl.Close()
-	b.listen = nl.Addr().String() // if it is to listen once more
+	b.listen = nl.Addr().String() // run may listen there again
 	if err := b.open(ctx); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	opt.SetHeartbeat(b.heartbeat)
 	opt.SetSessionKeep(sessionKeep)
 	opt.SetDelegate(auth.NewDelegate(program, tokens, b.Log))
-	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // topic and name included
+	opt.SetMaxMessageSize(b.engine.maxMessage() + headroom) // includes topic and name
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	return err
 }
 
-// open opens the storage, with the groups that are to be there.
+// open opens the storage and the groups of the flags.
 func (b *broker) open(ctx context.Context) (err error) {
 	if b.nats != "" {
 		if b.engine, err = connect(b.nats, b.Log); err != nil {
@@ -243,17 +243,17 @@ func (b *broker) serve(ctx context.Context, l server.Listener) error {
 	return err
 }
 
-// grace is how long what is under way may take when the broker ends.
+// grace returns how long the broker waits for operations under way when it ends.
 func (b *broker) grace() time.Duration {
 	select {
 	case <-b.failed:
-		return 0 // the storage takes no more
+		return 0 // the storage has failed
 	default:
 		return grace
 	}
 }
 
-// client serves one client until its connection ends, and what it has left is done.
+// client serves one client until its connection has ended and its operations are done.
 func (b *broker) client(end geminio.End) {
 	defer end.Close()
 	log := b.Log.With("client", end.ClientID(), "remote", end.RemoteAddr())
@@ -272,7 +272,7 @@ func (b *broker) client(end geminio.End) {
 	b.clients.done(end.ClientID())
 }
 
-// offer registers the methods that a client can call.
+// offer registers the methods of the broker.
 func (b *broker) offer(end geminio.End, subscriptions *pushers) error {
 	for method, handle := range map[string]func(context.Context, []byte) (any, error){
 		methodSubscribe: subscriptions.subscribe,
@@ -286,7 +286,7 @@ func (b *broker) offer(end geminio.End, subscriptions *pushers) error {
 	return nil
 }
 
-// answer makes an RPC of a function that gets JSON and returns what becomes JSON.
+// answer makes an RPC of a function whose argument and result are JSON values.
 func answer(handle func(context.Context, []byte) (any, error)) geminio.RPC {
 	return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 		value, err := handle(ctx, req.Data())

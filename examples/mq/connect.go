@@ -1,7 +1,6 @@
 package main
 
-// What producers, consumers and those who only ask have in common: an End that
-// reconnects by itself.
+// The common part of all clients: a retry End.
 
 import (
 	"context"
@@ -17,15 +16,15 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-// The pauses between attempts to reconnect are up to these.
+// retryMin and retryMax bound the pauses between attempts to reconnect.
 const retryMin, retryMax = 50 * time.Millisecond, 2 * time.Second
 
 const (
 	program       = "mq"
-	tokenVariable = "MQ_TOKEN" // where the token is if it is in no file
+	tokenVariable = "MQ_TOKEN" // the environment variable with the token, if the token is in no file
 )
 
-// end is what a *client.RetryEnd can do beside its interfaces.
+// end has the methods of a *client.RetryEnd that the clients use.
 type end interface {
 	geminio.End
 	Done() <-chan struct{}
@@ -42,7 +41,7 @@ type peer struct {
 	token     *cli.ClientToken
 
 	end  end
-	over atomic.Bool // the End is closed on purpose
+	over atomic.Bool // the client closes the End
 }
 
 // newPeer makes a peer with its flags.
@@ -56,13 +55,13 @@ func newPeer(name, usage string) *peer {
 	return p
 }
 
-// dial makes the End. It is closed with close, and by itself if the broker refuses it.
+// dial makes the End. The End stops if the broker refuses it.
 func (p *peer) dial(ctx context.Context, methods ...string) error {
 	if p.heartbeat <= 0 {
 		return cli.Usagef("-heartbeat must be above 0")
 	}
-	// Not with ctx: an End that reconnects must be able to while the last answers
-	// are waited for.
+	// The dialer does not use ctx, since the End must be able to reconnect while the
+	// client waits for the last answers.
 	dialer, err := p.tls.Dialer(context.WithoutCancel(ctx), p.connect)
 	if err != nil {
 		return err
@@ -83,7 +82,7 @@ func (p *peer) dial(ctx context.Context, methods ...string) error {
 	opt.SetRetryFailedFunc(cli.NotConnected(p.Log))
 	opt.SetStopOnRefusal()
 	opt.SetMaxWaiting(2*maxAsync, 2*maxAsyncBytes)
-	opt.SetConnectWait(0) // records wait until the broker is back
+	opt.SetConnectWait(0) // records wait without limit for the broker
 	if p.wait {
 		opt.SetRetryFirst(ctx)
 	}
@@ -101,7 +100,7 @@ func (p *peer) close() {
 	p.end.Close()
 }
 
-// ask calls a method of the broker that can be called twice.
+// ask calls a method of the broker. The call may be repeated.
 func (p *peer) ask(ctx context.Context, method string, question, answer any) error {
 	data, err := json.Marshal(question)
 	if err != nil {
@@ -114,7 +113,7 @@ func (p *peer) ask(ctx context.Context, method string, question, answer any) err
 	return json.Unmarshal(resp.Data(), answer)
 }
 
-// teller tells what becomes of the connection.
+// teller logs the loss of the connection and the reconnect.
 type teller struct {
 	*delegate.UnimplementedDelegate
 	peer *peer

@@ -1,6 +1,7 @@
 package main
 
-// The consumer: it subscribes, over reconnects, and acknowledges what it has written.
+// The consumer: it subscribes, also after reconnects, and acknowledges messages after it
+// has written them.
 
 import (
 	"bytes"
@@ -19,15 +20,15 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 )
 
-const consumeUsage = `mq consume writes each message that its group gets as a line to stdout or a file, and
-acknowledges it then. Or it runs a command for each, which has the message as its stdin.
-Consumers of the same group share the messages of a topic, each group gets all of them.
-If the connection or the broker is lost it goes on when they are back.
+const consumeUsage = `mq consume writes each message of its group as a line to stdout or a file, and then
+acknowledges it. With -exec it runs a command for each message, with the message as stdin.
+Consumers of the same group share the messages of a topic; each group gets all of them.
+If the connection or the broker is lost, it reconnects and continues.
 
   mq consume [FLAGS] -topic T
 
-On SIGINT or SIGTERM it finishes the message at hand and ends; what else it was sent
-goes to other consumers. A second signal ends it at once.
+On SIGINT or SIGTERM it finishes the current message and ends. Its other messages go to
+other consumers. A second signal ends it at once.
 `
 
 // consumer is one run of mq consume.
@@ -35,7 +36,7 @@ type consumer struct {
 	*peer
 	subscription
 	output, command string
-	separator       *string // as in the flag; nil: not given
+	separator       *string // the value of the flag; nil: not set
 	count           int
 	work            time.Duration
 
@@ -58,7 +59,7 @@ func consumeMain(args []string) int {
 	return c.Main(args, c.run)
 }
 
-// setSeparator takes the flag -separator.
+// setSeparator sets the value of the flag -separator.
 func (c *consumer) setSeparator(text string) error {
 	separator, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
 	if err != nil {
@@ -68,7 +69,7 @@ func (c *consumer) setSeparator(text string) error {
 	return nil
 }
 
-// ended returns a message's data with the separator behind it.
+// ended returns the data of a message, followed by the separator.
 func (c *consumer) ended(data []byte) []byte {
 	separator := ""
 	switch {
@@ -114,7 +115,7 @@ func (c *consumer) run(ctx context.Context) error {
 	return err
 }
 
-// accept hands on the streams that the broker opens, until the End is closed.
+// accept passes on the streams that the broker opens, until the End is closed.
 func (c *consumer) accept() {
 	for {
 		stream, err := c.end.AcceptStream()
@@ -129,7 +130,8 @@ func (c *consumer) accept() {
 	}
 }
 
-// consume subscribes and consumes, again and again, until ctx ends or there is enough.
+// consume subscribes and consumes until ctx ends or the number of messages is reached. It
+// subscribes again when a stream ends.
 func (c *consumer) consume(ctx context.Context) error {
 	for ctx.Err() == nil && !c.enough() {
 		stream, err := c.subscribe(ctx)
@@ -140,7 +142,7 @@ func (c *consumer) consume(ctx context.Context) error {
 			return err
 		}
 		err = c.take(ctx, stream)
-		stream.Close() // what it has and has not answered goes to others
+		stream.Close() // unanswered messages go to other consumers
 		if err != nil {
 			return err
 		}
@@ -150,8 +152,8 @@ func (c *consumer) consume(ctx context.Context) error {
 
 func (c *consumer) enough() bool { return c.count > 0 && c.consumed >= c.count }
 
-// subscribe returns the stream on which the messages come. It asks again where the broker
-// cannot have it now, and where the connection is lost between answer and stream.
+// subscribe returns the stream of a new subscription. It calls the broker again if the
+// broker asks for it, or if the connection is lost before the stream arrives.
 func (c *consumer) subscribe(ctx context.Context) (geminio.Stream, error) {
 	for {
 		c.attempts++
@@ -174,8 +176,9 @@ func (c *consumer) subscribe(ctx context.Context) (geminio.Stream, error) {
 	}
 }
 
-// await waits for the stream of a subscription, which was opened before the answer. If it
-// does not come the connection was lost in between, and await returns nil.
+// await waits for the stream of a subscription. The broker has opened the stream before
+// its answer. If the stream does not arrive, the connection was lost, and await returns
+// nil.
 func (c *consumer) await(ctx context.Context) (geminio.Stream, error) {
 	late := time.NewTimer(engineAnswer)
 	defer late.Stop()
@@ -186,7 +189,7 @@ func (c *consumer) await(ctx context.Context) (geminio.Stream, error) {
 				c.Log.Info("subscribed", "topic", c.Topic, "group", c.Group)
 				return stream, nil
 			}
-			stream.Close() // of an attempt that was given up
+			stream.Close() // the stream of an earlier attempt
 		case <-late.C:
 			return nil, nil
 		case <-c.end.Done():
@@ -197,8 +200,9 @@ func (c *consumer) await(ctx context.Context) (geminio.Stream, error) {
 	}
 }
 
-// take consumes what comes on a stream, until it ends, or ctx, or there is enough. When the
-// stream has ended, the messages that had come on it go to other consumers: take drops them.
+// take consumes the messages of a stream until the stream or ctx ends, or the number of
+// messages is reached. When the stream has ended, its remaining messages go to other
+// consumers, so take drops them.
 func (c *consumer) take(ctx context.Context, stream geminio.Stream) error {
 	ended := make(chan struct{})
 	go func() {
@@ -218,8 +222,8 @@ func (c *consumer) take(ctx context.Context, stream geminio.Stream) error {
 		err = c.do(ctx, msg)
 		switch {
 		case err == nil:
-			// Not before it is done: after Done the broker forgets it. Where that
-			// does not arrive, the message is delivered again.
+			// Done comes after the work, since the broker then deletes the message. If
+			// Done does not arrive, the broker delivers the message again.
 			c.consumed++
 			err = msg.Done()
 		case ctx.Err() != nil:
@@ -235,7 +239,7 @@ func (c *consumer) take(ctx context.Context, stream geminio.Stream) error {
 	return nil
 }
 
-// do does with a message what is to be done.
+// do processes a message: it writes it or runs the command.
 func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
 	var d delivery
 	if err := json.Unmarshal(msg.Custom(), &d); err != nil {
@@ -246,7 +250,7 @@ func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
 		return ctx.Err()
 	}
 	if c.command == "" {
-		_, err := c.out.Write(c.ended(msg.Data())) // in one piece
+		_, err := c.out.Write(c.ended(msg.Data())) // with one call
 		return err
 	}
 	command := exec.Command("sh", "-c", c.command)
@@ -260,7 +264,7 @@ func (c *consumer) do(ctx context.Context, msg geminio.Message) error {
 	return command.Run()
 }
 
-// environment returns the variables that a command of -exec has of a message.
+// environment returns the variables of a message for a command of -exec.
 func (d delivery) environment(topic string) []string {
 	env := []string{
 		"MQ_TOPIC=" + topic,

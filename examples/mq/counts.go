@@ -28,8 +28,8 @@ func (c *counts) get(name string) int64 {
 	return c.n[name]
 }
 
-// presence knows which clients are connected, of those who have something under way. Its
-// methods are safe for concurrent use.
+// presence has the clients with operations under way, and tells which of them are
+// connected. Its methods are safe for concurrent use.
 type presence struct {
 	mu      sync.Mutex
 	clients map[uint64]*visitor
@@ -37,12 +37,12 @@ type presence struct {
 
 // visitor is one client of a presence.
 type visitor struct {
-	serving     int       // connections that are served still
-	connections int       // of those, the ones that stand
-	since       time.Time // none stands
+	serving     int       // connections with operations under way
+	connections int       // those that exist
+	since       time.Time // the client is not connected since then
 }
 
-// come is called with each connection.
+// come is called for each new connection.
 func (p *presence) come(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +58,7 @@ func (p *presence) come(id uint64) {
 	c.connections++
 }
 
-// leave is called when it is lost.
+// leave is called when a connection is lost.
 func (p *presence) leave(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *presence) leave(id uint64) {
 	c.since = time.Now()
 }
 
-// done is called when nothing of it is under way any more.
+// done is called when a connection has no operations under way any more.
 func (p *presence) done(id uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +77,7 @@ func (p *presence) done(id uint64) {
 	}
 }
 
-// away returns for how long a client is not connected, 0 if it is.
+// away returns for how long a client has not been connected, and 0 if it is connected.
 func (p *presence) away(id uint64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

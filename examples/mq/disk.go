@@ -1,7 +1,8 @@
 package main
 
-// The disk of a broker that stores messages itself. When it is full, or nearly, nothing more
-// is stored: producers wait, as for a topic that is full, while consumers get what is there.
+// The disk of a broker with a storage of its own. If the disk is full, or almost full,
+// the broker stores no more messages: producers wait, as for a full topic, and consumers
+// still get the stored messages.
 
 import (
 	"context"
@@ -17,40 +18,40 @@ import (
 )
 
 const (
-	// lookAtDisk is how often the broker looks at its disk and its storage.
+	// lookAtDisk is the interval at which the broker checks its disk and its storage.
 	lookAtDisk = time.Second
-	// spare is what stays free, or a fiftieth of the disk if that is less: JetStream does
-	// not take it well when a write fails.
+	// spare is the space that stays free, or a fiftieth of the disk if that is less,
+	// since JetStream does not recover from a failed write.
 	spare, sparePart = 64 << 20, 50
-	// sampleSize is how much is written at most to see whether the disk takes it.
+	// sampleSize bounds the bytes that are written to test the disk.
 	sampleSize = 1 << 20
 )
 
-// disk knows whether there is room to store messages. Its methods are safe for concurrent
-// use.
+// disk tells whether there is space to store messages. Its methods are safe for
+// concurrent use.
 type disk struct {
 	dir string
 	log *slog.Logger
 
 	mu     sync.Mutex
-	failed bool  // a write has failed since the storage was opened, or there was no room then
-	full   error // why nothing is to be stored; nil: there is room
+	failed bool  // a write has failed since the storage was opened, or the disk was full then
+	full   error // nil: there is space
 }
 
-// errDiskFull is why a message is not stored.
+// errDiskFull is the error if a message cannot be stored because the disk is full.
 var errDiskFull = errors.New("the broker's disk is full")
 
-// check returns an error that matches errDiskFull if nothing is to be stored.
+// check returns an error that matches errDiskFull if no message may be stored.
 func (d *disk) check() error {
 	if d == nil {
-		return nil // the storage is elsewhere
+		return nil // another server stores the messages
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.full
 }
 
-// opened looks whether there is room, when the storage has just been opened.
+// opened checks the space after the storage was opened.
 func (d *disk) opened() {
 	err := d.look()
 	d.mu.Lock()
@@ -59,7 +60,7 @@ func (d *disk) opened() {
 	d.set(err)
 }
 
-// fail notes that the storage could not write.
+// fail notes that a write of the storage has failed.
 func (d *disk) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +68,7 @@ func (d *disk) fail(err error) {
 	d.set(err)
 }
 
-// set is called with mu.
+// set sets full. The caller holds mu.
 func (d *disk) set(err error) {
 	switch {
 	case err != nil && d.full == nil:
@@ -80,8 +81,8 @@ func (d *disk) set(err error) {
 	}
 }
 
-// look returns an error if there is no room. After there was none it has to be a little
-// more, and the disk has to take a sample.
+// look returns an error if there is no space. After the disk was full, look requires a
+// little more space, and writes a sample.
 func (d *disk) look() error {
 	free, total, err := space(d.dir)
 	if err != nil {
@@ -103,13 +104,14 @@ func (d *disk) look() error {
 	return os.WriteFile(file, make([]byte, min(sampleSize, least)), 0o600)
 }
 
-// errStorage is why the storage has to be opened again.
+// errStorage is the error if the storage must be opened again.
 var errStorage = errors.New("the storage has failed")
 
-// watch looks at the disk and the storage until ctx ends, or the storage has to be opened
-// again: then it returns an error that matches errStorage. That is when a write has failed,
-// and once more when there is room again: a storage that was opened on a full disk
-// has set itself limits by that, and does not take back that a write has failed.
+// watch checks the disk and the storage until ctx ends or the storage must be opened
+// again; in the latter case it returns an error that matches errStorage. The storage must
+// be opened again after a failed write, and once more when there is space again: a
+// storage that was opened on a full disk has reduced its limits, and it still reports the
+// failed write.
 func (d *disk) watch(ctx context.Context, health func() error) error {
 	for sleep(ctx, lookAtDisk) {
 		if err := health(); err != nil {

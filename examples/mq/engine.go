@@ -1,6 +1,6 @@
 package main
 
-// Where messages are stored: NATS JetStream, in this process or elsewhere.
+// The storage of messages: NATS JetStream, in this process or in another server.
 
 import (
 	"context"
@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	// maxPayload bounds a message in the engine of this process.
+	// maxPayload bounds a message in a server of this process.
 	maxPayload = 1 << 20
-	// headroom is what of the payload that NATS takes is for its headers.
+	// headroom is the part of the NATS payload that is reserved for headers.
 	headroom = 4 << 10
-	// engineAnswer is how long the engine may take for an answer before it is asked
-	// again.
+	// engineAnswer is how long the engine waits for an answer before it repeats a
+	// request.
 	engineAnswer = 5 * time.Second
-	// maxUnderWay bounds the messages of all producers that are being stored.
+	// maxUnderWay bounds the messages of all producers that are being stored at a time.
 	maxUnderWay = 1 << 16
 )
 
-// engine is a connection to JetStream, and the server if it is in this process.
+// engine is a connection to JetStream, with the server if it runs in this process.
 type engine struct {
 	js     jetstream.JetStream
 	nc     *nats.Conn
-	server *server.Server // nil: it is elsewhere
-	unlock func()         // of the directory
+	server *server.Server // nil: it runs elsewhere
+	unlock func()         // unlocks the directory
 }
 
-// embed starts a server in this process that listens nowhere and stores in a
-// directory, up to so many bytes; 0: three quarters of what is free.
+// embed starts a server in this process. It listens on no address and stores at most a
+// given number of bytes in a directory; 0 means three quarters of the free space.
 func embed(ctx context.Context, dir string, maxStore int64, sync bool, log *slog.Logger) (*engine, error) {
 	unlock, err := lockDir(dir)
 	if err != nil {
@@ -60,7 +60,7 @@ func embed(ctx context.Context, dir string, maxStore int64, sync bool, log *slog
 	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	const look = 100 * time.Millisecond
-	for !s.ReadyForConnections(look) { // it reads what there is
+	for !s.ReadyForConnections(look) { // the server reads its files
 		if err = errors.Join(ctx.Err(), l.fatal()); err != nil {
 			break
 		}
@@ -120,8 +120,8 @@ func connect(url string, log *slog.Logger, opts ...nats.Option) (*engine, error)
 	return &engine{js: js, nc: nc, unlock: func() {}}, nil
 }
 
-// problems returns what a server in this process says of its health: of the topics that it
-// has not found whole in its files, and the rest.
+// problems returns the problems that a server in this process reports: those of topics
+// whose files are incomplete, and all others.
 func (e *engine) problems() (lost []string, rest error) {
 	const notRecovered = "could not be recovered"
 	for _, p := range e.server.Healthz(&server.HealthzOptions{Details: true}).Errors {
@@ -134,16 +134,15 @@ func (e *engine) problems() (lost []string, rest error) {
 	return lost, rest
 }
 
-// health returns why a server in this process does not store what it is given, nil if it
-// does.
+// health returns an error if a server in this process does not store messages.
 func (e *engine) health() error {
 	_, err := e.problems()
 	return err
 }
 
-// recovered returns an error if a server in this process, which has just been started, does
-// not have all topics that there are messages of. A topic that was being made when the broker
-// was killed has none. Its files are removed, and it is made again.
+// recovered returns an error if a server in this process, which was just started, does
+// not have all topics with messages. A topic that was being created when the broker was
+// killed has no messages. Its files are removed, and it is created again.
 func (e *engine) recovered() error {
 	lost, err := e.problems()
 	if err != nil {
@@ -163,7 +162,7 @@ func (e *engine) recovered() error {
 		if err != nil {
 			return err
 		}
-		for _, dir := range dirs { // or the topic that is made again could not be read later
+		for _, dir := range dirs { // otherwise the new topic could not be read later
 			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
@@ -172,8 +171,8 @@ func (e *engine) recovered() error {
 	return nil
 }
 
-// capacity returns how many bytes all topics may have, and how many of them are reserved,
-// if that is known.
+// capacity returns the limit of the bytes of all topics, and the number of reserved
+// bytes, if known.
 func (e *engine) capacity() (all, reserved int64, known bool) {
 	if e.server == nil {
 		return 0, 0, false
@@ -186,10 +185,10 @@ func (e *engine) capacity() (all, reserved int64, known bool) {
 	return conf.MaxStore, reserved, true
 }
 
-// maxMessage is the largest message that the engine takes.
+// maxMessage returns the size of the largest message of the engine.
 func (e *engine) maxMessage() int { return int(e.nc.MaxPayload()) - headroom }
 
-// close ends the connection, and the server if it is in this process.
+// close ends the connection, and the server if it runs in this process.
 func (e *engine) close() {
 	e.nc.FlushTimeout(engineAnswer) // the last acknowledgements
 	e.nc.Close()
@@ -200,12 +199,12 @@ func (e *engine) close() {
 	e.unlock()
 }
 
-// natsLog writes what a server logs.
+// natsLog passes on the log of a server.
 type natsLog struct {
 	log *slog.Logger
 
 	mu  sync.Mutex
-	err error // of Fatalf
+	err error // the text of Fatalf
 }
 
 func (l *natsLog) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
@@ -214,7 +213,7 @@ func (l *natsLog) Tracef(format string, v ...any)  { l.log.Debug("nats: " + fmt.
 func (l *natsLog) Warnf(format string, v ...any)   { l.log.Info("nats: " + fmt.Sprintf(format, v...)) }
 func (l *natsLog) Errorf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
 
-// Fatalf implements server.Logger: the server does not work.
+// Fatalf implements server.Logger: the server has failed.
 func (l *natsLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,7 +228,7 @@ func (l *natsLog) fatal() error {
 	return l.err
 }
 
-// lockDir makes a directory, if need be, and sees to it that it is this process's alone, until
+// lockDir creates a directory if it does not exist, and locks it for this process until
 // unlock or the end of the process.
 func lockDir(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// What becomes of messages with which consumers cannot deal.
+// Messages that consumers have failed to process.
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 const (
 	// maxDoublings bounds the growth of -retry-delay.
 	maxDoublings = 6
-	// maxFailures bounds the messages of which failures are counted.
+	// maxFailures bounds the number of messages whose failures are counted.
 	maxFailures = 1 << 16
-	// maxReason bounds the text that a dead letter has of its last failure.
+	// maxReason bounds the text of the last failure in a dead letter.
 	maxReason = 400
 )
 
-// failures counts how often messages have failed with the consumers of a group. The methods
-// are safe for concurrent use.
+// failures counts the failures of messages in each group. Its methods are safe for
+// concurrent use.
 type failures struct {
 	mu sync.Mutex
 	n  map[failure]int
@@ -33,7 +33,7 @@ type failure struct {
 	sequence uint64
 }
 
-// add counts a failure, and returns how many there are.
+// add counts a failure, and returns the number of failures of the message.
 func (f *failures) add(h *held) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -42,7 +42,7 @@ func (f *failures) add(h *held) int {
 	}
 	at := failure{h.key, h.sequence}
 	if f.n[at] == 0 && len(f.n) >= maxFailures {
-		for other := range f.n { // is counted from the beginning again
+		for other := range f.n { // the count of this message starts again
 			delete(f.n, other)
 			break
 		}
@@ -51,23 +51,23 @@ func (f *failures) add(h *held) int {
 	return f.n[at]
 }
 
-// forget is for a message that is not delivered again.
+// forget removes a message that is not delivered again.
 func (f *failures) forget(h *held) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.n, failure{h.key, h.sequence})
 }
 
-// deadLetter says of a message in the topic for dead letters where it comes from.
+// deadLetter states the origin of a message in the topic for dead letters.
 type deadLetter struct {
 	Topic    string `json:"topic"`
 	Group    string `json:"group"`
 	Sequence uint64 `json:"sequence"`
 	Failures int    `json:"failures"`
-	Reason   string `json:"reason"` // of the last failure
+	Reason   string `json:"reason"` // the text of the last failure
 }
 
-// The headers that a dead letter has in the storage.
+// The headers of a dead letter in the storage.
 const (
 	headerTopic    = "Mq-Topic"
 	headerGroup    = "Mq-Group"
@@ -76,7 +76,7 @@ const (
 	headerReason   = "Mq-Reason"
 )
 
-// header puts a dead letter into headers.
+// header writes a dead letter to headers.
 func (d deadLetter) header(to nats.Header) {
 	to.Set(headerTopic, d.Topic)
 	to.Set(headerGroup, d.Group)
@@ -85,7 +85,7 @@ func (d deadLetter) header(to nats.Header) {
 	to.Set(headerReason, d.Reason)
 }
 
-// readDeadLetter is the reverse of header. It returns nil if the message is no dead letter.
+// readDeadLetter is the reverse of header. It returns nil for other messages.
 func readDeadLetter(from nats.Header) *deadLetter {
 	if from.Get(headerTopic) == "" {
 		return nil
@@ -96,8 +96,8 @@ func readDeadLetter(from nats.Header) *deadLetter {
 	return d
 }
 
-// failed deals with a message that has failed with this consumer: the storage delivers it
-// again after a while, or it becomes a dead letter.
+// failed handles the failure of a message: the storage delivers it again after a delay,
+// or it becomes a dead letter.
 func (p *pusher) failed(h *held, reason string) error {
 	n := p.b.failures.add(h)
 	if p.b.maxDeliver > 0 && n >= p.b.maxDeliver && p.Topic != p.b.deadTopic {
@@ -114,11 +114,12 @@ func (p *pusher) failed(h *held, reason string) error {
 	return p.b.held.release(h).NakWithDelay(delay)
 }
 
-// bury stores a message as a dead letter, and acknowledges it then.
+// bury stores a message as a dead letter, and then acknowledges it.
 func (p *pusher) bury(h *held, n int, reason string) error {
 	d := deadLetter{Topic: p.Topic, Group: p.Group, Sequence: h.sequence, Failures: n, Reason: oneLine(reason)}
 	last := p.b.held.last(h)
-	// The name is the same when another broker, or this one after a restart, buries it.
+	// The name is the same if another broker, or this one after a restart, stores the
+	// dead letter again.
 	id := "dead-" + p.Topic + "-" + p.Group + "-" + strconv.FormatUint(h.sequence, 10)
 	m := message(p.b.deadTopic, id, last.Data)
 	d.header(m.Header)
@@ -133,7 +134,7 @@ func (p *pusher) bury(h *held, n int, reason string) error {
 	return p.b.held.release(h).Ack()
 }
 
-// oneLine makes a short text of a single line, as a header needs it.
+// oneLine shortens a text and makes it a single line, as a header requires.
 func oneLine(text string) string {
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(text) > maxReason {

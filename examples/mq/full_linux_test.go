@@ -16,16 +16,16 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// smallDisk is a disk on which a broker is to store messages.
+// smallDisk is a disk for the storage of a broker.
 type smallDisk struct {
 	name  string
-	start func(t *testing.T, flags ...string) *proc.Process // a broker in a shell
+	start func(t *testing.T, flags ...string) *proc.Process // starts a broker in a shell
 	fill  func(t *testing.T, broker *proc.Process)
 	clear func(t *testing.T, broker *proc.Process)
 }
 
-// smallDisks are a file system of its own, where this user may have one, and a limit on the
-// size of files, which anybody may have.
+// smallDisks are a file system of its own, if this user may mount one, and a limit on the
+// size of files, which every user may set.
 func smallDisks() []smallDisk {
 	const limit = 128 << 10
 	setLimit := func(t *testing.T, broker *proc.Process, bytes uint64) {
@@ -70,14 +70,14 @@ func smallDisks() []smallDisk {
 	return disks
 }
 
-// A disk that is full makes producers wait, whom consumers and those with a -timeout learn
-// from; when it has room again all goes on, and nothing that was acknowledged is lost.
+// A full disk makes producers wait. The log and producers with a -timeout report it. When
+// there is space again, all producers continue, and no acknowledged message is lost.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	for _, disk := range smallDisks() {
 		t.Run(disk.name, func(t *testing.T) {
 			t.Parallel()
-			const count = 3000 // of which all but the first fit into a pipe
+			const count = 3000 // all but the first one fit into a pipe
 			b := disk.start(t, "-listen", "127.0.0.1:0", "-max-bytes", "2000000", "-group", "t/g")
 			addr := b.Expect(`listening on (\S+)\n`)[1]
 			var want strings.Builder
@@ -90,12 +90,12 @@ func TestDiskFull(t *testing.T) {
 			p := startProducer(t, addr, strings.Join(lines[500:], ""), "-async", "200")
 			b.Expect(`level=WARN msg="the disk is full`)
 
-			// What is stored can be consumed.
+			// The stored messages can be consumed.
 			file := filepath.Join(t.TempDir(), "out")
 			c := startConsumer(t, addr, "g", "-wait", "-o", file)
 			require.Eventually(t, func() bool { return strings.Count(content(t, file), "\n") >= 500 }, proc.Forever, 5*time.Millisecond)
 			code, said := ended(startProducer(t, addr, "impatient\n", "-wait", "-timeout", "3s"))
-			if code != 0 { // else consuming has made room
+			if code != 0 { // otherwise consuming has made space
 				assert.Equal(t, 1, code)
 				assert.Contains(t, said, "not acknowledged: the broker's disk is full")
 			}

@@ -39,7 +39,7 @@ func TestGroups(t *testing.T) {
 	stop(t, b)
 }
 
-// Topics have nothing to do with each other.
+// Topics are independent of each other.
 func TestTopics(t *testing.T) {
 	b, addr := startBroker(t)
 	produce(t, addr, "for t\n")
@@ -57,8 +57,8 @@ func TestTopics(t *testing.T) {
 	stop(t, b)
 }
 
-// What is published before there is a group waits for the first one; a later group gets
-// what the first has not acknowledged.
+// Messages that are published before the first group exists wait for it. A later group
+// gets the messages that the first one has not acknowledged.
 func TestNoGroup(t *testing.T) {
 	b, addr := startBroker(t)
 	produce(t, addr, numbers(1, 10))
@@ -79,8 +79,8 @@ func TestNoGroup(t *testing.T) {
 	stop(t, b)
 }
 
-// What only a dropped group had not acknowledged is gone; what comes after the last one
-// was dropped is there for the next.
+// Messages that only a deleted group had not acknowledged are deleted. Messages that
+// arrive after the last group was deleted are kept for the next one.
 func TestDrop(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/a", "-group", "t/b")
 	produce(t, addr, numbers(1, 10))
@@ -100,7 +100,7 @@ func TestDrop(t *testing.T) {
 	c.Kill()
 	haveConsumers(t, addr, "b", 0)
 
-	produce(t, addr, numbers(101, 103)) // a has not had these
+	produce(t, addr, numbers(101, 103)) // a has not consumed these
 	for _, step := range []struct {
 		group string
 		kept  uint64

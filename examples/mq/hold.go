@@ -7,26 +7,26 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// held is a message that is with a consumer of this broker.
+// held is a message that a consumer of this broker has.
 type held struct {
 	key      string // topic/group
-	sequence uint64 // of the message in its topic
-	order    uint64 // counts what the pusher has pushed
+	sequence uint64 // the number of the message in its topic
+	order    uint64 // the order of pushing
 
-	m *nats.Msg // its last delivery by the storage; guarded by holdings.mu
+	m *nats.Msg // the last delivery by the storage; guarded by holdings.mu
 }
 
-// holdings are the messages that are with the consumers of this broker. The storage delivers
-// a message again whose time for acknowledging has run out. If it is with a consumer still,
-// that delivery takes the place of the former one, and no second consumer gets the message.
-// The methods are safe for concurrent use.
+// holdings are the messages that consumers of this broker have. The storage delivers a
+// message again if its time for the acknowledgement has passed. If a consumer still has
+// the message, the new delivery replaces the old one, and no second consumer gets the
+// message. The methods are safe for concurrent use.
 type holdings struct {
 	mu  sync.Mutex
 	all map[string]map[uint64]*held // by key and sequence
 }
 
-// hold notes a delivery of a message that is to go to a consumer. It returns nil if the
-// message is with one already.
+// hold notes a delivery of a message to a consumer. It returns nil if a consumer already
+// has the message.
 func (hs *holdings) hold(key string, sequence uint64, m *nats.Msg) *held {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
@@ -45,8 +45,8 @@ func (hs *holdings) hold(key string, sequence uint64, m *nats.Msg) *held {
 	return h
 }
 
-// release notes that a message is no longer with its consumer, and returns its last delivery,
-// by which the storage is to be told what became of it.
+// release notes that a consumer no longer has a message, and returns the last delivery of
+// the message, by which the broker acknowledges it.
 func (hs *holdings) release(h *held) *nats.Msg {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
@@ -64,12 +64,12 @@ func (hs *holdings) last(h *held) *nats.Msg {
 	return h.m
 }
 
-// extensions is how often the storage is told within -ack-wait that a message is still with
-// its consumer.
+// extensions is how often within -ack-wait the broker extends the time for the
+// acknowledgement of a message.
 const extensions = 4
 
-// extend tells the storage that the consumer has its messages still, each so often that their
-// time for acknowledging does not run out, until done is closed.
+// extend extends the time for the acknowledgement of the messages that consumers have,
+// until done is closed.
 func (p *pusher) extend(done <-chan struct{}) {
 	ticker := time.NewTicker(max(p.b.queues.ackWait/extensions, time.Millisecond))
 	defer ticker.Stop()

@@ -1,6 +1,6 @@
 package main
 
-// What producers publish: it is stored, and acknowledged then.
+// The receiving of messages from producers: the broker stores and then acknowledges them.
 
 import (
 	"context"
@@ -18,29 +18,30 @@ import (
 )
 
 const (
-	// maxIntake and maxIntakeBytes bound what of one connection is being stored. A
-	// producer that has more waits: geminio holds back its messages.
+	// maxIntake and maxIntakeBytes bound the messages of one connection that are being
+	// stored. A producer with more messages waits, since the broker stops receiving.
 	maxIntake      = 512
 	maxIntakeBytes = 8 << 20
-	// maxID is the longest name of a message.
+	// maxID is the length of the longest name of a message.
 	maxID = 128
-	// Between attempts to store a message for which there is no room.
+	// shortestPause and longestPause bound the pauses between attempts to store a message
+	// without space.
 	shortestPause, longestPause = 5 * time.Millisecond, 250 * time.Millisecond
 )
 
-// intake stores what one connection publishes. One goroutine receives the messages and
-// begins to store each, another one waits until it is stored, in the same order, and
+// intake stores the messages of one connection. One goroutine receives the messages and
+// begins to store each. Another one waits until each is stored, in the same order, and
 // answers.
 //
-// Where a message cannot be stored, the second one tries again, for as long as the
-// producer's patience lasts. Meanwhile the first one begins nothing, so that messages
-// which follow do not overtake it, but for those that were under way already.
+// If a message cannot be stored, the second goroutine tries again until the timeout of
+// the producer. Meanwhile the first one begins no message, so that later messages do not
+// overtake it, except those that were already under way.
 type intake struct {
 	b        *broker
 	clientID uint64
 	queue    chan *published
-	done     chan struct{} // closed when all is answered
-	behind   atomic.Int64  // messages in the queue that are not begun, or must be tried again
+	done     chan struct{} // closed when all messages are answered
+	behind   atomic.Int64  // messages in the queue that were not begun or have failed
 
 	mu    sync.Mutex
 	bytes int
@@ -51,7 +52,7 @@ type intake struct {
 type published struct {
 	geminio.Message
 	id     string
-	until  time.Time              // when to give up, which is before the producer does; zero: never
+	until  time.Time              // the time to give up, before the producer does; zero: never
 	stored jetstream.PubAckFuture // nil: not begun
 }
 
@@ -62,7 +63,7 @@ func newIntake(b *broker, clientID uint64) *intake {
 	return in
 }
 
-// receive takes messages until the connection ends, and returns why it did.
+// receive receives messages until the connection ends, and returns the cause.
 func (in *intake) receive(end geminio.End) error {
 	for {
 		msg, err := end.Receive(context.Background())
@@ -71,7 +72,7 @@ func (in *intake) receive(end geminio.End) error {
 		}
 		p, err := in.b.look(msg)
 		if err != nil {
-			msg.Error(err) // the producer learns why
+			msg.Error(err) // the producer gets the error
 			continue
 		}
 		in.reserve(len(msg.Data()))
@@ -85,15 +86,15 @@ func (in *intake) receive(end geminio.End) error {
 	}
 }
 
-// finish waits until what was received is answered. Also if the connection is lost: to
-// the producer that comes back the library gives the answer then, and does not hand the
+// finish waits until all received messages are answered, also if the connection is lost:
+// when the producer reconnects, the library repeats the answer and does not hand the
 // message out again.
 func (in *intake) finish() {
 	close(in.queue)
 	<-in.done
 }
 
-// look returns why a message is not taken.
+// look returns an error if a message is not accepted.
 func (b *broker) look(msg geminio.Message) (*published, error) {
 	if err := checkName("topic", msg.Topic()); err != nil {
 		return nil, err
@@ -114,13 +115,14 @@ func (b *broker) look(msg geminio.Message) (*published, error) {
 		return nil, tooLarge(fmt.Sprintf("the message has %d bytes: at most %d, please", len(msg.Data()), max))
 	}
 	if t := msg.Timeout(); t > 0 {
-		// A little earlier than the producer, so that its error has the reason.
+		// The broker gives up a little earlier than the producer, so that its error
+		// states the reason.
 		p.until = time.Now().Add(t - min(t/10, time.Second))
 	}
 	return p, nil
 }
 
-// tooLarge is the error of a message that has too many bytes. At the producer it matches
+// tooLarge is the error of a message with too many bytes. At the producer it matches
 // geminio.ErrTooLarge.
 type tooLarge string
 
@@ -129,16 +131,18 @@ func (e tooLarge) Error() string { return string(e) }
 // Code implements geminio.Coder.
 func (e tooLarge) Code() geminio.Code { return geminio.CodeTooLarge }
 
-// overhead is what a message takes of its topic beside its data, at most about.
+// overhead is an upper bound of the bytes that a message needs in its topic besides its
+// data.
 const overhead = 1 << 10
 
-// largest is how many bytes a message may have: one that no empty topic has room for
-// would wait for ever.
+// largest returns the largest size of a message. A larger one would not even fit into an
+// empty topic.
 func (b *broker) largest() int {
 	return int(min(int64(b.engine.maxMessage()), max(b.queues.maxBytes-overhead, 0)))
 }
 
-// reserve waits until there is room for so many bytes, or nothing else.
+// reserve waits until there is space for a number of bytes, or no other message is under
+// way.
 func (in *intake) reserve(bytes int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -155,7 +159,7 @@ func (in *intake) release(bytes int) {
 	in.freed.Signal()
 }
 
-// settle sees to it that each message is stored, and answers.
+// settle waits until each message is stored, and answers.
 func (in *intake) settle() {
 	defer close(in.done)
 	for p := range in.queue {
@@ -177,7 +181,7 @@ func (in *intake) settle() {
 		}
 		in.release(len(p.Data()))
 		if in.b.ctx.Err() != nil && err != nil {
-			continue // no answer: the producer publishes it again, to who comes after this broker
+			continue // no answer: the producer publishes it again to the next broker
 		}
 		if err = p.Error(err); err != nil { // a nil error is Done
 			in.b.Log.Debug("the answer is not sent", "client", in.clientID, "err", err)
@@ -185,11 +189,11 @@ func (in *intake) settle() {
 	}
 }
 
-// errNotBegun is why a message is not stored that waited behind others.
+// errNotBegun is the error of a message that waited behind others and was not stored.
 var errNotBegun = errors.New("not begun")
 
-// insist stores a message, after an attempt that failed. It gives up when it is no use,
-// and when nobody waits for it any more.
+// insist stores a message after a failed attempt. It gives up if a further attempt cannot
+// succeed, and if the producer no longer waits.
 func (in *intake) insist(p *published, err error) error {
 	pause := shortestPause
 	if err != errNotBegun {
@@ -212,8 +216,8 @@ func (in *intake) insist(p *published, err error) error {
 	return err
 }
 
-// pause waits before the next attempt, and returns how long to wait before the one
-// after that; 0 if there is none to be.
+// pause waits before the next attempt, and returns the next pause, or 0 if there is no
+// further attempt.
 func (in *intake) pause(p *published, err error, pause time.Duration) time.Duration {
 	if isFinal(err) {
 		return 0
@@ -241,10 +245,10 @@ func (in *intake) pause(p *published, err error, pause time.Duration) time.Durat
 	return min(2*pause, longestPause)
 }
 
-// tell logs why a producer waits, once in a while.
+// tell logs once in a while why a producer waits.
 func (in *intake) tell(p *published, err error) {
 	switch {
-	case errors.Is(err, errDiskFull): // is logged where it is found out
+	case errors.Is(err, errDiskFull): // disk logs this error
 	case isFull(err):
 		if in.b.seldom.Now("full: " + p.Topic()) {
 			in.b.Log.Warn("a topic is full: its producers wait", "topic", p.Topic(), "err", err)

@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// The broker and the consumers are killed, as with kill -9, several times while messages
-// come and go: each message arrives, some of them more than once.
+// The broker and the consumers are killed several times with SIGKILL while messages are
+// published and consumed. Each message arrives, some of them more than once.
 func TestKilled(t *testing.T) {
 	const count, rounds = 100_000, 8
 	data, dir := t.TempDir(), t.TempDir()
@@ -24,7 +24,7 @@ func TestKilled(t *testing.T) {
 		return brokerOf(t, fast, "-data", data, "-ack-wait", "3s")
 	}
 	b, addr := broker()
-	proxy := kit.NewProxy(t, addr) // for the restarted broker has another port
+	proxy := kit.NewProxy(t, addr) // the restarted broker has another port
 
 	files := []string{filepath.Join(dir, "0"), filepath.Join(dir, "1")}
 	consumer := func(i int) *proc.Process {
@@ -35,7 +35,7 @@ func TestKilled(t *testing.T) {
 
 	for i := range rounds {
 		const part = count / rounds
-		p.Type(numbers(i*part+1, (i+1)*part)) // of the last thousands the producer has many still
+		p.Type(numbers(i*part+1, (i+1)*part)) // the producer still has many of the last messages
 		if i%2 == 0 {
 			b.Kill()
 			t.Logf("killed the broker after %d lines", lineCount(t, files...))
@@ -62,7 +62,7 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d messages arrived again", again)
 }
 
-// lineCount returns how many lines there are in files, which have all the same length.
+// lineCount returns the number of lines in files, whose lines all have the same length.
 func lineCount(t *testing.T, files ...string) int {
 	t.Helper()
 	var size int64
@@ -77,14 +77,14 @@ func lineCount(t *testing.T, files ...string) int {
 	return int(size) / len(numbers(1, 1))
 }
 
-// grown waits until there are so many lines.
+// grown waits until there is a number of lines.
 func grown(t *testing.T, count int, files ...string) {
 	t.Helper()
 	require.Eventually(t, func() bool { return lineCount(t, files...) >= count }, proc.Forever, 5*time.Millisecond,
 		"there never were %d lines", count)
 }
 
-// What is acknowledged is there after a kill, and so are the groups.
+// Acknowledged messages and groups exist after a kill.
 func TestBrokerKilledAtRest(t *testing.T) {
 	data := t.TempDir()
 	b, addr := brokerOf(t, binary, "-data", data, "-group", "t/a", "-sync")
@@ -97,15 +97,15 @@ func TestBrokerKilledAtRest(t *testing.T) {
 	assert.Zero(t, c.Wait())
 	assert.Equal(t, numbers(1, 100), strings.TrimSuffix(c.Output(), "consumed 100 messages\n"))
 
-	// A directory is one broker's.
+	// A directory belongs to one broker.
 	code, said := proc.Run(t, binary, "broker", "-listen", "127.0.0.1:0", "-data", data)
 	assert.Equal(t, 1, code)
 	assert.Contains(t, said, "another broker has it")
 	stop(t, b)
 }
 
-// What a broker leaves that is killed while it makes a topic is no reason not to start. Where
-// a topic has messages which cannot be read, the broker does not start without them.
+// A broker is killed while it creates a topic, and the next broker starts. If a topic has
+// messages that cannot be read, the broker does not start without them.
 func TestBrokerKilledWhileItMakesATopic(t *testing.T) {
 	data := t.TempDir()
 	b, addr := brokerOf(t, binary, "-data", data)
@@ -131,8 +131,8 @@ func TestBrokerKilledWhileItMakesATopic(t *testing.T) {
 	assert.Contains(t, said, "the topic t cannot be read, and has messages in ")
 }
 
-// A broker that is told to stop sends nobody away for good, and does not take long where
-// nothing is under way.
+// A broker that gets a signal refuses no client permanently, and ends soon if no
+// operation is under way.
 func TestBrokerStops(t *testing.T) {
 	const rounds, many = 4, 10
 	data := t.TempDir()

@@ -1,12 +1,12 @@
 // Command mq is a message queue: a broker, and producers and consumers that talk to it.
-// Messages have topics, and consumers of a topic are in groups: each group gets each
-// message, and one consumer of the group. Messages are kept until every group has
-// acknowledged them, over the deaths of brokers and consumers.
+// Messages have topics, and consumers of a topic are in groups: each message goes to
+// every group, and to one consumer of the group. Messages are kept until every group has
+// acknowledged them, also if brokers and consumers fail.
 //
-// Start reading in protocol.go, which has what the sides say to each other. The broker
-// is in broker.go (connections), intake.go (what producers publish), push.go (what
-// consumers get), queue.go (topics and groups) and engine.go (where they are stored,
-// which is NATS JetStream); the other side in produce.go, consume.go and admin.go.
+// Start reading in protocol.go, which has the protocol. The broker is in broker.go
+// (connections), intake.go (messages from producers), push.go (messages to consumers),
+// queue.go (topics and groups) and engine.go (the storage, which is NATS JetStream); the
+// clients are in produce.go, consume.go and admin.go.
 package main
 
 import (

@@ -1,7 +1,6 @@
 package main
 
-// Tests of the programs as their users run them: built, and as processes. This file has
-// what the others need.
+// These tests build the program and run it as processes. This file has their helpers.
 
 import (
 	"encoding/json"
@@ -20,7 +19,8 @@ import (
 	"github.com/singchia/geminio/test/leak"
 )
 
-// binary is the program, built like the test; fast is never built to find data races.
+// binary is the path of the program, built with the build flags of the test; fast is
+// always built without the race detector.
 var binary, fast string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -58,7 +58,7 @@ func brokerOf(t *testing.T, binary string, flags ...string) (*proc.Process, stri
 	return b, b.Expect(`listening on (\S+)\n`)[1]
 }
 
-// stop ends a process with a signal, which it is to take well.
+// stop ends a process with a signal and expects the exit code 0.
 func stop(t *testing.T, p *proc.Process) {
 	t.Helper()
 	p.Signal(syscall.SIGTERM)
@@ -80,7 +80,7 @@ func startProducer(t *testing.T, addr, lines string, flags ...string) *proc.Proc
 	return p
 }
 
-// ended waits for the end of a process, and returns its exit code and what it printed.
+// ended waits for the end of a process, and returns its exit code and output.
 func ended(p *proc.Process) (int, string) { return p.Wait(), p.Output() }
 
 // produce publishes lines to the topic t.
@@ -91,7 +91,7 @@ func produce(t *testing.T, addr, lines string, flags ...string) {
 	p.Expect(fmt.Sprintf(`acknowledged %d messages`, strings.Count(lines, "\n")))
 }
 
-// numbers are lines with the numbers from first to last.
+// numbers returns the lines with the numbers from first to last.
 func numbers(first, last int) string {
 	var b strings.Builder
 	for i := first; i <= last; i++ {
@@ -100,7 +100,7 @@ func numbers(first, last int) string {
 	return b.String()
 }
 
-// content returns the content of files, those that are there.
+// content returns the content of the files that exist.
 func content(t *testing.T, files ...string) string {
 	t.Helper()
 	var all strings.Builder
@@ -117,14 +117,14 @@ func content(t *testing.T, files ...string) string {
 // sorted sorts lines.
 func sorted(text string) string { return strings.Join(slices.Sorted(strings.Lines(text)), "") }
 
-// once sorts lines and leaves out those that come again. It returns how many those were.
+// once sorts lines and removes repeated ones. It returns the number of repetitions.
 func once(text string) (string, int) {
 	all := slices.Sorted(strings.Lines(text))
 	single := slices.Compact(slices.Clone(all))
 	return strings.Join(single, ""), len(all) - len(single)
 }
 
-// same fails the test if two texts differ, and prints where.
+// same fails the test if two texts differ, and prints the position.
 func same(t *testing.T, want, got string) {
 	t.Helper()
 	if want == got {
@@ -139,7 +139,7 @@ func same(t *testing.T, want, got string) {
 	t.Fatalf("%d lines instead of %d", len(g)-1, len(w)-1)
 }
 
-// statsOf asks how the topic t is.
+// statsOf returns the state of the topic t.
 func statsOf(t *testing.T, addr string) topicStats {
 	t.Helper()
 	code, said := proc.Run(t, fast, "stats", "-connect", addr, "-json", "t")
@@ -150,7 +150,7 @@ func statsOf(t *testing.T, addr string) topicStats {
 	return all[0]
 }
 
-// until waits until the topic t is as it should.
+// until waits until the topic t has the wanted state.
 func until(t *testing.T, addr, what string, is func(topicStats) bool) topicStats {
 	t.Helper()
 	deadline := time.Now().Add(proc.Forever)
@@ -162,11 +162,11 @@ func until(t *testing.T, addr, what string, is func(topicStats) bool) topicStats
 		if time.Now().After(deadline) {
 			t.Fatalf("it never was so that %s; in the end: %+v", what, s)
 		}
-		time.Sleep(20 * time.Millisecond) // not to keep the broker busy with questions
+		time.Sleep(20 * time.Millisecond) // limits the load of the broker
 	}
 }
 
-// group returns how one of the groups is.
+// group returns the state of a group.
 func (s topicStats) group(name string) groupStats {
 	for _, g := range s.Groups {
 		if g.Group == name {
@@ -176,7 +176,7 @@ func (s topicStats) group(name string) groupStats {
 	return groupStats{}
 }
 
-// haveConsumers waits until a group of the topic t, which is there, has so many consumers.
+// haveConsumers waits until an existing group of the topic t has a number of consumers.
 func haveConsumers(t *testing.T, addr, group string, consumers int) {
 	t.Helper()
 	until(t, addr, fmt.Sprintf("%s has %d consumers", group, consumers), func(s topicStats) bool {
@@ -184,7 +184,7 @@ func haveConsumers(t *testing.T, addr, group string, consumers int) {
 	})
 }
 
-// consumed waits until nothing is in the topic t.
+// consumed waits until the topic t is empty.
 func consumed(t *testing.T, addr string) {
 	t.Helper()
 	until(t, addr, "all is consumed", func(s topicStats) bool { return s.Messages == 0 })

@@ -29,8 +29,9 @@ func natsServer(t *testing.T, dir string, port int) *server.Server {
 	return s
 }
 
-// Two brokers share a storage: what one of them takes the other hands out, and nothing is
-// lost when a broker dies, nor while the storage is away.
+// Two brokers share a storage. A consumer at one broker gets messages of a producer at
+// the other. No message is lost when a broker is killed, or while the storage is not
+// available.
 func TestNATS(t *testing.T) {
 	dir := t.TempDir()
 	s := natsServer(t, dir, server.RANDOM_PORT)
@@ -55,7 +56,7 @@ func TestNATS(t *testing.T) {
 	s.WaitForShutdown()
 	b.Expect("the connection to the storage is lost")
 	p.Type(numbers(2001, 3000))
-	natsServer(t, dir, port) // it has just had that port
+	natsServer(t, dir, port) // the port was just released
 	b.Expect("connected to the storage again")
 	p.CloseInput()
 	assert.Zero(t, p.Wait(), p.Output())

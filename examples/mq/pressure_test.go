@@ -10,7 +10,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// A topic that is full makes its producers wait, and they go on when there is room.
+// A full topic makes its producers wait, and they continue when there is space.
 func TestFull(t *testing.T) {
 	for name, c := range map[string]struct {
 		flags []string
@@ -29,7 +29,7 @@ func TestFull(t *testing.T) {
 				})
 				assert.NotContains(t, p.Output(), "acknowledged")
 
-				// Who has not as much patience is told why.
+				// A producer with a shorter timeout gets the reason.
 				code, said := ended(startProducer(t, addr, "too much\n", "-timeout", "300ms"))
 				assert.Equal(t, 1, code)
 				assert.Contains(t, said, "the topic is full")
@@ -48,7 +48,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// A message for which not even an empty topic has room is refused, and does not wait.
+// A message that would not even fit into an empty topic is refused at once.
 func TestMessageLargerThanTheTopic(t *testing.T) {
 	_, addr := startBroker(t, "-max-bytes", "10000")
 	code, said := ended(startProducer(t, addr, strings.Repeat("x", 9500)+"\n"))
@@ -58,8 +58,8 @@ func TestMessageLargerThanTheTopic(t *testing.T) {
 	assert.Zero(t, p.Wait(), p.Output())
 }
 
-// A producer that waits outlives the broker; one that is told to stop says what was
-// stored.
+// A producer that waits survives a restart of the broker. A producer that gets a signal
+// prints the number of stored messages.
 func TestFullBrokerKilled(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -1,7 +1,7 @@
 package main
 
-// The producer: it publishes lines until the broker has stored them, whatever becomes of
-// the connection and the broker meanwhile.
+// The producer: it publishes lines until the broker has stored them, over any number of
+// connections and restarts of the broker.
 
 import (
 	"bufio"
@@ -21,39 +21,39 @@ import (
 )
 
 const produceUsage = `mq produce publishes each line of stdin as a message, and waits until the broker has
-stored it. If the connection or the broker is lost it goes on when they are back. If
-there is no room in the topic it waits until there is. A line that is longer than a
-message may be is told, and not published; those behind it are.
+stored it. If the connection or the broker is lost, it reconnects and continues. If the
+topic is full, it waits until there is space. A line above the largest message is
+reported and not published; the following lines are.
 
   mq produce [FLAGS] -topic T
 
-On SIGINT or SIGTERM it takes no more lines, waits a little for the answers, and says
-what was acknowledged; a second signal ends it at once.
+On SIGINT or SIGTERM it reads no more lines, waits a few seconds for the answers, and
+prints the number of acknowledged messages. A second signal ends it at once.
 `
 
 const (
 	maxAsync      = 1 << 16  // messages
-	maxAsyncBytes = 32 << 20 // unless it is a single one
-	maxLine       = 16 << 20 // the broker takes less
+	maxAsyncBytes = 32 << 20 // except for a single message
+	maxLine       = 16 << 20 // the limit of the broker is lower
 )
 
-// errInterrupted is why not all was published when a signal came.
+// errInterrupted is the error if a signal ends the producer.
 var errInterrupted = errors.New("interrupted before all was published")
 
-// producer is one run of mq produce. It belongs to one goroutine.
+// producer is one run of mq produce. Only one goroutine uses it.
 type producer struct {
 	*peer
 	topic   string
 	async   int
 	timeout time.Duration
 
-	session  string // names its messages
-	messages uint64 // published
+	session  string // the prefix of the names of its messages
+	messages uint64 // published messages
 	inFlight int
-	pending  int                        // bytes in flight
-	numbers  map[geminio.Message]uint64 // of those that are in flight
+	pending  int                        // bytes of messages without an answer
+	numbers  map[geminio.Message]uint64 // the numbers of messages without an answer
 	tooLong  int
-	stored   int // acknowledged
+	stored   int // acknowledged messages
 	waits    cli.Seldom
 	err      error
 }
@@ -66,7 +66,7 @@ func produceMain(args []string) int {
 	return p.Main(args, p.run)
 }
 
-// run publishes all there is, until ctx ends.
+// run publishes the whole input, until ctx ends.
 func (p *producer) run(ctx context.Context) error {
 	switch {
 	case p.Flags.NArg() > 0:
@@ -94,20 +94,20 @@ func (p *producer) run(ctx context.Context) error {
 }
 
 // publish publishes the lines, and waits for the answers. It stops at the first message
-// that is refused, and when ctx ends; then it waits for the answers of those in flight,
-// but not for ever.
+// that is refused, and when ctx ends. Then it waits for the answers to the messages under
+// way, for a bounded time.
 func (p *producer) publish(ctx context.Context) error {
 	published, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 
-	// Reading may wait for somebody who types: it must not keep a signal waiting.
+	// A goroutine reads, since reading may wait for the user and must not delay a signal.
 	data, read := make(chan line), make(chan error, 1)
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() { read <- lines(os.Stdin, data, stop) }()
 
-	acks := make(chan *geminio.Publish, max(p.async, 1)) // room for all in flight
+	acks := make(chan *geminio.Publish, max(p.async, 1)) // a buffer for all messages under way
 	var err error
 	for more := true; more && p.err == nil; {
 		select {
@@ -124,8 +124,8 @@ func (p *producer) publish(ctx context.Context) error {
 		}
 	}
 	if p.err != nil {
-		// What is behind a message that failed may be stored nevertheless. But its
-		// own timeout ends later than that of the message.
+		// Messages after a failed one may still be stored, but their timeouts end later
+		// than that of the failed one.
 		patience := grace
 		if p.timeout > 0 {
 			patience = min(grace, p.timeout/10)
@@ -139,10 +139,10 @@ func (p *producer) publish(ctx context.Context) error {
 	return cmp.Or(p.err, err)
 }
 
-// told is after how long without an answer the user is told that there is none.
+// told is the time without an answer after which the producer reports the wait.
 const told = 5 * time.Second
 
-// await waits until so many messages are in flight, or fewer.
+// await waits until at most the given number of messages is under way.
 func (p *producer) await(inFlight int, acks chan *geminio.Publish) {
 	late := time.NewTicker(told)
 	defer late.Stop()
@@ -167,8 +167,8 @@ type line struct {
 	length int
 }
 
-// lines reads lines, without their ends, each into memory of its own: a message's data
-// must not change until it is answered.
+// lines reads lines, without their ends, each into newly allocated memory: the data of a
+// message must not change until the message is answered.
 func lines(r io.Reader, data chan<- line, stop <-chan struct{}) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -189,8 +189,8 @@ func lines(r io.Reader, data chan<- line, stop <-chan struct{}) error {
 	}
 }
 
-// one publishes one message. Its name is the same each time that it is published, so
-// that the broker stores it once.
+// one publishes one message. The message has the same name each time it is published, so
+// the broker stores it once.
 func (p *producer) one(ctx context.Context, line line, acks chan *geminio.Publish) {
 	p.messages++
 	data := line.data
@@ -232,13 +232,13 @@ func (p *producer) answered(a *geminio.Publish) {
 	p.count(number, a.Error)
 }
 
-// refused says that a line is too long. Those behind it are published all the same.
+// refused reports that a line is too long. The following lines are still published.
 func (p *producer) refused(number uint64, err error) {
 	p.tooLong++
 	fmt.Fprintf(p.Stderr, "%s: line %d: %v\n", p.Name, number, err)
 }
 
-// count takes what became of a message.
+// count counts the outcome of a message.
 func (p *producer) count(number uint64, err error) {
 	switch {
 	case err == nil:

@@ -1,8 +1,8 @@
 package main
 
-// How the broker gets messages of a group from the storage. JetStream's own client has
-// Fetch for that; but when it is told to stop, what has just been sent to it is lost until
-// the time for acknowledging is over. Here it is given back.
+// The requests for messages of a group. JetStream's own client has Fetch for this. If
+// Fetch is stopped, messages that were just sent to it are lost until their time for the
+// acknowledgement has passed. A puller gives them back.
 
 import (
 	"cmp"
@@ -16,29 +16,30 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pullWait is how long the storage looks for messages before it is asked again.
+// pullWait is how long the storage waits for messages before the puller repeats its
+// request.
 const pullWait = 5 * time.Second
 
 // errNoGroup ends a subscription whose group was dropped.
 var errNoGroup = errors.New("there is no such group any more")
 
-// puller asks for messages of one group. It is for one goroutine.
+// puller requests messages of one group. Only one goroutine uses it.
 type puller struct {
 	nc      *nats.Conn
 	group   jetstream.Consumer
 	subject string
-	inbox   *nats.Subscription // what is asked for comes here; nil: not yet
+	inbox   *nats.Subscription // receives the requested messages; nil: no request yet
 }
 
-// newPuller makes a puller of a group.
+// newPuller makes a puller for a group.
 func newPuller(e *engine, group jetstream.Consumer) *puller {
 	info := group.CachedInfo()
 	prefix := cmp.Or(e.js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
 	return &puller{nc: e.nc, group: group, subject: prefix + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name}
 }
 
-// pull asks for up to n messages, gives them to do as they come, and returns how many
-// those were. It waits until they are there, or for a while.
+// pull requests up to n messages, calls do for each, and returns their number. It waits
+// for them for a bounded time.
 func (p *puller) pull(ctx context.Context, n int, do func(*nats.Msg)) (got int, err error) {
 	if p.inbox == nil {
 		if p.inbox, err = p.nc.SubscribeSync(p.nc.NewInbox()); err != nil {
@@ -60,7 +61,7 @@ func (p *puller) pull(ctx context.Context, n int, do func(*nats.Msg)) (got int, 
 	for got < n {
 		m, err := p.inbox.NextMsgWithContext(ctx)
 		if err != nil {
-			p.close() // the question may be open still
+			p.close() // the request may still be pending
 			return got, err
 		}
 		if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 {
@@ -72,12 +73,12 @@ func (p *puller) pull(ctx context.Context, n int, do func(*nats.Msg)) (got int, 
 	return got, nil
 }
 
-// answer returns what a status that ends a question means.
+// answer returns the meaning of a status that ends a request.
 func (p *puller) answer(ctx context.Context, status, description string) error {
 	switch status {
-	case "404", "408": // there was nothing, or not enough, all the time
+	case "404", "408": // no messages, or too few, for the whole time
 		return nil
-	case "503": // nobody has heard the question
+	case "503": // no server has received the request
 		if _, err := p.group.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return errNoGroup
 		}
@@ -89,7 +90,7 @@ func (p *puller) answer(ctx context.Context, status, description string) error {
 	return fmt.Errorf("the storage answers %s %s", status, description)
 }
 
-// close takes the question back, if there is one, and gives back what has been sent.
+// close cancels the pending request, if any, and gives back the messages that were sent.
 func (p *puller) close() {
 	if p.inbox == nil {
 		return

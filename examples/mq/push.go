@@ -1,7 +1,7 @@
 package main
 
-// What consumers get: the broker pulls it from the storage, publishes it on a stream of
-// the subscription, and tells the storage what became of it.
+// The messages to consumers: the broker pulls them from the storage, publishes them on
+// the stream of a subscription, and reports the outcome to the storage.
 
 import (
 	"cmp"
@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// maxBatch bounds what is pulled at a time.
+	// maxBatch bounds the number of messages of one request.
 	maxBatch = 256
-	// retryPause is between attempts if the storage does not answer.
+	// retryPause is the pause between requests if the storage does not answer.
 	retryPause = 250 * time.Millisecond
 )
 
-// errStopping is why nobody can subscribe any more.
+// errStopping is the error of a subscription while the broker stops.
 var errStopping = errors.New("the broker is stopping")
 
 // pushers are the subscriptions of one connection.
@@ -41,7 +41,7 @@ type pushers struct {
 
 	mu   sync.Mutex
 	over bool
-	wg   sync.WaitGroup // added to with mu
+	wg   sync.WaitGroup // mu is held for Add
 }
 
 // subscribe answers calls of methodSubscribe.
@@ -82,7 +82,7 @@ func (ps *pushers) subscribe(ctx context.Context, data []byte) (any, error) {
 	return subscribed{}, nil
 }
 
-// finish waits for the end of the subscriptions, after that of the connection.
+// finish waits for the end of all subscriptions, after the end of the connection.
 func (ps *pushers) finish() {
 	ps.mu.Lock()
 	ps.over = true
@@ -90,25 +90,25 @@ func (ps *pushers) finish() {
 	ps.wg.Wait()
 }
 
-// pusher is one subscription. One goroutine pulls messages and publishes them, another one
-// takes the answers, and a third one tells the storage which messages are with the consumer.
+// pusher is one subscription. One goroutine pulls messages and publishes them, another
+// one receives the answers, and a third one extends the time for the acknowledgements.
 type pusher struct {
 	*pushers
 	subscription
 	key     string // topic/group
 	group   jetstream.Consumer
 	stream  geminio.Stream
-	slots   chan struct{}         // has one for each message that is with the consumer, or is asked for
-	answers chan *geminio.Publish // with room for all of them
+	slots   chan struct{}         // has one element for each message that the consumer has or that is requested
+	answers chan *geminio.Publish // has a buffer for all of them
 
-	pushed     uint64  // messages; of the goroutine that pulls
-	unanswered []*held // messages that the consumer has not answered before it was gone
+	pushed     uint64  // the number of pushed messages; used by the goroutine that pulls
+	unanswered []*held // messages without an answer when the subscription ended
 
 	mu   sync.Mutex
 	sent map[geminio.Message]*held
 }
 
-// begin makes the group, if need be, and opens the stream.
+// begin creates the group, if it does not exist, and opens the stream.
 func (p *pusher) begin(ctx context.Context) (err error) {
 	if p.b.ctx.Err() != nil {
 		return errStopping
@@ -125,7 +125,7 @@ func (p *pusher) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// run hands out messages until the stream or the broker ends, and takes the answers.
+// run delivers messages until the stream or the broker ends, and handles the answers.
 func (p *pusher) run() {
 	p.slots = make(chan struct{}, p.Window)
 	p.answers = make(chan *geminio.Publish, p.Window)
@@ -157,9 +157,9 @@ func (p *pusher) run() {
 			p.log.Info("no longer subscribed", "topic", p.Topic, "group", p.Group, "why", err)
 			pulling = false
 			if p.b.ctx.Err() == nil {
-				p.stream.Close() // then all that is outstanding fails
+				p.stream.Close() // all outstanding messages then fail
 			} else {
-				late = time.After(p.b.grace()) // the consumer may finish what it has
+				late = time.After(p.b.grace()) // the consumer may finish its messages
 			}
 		case <-late:
 			p.stream.Close()
@@ -168,7 +168,7 @@ func (p *pusher) run() {
 	p.giveBack()
 }
 
-// watch returns when the stream has ended. The consumer has nothing to say on it.
+// watch returns when the stream has ended. The consumer sends no bytes on it.
 func (p *pusher) watch() {
 	for {
 		msg, err := p.stream.Receive(context.Background())
@@ -179,9 +179,9 @@ func (p *pusher) watch() {
 	}
 }
 
-// pull hands out messages until ctx ends, or the group does, and returns why. It asks the
-// storage for no more than the consumer may have: what it was given, and cannot hand
-// out, would be missing elsewhere.
+// pull delivers messages until ctx or the group ends, and returns the cause. It requests
+// no more messages than the consumer may have, since the storage would not deliver the
+// others to another consumer.
 func (p *pusher) pull(ctx context.Context) error {
 	from := newPuller(p.b.engine, p.group)
 	defer from.close()
@@ -206,7 +206,8 @@ func (p *pusher) pull(ctx context.Context) error {
 	}
 }
 
-// reserve waits until the consumer may have another message, and returns how many.
+// reserve waits until the consumer may have another message, and returns the number of
+// messages that it may have.
 func (p *pusher) reserve(ctx context.Context) (int, error) {
 	select {
 	case p.slots <- struct{}{}:
@@ -223,9 +224,9 @@ func (p *pusher) reserve(ctx context.Context) (int, error) {
 	return maxBatch, nil
 }
 
-// push publishes a message to the consumer, unless it is with a consumer already. It waits
-// while the consumer has no room. The consumer may take any time for its answer: as long as
-// its connection lives, the message is its own.
+// push publishes a message to the consumer, unless a consumer already has it. It waits
+// while the consumer has no credit. The consumer may take any time for its answer: the
+// message belongs to it as long as its connection exists.
 func (p *pusher) push(m *nats.Msg) {
 	about, err := m.Metadata()
 	var custom []byte
@@ -256,15 +257,15 @@ func (p *pusher) push(m *nats.Msg) {
 	}
 }
 
-// outstanding returns what was pushed and is not answered.
+// outstanding returns the messages without an answer.
 func (p *pusher) outstanding() []*held {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.sent))
 }
 
-// answered tells the storage what became of a message. If the storage does not hear it,
-// it delivers the message again.
+// answered reports the outcome of a message to the storage. If the report does not
+// arrive, the storage delivers the message again.
 func (p *pusher) answered(a *geminio.Publish) {
 	p.mu.Lock()
 	h := p.sent[a.Message]
@@ -279,7 +280,7 @@ func (p *pusher) answered(a *geminio.Publish) {
 		err = p.b.held.release(h).Ack()
 	case errors.As(a.Error, &failed) && !errors.As(a.Error, new(*geminio.InterruptedError)):
 		err = p.failed(h, failed.Text)
-	default: // the consumer is gone
+	default: // the subscription has ended
 		p.unanswered = append(p.unanswered, h)
 	}
 	if err != nil {
@@ -287,9 +288,9 @@ func (p *pusher) answered(a *geminio.Publish) {
 	}
 }
 
-// giveBack lets other consumers have, at once and in order, what this one has not
-// answered. If the consumer was lost, and has not left, it was working on the message that
-// was pushed first: that one has failed.
+// giveBack gives the unanswered messages to other consumers, at once and in order. If the
+// consumer was lost without ending the subscription, it was working on the first of these
+// messages, which counts as failed.
 func (p *pusher) giveBack() {
 	var atHand *held
 	if len(p.unanswered) > 0 && p.b.maxDeliver > 0 && p.lost() {
@@ -315,7 +316,7 @@ func (p *pusher) lost() bool {
 	return p.b.ctx.Err() == nil && cause != nil && cause != io.EOF && !errors.Is(cause, geminio.ErrGoingAway)
 }
 
-// sleep waits, and reports false if ctx has ended.
+// sleep waits, and returns false if ctx has ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,12 +1,12 @@
 package main
 
-// Topics and groups, as JetStream has them: a topic is a stream, a group a durable
-// consumer of it.
+// Topics and groups in JetStream: a topic is a stream, and a group is a durable consumer
+// of it.
 //
-// The stream's retention is by interest: a message is kept until each durable consumer
-// has acknowledged it. A message that no consumer is there for would not be kept at all.
-// So a topic without groups has a consumer that nobody asks for messages, the holder,
-// and it goes when the first group has come.
+// The retention of the stream is by interest: a message is kept until each durable
+// consumer has acknowledged it. Without any consumer a message would not be kept at all.
+// So a topic without groups has a consumer that requests no messages, the holder. It is
+// deleted when the first group exists.
 
 import (
 	"context"
@@ -26,22 +26,22 @@ import (
 const (
 	streamPrefix  = "MQ_"
 	subjectPrefix = "mq."
-	holder        = "_holder" // no group can be called so
+	holder        = "_holder" // not a valid name of a group
 
 	// maxConsumers bounds the consumers of a group.
 	maxConsumers = 8192
 )
 
-// queues are the topics. Its methods are safe for concurrent use.
+// queues are the topics. The methods are safe for concurrent use.
 type queues struct {
 	js     jetstream.JetStream
-	disk   *disk // nil: it is elsewhere
+	disk   *disk // nil: another server stores the messages
 	engine *engine
 
 	// Read-only.
 	maxMessages int64
 	maxBytes    int64
-	maxInFlight int // of a group
+	maxInFlight int // the limit for a group
 	ackWait     time.Duration
 	replicas    int
 
@@ -49,23 +49,23 @@ type queues struct {
 	topics map[string]*topic
 }
 
-// topic is one that is open, or being opened.
+// topic is a topic that is open or being opened.
 type topic struct {
 	name   string
-	opened chan struct{}    // closed when it is, or cannot be
-	stream jetstream.Stream // after that
+	opened chan struct{}    // closed when the topic is open or has failed
+	stream jetstream.Stream // set before opened is closed
 	err    error
 }
 
-// use has the topics stored by an engine, which has just been opened.
+// use sets the engine, which was just opened.
 func (q *queues) use(e *engine, d *disk) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.engine, q.js, q.disk, q.topics = e, e.js, d, nil
 }
 
-// open returns a topic that is open; it makes the topic if there is none. Who comes
-// meanwhile waits for the same.
+// open returns an open topic, and creates the topic if it does not exist. Concurrent
+// callers wait for the same topic.
 func (q *queues) open(ctx context.Context, name string) (*topic, error) {
 	q.mu.Lock()
 	t := q.topics[name]
@@ -86,7 +86,7 @@ func (q *queues) open(ctx context.Context, name string) (*topic, error) {
 	}
 }
 
-// ready returns a topic if it is open already, else nil.
+// ready returns a topic if it is open, and otherwise nil.
 func (q *queues) ready(name string) *topic {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -102,7 +102,7 @@ func (q *queues) ready(name string) *topic {
 	}
 }
 
-// forget has the topic opened anew when it is needed next.
+// forget makes the next open open the topic again.
 func (q *queues) forget(t *topic) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -120,7 +120,7 @@ func (q *queues) make(ctx context.Context, t *topic) {
 		Subjects:  []string{subjectPrefix + t.name},
 		Retention: jetstream.InterestPolicy,
 		Storage:   jetstream.FileStorage,
-		Discard:   jetstream.DiscardNew, // what there is no room for is refused
+		Discard:   jetstream.DiscardNew, // a message without space is refused
 		MaxMsgs:   q.maxMessages,
 		MaxBytes:  q.maxBytes,
 		Replicas:  q.replicas,
@@ -137,9 +137,9 @@ func (q *queues) make(ctx context.Context, t *topic) {
 	close(t.opened)
 }
 
-// openStream returns the stream with that configuration. One that is there and has it already
-// is not updated: an update of what is reserved anyway is refused where the disk has become
-// short.
+// openStream returns the stream with a configuration. It does not update a stream that
+// already has the configuration, since an update is refused if the disk has become too
+// small for the reserved space.
 func (q *queues) openStream(ctx context.Context, conf jetstream.StreamConfig) (jetstream.Stream, error) {
 	stream, err := q.js.Stream(ctx, conf.Name)
 	if err == nil {
@@ -153,7 +153,7 @@ func (q *queues) openStream(ctx context.Context, conf jetstream.StreamConfig) (j
 	return q.js.CreateOrUpdateStream(ctx, conf)
 }
 
-// openConsumer does for consumers what openStream does for streams.
+// openConsumer is openStream for consumers.
 func openConsumer(ctx context.Context, stream jetstream.Stream, conf jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	c, err := stream.Consumer(ctx, conf.Durable)
 	if err == nil {
@@ -167,17 +167,17 @@ func openConsumer(ctx context.Context, stream jetstream.Stream, conf jetstream.C
 	return stream.CreateOrUpdateConsumer(ctx, conf)
 }
 
-// errNoRoom is what producers and consumers are told if a topic cannot be made.
+// errNoRoom is the error of producers and consumers if a topic cannot be created.
 var errNoRoom = errors.New("no room for the topic")
 
-// hasNoRoom tells whether the storage cannot have another topic of that size.
+// hasNoRoom tells whether the storage has no space for another topic of that size.
 func hasNoRoom(err error) bool {
 	const insufficientStorage = 10047
 	var refused *jetstream.APIError
 	return errors.As(err, &refused) && refused.ErrorCode == insufficientStorage
 }
 
-// noRoom says what there is.
+// noRoom returns a text with the sizes.
 func (q *queues) noRoom(topic string) error {
 	there := "the NATS servers have less"
 	if all, reserved, known := q.engine.capacity(); known {
@@ -186,8 +186,8 @@ func (q *queues) noRoom(topic string) error {
 	return fmt.Errorf("%w %s: each topic reserves %s (-max-bytes), and %s", errNoRoom, topic, cli.Size(q.maxBytes), there)
 }
 
-// hold sees to it that the topic has either groups or the holder. Another broker may
-// make the first group at the same time: so it looks twice.
+// hold makes sure that the topic has groups or the holder. It checks twice, since another
+// broker may create the first group at the same time.
 func (q *queues) hold(ctx context.Context, t *topic) error {
 	for {
 		groups, held, err := q.groups(ctx, t)
@@ -205,7 +205,7 @@ func (q *queues) hold(ctx context.Context, t *topic) error {
 	}
 }
 
-// makeHolder makes the holder, of all that the stream has, or of what comes.
+// makeHolder creates the holder, for all stored messages or for new ones only.
 func (q *queues) makeHolder(ctx context.Context, stream jetstream.Stream, of jetstream.DeliverPolicy) error {
 	_, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: holder, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: of,
@@ -217,7 +217,7 @@ func (q *queues) makeHolder(ctx context.Context, stream jetstream.Stream, of jet
 	return err
 }
 
-// unhold lets the holder go.
+// unhold deletes the holder.
 func (q *queues) unhold(ctx context.Context, t *topic) error {
 	err := t.stream.DeleteConsumer(ctx, holder)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -226,7 +226,7 @@ func (q *queues) unhold(ctx context.Context, t *topic) error {
 	return err
 }
 
-// groups returns the groups, by name, and whether there is the holder.
+// groups returns the groups by name, and whether the holder exists.
 func (q *queues) groups(ctx context.Context, t *topic) (groups []*jetstream.ConsumerInfo, held bool, err error) {
 	list := t.stream.ListConsumers(ctx)
 	for info := range list.Info() {
@@ -240,8 +240,8 @@ func (q *queues) groups(ctx context.Context, t *topic) (groups []*jetstream.Cons
 	return groups, held, list.Err()
 }
 
-// group returns a group of a topic; it makes both if they are not there. A new group
-// gets all that the topic has.
+// group returns a group of a topic, and creates both if they do not exist. A new group
+// gets all messages that the topic has.
 func (q *queues) group(ctx context.Context, topicName, name string) (jetstream.Consumer, error) {
 	t, err := q.open(ctx, topicName)
 	if err != nil {
@@ -260,8 +260,8 @@ func (q *queues) group(ctx context.Context, topicName, name string) (jetstream.C
 	return c, q.unhold(ctx, t)
 }
 
-// drop forgets a group. What only that group had not acknowledged is no longer kept; if
-// it is the last one, what comes is held for the next.
+// drop deletes a group. The messages that only this group had not acknowledged are
+// deleted. If it is the last group, new messages are kept for the next one.
 func (q *queues) drop(ctx context.Context, topicName, name string) error {
 	stream, err := q.js.Stream(ctx, streamPrefix+topicName)
 	switch {
@@ -270,7 +270,8 @@ func (q *queues) drop(ctx context.Context, topicName, name string) error {
 	case err != nil:
 		return err
 	}
-	// The holder first: without any consumer a message would be gone at once.
+	// The holder is created first, since a message without any consumer would be deleted
+	// at once.
 	if err := q.makeHolder(ctx, stream, jetstream.DeliverNewPolicy); err != nil {
 		return err
 	}
@@ -281,7 +282,7 @@ func (q *queues) drop(ctx context.Context, topicName, name string) error {
 	return errors.Join(err, q.hold(ctx, &topic{name: topicName, stream: stream}))
 }
 
-// stats returns how topics are; all of them if none is named.
+// stats returns the state of the given topics, or of all topics.
 func (q *queues) stats(ctx context.Context, topics []string) ([]topicStats, error) {
 	if len(topics) == 0 {
 		list := q.js.StreamNames(ctx, jetstream.WithStreamListSubject(subjectPrefix+"*"))
@@ -331,8 +332,7 @@ func (q *queues) topicStats(ctx context.Context, name string) (topicStats, error
 	return s, err
 }
 
-// message makes a message as NATS has them. The id is the same for each time that it is
-// published.
+// message makes a NATS message. The id is the same each time the message is published.
 func message(topic, id string, data []byte) *nats.Msg {
 	return &nats.Msg{
 		Subject: subjectPrefix + topic, Data: data,
@@ -340,8 +340,8 @@ func message(topic, id string, data []byte) *nats.Msg {
 	}
 }
 
-// begin begins to store a message. It returns nil if the topic is not open, or what is
-// being stored is too much.
+// begin begins to store a message. It returns nil if the topic is not open, or if too
+// many messages are being stored.
 func (q *queues) begin(topic, id string, data []byte) jetstream.PubAckFuture {
 	if q.ready(topic) == nil || q.disk.check() != nil {
 		return nil
@@ -366,29 +366,29 @@ func (q *queues) store(ctx context.Context, topic string, m *nats.Msg) error {
 	}
 	_, err = q.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		q.forget(t) // somebody has deleted the stream, or the storage is not there
+		q.forget(t) // the stream was deleted, or the storage is not available
 	}
 	return err
 }
 
-// errFull is what a producer is told if there was no room as long as it would wait.
+// errFull is the error of a producer if there was no space until its timeout.
 var errFull = errors.New("the topic is full")
 
-// isFull tells whether there was no room.
+// isFull tells whether an error means that there is no space.
 func isFull(err error) bool {
-	const storeFailed = 10077 // with one of these texts
+	const storeFailed = 10077 // the code of errors with one of these texts
 	var refused *jetstream.APIError
 	return errors.As(err, &refused) && refused.ErrorCode == storeFailed &&
 		(strings.Contains(refused.Description, "maximum messages exceeded") ||
 			strings.Contains(refused.Description, "maximum bytes exceeded"))
 }
 
-// isFinal tells whether it is no use to try again.
+// isFinal tells whether a further attempt cannot succeed.
 func isFinal(err error) bool {
 	var refused *jetstream.APIError
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return false // it is made anew
+		return false // the topic is created again
 	case errors.Is(err, errNoRoom):
 		return true
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):

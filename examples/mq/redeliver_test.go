@@ -13,8 +13,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// What a consumer held when it died goes to another one, long before the time for
-// acknowledging is over.
+// The messages of a killed consumer go to another one, long before their time for the
+// acknowledgement has passed.
 func TestConsumerDies(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
 	c := startConsumer(t, addr, "g", "-work", "1h", "-window", "10")
@@ -31,7 +31,7 @@ func TestConsumerDies(t *testing.T) {
 	stop(t, b)
 }
 
-// The same when it is told to end, and has done a part.
+// The same happens when a consumer gets a signal after a part of its messages.
 func TestConsumerStops(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h")
 	produce(t, addr, numbers(1, 100))
@@ -43,20 +43,20 @@ func TestConsumerStops(t *testing.T) {
 	assert.Less(t, n, 100)
 	startConsumer(t, addr, "g", "-o", file)
 	consumed(t, addr)
-	same(t, numbers(1, 100), sorted(content(t, file))) // each once
+	same(t, numbers(1, 100), sorted(content(t, file))) // each message once
 	t.Logf("it had done %d", n)
 	stop(t, b)
 }
 
-// The time for acknowledging does not run out for a consumer that lives, however long its
-// work takes: no message is worked on twice.
+// The time for the acknowledgement is extended while a consumer runs, also for long work:
+// no message is processed twice.
 func TestWorkLongerThanAckWait(t *testing.T) {
 	t.Parallel()
 	const count = 20
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "500ms")
 	produce(t, addr, numbers(1, count))
 	file := filepath.Join(t.TempDir(), "out")
-	// With the default window the last messages wait for several times the -ack-wait.
+	// With the default window the last messages wait for several times -ack-wait.
 	c := startConsumer(t, addr, "g", "-work", "150ms", "-o", file)
 	consumed(t, addr)
 	stop(t, c)
@@ -64,8 +64,8 @@ func TestWorkLongerThanAckWait(t *testing.T) {
 	stop(t, b)
 }
 
-// A consumer whose connection breaks does not work through the messages that it held: they
-// are with others by then.
+// A consumer whose connection breaks drops its remaining messages, since other consumers
+// have them.
 func TestLostMessagesAreDropped(t *testing.T) {
 	t.Parallel()
 	const count = 10
@@ -83,16 +83,17 @@ func TestLostMessagesAreDropped(t *testing.T) {
 	consumed(t, addr)
 	c.Expect("connected again")
 	haveConsumers(t, addr, "g", 2)
-	stop(t, c) // it has subscribed again, so it works on nothing any more
+	stop(t, c) // the consumer has subscribed again, so it has no current message
 	stop(t, other)
 	got, again := once(content(t, files...))
 	same(t, numbers(1, count), got)
-	// One was being worked on, and the answer to the one before may have been lost.
+	// One message was being processed, and the answer to the previous one may have been
+	// lost.
 	assert.LessOrEqual(t, again, 2)
 	stop(t, b)
 }
 
-// A message that fails too often goes to a topic of its own, with what is known of it.
+// A message that fails too often goes to the topic for dead letters, with its origin.
 func TestDeadLetter(t *testing.T) {
 	b, addr := startBroker(t, "-retry-delay", "20ms", "-max-deliver", "3", "-dead-letter", "dead")
 	produce(t, addr, numbers(1, 5))
@@ -112,8 +113,8 @@ func TestDeadLetter(t *testing.T) {
 	stop(t, b)
 }
 
-// A message that kills its consumers is one that fails; those that the consumers held
-// besides are not.
+// A message that kills its consumers counts as failed. The other messages of these
+// consumers do not.
 func TestDeadLetterOfDeadConsumers(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g", "-max-deliver", "2")
 	produce(t, addr, numbers(1, 5))
@@ -121,7 +122,7 @@ func TestDeadLetterOfDeadConsumers(t *testing.T) {
 	for name, value := range map[string]string{"OUT": file, "MQ": binary, "ADDR": addr} {
 		t.Setenv(name, value)
 	}
-	// When it dies the first message is acknowledged.
+	// When the consumer ends, the first message is acknowledged.
 	const die = `until "$MQ" stats -connect "$ADDR" -json t | grep -q '"messages": [1-4],'; do :; done; kill -9 $PPID`
 	consumer := func() *proc.Process {
 		return startConsumer(t, addr, "g", "-exec", "if test $MQ_SEQUENCE = 2; then "+die+`; else cat >>"$OUT"; fi`, "-separator", `\n`)
@@ -141,14 +142,14 @@ func TestDeadLetterOfDeadConsumers(t *testing.T) {
 	stop(t, b)
 }
 
-// A message with which a consumer cannot deal is delivered again, and does not hold back
+// A message that a consumer cannot process is delivered again, and does not delay the
 // others.
 func TestConsumerFails(t *testing.T) {
 	b, addr := startBroker(t, "-retry-delay", "50ms")
 	produce(t, addr, numbers(1, 5))
 	file := filepath.Join(t.TempDir(), "out")
 	t.Setenv("OUT", file)
-	// The third message is too much for it, the first three times.
+	// The third message fails the first three times.
 	c := startConsumer(t, addr, "g", "-count", "5", "-exec",
 		`test $MQ_TOPIC = t && { test $MQ_SEQUENCE != 3 || test $MQ_DELIVERY -gt 3; } && cat >>"$OUT" && echo >>"$OUT"`)
 	assert.Zero(t, c.Wait())
@@ -158,7 +159,7 @@ func TestConsumerFails(t *testing.T) {
 	stop(t, b)
 }
 
-// A slow consumer holds back neither the other ones of its group nor other groups.
+// A slow consumer delays neither the other consumers of its group nor other groups.
 func TestSlowConsumer(t *testing.T) {
 	t.Parallel()
 	b, addr := startBroker(t, "-group", "t/g", "-group", "t/other")
@@ -174,8 +175,8 @@ func TestSlowConsumer(t *testing.T) {
 	stop(t, b)
 }
 
-// Without a newline behind each message, what several commands append to one file could
-// not be told apart.
+// A newline after each message separates the output of several commands that append to
+// one file.
 func TestSeparator(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/a", "-group", "t/b")
 	produce(t, addr, numbers(1, 3))

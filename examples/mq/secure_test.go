@@ -44,7 +44,7 @@ func TestToken(t *testing.T) {
 	stop(t, b)
 }
 
-// Each client has a token of its own, which is good for its own name.
+// Each client has a token of its own, which is valid for its own name only.
 func TestTokenOfEach(t *testing.T) {
 	table := proc.SecretFile(t, "shop = \"token of the shop\"\nmail = \"token of the mail\"\n")
 	b, addr := startBroker(t, "-tokens", table, "-group", "t/g", "-v", "info")
@@ -59,7 +59,7 @@ func TestTokenOfEach(t *testing.T) {
 	stop(t, b)
 }
 
-// A broker that comes back with another token: its clients do not try for ever.
+// A broker restarts with another token. Its clients end instead of retrying.
 func TestTokenChanged(t *testing.T) {
 	b, addr := startBroker(t)
 	proxy := kit.NewProxy(t, addr)
@@ -114,7 +114,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// What a broker cannot take it refuses with a word, and the connection lives on.
+// The broker refuses invalid requests with an error, and the connection continues.
 func TestRefused(t *testing.T) {
 	b, addr := startBroker(t)
 	long := strings.Repeat("x", maxPayload)
@@ -134,7 +134,7 @@ func TestRefused(t *testing.T) {
 	stop(t, b)
 }
 
-// The table that stats prints.
+// The table of stats.
 func TestStats(t *testing.T) {
 	t.Parallel()
 	b, addr := startBroker(t, "-group", "t/a", "-max-messages", "50", "-max-bytes", "1000000")
@@ -150,5 +150,5 @@ t +5/50 +\d+/1000000 +0 +a +5 +0 +0 +0
 $`, said)
 	stop(t, b)
 	c.Expect("the connection is lost")
-	stop(t, c) // it waits for the broker, and need not
+	stop(t, c) // the consumer ends although it waits for the broker
 }

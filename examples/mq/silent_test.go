@@ -2,7 +2,7 @@
 
 package main
 
-// Tests in which processes are made to hold still.
+// Tests with stopped processes.
 
 import (
 	"path/filepath"
@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A broker that does not get to run for longer than the time for acknowledging: what its
-// consumers say late counts, and what they have still they keep.
+// A broker is stopped for longer than the time for the acknowledgement. Late answers of
+// its consumers count, and the consumers keep their remaining messages.
 func TestLateAnswersCount(t *testing.T) {
 	t.Parallel()
 	const count = 4
@@ -30,12 +30,14 @@ func TestLateAnswersCount(t *testing.T) {
 	stop(t, c)
 	got, again := once(content(t, file))
 	same(t, numbers(1, count), got)
-	// The storage may have looked at its clock before it heard of the first two.
+	// The storage may have checked the time before it received the first two
+	// acknowledgements.
 	assert.LessOrEqual(t, again, 2)
 	stop(t, b)
 }
 
-// A consumer that holds still is taken for dead, and what it held goes to another one.
+// The broker ends the connection of a stopped consumer, and its messages go to another
+// one.
 func TestSilentConsumer(t *testing.T) {
 	t.Parallel()
 	b, addr := startBroker(t, "-group", "t/g", "-ack-wait", "1h", "-heartbeat", "500ms")

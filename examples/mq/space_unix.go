@@ -4,8 +4,7 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// space returns how much of the disk of a directory is free, for this user, and how large
-// it is.
+// space returns the free space for this user, and the size, of the disk of a directory.
 func space(dir string) (free, total int64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// Tests in which the storage has no room.
+// Tests with a storage without space.
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// A topic for which the disk has no room: broker, producers and consumers say so.
+// The disk has no space for a topic. The broker, producers and consumers report it.
 func TestNoRoomForTopic(t *testing.T) {
 	b, addr := startBroker(t, "-max-bytes", fmt.Sprint(int64(1)<<50))
 	b.Expect(`level=WARN msg="the disk has no room for a topic: each reserves 1\.0 PiB \(-max-bytes\), .* \(-max-store\)`)
@@ -29,7 +29,7 @@ func TestNoRoomForTopic(t *testing.T) {
 	stop(t, b)
 }
 
-// The topics that there is room for are not affected by one for which there is none.
+// A topic without space does not affect the other topics.
 func TestNoRoomForThirdTopic(t *testing.T) {
 	b, addr := startBroker(t, "-max-bytes", "1000000", "-max-store", "2500000")
 	for _, topic := range []string{"a", "b", "c", "a"} {
@@ -46,8 +46,8 @@ func TestNoRoomForThirdTopic(t *testing.T) {
 	stop(t, b)
 }
 
-// A producer gives up when its time is over, and not twice as late when it has many
-// messages in flight; and it is told why.
+// A producer gives up after its timeout, also with many messages under way, and gets the
+// reason.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout = 4 * time.Second
@@ -65,7 +65,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// A producer without a timeout waits, and says that it does.
+// A producer without a timeout waits, and reports it.
 func TestWaitIsTold(t *testing.T) {
 	t.Parallel()
 	b, addr := startBroker(t, "-max-messages", "10", "-group", "t/g")

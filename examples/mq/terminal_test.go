@@ -14,9 +14,9 @@ import (
 	"github.com/singchia/geminio/examples/internal/proc"
 )
 
-// A terminal gets nothing from a producer that it would obey, or that hides or turns text,
-// whether the consumer writes the message or a command of -exec does. A pipe gets the bytes as
-// they are.
+// Control characters of a producer, and characters that hide or reorder text, appear as
+// escapes on a terminal, whether the consumer or a command of -exec writes the message. A
+// pipe gets the bytes unchanged.
 func TestTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\x1b]0;title\x07 \u009b31m \x9b31m \u202etxt.exe\u202c pass\u200bword over\rwritten \x08"
 	const shown = `\x1b[2J\x1b]0;title\x07 \u009b31m \x9b31m \u202etxt.exe\u202c pass\u200bword over\rwritten \x08`
@@ -42,7 +42,7 @@ func TestTerminal(t *testing.T) {
 	stop(t, b)
 }
 
-// A consumer that is told to end says that it waits for the command of -exec.
+// A consumer that gets a signal reports that it waits for the command of -exec.
 func TestExecIsAwaited(t *testing.T) {
 	b, addr := startBroker(t, "-group", "t/g")
 	t.Setenv("FILE", filepath.Join(t.TempDir(), "file"))
