@@ -117,3 +117,95 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 		l.waiting(0)
 	})
 }
+
+func TestCallWaitsForAConnection(t *testing.T) {
+	withRetryEnd(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
+		l.cut()
+		req := l.end.NewRequest([]byte("data"))
+		result := kit.Run(func() string {
+			resp, err := l.end.Call(context.Background(), "echo", req)
+			require.NoError(t, err)
+			return string(resp.Data())
+		})
+		c, err := l.end.CallAsync(context.Background(), "echo", l.end.NewRequest([]byte("async")), nil)
+		require.NoError(t, err)
+		l.waiting(2)
+		assert.Equal(t, len("data")+len("async"), l.end.Stats().WaitingBytes)
+		l.mend()
+		assert.Equal(t, "data", kit.Returned(t, result))
+		assert.Same(t, c, <-c.Done)
+		require.NoError(t, c.Error)
+		assert.Equal(t, "async", string(c.Response.Data()))
+	})
+}
+
+func TestCallIsRepeatedOnlyIfIdempotent(t *testing.T) {
+	withRetryEnd(t, serving("m", hang), nil, func(t *testing.T, l *retryTest) {
+		idempotent := options.Call()
+		idempotent.SetIdempotent(true)
+		call := func(opts ...*options.CallOptions) <-chan error {
+			return kit.Run(func() error {
+				_, err := l.end.Call(context.Background(), "m", l.end.NewRequest(nil), opts...)
+				return err
+			})
+		}
+		once, repeated := call(), call(idempotent)
+		l.sopt = serving("m", echo)
+		l.cut()
+		assert.ErrorIs(t, kit.Returned(t, once), geminio.ErrMaybeExecuted)
+		kit.Blocked(t, repeated)
+		l.mend()
+		assert.NoError(t, kit.Returned(t, repeated))
+	})
+}
+
+func TestMethodsAreThereAfterAReconnect(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		require.NoError(t, l.end.Register(t.Context(), "registered", echo))
+		opt := options.Hijack()
+		opt.SetMatch(true, "^hijacked$")
+		require.NoError(t, l.end.Hijack(func(_ context.Context, _ string, req geminio.Request, resp geminio.Response) {
+			resp.SetData(req.Data())
+		}, opt))
+		for range 2 {
+			for _, method := range []string{"registered", "hijacked"} {
+				resp, err := l.server().Call(t.Context(), method, l.server().NewRequest([]byte("data")))
+				require.NoError(t, err, method)
+				assert.Equal(t, "data", string(resp.Data()), method)
+			}
+			l.cut()
+			l.mend()
+		}
+		l.cut()
+		waits := kit.Run(func() error { return l.end.Register(context.Background(), "later", echo) })
+		kit.Blocked(t, waits)
+		l.mend()
+		require.NoError(t, kit.Returned(t, waits))
+		_, err := l.server().Call(t.Context(), "later", l.server().NewRequest(nil))
+		assert.NoError(t, err)
+	})
+}
+
+func TestCallRefusesItsArguments(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		var none context.Context
+		req := l.end.NewRequest(nil)
+		for _, test := range []struct {
+			name string
+			ctx  context.Context
+			req  geminio.Request
+		}{{"context", none, req}, {"request", t.Context(), nil}} {
+			_, err := l.end.Call(test.ctx, "m", test.req)
+			assert.ErrorContains(t, err, "nil", test.name)
+			_, err = l.end.CallAsync(test.ctx, "m", test.req, nil)
+			assert.ErrorContains(t, err, "nil", test.name)
+		}
+		assert.ErrorContains(t, l.end.Register(none, "m", echo), "nil")
+		assert.ErrorContains(t, l.end.Register(t.Context(), "m", nil), "nil")
+		req.SetClientID(l.end.ClientID() + 1)
+		_, err := l.end.Call(t.Context(), "m", req)
+		assert.Equal(t, geminio.ErrMismatchClientID, err)
+		_, err = l.end.CallAsync(t.Context(), "m", req, nil)
+		assert.Equal(t, geminio.ErrMismatchClientID, err)
+	})
+}

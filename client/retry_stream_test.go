@@ -2,6 +2,7 @@ package client
 
 import (
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -71,4 +73,62 @@ func TestStreamsOfTheConnectionBefore(t *testing.T) {
 			assert.Equal(t, io.EOF, err, "after Close")
 		})
 	}
+}
+
+func TestOpenStreamWaitsForAConnection(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		l.cut()
+		opt := options.OpenStream()
+		opt.SetMeta([]byte("meta"))
+		opened := kit.Run(func() geminio.Stream {
+			s, err := l.end.OpenStream(opt)
+			require.NoError(t, err)
+			return s
+		})
+		l.waiting(1)
+		assert.Equal(t, len("meta"), l.end.Stats().WaitingBytes)
+		l.mend()
+		s := kit.Returned(t, opened)
+		assert.Equal(t, "meta", string(s.Meta()))
+		assert.Equal(t, []geminio.Stream{l.end, s}, l.end.ListStreams())
+
+		l.lose()
+		_, err := s.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+		assert.Equal(t, []geminio.Stream{l.end}, l.end.ListStreams(), "without a connection")
+		time.Sleep(time.Minute)
+		s, err = l.end.OpenStream()
+		require.NoError(t, err, "with the next connection")
+		require.NoError(t, s.Close())
+	})
+}
+
+func TestOpenStreamIsRefused(t *testing.T) {
+	sopt := server.NewEndOptions()
+	sopt.SetMaxStreams(1)
+	withRetryEnd(t, sopt, nil, func(t *testing.T, l *retryTest) {
+		_, err := l.end.OpenStream()
+		require.NoError(t, err)
+		_, err = l.end.OpenStream()
+		assert.Error(t, err)
+		assert.NotErrorIs(t, err, geminio.ErrNotConnected)
+		assert.EqualValues(t, 1, l.end.Stats().Connections, "a refusal is final")
+	})
+}
+
+func TestAcceptReturnsConnections(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		accepted := kit.Run(func() net.Conn {
+			c, err := l.end.Accept()
+			require.NoError(t, err)
+			return c
+		})
+		_, err := l.server().OpenStream()
+		require.NoError(t, err)
+		assert.Implements(t, (*geminio.Stream)(nil), kit.Returned(t, accepted))
+		l.end.Close()
+		_, err = l.end.Accept()
+		assert.Equal(t, io.EOF, err)
+		assert.Empty(t, l.end.ListStreams())
+	})
 }

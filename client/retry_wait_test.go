@@ -2,11 +2,14 @@ package client
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -32,5 +35,79 @@ func TestWaitingIsBoundedByTimeouts(t *testing.T) {
 		assert.ErrorIs(t, kit.Returned(t, open), context.DeadlineExceeded)
 		assert.ErrorIs(t, kit.Returned(t, register), context.DeadlineExceeded)
 		l.waiting(0)
+	})
+}
+
+func TestStartWaitCounts(t *testing.T) {
+	opt := NewEndOptions()
+	opt.SetMaxWaiting(2, 100)
+	withRetryEnd(t, nil, opt, func(t *testing.T, l *retryTest) {
+		r := l.end
+		ctx := t.Context()
+		first, second := operation{ctx: ctx, size: 60}, operation{ctx: ctx, size: 40}
+		require.NoError(t, r.startWait(&first))
+		idle := r.idle()
+		assert.ErrorIs(t, r.startWait(&operation{ctx: ctx, size: 41}), geminio.ErrTooLarge)
+		require.NoError(t, r.startWait(&second))
+		assert.ErrorIs(t, r.startWait(&operation{ctx: ctx}), geminio.ErrTooMany)
+		sent := operation{ctx: ctx, state: opMaybeExecuted, size: 1000}
+		require.NoError(t, r.startWait(&sent), "the limits are for new operations")
+		assert.Equal(t, opMaybeExecuted, sent.state)
+		assert.Equal(t, opQueued, first.state)
+		stats := r.Stats()
+		assert.Equal(t, 3, stats.Waiting)
+		assert.Equal(t, 1100, stats.WaitingBytes)
+		for _, op := range []operation{first, second, sent} {
+			select {
+			case <-idle:
+				t.Error("idle while an operation waits")
+			default:
+			}
+			r.endWait(op.size)
+		}
+		<-idle
+		<-r.idle()
+		l.waiting(0)
+	})
+}
+
+func TestAwait(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		op := operation{ctx: t.Context()}
+		at, err := l.end.await(&op)
+		require.NoError(t, err)
+		assert.Same(t, l.end.last.Load(), at)
+		assert.Equal(t, opNew, op.state, "an operation that did not wait")
+
+		l.cut()
+		assert.Nil(t, l.end.working())
+		found := kit.Run(func() *link {
+			at, err := l.end.await(&op)
+			assert.NoError(t, err)
+			return at
+		})
+		l.waiting(1)
+		l.mend()
+		assert.Same(t, l.end.last.Load(), kit.Returned(t, found))
+		assert.Equal(t, opQueued, op.state)
+		l.waiting(0)
+
+		l.cut()
+		failed := kit.Run(func() error {
+			_, err := l.end.await(&op)
+			return err
+		})
+		l.end.Close()
+		assert.ErrorIs(t, kit.Returned(t, failed), geminio.ErrNotExecuted)
+		assert.Equal(t, opDone, op.state)
+		assert.Equal(t, io.EOF, l.end.checkOpen())
+	})
+}
+
+func TestCheckOpen(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		assert.NoError(t, l.end.checkOpen())
+		l.end.draining.Store(true)
+		assert.Equal(t, geminio.ErrGoingAway, l.end.checkOpen())
 	})
 }
