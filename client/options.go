@@ -117,7 +117,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
 		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
 	}
-	cc, ac, err := common.Resolve(geminio.InitiatorSide, setup.NotNil(o.Delegate))
+	cc, ac, err := common.Resolve(geminio.InitiatorSide, setup.DelegateOrNil(o.Delegate))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,16 +1,19 @@
 package multiplexer
 
+// This file estimates the memory of a Mux.
+
 import "github.com/singchia/geminio/packet"
 
 const (
-	// streamBytes is the memory of a stream without what it holds.
+	// streamBytes is the memory of a stream without its data, in bytes.
 	streamBytes = 512
-	// handlerBytes is the memory of a running handler with its request, if that is small.
+	// handlerBytes is the memory of a running handler with a small request, in bytes.
 	handlerBytes = 8 << 10
 )
 
-// Held returns how many bytes the streams of m hold: received data that was not taken,
-// requests of running handlers, data that waits to be sent, and the streams themselves.
+// Held returns an estimate of the memory of the streams of m, in bytes. It is the sum of received
+// data that was not released, requests of running handlers, data that waits to be sent, and the
+// streams themselves.
 func (m *Mux) Held() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

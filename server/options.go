@@ -150,7 +150,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
 		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
 	}
-	cc, ac, err := common.Resolve(geminio.RecipientSide, setup.NotNil(o.Delegate))
+	cc, ac, err := common.Resolve(geminio.RecipientSide, setup.DelegateOrNil(o.Delegate))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,7 +168,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
 	if o.Delegate != nil {
 		ac.Hooks.Heartbeat = func(c delegate.ConnDescriber) {
-			setup.Note(cc.Log, "Heartbeat", c, o.Delegate.Heartbeat(c))
+			setup.LogError(cc.Log, "Heartbeat", c, o.Delegate.Heartbeat(c))
 		}
 	}
 	return cc, ac, nil

@@ -8,8 +8,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// NotNil returns d as a Delegate. It returns nil if d is nil.
-func NotNil[D interface {
+// DelegateOrNil returns d as a Delegate. It returns nil if d is nil.
+func DelegateOrNil[D interface {
 	comparable
 	Delegate
 }](d D) Delegate {
@@ -20,9 +20,9 @@ func NotNil[D interface {
 	return d
 }
 
-// Note logs err, the error of the callback what, if it is not nil. It is for callbacks whose
+// LogError logs err, the error of the callback what, if it is not nil. It is for callbacks whose
 // errors have no other effect.
-func Note(log *slog.Logger, what string, about interface{ ClientID() uint64 }, err error) {
+func LogError(log *slog.Logger, what string, about interface{ ClientID() uint64 }, err error) {
 	if err != nil {
 		log.Warn("the delegate's "+what+" failed", "client", about.ClientID(), "err", guard.Describe(log, err).Text)
 	}

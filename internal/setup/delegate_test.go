@@ -33,6 +33,6 @@ func TestDelegateReachesTheLayers(t *testing.T) {
 	assert.NotNil(t, ac.Hooks.DialogueOffline)
 	assert.NotNil(t, ac.Hooks.RemoteRegistration)
 
-	assert.Nil(t, NotNil((*noted)(nil)), "a typed nil is none")
-	assert.Equal(t, n, NotNil(n))
+	assert.Nil(t, DelegateOrNil((*noted)(nil)), "a typed nil is none")
+	assert.Equal(t, n, DelegateOrNil(n))
 }

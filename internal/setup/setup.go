@@ -167,13 +167,13 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		cc.Online = func(c *conn.Conn) error {
 			return guard.Wait(cc.Log, "ConnOnline", func() error { return d.ConnOnline(c) })
 		}
-		offline := func(c delegate.ConnDescriber) { Note(cc.Log, "ConnOffline", c, d.ConnOffline(c)) }
+		offline := func(c delegate.ConnDescriber) { LogError(cc.Log, "ConnOffline", c, d.ConnOffline(c)) }
 		cc.Offline = func(c *conn.Conn) {
 			guard.Wait(cc.Log, "ConnOffline", func() error { offline(c); return nil })
 		}
 		ac.Hooks.Offline = offline
 		ac.Hooks.DialogueOnline = d.DialogueOnline
-		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { Note(cc.Log, "DialogueOffline", v, d.DialogueOffline(v)) }
+		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { LogError(cc.Log, "DialogueOffline", v, d.DialogueOffline(v)) }
 		ac.Hooks.RemoteRegistration = d.RemoteRegistration
 	}
 	return cc, ac, nil
