@@ -265,10 +265,9 @@ func (e *End) Shutdown(ctx context.Context) error {
 		return nilarg.New("shutdown", "context")
 	}
 	e.mu.Lock()
-	first := e.drained == nil
+	first := e.drain.CompareAndSwap(drainNone, drainAsked)
 	if first {
 		e.drained = make(chan struct{})
-		e.drain.Store(drainAsked)
 	}
 	drained := e.drained
 	e.mu.Unlock()
