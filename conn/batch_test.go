@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// countingOwner counts what came back.
+// countingOwner is a BufferOwner that counts the calls of Written.
 type countingOwner struct {
 	mu   sync.Mutex
 	back int
@@ -32,8 +32,8 @@ func (l *countingOwner) returned() int {
 	return l.back
 }
 
-// What is lent to a writer that waits for a full socket can be had back at once,
-// and the bytes that go out are still the right ones.
+// A buffer that is lent to a writer that waits for a full socket can be reclaimed at once. The
+// right bytes are written all the same.
 func TestReclaim(t *testing.T) {
 	near, far := kit.TCPPair(t)
 	p := &peer{t, far}
@@ -42,30 +42,30 @@ func TestReclaim(t *testing.T) {
 	u.from = lender
 	frame := dataFrame(bytes.Repeat([]byte{7}, 60_000)...)
 	frames := u.fillUp(t, c, frame)
-	assert.Zero(t, c.Reclaim(&countingOwner{}), "another owner has lent nothing")
+	assert.Zero(t, c.Reclaim(&countingOwner{}), "buffers of another owner")
 	inBatch := frames - lender.returned() - len(u.ready)
-	require.Positive(t, inBatch, "the socket is full")
+	require.Positive(t, inBatch, "frames in the batch of a full socket")
 	assert.Equal(t, inBatch, c.Reclaim(lender))
-	assert.Zero(t, c.Reclaim(lender), "once")
+	assert.Zero(t, c.Reclaim(lender), "buffers of the second Reclaim")
 	u.mu.Lock()
-	for i := range u.ready { // frames that no batch contains remain the test's
+	for i := range u.ready { // the frames that are in no batch
 		u.ready[i] = bytes.Clone(u.ready[i])
 	}
 	u.mu.Unlock()
-	clear(frame) // the lender's again
+	clear(frame) // the memory belongs to the owner again
 	for range frames {
-		for _, b := range p.want(packet.TypeData, "all are written in the end") {
+		for _, b := range p.want(packet.TypeData, "the frames") {
 			require.EqualValues(t, 7, b)
 		}
 	}
 	p.nc.Close()
 	<-c.Done()
 	<-u.over
-	assert.Equal(t, frames-inBatch, lender.returned(), "what was reclaimed is not returned")
+	assert.Equal(t, frames-inBatch, lender.returned(), "calls of Written, want none for reclaimed buffers")
 	assert.Zero(t, c.Reclaim(lender))
 }
 
-// Loans end with the connection, too.
+// The end of the connection returns all buffers.
 func TestLoansEndWithTheConnection(t *testing.T) {
 	near, far := kit.TCPPair(t)
 	p := &peer{t, far}

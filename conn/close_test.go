@@ -18,7 +18,7 @@ import (
 
 var errMine = errors.New("mine")
 
-// dataFrame is a frame for the frame handler.
+// dataFrame returns a frame for the FrameHandler.
 func dataFrame(payload ...byte) []byte {
 	return frameOf(packet.Header{Type: packet.TypeData, Stream: 1}, payload...)
 }
@@ -32,16 +32,16 @@ func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
 		c.Close(errMine, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: "bye", Retry: time.Second})
 		assert.Equal(t, Closing, c.State())
 		for i := range frames {
-			payload := p.want(packet.TypeData, "what was ready")
+			payload := p.want(packet.TypeData, "a frame that was ready")
 			require.Equal(t, byte(i), payload[1000])
 		}
-		n := p.wantReason(packet.TypeClose, geminio.CodeGoingAway, "after all that was ready")
+		n := p.wantReason(packet.TypeClose, geminio.CodeGoingAway, "the Close frame after the frames that were ready")
 		assert.Equal(t, "bye", n.Text)
 		assert.Equal(t, time.Second, n.Retry)
-		p.wantIdle(time.Second, "nothing follows Close")
-		assert.Equal(t, Closing, c.State(), "the peer has not said Close yet")
-		p.writeClose(packet.Reason{}, "the answer")
-		p.wantEnd("both have said Close")
+		p.wantIdle(time.Second, "after the Close frame")
+		assert.Equal(t, Closing, c.State(), "the state before the Close frame of the peer")
+		p.writeClose(packet.Reason{}, "the answer to the Close frame")
+		p.wantEnd("after the Close frames of both sides")
 		<-c.Done()
 		<-u.over
 		assert.Equal(t, Closed, c.State())
@@ -57,13 +57,13 @@ func TestCloseWritesAllThatIsReadyThenClose(t *testing.T) {
 func TestNothingFollowsTheCloseFrame(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(errMine, packet.Reason{})
-		p.wantReason(packet.TypeClose, geminio.CodeOK, "the end of this side")
-		p.writePing(1, "asked after the Close frame was sent")
+		p.wantReason(packet.TypeClose, geminio.CodeOK, "the Close frame")
+		p.writePing(1, "a ping after the Close frame")
 		c.GoAway(packet.Reason{})
 		c.Probe()
 		u.give(dataFrame(1))
 		c.Kick()
-		p.wantIdle(time.Second, "the Close frame said that nothing follows")
+		p.wantIdle(time.Second, "an answer after the Close frame")
 	})
 }
 
@@ -79,13 +79,13 @@ func TestPeersCloseIsAnswered(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
-				p.writeClose(test.reason, "the peer's end")
-				p.wantReason(packet.TypeClose, geminio.CodeOK, "the answer")
-				p.wantEnd("both have said Close")
+				p.writeClose(test.reason, "the Close frame of the peer")
+				p.wantReason(packet.TypeClose, geminio.CodeOK, "the answer to the Close frame")
+				p.wantEnd("after the Close frames of both sides")
 				<-u.over
 				s := u.seen()
 				assert.Equal(t, 1, s.ends)
-				assert.False(t, s.deliver, "the peer takes nothing more")
+				assert.False(t, s.deliver, "deliver in the call of End")
 				if test.want != nil {
 					assert.ErrorIs(t, s.cause, test.want)
 				}
@@ -103,11 +103,11 @@ func TestSimultaneousClose(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		c.Close(errMine, packet.Reason{})
-		p.writeClose(packet.Reason{Code: 3, Text: "theirs"}, "before ours was read")
+		p.writeClose(packet.Reason{Code: 3, Text: "theirs"}, "the Close frame of the peer, before it has read that of this side")
 		p.wantReason(packet.TypeClose, geminio.CodeOK, "ours")
-		p.wantEnd("both have said Close")
+		p.wantEnd("after the Close frames of both sides")
 		<-c.Done()
-		assert.Same(t, errMine, c.Cause(), "the first cause")
+		assert.Same(t, errMine, c.Cause(), "the cause, which is that of the first close")
 		assert.Zero(t, time.Since(start))
 	})
 }
@@ -161,7 +161,7 @@ func TestLingerBoundsClose(t *testing.T) {
 				}
 				start := time.Now()
 				c.Close(errMine, packet.Reason{})
-				assert.Zero(t, time.Since(start), "Close does not wait")
+				assert.Zero(t, time.Since(start), "the time that Close takes")
 				<-c.Done()
 				assert.Equal(t, cfg.Linger, time.Since(start))
 				assert.Same(t, errMine, c.Cause())
@@ -187,10 +187,10 @@ func TestPeerGoesWithoutAWord(t *testing.T) {
 	})
 }
 
-// brokenConn is a transport whose Write fails.
+// brokenConn is a net.Conn whose Write fails when broken is closed.
 type brokenConn struct {
 	net.Conn
-	broken chan struct{} // closed: from now on
+	broken chan struct{} // closed when Write fails
 }
 
 var errBroken = errors.New("broken wire")
@@ -217,7 +217,7 @@ func TestWriteErrorAborts(t *testing.T) {
 		<-u.over
 		assert.ErrorIs(t, c.Cause(), errBroken)
 		assert.Equal(t, 1, u.seen().ends)
-		p.wantEnd("the transport is closed")
+		p.wantEnd("after Write failed")
 	})
 }
 
@@ -251,7 +251,7 @@ func TestFirstCauseWins(t *testing.T) {
 	})
 }
 
-// stuckReadConn is a transport whose Read does not return on Close.
+// stuckReadConn is a net.Conn whose Read does not return on Close.
 type stuckReadConn struct {
 	net.Conn
 	release chan struct{}
@@ -289,19 +289,19 @@ func TestGoAway(t *testing.T) {
 		assert.Equal(t, Draining, c.State())
 		assert.Equal(t, []packet.Reason{{Code: 10, Text: "soon", Retry: time.Minute}}, u.seen().away)
 		c.GoAway(packet.Reason{Text: "me too"})
-		assert.Equal(t, "me too", p.wantReason(packet.TypeGoAway, 0, "ours").Text)
-		behind := p.wantPing(packet.TypePing, "a ping behind it")
-		p.write(dataFrame(9), "work under way")
+		assert.Equal(t, "me too", p.wantReason(packet.TypeGoAway, 0, "the GoAway of this side").Text)
+		behind := p.wantPing(packet.TypePing, "the ping after GoAway")
+		p.write(dataFrame(9), "a frame while draining")
 		synctest.Wait()
-		assert.Len(t, u.seen().got, 1, "frames go on while draining")
+		assert.Len(t, u.seen().got, 1, "frames that the handler got while draining")
 		assert.Zero(t, u.seen().goAwayAcks)
-		p.writePong(behind, "its answer")
+		p.writePong(behind, "the pong")
 		p.writePong(behind, "again")
 		synctest.Wait()
-		assert.Equal(t, 1, u.seen().goAwayAcks, "all that was begun before has come")
+		assert.Equal(t, 1, u.seen().goAwayAcks, "calls of OnGoAwayAcked")
 		c.Close(errMine, packet.Reason{})
 		p.wantReason(packet.TypeClose, 0, "the end")
-		p.writeClose(packet.Reason{}, "the answer")
+		p.writeClose(packet.Reason{}, "the answer to the Close frame")
 		p.wantEnd("closed")
 	})
 }
@@ -310,12 +310,12 @@ func TestWhatArrivesWhileClosingIsThrownAway(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(errMine, packet.Reason{})
 		p.wantReason(packet.TypeClose, 0, "the end")
-		p.write(dataFrame(make([]byte, 50000)...), "late data")
-		p.write(packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{}), "late goaway")
+		p.write(dataFrame(make([]byte, 50000)...), "data after the Close frame")
+		p.write(packet.AppendReason(nil, packet.TypeGoAway, 0, packet.Reason{}), "GoAway after the Close frame")
 		synctest.Wait()
 		assert.Empty(t, u.seen().got)
-		assert.Equal(t, Closing, c.State(), "not back to draining")
-		p.writeClose(packet.Reason{}, "the answer")
+		assert.Equal(t, Closing, c.State(), "the state after a late GoAway")
+		p.writeClose(packet.Reason{}, "the answer to the Close frame")
 		p.wantEnd("closed")
 	})
 }

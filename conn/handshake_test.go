@@ -35,7 +35,7 @@ func TestHandshake(t *testing.T) {
 		}
 		serverCfg.Online = func(c *Conn) error {
 			assert.EqualValues(t, 100, c.ClientID())
-			assert.EqualValues(t, 0, online.Add(1)-1, "the server is the first to know")
+			assert.EqualValues(t, 0, online.Add(1)-1, "calls of Online before this one; the server's comes first")
 			return nil
 		}
 		clientCfg.Online = func(c *Conn) error {
@@ -140,10 +140,10 @@ func TestBrokenHandshakes(t *testing.T) {
 						assert.ErrorIs(t, r.err, test.is)
 					}
 					var refused *geminio.RefusedError
-					assert.False(t, errors.As(r.err, &refused), "a broken peer is no refusal")
-					assert.Zero(t, time.Since(start), "at once")
+					assert.False(t, errors.As(r.err, &refused), "the error is a *RefusedError, though the peer is broken")
+					assert.Zero(t, time.Since(start), "the time until the handshake failed")
 					_, err := near.Write([]byte{1})
-					assert.Error(t, err, "the transport is closed")
+					assert.Error(t, err, "Write to the transport after the handshake failed")
 				})
 			})
 		}
@@ -176,7 +176,7 @@ func TestClientIsRefused(t *testing.T) {
 				assert.ErrorContains(t, s.err, "client refused: not you")
 				var refused *geminio.RefusedError
 				require.ErrorAs(t, c.err, &refused)
-				assert.Equal(t, "not you: \"quoted\"", c.err.Error(), "the server's text, unchanged")
+				assert.Equal(t, "not you: \"quoted\"", c.err.Error(), "the text of the server, unchanged")
 				assert.Equal(t, geminio.CodeApplication, refused.Code)
 			})
 		})
@@ -231,7 +231,7 @@ func TestOldPeersAreTold(t *testing.T) {
 	})
 }
 
-// withAck has a client's handshake answered with ack.
+// withAck runs a test with the result of a client's handshake that was answered with ack.
 func withAck(t *testing.T, ack packet.ConnAck, change func(*Config), test func(t *testing.T, r result)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestOnlineErrorAtTheClient(t *testing.T) {
 	}, func(t *testing.T, r result) {
 		assert.ErrorIs(t, r.err, bad)
 		assert.ErrorContains(t, r.err, "ConnOnline: not this server")
-		assert.Zero(t, offline, "it was not online")
+		assert.Zero(t, offline, "calls of Offline without Online")
 	})
 }
 
@@ -333,8 +333,8 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
-// Those that send a byte now and then are cut at the handshake's deadline, and
-// cost what they sent, not what they announced.
+// Peers that send a byte now and then are disconnected at the handshake timeout. Their memory
+// follows the bytes that they sent, and not those that they announced.
 func TestSlowloris(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const peers = 300
@@ -358,7 +358,7 @@ func TestSlowloris(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		assert.Less(t, gauge.Take().Heap-before, int64(peers*16<<10), "64 KiB were announced by each")
+		assert.Less(t, gauge.Take().Heap-before, int64(peers*16<<10), "bytes of the heap for %d peers, each of which announced 64 KiB", peers)
 		for _, ch := range results {
 			assert.ErrorIs(t, (<-ch).err, geminio.ErrHandshakeTimeout)
 		}
@@ -367,7 +367,7 @@ func TestSlowloris(t *testing.T) {
 	})
 }
 
-// What follows the handshake in the same segment is not lost.
+// Frames that follow the handshake in the same segment are not lost.
 func TestNothingIsReadBeyondTheHandshake(t *testing.T) {
 	for _, side := range []geminio.Side{geminio.RecipientSide, geminio.InitiatorSide} {
 		t.Run(side.String(), func(t *testing.T) {

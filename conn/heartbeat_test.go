@@ -19,7 +19,7 @@ func TestPingAtEveryHeartbeat(t *testing.T) {
 		for i := range 20 {
 			v := p.wantPing(packet.TypePing, "a heartbeat")
 			require.Equal(t, time.Duration(i+1)*20*time.Second, time.Since(start))
-			p.writePong(v, "the answer")
+			p.writePong(v, "the pong")
 		}
 		assert.Equal(t, Open, c.State())
 	})
@@ -29,17 +29,17 @@ func TestPingIsAnswered(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		for _, v := range []uint64{0, 1, 1<<64 - 1, 0x0102030405060708} {
 			p.writePing(v, "a ping")
-			assert.Equal(t, v, p.wantPing(packet.TypePong, "its answer"))
+			assert.Equal(t, v, p.wantPing(packet.TypePong, "the pong"))
 		}
 		synctest.Wait()
-		assert.Equal(t, 4, u.seen().pings, "the frame handler gets each")
+		assert.Equal(t, 4, u.seen().pings, "calls of OnPing")
 	})
 }
 
-// The peer may do whatever it likes, as long as a byte comes in time.
+// A peer that answers no ping stays connected while a byte arrives in each interval.
 func TestAnyByteIsLife(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
-		p.drain() // and never answer a ping
+		p.drain() // without answering pings
 		b := dataFrame(make([]byte, 20)...)
 		for i := range b {
 			time.Sleep(40*time.Second - 1)
@@ -54,7 +54,7 @@ func TestAnyByteIsLife(t *testing.T) {
 func TestDeadTwoHeartbeatsAfterTheLastByte(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		last time.Duration // when the last byte comes; 0: none
+		last time.Duration // the time of the last byte; 0: no byte
 		read bool
 	}{
 		{"none ever came", 0, true},
@@ -84,14 +84,14 @@ func TestDeadTwoHeartbeatsAfterTheLastByte(t *testing.T) {
 				assert.ErrorIs(t, c.Cause(), geminio.ErrSilent)
 				s := u.seen()
 				assert.Equal(t, 1, s.ends)
-				assert.False(t, s.deliver, "a silent peer receives nothing")
+				assert.False(t, s.deliver, "deliver in the call of End")
 				assert.ErrorIs(t, s.readErr, geminio.ErrSilent)
 			})
 		})
 	}
 }
 
-// However different the settings of the two sides, a good link lives on.
+// A link on which both sides answer stays up, however different their heartbeat intervals are.
 func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 	for _, beats := range [][2]time.Duration{
 		{time.Second, time.Minute}, {time.Minute, time.Second},
@@ -117,7 +117,7 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 			for i, c := range conns {
 				assert.Equal(t, Open, c.State(), "%v: %v", beats, c.Cause())
 				got := uppers[i].seen().pings
-				assert.Equal(t, int(span/beats[1-i]), got, "pings of the other side")
+				assert.Equal(t, int(span/beats[1-i]), got, "pings of the peer")
 			}
 			conns[0].Close(errMine, packet.Reason{})
 			for i, c := range conns {
@@ -130,7 +130,7 @@ func TestDifferentSettingsKillNoGoodLink(t *testing.T) {
 
 func TestPingFlood(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
-		for range 5 { // as many as there may be
+		for range 5 { // the most pings of a second
 			for range maxPings {
 				p.writePing(1, "a ping")
 				p.wantPing(packet.TypePong, "an answer")
@@ -141,13 +141,13 @@ func TestPingFlood(t *testing.T) {
 			p.writePing(1, "a ping")
 			p.wantPing(packet.TypePong, "an answer")
 		}
-		p.writePing(1, "one too many")
-		n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "it is told why")
+		p.writePing(1, "a ping above the limit")
+		n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the Close frame with the reason")
 		assert.Contains(t, n.Text, "ping: more than 250 in a second")
 	})
 }
 
-// A peer that floods and does not read makes nothing pile up.
+// A peer sends pings without end and does not read. The pongs do not pile up.
 func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
@@ -155,10 +155,10 @@ func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
 			p.writePing(1, "a ping")
 			time.Sleep(time.Millisecond)
 		}
-		assert.Equal(t, maxPings+1, int(time.Since(start)/time.Millisecond), "one too many")
+		assert.Equal(t, maxPings+1, int(time.Since(start)/time.Millisecond), "pings until the connection ended")
 		<-c.Done()
 		assert.ErrorIs(t, c.Cause(), geminio.ErrProtocol)
-		assert.Equal(t, maxPings*time.Millisecond+5*time.Second, time.Since(start), "the time for lingering")
+		assert.Equal(t, maxPings*time.Millisecond+5*time.Second, time.Since(start), "the time until the connection ended")
 	})
 }
 
@@ -168,23 +168,23 @@ func TestRoundTrip(t *testing.T) {
 			c.Probe()
 			v := p.wantPing(packet.TypePing, "a probe")
 			time.Sleep(after)
-			p.writePong(v, "the answer")
+			p.writePong(v, "the pong")
 			synctest.Wait()
 		}
-		assert.Zero(t, c.RTT(), "not known")
+		assert.Zero(t, c.RTT(), "RTT before the first pong")
 		answer(30 * time.Millisecond)
 		assert.Equal(t, 30*time.Millisecond, c.RTT())
 		answer(50 * time.Millisecond)
-		assert.Equal(t, 30*time.Millisecond, c.RTT(), "the shortest")
+		assert.Equal(t, 30*time.Millisecond, c.RTT(), "RTT, the shortest round trip")
 		answer(20 * time.Millisecond)
 		assert.Equal(t, 20*time.Millisecond, c.RTT())
 		for _, v := range []uint64{1 << 63, 1<<64 - 1, uint64(c.Now() + time.Hour)} {
-			p.writePong(v, "an answer to nothing")
+			p.writePong(v, "a second pong for the same ping")
 		}
 		synctest.Wait()
 		assert.Equal(t, 20*time.Millisecond, c.RTT())
 		answer(0)
-		assert.Equal(t, time.Duration(1), c.RTT(), "never 0, which says unknown")
+		assert.Equal(t, time.Duration(1), c.RTT(), "RTT of an immediate pong, which must not be 0")
 	})
 }
 
@@ -197,8 +197,8 @@ func TestOneProbeUntilTheAnswer(t *testing.T) {
 		for range 1000 {
 			c.Probe()
 		}
-		p.wantIdle(time.Second, "it was not answered yet")
-		p.writePong(v, "the answer")
+		p.wantIdle(time.Second, "a second probe before the first was answered")
+		p.writePong(v, "the pong")
 		synctest.Wait()
 		c.Probe()
 		p.wantPing(packet.TypePing, "the next probe")

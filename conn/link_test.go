@@ -20,15 +20,15 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// oddConn is a transport that differs from the one beneath it where a function is set.
-// It cannot be compared, nor be the key of a map.
+// oddConn is a net.Conn whose methods a test can replace. It cannot be compared, nor be the key
+// of a map.
 type oddConn struct {
 	net.Conn
 	*oddities
 	_ []int
 }
 
-// oddities may be changed at any time.
+// oddities has the functions of an oddConn. They may be changed at any time.
 type oddities struct {
 	mu         sync.Mutex
 	read       func(p []byte) (int, error)
@@ -39,7 +39,7 @@ type oddities struct {
 	localAddr  func() net.Addr
 	remoteAddr func() net.Addr
 
-	closes atomic.Int32 // how often Close was called
+	closes atomic.Int32 // the number of calls of Close
 }
 
 // set changes the oddities.
@@ -49,7 +49,7 @@ func (o *oddities) set(change func(o *oddities)) {
 	change(o)
 }
 
-// oddity returns one of the functions.
+// oddity returns one of the functions, or nil.
 func oddity[F any](o *oddities, which func(o *oddities) F) F {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -108,14 +108,14 @@ func (o oddConn) RemoteAddr() net.Addr {
 	return o.Conn.RemoteAddr()
 }
 
-// onOddConn is onPipe with an odd transport, which behaves during the handshake.
+// onOddConn is onPipe with an oddConn, whose methods are replaced after the handshake.
 func onOddConn(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o oddConn, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		o, p := newOddConn(near), &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, o, p, cfg)
-		synctest.Wait() // a Read waits
+		synctest.Wait() // until Read blocks
 		test(c, u, o, p)
 		far.Close()
 		near.Close()
@@ -124,8 +124,8 @@ func onOddConn(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, o o
 	})
 }
 
-// The transport's own Close is called, once, however the connection ends: a transport
-// that counts connections counts down there.
+// Close of the transport is called once, however the connection ends. Limiters count
+// connections in it.
 func TestOwnCloseOfTheTransport(t *testing.T) {
 	for name, end := range map[string]func(c *Conn, u *fakeHandler, o oddConn, p *peer){
 		"the peer is gone": func(_ *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.nc.Close() },
@@ -138,8 +138,11 @@ func TestOwnCloseOfTheTransport(t *testing.T) {
 			u.give(dataFrame(1))
 			c.Kick()
 		},
-		"the peer is silent":       func(*Conn, *fakeHandler, oddConn, *peer) { time.Sleep(time.Minute) },
-		"the peer breaks a rule":   func(_ *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.drain(); p.write(make([]byte, 100), "nonsense") },
+		"the peer is silent": func(*Conn, *fakeHandler, oddConn, *peer) { time.Sleep(time.Minute) },
+		"a violation of the peer": func(_ *Conn, _ *fakeHandler, _ oddConn, p *peer) {
+			p.drain()
+			p.write(make([]byte, 100), "zeros, which are no frame")
+		},
 		"the peer does not answer": func(c *Conn, _ *fakeHandler, _ oddConn, p *peer) { p.drain(); c.Close(io.EOF, packet.Reason{}) },
 		"both have closed": func(c *Conn, _ *fakeHandler, _ oddConn, p *peer) {
 			c.Close(io.EOF, packet.Reason{})
@@ -158,7 +161,7 @@ func TestOwnCloseOfTheTransport(t *testing.T) {
 	}
 }
 
-// The same for a handshake that fails.
+// Close of the transport is called once when the handshake fails.
 func TestOwnCloseAfterAFailedHandshake(t *testing.T) {
 	for name, fail := range map[string]func(far net.Conn){
 		"the peer is silent": func(net.Conn) {},
@@ -179,7 +182,8 @@ func TestOwnCloseAfterAFailedHandshake(t *testing.T) {
 	}
 }
 
-// A Close that never returns is waited for a short while beyond the time of lingering.
+// Close of the transport never returns. The connection waits for it for a short time beyond the
+// linger time.
 func TestCloseThatNeverReturns(t *testing.T) {
 	for name, end := range map[string]struct {
 		how  func(c *Conn, p *peer)
@@ -203,7 +207,7 @@ func TestCloseThatNeverReturns(t *testing.T) {
 				select {
 				case <-c.Done():
 				case <-time.After(time.Hour):
-					t.Error("Done waits for a Close that never returns")
+					t.Error("Done is not closed, though Close of the transport does not return")
 				}
 				assert.LessOrEqual(t, time.Since(start), end.most)
 				close(release)
@@ -239,7 +243,7 @@ func TestCloseThatWaitsForThePeer(t *testing.T) {
 	})
 }
 
-// A handshake keeps its time, whatever the transport does.
+// The handshake ends at its timeout, whatever the transport does.
 func TestHandshakeKeepsItsTime(t *testing.T) {
 	for name, change := range map[string]func(o *oddities, release chan struct{}){
 		"Close blocks": func(o *oddities, release chan struct{}) { o.close = func() error { <-release; return nil } },
@@ -279,7 +283,7 @@ func TestHandshakeKeepsItsTime(t *testing.T) {
 						assert.GreaterOrEqual(t, time.Since(start), 10*time.Second)
 						assert.LessOrEqual(t, time.Since(start), 10*time.Second+closeGrace)
 					case <-time.After(time.Hour):
-						t.Error("the handshake does not end")
+						t.Error("the handshake did not end within an hour")
 					}
 					close(release)
 					near.Close()
@@ -292,8 +296,8 @@ func TestHandshakeKeepsItsTime(t *testing.T) {
 	}
 }
 
-// A Write that takes less, or claims more, than it was given, and has no error, ends the
-// connection: bytes were lost.
+// A Write that returns another number than its length, and no error, ends the connection,
+// since bytes may be lost.
 func TestShortWrite(t *testing.T) {
 	for name, count := range map[string]func(p []byte) int{
 		"less":     func(p []byte) int { return len(p) - 1 },
@@ -324,7 +328,7 @@ func TestShortWrite(t *testing.T) {
 	}
 }
 
-// Reads that give nothing, without an error, are tried a hundred times in a row.
+// A Read that returns 0, nil is repeated up to a hundred times in a row.
 func TestReadsOfNothing(t *testing.T) {
 	onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 		var left atomic.Int32
@@ -338,27 +342,27 @@ func TestReadsOfNothing(t *testing.T) {
 				return under.Read(b)
 			}
 		})
-		p.write(dataFrame(1), "ends the Read that waits already")
-		p.write(dataFrame(2), "comes after 99 Reads of nothing")
+		p.write(dataFrame(1), "a frame that ends the blocked Read")
+		p.write(dataFrame(2), "a frame after 99 Reads of nothing")
 		synctest.Wait()
 		assert.Len(t, u.seen().got, 2)
 		assert.NoError(t, c.Cause())
 
 		left.Store(1 << 30)
-		p.write(dataFrame(3), "ends the Read that waits already")
+		p.write(dataFrame(3), "a frame that ends the blocked Read")
 		<-c.Done()
 		assert.ErrorIs(t, c.Cause(), io.ErrNoProgress)
 	})
 }
 
-// A Read that claims more than there was room for, or less than nothing, ends the
+// A Read that returns more than the length of its buffer, or a negative number, ends the
 // connection.
 func TestReadsOfImpossibleLengths(t *testing.T) {
 	for name, n := range map[string]int{"more": 1 << 20, "negative": -1} {
 		t.Run(name, func(t *testing.T) {
 			onOddConn(t, testConfig(), func(c *Conn, u *fakeHandler, o oddConn, p *peer) {
 				o.set(func(o *oddities) { o.read = func([]byte) (int, error) { return n, nil } })
-				p.write(dataFrame(1), "ends the Read that waits already")
+				p.write(dataFrame(1), "a frame that ends the blocked Read")
 				<-c.Done()
 				assert.ErrorContains(t, c.Cause(), "Read returned")
 			})
@@ -366,7 +370,7 @@ func TestReadsOfImpossibleLengths(t *testing.T) {
 	}
 }
 
-// No transport at all is an error, and so is a nil pointer to one.
+// A nil transport is an error, and so is a nil pointer to one.
 func TestNoTransport(t *testing.T) {
 	for name, nc := range map[string]net.Conn{
 		"nil": nil, "*net.TCPConn": (*net.TCPConn)(nil), "*tls.Conn": (*tls.Conn)(nil), "*net.UnixConn": (*net.UnixConn)(nil),
@@ -387,16 +391,16 @@ func TestTransportThatPanics(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(o *oddities)
 		begin  func(c *Conn, u *fakeHandler, p *peer)
-		want   string // part of the cause; "": the connection lives on
+		want   string // a part of the cause; "": the connection does not end
 	}{
 		"Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { boom(""); return 0, nil } },
-			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "a frame that ends the blocked Read") },
 			"panicked",
 		},
 		"Read ends its goroutine": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { runtime.Goexit(); return 0, nil } },
-			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "a frame that ends the blocked Read") },
 			"ended its goroutine",
 		},
 		"Write": {
@@ -411,7 +415,7 @@ func TestTransportThatPanics(t *testing.T) {
 		},
 		"the error of Read": {
 			func(o *oddities) { o.read = func([]byte) (int, error) { return 0, (*nilPanicsError)(nil) } },
-			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "ends the Read that waits already") },
+			func(_ *Conn, _ *fakeHandler, p *peer) { p.write(dataFrame(1), "a frame that ends the blocked Read") },
 			"nilPanicsError",
 		},
 		"the error of Write": {
@@ -501,7 +505,7 @@ type nilPanicsError struct{ text string }
 func (e *nilPanicsError) Error() string     { return e.text }
 func (e *nilPanicsError) Is(err error) bool { return e.text == err.Error() }
 
-// The handshake can be given up before its time.
+// The handshake can be given up before its timeout.
 func TestHandshakeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -524,8 +528,8 @@ func TestHandshakeIsGivenUp(t *testing.T) {
 	})
 }
 
-// It is given up also while a callback is being called: the transport is closed at once,
-// and what the callback says comes to nothing.
+// The handshake can be given up during a callback. The transport is closed at once, and the
+// result of the callback is ignored.
 func TestHandshakeIsGivenUpInACallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

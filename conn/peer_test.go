@@ -19,14 +19,14 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// peer is the other side of a Conn under test: a program of raw bytes. Its
-// methods belong to the goroutine of the test.
+// peer is the other side of a Conn under test. It sends raw bytes. Only the goroutine of the
+// test may call its methods.
 type peer struct {
 	t  testing.TB
 	nc net.Conn
 }
 
-// patience bounds what a peer waits for.
+// patience is the time for which a peer waits for bytes.
 const patience = time.Hour
 
 func (p *peer) write(b []byte, reason string) {
@@ -87,7 +87,7 @@ func (p *peer) wantReason(typ packet.Type, code geminio.Code, reason string) pac
 	return n
 }
 
-// wantEnd wants the end of the transport before any further byte.
+// wantEnd requires the end of the transport before any further byte.
 func (p *peer) wantEnd(reason string) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(patience))
@@ -96,23 +96,23 @@ func (p *peer) wantEnd(reason string) {
 	require.ErrorIs(p.t, err, io.EOF, reason)
 }
 
-// wantIdle wants that nothing comes for d; in a bubble only.
+// wantIdle requires that no byte arrives for d. It must be called in a bubble.
 func (p *peer) wantIdle(d time.Duration, reason string) {
 	p.t.Helper()
 	p.nc.SetReadDeadline(time.Now().Add(d))
 	n, err := p.nc.Read(make([]byte, 1))
 	require.Zero(p.t, n, reason)
 	var timeout net.Error
-	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: %v", reason, err)
+	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), "%s: Read = %v, want a timeout", reason, err)
 }
 
-// drain reads and forgets what comes until the end.
+// drain reads and discards all bytes until the end, in a goroutine.
 func (p *peer) drain() {
 	p.nc.SetReadDeadline(time.Time{})
 	go io.Copy(io.Discard, p.nc)
 }
 
-// testConfig is a configuration whose fields a test may change.
+// testConfig returns a configuration, which the test may change.
 func testConfig() *Config {
 	return &Config{
 		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
@@ -144,13 +144,13 @@ func ackBytes(t testing.TB, a packet.ConnAck) []byte {
 	return b
 }
 
-// result is what a handshake function returned.
+// result has the results of Client or Server.
 type result struct {
 	c   *Conn
 	err error
 }
 
-// shake begins a handshake on nc in another goroutine.
+// shake starts a handshake on nc in a goroutine.
 func shake(side geminio.Side, nc net.Conn, cfg *Config) <-chan result {
 	ch := make(chan result, 1)
 	go func() {
@@ -164,7 +164,7 @@ func shake(side geminio.Side, nc net.Conn, cfg *Config) <-chan result {
 	return ch
 }
 
-// startOn lets a Conn of the side work on nc, with p as its peer.
+// startOn returns a Conn of the side on nc that has completed the handshake with p and reads.
 func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config) (*Conn, *fakeHandler) {
 	t.Helper()
 	ch := shake(side, nc, cfg)
@@ -187,14 +187,14 @@ func startOn(t testing.TB, side geminio.Side, nc net.Conn, p *peer, cfg *Config)
 	return r.c, u
 }
 
-// onPipe runs a test of a server's Conn in a bubble, over net.Pipe.
+// onPipe runs a test of a Conn of the server in a bubble, over net.Pipe.
 func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		p := &peer{t, far}
 		c, u := startOn(t, geminio.RecipientSide, near, p, cfg)
-		defer func() { // also of a test that has failed
+		defer func() { // even if the test has failed
 			far.Close()
 			<-u.over
 			<-c.Done()
@@ -204,20 +204,20 @@ func onPipe(t *testing.T, cfg *Config, test func(c *Conn, u *fakeHandler, p *pee
 	})
 }
 
-// frame is a frame that the frame handler got.
+// frame is a frame that a fakeHandler got.
 type frame struct {
 	packet.Header
 	payload []byte
 }
 
-// fakeHandler is a FrameHandler that gives the frames of the test and records the calls.
+// fakeHandler is a FrameHandler that sends the frames of the test and records its calls.
 type fakeHandler struct {
 	c    *Conn
 	over chan struct{} // closed when reading has ended
 
 	mu          sync.Mutex
-	ready       [][]byte    // to be given by AppendFrames
-	from        BufferOwner // lends them, if set
+	ready       [][]byte    // the frames that AppendFrames appends
+	from        BufferOwner // if not nil: the owner that lends the frames
 	notReceived []uint64    // numbers of packets
 	got         []frame
 	readErr     error
@@ -248,14 +248,14 @@ func (u *fakeHandler) Frame(h packet.Header) error {
 	return nil
 }
 
-// give makes frames ready.
+// give appends frames to those that are ready.
 func (u *fakeHandler) give(frames ...[]byte) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ready = append(u.ready, frames...)
 }
 
-// seen returns a copy of what is remembered.
+// seen returns a copy of the recorded calls.
 func (u *fakeHandler) seen() (s struct {
 	got        []frame
 	readErr    error

@@ -16,7 +16,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// chunkSink takes a payload in loans of at most n bytes.
+// chunkSink is a sink of a payload that lends buffers of at most n bytes.
 type chunkSink struct {
 	t    *testing.T
 	n    int
@@ -25,7 +25,7 @@ type chunkSink struct {
 }
 
 func (s *chunkSink) Space(n int) []byte {
-	assert.Nil(s.t, s.lent, "one loan at a time")
+	assert.Nil(s.t, s.lent, "the buffer that is lent already")
 	s.lent = make([]byte, min(n, s.n))
 	return s.lent
 }
@@ -35,7 +35,7 @@ func (s *chunkSink) Received(n int) {
 	s.lent = nil
 }
 
-// stepHandler takes each frame in its own way.
+// stepHandler is a FrameHandler with a function for each frame.
 type stepHandler struct {
 	fakeHandler
 	t     *testing.T
@@ -49,8 +49,8 @@ func (u *stepHandler) Frame(packet.Header) error {
 	return nil
 }
 
-// startParts starts a server's Conn over TCP, whose handler takes the frames of
-// the other side, each by the next step.
+// startParts starts a Conn of the server over TCP. Each frame of the peer is handled by the
+// next of steps.
 func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan error) {
 	near, far := kit.TCPPair(t)
 	p = &peer{t, far}
@@ -71,7 +71,7 @@ func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan err
 	})
 }
 
-// Payloads may be peeked at, skipped, taken in pieces or left alone.
+// A FrameHandler may peek at a payload, skip it, read it in pieces or ignore it.
 func TestPartsOfPayloads(t *testing.T) {
 	payload := make([]byte, 60_000)
 	for i := range payload {
@@ -100,7 +100,7 @@ func TestPartsOfPayloads(t *testing.T) {
 			assert.True(t, bytes.Equal(payload[8:], got))
 			assert.True(t, c.Buffered())
 		},
-		func(*Conn) {}, // leave it alone
+		func(*Conn) {}, // ignore the payload
 		toSink(5000),
 		toSink(1<<20),
 	)
@@ -112,7 +112,7 @@ func TestPartsOfPayloads(t *testing.T) {
 	assert.Equal(t, io.EOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }
 
-// The goroutine that reads may itself end the connection.
+// The goroutine that reads may end the connection.
 func TestReaderEndsTheConnection(t *testing.T) {
 	cause := errors.New("enough")
 	p, ended := startParts(t, func(c *Conn) { c.abort(cause) })
@@ -126,17 +126,18 @@ func TestUnknownIgnorableFramesAreSkipped(t *testing.T) {
 			{Type: 0x80}, {Type: 0xff, Flags: 0xff, Stream: packet.MaxStreamID}, {Type: 0x93, Stream: 5},
 		} {
 			for _, size := range []int{0, 1, 5000, 64 << 10} {
-				p.write(frameOf(h, make([]byte, size)...), "a hint of a later version")
+				p.write(frameOf(h, make([]byte, size)...), "an ignorable frame of an unknown type")
 			}
 		}
-		p.write(dataFrame(1), "what is known")
+		p.write(dataFrame(1), "a frame of a known type")
 		synctest.Wait()
 		assert.Len(t, u.seen().got, 1)
 		assert.NoError(t, c.Cause())
 	})
 }
 
-// testFrames are frames of many sizes, with the frames that the handler must get.
+// testFrames returns the bytes of frames of many sizes, and the frames that the handler must
+// get.
 func testFrames() (all []byte, want []frame) {
 	for i, size := range []int{0, 1, 11, 12, 13, 51, 52, 53, 511, 512, 4095, 4096, 4097, 9000, 65535, 65536} {
 		h := packet.Header{Type: packet.TypeData, Stream: uint64(i + 1), Length: uint32(size)}
@@ -177,7 +178,7 @@ func TestFramesOverTCP(t *testing.T) {
 		_, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 		for b := all; len(b) > 0; b = b[min(size, len(b)):] {
 			if size == 1 && len(b) < len(all)-20_000 {
-				size = 1000 // enough of single bytes
+				size = 1000 // single bytes take too long for more
 			}
 			p.write(b[:min(size, len(b))], "a piece")
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// The end of a transport is noticed also if it came together with the last frame,
-// while the one before was being taken.
+// The end of the transport is noticed if it arrives with the last frame, while the handler
+// reads the frame before.
 func TestEndThatComesWithTheLastFrame(t *testing.T) {
 	began, goOn := make(chan struct{}), make(chan struct{})
 	p, ended := startParts(t,
@@ -22,14 +22,14 @@ func TestEndThatComesWithTheLastFrame(t *testing.T) {
 	)
 	p.write(dataFrame(1), "first")
 	<-began
-	p.write(dataFrame(2), "second, and the end")
+	p.write(dataFrame(2), "the second frame, before the end")
 	require.NoError(t, p.nc.(interface{ CloseWrite() error }).CloseWrite())
 	close(goOn)
 	assert.Equal(t, io.ErrUnexpectedEOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
 }
 
-// Frames that come one by one, with pauses in which the socket is looked at again,
-// arrive each.
+// Frames arrive with pauses after which the socket is polled again. The handler gets each of
+// them.
 func TestFramesWithPauses(t *testing.T) {
 	got := make(chan struct{})
 	step := func(*Conn) { got <- struct{}{} }
@@ -37,7 +37,7 @@ func TestFramesWithPauses(t *testing.T) {
 	for range 4 {
 		p.write(dataFrame(1), "one of four")
 		<-got
-		time.Sleep(150 * time.Millisecond) // longer than sockets are left alone
+		time.Sleep(150 * time.Millisecond) // longer than the interval between polls
 	}
 	p.writeClose(packet.Reason{}, "the end")
 	assert.Equal(t, io.EOF, kit.Await(t, kit.Forever, "the end of the connection", ended))

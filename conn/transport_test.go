@@ -17,10 +17,10 @@ func TestPushDoesNotWaitForAFullSocket(t *testing.T) {
 	c, u := startOn(t, geminio.RecipientSide, near, p, testConfig())
 	frames := u.fillUp(t, c, dataFrame(make([]byte, 60_000)...))
 	for range frames {
-		p.want(packet.TypeData, "all are written in the end")
+		p.want(packet.TypeData, "a frame")
 	}
 	go c.Close(errMine, packet.Reason{})
-	p.wantReason(packet.TypeClose, 0, "the end")
+	p.wantReason(packet.TypeClose, 0, "the Close frame")
 	p.nc.Close()
 	<-c.Done()
 	<-u.over
@@ -33,10 +33,10 @@ func TestTransportThatCannotLendCopies(t *testing.T) {
 		frame := dataFrame(1, 2, 3)
 		u.give(frame)
 		c.Push(nil, false)
-		synctest.Wait() // the writer waits for the peer
-		assert.Zero(t, c.Reclaim(lender), "nothing is on loan")
+		synctest.Wait() // until the writer waits for the peer
+		assert.Zero(t, c.Reclaim(lender), "buffers that are lent")
 		clear(frame)
-		assert.Equal(t, []byte{1, 2, 3}, p.want(packet.TypeData, "a copy"))
+		assert.Equal(t, []byte{1, 2, 3}, p.want(packet.TypeData, "the copy of the buffer"))
 		synctest.Wait()
 		assert.Zero(t, lender.returned())
 	})

@@ -39,13 +39,13 @@ func TestViolations(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 				u.give(dataFrame(7))
-				p.write(test.frame, "what breaks the rules")
-				p.want(packet.TypeData, "what was ready is delivered")
-				n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the peer is told")
+				p.write(test.frame, "a violation")
+				p.want(packet.TypeData, "a frame that was ready")
+				n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the Close frame with the reason")
 				for _, want := range test.want {
 					assert.Contains(t, n.Text, want)
 				}
-				p.writeBytes(dataFrame(1, 2, 3), "what still comes is thrown away")
+				p.writeBytes(dataFrame(1, 2, 3), "a frame after the violation, which is discarded")
 				p.nc.Close()
 				<-c.Done()
 				<-u.over
@@ -64,14 +64,14 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// Where the peer does not go after it was told, the time for lingering ends it.
+// The peer keeps sending after the Close frame. The connection ends after the linger time.
 func TestViolationIsBoundedInTime(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
-		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
+		p.write(frameOf(packet.Header{Type: 0x6f}), "a violation")
 		start := time.Now()
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		wg.Go(func() { // and goes on
+		wg.Go(func() { // keeps sending
 			for {
 				p.nc.SetWriteDeadline(time.Now().Add(time.Minute))
 				if _, err := p.nc.Write(make([]byte, 1000)); err != nil {
@@ -85,16 +85,16 @@ func TestViolationIsBoundedInTime(t *testing.T) {
 	})
 }
 
-// A violation on a connection that is closing already changes nothing.
+// A violation on a connection that is closing has no effect.
 func TestViolationWhileClosing(t *testing.T) {
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		c.Close(io.EOF, packet.Reason{})
-		p.wantReason(packet.TypeClose, 0, "an end")
+		p.wantReason(packet.TypeClose, 0, "the Close frame")
 		err := c.Cause()
-		assert.Equal(t, io.EOF, err, "the first cause stays, whatever comes")
-		p.write(frameOf(packet.Header{Type: 0x6f}), "what breaks the rules")
+		assert.Equal(t, io.EOF, err, "the cause after a violation, which is that of the close")
+		p.write(frameOf(packet.Header{Type: 0x6f}), "a violation")
 		synctest.Wait()
 		assert.Equal(t, io.EOF, c.Cause())
-		p.wantIdle(time.Second, "the Close frame was sent")
+		p.wantIdle(time.Second, "after the Close frame")
 	})
 }

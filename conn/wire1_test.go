@@ -17,8 +17,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// translating is a configuration that serves peers of wire 1, and writes down what it
-// learns of them.
+// translating returns a configuration that serves peers of wire 1 and sends them to peers.
 func translating(peers chan<- Wire1Peer) *Config {
 	cfg := testConfig()
 	cfg.Translate = func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings) {
@@ -43,7 +42,7 @@ func TestPeersOfWire1(t *testing.T) {
 			var ack [wire1.HeaderLen + 9 + 2]byte
 			_, err := io.ReadFull(far, ack[:])
 			require.NoError(t, err)
-			assert.Equal(t, wire1.Append(nil, wire1.Packet{Type: wire1.TypeConnAck, ID: 7, Client: 42}), ack[:], "without an offer")
+			assert.Equal(t, wire1.Append(nil, wire1.Packet{Type: wire1.TypeConnAck, ID: 7, Client: 42}), ack[:], "the ConnAck, which has no settings")
 			r := <-ch
 			require.NoError(t, r.err)
 			assert.Equal(t, Wire1Peer{Side: geminio.RecipientSide, PacketID: 7, HeartbeatExponent: 2}, <-peers)
@@ -88,8 +87,7 @@ func TestPeersOfWire1(t *testing.T) {
 	})
 }
 
-// A transport may be as odd under a translator as without one: it costs its connection
-// and nothing else.
+// A faulty transport under a translator costs its connection, and has no other effect.
 func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 	wake := func(p *peer) {
 		p.write(wire1.Append(nil, wire1.Packet{Type: wire1.TypeHeartbeat, ID: 9}), "ends the Read that waits already")
@@ -111,7 +109,7 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 				wake(p)
 				<-c.Done()
 				assert.Error(t, c.Cause())
-				assert.EqualValues(t, 1, o.closes.Load(), "its own Close is called, once")
+				assert.EqualValues(t, 1, o.closes.Load(), "calls of Close of the transport")
 			})
 		})
 	}
@@ -124,7 +122,7 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 			<-c.Done()
 			assert.Equal(t, closeGrace, time.Since(start))
 			_, err := o.Conn.Read(make([]byte, 1))
-			assert.ErrorIs(t, err, io.ErrClosedPipe, "what is beneath was closed")
+			assert.ErrorIs(t, err, io.ErrClosedPipe, "Write to the transport below, which is closed")
 			close(release)
 		})
 	})
@@ -136,7 +134,7 @@ func TestOddTransportsOfPeersOfWire1(t *testing.T) {
 	})
 }
 
-// onOldOddConn is onOdd with a client of wire 1.
+// onOldOddConn is onOddConn with a client of wire 1.
 func onOldOddConn(t *testing.T, test func(c *Conn, o oddConn, p *peer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +148,7 @@ func onOldOddConn(t *testing.T, test func(c *Conn, o oddConn, p *peer)) {
 		require.NoError(t, r.err)
 		r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
 		go r.c.Run()
-		synctest.Wait() // a Read waits
+		synctest.Wait() // until Read blocks
 		go io.Copy(io.Discard, far)
 		test(r.c, o, p)
 		far.Close()

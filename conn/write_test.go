@@ -15,13 +15,13 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// fakeWriter is a Writer.
+// fakeWriter is a Writer whose Sent returns its value.
 type fakeWriter bool
 
 func (s fakeWriter) Sent() bool { return bool(s) }
 
-// Every frame of many writers arrives whole, and those of one writer in order,
-// whichever way they ask for the writing.
+// The frames of many writers arrive complete, and those of one writer in order, whichever
+// method they use to write.
 func TestManyWriters(t *testing.T) {
 	for _, over := range []string{"tcp", "pipe"} {
 		t.Run(over, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestManyWriters(t *testing.T) {
 			}
 			all.Wait()
 			go c.Close(errMine, packet.Reason{})
-			p.wantReason(packet.TypeClose, 0, "nothing else is left")
+			p.wantReason(packet.TypeClose, 0, "the Close frame after all frames")
 			p.writeClose(packet.Reason{}, "the answer")
 			<-c.Done()
 			<-u.over
@@ -84,12 +84,12 @@ func TestKickAndPushDoNotBlock(t *testing.T) {
 		synctest.Wait()
 		assert.Zero(t, time.Since(start))
 		for range 100 {
-			p.want(packet.TypeData, "all are written in the end")
+			p.want(packet.TypeData, "a frame")
 		}
 	})
 }
 
-// fillUp makes frames ready until the socket and everything before it is full.
+// fillUp makes frames ready until the socket and all buffers before it are full.
 func (u *fakeHandler) fillUp(t *testing.T, c *Conn, frame []byte) (frames int) {
 	t.Helper()
 	for full := 0; full < 3; {

@@ -14,14 +14,14 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// Answers that nobody awaits do not pile up behind a slow link: what the callee holds
-// follows the callers under way, and later calls succeed.
+// Callers give up, and their responses wait behind a slow link. The memory of the callee
+// follows the number of callers, and later calls succeed.
 func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 	const (
 		callers = 8
 		rounds  = 40
 		answer  = 1 << 20
-		perByte = 40 * time.Nanosecond // 25 MB/s: an answer takes 42 ms
+		perByte = 40 * time.Nanosecond // 25 MB/s: a response takes 42 ms
 	)
 	for _, onStream := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -50,16 +50,16 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 				})
 			}
 			all.Wait()
-			// An answer of each caller, as it is sent and as it arrives, and what is under way.
+			// A response for each caller as it is sent, as it arrives, and on its way.
 			assert.Less(t, gauge.Take().Heap-before, int64(3*callers*answer), "bytes held after %d calls", callers*rounds)
 
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			resp, err := caller.Call(ctx, "big", caller.NewRequest(nil))
-			require.NoError(t, err, "a later call")
+			require.NoError(t, err, "a call after the others")
 			assert.Len(t, resp.Data(), answer)
-			assert.Less(t, time.Since(start), time.Second, "an answer, and what was under way")
+			assert.Less(t, time.Since(start), time.Second, "the time of a call after the others")
 		})
 	}
 }

@@ -1,4 +1,4 @@
-// Package fault tests what broken and slow networks, slow users and unlucky moments do
-// to a pair of Ends: each test is named after what it shows and states its bound.
-// docs/reliability.md says which row of the list of faults is tested where.
+// Package fault tests pairs of Ends with broken and slow networks, slow applications, and
+// operations that end at unlucky moments. The name of each test says what must hold, and the
+// test states its bounds. docs/reliability.md lists the faults with their tests.
 package fault

@@ -21,18 +21,18 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// machineProfile is what a machine runs its program on.
+// machineProfile has the limits and the transport of the Ends of a machine.
 type machineProfile struct {
 	name     string
-	message  int           // the largest message, request and response, bytes
-	budget   int           // of memory: a quarter of it is for large messages
-	handlers int           // that run at a time
-	room     int           // of the transport, bytes in each direction
-	perByte  time.Duration // of the transport
-	hurry    time.Duration // by how much all operations have less time
+	message  int           // bytes of the largest message, request and response
+	budget   int           // bytes of the memory budget, a quarter of which is for large messages
+	handlers int           // the most handlers that run at one time
+	room     int           // bytes that the transport holds in each direction
+	perByte  time.Duration // the time that the transport takes for a byte
+	hurry    time.Duration // the divisor of the timeouts of all operations
 }
 
-// profiles are small in one way or another, so that what is rare elsewhere is frequent.
+// profiles have one small limit each, so that events that are rare elsewhere are frequent.
 var profiles = []machineProfile{
 	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1},
 	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1},
@@ -40,17 +40,17 @@ var profiles = []machineProfile{
 	{"slow", 100_000, 4 * (100_000 + packet.MaxHead), 3, 2000, 10 * time.Microsecond, 1},
 }
 
-// machine runs programs of operations on a live pair of Ends. Each operation has a deadline
-// of its own and may fail; but bytes of a stream arrive in order and unchanged, a message
-// is handed out once at most, a call has its own answer, and when all is at rest, nothing
-// of the credit is lost.
+// machine runs programs of operations on a pair of Ends. Each operation has a deadline of its
+// own and may fail. The bytes of a stream arrive in order and unchanged, a message is handed
+// out at most once, and a call gets its own response. When no operation is in flight, no credit
+// is lost.
 type machine struct {
 	t    testing.TB
 	p    machineProfile
 	link *rig.Pair
 	cut  func()         // breaks the transport
 	ops  sync.WaitGroup // operations
-	wg   sync.WaitGroup // what goes on until the Ends are closed
+	wg   sync.WaitGroup // goroutines that run until the Ends are closed
 
 	running atomic.Int64 // handlers
 
@@ -60,15 +60,15 @@ type machine struct {
 	received map[string]bool
 	pending  []geminio.Message // received and not yet answered
 	sent     int
-	ended    bool // an End was closed, or the transport broken
+	ended    bool // an End was closed, or the transport broke
 }
 
-// streamModel is what both sides of a stream have in common: how far each direction is.
+// streamModel has the positions in both directions of a stream, which its two sides share.
 type streamModel struct {
-	writing [2]chan struct{} // locks, with which a bubble can wait: one writer of a side,
-	reading [2]chan struct{} // and one reader of what it writes
+	writing [2]chan struct{} // a lock for the writer of each side; a bubble can wait for a channel
+	reading [2]chan struct{} // a lock for the reader of the bytes that a side writes
 	written [2]int
-	read    [2]int // by the side that has written
+	read    [2]int // by the side that has written the bytes
 }
 
 func newStreamModel() *streamModel {
@@ -79,27 +79,27 @@ func newStreamModel() *streamModel {
 	return tr
 }
 
-// locked takes a lock, and returns what gives it back.
+// locked takes a lock, and returns the function that releases it.
 func locked(lock chan struct{}) (unlock func()) {
 	lock <- struct{}{}
 	return func() { <-lock }
 }
 
-// modelledStream is a stream of one side.
+// modelledStream is one side of a stream.
 type modelledStream struct {
 	geminio.Stream
 	*streamModel
 	side int
 }
 
-// newMachine makes a machine over a wire in memory.
+// newMachine returns a machine over a connection in memory.
 func newMachine(t testing.TB, p machineProfile) *machine {
 	near, far := newBufferedPair(p.room)
 	near.perByte, far.perByte = p.perByte, p.perByte
 	return startMachine(t, p, near, far, near.close)
 }
 
-// startMachine makes a machine over a transport that cut breaks.
+// startMachine returns a machine over a transport that cut breaks.
 func startMachine(t testing.TB, p machineProfile, near, far net.Conn, cut func()) *machine {
 	m := &machine{t: t, p: p, cut: cut, byID: make(map[uint64]*streamModel), received: make(map[string]bool)}
 	co, so := client.NewEndOptions(), server.NewEndOptions()
@@ -148,7 +148,7 @@ func startMachine(t testing.TB, p machineProfile, near, far net.Conn, cut func()
 	return m
 }
 
-// register has a method handled, and its handlers counted.
+// register registers a method, and counts its handlers.
 func (m *machine) register(end geminio.RPCer, method string, rpc geminio.RPC) {
 	err := end.Register(context.Background(), method, func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 		m.running.Add(1)
@@ -162,7 +162,7 @@ func (m *machine) register(end geminio.RPCer, method string, rpc geminio.RPC) {
 
 func (m *machine) ends() [2]geminio.End { return [2]geminio.End{m.link.Client, m.link.Server} }
 
-// add makes a stream known.
+// add adds a stream to those on which the program works.
 func (m *machine) add(side int, s geminio.Stream) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -174,7 +174,7 @@ func (m *machine) add(side int, s geminio.Stream) {
 	m.streams[side] = append(m.streams[side], &modelledStream{s, tr, side})
 }
 
-// stream returns one of a side's, more often one of the last ones.
+// stream returns a stream of a side, more often one of the last ones.
 func (m *machine) stream(side, n int) *modelledStream {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,11 +185,11 @@ func (m *machine) stream(side, n int) *modelledStream {
 	return all[n%len(all)]
 }
 
-// content is what stands at an offset of what a side writes on a stream.
+// content returns the byte at an offset of the bytes that a side writes on a stream.
 func content(id uint64, side, off int) byte { return byte(off*31 + off>>8*7 + int(id)*3 + side) }
 
-// run runs a program: two bytes for each operation. The wait between them lets all
-// goroutines go on until they wait for something.
+// run runs a program, which has two bytes for each operation. Between the operations it waits
+// until all goroutines are blocked.
 func (m *machine) run(program []byte, wait func()) {
 	for ; len(program) >= 2; program = program[2:] {
 		op, arg := program[0], int(program[1])
@@ -200,8 +200,8 @@ func (m *machine) run(program []byte, wait func()) {
 	}
 }
 
-// finish waits until all is at rest, checks that nothing is lost, and closes the Ends.
-// What is to come to rest may need some time, in which rest is called now and then.
+// finish waits until no operation is in flight, checks that no credit is lost, and closes the
+// Ends. It calls rest while it waits.
 func (m *machine) finish(rest func()) {
 	m.ops.Wait()
 	m.mu.Lock()
@@ -218,13 +218,13 @@ func (m *machine) finish(rest func()) {
 	m.wg.Wait()
 	for end := time.Now().Add(kit.Forever); m.running.Load() > 0; rest() {
 		if time.Now().After(end) {
-			m.t.Errorf("%d handlers go on after the end", m.running.Load())
+			m.t.Errorf("%d handlers run after the end, want 0", m.running.Load())
 			return
 		}
 	}
 }
 
-// drain receives all messages, and answers them.
+// drain receives and acknowledges all messages.
 func (m *machine) drain() {
 	m.mu.Lock()
 	streams := slices.Concat(m.streams[:]...)
@@ -248,8 +248,8 @@ func (m *machine) drain() {
 	m.pending = nil
 }
 
-// audit compares the ledgers of both sides, once they have come to rest. Where nothing can
-// tell that they have, it gives them some time.
+// audit compares the ledgers of both sides when no operation is in flight. Outside a bubble it
+// tries for some time.
 func (m *machine) audit(rest func()) {
 	for range 60 * (1 - rig.Audits) {
 		m.drain()
@@ -268,8 +268,7 @@ func (m *machine) audit(rest func()) {
 	}
 }
 
-// largest wants that the largest call, message and registration go through, in both
-// directions.
+// largest requires that the largest call, message and registration succeed in both directions.
 func (m *machine) largest() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*kit.Forever)
 	defer cancel()
@@ -289,7 +288,7 @@ func (m *machine) largest() {
 		senders.Go(func() {
 			resp, err := end.Call(ctx, "echo", end.NewRequest(data))
 			if err == nil && len(resp.Data()) != len(data) {
-				err = fmt.Errorf("a response of %d bytes", len(resp.Data()))
+				err = fmt.Errorf("the response has %d bytes", len(resp.Data()))
 			}
 			if err != nil {
 				m.t.Errorf("the largest call of side %d: %v", side, err)
@@ -320,17 +319,17 @@ func (m *machine) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*kit.Forever)
 	defer cancel()
 	if err := geminio.Shutdown(ctx, m.link.Client); err != nil {
-		m.t.Errorf("Shutdown of an End at rest: %v", err)
+		m.t.Errorf("Shutdown of an idle End: %v", err)
 	}
 	m.link.Close()
 }
 
-// What the higher bits of an operation say.
+// The higher bits of an operation.
 const (
-	onServer  = 0x10 << iota // done by the server, not by the client
-	hasty                    // given up very soon
-	large                    // with up to the largest size
-	otherwise                // in another way
+	onServer  = 0x10 << iota // the server does the operation, not the client
+	hasty                    // the operation is given up very soon
+	large                    // the size is up to the largest one
+	otherwise                // another variant of the operation
 )
 
 // do runs one operation.
@@ -401,7 +400,7 @@ func (m *machine) do(op byte, arg int) {
 	}
 }
 
-// end says that the pair does not come to rest any more.
+// end records that an End was closed or the transport broke.
 func (m *machine) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -427,13 +426,13 @@ func (m *machine) read(s *modelledStream, n int, patience time.Duration) {
 	n, err := s.Read(p)
 	for i, b := range p[:n] {
 		if want := content(s.StreamID(), from, s.read[from]+i); b != want {
-			m.t.Errorf("stream %d: byte %d is %d, not %d", s.StreamID(), s.read[from]+i, b, want)
+			m.t.Errorf("stream %d: byte %d = %d, want %d", s.StreamID(), s.read[from]+i, b, want)
 			return
 		}
 	}
 	s.read[from] += n
 	if err == nil && n == 0 {
-		m.t.Error("Read returned nothing, and no error")
+		m.t.Error("Read = 0, nil")
 	}
 }
 
@@ -443,9 +442,9 @@ func (m *machine) call(ctx context.Context, s *modelledStream, method string, n 
 		switch {
 		case err != nil:
 		case method == "big" && len(resp.Data()) != m.p.message:
-			m.t.Errorf("a large response has %d bytes", len(resp.Data()))
+			m.t.Errorf("the large response has %d bytes", len(resp.Data()))
 		case method != "big" && string(resp.Data()) != string(data):
-			m.t.Errorf("a call of %d bytes was answered with %d others", n, len(resp.Data()))
+			m.t.Errorf("the response to %d bytes has %d bytes, or bytes that differ", n, len(resp.Data()))
 		}
 	}
 	if !async {
@@ -486,7 +485,7 @@ func (m *machine) receive(ctx context.Context, s *modelledStream, answer int) {
 	}
 }
 
-// take notes that a message was received.
+// take records that a message was received.
 func (m *machine) take(msg geminio.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -497,12 +496,12 @@ func (m *machine) take(msg geminio.Message) {
 	m.pending = append(m.pending, msg)
 }
 
-// runInBubble runs a program in a bubble, where a second costs nothing.
+// runInBubble runs a program in a bubble.
 func runInBubble(t *testing.T, p machineProfile, program []byte) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, p)
 		m.run(program, synctest.Wait)
 		m.finish(func() { time.Sleep(time.Second) })
-		time.Sleep(kit.Forever) // for what is on its way over a slow wire that was closed
+		time.Sleep(kit.Forever) // for Writes on the slow transport, which was closed
 	})
 }

@@ -44,7 +44,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 			kit.Start(func() error {
 				resp, err := end.Call(context.Background(), "echo", end.NewRequest(big))
 				if err == nil && !bytes.Equal(resp.Data(), big) {
-					err = fmt.Errorf("%d other bytes came back", len(resp.Data()))
+					err = fmt.Errorf("the response has %d bytes, or bytes that differ", len(resp.Data()))
 				}
 				return err
 			}),
@@ -53,7 +53,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 				sum := sha256.New()
 				_, err := io.Copy(sum, other)
 				if want := sha256.Sum256(big); err == nil && !bytes.Equal(sum.Sum(nil), want[:]) {
-					err = fmt.Errorf("other bytes came")
+					err = fmt.Errorf("the bytes that arrived differ")
 				}
 				return err
 			}),
@@ -116,7 +116,7 @@ func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 		t.Logf("p99 %v with a stalled stream, %v without", stalled, calm)
 		assert.LessOrEqual(t, stalled, 2*calm)
 		s.Close()
-		assert.Error(t, kit.Await(t, kit.Forever, "the write that was stuck", full))
+		assert.Error(t, kit.Await(t, kit.Forever, "the Write on the stalled stream", full))
 	})
 }
 
@@ -226,7 +226,7 @@ func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 		assert.Contains(t, err.Error(), "handlers of the peer, all busy: too many")
 		assert.Equal(t, 10*time.Second, time.Since(begin))
 		for d := range uint64(21) {
-			assert.NoError(t, call(d), "and all is well again: depth %d", d)
+			assert.NoError(t, call(d), "a call of depth %d after the failed one", d)
 		}
 	})
 }
@@ -243,14 +243,14 @@ func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
 			defer cancel()
 			m := l.Client.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n)))
 			l.Client.PublishAsync(ctx, m, done)
-			if time.Since(begin) > 0 { // it waited for credit, in vain
+			if time.Since(begin) > 0 { // Publish waited for credit
 				break
 			}
 		}
-		assert.Less(t, n, 1000, "what a receiver that does not receive can be made to hold is bounded")
+		assert.Less(t, n, 1000, "messages that a receiver holds without receiving them")
 		s, other := rig.OpenStream(t, l.Client, l.Server)
 		go rig.AnswerAll(other)
-		assert.NoError(t, s.Publish(context.Background(), s.NewMessage(nil)), "another stream is not held up")
+		assert.NoError(t, s.Publish(context.Background(), s.NewMessage(nil)), "Publish on another stream")
 		for i := range n {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			m, err := l.Server.Receive(ctx)
@@ -270,7 +270,7 @@ func TestOneSideNeverCloses(t *testing.T) {
 	begin := time.Now()
 	for n := 0; n < 10_000; {
 		s, err := p.Client.OpenStream()
-		if err != nil { // the answers to the closes are under way
+		if err != nil { // the answers to the closes are on their way
 			require.ErrorIs(t, err, geminio.ErrTooMany)
 			require.Less(t, time.Since(begin), kit.Forever)
 			continue

@@ -17,17 +17,16 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// bufferedConn is one end of a connection in memory with room for what is written and not yet
-// read, as a kernel has it. It can swallow what is written, like a network that drops
-// everything and says nothing.
+// bufferedConn is one end of a connection in memory that buffers written bytes, as a kernel
+// does. It can discard all bytes, like a network that drops all packets.
 type bufferedConn struct {
 	net.Conn // for the addresses
 	in, out  *bufferedDirection
 	stuck    chan struct{} // if not nil: Read ignores Close until this is closed
-	perByte  time.Duration // how long writing a byte takes
+	perByte  time.Duration // the time that Write takes for a byte
 }
 
-// bufferedDirection is one direction.
+// bufferedDirection is one direction of a connection.
 type bufferedDirection struct {
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -43,7 +42,7 @@ func newBufferedDirection(room int) *bufferedDirection {
 	return b
 }
 
-// newBufferedPair makes a connection whose directions hold so many bytes each.
+// newBufferedPair returns both ends of a connection that buffers room bytes in each direction.
 func newBufferedPair(room int) (near, far *bufferedConn) {
 	a, b := newBufferedDirection(room), newBufferedDirection(room)
 	n, f := net.Pipe()
@@ -84,7 +83,7 @@ func (w *bufferedConn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// slowPiece is how much goes over a slow wire at a time, bytes.
+// slowPiece is the number of bytes that a slow connection carries at one time.
 const slowPiece = 500
 
 func (w *bufferedConn) write(p []byte) (n int, err error) {
@@ -110,7 +109,7 @@ func (w *bufferedConn) write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Close ends this side; the other is not told if its direction drops everything.
+// Close ends this side. The other side does not notice it if its direction discards all bytes.
 func (w *bufferedConn) Close() error {
 	w.in.close()
 	w.out.mu.Lock()
@@ -129,7 +128,7 @@ func (b *bufferedDirection) close() {
 	b.changed.Broadcast()
 }
 
-// dropWrites drops what is written from now on, and what was and has not been read.
+// dropWrites discards the bytes that are written from now on, and those that were not read yet.
 func (w *bufferedConn) dropWrites() {
 	b := w.out
 	b.mu.Lock()
@@ -155,7 +154,7 @@ func (d *offlineLog) ConnOffline(delegate.ConnDescriber) error {
 	return nil
 }
 
-// observedPair is a pair of Ends over a wire.
+// observedPair is a pair of Ends over a connection in memory, with a delegate at each side.
 type observedPair struct {
 	*rig.Pair
 	near, far            *bufferedConn
@@ -175,13 +174,13 @@ func newObservedPair(t *testing.T, co *client.EndOptions, so *server.EndOptions)
 	return l
 }
 
-// register offers a method to the peer.
+// register registers a method.
 func register(t *testing.T, end geminio.RPCer, method string, rpc geminio.RPC) {
 	t.Helper()
 	require.NoError(t, end.Register(context.Background(), method, rpc))
 }
 
-// clientBeat and serverBeat are options with a heartbeat.
+// clientBeat and serverBeat return options with a heartbeat interval.
 func clientBeat(d time.Duration) *client.EndOptions {
 	opt := client.NewEndOptions()
 	opt.SetHeartbeat(d)

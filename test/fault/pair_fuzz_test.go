@@ -2,10 +2,10 @@ package fault
 
 import "testing"
 
-// FuzzPair takes a string of bytes for a program of operations on a live pair of Ends
-// over a transport with little room, and runs it in a bubble: see machine. Nothing panics,
-// and when both Ends are closed no goroutine is left, or the bubble would not end. With the
-// tag geminiodebug the ledgers are checked after each step.
+// FuzzPair runs the bytes of the fuzzer as a program of operations on a pair of Ends, over a
+// transport with a small buffer and in a bubble: see machine. Nothing panics, and no goroutine
+// is left when both Ends are closed, since the bubble would not end. With the tag geminiodebug
+// the ledgers are checked after each step.
 func FuzzPair(f *testing.F) {
 	for _, seed := range [][]byte{
 		{},
@@ -26,7 +26,7 @@ func FuzzPair(f *testing.F) {
 		if len(program) > 400 {
 			program = program[:400]
 		}
-		// The last byte of an odd number chooses what the program runs on.
+		// The last byte of a program of odd length chooses the profile.
 		p := profiles[0]
 		if n := len(program); n%2 == 1 {
 			p = profiles[int(program[n-1])%len(profiles)]

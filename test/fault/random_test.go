@@ -13,8 +13,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// rounds runs n rounds of a test, each with a seed of its own; or as many as there is time
-// for, if the environment variable RANDOMTIME says how long the test may take.
+// rounds runs n rounds of a test, each with its own seed. If the environment variable RANDOMTIME
+// is set, it runs rounds for that time instead.
 func rounds(t *testing.T, n int, round func(seed uint64)) {
 	seed := rand.Uint64()
 	if text := os.Getenv("RANDOMTIME"); text != "" {
@@ -32,7 +32,7 @@ func rounds(t *testing.T, n int, round func(seed uint64)) {
 	}
 }
 
-// weights say how often an operation is in a random program.
+// weights has the relative frequency of each operation in a random program.
 type weights [16]int
 
 // program returns a random program of n operations, with the given higher bits.
@@ -54,15 +54,15 @@ func (w weights) program(r *rand.Rand, n int, flags func() byte) []byte {
 }
 
 var (
-	// everything has all operations, but for those that end the connection.
+	// everything has all operations, except those that end the connection.
 	everything = weights{4, 4, 6, 8, 1, 1, 3, 10, 8, 8, 3, 8, 4, 0, 0, 6}
-	// requests has what is given up, and streams to do it on.
+	// requests has the operations that can be given up, and those that open streams.
 	requests = weights{3, 3, 3, 3, 0, 0, 1, 12, 8, 12, 4, 4, 4, 0, 0, 4}
-	// ends has all operations, with those that end streams and connections more often.
+	// ends has all operations. Those that end streams and connections are more frequent.
 	ends = weights{10, 6, 4, 3, 1, 1, 12, 8, 8, 8, 4, 3, 4, 1, 1, 6}
 )
 
-// randomRound runs one random program, and names its seed if it fails.
+// randomRound runs one random program, and logs its seed if it fails.
 func randomRound(t *testing.T, seed uint64, w weights, n int, hurry byte) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	p := profiles[r.IntN(len(profiles))]
@@ -83,7 +83,7 @@ func randomRound(t *testing.T, seed uint64, w weights, n int, hurry byte) {
 	})
 }
 
-// Random programs of everything leave the Ends whole.
+// After random programs of all operations no credit is lost, and the Ends work.
 func TestRandomPrograms(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, everything, 150, 0) })
 }
@@ -102,12 +102,12 @@ func TestClosedWhilePacketsArrive(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, ends, 150, large) })
 }
 
-// The same on TCP, where packets are read and written in other ways, and all goes on at the
-// same time.
+// Random programs over TCP, which is read and written by other code. The operations run
+// concurrently.
 func TestRandomProgramsOverTCP(t *testing.T) {
 	rounds(t, 8, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		p := profiles[r.IntN(len(profiles)-1)] // the slow one would take real time
+		p := profiles[r.IntN(len(profiles)-1)] // the slow profile would take real time
 		p.hurry = 10
 		w := []weights{everything, requests, ends}[r.IntN(3)]
 		w[13], w[14] = r.IntN(2)*w[13], r.IntN(2)*w[14]
@@ -121,7 +121,7 @@ func TestRandomProgramsOverTCP(t *testing.T) {
 			near, far, err := kit.RawPair("tcp")
 			require.NoError(t, err)
 			if tcp, ok := near.(*net.TCPConn); ok {
-				tcp.SetWriteBuffer(8 << 10) // so that frames go in parts
+				tcp.SetWriteBuffer(8 << 10) // so that frames are sent in parts
 			}
 			m := startMachine(t, p, near, far, func() { near.Close() })
 			m.run(program, func() {

@@ -20,8 +20,8 @@ const (
 	linger    = 5 * time.Second  // the default
 )
 
-// waiters begins one of everything that can block at an End and is not about to end by
-// itself, and returns where each says that it has returned.
+// waiters starts each operation that can block on an End until the End ends. It returns the
+// channels of their errors.
 func waiters(t *testing.T, end, peer geminio.End) map[string]<-chan error {
 	ctx := context.Background()
 	release := make(chan struct{})
@@ -47,7 +47,7 @@ func waiters(t *testing.T, end, peer geminio.End) map[string]<-chan error {
 	return all
 }
 
-// more begins what would not block on a connection that works.
+// more starts the operations that do not block on a working connection.
 func more(end geminio.End, all map[string]<-chan error) {
 	all["OpenStream"] = kit.Start(func() error { _, err := end.OpenStream(); return err })
 	all["Register"] = kit.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
@@ -61,7 +61,7 @@ func more(end geminio.End, all map[string]<-chan error) {
 func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 	for _, lost := range []struct {
 		name      string
-		near, far bool // which sides' bytes are lost
+		near, far bool // the sides whose bytes are lost
 	}{{"both directions", true, true}, {"from the client", true, false}, {"from the server", false, true}} {
 		for _, side := range []string{"client", "server"} {
 			t.Run(lost.name+", blocked at the "+side, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 						assert.LessOrEqual(t, at.Sub(silent), 2*heartbeat+linger)
 					}
 					time.Sleep(time.Hour)
-					assert.Empty(t, l.clientLog.offline, "told once")
-					assert.Empty(t, l.serverLog.offline, "told once")
+					assert.Empty(t, l.clientLog.offline, "further ConnOffline calls at the client")
+					assert.Empty(t, l.serverLog.offline, "further ConnOffline calls at the server")
 				})
 			})
 		}
@@ -121,7 +121,7 @@ func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 		for name, done := range all {
 			kit.Await(t, linger+time.Millisecond, name, done)
 		}
-		assert.Zero(t, time.Since(begin), "what waits does not wait for the lingering")
+		assert.Zero(t, time.Since(begin), "the time until the blocked operations returned")
 		assert.NoError(t, kit.Await(t, linger+time.Millisecond, "Close", closed))
 		assert.LessOrEqual(t, time.Since(begin), linger)
 	})
@@ -145,7 +145,7 @@ func TestDeadlinesTravelAsDurations(t *testing.T) {
 			_, err := l.Client.Call(context.Background(), "m", req)
 			require.NoError(t, err)
 			assert.Equal(t, 5*time.Second, <-deadlines)
-			time.Sleep(time.Hour) // as if the machine had slept
+			time.Sleep(time.Hour) // the machine sleeps
 		}
 	})
 }
@@ -154,17 +154,17 @@ func TestDeadlinesTravelAsDurations(t *testing.T) {
 // finds this out within two heartbeats after it wakes.
 func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, clientBeat(2*time.Hour), nil) // it sleeps: no heartbeats, and nothing is answered
+		l := newObservedPair(t, clientBeat(2*time.Hour), nil) // the machine sleeps: it sends no heartbeats and answers none
 		l.near.dropWrites()
 		time.Sleep(time.Hour)
-		assert.Len(t, l.serverLog.offline, 1, "the server has given it up")
+		assert.Len(t, l.serverLog.offline, 1, "ConnOffline calls at the server")
 		l.far.close()
 		done := kit.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
 		assert.Error(t, kit.Await(t, 2*heartbeat, "read", done))
 	})
 }
 
-// close cuts what is left of a wire.
+// close closes both ends.
 func (w *bufferedConn) close() {
 	w.in.close()
 	w.out.close()

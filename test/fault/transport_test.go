@@ -19,11 +19,11 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// limitedConn is a transport as limiters of connections make them: it cannot be the key of a
-// map, and its own Close gives a place back.
+// limitedConn is a connection of a listener that limits their number. It cannot be the key of a
+// map, and its Close releases a place.
 type limitedConn struct {
 	*net.TCPConn
-	wrapped []net.Conn // what NetConn returns
+	wrapped []net.Conn // has the connection that NetConn returns
 	places  *atomic.Int32
 	closed  *atomic.Bool
 }
@@ -42,7 +42,7 @@ func (l limitedConn) Close() error {
 	return l.TCPConn.Close()
 }
 
-// A transport's own Close is called at both sides, however the connection ends.
+// Close of the transport is called at both sides, however the connection ends.
 func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 	for name, end := range map[string]func(p *rig.Pair){
 		"broken": func(p *rig.Pair) { p.ClientConn.(limitedConn).TCPConn.Close() },
@@ -74,7 +74,7 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 	}
 }
 
-// hangingCloseConn is a wire whose Close does not return.
+// hangingCloseConn is a bufferedConn whose Close does not return.
 type hangingCloseConn struct {
 	*bufferedConn
 	stuck chan struct{}
@@ -86,11 +86,11 @@ func (s hangingCloseConn) Close() error {
 	return nil
 }
 
-// closing is how much longer than the time for lingering Close of an End may take.
+// closing is the time that Close of an End may take beyond the linger time.
 const closing = time.Second
 
-// A transport whose Close does not return: Close of the End returns all the same, shortly
-// after its time for lingering at the latest, and at once when the connection is broken.
+// Close of the transport does not return. Close of the End returns shortly after the linger
+// time at the latest, and at once when the connection is broken.
 func TestCloseOfATransportThatHangs(t *testing.T) {
 	for name, test := range map[string]struct {
 		before func(p *rig.Pair, near, far *bufferedConn)
@@ -125,8 +125,8 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 	}
 }
 
-// shortWriteConn is a wire whose Write takes less than it is given, from some moment on, and
-// says nothing.
+// shortWriteConn is a bufferedConn whose Write writes half of its bytes and returns no error
+// while from is set.
 type shortWriteConn struct {
 	*bufferedConn
 	from *atomic.Bool
@@ -139,8 +139,8 @@ func (s shortWriteConn) Write(p []byte) (int, error) {
 	return s.bufferedConn.Write(p)
 }
 
-// A transport that loses bytes of a Write ends the connection: what the reader gets is
-// the beginning of what was written, and never anything else.
+// A transport that loses bytes of a Write ends the connection. The reader gets a prefix of the
+// written bytes.
 func TestTransportThatWritesShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := newBufferedPair(64 << 10)
@@ -161,7 +161,7 @@ func TestTransportThatWritesShort(t *testing.T) {
 	})
 }
 
-// panickingConn is a wire whose methods panic from some moment on.
+// panickingConn is a bufferedConn whose methods panic while from is set.
 type panickingConn struct {
 	*bufferedConn
 	from *atomic.Bool
@@ -201,7 +201,7 @@ func (s panickingConn) RemoteAddr() net.Addr {
 	return s.bufferedConn.RemoteAddr()
 }
 
-// A transport that panics costs its connection; other Ends of the process go on.
+// A transport that panics costs its connection. The other Ends of the process continue.
 func TestTransportThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := newObservedPair(t, nil, nil)
@@ -230,7 +230,7 @@ func TestTransportThatPanics(t *testing.T) {
 	})
 }
 
-// emptyReadConn is a wire that gives nothing, without an error, more often than not.
+// emptyReadConn is a bufferedConn whose Read mostly returns 0, nil.
 type emptyReadConn struct {
 	*bufferedConn
 	calls *atomic.Int32
@@ -243,8 +243,8 @@ func (s emptyReadConn) Read(p []byte) (int, error) {
 	return s.bufferedConn.Read(p)
 }
 
-// A transport that mostly reads nothing works; one that never reads anything ends with
-// the time of the handshake.
+// A transport whose Read mostly returns 0, nil works. If it always does, the handshake ends at
+// its timeout.
 func TestTransportThatReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := newBufferedPair(64 << 10)
@@ -269,7 +269,7 @@ func TestTransportThatReadsNothing(t *testing.T) {
 	})
 }
 
-// neverReadConn is a wire that never reads anything.
+// neverReadConn is a bufferedConn whose Read always returns 0, nil.
 type neverReadConn struct{ *bufferedConn }
 
 func (neverReadConn) Read([]byte) (int, error) { return 0, nil }

@@ -51,7 +51,7 @@ const (
 	codeProtocol = 9
 )
 
-// offer is the value of "wire2".
+// offer is the value of "wire2" in a handshake packet.
 type offer struct {
 	Frame    int    `json:"frame"`
 	Message  int    `json:"message"`
@@ -64,10 +64,10 @@ type offer struct {
 	Session  []byte `json:"session,omitempty"`
 }
 
-// small is the longest body that is small for the side with that offer.
+// small returns the length of the longest body that is small for the side with the offer.
 func (o offer) small() int { return min(o.Messages/2-128, o.Frame-12, 8192) }
 
-// remote is an error that the server has reported.
+// remote is an error of the server.
 type remote struct {
 	code uint32
 	text string
@@ -83,27 +83,27 @@ type client struct {
 	id          uint64
 	own, server offer
 
-	sending sync.Mutex // for one frame at a time; nothing is locked beneath it
-	said    bool       // close was sent; guarded by sending
+	sending sync.Mutex // held while a frame is written; no other lock is taken under it
+	said    bool       // a close frame was sent; guarded by sending
 
 	mu       sync.Mutex
 	changed  *sync.Cond
-	credit   [6]int // of the connection; those of classes 0 and 1 are the streams'
+	credit   [6]int // of the connection; a stream has the credit of classes 0 and 1
 	streams  map[uint64]*stream
 	next     uint64 // the number of the next stream
-	number   uint64 // the last one that was given to a packet
+	number   uint64 // the number of the last packet
 	waiting  map[uint64]chan answer
 	away     bool
-	begun    int    // packets and raw bytes that are being sent
-	pong     []byte // to be sent when begun is 0; nil if none is
-	over     bool   // nothing is received any more
+	begun    int    // the number of packets and raw bytes in progress
+	pong     []byte // a pong to send when begun is 0, or nil
+	over     bool   // reading has ended
 	cause    error
 	handlers map[string]func(body []byte, canceled <-chan struct{}) ([]byte, *remote)
 	serving  map[uint64]chan struct{}
-	opened   chan *stream   // those that the server opens; nil: they are refused
+	opened   chan *stream   // receives the streams that the server opens; nil: they are refused
 	learnt   []string       // the methods that the server has registered
-	work     sync.WaitGroup // handlers, and the pings
-	quit     chan struct{}  // closed with the end
+	work     sync.WaitGroup // the handlers and the goroutine of the pings
+	quit     chan struct{}  // closed at the end
 }
 
 // answer is a response, an ack or a registered.
@@ -117,13 +117,13 @@ type stream struct {
 	c          *client
 	id         uint64
 	peer, meta string
-	sent       sync.Mutex // for the fragments of one message at a time; comes before client.mu
+	sent       sync.Mutex // held while the fragments of a message are sent; taken before client.mu
 	credit     [2]int
-	answered   bool // of an open: by the server
+	answered   bool // the server has answered the open frame
 	open       bool
-	err        error // why it ended
+	err        error // the cause of the end
 	closeSent  bool
-	stopped    bool // by the server: it reads no more raw bytes
+	stopped    bool // the server reads no more raw bytes
 	raw        []byte
 	fin        bool
 	read       int // raw bytes for which no credit was given yet
@@ -131,7 +131,7 @@ type stream struct {
 	parts      map[part]*assembly
 }
 
-// message is one that the server has published.
+// message is a message that the server has published.
 type message struct {
 	number              uint64
 	cnss                byte
@@ -139,7 +139,7 @@ type message struct {
 	cost                int
 }
 
-// part names a packet that arrives in fragments.
+// part identifies a packet that arrives in fragments.
 type part struct {
 	typ    byte
 	number uint64
@@ -150,7 +150,7 @@ type assembly struct {
 	body  []byte
 }
 
-// connect shakes hands. The object is that of the offer, or another to try out.
+// connect performs the handshake with the offer.
 func connect(nc net.Conn, own offer, wish uint64, meta []byte) (*client, error) {
 	object, err := json.Marshal(map[string]any{"meta": meta, "wire2": own})
 	if err != nil {
@@ -222,7 +222,7 @@ func (c *client) find(id uint64) *stream {
 	return c.streams[id]
 }
 
-// frame sends a frame. After close it sends none.
+// frame sends a frame. It does nothing after a close frame was sent.
 func (c *client) frame(typ, flags byte, stream uint64, payload ...[]byte) {
 	var all []byte
 	for _, p := range payload {
@@ -234,29 +234,30 @@ func (c *client) frame(typ, flags byte, stream uint64, payload ...[]byte) {
 	defer c.sending.Unlock()
 	if !c.said {
 		c.said = typ == typeClose
-		c.nc.Write(append(b, all...)) // if it fails, so does reading
+		c.nc.Write(append(b, all...)) // after an error reading fails too
 	}
 }
 
 func u32(n int) []byte    { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
 func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// give gives credit.
+// give sends a credit frame.
 func (c *client) give(stream uint64, class byte, n int) {
 	if n > 0 {
 		c.frame(typeCredit, 0, stream, []byte{class}, u32(n))
 	}
 }
 
-// notice is the payload of goaway, close, refuse, stop and reset.
+// notice returns the payload of goaway, close, refuse, stop and reset.
 func notice(code int, text string) []byte {
 	return append(append(u32(code), 0, 0, 0, 0), text...)
 }
 
-// beat is how often the client pings, and half of how long it waits for a sign of life.
+// beat is the interval of the pings. The client gives the server up after two intervals without
+// a byte.
 const beat = 20 * time.Second
 
-// run reads frames until the end.
+// run reads frames until the connection ends.
 func (c *client) run() {
 	c.work.Go(func() {
 		ticker := time.NewTicker(beat)
@@ -274,7 +275,7 @@ func (c *client) run() {
 	c.mu.Lock()
 	c.over, c.cause = true, err
 	end := errOver
-	if err != nil { // what has come without fin is not complete
+	if err != nil { // streams without a fin flag are incomplete
 		end = fmt.Errorf("the connection is lost: %w", err)
 	}
 	for _, s := range c.streams {
@@ -320,7 +321,7 @@ func (c *client) loop() error {
 	}
 }
 
-// take handles a frame. It waits for nothing.
+// take handles a frame. It does not block.
 func (c *client) take(typ, flags byte, id uint64, p []byte) error {
 	switch typ {
 	case typePing:
@@ -385,13 +386,13 @@ func (c *client) takeOpen(id uint64, p []byte) {
 	c.opened <- s
 }
 
-// takeStream handles the frames of a stream's life and its raw bytes.
+// takeStream handles the frames that open, accept and close streams, and raw bytes.
 func (c *client) takeStream(typ, flags byte, id uint64, p []byte) {
 	reply := false
 	c.mu.Lock()
 	s := c.streams[id]
 	switch {
-	case s == nil: // forgotten
+	case s == nil: // the stream has ended
 	case typ == typeAccept:
 		s.credit = [2]int{int(binary.BigEndian.Uint32(p)), int(binary.BigEndian.Uint32(p[4:]))}
 		s.answered, s.open = true, true
@@ -420,8 +421,8 @@ func (c *client) takeStream(typ, flags byte, id uint64, p []byte) {
 	}
 }
 
-// endLocked has all that waits on a stream fail. What has come as a whole can still be
-// taken. mu is held; drop must follow.
+// endLocked fails the blocked operations of a stream. Complete messages can still be received.
+// The caller holds mu and calls drop after that.
 func (c *client) endLocked(s *stream, err error) {
 	if s.err == nil {
 		s.err = err
@@ -429,8 +430,8 @@ func (c *client) endLocked(s *stream, err error) {
 	s.open = false
 }
 
-// drop gives the credit back of what has come in part on a stream that has ended, and
-// of the messages that nobody will take if all is set.
+// drop gives back the credit of unfinished packets on a stream that has ended, and that of its
+// messages if all is true.
 func (c *client) drop(s *stream, all bool) {
 	if s == nil {
 		return
@@ -479,7 +480,7 @@ func (c *client) takeFragment(typ, flags byte, id uint64, p []byte) {
 	a := s.parts[key]
 	if a == nil || len(a.body)+len(p) > a.total {
 		c.mu.Unlock()
-		return // the server breaks a rule
+		return // the server violates the protocol
 	}
 	a.body = append(a.body, p...)
 	if flags&flagMore != 0 {
@@ -491,8 +492,7 @@ func (c *client) takeFragment(typ, flags byte, id uint64, p []byte) {
 	c.takePacket(s, typ, key.number, a.body)
 }
 
-// release gives credit back for a packet that is no longer held. The stream is nil if it
-// is forgotten, or closed.
+// release gives credit back for a packet. The stream is nil if it has ended.
 func (c *client) release(s *stream, typ byte, size int) {
 	large := size > c.own.small()
 	switch {
@@ -514,7 +514,7 @@ func (c *client) release(s *stream, typ byte, size int) {
 	}
 }
 
-// takePacket handles a whole packet.
+// takePacket handles a complete packet.
 func (c *client) takePacket(s *stream, typ byte, number uint64, b []byte) {
 	switch typ {
 	case typeRequest:
@@ -566,7 +566,7 @@ func (c *client) answer(number uint64, code uint32, text string, custom, data []
 	delete(c.waiting, number)
 	c.mu.Unlock()
 	if ch == nil {
-		return // nobody waits
+		return // no operation waits for the answer
 	}
 	a := answer{data: data, custom: custom}
 	if code != 0 {
@@ -575,7 +575,7 @@ func (c *client) answer(number uint64, code uint32, text string, custom, data []
 	ch <- a
 }
 
-// takeRequest has a request served.
+// takeRequest starts the handler of a request.
 func (c *client) takeRequest(s *stream, number uint64, b []byte) {
 	n, k := binary.BigEndian.Uint16(b[16:]), binary.BigEndian.Uint32(b[18:])
 	method, data := string(b[22:22+n]), b[22+uint32(n)+k:]
@@ -594,7 +594,7 @@ func (c *client) takeRequest(s *stream, number uint64, b []byte) {
 			code, text = int(no.code), no.text
 		}
 		c.mu.Lock()
-		delete(c.serving, number) // a cancel comes too late from now on
+		delete(c.serving, number) // a cancel has no effect any more
 		c.mu.Unlock()
 		body := append(append(append(u32(code), u32(len(text))...), u32(0)...), text...)
 		s.send(typeResponse, number, append(body, result...))
@@ -602,7 +602,7 @@ func (c *client) takeRequest(s *stream, number uint64, b []byte) {
 	})
 }
 
-// cost returns what a packet costs: the class of its bytes, and how many.
+// cost returns the class and the number of bytes of credit that a packet costs.
 func (c *client) cost(typ byte, size int) (class byte, n int) {
 	large := size > c.server.small()
 	switch {
@@ -618,7 +618,7 @@ func (c *client) cost(typ byte, size int) (class byte, n int) {
 	return classHandlers, 0
 }
 
-// pay waits for the credit that a packet costs, and takes it.
+// pay takes the credit that a packet costs. It blocks until there is enough.
 func (s *stream) pay(typ byte, size int) error {
 	c := s.c
 	class, n := c.cost(typ, size)
@@ -650,7 +650,7 @@ func (s *stream) pay(typ byte, size int) error {
 	return nil
 }
 
-// sent counts what was begun and has been sent. It sends the pong that waited for that.
+// sent records that a packet was sent, and sends a pong that waits for the last one.
 func (c *client) sent() {
 	c.mu.Lock()
 	c.begun--
@@ -664,7 +664,7 @@ func (c *client) sent() {
 	}
 }
 
-// send sends a packet that costs credit, in as many frames as it needs.
+// send sends a packet that costs credit, in one or several frames.
 func (s *stream) send(typ byte, number uint64, body []byte) error {
 	if typ == typeMessage {
 		s.sent.Lock()
@@ -678,8 +678,8 @@ func (s *stream) send(typ byte, number uint64, body []byte) error {
 	return nil
 }
 
-// fragments sends the frames of a packet. Between them it calls between, unless that is
-// nil, and goes on only if that returns true.
+// fragments sends the frames of a packet. If between is not nil, it calls between after each
+// frame, and stops if that returns false.
 func (s *stream) fragments(typ byte, number uint64, body []byte, between func() bool) {
 	total, piece := len(body), s.c.server.Frame-12
 	if total <= s.c.server.small() || total <= piece {
@@ -703,7 +703,7 @@ func (s *stream) fragments(typ byte, number uint64, body []byte, between func() 
 	}
 }
 
-// begin gives a number to what waits for an answer.
+// begin returns the number of a new packet and the channel of its answer.
 func (c *client) begin() (uint64, chan answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -713,7 +713,7 @@ func (c *client) begin() (uint64, chan answer) {
 	return c.number, ch
 }
 
-// ask sends a packet and waits for its answer.
+// ask sends a packet and returns its answer.
 func (s *stream) ask(typ byte, body []byte) (answer, error) {
 	number, ch := s.c.begin()
 	return s.askAs(typ, number, ch, body)
@@ -739,14 +739,14 @@ func (s *stream) await(ch chan answer) (answer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
-	case a := <-ch: // it came before the end
+	case a := <-ch: // the answer came before the end
 		return a, a.err
 	default:
 		return answer{}, s.err
 	}
 }
 
-// when calls f once cond is true, with mu held, unless stop is called before.
+// when calls f with mu held as soon as cond returns true, unless stop is called before.
 func (c *client) when(cond func() bool, f func()) (stop func()) {
 	stopped, done := false, make(chan struct{})
 	go func() {
@@ -804,12 +804,12 @@ func (s *stream) publish(topic string, data []byte) error {
 	return err
 }
 
-// tell sends a message that is not answered.
+// tell sends a message without an ack.
 func (s *stream) tell(topic string, data []byte) error {
 	return s.send(typeMessage, 0, messageBody(1, topic, "", data))
 }
 
-// receive takes the next message. It is to be answered with done.
+// receive returns the next message. The caller acknowledges it with done.
 func (s *stream) receive() (message, error) {
 	c := s.c
 	c.mu.Lock()
@@ -832,7 +832,7 @@ func (s *stream) receive() (message, error) {
 	return m, nil
 }
 
-// done answers a message; an empty text is yes.
+// done acknowledges a message. A text that is not empty is an error.
 func (s *stream) done(m message, text string) {
 	code := 0
 	if text != "" {
@@ -892,10 +892,10 @@ func (s *stream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// closeWrite ends the raw bytes of this direction.
+// closeWrite ends the direction of this side.
 func (s *stream) closeWrite() { s.c.frame(typeData, flagFin, s.id) }
 
-// Close closes the stream. Nobody else must be sending on it.
+// Close closes the stream. No other goroutine may be sending on it.
 func (s *stream) Close() error {
 	c := s.c
 	c.mu.Lock()
@@ -912,7 +912,7 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// openStream opens a stream and waits for the answer.
+// openStream opens a stream, and returns when the server has answered.
 func (c *client) openStream(peer string, meta []byte) (*stream, error) {
 	c.mu.Lock()
 	if c.away || c.over {
@@ -922,7 +922,7 @@ func (c *client) openStream(peer string, meta []byte) (*stream, error) {
 	s := c.newStream(c.next, 0, 0)
 	c.next += 2
 	c.streams[s.id] = s
-	// The frame goes out with mu held: opens must not overtake each other.
+	// The frame is written with mu held, so that the open frames keep their order.
 	c.frame(typeOpen, 0, s.id, u32(c.own.Raw), u32(c.own.Messages), []byte{byte(len(peer) >> 8), byte(len(peer))}, []byte(peer), meta)
 	for !s.answered && s.err == nil {
 		c.changed.Wait()
@@ -934,7 +934,7 @@ func (c *client) openStream(peer string, meta []byte) (*stream, error) {
 	return s, nil
 }
 
-// close ends the connection and waits for the end.
+// close ends the connection, and returns when it has ended.
 func (c *client) close() error {
 	c.frame(typeClose, 0, 0, notice(0, ""))
 	c.mu.Lock()

@@ -1,3 +1,3 @@
-// Package wire tests docs/wire.md: a client that was written from that document, and
-// uses nothing of this library, talks to a server that is made with the library.
+// Package wire tests docs/wire.md. A client that was written from that document alone, and does
+// not use the library, talks to a server that uses the library.
 package wire

@@ -23,7 +23,7 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// large is an offer that has the server send fragments, smallest is that of the last
+// large is an offer with which the server sends fragments, and smallest is that of the last
 // section of docs/wire.md.
 var (
 	large    = offer{Frame: 10_000, Message: 4 << 20, Streams: 8, Raw: 30_000, Messages: 5000, Handlers: 3, Large: 4<<20 + 32}
@@ -37,7 +37,7 @@ type pair struct {
 	end geminio.End
 }
 
-// newPair has a client and a server meet over TCP.
+// newPair returns a client and the End of a server, over TCP.
 func newPair(t *testing.T, own offer, opts ...*server.EndOptions) *pair {
 	t.Helper()
 	l, err := server.Listen("tcp", "127.0.0.1:0", opts...)
@@ -46,7 +46,7 @@ func newPair(t *testing.T, own offer, opts ...*server.EndOptions) *pair {
 	return join(t, l, own)
 }
 
-// join has a client come to a listener.
+// join connects a client to a listener.
 func join(t *testing.T, l server.Listener, own offer) *pair {
 	t.Helper()
 	nc, err := net.Dial("tcp", l.Addr().String())
@@ -75,7 +75,7 @@ func eachOffer(t *testing.T, test func(t *testing.T, own offer)) {
 	}
 }
 
-// limited returns options with which the server's limits are small.
+// limited returns options of a server with small limits.
 func limited() *server.EndOptions {
 	o := server.NewEndOptions()
 	o.SetMaxMessageSize(1 << 20)
@@ -122,7 +122,7 @@ func TestConnectAndClose(t *testing.T) {
 	})
 }
 
-// refusingDelegate lets nobody in.
+// refusingDelegate is a delegate that refuses all clients.
 type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
@@ -191,7 +191,7 @@ func TestCallsOfTheClient(t *testing.T) {
 		}
 
 		var all sync.WaitGroup
-		for i := range 60 { // there are four handlers
+		for i := range 60 { // more calls than the four handlers
 			all.Go(func() {
 				want := fmt.Appendf(nil, "%d", i)
 				data, err := p.main().call("echo", want)
@@ -202,7 +202,7 @@ func TestCallsOfTheClient(t *testing.T) {
 		all.Wait()
 
 		s := p.main()
-		number, _ := p.begin() // the response may come or not
+		number, _ := p.begin() // the response may arrive or not
 		require.NoError(t, s.send(typeRequest, number, requestBody("hang", 0, "", nil)))
 		p.frame(typeCancel, 0, 1, u64(number), u32(codeCanceled))
 		assert.Equal(t, context.Canceled, <-canceled)
@@ -253,7 +253,7 @@ func TestCallsOfTheServer(t *testing.T) {
 		_, err = call("nobody's", nil)
 		assert.EqualError(t, err, "no such rpc: nobody's")
 		var all sync.WaitGroup
-		for i := range 60 { // of which the client takes three at a time, or one
+		for i := range 60 { // more calls than the handlers of the client
 			all.Go(func() {
 				data, err := call("echo", fmt.Appendf(nil, "%d", i))
 				assert.NoError(t, err)
@@ -271,8 +271,8 @@ func TestCallsOfTheServer(t *testing.T) {
 	})
 }
 
-// Many more messages than fit into the windows arrive in order, in both directions,
-// small and large, answered or not.
+// More messages than fit into the windows arrive in order, in both directions, small and large,
+// with and without acks.
 func TestMessagesBothWays(t *testing.T) {
 	eachOffer(t, func(t *testing.T, own offer) {
 		p := newPair(t, own, limited())
@@ -366,9 +366,9 @@ func TestStreamsOfTheClient(t *testing.T) {
 		p := newPair(t, own, o)
 		size := 1 << 20
 		if own.Raw == 1 {
-			size = 1000 // a byte at a time
+			size = 1000 // frames of one byte
 		}
-		for i := range uint64(30) { // more than may be open at a time
+		for i := range uint64(30) { // more than may be open at one time
 			s, err := p.openStream("peer", []byte("the meta"))
 			require.NoError(t, err)
 			require.Equal(t, 3+2*i, s.id)
@@ -414,7 +414,7 @@ func TestStreamsOfTheServer(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, pattern(20_000), data)
 			_, err = p.main().call("echo", nil)
-			assert.Equal(t, codeNoMethod, code(err), "of another stream")
+			assert.Equal(t, codeNoMethod, code(err), "a call of a method of another stream")
 			go func() {
 				msg, err := near.Receive(context.Background())
 				if assert.NoError(t, err) {
@@ -431,14 +431,14 @@ func TestStreamsOfTheServer(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "x", string(all))
 			_, err = far.call("echo", nil)
-			require.NoError(t, err, "packets go on")
+			require.NoError(t, err, "a call after CloseWrite")
 			require.NoError(t, near.Close())
 			_, err = far.receive()
 			require.Equal(t, errOver, err)
 			_, err = near.Read(make([]byte, 1))
 			require.Equal(t, io.EOF, err)
 
-			// A reset of the client.
+			// The client resets a stream.
 			near, err = p.end.OpenStream()
 			require.NoError(t, err)
 			far = <-p.opened
@@ -448,7 +448,7 @@ func TestStreamsOfTheServer(t *testing.T) {
 			require.ErrorAs(t, err, &reset)
 			assert.Equal(t, "never mind", reset.Text)
 
-			// One that reads no more.
+			// The server stops reading.
 			near, err = p.end.OpenStream()
 			require.NoError(t, err)
 			far = <-p.opened
@@ -472,7 +472,7 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// A stream that the client closes while large packets come and go costs no credit.
+// The client closes streams while large packets are sent in both directions. No credit is lost.
 func TestStreamsThatEndInTheMiddle(t *testing.T) {
 	p := newPair(t, large, limited())
 	p.mu.Lock()
@@ -506,8 +506,7 @@ func TestStreamsThatEndInTheMiddle(t *testing.T) {
 	require.NoError(t, p.close())
 }
 
-// A request that is given up between its fragments is abandoned, and costs nothing
-// any more.
+// The client abandons a request between its fragments. Its credit comes back.
 func TestAbandon(t *testing.T) {
 	p := newPair(t, large, limited())
 	require.NoError(t, p.end.Register(t.Context(), "echo", echo))
@@ -526,7 +525,7 @@ func TestAbandon(t *testing.T) {
 	require.Len(t, data, 1<<20-100)
 }
 
-// The connection stands as long as each side hears the other, and no longer.
+// The connection stays while each side receives bytes, and ends when one of them does not.
 func TestHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -554,8 +553,8 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
-// Raw bytes that are cut off do not look complete: neither those of a stream, nor those of
-// a connection that breaks.
+// The reader of raw bytes that were cut off gets an error and not io.EOF, on a stream and on a
+// connection that breaks.
 func TestTransfersThatAreCut(t *testing.T) {
 	type cut struct {
 		name string
@@ -581,7 +580,7 @@ func TestTransfersThatAreCut(t *testing.T) {
 				wrote <- err
 			}()
 			p.mu.Lock()
-			for len(far.raw) < large.Raw { // all that there is credit for
+			for len(far.raw) < large.Raw { // until the credit is used up
 				p.changed.Wait()
 			}
 			p.mu.Unlock()
@@ -593,14 +592,14 @@ func TestTransfersThatAreCut(t *testing.T) {
 			}
 			p.mu.Unlock()
 			all, err := io.ReadAll(far)
-			require.Error(t, err, "not all has come")
+			require.Error(t, err, "Read after the last byte that arrived")
 			assert.Equal(t, test.code, code(err), "%v", err)
 			assert.Equal(t, pattern(len(all)), all)
 		})
 	}
 }
 
-// A server that shuts down waits for what is under way, and lets nothing begin.
+// A server that shuts down waits for operations in flight, and refuses new ones.
 func TestGoaway(t *testing.T) {
 	p := newPair(t, large)
 	begun, goOn := make(chan struct{}), make(chan struct{})
@@ -627,7 +626,7 @@ func TestGoaway(t *testing.T) {
 	assert.EqualError(t, err, "the server goes away")
 	_, err = p.openStream("", nil)
 	assert.Error(t, err)
-	p.frame(typeOpen, 0, 99, u32(1), u32(1<<20), []byte{0, 0}) // all the same
+	p.frame(typeOpen, 0, 99, u32(1), u32(1<<20), []byte{0, 0}) // the client ignores the goaway
 	close(goOn)
 	require.NoError(t, <-result)
 	_, err = s.Write([]byte("goes on"))
@@ -637,11 +636,10 @@ func TestGoaway(t *testing.T) {
 	require.NoError(t, p.close())
 }
 
-// A delivery that is sent again, over the next connection of the session, is handed out
-// once.
+// A delivery that is repeated over the next connection of the session is handed out once.
 func TestDeliveries(t *testing.T) {
 	own := smallest
-	own.Session = []byte("0123456789abcdef0123456789abcdef") // as long as it may be
+	own.Session = []byte("0123456789abcdef0123456789abcdef") // the longest name of a session
 	l, err := server.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -695,7 +693,7 @@ func TestDeliveries(t *testing.T) {
 
 	c, end, ended = connection(c.id)
 	again := deliver(c, 2, "two")
-	require.NoError(t, <-again, "the answer of the first copy")
+	require.NoError(t, <-again, "the ack of the copy, which is that of the first delivery")
 	third := deliver(c, 3, "three")
 	msg, err := end.Receive(t.Context())
 	require.NoError(t, err)
@@ -707,7 +705,7 @@ func TestDeliveries(t *testing.T) {
 	end.Close()
 }
 
-// What breaks a rule ends the connection with code 9 and a text.
+// A violation ends the connection with code 9 and a text.
 func TestTheServerNamesTheRule(t *testing.T) {
 	p := newPair(t, smallest)
 	p.frame(typeData, 0x80, 1)

@@ -1,3 +1,3 @@
-// Package wire1 tests Ends whose peers speak wire 1, the wire of the library's earlier
-// releases, in both roles.
+// Package wire1 tests Ends of both sides whose peers speak wire 1, the wire of the earlier
+// library.
 package wire1

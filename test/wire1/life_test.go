@@ -21,7 +21,8 @@ import (
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
-// Where peers of wire 1 are not wanted, both sides have a text that says so.
+// An End with SetRefuseWireV1 refuses a peer of wire 1. The errors of both sides state the
+// versions.
 func TestRefuseWireV1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -89,7 +90,7 @@ func TestRefusal(t *testing.T) {
 	})
 }
 
-// delegateLog is a delegate that writes down what it is told.
+// delegateLog is a delegate that records its calls.
 type delegateLog struct {
 	*delegate.UnimplementedDelegate
 	mu   sync.Mutex
@@ -140,7 +141,7 @@ func TestDelegate(t *testing.T) {
 	})
 }
 
-// A Listener serves clients of both wires, and an id is one client's, whatever the wire.
+// A listener serves clients of both wires. An id belongs to one client, whatever its wire.
 func TestListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pipes := kit.NewPipeListener()
@@ -183,8 +184,7 @@ func TestListener(t *testing.T) {
 	})
 }
 
-// A retry End goes on when its server is of an earlier release, and when that is
-// replaced by a newer one.
+// A RetryEnd reconnects to a server of wire 1, and to one of wire 2 that replaces it.
 func TestRetryEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pipes := kit.NewPipeListener()
@@ -228,7 +228,7 @@ func TestRetryEnd(t *testing.T) {
 		mu.Unlock()
 		assert.Equal(t, []string{"online", "offline", "online", "again"}, r.all())
 
-		// The next server is a newer one.
+		// The next server speaks wire 2.
 		(<-first).Shut(t.Context())
 		l, err := server.NewListener(pipes)
 		require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
-// Old peers are served over every transport, also over one that delivers a byte at a time.
+// Peers of wire 1 are served over every transport, even one that delivers a byte at a time.
 func TestNetworks(t *testing.T) {
 	for _, network := range []string{"tcp", "unix", "tls", "pipe", "bytes"} {
 		t.Run(network, func(t *testing.T) {

@@ -48,12 +48,13 @@ func TestHeartbeats(t *testing.T) {
 	eachRole(t, count, func(t *testing.T, s *setup) {
 		beats.Store(0)
 		time.Sleep(10*time.Minute + time.Second)
-		assert.EqualValues(t, 30, beats.Load(), "one in 20 s")
+		assert.EqualValues(t, 30, beats.Load(), "heartbeats in ten minutes, one in 20 s")
 		assert.NoError(t, geminio.Cause(s.end))
 	})
 }
 
-// A client of wire 1 that says nothing is dead. A server says nothing of its own.
+// A server gives up a client of wire 1 that sends nothing. A server of wire 1 sends no
+// heartbeats, and its client does not give it up.
 func TestSilentPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := connect(t, &config{server: true, peer: oldpeer.Config{Period: time.Hour}})
@@ -61,7 +62,7 @@ func TestSilentPeer(t *testing.T) {
 		start := time.Now()
 		_, err := s.end.Receive(t.Context())
 		assert.Equal(t, io.EOF, err)
-		assert.Equal(t, 40*time.Second, time.Since(start), "two heartbeats")
+		assert.Equal(t, 40*time.Second, time.Since(start), "the time until the silent client was given up")
 		assert.ErrorIs(t, geminio.Cause(s.end), geminio.ErrSilent)
 	})
 }
@@ -180,7 +181,7 @@ func TestHijack(t *testing.T) {
 }
 
 func TestRegistrations(t *testing.T) {
-	t.Run("the End waits for the peer's, and checks", func(t *testing.T) {
+	t.Run("SetWaitRemoteRPCs", func(t *testing.T) {
 		wait := func(c *config) {
 			echoing(c)
 			c.client.RemoteMethods, c.serve.RemoteMethods = []string{"echo"}, []string{"echo"}
@@ -212,7 +213,7 @@ func TestRegistrations(t *testing.T) {
 			})
 		}
 	})
-	t.Run("the peer hears of the End's", func(t *testing.T) {
+	t.Run("SetRegisterLocalRPCs", func(t *testing.T) {
 		var heard chan string
 		local := func(c *config) {
 			heard = make(chan string, 10)
@@ -255,7 +256,7 @@ func TestMessagesOfTheEnd(t *testing.T) {
 			require.NoError(t, publisher.Publish(t.Context(), msg))
 			p := <-got
 			assert.Equal(t, "hello t cu", string(p.Value)+" "+p.Topic+" "+string(p.Custom))
-			assert.Equal(t, msg.ID(), p.ID, "both sides see the same id")
+			assert.Equal(t, msg.ID(), p.ID, "the id of the message at the peer")
 			topic.SetTopic("bad")
 			assert.EqualError(t, publisher.Publish(t.Context(), publisher.NewMessage(nil, topic)), "disk full")
 			<-got
@@ -278,7 +279,7 @@ func TestMessagesOfThePeer(t *testing.T) {
 			assert.Equal(t, "hello t cu", string(msg.Data())+" "+msg.Topic()+" "+string(msg.Custom()))
 			assert.Equal(t, options.CnssAtLeastOnce, msg.Cnss())
 			synctest.Wait()
-			assert.Empty(t, published, "there is no ack before Done")
+			assert.Empty(t, published, "acks before Done")
 			if i%2 == 0 {
 				require.NoError(t, msg.Done())
 				assert.NoError(t, <-published)
@@ -341,7 +342,7 @@ func TestStreamsOfThePeer(t *testing.T) {
 			stream := s.accept()
 			assert.Equal(t, "pp sm", stream.Peer()+" "+string(stream.Meta()))
 			if s.end.Side() == geminio.RecipientSide {
-				assert.Equal(t, session.ID, stream.StreamID(), "the server has chosen it for both")
+				assert.Equal(t, session.ID, stream.StreamID(), "the id that the server has chosen")
 			}
 			stream.Write([]byte("at once"))
 			assert.Equal(t, "at once", <-got)
@@ -360,7 +361,7 @@ func TestStreamsOfThePeer(t *testing.T) {
 	})
 }
 
-// A writer that writes at once, before the client knows the session, loses nothing.
+// A peer writes before the client knows the session. All bytes arrive.
 func TestNothingIsLostBehindTheSessionAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got := make(chan string, 100)
@@ -397,7 +398,7 @@ func TestHalfClose(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-session.Ended():
-			t.Fatal("one direction goes on")
+			t.Fatal("one direction of the stream is still open")
 		default:
 		}
 		require.NoError(t, stream.Close())
@@ -472,7 +473,7 @@ func TestCancel(t *testing.T) {
 				_, err = s.end.Call(ctx, "wait", s.end.NewRequest(nil))
 				assert.Equal(t, context.Canceled, err)
 				synctest.Wait()
-				assert.Equal(t, newer, len(ended) == 1, "only those are told that understand it")
+				assert.Equal(t, newer, len(ended) == 1, "sessions that the End has ended; only new peers understand that")
 				assert.NoError(t, s.peer.Err())
 				if newer {
 					<-ended
@@ -514,8 +515,8 @@ func TestLargePayloads(t *testing.T) {
 	})
 }
 
-// A stream that nobody reads delays the rest of the connection when the budget is full,
-// and nothing is lost.
+// A stream that is not read delays the rest of the connection when the memory budget is used
+// up. No byte is lost.
 func TestSlowReader(t *testing.T) {
 	small := func(c *config) {
 		c.limits.SetMaxMessageSize(256 << 10)
@@ -538,7 +539,7 @@ func TestSlowReader(t *testing.T) {
 		time.Sleep(time.Hour)
 		select {
 		case <-wrote:
-			t.Fatal("all was taken, though nobody reads")
+			t.Fatal("the End read all bytes, though the stream is not read")
 		default:
 		}
 		assert.NoError(t, geminio.Cause(s.end))
@@ -563,7 +564,7 @@ func TestShutdown(t *testing.T) {
 		assert.EqualError(t, s.peer.Publish(t.Context(), "t", nil), "shutting down")
 		_, err = s.peer.Open(t.Context(), "", nil)
 		assert.EqualError(t, err, "shutting down")
-		assert.Empty(t, done, "a call is under way")
+		assert.Empty(t, done, "Shutdown returned while a call is in flight")
 		time.Sleep(time.Minute)
 		assert.NoError(t, <-done)
 		s.wantEnd(io.EOF)

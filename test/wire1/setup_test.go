@@ -19,7 +19,7 @@ import (
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
-// setup is an End and its old peer.
+// setup has an End and its peer of wire 1.
 type setup struct {
 	t    *testing.T
 	end  geminio.End
@@ -27,7 +27,7 @@ type setup struct {
 	ctx  context.Context
 }
 
-// config is what both are made with. The End is the client's or the server's.
+// config has the options of both. The End is that of the client or that of the server.
 type config struct {
 	server bool
 	limits options.Limits
@@ -36,13 +36,13 @@ type config struct {
 	peer   oldpeer.Config
 }
 
-// connect makes an End and its old peer.
+// connect returns an End and its peer of wire 1.
 func connect(t *testing.T, c *config) *setup {
 	t.Helper()
 	return connectAnd(t, c, nil)
 }
 
-// connectAnd is connect, and has the peer do something that the End waits for.
+// connectAnd is connect. It calls f with the peer before the constructor of the End returns.
 func connectAnd(t *testing.T, c *config, f func(*oldpeer.Peer)) *setup {
 	t.Helper()
 	near, far := net.Pipe()
@@ -96,7 +96,7 @@ func eachRole(t *testing.T, change func(*config), f func(t *testing.T, s *setup)
 	}
 }
 
-// echo serves a few methods.
+// echo is the handler of the peer's methods.
 func echo(ctx context.Context, _ *oldpeer.Session, p wire1.Packet) ([]byte, error) {
 	switch string(p.Key) {
 	case "echo":
@@ -115,17 +115,17 @@ func echo(ctx context.Context, _ *oldpeer.Session, p wire1.Packet) ([]byte, erro
 	return nil, errors.New("no such rpc: " + string(p.Key))
 }
 
-// echoing has the old peer serve these methods.
+// echoing sets echo as the handler of the peer.
 func echoing(c *config) { c.peer.Handle = echo }
 
-// within returns a context that ends.
+// within returns a context that ends after d.
 func (s *setup) within(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(s.ctx, d)
 	s.t.Cleanup(cancel)
 	return ctx
 }
 
-// accept accepts a stream of the old peer.
+// accept accepts a stream of the peer.
 func (s *setup) accept() geminio.Stream {
 	s.t.Helper()
 	stream, err := s.end.AcceptStream()
@@ -133,7 +133,7 @@ func (s *setup) accept() geminio.Stream {
 	return stream
 }
 
-// wantEnd waits for the end of both, and checks how the End has seen it.
+// wantEnd waits for the end of both, and requires the cause of the End.
 func (s *setup) wantEnd(cause error) {
 	s.t.Helper()
 	<-s.peer.Over()

@@ -24,14 +24,13 @@ import (
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
-// hub is a server by way of which its clients call each other, publish to each other,
-// and open streams to each other.
+// hub is a server that passes on calls, messages and streams between its clients.
 type hub struct {
 	l  server.Listener
 	wg sync.WaitGroup
 
 	mu     sync.Mutex
-	cond   *sync.Cond // on mu: a client is served
+	cond   *sync.Cond // with mu: signals that a client is served
 	served map[uint64]int
 	ends   map[uint64]geminio.End
 }
@@ -70,7 +69,7 @@ func newHub(t *testing.T) *hub {
 	return h
 }
 
-// join has a client join, and returns when it is served.
+// join connects a client, and returns when the hub serves it.
 func (h *hub) join(t *testing.T, id uint64, join func(t *testing.T, address string, id uint64) member) member {
 	t.Helper()
 	h.mu.Lock()
@@ -85,7 +84,7 @@ func (h *hub) join(t *testing.T, id uint64, join func(t *testing.T, address stri
 	return m
 }
 
-// find returns the End of a client, whose id is given as text.
+// find returns the End of the client with the id in text.
 func (h *hub) find(text string) (geminio.End, error) {
 	id, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
@@ -96,7 +95,7 @@ func (h *hub) find(text string) (geminio.End, error) {
 	if end := h.ends[id]; end != nil {
 		return end, nil
 	}
-	return nil, fmt.Errorf("client %d is not there", id)
+	return nil, fmt.Errorf("client %d is not connected", id)
 }
 
 func (h *hub) serve(end geminio.End) {
@@ -140,7 +139,7 @@ func (h *hub) serve(end geminio.End) {
 	})
 }
 
-// connect connects a stream with one to the client that it names.
+// connect joins a stream with a new stream to the client that its meta names.
 func (h *hub) connect(from geminio.Stream) {
 	defer from.Close()
 	target, err := h.find(from.Peer())
@@ -158,13 +157,13 @@ func (h *hub) connect(from geminio.Stream) {
 	wg.Wait()
 }
 
-// member is a client of the hub, of either wire.
+// member is a client of the hub, of wire 1 or 2.
 type member interface {
 	call(to uint64, data []byte) ([]byte, error)
 	publish(to uint64, data []byte) error
-	// stream opens a stream, writes data, reads as much, and closes.
+	// stream opens a stream, writes data, reads as many bytes, and closes the stream.
 	stream(to uint64, data []byte) ([]byte, error)
-	got() int // messages
+	got() int // the number of received messages
 	close()
 }
 
@@ -266,7 +265,7 @@ type oldMember struct {
 
 	mu    sync.Mutex
 	cond  *sync.Cond
-	bytes map[uint64][]byte // what came back, by session
+	bytes map[uint64][]byte // the bytes that were read, by session
 }
 
 func joinOld(t *testing.T, address string, id uint64) member {
@@ -274,7 +273,7 @@ func joinOld(t *testing.T, address string, id uint64) member {
 	require.NoError(t, err)
 	m := &oldMember{bytes: make(map[uint64][]byte)}
 	m.cond = sync.NewCond(&m.mu)
-	own := make(map[uint64]bool) // sessions that the server has opened; of the reading goroutine
+	own := make(map[uint64]bool) // the sessions that the server has opened; only the reading goroutine uses it
 	m.p, err = oldpeer.Dial(nc, oldpeer.Config{
 		ClientID: id, Lag: time.Millisecond,
 		Handle: func(_ context.Context, _ *oldpeer.Session, p wire1.Packet) ([]byte, error) {
@@ -347,7 +346,7 @@ func (m *oldMember) close() {
 	m.p.Shut(ctx)
 }
 
-// wantMembers has each member call, publish to, and stream to each other one, and itself.
+// wantMembers requires that each member can call, publish to, and open a stream to each member.
 func wantMembers(t *testing.T, members map[uint64]member) {
 	t.Helper()
 	before := make(map[uint64]int)
@@ -360,13 +359,13 @@ func wantMembers(t *testing.T, members map[uint64]member) {
 			for to := range members {
 				data := bytes.Repeat(fmt.Appendf(nil, "%d to %d,", from, to), 1+int(from*to%200))
 				back, err := m.call(to, data)
-				assert.NoError(t, err, "%d calls %d", from, to)
-				assert.True(t, bytes.Equal(data, back), "%d calls %d", from, to)
-				assert.NoError(t, m.publish(to, data), "%d publishes to %d", from, to)
+				assert.NoError(t, err, "a call from %d to %d", from, to)
+				assert.True(t, bytes.Equal(data, back), "a call from %d to %d", from, to)
+				assert.NoError(t, m.publish(to, data), "a message from %d to %d", from, to)
 				large := bytes.Repeat(data, 10)
 				back, err = m.stream(to, large)
-				assert.NoError(t, err, "%d has a stream to %d", from, to)
-				assert.True(t, bytes.Equal(large, back), "%d has a stream to %d: %d of %d bytes", from, to, len(back), len(large))
+				assert.NoError(t, err, "a stream from %d to %d", from, to)
+				assert.True(t, bytes.Equal(large, back), "a stream from %d to %d: read %d bytes, want %d", from, to, len(back), len(large))
 			}
 		})
 	}
@@ -376,9 +375,9 @@ func wantMembers(t *testing.T, members map[uint64]member) {
 	}
 }
 
-// A fleet is upgraded: ten clients of wire 1 and ten of this library talk to each other
-// by way of one Listener. Then the old ones are replaced one after the other, with the ids
-// that they had, while the others go on; and one of them is put back.
+// Ten clients of wire 1 and ten of wire 2 talk to each other through one listener. The clients
+// of wire 1 are replaced one after the other by clients of wire 2 with the same ids, and one of
+// them is put back.
 func TestRollingUpgrade(t *testing.T) {
 	h := newHub(t)
 	const each = 10
@@ -390,7 +389,7 @@ func TestRollingUpgrade(t *testing.T) {
 	wantMembers(t, members)
 
 	for id := uint64(1); id <= each; id++ {
-		a, b := members[each+id], members[id%each+1] // the latter is an old one up to the last
+		a, b := members[each+id], members[id%each+1] // b speaks wire 1 in all rounds but the last
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -406,7 +405,7 @@ func TestRollingUpgrade(t *testing.T) {
 				}
 			}
 		})
-		m := h.join(t, id, joinNew) // it takes the id over
+		m := h.join(t, id, joinNew) // replaces the client with the id
 		close(stop)
 		wg.Wait()
 		members[id].close()
