@@ -1,5 +1,5 @@
-# What CI runs is what you run: .ci/run and .github/workflows/ci.yml call the
-# targets below. "make help" lists them.
+# .ci/run and .github/workflows/ci.yml call the targets below. "make help" lists
+# them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -68,30 +68,31 @@ cuts: ## cut the connection of a session that does all kinds of work CUTS (10000
 	CUTS=$(CUTS) $(GO) test -timeout 0 -v -run TestWorkThatNoticesNoCut ./test/e2e
 
 .PHONY: soak
-soak: ## keep a pair of Ends busy for SOAK (30m) and see that nothing grows
+soak: ## keep a pair of Ends busy for SOAK (30m), and check that nothing grows
 	$(GO) run ./test/soak -for $(SOAK) -svg soak.svg
 
 .PHONY: scale
-scale: ## have ten thousand clients and a hundred thousand streams, and see what each costs
+scale: ## measure the cost of ten thousand clients and a hundred thousand streams
 	$(GO) run ./test/scale
 
 .PHONY: transports
-transports: ## run the end-to-end tests over other transports, one that delivers a byte at a time among them
+transports: ## run the end-to-end tests over other transports, including one that delivers a byte at a time
 	@for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network LESS=2 $(GO) test -timeout 30m ./test/e2e; done
 
 # In this build the locks of the multiplexer check its ledgers and queues whenever they are
 # released. See multiplexer/debug_on.go.
 .PHONY: debug
-debug: ## run the tests of the core while the invariants of its state are checked
+debug: ## run the tests of the core with checks of its invariants
 	LESS=8 $(GO) test -tags geminiodebug -timeout 30m ./multiplexer ./application ./test/fault ./test/e2e
 	$(GO) vet -tags geminiodebug ./...
 
-# Each test runs in a process of its own, so that nothing that it leaves can end unseen
-# while others run. The programs of the examples are not among them: their tests start
-# processes anyway. Go 1.26 has an experiment, and later ones do so without, by which the
-# garbage collector finds goroutines that are blocked for ever; test/leak asks it to.
+# Each test runs in a process of its own, so that a goroutine that outlives its test is
+# found, although it would end while other tests run. The tests of the example programs are
+# not included, since they start processes themselves. With an experiment of Go 1.26, and by
+# default later, the garbage collector finds goroutines that are blocked without end;
+# test/leak uses it.
 .PHONY: leaks
-leaks: ## run each test by itself and look what goroutines it leaves
+leaks: ## run each test in a process of its own, and find goroutines that are left
 	@if $(GO) version | grep -qE ' go1\.25(\.|rc| )'; then \
 		echo "goroutines that are blocked for ever: passed over, it needs Go 1.26"; \
 	elif GOEXPERIMENT=goroutineleakprofile $(GO) env GOEXPERIMENT >/dev/null 2>&1; then \
@@ -105,10 +106,10 @@ leaks: ## run each test by itself and look what goroutines it leaves
 		(cd "$$module" && $(GO) test -timeout 30m -exec "$(CURDIR)/test/leak/each" "$$packages"); \
 	done
 
-# The database of vulnerabilities is a Go module too. The standard library is looked at as
-# the newest Go has it: with which one a program is built is up to who builds it.
+# The database of vulnerabilities is a Go module. The check uses the standard library of the
+# newest Go, since the user of the library chooses the Go version.
 .PHONY: vuln
-vuln: ## look for known vulnerabilities in what is called
+vuln: ## look for known vulnerabilities in called code
 	@database=$$(cd / && $(GO) mod download -json golang.org/x/vulndb@latest | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
 	newest=$$($(GO) list -m -f '{{.Version}}' go@latest); \
 	export GOTOOLCHAIN=go$$newest; \
@@ -134,7 +135,7 @@ cross: ## build and vet the root module, with its tests, for other systems
 	done
 
 .PHONY: lint
-lint: vet format static tidy modern ## check everything that needs no test run
+lint: vet format static tidy modern ## run all checks that need no tests
 
 .PHONY: vet
 vet:
