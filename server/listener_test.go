@@ -81,24 +81,6 @@ func (h *hangingDelegate) DialogueOnline(delegate.DialogueDescriber) error {
 	return nil
 }
 
-// newPipeServer makes a listener in memory.
-func newPipeServer(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, server.Listener) {
-	t.Helper()
-	nl := kit.NewPipeListener()
-	l, err := server.NewListener(nl, opts...)
-	require.NoError(t, err)
-	return nl, l
-}
-
-// dialRaw connects to a listener in memory and greets it in the background. What comes
-// of it is sent to the returned channel.
-func dialRaw(t *testing.T, nl *kit.PipeListener, w rawHello) (net.Conn, <-chan error) {
-	t.Helper()
-	nc, err := nl.Dial()
-	require.NoError(t, err)
-	return nc, kit.Start(func() error { _, _, err := dialHandshake(t, nc, w); return err })
-}
-
 // stops are the ways to end a listener. Each must return within the given time.
 var stops = []struct {
 	name   string

@@ -9,16 +9,17 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 )
 
-// rawClient is a client on raw frames: it says what a test has it say, and nothing else.
+// rawClient is a client that sends the frames of a test, and no others.
 type rawClient struct {
 	t  *testing.T
 	nc net.Conn
 }
 
-// rawOffer is what raw clients offer.
+// rawOffer returns the settings of raw clients.
 func rawOffer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 1 << 20, MaxStreams: 100,
@@ -101,4 +102,33 @@ func rawOpen(stream uint64) []byte {
 // rawClose returns the frame that ends a connection.
 func rawClose(code geminio.Code, text string) []byte {
 	return packet.AppendReason(nil, packet.TypeClose, 0, packet.Reason{Code: uint32(code), Text: text})
+}
+
+// newPipeServer returns a Listener, and the listener in memory under it.
+func newPipeServer(t *testing.T, opts ...*server.EndOptions) (*kit.PipeListener, server.Listener) {
+	t.Helper()
+	nl := kit.NewPipeListener()
+	l, err := server.NewListener(nl, opts...)
+	require.NoError(t, err)
+	return nl, l
+}
+
+// dialClient connects to a listener in memory and shakes hands. It returns the client and its
+// id.
+func dialClient(t *testing.T, nl *kit.PipeListener, w rawHello) (*rawClient, uint64) {
+	t.Helper()
+	nc, err := nl.Dial()
+	require.NoError(t, err)
+	r, id, err := dialHandshake(t, nc, w)
+	require.NoError(t, err)
+	return r, id
+}
+
+// dialRaw connects to a listener in memory and shakes hands in another goroutine, which sends
+// the error to the returned channel.
+func dialRaw(t *testing.T, nl *kit.PipeListener, w rawHello) (net.Conn, <-chan error) {
+	t.Helper()
+	nc, err := nl.Dial()
+	require.NoError(t, err)
+	return nc, kit.Start(func() error { _, _, err := dialHandshake(t, nc, w); return err })
 }

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -82,4 +83,46 @@ func TestSessionsShareRoom(t *testing.T) {
 			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
 		}
 	})
+}
+
+// TestShareHasTheLargestFirst adds sessions of two hosts and removes them again.
+func TestShareHasTheLargestFirst(t *testing.T) {
+	var all share
+	add := func(host string, clientID uint64, bytes int) *session {
+		s := &session{key: sessionKey{clientID: clientID}, host: host, bytes: bytes}
+		all.add(s)
+		sound(t, &all)
+		return s
+	}
+	remove := func(s *session) {
+		all.remove(s)
+		sound(t, &all)
+	}
+	small := add("a", 1, 10)
+	assert.Same(t, small, all.largest())
+	older, newer := add("b", 2, 8), add("b", 2, 1)
+	other := add("b", 3, 5)
+	assert.Equal(t, 24, all.bytes)
+	assert.Same(t, older, all.largest(), "the oldest of the largest client id of the largest host")
+	remove(older)
+	assert.Same(t, small, all.largest(), "host a needs more now")
+	remove(small)
+	assert.Same(t, other, all.largest(), "client id 3 needs more than 2")
+	remove(other)
+	assert.Same(t, newer, all.largest())
+	remove(newer)
+	assert.Zero(t, all.bytes)
+	assert.Empty(t, all.parts)
+}
+
+func TestShareOfTheSameSize(t *testing.T) {
+	var all share
+	first := &session{key: sessionKey{clientID: 1}, host: "a", bytes: 10}
+	second := &session{key: sessionKey{clientID: 2}, host: "b", bytes: 10}
+	all.add(first)
+	all.add(second)
+	assert.Same(t, first, all.largest(), "the one that was added earlier")
+	all.remove(first)
+	all.add(first)
+	assert.Same(t, second, all.largest())
 }
