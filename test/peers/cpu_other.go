@@ -4,5 +4,5 @@ package main
 
 import "time"
 
-// cpuTime is 0: it is not known how to ask for it here.
+// cpuTime returns 0: the processor time is not known on this system.
 func cpuTime() time.Duration { return 0 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// three has three significant digits, and no exponent.
+// three formats v with three significant digits and no exponent.
 func three(v float64) string {
 	if v == 0 {
 		return "0"
@@ -36,7 +36,7 @@ func seconds(v float64) string {
 	return three(v*1e3) + " ms"
 }
 
-// size has binary units, as memory is bought.
+// size formats a number of bytes with binary units.
 func size(v float64) string {
 	if v < 1<<10 {
 		return fmt.Sprintf("%.0f B", v)
@@ -44,7 +44,7 @@ func size(v float64) string {
 	return three(v/(1<<10)) + " KiB"
 }
 
-// plain drops what is background noise in a count.
+// plain rounds off noise in a count.
 func plain(v float64) string {
 	if math.Abs(v-math.Round(v)) < noise {
 		return strconv.Itoa(int(math.Round(v)))
@@ -52,5 +52,5 @@ func plain(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// cpuPerByte is given seconds for a byte and shows them for 1 GB.
+// cpuPerByte formats seconds for each byte as seconds for 1 GB.
 func cpuPerByte(v float64) string { return three(v*1e9) + " s" }

@@ -7,10 +7,9 @@ import (
 	"io"
 )
 
-// Calls and acknowledged messages for libraries that have only streams: a request
-// and its answer are each a length and that many bytes, on a stream that a caller
-// keeps for itself; an ack is one byte. That is the least that a user of such a
-// library can do, and each frame is one Write.
+// Calls and acknowledged messages for libraries that have only streams: a request and its
+// answer are each a length and that many bytes, on a stream that a caller keeps; an ack
+// is one byte. This is the minimum for a user of such a library. Each frame is one Write.
 
 const (
 	lengthSize = 4
@@ -20,7 +19,7 @@ const (
 // frameBuffer is the size of read buffers: a frame of 4 KiB is one Read.
 const frameBuffer = 8 << 10
 
-// frameReader reads frames from a stream into memory that it uses again.
+// frameReader reads frames from a stream into reused memory.
 type frameReader struct {
 	r    *bufio.Reader
 	body []byte
@@ -30,7 +29,7 @@ func newFrameReader(r io.Reader) *frameReader {
 	return &frameReader{r: bufio.NewReaderSize(r, frameBuffer)}
 }
 
-// next returns the next frame, good until the next call.
+// next returns the next frame, which is valid until the next call.
 func (f *frameReader) next() ([]byte, error) {
 	head, err := f.r.Peek(lengthSize)
 	if err != nil {
@@ -52,7 +51,7 @@ func appendFrame(b, data []byte) []byte {
 	return append(b, data...)
 }
 
-// framedCaller makes a call of a stream.
+// framedCaller makes a call from a stream.
 func framedCaller(s io.ReadWriter) call {
 	in, out := newFrameReader(s), []byte(nil)
 	return func(request []byte) ([]byte, error) {
@@ -64,7 +63,7 @@ func framedCaller(s io.ReadWriter) call {
 	}
 }
 
-// framedPublisher makes a publish of a stream.
+// framedPublisher makes a publish from a stream.
 func framedPublisher(s io.ReadWriter) publish {
 	out, ack := []byte(nil), make([]byte, 1)
 	return func(data []byte) error {
@@ -82,7 +81,7 @@ func framedPublisher(s io.ReadWriter) publish {
 	}
 }
 
-// serveFramedCalls answers what comes on a stream until it ends.
+// serveFramedCalls answers the requests of a stream until it ends.
 func serveFramedCalls(s io.ReadWriteCloser, answer func([]byte) []byte) {
 	defer s.Close()
 	in, out := newFrameReader(s), []byte(nil)
@@ -98,7 +97,7 @@ func serveFramedCalls(s io.ReadWriteCloser, answer func([]byte) []byte) {
 	}
 }
 
-// serveFramedMessages acknowledges what comes on a stream until it ends.
+// serveFramedMessages acknowledges the messages of a stream until it ends.
 func serveFramedMessages(s io.ReadWriteCloser, message func([]byte)) {
 	defer s.Close()
 	in, ack := newFrameReader(s), []byte{ackByte}

@@ -9,15 +9,14 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// blob is a message of gRPC that is nothing but bytes. It is copied once, when it
-// is received.
+// blob is a gRPC message of plain bytes. It is copied once, when it is received.
 type blob struct{ data []byte }
 
-// chunk is what a receiver of bulk has in place of a blob: gRPC's own buffers,
-// which are to be freed.
+// chunk is a blob for receivers of bulk data: gRPC's own buffers, which the receiver must
+// free.
 type chunk struct{ buffers mem.BufferSlice }
 
-// bytesCodec hands bytes through.
+// bytesCodec passes bytes on unchanged.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string { return "bytes" }

@@ -87,8 +87,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) int {
 	return 0
 }
 
-// compare measures what is picked: for each probe all rounds, in each round all
-// peers. Each round begins with another peer.
+// compare measures the selected probes and peers: for each probe all rounds, in each
+// round all peers. Each round begins with another peer.
 func compare(ctx context.Context, s settings, all []*peer, rounds int, pick *regexp.Regexp, log io.Writer) (*results, error) {
 	r := newResults(all)
 	var failed []error

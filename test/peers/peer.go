@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// role is what a peer is in the comparison.
+// role is the role of a peer in the comparison.
 type role int
 
 const (
 	ours      role = iota // geminio
-	reference             // what the machine could do: raw TCP, the minimal programs
+	reference             // raw TCP and the minimal programs
 	other                 // another library
 )
 
@@ -18,12 +18,12 @@ const (
 type peer struct {
 	name   string
 	role   role
-	module string // whose version is reported, if any
-	setup  string // what it is and how it is set up, for the report
+	module string // the module whose version is reported, if any
+	setup  string // a description and the settings, for the report
 	start  func(*service) (server, error)
 }
 
-// peers are all, in the order of the report.
+// peers returns all peers, in the order of the report.
 func peers() []*peer {
 	return []*peer{
 		geminioPeer(), rawPeer(), minimalPeer(), minimalCallsPeer(),
@@ -32,41 +32,40 @@ func peers() []*peer {
 	}
 }
 
-// service is what the server's side does. What is nil is not offered.
+// service is the server's side of the work. A nil field is not offered.
 type service struct {
 	// answer makes the answer to a request. The answer may be the request itself;
 	// it is sent before the request's memory is used again.
 	answer func(request []byte) []byte
-	// message takes a message, which is acknowledged when it returns.
+	// message processes a message, which is acknowledged when message returns.
 	message func(data []byte)
-	// closed is told of each stream that was opened for a single byte, when its
-	// end was read and it was closed on the server's side too.
+	// closed is called for each stream that was opened for a single byte, after its end
+	// was read and it was closed on the server's side too.
 	closed func(b byte)
 }
 
 // server accepts connections.
 type server interface {
-	// dial makes one more connection and has both sides of it running.
+	// dial makes another connection with both its sides.
 	dial() (link, error)
 	close() error
 }
 
-// link is a connection with both its sides. What else it can do is said by the
-// interfaces below; a link that lacks one does not take part in that row.
+// link is a connection with both its sides. The interfaces below are its optional
+// abilities; a link that lacks one has no figure in the corresponding rows.
 //
-// Memory given to a link is not changed afterwards by those who measure, so that
-// a link may hold on to it.
+// The probes do not change memory after they have passed it to a link, so a link may keep
+// it.
 type link interface {
-	// close ends both sides, and whatever is under way. It may be called again.
+	// close ends both sides and all operations under way. It may be called again.
 	close() error
 }
 
-// call sends a request and waits for its answer, which is good until the next
-// call. It is used by one goroutine.
+// call sends a request and waits for its answer, which is valid until the next call. One
+// goroutine uses it.
 type call func(request []byte) (answer []byte, err error)
 
-// publish sends a message and waits until it is acknowledged. It is used by one
-// goroutine.
+// publish sends a message and waits until it is acknowledged. One goroutine uses it.
 type publish func(data []byte) error
 
 // calling is a link with calls.
@@ -81,28 +80,28 @@ type publishing interface {
 	publisher() (publish, error)
 }
 
-// storing is a link whose messages are acknowledged when they are stored, and not
-// given to service.message.
+// storing is a link whose messages are acknowledged when they are stored, and that does
+// not call service.message.
 type storing interface {
 	stored() ([][]byte, error)
 }
 
 // streaming is a link with byte streams.
 type streaming interface {
-	// open opens a stream, and returns it as its opener and as the server has it.
+	// open opens a stream, and returns its opener's side and the server's side.
 	open() (opener, accepted io.ReadWriteCloser, err error)
 }
 
-// touching is a link whose streams are cheap enough to be opened for one byte.
+// touching is a link with streams that are cheap enough to be opened for one byte.
 type touching interface {
-	// touch opens a stream, writes b, and closes it. The server's side reads to
-	// the end, closes and tells service.closed. touch does not wait for that; what
-	// it returns, unless nil, is to be called after it.
+	// touch opens a stream, writes b, and closes it. The server's side reads to the end,
+	// closes and calls service.closed. touch does not wait for that. If it returns a
+	// function, the caller calls it afterwards.
 	touch(b byte) (settle func() error, err error)
 }
 
-// errNotOffered is of a probe that a peer does not take part in.
+// errNotOffered is the error of a probe that a peer does not support.
 var errNotOffered = errors.New("not offered")
 
-// errUnexpected is an answer or a payload that is not the one that was expected.
+// errUnexpected is the error of a wrong answer or payload.
 var errUnexpected = errors.New("not what was sent")

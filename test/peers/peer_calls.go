@@ -19,11 +19,12 @@ func minimalCallsPeer() *peer {
 	}
 }
 
-// minimalCallsBuffer is what is read at once. The frames are the minimal echo's, with the
-// number of the call in place of that of the caller.
+// minimalCallsBuffer is the size of the read buffer. The frames are those of the minimal
+// echo, with the number of the call in place of that of the caller.
 const minimalCallsBuffer = 64 << 10
 
-// minimalCallsSide is what both sides have: a connection and what is to be written.
+// minimalCallsSide is the common part of both sides: a connection and the bytes to be
+// written.
 type minimalCallsSide struct {
 	nc net.Conn
 
@@ -32,8 +33,9 @@ type minimalCallsSide struct {
 	writing    bool
 }
 
-// write appends a frame and writes all that there is, unless somebody does already. With
-// gather set others may add to it first. mu is held, and released.
+// write appends a frame and writes all frames, unless another goroutine writes. With
+// gather set other goroutines may first add frames. The caller holds mu, and write
+// releases it.
 func (s *minimalCallsSide) write(id uint32, data []byte, gather bool) {
 	defer s.mu.Unlock()
 	s.out = appendMinimal(s.out, id, data)
@@ -50,13 +52,13 @@ func (s *minimalCallsSide) write(id uint32, data []byte, gather bool) {
 		s.spare, s.out = s.out, s.spare[:0]
 		b := s.spare
 		s.mu.Unlock()
-		s.nc.Write(b) // an error ends the reading too
+		s.nc.Write(b) // an error also ends read
 		s.mu.Lock()
 	}
 	s.writing = false
 }
 
-// read gives take each frame, with bytes of its own, until the connection ends.
+// read calls take for each frame, with newly allocated bytes, until the connection ends.
 func (s *minimalCallsSide) read(take func(id uint32, data []byte)) {
 	r := bufio.NewReaderSize(s.nc, minimalCallsBuffer)
 	for {
@@ -72,7 +74,7 @@ func (s *minimalCallsSide) read(take func(id uint32, data []byte)) {
 	}
 }
 
-// minimalCaller is the client's side. mu guards what follows.
+// minimalCaller is the client's side. mu guards the fields below it.
 type minimalCaller struct {
 	minimalCallsSide
 
@@ -122,7 +124,7 @@ func (c *minimalCaller) take(id uint32, data []byte) {
 	p.done <- true
 }
 
-// end lets go who waits when the connection has ended.
+// end releases the waiting callers after the end of the connection.
 func (c *minimalCaller) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,12 +134,12 @@ func (c *minimalCaller) end() {
 	}
 }
 
-// minimalCallee is the server's side. mu guards what follows.
+// minimalCallee is the server's side. mu guards the fields below it.
 type minimalCallee struct {
 	minimalCallsSide
 	service *service
 
-	idle    []chan minimalRequest // of handlers' goroutines
+	idle    []chan minimalRequest // idle goroutines of handlers
 	serving int
 	closed  bool
 }
@@ -162,7 +164,7 @@ func (c *minimalCallee) take(id uint32, data []byte) {
 	next <- minimalRequest{id, data}
 }
 
-// work is a handlers' goroutine.
+// work is the main function of a handler's goroutine.
 func (c *minimalCallee) work(next chan minimalRequest) {
 	for r := range next {
 		var answer []byte
@@ -184,7 +186,7 @@ func (c *minimalCallee) work(next chan minimalRequest) {
 	}
 }
 
-// end lets the idle go.
+// end ends the idle goroutines.
 func (c *minimalCallee) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,7 +196,7 @@ func (c *minimalCallee) end() {
 	}
 }
 
-// minimalCallsLink has both sides.
+// minimalCallsLink is a connection with both sides.
 type minimalCallsLink struct {
 	client  *minimalCaller
 	server  *minimalCallee

@@ -64,10 +64,10 @@ func (s *geminioServer) dial() (link, error) {
 	return l, nil
 }
 
-// method is the name under which requests are answered.
+// method is the name of the method that answers requests.
 const method = "answer"
 
-// receive acknowledges all messages that come.
+// receive acknowledges all messages.
 func receive(e geminio.End, message func([]byte)) {
 	for {
 		m, err := e.Receive(context.Background())
@@ -79,7 +79,7 @@ func receive(e geminio.End, message func([]byte)) {
 	}
 }
 
-// geminioLink has the calls and messages of the library in place of those on
+// geminioLink is a link that uses the calls and messages of the library, and not those on
 // streams.
 type geminioLink struct {
 	*streamLink

@@ -30,7 +30,7 @@ func grpcStreamPeer() *peer {
 
 const (
 	grpcWindow = 16 << 20 // of streams and connections
-	grpcBuffer = 64 << 10 // in front of the socket
+	grpcBuffer = 64 << 10 // of the socket
 )
 
 type grpcServer struct {
@@ -91,7 +91,7 @@ func (s *grpcServer) dial() (link, error) {
 	return s.join(s, cc), nil
 }
 
-// The service, as protoc would have described it.
+// The description of the service, as protoc would generate it.
 const (
 	grpcName     = "peers.Peers"
 	grpcCall     = "/" + grpcName + "/Call"
@@ -157,7 +157,7 @@ func serveGRPC(stream grpc.ServerStream, handle func([]byte) []byte) error {
 	}
 }
 
-// bytes hands the stream to accept and keeps it until it is closed.
+// bytes passes the stream to accept and keeps it until it is closed.
 func (s *grpcServer) bytes(stream grpc.ServerStream) error {
 	b := &grpcAccepted{grpcReader: grpcReader{recv: stream.RecvMsg}, stream: stream, closed: make(chan struct{})}
 	select {
@@ -172,7 +172,7 @@ func (s *grpcServer) bytes(stream grpc.ServerStream) error {
 	return nil
 }
 
-// grpcLink has unary calls, and streams.
+// grpcLink is a link with unary calls and streams.
 type grpcLink struct {
 	*streamLink
 	cc *grpc.ClientConn
@@ -218,7 +218,7 @@ func (l *grpcLink) caller() (call, error) { return l.invoke(grpcCall), nil }
 
 func (l *grpcLink) publisher() (publish, error) { return acked(l.invoke(grpcPublish)), nil }
 
-// acked makes a publish of a call whose answer is empty.
+// acked makes a publish from a call whose answer is empty.
 func acked(c call) publish {
 	return func(data []byte) error {
 		answer, err := c(data)
@@ -229,7 +229,7 @@ func acked(c call) publish {
 	}
 }
 
-// grpcStreamLink has calls and messages on streams of their own.
+// grpcStreamLink is a link with calls and messages on streams of their own.
 type grpcStreamLink struct{ cc *grpc.ClientConn }
 
 func joinGRPCStream(_ *grpcServer, cc *grpc.ClientConn) link { return &grpcStreamLink{cc} }
@@ -243,7 +243,7 @@ func (l *grpcStreamLink) stream(method string) (call, error) {
 	}
 	return func(request []byte) ([]byte, error) {
 		if err := s.SendMsg(&blob{request}); err != nil {
-			return nil, errors.Join(err, s.RecvMsg(&blob{})) // the latter has the reason
+			return nil, errors.Join(err, s.RecvMsg(&blob{})) // RecvMsg returns the reason
 		}
 		var out blob
 		err := s.RecvMsg(&out)

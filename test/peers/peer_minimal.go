@@ -20,8 +20,8 @@ func minimalPeer() *peer {
 	}
 }
 
-// A frame of the minimal echo is a length, the number of the caller, and the
-// bytes. The top bit of the number tells a message from a request.
+// A frame of the minimal echo is a length, the number of the caller, and the bytes. The
+// top bit of the number distinguishes a message from a request.
 const (
 	minimalHead    = 8
 	minimalMessage = 1 << 31
@@ -39,7 +39,7 @@ func appendMinimal(b []byte, id uint32, data []byte) []byte {
 type minimalLink struct {
 	client, server net.Conn
 	service        *service
-	wake           chan struct{} // has a token when there is something to write
+	wake           chan struct{} // has an element when there are frames to write
 	running        sync.WaitGroup
 
 	mu     sync.Mutex
@@ -67,8 +67,8 @@ func (l *minimalLink) close() error {
 	return err
 }
 
-// write sends all that has gathered with one system call. Who is about to ask is let go
-// first.
+// write sends all collected frames with one system call. It first yields to goroutines
+// that are about to add frames.
 func (l *minimalLink) write() {
 	var spare []byte
 	for range l.wake {
@@ -82,7 +82,7 @@ func (l *minimalLink) write() {
 	}
 }
 
-// read hands the answers to the callers.
+// read passes the answers to the callers.
 func (l *minimalLink) read() {
 	defer l.release()
 	r := bufio.NewReaderSize(l.client, minimalBuffer)
@@ -105,7 +105,7 @@ func (l *minimalLink) read() {
 	}
 }
 
-// release lets go who waits when the connection has ended.
+// release releases the waiting callers after the end of the connection.
 func (l *minimalLink) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,7 +116,7 @@ func (l *minimalLink) release() {
 	}
 }
 
-// serve answers what comes, and writes when nothing more is at hand.
+// serve answers requests, and writes when no more bytes are available.
 func (l *minimalLink) serve() {
 	r := bufio.NewReaderSize(l.server, minimalBuffer)
 	var request, out []byte
@@ -187,7 +187,7 @@ func (l *minimalLink) caller() (call, error) { return l.ask(0), nil }
 
 func (l *minimalLink) publisher() (publish, error) { return asPublish(l.ask(minimalMessage)), nil }
 
-// asPublish is a call whose answer says nothing.
+// asPublish makes a publish from a call, whose answer it ignores.
 func asPublish(ask call) publish {
 	return func(data []byte) error {
 		_, err := ask(data)

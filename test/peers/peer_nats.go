@@ -43,7 +43,7 @@ type natsServer struct {
 }
 
 func startNATS(svc *service, jetStream bool) (server, error) {
-	dir, err := os.MkdirTemp("", "peers-nats-") // JetStream wants one, whatever it stores where
+	dir, err := os.MkdirTemp("", "peers-nats-") // JetStream requires a directory, also for memory storage
 	if err != nil {
 		return nil, err
 	}
@@ -87,10 +87,10 @@ func (s *natsServer) dial() (link, error) {
 	return l, nil
 }
 
-// natsLink has request and reply.
+// natsLink is a link with request and reply.
 type natsLink struct {
 	client    *nats.Conn
-	responder *nats.Conn // nil if nothing is to be answered
+	responder *nats.Conn // nil if there are no requests to answer
 }
 
 // respond connects the side that answers.
@@ -138,14 +138,14 @@ func (l *natsLink) caller() (call, error) { return l.request(natsCalls), nil }
 
 func (l *natsLink) publisher() (publish, error) { return acked(l.request(natsMessages)), nil }
 
-// jetStreamLink has messages that the server stores.
+// jetStreamLink is a link whose server stores messages.
 type jetStreamLink struct {
 	client *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
 }
 
-// prepare makes the stream that stores the messages.
+// prepare creates the stream that stores the messages.
 func (l *jetStreamLink) prepare() error {
 	var err error
 	if l.js, err = jetstream.New(l.client); err != nil {
@@ -163,7 +163,7 @@ func (l *jetStreamLink) close() error {
 	return nil
 }
 
-// stored returns the messages that the stream has.
+// stored returns the number of messages in the stream.
 func (l *jetStreamLink) stored() ([][]byte, error) {
 	info, err := l.stream.Info(context.Background())
 	if err != nil {

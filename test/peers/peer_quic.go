@@ -27,7 +27,7 @@ func quicPeer() *peer {
 
 type quicServer struct {
 	listener       *quic.Listener
-	client, server *quic.Transport // one UDP socket each, as quic-go advises
+	client, server *quic.Transport // one UDP socket each, as quic-go recommends
 	clientTLS      *tls.Config
 	service        *service
 }
@@ -43,8 +43,8 @@ func quicConfig() *quic.Config {
 }
 
 func startQUIC(svc *service) (server, error) {
-	// The socket buffers are as large as the machine lets them be; the warning
-	// that they could be larger would be printed into the report.
+	// The socket buffers have the largest size that the system allows. Without this
+	// setting a warning would be printed into the report.
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
 	certificate, pool, err := selfSigned()
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *quicServer) dial() (link, error) {
 	}, s.service), nil
 }
 
-// toEOF reads the end of a stream, without which QUIC and gRPC keep it.
+// toEOF reads the end of a stream, since QUIC and gRPC keep the stream until then.
 func toEOF(s io.ReadWriteCloser) error {
 	var p [1]byte
 	if _, err := io.ReadFull(s, p[:]); err != io.EOF {

@@ -16,14 +16,14 @@ func rawPeer() *peer {
 	}
 }
 
-// rawLink is a connection. It has one stream, or one caller, or one publisher.
+// rawLink is one connection. It has one stream, or one caller, or one publisher.
 type rawLink struct {
 	client, server net.Conn
 	service        *service
 	taken          bool
 }
 
-// take returns an error if the connection is in use already.
+// take returns an error if the connection is already in use.
 func (l *rawLink) take() error {
 	if l.taken {
 		return errNotOffered

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// small is as little as shows that everything works.
+// small is the smallest load that shows that everything works.
 var small = settings{
 	window: 5 * time.Millisecond, callers: 4, streams: 2,
 	idle: 2, parked: 3, settle: time.Millisecond, counted: 10,
 }
 
-// absent says which peers take no part in a probe.
+// absent has the peers that do not support a probe.
 var absent = map[string]string{
 	"call":     "JetStream",
 	"calls":    "raw TCP,JetStream",
@@ -35,7 +35,7 @@ var absent = map[string]string{
 	"parked":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 }
 
-// Every probe runs with every peer, which includes that payloads are verified.
+// Every probe runs with every peer and verifies the payloads.
 func TestEverything(t *testing.T) {
 	for _, pr := range probes() {
 		t.Run(pr.name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestEverything(t *testing.T) {
 	}
 }
 
-// Every row is fed by a probe, and every probe feeds a row.
+// Every row has a probe, and every probe has a row.
 func TestRowsAndProbes(t *testing.T) {
 	fed := map[string]bool{}
 	for _, w := range rows() {
@@ -81,7 +81,7 @@ func TestRowsAndProbes(t *testing.T) {
 	}
 }
 
-// The program measures what it is asked for and writes it into the documentation.
+// The program measures the selected probes and writes the report into the documentation.
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, pageName)
@@ -112,7 +112,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// A page without a place for the report is refused before anything is measured.
+// A page without a place for the report is an error before the measurement.
 func TestWriteNowhere(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, pageName), []byte(endMark+beginMark), 0o644); err != nil {
@@ -124,7 +124,7 @@ func TestWriteNowhere(t *testing.T) {
 	}
 }
 
-// The exit codes are those of the help.
+// The exit codes are those that the help states.
 func TestFlags(t *testing.T) {
 	for flags, want := range map[string]int{"-h": 0, "-rounds=0": 2, "-time=-1s": 2, "-only=(": 2, "-what": 2, "rest": 2} {
 		var log strings.Builder
@@ -134,7 +134,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// A peer leaves no goroutines to those measured after it.
+// A peer leaves no goroutines that would affect the next peers.
 func TestEnds(t *testing.T) {
 	for _, p := range peers() {
 		t.Run(p.name, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// The measures of the picture, in pixels.
+// The sizes in the picture, in pixels.
 const (
 	panelWidth  = 460
 	panelTitle  = 24
@@ -18,10 +18,10 @@ const (
 	barWidth    = panelWidth - nameWidth - figureWidth
 	margin      = 20
 	legend      = 44
-	best        = 3 // how many of the other libraries are shown
+	best        = 3 // the number of other libraries in the picture
 )
 
-// The colours, for a light and a dark page.
+// The colors for a light and for a dark page.
 const pictureStyle = `<style>
 text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 } .faint, .figure { fill: #59636e } .figure { paint-order: stroke; stroke: #ffffff; stroke-width: 3px } .page { fill: #ffffff }
@@ -46,15 +46,14 @@ type stripe struct {
 // panel is one row of the table as bars.
 type panel struct {
 	title   string
-	line    bool // whether there is something at ratio 1
+	line    bool // whether there is a line at the ratio 1
 	stripes []stripe
 }
 
 func (p panel) height() int { return panelTitle + barStep*len(p.stripes) + panelGap }
 
-// picture writes the outcome as an SVG: for each row the ratios of geminio, the
-// references and the best of the others to what the first bar of the row is
-// against.
+// picture writes the results as an SVG: for each row the ratios of geminio, the
+// references and the best of the others to the peer of the row's first bar.
 func picture(out io.Writer, r *results) {
 	var panels []panel
 	for _, w := range rows() {
@@ -81,8 +80,8 @@ func picture(out io.Writer, r *results) {
 	fmt.Fprintln(out, "</svg>")
 }
 
-// split divides panels into two columns of about the same height, the larger of
-// which it returns.
+// split divides panels into two columns of about the same height, and returns the height
+// of the larger one.
 func split(panels []panel) (columns [2][]panel, height int) {
 	total := 0
 	for _, p := range panels {
@@ -145,7 +144,7 @@ func (r *results) panel(w row) (panel, bool) {
 	return made, true
 }
 
-// class is how the bars of a peer are drawn.
+// class returns the style of the bars of a peer.
 func (r *results) class(name string) string {
 	for _, p := range r.peers {
 		if p.name == name {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What is moved.
+// The sizes of payloads.
 const (
 	callSize    = 256
 	bigAnswer   = 4 << 10
@@ -20,18 +20,18 @@ const (
 	smallWrite  = 64
 )
 
-// settings are how much is measured.
+// settings are the amounts of the measurement.
 type settings struct {
 	window  time.Duration // of each measurement
-	callers int           // where many are asked for; also publishers and openers
-	streams int           // where many are asked for
-	idle    int           // connections that are idle
-	parked  int           // streams that are idle
-	settle  time.Duration // until what is idle is idle
+	callers int           // for probes with many callers, publishers or openers
+	streams int           // for probes with many streams
+	idle    int           // idle connections
+	parked  int           // idle streams
+	settle  time.Duration // the wait until everything is idle
 	counted int           // operations whose allocations are counted
 }
 
-// standard is what the rows say.
+// standard has the amounts that the rows state.
 func standard(window time.Duration) settings {
 	return settings{
 		window: window, callers: 64, streams: 8,
@@ -39,10 +39,10 @@ func standard(window time.Duration) settings {
 	}
 }
 
-// warm is how long work goes on before it is measured.
+// warm is how long work runs before it is measured.
 func (s settings) warm() time.Duration { return s.window / 4 }
 
-// values are what a probe has measured, by the name of the metric.
+// values are the results of a probe, by the name of the metric.
 type values map[string]float64
 
 // probe is one measurement.
@@ -51,7 +51,7 @@ type probe struct {
 	run  func(context.Context, settings, *peer) (values, error)
 }
 
-// probes are all, in the order in which they run.
+// probes returns all probes, in the order in which they run.
 func probes() []probe {
 	return []probe{
 		{"call", calls(1, callSize)},
@@ -74,10 +74,10 @@ func probes() []probe {
 	}
 }
 
-// onOneSuffix is in the name of a probe that is another one with one processor.
+// onOneSuffix ends the name of a probe that runs another probe on one processor.
 const onOneSuffix = " on one"
 
-// onOne has the program use one processor meanwhile.
+// onOne returns a probe that calls run with one processor.
 func onOne(run func(context.Context, settings, *peer) (values, error)) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -95,7 +95,7 @@ func over(n, many int) int {
 
 // with runs f on a new link of a peer.
 func with(p *peer, svc *service, f func(link) error) error {
-	runtime.GC() // the garbage of the peer before is not for this one
+	runtime.GC() // collects the garbage of the previous peer
 	s, err := p.start(svc)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -105,12 +105,13 @@ func with(p *peer, svc *service, f func(link) error) error {
 		return errors.Join(fmt.Errorf("dial: %w", err), s.close())
 	}
 	err = f(l)
-	l.close() // there may be work under way, so an error means nothing
+	l.close() // operations may be under way, so close may return an error
 	s.close()
 	return err
 }
 
-// calls measures calls per second; n callers, or as many as the settings say.
+// calls measures calls per second with n callers, or with the number of callers of the
+// settings.
 func calls(n, answerSize int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
@@ -208,11 +209,11 @@ func sum(all []counter) (n int64) {
 	return n
 }
 
-// stuck is when an operation is taken for one that never returns.
+// stuck is the time after which an operation counts as one that never returns.
 const stuck = 20 * time.Second
 
-// pace has n goroutines do their operation over and over, and returns how many
-// were done per second, all together, within the window.
+// pace lets n goroutines repeat their operation, and returns the number of operations per
+// second of all goroutines within the window.
 func pace(ctx context.Context, s settings, n int, operation func(i int) func() error) (float64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -245,7 +246,7 @@ func pace(ctx context.Context, s settings, n int, operation func(i int) func() e
 	return float64(after-before) / took.Seconds(), nil
 }
 
-// waitFor waits until nothing runs any more, but not for what is stuck.
+// waitFor waits until no operation runs any more, except those that are stuck.
 func waitFor(running *sync.WaitGroup) error {
 	ended := make(chan struct{})
 	go func() {
@@ -270,7 +271,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// quantile returns the q-quantile of what is not empty, which it sorts.
+// quantile returns the q-quantile of a list, which must not be empty and which it sorts.
 func quantile(all []time.Duration, q float64) time.Duration {
 	slices.Sort(all)
 	return all[min(int(q*float64(len(all))), len(all)-1)]

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// usage is what this process has in use.
+// usage is the resources that this process uses.
 type usage struct {
 	bytes      int64 // heap and stacks
 	goroutines int
 }
 
-// inUse waits until what is idle is idle, and measures after collections: what
-// pools held is gone after the second, and what that held after the next.
+// inUse waits until everything is idle, and measures after several collections: the
+// second one frees the contents of pools, and the next one what these referred to.
 func inUse(ctx context.Context, settle time.Duration) usage {
 	pause(ctx, settle)
 	now := int64(math.MaxInt64)
@@ -33,7 +33,7 @@ func inUse(ctx context.Context, settle time.Duration) usage {
 	return usage{now, runtime.NumGoroutine()}
 }
 
-// each is what one of n has in use.
+// each returns the usage of one of n things.
 func (u usage) each(before usage, n int) values {
 	return values{
 		"bytes":      float64(u.bytes-before.bytes) / float64(n),
@@ -41,11 +41,11 @@ func (u usage) each(before usage, n int) values {
 	}
 }
 
-// idleEnds measures what a side of a connection costs that does nothing. One
-// connection is there already, so that what is shared is not counted.
+// idleEnds measures the cost of one side of an idle connection. One connection exists
+// before, so that shared resources do not count.
 func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
 	if p.name == minimalName || p.name == minimalCallsName {
-		return nil, errNotOffered // they have large buffers for the other rows
+		return nil, errNotOffered // the minimal programs have large buffers for the other rows
 	}
 	server, err := p.start(&service{})
 	if err != nil {
@@ -72,7 +72,7 @@ func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
 	return inUse(ctx, s.settle).each(before, 2*s.idle), ctx.Err()
 }
 
-// idleStreams measures what both sides of a stream cost that does nothing.
+// idleStreams measures the cost of an idle stream, both sides together.
 func idleStreams(ctx context.Context, s settings, p *peer) (values, error) {
 	if p.role == reference {
 		return nil, errNotOffered
@@ -102,7 +102,7 @@ func idleStreams(ctx context.Context, s settings, p *peer) (values, error) {
 	return got, err
 }
 
-// allocations counts those of both sides together in a call, in an acknowledged
+// allocations counts the allocations of both sides together in a call, in an acknowledged
 // message, and in a write of 256 bytes that the other side reads.
 func allocations(ctx context.Context, s settings, p *peer) (values, error) {
 	got := values{}
@@ -160,7 +160,7 @@ func allocations(ctx context.Context, s settings, p *peer) (values, error) {
 	return got, ctx.Err()
 }
 
-// mallocs returns how many allocations an operation makes, on all goroutines.
+// mallocs returns the number of allocations of an operation, on all goroutines.
 func mallocs(n int, op func() error) (float64, error) {
 	var before, after runtime.MemStats
 	for i := range 2 * n {

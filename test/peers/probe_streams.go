@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// bulk measures bytes per second through n streams of one link, written size
-// bytes at a time: all of them, the slowest as a share of the fastest, and the
-// processor time of both sides for each byte.
+// bulk measures n streams of one link that are written size bytes at a time: the bytes
+// per second of all streams, the share of the slowest to the fastest, and the processor
+// time of both sides for each byte.
 func bulk(n, size int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
@@ -38,7 +38,7 @@ func bulk(n, size int) func(context.Context, settings, *peer) (values, error) {
 	}
 }
 
-// spread compares what streams have moved between two snapshots.
+// spread compares the bytes that streams have moved between two snapshots.
 func spread(before, after []int64) (slowest, fastest, total int64) {
 	for i := range after {
 		n := after[i] - before[i]
@@ -59,8 +59,8 @@ type flow struct {
 	running sync.WaitGroup
 }
 
-// startFlow opens n streams of a link, verifies them and fills them. A connection
-// that is itself the only stream counts for n.
+// startFlow opens n streams of a link, verifies them and fills them. A connection that is
+// itself the only stream counts as n.
 func startFlow(l link, n, size int) (*flow, error) {
 	s, ok := l.(streaming)
 	if !ok {
@@ -115,7 +115,7 @@ func (f *flow) fail(err error) {
 	}
 }
 
-// snapshot returns how many bytes each stream has moved so far.
+// snapshot returns the number of bytes that each stream has moved so far.
 func (f *flow) snapshot() []int64 {
 	all := make([]int64, len(f.moved))
 	for i := range all {
@@ -142,9 +142,8 @@ func (f *flow) end(l link) error {
 	return err
 }
 
-// touches measures streams per second that are opened for one byte, by n openers.
-// A stream is done when the server has read the byte and the end, and has closed
-// its side.
+// touches measures streams per second that n openers open for one byte. A stream is done
+// when the server has read the byte and the end, and has closed its side.
 func touches(n int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
@@ -178,8 +177,8 @@ func touches(n int) func(context.Context, settings, *peer) (values, error) {
 	}
 }
 
-// mixed measures how long a call takes while streams fill the same connection in
-// the same direction, and what the streams move meanwhile.
+// mixed measures the time of a call while streams fill the same connection in the same
+// direction, and the bytes that the streams move.
 func mixed(ctx context.Context, s settings, p *peer) (values, error) {
 	got := values{}
 	answer := answers(callSize)
@@ -188,7 +187,7 @@ func mixed(ctx context.Context, s settings, p *peer) (values, error) {
 			return errNotOffered
 		}
 		var one []call
-		if p.role != reference { // a raw connection has no calls beside its bytes
+		if p.role != reference { // a raw connection cannot make calls while it moves bytes
 			var err error
 			if one, err = callers(l, 1); err != nil {
 				return err
@@ -224,7 +223,7 @@ func mixed(ctx context.Context, s settings, p *peer) (values, error) {
 	return got, err
 }
 
-// timed makes calls for a while and returns how long each took.
+// timed makes calls for a while and returns the time of each.
 func timed(ctx context.Context, window time.Duration, c call) ([]time.Duration, error) {
 	var took []time.Duration
 	for start := time.Now(); len(took) == 0 || time.Since(start) < window; {

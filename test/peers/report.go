@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// conditions are under what the figures were measured.
+// conditions are the conditions of the measurement.
 type conditions struct {
 	rounds int
 	window time.Duration
 	when   time.Time
 }
 
-// report writes the outcome as Markdown.
+// report writes the results as Markdown.
 func report(out io.Writer, r *results, c conditions) {
 	fmt.Fprintf(out, "Measured on %s with %s on %s/%s, %d processors: medians of %s, %v for each figure.\n",
 		c.when.Format("2 January 2006"), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
@@ -76,7 +76,7 @@ func reportBars(out io.Writer, r *results) {
 	}
 }
 
-// sign is how a bar is to be read.
+// sign returns the sign of comparison of a bar.
 func sign(w row) string {
 	if w.less {
 		return "≤"
@@ -84,7 +84,7 @@ func sign(w row) string {
 	return "≥"
 }
 
-// word is the outcome of a bar.
+// word returns the outcome of a bar.
 func word(b bar, v verdict) string {
 	outcome := "**not met**"
 	switch {
@@ -124,7 +124,7 @@ func reportFigures(out io.Writer, r *results) {
 	}
 }
 
-// reportRows says what the rows are.
+// reportRows describes the rows.
 func reportRows(out io.Writer, r *results) {
 	fmt.Fprint(out, "The rows measure:\n\n")
 	for _, w := range rows() {
@@ -134,7 +134,7 @@ func reportRows(out io.Writer, r *results) {
 	}
 }
 
-// reportPeers says how the peers are set up.
+// reportPeers describes the peers and their settings.
 func reportPeers(out io.Writer, r *results) {
 	fmt.Fprint(out, "How the peers are set up:\n\n")
 	versions := map[string]string{}

@@ -78,7 +78,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// All kinds of rows can be drawn: with a reference, without, with a limit of 0.
+// All kinds of rows can be drawn: with a reference, without one, and with a limit of 0.
 func TestPicture(t *testing.T) {
 	r := newResults(peers())
 	for _, w := range rows() {
@@ -112,7 +112,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// A round that has failed is an error and leaves the figures of the others.
+// A failed round is an error and leaves the figures of the other rounds.
 func TestFailedRound(t *testing.T) {
 	w := find(t, "call", "rate")
 	r := fixed(w, map[string][]float64{"geminio": {1, 2}})

@@ -2,14 +2,14 @@ package main
 
 import "slices"
 
-// noise is what a count may be off by: the runtime allocates now and then.
+// noise is the tolerance of a count, since the runtime allocates now and then.
 const noise = 0.02
 
-// results are what was measured.
+// results are the measured values.
 type results struct {
 	peers []*peer
-	// rounds are the values of each round, by probe and peer; nil for a round that
-	// has failed. What a peer does not offer has no rounds.
+	// rounds are the values of each round, by probe and peer; nil for a failed round. A
+	// probe that a peer does not support has no rounds.
 	rounds map[string]map[string][]values
 }
 
@@ -25,7 +25,7 @@ func (r *results) add(probe, peer string, v values) {
 	r.rounds[probe][peer] = append(r.rounds[probe][peer], v)
 }
 
-// figure is the median of a peer in a row.
+// figure returns the median of a peer in a row.
 func (r *results) figure(w row, peer string) (float64, bool) {
 	var all []float64
 	for _, v := range r.rounds[w.probe][peer] {
@@ -36,8 +36,7 @@ func (r *results) figure(w row, peer string) (float64, bool) {
 	return median(all)
 }
 
-// ratio is the median of one peer's figure divided by another's of the same
-// round.
+// ratio returns the median of the ratios of two peers in the same round.
 func (r *results) ratio(w row, peer, to string) (float64, bool) {
 	var all []float64
 	others := r.rounds[w.probe][to]
@@ -66,8 +65,8 @@ func median(all []float64) (float64, bool) {
 	return (all[middle-1] + all[middle]) / 2, true
 }
 
-// others are the names of the other libraries that have a figure in a row and are
-// not only shown there, the best first.
+// others returns the names of the other libraries that have a figure in a row and are not
+// only shown there, the best first.
 func (r *results) others(w row) []string {
 	var names []string
 	figures := map[string]float64{}
@@ -92,7 +91,7 @@ func (r *results) others(w row) []string {
 	return names
 }
 
-// ours is the name of geminio among the peers.
+// ours returns the name of geminio among the peers.
 func (r *results) ours() string {
 	for _, p := range r.peers {
 		if p.role == ours {
@@ -102,15 +101,15 @@ func (r *results) ours() string {
 	return ""
 }
 
-// verdict is how geminio stands to a bar.
+// verdict is the result of geminio for a bar.
 type verdict struct {
-	against  string // the peer, with the best peer named; empty if the bar is absolute
+	against  string // the name of the peer, also for bestPeer; empty if the bar is absolute
 	ratio    float64
 	measured bool
 	met      bool
 }
 
-// judge holds geminio to a bar.
+// judge compares geminio with a bar.
 func (r *results) judge(w row, b bar) verdict {
 	v := verdict{against: b.against}
 	if b.against == bestPeer {

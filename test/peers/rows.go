@@ -12,12 +12,12 @@ type row struct {
 	bars          []bar
 }
 
-// bar is what geminio is held to in a row.
+// bar is a goal for geminio in a row.
 type bar struct {
 	against string  // the name of a peer, bestPeer, or nothing
-	limit   float64 // of the figure of that peer; without one, of geminio's own
-	stretch bool    // whether it is more than is asked for
-	shown   bool    // whether it has no limit; a library that is named does something else here, and is no best peer
+	limit   float64 // as a ratio to the figure of that peer; without a peer, of geminio's figure
+	stretch bool    // whether the bar is a stretch goal
+	shown   bool    // whether the bar has no limit; a named library does different work in this row, and is not the best peer
 }
 
 // shows tells whether the peer is only shown in the row.
@@ -35,11 +35,11 @@ const (
 	minimalCallsName = "minimal calls"
 )
 
-// grpcStreamName is grpc with a stream that each caller keeps. A call of grpc is a
-// unary one; what a request and an answer cost on a stream is shown beside.
+// grpcStreamName is grpc with a stream that each caller keeps. A call of grpc is unary;
+// the cost of a request and an answer on a stream is shown beside it.
 const grpcStreamName = "grpc stream"
 
-// rows are all, in the order of the table.
+// rows returns all rows, in the order of the table.
 func rows() []row {
 	return []row{
 		{

@@ -6,16 +6,15 @@ import (
 	"sync"
 )
 
-// session is what libraries that multiplex streams have in common.
+// session is the common part of libraries that multiplex streams.
 type session struct {
 	open   func() (io.ReadWriteCloser, error) // on the client's side
 	accept func() (io.ReadWriteCloser, error) // on the server's side
 	end    func() error                       // ends both sides
-	// preface is needed where the server hears of a stream only with its first
-	// byte.
+	// preface is set if the server learns of a stream only with its first byte.
 	preface bool
-	// settle, if not nil, is what the opener has to do with a stream of one byte
-	// after the server has closed its side.
+	// settle, if not nil, is what the opener calls for a stream of one byte after the
+	// server has closed its side.
 	settle func(io.ReadWriteCloser) error
 }
 
@@ -26,13 +25,13 @@ type streamLink struct {
 	service *service
 
 	opening  sync.Mutex // held from opening a stream until it is accepted
-	start    sync.Once  // of acceptAll: a link without streams has no goroutine of it
+	start    sync.Once  // starts acceptAll; a link without streams does not run it
 	accepted chan io.ReadWriteCloser
 	stop     chan struct{} // closed by close
 	ended    chan struct{} // closed when no more streams are accepted
-	cause    error         // why; to be read after ended
+	cause    error         // the cause; set before ended is closed
 	closing  sync.Once
-	err      error // of closing
+	err      error // the error of close
 	serving  sync.WaitGroup
 }
 
@@ -43,13 +42,13 @@ func newStreamLink(s session, svc *service) *streamLink {
 	}
 }
 
-// listen has streams accepted from now on.
+// listen starts the accepting of streams.
 func (l *streamLink) listen() {
 	l.start.Do(func() { l.serving.Go(l.acceptAll) })
 }
 
-// acceptAll hands the streams that come to whoever has opened them, or serves them
-// if they are opened for a byte.
+// acceptAll passes accepted streams to their openers, or serves them if they are opened
+// for a byte.
 func (l *streamLink) acceptAll() {
 	defer close(l.ended)
 	for {

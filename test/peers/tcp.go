@@ -9,7 +9,7 @@ type tcpServer struct {
 }
 
 // startTCP listens on a loopback port; join makes a link of the two sides of a
-// connection, which it owns from then on.
+// connection, and then owns them.
 func startTCP(join func(client, server net.Conn) (link, error)) (server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// pattern is what all bytes that are sent are taken from. It is never changed.
+// pattern is the source of all sent bytes. It is never changed.
 var pattern = randomBytes(4 << 20)
 
 func randomBytes(n int) []byte {
@@ -19,14 +19,14 @@ func randomBytes(n int) []byte {
 	return p
 }
 
-// slice returns n bytes of the pattern, which are others for each i.
+// slice returns n bytes of the pattern, which differ for each i.
 func slice(i, n int) []byte {
 	at := i * 257 % (len(pattern) - n)
 	return pattern[at : at+n : at+n]
 }
 
-// answers returns what makes answers of a size: the request itself, or bytes that
-// the request's first byte chooses.
+// answers returns a function that makes answers of a size: the request itself, or bytes
+// that the request's first byte selects.
 func answers(size int) func([]byte) []byte {
 	if size == callSize {
 		return func(request []byte) []byte { return request }
@@ -34,7 +34,7 @@ func answers(size int) func([]byte) []byte {
 	return func(request []byte) []byte { return slice(int(request[0]), size) }
 }
 
-// tries is how many operations of each goroutine are verified.
+// tries is the number of verified operations of each goroutine.
 const tries = 4
 
 // together runs f for 0 to n-1 at the same time.
@@ -50,7 +50,7 @@ func together(n int, f func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// verifyCalls has all callers call at the same time and compares each answer.
+// verifyCalls lets all callers call at the same time and compares each answer.
 func verifyCalls(all []call, answer func([]byte) []byte) error {
 	return together(len(all), func(i int) error {
 		for k := range tries {
@@ -83,8 +83,8 @@ func (r *receiver) receive(data []byte) {
 	}
 }
 
-// verify has all publishers publish at the same time and looks whether each
-// message has come once, and as it was.
+// verify lets all publishers publish at the same time and checks that each message has
+// arrived once and unchanged.
 func (r *receiver) verify(l link, all []publish) error {
 	r.mu.Lock()
 	r.keeping, r.kept = true, map[string]int{}
@@ -123,7 +123,7 @@ func (r *receiver) verify(l link, all []publish) error {
 	return nil
 }
 
-// verifyStream writes to one side in pieces of size and compares what the other
+// verifyStream writes to one side in pieces of size and compares the bytes that the other
 // side reads.
 func verifyStream(w io.Writer, r io.Reader, size int) error {
 	total := min(256*size, len(pattern)/size*size)

@@ -22,7 +22,7 @@ func checkXML(t *testing.T, text string) {
 	}
 }
 
-// A peer that changes a byte of an answer is found out.
+// The verification detects a peer that changes a byte of an answer.
 func TestWrongAnswer(t *testing.T) {
 	right := func(request []byte) ([]byte, error) { return request, nil }
 	wrong := func(request []byte) ([]byte, error) {
@@ -38,7 +38,7 @@ func TestWrongAnswer(t *testing.T) {
 	}
 }
 
-// A peer that loses a message, has it twice, or changes it, is found out.
+// The verification detects a peer that loses, repeats or changes a message.
 func TestWrongMessage(t *testing.T) {
 	for name, c := range map[string]struct {
 		receive func(*receiver, []byte)
@@ -61,7 +61,7 @@ func TestWrongMessage(t *testing.T) {
 	}
 }
 
-// A stream that changes a byte is found out.
+// The verification detects a stream that changes a byte.
 func TestWrongBytes(t *testing.T) {
 	for _, at := range []int{-1, 0, 100_000} {
 		r, w := io.Pipe()

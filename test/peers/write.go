@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Where the report goes in the documentation.
+// The place of the report in the documentation.
 const (
 	pageName    = "performance.md"
 	pictureName = "compare.svg"
@@ -21,7 +21,7 @@ type page struct {
 	before, after []byte
 }
 
-// readPage finds the place, before hours are spent on what goes there.
+// readPage finds the place, before the measurement begins.
 func readPage(dir string) (*page, error) {
 	name := filepath.Join(dir, pageName)
 	text, err := os.ReadFile(name)
@@ -36,7 +36,7 @@ func readPage(dir string) (*page, error) {
 	return &page{dir: dir, before: before, after: after}, nil
 }
 
-// write puts the report and the picture in their place.
+// write writes the report and the picture.
 func (p *page) write(r *results, c conditions) error {
 	var text, svg bytes.Buffer
 	text.Write(p.before)
