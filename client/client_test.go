@@ -106,7 +106,7 @@ func TestNewEndOverTheNetwork(t *testing.T) {
 
 	_, err = NewEnd("tcp", address)
 	var network *net.OpError
-	assert.ErrorAs(t, err, &network, "nothing listens any more")
+	assert.ErrorAs(t, err, &network, "the error of a dial after the listener was closed")
 	opt := NewEndOptions()
 	opt.SetMeta(make([]byte, packet.MaxHandshakeLen))
 	_, err = NewEnd("tcp", address, opt)

@@ -17,15 +17,15 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// What a dialer gives that is no connection is an error of the constructor, and a failed
-// attempt of a RetryEnd.
+// A dialer that returns no connection is an error of the constructor, and a failed attempt of a
+// RetryEnd.
 func TestDialersThatGiveNothing(t *testing.T) {
 	for name, dialer := range map[string]Dialer{
 		"nothing":            func() (net.Conn, error) { return nil, nil },
 		"a nil *net.TCPConn": func() (net.Conn, error) { return (*net.TCPConn)(nil), nil },
 		"a nil *tls.Conn":    func() (net.Conn, error) { return (*tls.Conn)(nil), nil },
 		"an error beside a nil *tls.Conn": func() (net.Conn, error) {
-			return tls.Dial("tcp", "127.0.0.1:0", nil) // as a dialer may well do
+			return tls.Dial("tcp", "127.0.0.1:0", nil) // returns a typed nil pointer
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestDialersThatGiveNothing(t *testing.T) {
 	})
 }
 
-// Without a connection the constructors of both sides return an error, also where the
-// options are wrong.
+// Without a connection the constructors of both sides return an error, even if the options are
+// wrong too.
 func TestNoConnection(t *testing.T) {
 	bad := NewEndOptions()
 	bad.SetMaxStreams(-1)
@@ -68,8 +68,8 @@ func TestNoConnection(t *testing.T) {
 	}
 }
 
-// A dialer that panics, ends its goroutine or gives nothing after a cut is asked again,
-// and so is one after a function of SetRetryFailedFunc that panics.
+// After a cut, a RetryEnd calls a dialer again that panics, ends its goroutine or returns
+// nothing. It also does after the function of SetRetryFailedFunc has panicked.
 func TestDialerThatFailsOddly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -119,7 +119,7 @@ func TestDialerThatFailsOddly(t *testing.T) {
 	})
 }
 
-// What a dialer gives after Close is closed.
+// A connection that the dialer returns after Close is closed.
 func TestDialerThatIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := true
@@ -142,6 +142,6 @@ func TestDialerThatIsLate(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		_, err = lateFar.Read(make([]byte, 1))
-		assert.Error(t, err, "it is closed")
+		assert.Error(t, err, "Write to the connection after Close")
 	})
 }

@@ -132,7 +132,7 @@ func ExampleNewEndWithConn() {
 	// rumours no such topic
 }
 
-// refusingDelegate lets in whoever knows the word.
+// refusingDelegate refuses clients without the right word.
 type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 }
@@ -144,7 +144,7 @@ func (refusingDelegate) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	return 0, nil // any id
 }
 
-// A refusal carries the server's text and is not a network error.
+// A refusal has the text of the server, and is not a network error.
 func ExampleEndOptions_SetMeta() {
 	guarded := server.NewEndOptions()
 	guarded.SetDelegate(refusingDelegate{})
@@ -191,12 +191,12 @@ func ExampleNewRetryEndWithDialer() {
 	}
 	defer end.Close()
 
-	(<-conns).Close() // cut it
+	(<-conns).Close() // breaks the connection
 
 	ctx := context.Background()
 	fmt.Println("publish:", end.Publish(ctx, end.NewMessage([]byte("order 42"))))
 	twice := options.Call()
-	twice.SetIdempotent(true) // else a call under way is not repeated if the server is restarted
+	twice.SetIdempotent(true) // otherwise a call in flight is not repeated if the server is restarted
 	resp, err := end.Call(ctx, "echo", end.NewRequest([]byte("hello")), twice)
 	if err != nil {
 		log.Fatal(err)
@@ -209,7 +209,7 @@ func ExampleNewRetryEndWithDialer() {
 	// connections: 1
 }
 
-// bouncer lets clients in as long as there is room.
+// bouncer refuses clients when the server is full.
 type bouncer struct {
 	*delegate.UnimplementedDelegate
 	full *atomic.Bool
@@ -222,7 +222,7 @@ func (b bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	return wanted, nil
 }
 
-// By default a refusal is a failure like others, after which the End tries again.
+// By default a RetryEnd tries again after a refusal, as after any failure.
 func ExampleRetryOptions_SetStopOnRefusal() {
 	var full atomic.Bool
 	guarded := server.NewEndOptions()

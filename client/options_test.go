@@ -17,7 +17,7 @@ import (
 // which a RetryEnd tries again.
 func TestMetaThatIsTooLarge(t *testing.T) {
 	dialer := func() (net.Conn, error) {
-		t.Error("it dials")
+		t.Error("the End dials, though its meta is too large")
 		return nil, errShut
 	}
 	opt := NewEndOptions()

@@ -31,8 +31,8 @@ func inDefaultLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test f
 	withRetryEnd(t, sopt, MergeEndOptions(back, opt), test)
 }
 
-// A link that is cut every 150 ms, over and over: the connections work, so the next one is
-// made at once each time, and the work goes on.
+// The link is cut every 150 ms. Each connection works, so the next one is made at once, and
+// calls succeed.
 func TestFlappingLink(t *testing.T) {
 	inDefaultLab(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		const cuts = 200
@@ -65,14 +65,14 @@ func TestFlappingLink(t *testing.T) {
 		close(stop)
 		all.Wait()
 		assert.LessOrEqual(t, time.Since(start), cuts*150*time.Millisecond+time.Second)
-		assert.LessOrEqual(t, slowest, 2*defaultRetryMin+10*time.Millisecond, "a call waits for the next connection, or the one after it")
+		assert.LessOrEqual(t, slowest, 2*defaultRetryMin+10*time.Millisecond, "the longest call, which waits for the next connection or the one after it")
 		assert.Greater(t, calls, cuts)
 		assert.Greater(t, l.end.Stats().Connections, uint64(cuts/2))
 	})
 }
 
-// A server that lets clients in, tells of its methods and ends the connection is none that
-// works: clients come less and less often.
+// A server accepts clients, registers its methods and ends the connection. Its connections do
+// not count as working, so the client backs off.
 func TestServerThatLetsInAndEnds(t *testing.T) {
 	inDefaultLab(t, serving("m", echo), nil, func(t *testing.T, l *retryTest) {
 		stop := make(chan struct{})
@@ -94,13 +94,13 @@ func TestServerThatLetsInAndEnds(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		close(stop)
 		all.Wait()
-		assert.Less(t, l.dials.Load(), int64(100), "in ten minutes")
+		assert.Less(t, l.dials.Load(), int64(100), "dials in ten minutes")
 		assert.Greater(t, l.dials.Load(), int64(20))
 	})
 }
 
-// A server that goes away and does not go: what is under way has the time for draining,
-// then the next connection is made.
+// A server sends GoAway and does not close. Operations in flight have the drain timeout, and
+// then the client makes the next connection.
 func TestDrainTimeout(t *testing.T) {
 	for _, timeout := range []time.Duration{0, time.Minute} {
 		t.Run(timeout.String(), func(t *testing.T) {
@@ -152,9 +152,9 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// What a server asks for, to be left alone, is obeyed up to a bound.
+// The time for which a server asks clients to stay away is bounded.
 func TestHintsAreBounded(t *testing.T) {
-	const most = math.MaxUint32 * time.Millisecond // what the wire can tell
+	const most = math.MaxUint32 * time.Millisecond // the largest time of the wire
 	for _, c := range []struct {
 		name        string
 		set         time.Duration
@@ -173,7 +173,7 @@ func TestHintsAreBounded(t *testing.T) {
 					sopt.SetRetryAfter(most)
 					opt := NewEndOptions()
 					opt.SetMaxRetryAfter(c.set)
-					opt.SetHeartbeat(8760 * time.Hour) // there would be very many
+					opt.SetHeartbeat(8760 * time.Hour) // heartbeats would slow the test down
 					withRetryEnd(t, sopt, opt, func(t *testing.T, l *retryTest) {
 						start := time.Now()
 						if refused {
@@ -202,7 +202,7 @@ func TestHintsAreBounded(t *testing.T) {
 	}
 }
 
-// refusingDelegate refuses clients, as long as it has an error for them.
+// refusingDelegate is a delegate that refuses clients while err is set.
 type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
 	err atomic.Pointer[geminio.RefusedError]
@@ -215,8 +215,8 @@ func (d *refusingDelegate) GetClientID(wanted uint64, _ []byte) (uint64, error) 
 	return wanted, nil
 }
 
-// A refusal is told with what it says, and ends a RetryEnd that is to stop on one
-// unless the server is going away.
+// SetRetryFailedFunc gets the refusal. A RetryEnd with SetStopOnRefusal ends, unless the
+// server is going away.
 func TestStopOnRefusal(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -260,25 +260,25 @@ func TestStopOnRefusal(t *testing.T) {
 					require.ErrorAs(t, l.end.Cause(), &refused)
 					<-l.end.Done()
 					time.Sleep(time.Hour)
-					assert.Equal(t, dials, l.dials.Load(), "it dials no more")
+					assert.Equal(t, dials, l.dials.Load(), "dials after the end")
 					return
 				}
 				kit.Blocked(t, call)
 				if c.refusal.RetryAfter > 0 {
 					time.Sleep(c.refusal.RetryAfter - 4*time.Second)
-					assert.Equal(t, dials, l.dials.Load(), "it obeys")
+					assert.Equal(t, dials, l.dials.Load(), "dials before the time that the server has asked for")
 				}
 				door.err.Store(nil)
 				time.Sleep(2*c.refusal.RetryAfter + 3*time.Second)
-				require.ErrorContains(t, kit.Returned(t, call), "no such rpc", "it was made at last")
+				require.ErrorContains(t, kit.Returned(t, call), "no such rpc", "the call on the next connection")
 				assert.NoError(t, l.end.Cause())
 			})
 		})
 	}
 }
 
-// The back-off is spread over all of its bound, which doubles up to the largest and
-// never overflows.
+// The back-off is random below a bound, which doubles up to the largest one and does not
+// overflow.
 func TestBackoff(t *testing.T) {
 	const most = time.Duration(math.MaxInt64)
 	for _, c := range []struct {
@@ -305,7 +305,7 @@ func TestBackoff(t *testing.T) {
 		{most / 2, most, 1, most - 1},
 		{most / 2, most, 2, most},
 		{1, most, 32, 1 << 32},
-		{1 << 31, most, 32, most}, // exactly the bit of the sign
+		{1 << 31, most, 32, most}, // doubling would set the sign bit
 		{1 << 30, most, 32, 1 << 62},
 	} {
 		t.Run(fmt.Sprintf("%d to %d after %d", c.min, c.max, c.fails), func(t *testing.T) {
@@ -320,14 +320,15 @@ func TestBackoff(t *testing.T) {
 			assert.GreaterOrEqual(t, least, time.Duration(0))
 			assert.Less(t, longest, c.bound)
 			if c.bound > 100 {
-				assert.Greater(t, longest, c.bound/10*9, "2000 tries")
+				assert.Greater(t, longest, c.bound/10*9, "the longest of 2000 back-offs")
 				assert.Less(t, least, c.bound/10)
 			}
 		})
 	}
 }
 
-// What the server asks for is obeyed once, up to a bound, and spread over as much again.
+// The client stays away once for the time that the server asks for, up to a bound. A random
+// time of at most the same length is added.
 func TestBackoffObeysTheHint(t *testing.T) {
 	r := &RetryEnd{opt: &EndOptions{RetryOptions: RetryOptions{RetryMin: time.Second, RetryMax: time.Second, MaxRetryAfter: time.Minute}}}
 	least, longest := time.Duration(math.MaxInt64), time.Duration(0)
@@ -344,16 +345,16 @@ func TestBackoffObeysTheHint(t *testing.T) {
 	assert.Less(t, least, 63*time.Second)
 	assert.Less(t, longest, 2*time.Minute)
 	assert.Greater(t, longest, 117*time.Second)
-	assert.Less(t, r.backoff(), time.Second, "the next")
+	assert.Less(t, r.backoff(), time.Second, "the back-off after that")
 
 	r.retryAfter, r.opt.RetryMin, r.opt.RetryMax = time.Second, time.Hour, time.Hour
 	assert.GreaterOrEqual(t, r.backoff(), time.Second)
 }
 
-// delegateLog is a delegate that notes what it is told, and refuses some connections.
+// delegateLog is a delegate that records its calls, and refuses some connections.
 type delegateLog struct {
 	*delegate.UnimplementedDelegate
-	refuse []int // which connections, counted from 1
+	refuse []int // the numbers of the connections that it refuses, from 1
 
 	mu     sync.Mutex
 	online int
@@ -385,8 +386,8 @@ func (j *delegateLog) ConnOffline(delegate.ConnDescriber) error {
 
 func (j *delegateLog) EndReOnline(delegate.ClientDescriber) { j.note("again online") }
 
-// Callbacks come once each and in order. One connection that the delegate refuses is
-// neither online again nor offline.
+// The callbacks are called once each and in order. For a connection that the delegate refuses
+// neither EndReOnline nor ConnOffline is called.
 func TestCallbacksOfARefusedConnection(t *testing.T) {
 	j := &delegateLog{refuse: []int{3, 4}}
 	opt := NewEndOptions()

@@ -16,8 +16,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Who publishes faster than the server takes it is slowed down, with a connection
-// that is not the first as well.
+// A publisher that is faster than the server blocks for credit, also on a connection after the
+// first.
 func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetMaxWaiting(100, 1<<20)
@@ -32,7 +32,7 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 		l.waiting(100)
 		_, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil)
 		require.ErrorIs(t, err, geminio.ErrTooMany)
-		l.mend() // nobody receives
+		l.mend() // the server does not receive
 		published := kit.Run(func() error {
 			for i := range 500 {
 				if _, err := l.end.PublishAsync(ctx, l.end.NewMessage(data), nil); err != nil {
@@ -52,7 +52,8 @@ func TestAsyncAfterReconnectWaitsForCredit(t *testing.T) {
 	})
 }
 
-// publishAll publishes messages with numbers from n on, and returns their outcomes.
+// publishAll publishes messages with numbers from n on, and returns the channels of their
+// outcomes.
 func publishAll(t *testing.T, end *RetryEnd, from, to int) []<-chan error {
 	t.Helper()
 	var all []<-chan error
@@ -66,7 +67,7 @@ func publishAll(t *testing.T, end *RetryEnd, from, to int) []<-chan error {
 
 func TestMessagesKeepTheirOrderOverACut(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
-		all := publishAll(t, l.end, 0, 5) // sent, and not answered
+		all := publishAll(t, l.end, 0, 5) // sent, and not acknowledged
 		l.cut()
 		all = append(all, publishAll(t, l.end, 5, 10)...) // wait
 		l.waiting(10)
@@ -95,7 +96,7 @@ func TestDeliveriesHaveNumbers(t *testing.T) {
 		assert.True(t, first.repeatable)
 		assert.Equal(t, uint64(application.DeliveryBit|1), first.number)
 		assert.False(t, second.repeatable)
-		assert.Zero(t, second.number, "a message that is not sent again")
+		assert.Zero(t, second.number, "the number of a message that is not repeated")
 		assert.Equal(t, uint64(application.DeliveryBit|3), third.number)
 		assert.Less(t, second.order, third.order)
 	})

@@ -60,7 +60,7 @@ func TestRetryEndAllocatesNoMoreThanAPlainEnd(t *testing.T) {
 	assert.LessOrEqual(t, retryMessages, messages, "allocations per message")
 }
 
-// The rule of repeating, for each outcome of an attempt.
+// shouldRetry decides for each outcome of an attempt.
 func TestShouldRetry(t *testing.T) {
 	notExecuted := &geminio.InterruptedError{Cause: io.ErrUnexpectedEOF}
 	maybeExecuted := &geminio.InterruptedError{MaybeExecuted: true, Cause: io.ErrUnexpectedEOF}
@@ -98,7 +98,7 @@ func TestShouldRetry(t *testing.T) {
 	}
 }
 
-// The error of an operation whose last attempt ends after the RetryEnd.
+// The error of an operation whose last attempt ends after the end of the RetryEnd.
 func TestFinishAfterTheEnd(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.end.Close()

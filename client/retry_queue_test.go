@@ -17,7 +17,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// recordedJob is a job that notes what becomes of it.
+// recordedJob is a job that records its attempts and outcomes.
 type recordedJob struct {
 	job
 	begun    int
@@ -69,7 +69,7 @@ func TestRetryQueueBeginsInOrder(t *testing.T) {
 	})
 }
 
-// A job that cannot begin on a connection waits for the next, in its place.
+// A job that cannot begin on a connection keeps its place in the queue for the next one.
 func TestRetryQueueTriesAgain(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
@@ -157,7 +157,7 @@ func TestRetryQueueGivesUp(t *testing.T) {
 	})
 }
 
-// After Close everything that waits is told, and whether the peer may have acted.
+// Close ends all jobs that wait. Their errors say whether the peer may have executed them.
 func TestRetryQueueEnds(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
@@ -179,7 +179,7 @@ func TestRetryQueueEnds(t *testing.T) {
 		err := l.end.calls.push(&late.job)
 		assert.ErrorIs(t, err, geminio.ErrMaybeExecuted)
 		assert.ErrorIs(t, err, io.EOF)
-		assert.Empty(t, late.outcomes, "it was told with the error")
+		assert.Empty(t, late.outcomes, "outcomes, beside the error of push")
 		l.waiting(0)
 	})
 }
@@ -201,7 +201,7 @@ func TestRetryQueueLimits(t *testing.T) {
 		assert.Empty(t, big.outcomes)
 		l.waiting(1)
 
-		require.NoError(t, l.end.outbox.start(&l.probe(3).job), "the limits are of all together")
+		require.NoError(t, l.end.outbox.start(&l.probe(3).job), "start within the limits of all queues")
 		require.NoError(t, l.end.calls.start(&l.probe(4).job))
 		small := l.probe(5)
 		small.size = 0
@@ -214,7 +214,7 @@ func TestRetryQueueLimits(t *testing.T) {
 
 		big.size = 1 << 30
 		big.state = opInFlight
-		require.NoError(t, l.end.calls.push(&big.job), "what was under way is let in")
+		require.NoError(t, l.end.calls.push(&big.job), "push of a job that was in flight, above the limits")
 		l.waiting(4)
 		l.mend()
 		l.waiting(0)
@@ -222,7 +222,7 @@ func TestRetryQueueLimits(t *testing.T) {
 	})
 }
 
-// A request of the user's own type, whose methods panic, costs its own call.
+// A request of a user's type whose methods panic costs its own call.
 func TestJobThatPanics(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()

@@ -14,13 +14,14 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// CloseWrite is for this connection and all that follow, and leaves the rest alone.
+// CloseWrite applies to the current connection and to all that follow. Reads, calls and messages
+// continue.
 func TestCloseWriteOverACut(t *testing.T) {
 	withRetryEnd(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		_, err := l.end.Write([]byte("the last words"))
 		require.NoError(t, err)
 		require.NoError(t, l.end.CloseWrite())
-		require.NoError(t, l.end.CloseWrite(), "again")
+		require.NoError(t, l.end.CloseWrite(), "the second CloseWrite")
 		for range 2 {
 			_, err = l.end.Write([]byte("x"))
 			assert.Equal(t, net.ErrClosed, err)
@@ -41,7 +42,7 @@ func TestCloseWriteOverACut(t *testing.T) {
 			require.NoError(t, err)
 			l.cut()
 			_, err = l.end.Read(b)
-			require.ErrorIs(t, err, geminio.ErrConnectionLost, "of what the server has written")
+			require.ErrorIs(t, err, geminio.ErrConnectionLost, "Read after the loss of the connection")
 			_, err = l.end.Write([]byte("x"))
 			assert.Equal(t, net.ErrClosed, err)
 			l.mend()
@@ -49,7 +50,8 @@ func TestCloseWriteOverACut(t *testing.T) {
 	})
 }
 
-// The same for CloseRead.
+// CloseRead applies to the current connection and to all that follow. Writes, calls and messages
+// continue.
 func TestCloseReadOverACut(t *testing.T) {
 	withRetryEnd(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		_, err := l.server().Write([]byte("unread"))
@@ -72,7 +74,7 @@ func TestCloseReadOverACut(t *testing.T) {
 			assert.Equal(t, "forth", string(b))
 			l.cut()
 			_, err = l.end.Write([]byte("x"))
-			require.ErrorIs(t, err, geminio.ErrConnectionLost, "of what was written")
+			require.ErrorIs(t, err, geminio.ErrConnectionLost, "Write after the loss of the connection")
 			_, err = l.end.Read(b)
 			assert.Equal(t, io.EOF, err)
 			l.mend()
@@ -80,7 +82,7 @@ func TestCloseReadOverACut(t *testing.T) {
 	})
 }
 
-// Half closes wake who waits, with and without a connection.
+// Half closes end a blocked Read or Write, with and without a connection.
 func TestHalfClosesWake(t *testing.T) {
 	for _, name := range []string{"connected", "cut"} {
 		t.Run(name, func(t *testing.T) {

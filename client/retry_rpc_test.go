@@ -17,9 +17,9 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// The methods that a server registers are those of its connection: a server that has
-// registered as many as it may leaves room for those of the next. Until the next has
-// registered its own, those of the one before are known.
+// The methods that a server registers belong to its connection. They do not count against the
+// limit for the methods of the next server, and are known until the next server has registered
+// its own.
 func TestRegisteredMethodsBelongToTheConnection(t *testing.T) {
 	var many []*geminio.MethodRPC
 	for i := range 1 << 14 {
@@ -41,16 +41,16 @@ func TestRegisteredMethodsBelongToTheConnection(t *testing.T) {
 		l.sopt = nil
 		l.cut()
 		l.mend()
-		require.ErrorContains(t, call(l, "old 1"), "no such rpc", "the next one has not registered yet")
+		require.ErrorContains(t, call(l, "old 1"), "no such rpc", "a call before the next server has registered its methods")
 		require.ErrorIs(t, call(l, "new"), geminio.ErrRemoteRPCUnregistered)
 		require.NoError(t, l.server().Register(t.Context(), "new", echo))
 		require.NoError(t, call(l, "new"))
-		require.ErrorContains(t, call(l, "old 1"), "no such rpc", "it may still be registering")
+		require.ErrorContains(t, call(l, "old 1"), "no such rpc", "a call while the next server may still register methods")
 		time.Sleep(time.Second)
 		require.ErrorIs(t, call(l, "old 1"), geminio.ErrRemoteRPCUnregistered)
 		require.NoError(t, call(l, "new"))
 
-		for range 3 { // each ends before its server has registered anything
+		for range 3 { // each connection ends before its server has registered a method
 			l.cut()
 			l.mend()
 		}
@@ -64,7 +64,8 @@ func TestRegisteredMethodsBelongToTheConnection(t *testing.T) {
 	})
 }
 
-// An asynchronous call that was cut off says why, and is not the end of everything.
+// The error of an asynchronous call that was cut off has the cause, and is not that of the end
+// of the RetryEnd.
 func TestAsyncCallIsCutOff(t *testing.T) {
 	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
 		c, err := l.end.CallAsync(context.Background(), "hang", l.end.NewRequest(nil), nil)
@@ -75,17 +76,17 @@ func TestAsyncCallIsCutOff(t *testing.T) {
 		select {
 		case <-c.Done:
 		default:
-			t.Fatal("the call has not ended")
+			t.Fatal("the call did not end")
 		}
 		var interrupted *geminio.InterruptedError
 		require.ErrorAs(t, c.Error, &interrupted)
 		assert.True(t, interrupted.MaybeExecuted)
 		require.Error(t, interrupted.Cause)
-		assert.NotErrorIs(t, c.Error, io.EOF, "that would be the End's")
+		assert.NotErrorIs(t, c.Error, io.EOF, "the error of a call, want another than that of the end")
 	})
 }
 
-// A call that the peer may have seen once stays so, however its repetitions end.
+// If the peer may have executed a call once, its error says so, however its repetitions end.
 func TestRepeatedCallsEndTruthfully(t *testing.T) {
 	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
 		ctx := context.Background()
@@ -105,7 +106,7 @@ func TestRepeatedCallsEndTruthfully(t *testing.T) {
 			all = append(all, kit.Run(func() error { return (<-c.Done).Error }))
 		}
 		l.sopt = serving("hang", hang)
-		l.sopt.SetMaxHandlers(2) // so most of them wait for credit then
+		l.sopt.SetMaxHandlers(2) // most of the repetitions wait for credit
 		l.cut()
 		l.mend()
 		l.end.Close()

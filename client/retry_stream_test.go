@@ -16,8 +16,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Streams that the server has opened and written are handed out, although their connection
-// has ended, and another one stands, before AcceptStream is called.
+// Streams that the server has opened are handed out even if their connection has ended, and the
+// next one was made, before AcceptStream is called.
 func TestStreamsOfTheConnectionBefore(t *testing.T) {
 	for _, orderly := range []bool{true, false} {
 		withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
@@ -70,7 +70,7 @@ func TestStreamsOfTheConnectionBefore(t *testing.T) {
 			open("not taken", true)
 			require.NoError(t, l.end.Close())
 			_, err := l.end.AcceptStream()
-			assert.Equal(t, io.EOF, err, "after Close")
+			assert.Equal(t, io.EOF, err, "AcceptStream after Close")
 		})
 	}
 }
@@ -95,10 +95,10 @@ func TestOpenStreamWaitsForAConnection(t *testing.T) {
 		l.lose()
 		_, err := s.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, geminio.ErrConnectionLost)
-		assert.Equal(t, []geminio.Stream{l.end}, l.end.ListStreams(), "without a connection")
+		assert.Equal(t, []geminio.Stream{l.end}, l.end.ListStreams(), "ListStreams without a connection")
 		time.Sleep(time.Minute)
 		s, err = l.end.OpenStream()
-		require.NoError(t, err, "with the next connection")
+		require.NoError(t, err, "OpenStream on the next connection")
 		require.NoError(t, s.Close())
 	})
 }
@@ -112,7 +112,7 @@ func TestOpenStreamIsRefused(t *testing.T) {
 		_, err = l.end.OpenStream()
 		assert.Error(t, err)
 		assert.NotErrorIs(t, err, geminio.ErrNotConnected)
-		assert.EqualValues(t, 1, l.end.Stats().Connections, "a refusal is final")
+		assert.EqualValues(t, 1, l.end.Stats().Connections, "connections after a refused stream, which is not repeated")
 	})
 }
 

@@ -16,8 +16,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Shutdown waits for what is under way also where the server has said first that it
-// is going away.
+// Shutdown waits for operations in flight, even if the server has sent GoAway before.
 func TestShutdownAfterTheServers(t *testing.T) {
 	release := make(chan struct{})
 	slow := func(context.Context, geminio.Request, geminio.Response) { <-release }
@@ -45,12 +44,12 @@ func TestShutdownAfterTheServers(t *testing.T) {
 	})
 }
 
-// Shutdown goes on over a reconnect: a message that was under way is sent again.
+// Shutdown continues over a reconnect: a message in flight is sent again.
 func TestShutdownOverACut(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		p, err := l.end.PublishAsync(context.Background(), l.end.NewMessage([]byte("x")), nil)
 		require.NoError(t, err)
-		_, err = l.server().Receive(t.Context()) // and no answer
+		_, err = l.server().Receive(t.Context()) // without an ack
 		require.NoError(t, err)
 		shutdown := kit.Run(func() error { return l.end.Shutdown(context.Background()) })
 		kit.Blocked(t, shutdown)
@@ -69,7 +68,7 @@ func TestShutdownOverACut(t *testing.T) {
 	})
 }
 
-// Shutdown ends with its context, and what waits with it.
+// Shutdown ends with its context. The operations that wait for a connection end too.
 func TestShutdownWithoutAConnection(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetConnectWait(0)
@@ -91,7 +90,8 @@ func TestShutdownWithoutAConnection(t *testing.T) {
 	})
 }
 
-// After Close the end comes before a deadline or a context that is over.
+// After Close an operation returns the error of the end, even if its deadline has passed or its
+// context has ended.
 func TestAfterCloseAndTheDeadline(t *testing.T) {
 	for _, connected := range []bool{true, false} {
 		t.Run(fmt.Sprintf("connected %v", connected), func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestAfterClose(t *testing.T) {
 func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		assert.ErrorContains(t, l.end.CloseWithError(geminio.CodeReplaced, ""), "must not choose the code")
-		assert.NoError(t, l.end.Cause(), "the End goes on")
+		assert.NoError(t, l.end.Cause(), "the cause of an End that was not closed")
 		peer := l.server()
 		require.NoError(t, geminio.Reset(l.end, geminio.FirstApplicationCode, "enough"))
 		<-geminio.Done(peer)

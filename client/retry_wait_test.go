@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// What repeats of streams and registrations is bounded by their contexts.
+// The repetitions of OpenStream and Register end with their contexts.
 func TestWaitingIsBoundedByTimeouts(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		l.cut()
@@ -51,7 +51,7 @@ func TestStartWaitCounts(t *testing.T) {
 		require.NoError(t, r.startWait(&second))
 		assert.ErrorIs(t, r.startWait(&operation{ctx: ctx}), geminio.ErrTooMany)
 		sent := operation{ctx: ctx, state: opMaybeExecuted, size: 1000}
-		require.NoError(t, r.startWait(&sent), "the limits are for new operations")
+		require.NoError(t, r.startWait(&sent), "startWait of an operation that was sent, above the limits")
 		assert.Equal(t, opMaybeExecuted, sent.state)
 		assert.Equal(t, opQueued, first.state)
 		stats := r.Stats()
@@ -60,7 +60,7 @@ func TestStartWaitCounts(t *testing.T) {
 		for _, op := range []operation{first, second, sent} {
 			select {
 			case <-idle:
-				t.Error("idle while an operation waits")
+				t.Error("the RetryEnd is idle while an operation waits")
 			default:
 			}
 			r.endWait(op.size)

@@ -20,13 +20,13 @@ import (
 type retryTest struct {
 	t    *testing.T
 	end  *RetryEnd
-	sopt *server.EndOptions // of the next connections
+	sopt *server.EndOptions // the options of the next connections
 
 	dials atomic.Int64
 
 	mu   sync.Mutex
-	shut bool     // the dialer fails
-	conn net.Conn // the RetryEnd's side of the last connection
+	shut bool     // dials fail
+	conn net.Conn // the side of the RetryEnd of the last connection
 	peer geminio.End
 }
 
@@ -78,21 +78,21 @@ func (l *retryTest) lose() {
 	synctest.Wait()
 }
 
-// close has the dialer fail.
+// close makes dials fail.
 func (l *retryTest) close() {
 	l.mu.Lock()
 	l.shut = true
 	l.mu.Unlock()
 }
 
-// cut breaks the connection, and has the dialer fail.
+// cut breaks the connection, and makes dials fail.
 func (l *retryTest) cut() {
 	l.close()
 	l.lose()
 	require.False(l.t, l.end.Stats().Connected)
 }
 
-// mend has the dialer succeed, and waits for the next connection.
+// mend makes dials succeed, and waits for the next connection.
 func (l *retryTest) mend() {
 	l.mu.Lock()
 	l.shut = false
@@ -103,12 +103,12 @@ func (l *retryTest) mend() {
 	select {
 	case <-connChanged:
 	case <-time.After(time.Hour):
-		l.t.Fatal("there is no new connection")
+		l.t.Fatal("no new connection within an hour")
 	}
 	synctest.Wait()
 }
 
-// server returns the server's End of the last connection.
+// server returns the End of the server of the last connection.
 func (l *retryTest) server() geminio.End {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +125,7 @@ func (l *retryTest) waiting(n int) {
 	}
 }
 
-// hang is a method whose calls end with their connection.
+// hang is an RPC that returns when its context ends.
 func hang(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() }
 
 // serving returns options with a method.
@@ -135,5 +135,5 @@ func serving(method string, rpc geminio.RPC) *server.EndOptions {
 	return opt
 }
 
-// echo answers with what it got.
+// echo is an RPC that answers with the data of its request.
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }

@@ -26,8 +26,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// scriptedListener is a listener whose Accept does what a test says, one after the other, and
-// then accepts.
+// scriptedListener is a listener whose Accept calls the functions of script one after the other,
+// and then accepts.
 type scriptedListener struct {
 	*kit.PipeListener
 	script []func() (net.Conn, error)
@@ -44,23 +44,23 @@ func (s *scriptedListener) Accept() (net.Conn, error) {
 // fails returns an Accept that fails.
 func fails(err error) func() (net.Conn, error) { return func() (net.Conn, error) { return nil, err } }
 
-// opError is an error of the network's Accept.
+// opError returns an error as Accept of a TCP listener returns it.
 func opError(err error) error {
 	return &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
 }
 
-// uncomparableConn is a net.Conn of which there cannot be a key of a map.
+// uncomparableConn is a net.Conn that cannot be the key of a map.
 type uncomparableConn struct {
 	net.Conn
 	tags []string
 }
 
-// temporary is an error that says so itself.
+// temporary is an error whose Temporary returns true.
 type temporary struct{ error }
 
 func (temporary) Temporary() bool { return true }
 
-// An error of Accept that passes delays the next clients a little, and is not the end.
+// After a temporary error of Accept the listener tries again after a pause.
 func TestAcceptErrorsThatPass(t *testing.T) {
 	var none *net.TCPConn
 	for name, accept := range map[string]func() (net.Conn, error){
@@ -106,8 +106,8 @@ func TestAcceptErrorsThatPass(t *testing.T) {
 	}
 }
 
-// Another error is the end of the listener: those who had come are handed out, then
-// AcceptEnd returns it.
+// Any other error ends the listener. AcceptEnd returns the Ends that are ready, and then the
+// error.
 func TestAcceptErrorsThatStay(t *testing.T) {
 	boom := errors.New("boom")
 	for name, c := range map[string]struct {
@@ -161,7 +161,7 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 				close(fail)
 				synctest.Wait()
 				for i := range 2 {
-					assert.Equal(t, clients[i].ClientID(), acceptEnd(t, l).ClientID(), "it was ready")
+					assert.Equal(t, clients[i].ClientID(), acceptEnd(t, l).ClientID(), "the End that was ready")
 				}
 				type result struct {
 					end geminio.End
@@ -179,15 +179,15 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 				}()
 				synctest.Wait()
 				require.Empty(t, accepted)
-				register(2) // it was on its way
+				register(2) // its handshake was in progress
 				assert.Equal(t, clients[2].ClientID(), (<-accepted).end.ClientID())
-				require.NoError(t, clients[3].Close()) // and one that leaves
+				require.NoError(t, clients[3].Close()) // a client that leaves
 				assert.Equal(t, clients[3].ClientID(), (<-accepted).end.ClientID())
 				c.check(t, (<-accepted).err)
 				_, err = l.Accept()
 				c.check(t, err)
 				_, err = nl.Dial()
-				require.Error(t, err, "nobody waits for a listener that is dead")
+				require.Error(t, err, "the handshake of a client after the listener has ended")
 				require.NoError(t, l.Close())
 				_, err = l.AcceptEnd()
 				c.check(t, err)
@@ -196,7 +196,7 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 	}
 }
 
-// While the listener waits for an error to pass, it can be closed.
+// The listener can be closed during the pause after a temporary error.
 func TestCloseDuringThePause(t *testing.T) {
 	for _, s := range stops {
 		t.Run(s.name, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestCloseDuringThePause(t *testing.T) {
 	}
 }
 
-// Connections of any type are welcome.
+// The listener accepts connections of any type.
 func TestConnectionsOfAnyType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nl, l := newPipeServer(t)
@@ -231,7 +231,7 @@ func TestConnectionsOfAnyType(t *testing.T) {
 			synctest.Wait()
 			assert.Equal(t, end.ClientID(), acceptEnd(t, l).ClientID())
 		}
-		near, far := net.Pipe() // and one that stays in the handshake
+		near, far := net.Pipe() // a client that does not complete the handshake
 		defer near.Close()
 		require.NoError(t, nl.Give(uncomparableConn{Conn: far}))
 		synctest.Wait()
@@ -241,7 +241,7 @@ func TestConnectionsOfAnyType(t *testing.T) {
 	})
 }
 
-// hangingCloser is a transport, or a listener, whose Close does not return.
+// hangingCloser is a connection or a listener whose Close does not return.
 type hangingCloser struct {
 	net.Conn
 	nl      *kit.PipeListener
@@ -259,7 +259,7 @@ func (b *hangingCloser) Close() error {
 func (b *hangingCloser) Accept() (net.Conn, error) { return b.nl.Accept() }
 func (b *hangingCloser) Addr() net.Addr            { return b.nl.Addr() }
 
-// Close keeps its time whatever the listener and the transports below do.
+// Close returns in time, even if Close of the listener or of the transports does not return.
 func TestStopOverATransportThatBlocks(t *testing.T) {
 	for _, s := range stops {
 		t.Run(s.name, func(t *testing.T) {

@@ -23,11 +23,11 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// sendWork has a client say something of each kind, in a bubble.
+// sendWork sends frames of each kind from a client, in a bubble.
 func sendWork(r *rawClient) {
 	r.t.Helper()
 	r.send(rawOpen(3), rawOpen(5))
-	synctest.Wait() // until they are accepted
+	synctest.Wait() // until the streams are accepted
 	for i := range 3 {
 		r.send(rawMessage(1, 0, 1, fmt.Sprintf("once %d", i)))
 	}
@@ -40,8 +40,8 @@ func sendWork(r *rawClient) {
 	)
 }
 
-// wantWork requires that an End gives what work has said, and then io.EOF; but Read an
-// error if the client has closed with a code.
+// wantWork requires that an End delivers the frames of sendWork, and then io.EOF. If the client
+// has closed with a code, Read returns an error instead.
 func wantWork(t *testing.T, end geminio.End, coded bool) {
 	t.Helper()
 	readAll := func(from io.Reader, coded bool) string {
@@ -61,7 +61,7 @@ func wantWork(t *testing.T, end geminio.End, coded bool) {
 		assert.Equal(t, text, string(m.Data()))
 	}
 	_, err := end.Receive(ctx)
-	assert.Equal(t, io.EOF, err, "after the last message")
+	assert.Equal(t, io.EOF, err, "Receive after the last message")
 	assert.Equal(t, "raw bytes", readAll(end, coded))
 	for _, text := range []string{"bytes of a stream", "and of one that was closed"} {
 		stream, err := end.AcceptStream()
@@ -76,13 +76,13 @@ func wantWork(t *testing.T, end geminio.End, coded bool) {
 		assert.Equal(t, io.EOF, err)
 	}
 	_, err = end.AcceptStream()
-	assert.Equal(t, io.EOF, err, "after the last stream")
+	assert.Equal(t, io.EOF, err, "AcceptStream after the last stream")
 	_, err = end.Call(ctx, "m", end.NewRequest(nil))
 	assert.Equal(t, io.EOF, err)
 	assert.NoError(t, end.Close())
 }
 
-// onlineLog is a delegate that notes who comes and goes.
+// onlineLog is a delegate that records ConnOnline and ConnOffline.
 type onlineLog struct {
 	*delegate.UnimplementedDelegate
 	events chan string
@@ -100,8 +100,8 @@ func (f *onlineLog) ConnOffline(delegate.ConnDescriber) error {
 	return nil
 }
 
-// A client that closes in an orderly way as soon as hands are shaken is heard all the
-// same, however far the exchange of registrations had come.
+// A client sends frames and closes right after the handshake. Its End delivers the frames, even
+// if the exchange of registrations was not complete.
 func TestClientThatLeavesAtOnceIsHeard(t *testing.T) {
 	served := func(opt *server.EndOptions) {
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
@@ -158,8 +158,8 @@ func acceptEnd(t *testing.T, l server.Listener) geminio.End {
 	return end
 }
 
-// Of a client whose connection breaks before the exchange is over there is no End: it
-// cannot be told how much of what it has said is missing.
+// A client whose connection breaks before the exchange of registrations is complete has no End,
+// since an unknown number of its frames is missing.
 func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
@@ -181,7 +181,7 @@ func TestClientThatBreaksInTheExchangeIsNotHeard(t *testing.T) {
 	})
 }
 
-// A client that stays, and refuses or ignores the methods, has no End.
+// A client that stays connected and refuses or ignores the registrations has no End.
 func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
@@ -198,7 +198,7 @@ func TestClientThatDoesNotTakeNoteIsNotAccepted(t *testing.T) {
 	})
 }
 
-// Requests of a client that leaves are served, as far as they came before.
+// The requests that a client sends before it closes are served.
 func TestRequestsOfClientThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		served := make(chan string, 10)
@@ -220,8 +220,8 @@ func TestRequestsOfClientThatLeaves(t *testing.T) {
 	})
 }
 
-// Whoever follows clients by their ids gets their Ends in the order of their
-// connections, also where the first has left, or was replaced, before it was accepted.
+// AcceptEnd returns the Ends of one id in the order of their connections, even if the first has
+// left, or was replaced, before it was accepted.
 func TestEndsOfOneClientComeInOrder(t *testing.T) {
 	for _, how := range []string{"leaves", "is replaced"} {
 		t.Run(how, func(t *testing.T) {
@@ -261,8 +261,8 @@ func onceMessage(s geminio.Messager) geminio.Message {
 	return s.NewMessage([]byte("once"), opt)
 }
 
-// Very many clients come in turn, publish, and leave. Nothing of it is lost. Every other
-// one writes to a stream too.
+// Many clients connect one after the other, publish a message, and leave. Every other one writes
+// to a stream too. Nothing is lost.
 func TestClientsThatComeAndGo(t *testing.T) {
 	clients, messages := 2*kit.Amount("tcp", 300), 20
 	opt := server.NewEndOptions()
@@ -311,7 +311,7 @@ func TestClientsThatComeAndGo(t *testing.T) {
 	}
 	total := 0
 	for range clients {
-		total += kit.Await(t, kit.Forever, "an End", received)
+		total += kit.Await(t, kit.Forever, "the work of a client", received)
 	}
 	assert.Equal(t, clients*messages+clients/2, total)
 	require.NoError(t, l.Close())

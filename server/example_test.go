@@ -21,7 +21,7 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// echo answers with what it was asked.
+// echo answers with the data of the request.
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
 
 // A server accepts an End for each client.
@@ -39,7 +39,7 @@ func ExampleListen() {
 			if err != nil {
 				return // net.ErrClosed
 			}
-			// Say something to the client, which is as good a peer as any.
+			// The server may write to the client, since both sides are equal.
 			go end.Publish(context.Background(), end.NewMessage([]byte("welcome")))
 		}
 	}()
@@ -62,8 +62,7 @@ func ExampleListen() {
 	// Output: welcome, hello
 }
 
-// The server's listener may be any net.Listener, the client's connection any
-// net.Conn.
+// The listener of a server may be any net.Listener, and the connection of a client any net.Conn.
 func ExampleNewListener() {
 	cert, roots := selfSigned()
 	tl, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
@@ -93,8 +92,7 @@ func ExampleNewListener() {
 	// Output: nobody else reads this
 }
 
-// selfSigned makes a certificate for localhost, which clients trust that have it
-// among their roots.
+// selfSigned makes a certificate for localhost, and a pool for clients that trust it.
 func selfSigned() (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -138,7 +136,7 @@ func ExampleNewEndWithConn() {
 	// Output: raw bytes of the End itself, <nil>
 }
 
-// guard knows its clients by their tokens, and follows them.
+// guard is a delegate that identifies clients by their tokens.
 type guard struct {
 	*delegate.UnimplementedDelegate
 	ids  map[string]uint64 // by token
@@ -158,7 +156,8 @@ func (g guard) ConnOffline(c delegate.ConnDescriber) error {
 	return nil
 }
 
-// A delegate decides who may come in, under which id, and is told who goes.
+// A delegate decides which clients are accepted and which ids they get, and learns when they
+// leave.
 func ExampleEndOptions_SetDelegate() {
 	g := guard{ids: map[string]uint64{"sesame": 7}, gone: make(chan uint64, 1)}
 	opt := server.NewEndOptions()
@@ -187,13 +186,13 @@ func ExampleEndOptions_SetDelegate() {
 	// gone: 7
 }
 
-// A server gives every stream that a client opens to a function.
+// A server passes every stream that a client opens to a function.
 func ExampleEndOptions_SetAcceptStreamFunc() {
 	opt := server.NewEndOptions()
 	opt.SetAcceptStreamFunc(func(stream geminio.Stream) {
 		go func() {
 			defer stream.Close()
-			io.Copy(stream, stream) // until the client has no more to say
+			io.Copy(stream, stream) // until the client closes its direction
 		}()
 	})
 	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
@@ -219,7 +218,7 @@ func ExampleEndOptions_SetAcceptStreamFunc() {
 	// Output: echo <nil>
 }
 
-// Who has an id keeps it, where duplicates are refused.
+// With DuplicateRefused the first client keeps its id.
 func ExampleEndOptions_SetDuplicateID() {
 	opt := server.NewEndOptions()
 	opt.SetDuplicateID(server.DuplicateRefused)
@@ -241,7 +240,7 @@ func ExampleEndOptions_SetDuplicateID() {
 	// Output: the client id is in use by another connection
 }
 
-// Shutdown lets what is under way end, and nothing new begin.
+// Shutdown waits for operations in flight, and refuses new ones.
 func ExampleListener_shutdown() {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	opt := server.NewEndOptions()
@@ -270,7 +269,7 @@ func ExampleListener_shutdown() {
 
 	down := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // then it is cut short
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // after which Shutdown closes the Ends
 		defer cancel()
 		down <- geminio.Shutdown(ctx, l)
 	}()

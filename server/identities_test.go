@@ -19,7 +19,7 @@ import (
 // seven is an id that the server has chosen.
 var seven = idChoice{7, byServer}
 
-// claim claims what is demanded, at once.
+// claim makes a claim that does not wait.
 func claim(t *testing.T, ids *identities, h *holder, want idChoice, session string, policy DuplicatePolicy) (uint64, error) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -38,7 +38,7 @@ func claiming(t *identities, h *holder, policy DuplicatePolicy, stop <-chan stru
 	})
 }
 
-// fresh returns identities of which nothing is known.
+// fresh returns identities without clients.
 // evicts returns the eviction of a holder that has a connection.
 func evicts(f func()) eviction {
 	return func(replace bool) bool {
@@ -51,14 +51,14 @@ func evicts(f func()) eviction {
 
 func fresh() *identities { return newIdentities(newSessions(time.Minute)) }
 
-// has requires that connections have an id, in whatever order, and no others.
+// has requires that exactly the given connections have the id, in any order.
 func has(t *testing.T, ids *identities, id uint64, want ...*holder) {
 	t.Helper()
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	i := ids.held[id]
 	if i == nil {
-		require.Empty(t, want, "nobody has the id")
+		require.Empty(t, want, "no connection has the id")
 		return
 	}
 	require.ElementsMatch(t, want, i.holders)
@@ -68,7 +68,7 @@ func has(t *testing.T, ids *identities, id uint64, want ...*holder) {
 	}
 }
 
-// holding returns a holder that has the id and has begun, and how often it was ended.
+// holding returns a holder that has the id seven, and the number of its evictions.
 func holding(t *testing.T, ids *identities) (*holder, *atomic.Int64) {
 	t.Helper()
 	h, evicted := newHolder(), new(atomic.Int64)
@@ -85,9 +85,9 @@ func TestIdentityIsReplaced(t *testing.T) {
 		next := newHolder()
 		claim := claiming(ids, next, DuplicateReplaces, nil)
 		kit.Blocked(t, claim)
-		assert.EqualValues(t, 1, evicted.Load(), "the old one is to end")
+		assert.EqualValues(t, 1, evicted.Load(), "evictions of the old connection")
 		time.Sleep(10*time.Second - 1)
-		kit.Blocked(t, claim) // its end was not told
+		kit.Blocked(t, claim) // the old connection was not released
 		ids.release(old)
 		require.NoError(t, kit.Returned(t, claim))
 		has(t, ids, 7, next)
@@ -100,7 +100,7 @@ func TestIdentityIsReplaced(t *testing.T) {
 	})
 }
 
-// One that is still shaking hands is ended as soon as it can be.
+// A connection in the handshake is evicted as soon as that is possible.
 func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -118,7 +118,7 @@ func TestIdentityIsReplacedInTheHandshake(t *testing.T) {
 	})
 }
 
-// One whose handshake fails gives its id back, and need not be ended.
+// A connection whose handshake fails releases its id. It is not evicted.
 func TestIdentityOfAFailedHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -128,13 +128,13 @@ func TestIdentityOfAFailedHandshake(t *testing.T) {
 		claim := claiming(ids, newHolder(), DuplicateReplaces, nil)
 		ids.release(old)
 		require.NoError(t, kit.Returned(t, claim))
-		ids.release(newHolder()) // of one that never had an id
+		ids.release(newHolder()) // of a connection without an id
 		assert.Len(t, ids.held, 1)
 	})
 }
 
-// Of many that want the id at the same time, one after the other has it, and the
-// others are ended.
+// Many connections claim the same id concurrently. Each of them has it in turn, and is evicted by
+// the next one.
 func TestIdentityIsWantedByMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 50
@@ -144,14 +144,14 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 			go func() {
 				h := newHolder()
 				if _, err := ids.claim(h, seven, nil, DuplicateReplaces, time.Hour, nil); err != nil {
-					t.Errorf("not claimed: %v", err)
+					t.Errorf("claim = %v, want no error", err)
 					return
 				}
 				if k := now.Add(1); k != 1 {
-					t.Errorf("%d have the id", k)
+					t.Errorf("%d connections have the id, want 1", k)
 				}
 				had.Add(1)
-				var once sync.Once // more than one may want it to end
+				var once sync.Once // several connections may evict it
 				ids.evictBy(h, evicts(func() {
 					go once.Do(func() {
 						now.Add(-1)
@@ -161,8 +161,8 @@ func TestIdentityIsWantedByMany(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		assert.EqualValues(t, n, had.Load(), "had the id in turn")
-		assert.EqualValues(t, 1, now.Load(), "has it in the end")
+		assert.EqualValues(t, n, had.Load(), "connections that had the id")
+		assert.EqualValues(t, 1, now.Load(), "connections that have the id at the end")
 		assert.Len(t, ids.held, 1)
 	})
 }
@@ -173,7 +173,7 @@ func TestIdentityIsRefused(t *testing.T) {
 		old, evicted := holding(t, ids)
 		next := newHolder()
 		assert.Equal(t, errTaken, kit.Returned(t, claiming(ids, next, DuplicateRefused, nil)))
-		assert.Zero(t, evicted.Load(), "the old one goes on")
+		assert.Zero(t, evicted.Load(), "evictions of the old connection")
 		ids.release(next)
 		has(t, ids, 7, old)
 		ids.release(old)
@@ -193,7 +193,8 @@ func TestIdentityIsAllowed(t *testing.T) {
 	})
 }
 
-// Patience with one that does not end is bounded; the client is told to come back.
+// The time for which a claim waits for an old connection that does not end is bounded. The error
+// tells the client to come back.
 func TestIdentityPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -207,7 +208,7 @@ func TestIdentityPatience(t *testing.T) {
 		var refused *geminio.RefusedError
 		require.ErrorAs(t, err, &refused)
 		assert.Equal(t, time.Second, refused.RetryAfter)
-		assert.ErrorIs(t, err, geminio.ErrGoingAway, "which is no refusal for good")
+		assert.ErrorIs(t, err, geminio.ErrGoingAway, "the error, with which a RetryEnd tries again")
 		assert.ErrorContains(t, err, "still ending")
 		ids.release(next)
 		has(t, ids, 7, old)
@@ -215,7 +216,7 @@ func TestIdentityPatience(t *testing.T) {
 	})
 }
 
-// A listener that stops keeps nobody waiting, and says that it is no refusal for good.
+// A listener that stops ends all claims with an error with which a RetryEnd tries again.
 func TestIdentityStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -238,7 +239,7 @@ func TestIdentitiesAreApart(t *testing.T) {
 	assert.Len(t, ids.held, 99)
 }
 
-// Where many may have an id, each gives it back by itself.
+// With DuplicateAllowed, each of several connections releases the id by itself.
 func TestIdentityOfMany(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -266,14 +267,14 @@ func TestIdentityOfMany(t *testing.T) {
 
 var policies = []DuplicatePolicy{DuplicateReplaces, DuplicateRefused, DuplicateAllowed}
 
-// leave has a connection of a client come to its end, which named that session.
+// leave ends a connection of a client with the session.
 func leave(ids *identities, h *holder, id uint64, session string) {
 	ids.sessions.detach(ids.sessions.attach(id, []byte(session), nil, ids.chosen(h)))
 	ids.release(h)
 }
 
-// An id that the library has chosen cannot be wished for by others, as long as its client
-// has it or is remembered: they get new ones.
+// A client that asks for an id that the library has chosen gets a new one, as long as the client
+// of the id is connected or its session is kept.
 func TestChosenIdentityIsNotForOthers(t *testing.T) {
 	for _, policy := range policies {
 		for _, session := range []string{"", "mine"} {
@@ -283,7 +284,7 @@ func TestChosenIdentityIsNotForOthers(t *testing.T) {
 					h := newHolder()
 					mine, err := claim(t, ids, h, idChoice{}, session, policy)
 					require.NoError(t, err)
-					ids.evictBy(h, evicts(func() { t.Error("it is ended") }))
+					ids.evictBy(h, evicts(func() { t.Error("the client of the id was evicted") }))
 					strangers := func(granted bool) {
 						t.Helper()
 						for _, theirs := range []string{"", "theirs", "min", "mine\x00"} {
@@ -299,7 +300,7 @@ func TestChosenIdentityIsNotForOthers(t *testing.T) {
 					has(t, ids, mine, h)
 					leave(ids, h, mine, session)
 					require.Empty(t, ids.held)
-					strangers(session == "") // nothing is known of a client without a session
+					strangers(session == "") // without a session nothing is kept of a client
 					time.Sleep(time.Minute)
 					strangers(true)
 				})
@@ -308,7 +309,7 @@ func TestChosenIdentityIsNotForOthers(t *testing.T) {
 	}
 }
 
-// The client itself gets it again, by the policy.
+// The client of the id gets it again, as the policy allows.
 func TestChosenIdentityComesBack(t *testing.T) {
 	for _, policy := range policies {
 		for _, known := range []string{"held", "remembered", "forgotten", "another server"} {
@@ -341,7 +342,7 @@ func TestChosenIdentityComesBack(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, mine, got)
 					assert.Equal(t, known == "held" && policy == DuplicateReplaces, evicted)
-					assert.True(t, ids.chosen(again), "it is protected as before")
+					assert.True(t, ids.chosen(again), "the id is not protected any more")
 					other := newHolder()
 					got, err = claim(t, ids, other, idChoice{mine, byClient}, "theirs", policy)
 					require.NoError(t, err)
@@ -352,8 +353,8 @@ func TestChosenIdentityComesBack(t *testing.T) {
 	}
 }
 
-// A stranger who has got the id of a client that was forgotten loses it when the client
-// comes back, as anybody who has chosen an id does.
+// Another client that has got the id of a client whose session has ended loses it when that
+// client comes back, like any client that has chosen its id.
 func TestChosenIdentityIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -377,7 +378,7 @@ func TestChosenIdentityIsTakenBack(t *testing.T) {
 	})
 }
 
-// What the server says counts: a delegate may grant such an id to another.
+// A delegate may give such an id to another client.
 func TestChosenIdentityIsGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ids := fresh()
@@ -395,7 +396,7 @@ func TestChosenIdentityIsGranted(t *testing.T) {
 	})
 }
 
-// Ids that the library chooses are those of no other client, and cannot be guessed.
+// The ids that the library chooses are unique, and cannot be guessed.
 func TestChosenIdentitiesAreNew(t *testing.T) {
 	ids := fresh()
 	seen := make(map[uint64]bool)
@@ -406,7 +407,7 @@ func TestChosenIdentitiesAreNew(t *testing.T) {
 		if i%2 == 1 {
 			session = fmt.Sprint("session ", i)
 		}
-		// Somebody has the id that it would have.
+		// Another client has the id that would come next.
 		if i%4 == 1 {
 			_, err := claim(t, ids, newHolder(), idChoice{idOf(session), byClient}, "", DuplicateReplaces)
 			require.NoError(t, err)
@@ -415,7 +416,7 @@ func TestChosenIdentitiesAreNew(t *testing.T) {
 		require.NoError(t, err)
 		require.NotZero(t, id)
 		require.Less(t, id, uint64(1)<<63)
-		require.False(t, seen[id], "id %d was there already", id)
+		require.False(t, seen[id], "the id %d was chosen twice", id)
 		seen[id] = true
 		for b := range bits {
 			bits[b] += int(id >> b & 1)
@@ -426,8 +427,7 @@ func TestChosenIdentitiesAreNew(t *testing.T) {
 	}
 }
 
-// Two connections of one session have two ids, unless the second one wishes for that of
-// the first.
+// Two connections of one session have two ids, unless the second one asks for that of the first.
 func TestChosenIdentitiesOfOneSession(t *testing.T) {
 	ids := fresh()
 	one, err := claim(t, ids, newHolder(), idChoice{}, "mine", DuplicateReplaces)
@@ -439,5 +439,5 @@ func TestChosenIdentitiesOfOneSession(t *testing.T) {
 	leave(ids, h, two, "mine")
 	got, err := claim(t, ids, newHolder(), idChoice{two, byClient}, "mine", DuplicateReplaces)
 	require.NoError(t, err)
-	require.Equal(t, two, got, "it is the session's too")
+	require.Equal(t, two, got, "the id of the second connection, which belongs to the same session")
 }

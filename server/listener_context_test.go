@@ -39,7 +39,7 @@ func TestContextThatUsesTheListener(t *testing.T) {
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
-		_, err = end.OpenStream() // for which Shutdown waits
+		_, err = end.OpenStream() // Shutdown waits for the stream
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := kit.Run(func() error { return l.Shutdown(nosyContext{ctx, l}) })

@@ -22,17 +22,17 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// hangingDelegate is a delegate one of whose callbacks waits for release.
+// hangingDelegate is a delegate with one callback that waits for release.
 type hangingDelegate struct {
 	*delegate.UnimplementedDelegate
-	in      string // which one
+	in      string // the name of the callback
 	entered chan struct{}
 	release chan struct{}
-	inside  func() // called in it
+	inside  func() // if not nil: called in the callback
 
 	mu     sync.Mutex
 	events []string
-	hangs  bool // or has hung, which is once
+	hangs  bool // the callback was called; only the first call hangs
 }
 
 func newHangingDelegate(in string) *hangingDelegate {
@@ -96,8 +96,8 @@ var stops = []struct {
 	}},
 }
 
-// A callback that hangs in the handshake holds neither Close nor Shutdown up. Its client
-// is cut off, and what the callback says later comes to nothing.
+// A callback hangs in the handshake. Close and Shutdown do not wait for it. Its client is
+// disconnected, and a later result of the callback is ignored.
 func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 	for _, in := range []string{"GetClientID", "ConnOnline"} {
 		for _, s := range stops {
@@ -110,7 +110,7 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 					nc, greeted := dialRaw(t, nl, rawHello{})
 					defer nc.Close()
 					<-h.entered
-					for range 2 { // at the same time, and again
+					for range 2 { // concurrent calls, and later ones
 						start := time.Now()
 						var all []<-chan error
 						for range 3 {
@@ -119,14 +119,14 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 						for _, ch := range all {
 							err := <-ch
 							if s.err != nil && start.Equal(time.Now()) {
-								require.NoError(t, err, "everything is cut off already")
+								require.NoError(t, err, "a later call, after which nothing is left to end")
 							} else {
 								require.Equal(t, s.err, err)
 							}
 						}
 						require.LessOrEqual(t, time.Since(start), s.within)
 					}
-					require.Error(t, <-greeted, "the client is cut off")
+					require.Error(t, <-greeted, "the handshake of the client")
 					_, err := l.AcceptEnd()
 					require.Equal(t, net.ErrClosed, err)
 
@@ -143,8 +143,8 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 	}
 }
 
-// The id of a client about which a callback does not decide is another's when the callback
-// has returned at last, if the client had it already, and else at once.
+// A callback hangs, and its client is given up. If the client had its id already, another client
+// gets the id when the callback has returned, and otherwise at once.
 func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 	for _, in := range []string{"GetClientID", "ConnOnline"} {
 		t.Run(in, func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 				defer nc.Close()
 				<-h.entered
 				time.Sleep(time.Minute)
-				require.Error(t, <-greeted, "the time for the handshake is over")
+				require.Error(t, <-greeted, "the handshake after its timeout")
 				other, greeted := dialRaw(t, nl, rawHello{})
 				defer other.Close()
 				if in == "ConnOnline" {
@@ -174,7 +174,7 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 				if in == "GetClientID" {
 					close(h.release)
 					synctest.Wait()
-					assert.Equal(t, []string{"GetClientID", "GetClientID", "ConnOnline"}, h.told(), "nobody was replaced")
+					assert.Equal(t, []string{"GetClientID", "GetClientID", "ConnOnline"}, h.told(), "callbacks, none of which ends the other client")
 				}
 				require.NoError(t, l.Close())
 				other.Close()
@@ -183,8 +183,8 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 	}
 }
 
-// Shutdown that need not be cut short waits for the callback, whose client is refused
-// then, and told to come back.
+// Shutdown waits for a callback that returns before its context ends. The client is refused with
+// an error with which a RetryEnd tries again.
 func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHangingDelegate("GetClientID")
@@ -202,7 +202,7 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, down)
 		_, err = silent.Read(make([]byte, 1))
-		require.Equal(t, io.EOF, err, "one that has said nothing yet is not waited for")
+		require.Equal(t, io.EOF, err, "Read of a client that has not sent its handshake; Shutdown does not wait for it")
 		close(h.release)
 		require.NoError(t, <-down)
 		var refused *geminio.RefusedError
@@ -213,8 +213,7 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 	})
 }
 
-// Without a bound of its own, Shutdown waits for such a callback for as long as the
-// handshake may take.
+// Shutdown with an unbounded context waits for such a callback until the handshake timeout.
 func TestShutdownWaitsForTheTimeOfTheHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHangingDelegate("ConnOnline")
@@ -236,8 +235,8 @@ func TestShutdownWaitsForTheTimeOfTheHandshake(t *testing.T) {
 	})
 }
 
-// Close and Shutdown may be called within the callbacks that decide about a client, in
-// the others, in handlers, and in the function that is given streams.
+// Close and Shutdown may be called in all callbacks, in handlers, and in the function of
+// SetAcceptStreamFunc.
 func TestStopWithinACallback(t *testing.T) {
 	for _, in := range []string{"GetClientID", "ConnOnline", "ConnOffline", "DialogueOnline", "AcceptStreamFunc", "ClosedStreamFunc", "handler"} {
 		for _, s := range stops {
@@ -272,7 +271,7 @@ func TestStopWithinACallback(t *testing.T) {
 						time.Sleep(time.Millisecond)
 						return end.Close()
 					})
-					assert.LessOrEqual(t, <-took, max(s.within, 5*time.Second), "the time for lingering")
+					assert.LessOrEqual(t, <-took, max(s.within, 5*time.Second), "the time of the call, which may include the linger time")
 					<-driven
 					require.NoError(t, l.Close())
 				})
@@ -281,11 +280,11 @@ func TestStopWithinACallback(t *testing.T) {
 	}
 }
 
-// A client that is just registering its methods when the listener is shut down gets an
-// error that says so, and knows that it may come back.
+// A client that registers its methods when the listener is shut down gets an error with which a
+// RetryEnd tries again.
 func TestShutdownWhileAClientRegisters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n = 2000 // more than are written at once
+		const n = 2000 // more than one batch
 		opt := server.NewEndOptions()
 		opt.SetRetryAfter(3 * time.Second)
 		nl, l := newPipeServer(t, opt)
@@ -314,11 +313,11 @@ func TestShutdownWhileAClientRegisters(t *testing.T) {
 		require.ErrorAs(t, <-made, &refused)
 		assert.ErrorIs(t, refused, geminio.ErrGoingAway)
 		assert.Equal(t, 3*time.Second, refused.RetryAfter)
-		time.Sleep(time.Minute) // until its last write has ended
+		time.Sleep(time.Minute) // until the last Write has returned
 	})
 }
 
-// slowConn writes a piece at a time.
+// slowConn is a net.Conn whose Write takes time for each piece.
 type slowConn struct{ net.Conn }
 
 func (c *slowConn) Write(p []byte) (n int, err error) {
@@ -331,8 +330,8 @@ func (c *slowConn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// A client that exchanges methods when the listener is closed is told of an orderly
-// end. When it is shut down, the exchange is let end, within ctx.
+// A client that exchanges methods when the listener is closed gets a Close frame. Shutdown waits
+// for the exchange until its context ends.
 func TestStopInTheExchange(t *testing.T) {
 	for _, s := range stops {
 		t.Run(s.name, func(t *testing.T) {
@@ -360,8 +359,8 @@ func TestStopInTheExchange(t *testing.T) {
 	}
 }
 
-// An exchange that comes to its end while the listener is shut down leads to an End that
-// is shut down, and not handed out.
+// If an exchange is completed while the listener is shut down, its End is shut down, and
+// AcceptEnd does not return it.
 func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
@@ -380,8 +379,8 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 	})
 }
 
-// Close closes what was not handed out also while the listener is being shut down, and
-// what was handed out is Shutdown's still.
+// Close during Shutdown closes the Ends that AcceptEnd has not returned. Shutdown goes on with
+// the others.
 func TestCloseDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nl, l := newPipeServer(t)
@@ -390,7 +389,7 @@ func TestCloseDuringShutdown(t *testing.T) {
 			end, err := client.NewEndWithDialer(nl.Dial)
 			require.NoError(t, err)
 			defer end.Close()
-			_, err = end.OpenStream() // which keeps Shutdown waiting
+			_, err = end.OpenStream() // Shutdown waits for the stream
 			require.NoError(t, err)
 			ends = append(ends, end)
 			synctest.Wait()
@@ -404,8 +403,8 @@ func TestCloseDuringShutdown(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, down)
 		over := func(end geminio.End) bool { return geminio.Cause(end) != nil }
-		assert.False(t, over(ends[0]), "handed out")
-		assert.True(t, over(ends[1]), "not handed out")
+		assert.False(t, over(ends[0]), "the End that AcceptEnd has returned has ended")
+		assert.True(t, over(ends[1]), "the End that AcceptEnd has not returned has not ended")
 		cancel()
 		require.Equal(t, context.Canceled, <-down)
 		synctest.Wait()
@@ -413,7 +412,7 @@ func TestCloseDuringShutdown(t *testing.T) {
 	})
 }
 
-// Shutdown after Close shuts down what was handed out.
+// Shutdown after Close shuts down the Ends that AcceptEnd has returned.
 func TestShutdownAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nl, l := newPipeServer(t)
@@ -423,7 +422,7 @@ func TestShutdownAfterClose(t *testing.T) {
 		_, err = l.AcceptEnd()
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
-		require.NoError(t, end.Publish(context.Background(), onceMessage(end)), "it goes on")
+		require.NoError(t, end.Publish(context.Background(), onceMessage(end)), "Publish after Close of the listener")
 		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		synctest.Wait()
 		_, err = end.AcceptStream()
@@ -431,7 +430,8 @@ func TestShutdownAfterClose(t *testing.T) {
 	})
 }
 
-// The time for lingering bounds Close, whatever the clients do that were not handed out.
+// Close takes at most the linger time, whatever the clients do whose Ends AcceptEnd has not
+// returned.
 func TestCloseKeepsItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()
@@ -444,7 +444,7 @@ func TestCloseKeepsItsTime(t *testing.T) {
 			defer nc.Close()
 			if i%2 == 0 {
 				_, err := nc.Write(hello(t, rawHello{}))
-				require.NoError(t, err) // and reads nothing
+				require.NoError(t, err) // the client reads nothing
 			} else {
 				r, _, err := dialHandshake(t, nc, rawHello{})
 				require.NoError(t, err)

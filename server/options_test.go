@@ -20,7 +20,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// switchingDialer is a way to a server, which may be another one later.
+// switchingDialer dials a listener in memory, which a test can replace.
 type switchingDialer struct {
 	mu   sync.Mutex
 	nl   *kit.PipeListener

@@ -18,7 +18,7 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// A single End is made of such a client too.
+// NewEndWithConn returns an End of a client that closes right after the handshake too.
 func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opt := server.NewEndOptions()

@@ -14,16 +14,16 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// from is the address of a connection.
+// from returns the address of a host.
 func from(host string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(host), Port: 1234} }
 
-// one is the host of tests to which it does not matter.
+// one is the host of tests with a single host.
 var one = from("10.0.0.1")
 
-// minutes returns sessions that are remembered for a minute.
+// minutes returns sessions that are kept for a minute.
 func minutes() *sessions { return newSessions(time.Minute) }
 
-// consistent requires that what is counted is what there is.
+// consistent requires that the counts of sessions and bytes are right.
 func consistent(t *testing.T, s *sessions) {
 	t.Helper()
 	bytes := 0
@@ -34,7 +34,7 @@ func consistent(t *testing.T, s *sessions) {
 		require.Same(t, e, v.place)
 		require.Zero(t, v.conns)
 	}
-	require.Equal(t, bytes, s.memory.bytes, "bytes counted")
+	require.Equal(t, bytes, s.memory.bytes, "the count of bytes")
 	busy := 0
 	for _, v := range s.all {
 		if v.conns > 0 {
@@ -49,12 +49,12 @@ func consistent(t *testing.T, s *sessions) {
 
 func TestSessionsOfNobody(t *testing.T) {
 	s := minutes()
-	assert.Nil(t, s.attach(1, nil, one, false), "a client that names none")
+	assert.Nil(t, s.attach(1, nil, one, false), "the session of a client without a name for it")
 	s.detach(nil)
 	consistent(t, s)
 }
 
-// A session is that of a client and a name.
+// A client id and a name identify a session.
 func TestSessionsAreApart(t *testing.T) {
 	s := minutes()
 	a := s.attach(1, []byte("a"), one, false)
@@ -65,7 +65,7 @@ func TestSessionsAreApart(t *testing.T) {
 	consistent(t, s)
 }
 
-// A session is kept for a time after its last connection, and from each anew.
+// A session is kept for a time after the end of its last connection.
 func TestSessionsKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
@@ -73,21 +73,21 @@ func TestSessionsKeep(t *testing.T) {
 		for range 3 {
 			s.detach(a)
 			time.Sleep(time.Minute - 1)
-			require.Same(t, a, s.attach(1, []byte("a"), one, false), "it is remembered")
+			require.Same(t, a, s.attach(1, []byte("a"), one, false), "the session within the time")
 			consistent(t, s)
 			time.Sleep(time.Hour)
-			require.Same(t, a, s.attach(1, []byte("a"), one, false), "with a connection it lasts")
+			require.Same(t, a, s.attach(1, []byte("a"), one, false), "the session while it has a connection")
 			s.detach(a)
 			consistent(t, s)
 		}
 		s.detach(a)
 		time.Sleep(time.Minute)
-		assert.NotSame(t, a, s.attach(1, []byte("a"), one, false), "it is forgotten")
+		assert.NotSame(t, a, s.attach(1, []byte("a"), one, false), "the session after the time")
 		consistent(t, s)
 	})
 }
 
-// What has expired is let go when any client comes or goes.
+// Expired sessions are removed when any client connects or disconnects.
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
@@ -109,8 +109,8 @@ func TestSessionsExpire(t *testing.T) {
 	})
 }
 
-// Many that connect once are no way to fill the memory: the oldest are forgotten
-// first, and those that have a connection never.
+// The memory of sessions is bounded: the oldest sessions are removed first, and those with a
+// connection never.
 func TestSessionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
@@ -123,7 +123,7 @@ func TestSessionsAreBounded(t *testing.T) {
 		require.Len(t, s.all, most+1)
 		require.LessOrEqual(t, s.memory.bytes, maxSessionBytes)
 
-		first := s.attach(1, name(0), one, false) // has come back, and is the youngest then
+		first := s.attach(1, name(0), one, false) // the client has come back, so its session is the youngest
 		s.detach(first)
 		second := s.all[sessionKey{1, "1"}]
 		require.NotNil(t, second)
@@ -134,12 +134,12 @@ func TestSessionsAreBounded(t *testing.T) {
 		assert.LessOrEqual(t, s.memory.bytes, maxSessionBytes)
 		consistent(t, s)
 		assert.Same(t, first, s.attach(1, name(0), one, false))
-		assert.NotSame(t, second, s.attach(1, name(1), one, false), "the oldest")
+		assert.NotSame(t, second, s.attach(1, name(1), one, false), "the oldest session")
 		assert.Same(t, busy, s.attach(1, []byte("busy"), one, false))
 	})
 }
 
-// The room of a session that comes back from another host is that host's from then on.
+// A session that comes back from another host counts for that host.
 func TestSessionsMove(t *testing.T) {
 	s := minutes()
 	v := s.attach(1, []byte("a"), from("10.0.0.1"), false)
@@ -152,7 +152,7 @@ func TestSessionsMove(t *testing.T) {
 	assert.NotNil(t, s.memory.parts["10.0.0.2"])
 }
 
-// Whatever comes and goes, the count is right.
+// The counts are right after random operations.
 func TestSessionsModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -180,7 +180,7 @@ func TestSessionsModel(t *testing.T) {
 	})
 }
 
-// What is counted for a session that has delivered nothing is what it takes.
+// The count for a session without deliveries is about the memory that it takes.
 func TestSessionOverheadIsTrue(t *testing.T) {
 	const n = 5000
 	name := func(i int) []byte { return fmt.Appendf(nil, "%032d", i) }
@@ -199,7 +199,7 @@ func TestSessionOverheadIsTrue(t *testing.T) {
 				heap = u.Since(before).Heap
 				return heap <= int64(s.memory.bytes)
 			})
-			t.Logf("%d bytes each, of which %d are counted", heap/n, s.memory.bytes/n)
+			t.Logf("%d bytes for each session, %d of them counted", heap/n, s.memory.bytes/n)
 			require.LessOrEqual(t, heap, int64(s.memory.bytes))
 			require.Len(t, s.all, n)
 		})

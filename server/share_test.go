@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sound requires that a share is what its parts are, and that the largest is the first. It
-// returns how many sessions it has.
+// sound requires that the size of a share is the sum of its parts, and that the largest part is
+// the first. It returns the number of sessions.
 func sound(t *testing.T, s *share) (n int) {
 	t.Helper()
 	bytes := 0
@@ -31,8 +31,8 @@ func sound(t *testing.T, s *share) (n int) {
 	return n
 }
 
-// Room is shared by hosts, and of a host by client ids: who takes much of it has its own
-// forgotten, the oldest first.
+// Hosts share the memory, and the client ids of a host share its part. A host or id that takes
+// most of it loses its own sessions, the oldest first.
 func TestSessionsShareRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := minutes()
@@ -47,24 +47,24 @@ func TestSessionsShareRoom(t *testing.T) {
 		}
 		known := func(v *session) bool { return s.all[v.key] == v }
 
-		// One of each of some hosts, and of each of some ids of a host.
+		// One session of each of several hosts, and of each of several ids of a host.
 		var others []*session
 		for i := range 10 {
 			others = append(others, leave(uint64(i+1), "a", fmt.Sprintf("10.0.1.%d", i)))
 			others = append(others, leave(uint64(i+100), "a", "10.0.2.1"))
 		}
-		// A stranger comes from one host, with many ids and many sessions.
+		// Another client has many ids and many sessions on one host.
 		var strange []*session
 		for i := range 1000 {
 			strange = append(strange, leave(uint64(1000+i%7), fmt.Sprint(i), "10.6.6.6"))
 		}
 		for _, v := range others {
-			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+			require.True(t, known(v), "the session %v of %s was removed", v.key, v.host)
 		}
 		for i, v := range strange {
-			require.Equal(t, i >= 1000-80, known(v), "the stranger's own are forgotten, the oldest first")
+			require.Equal(t, i >= 1000-80, known(v), "a session of the other client; the oldest ones are removed")
 		}
-		// Within its host an id that takes much has its own forgotten.
+		// An id that takes most of the part of its host loses its own sessions.
 		var quiet []*session
 		for i := range 5 {
 			quiet = append(quiet, leave(uint64(5000+i), "a", "10.6.6.6"))
@@ -73,14 +73,14 @@ func TestSessionsShareRoom(t *testing.T) {
 			leave(6000, fmt.Sprint(i), "10.6.6.6")
 		}
 		for _, v := range append(others, quiet...) {
-			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+			require.True(t, known(v), "the session %v of %s was removed", v.key, v.host)
 		}
-		// Many hosts of one network of IPv6 are one.
+		// All hosts of an IPv6 network count as one.
 		for i := range 1000 {
 			leave(uint64(7000+i), "a", fmt.Sprintf("2001:db8:1:2::%x", i+1))
 		}
 		for _, v := range others {
-			require.True(t, known(v), "%v of %s was forgotten", v.key, v.host)
+			require.True(t, known(v), "the session %v of %s was removed", v.key, v.host)
 		}
 	})
 }
