@@ -55,6 +55,20 @@
 // With the build tag geminiodebug, the equations are checked whenever Mux.mu is
 // released.
 //
+// # Pacing
+//
+// Package conn describes the points at which goroutines yield to each other, so that one
+// system call carries the frames of many. This package decides three things for them:
+//
+//   - [When] says whether the sender of a packet writes it at once, yields first, or
+//     leaves it to another goroutine.
+//   - A small Write is written at once if raw bytes have arrived since the last one,
+//     because the peer is then likely to wait for an answer. Otherwise another goroutine
+//     writes it together with the following ones.
+//   - Before the reading goroutine receives a large payload whose reader was just woken,
+//     it yields. If the reader calls Read again, the payload goes into its buffer without
+//     a copy.
+//
 // # Locks
 //
 // Mux.mu guards the Mux and the sending half of every dialogue. The lock of a
