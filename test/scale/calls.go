@@ -14,18 +14,18 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// calls are how many calls went.
+// calls has the results of calls.
 type calls struct {
 	Made, Failed        int
 	First               string // the first error
 	Half, Most, Longest time.Duration
 }
 
-// tooLong is when a call has hung.
+// tooLong is the time after which a call counts as hanging.
 const tooLong = time.Minute
 
-// callNowAndThen has each End call once in every round, at a random moment of it. There
-// is one round at least. No goroutine waits for an End that does not call.
+// callNowAndThen lets each End call once in every round, at a random moment. There is at
+// least one round. No goroutine waits for an End that does not call.
 func callNowAndThen(ctx context.Context, ends []geminio.End, length, every time.Duration) calls {
 	var (
 		wg    sync.WaitGroup
@@ -62,7 +62,7 @@ func callNowAndThen(ctx context.Context, ends []geminio.End, length, every time.
 	return c
 }
 
-// turn is when in a round an End calls.
+// turn is the moment in a round at which an End calls.
 type turn struct {
 	end   geminio.End
 	after time.Duration
@@ -103,7 +103,7 @@ func echoed(ctx context.Context, end geminio.End) (time.Duration, error) {
 	return took, err
 }
 
-// methods are what both sides offer.
+// methods returns the methods that both sides register.
 func methods() *geminio.MethodRPC {
 	return &geminio.MethodRPC{Method: "echo", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
 		resp.SetData(req.Data())

@@ -10,17 +10,18 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// crowd is a server and the clients that it has, which are in a process of their own.
+// crowd is a server and its clients, which are in a process of their own.
 type crowd struct {
 	l       server.Listener
 	clients *population
-	before  gauge.Usage // of the server's process, without clients
+	before  gauge.Usage // the usage of the server's process without clients
 	ends    []geminio.End
 	verdict verdict
 }
 
-// runClients has very many clients, measures them when they are quiet, lets them call and
-// be called, measures again, and looks for what is left when they have gone.
+// runClients connects very many clients, measures them when they are idle, lets them call
+// and be called, measures again, and measures the remaining memory after they have
+// closed.
 func runClients(ctx context.Context, l load, b bounds) error {
 	fmt.Printf("%d clients of one server, in two processes\n", l.clients)
 	c, err := newCrowd(ctx)
@@ -63,14 +64,14 @@ func (c *crowd) run(ctx context.Context, l load, b bounds) error {
 	return c.part(l.clients, b)
 }
 
-// connect has n clients come.
+// connect connects n clients.
 func (c *crowd) connect(n int, b bounds) error {
 	accepted := make(chan error, 1)
 	start := time.Now()
 	go func() { accepted <- c.accept(n) }()
 	a, err := c.clients.do(order{Connect: n, Address: c.l.Addr().String()})
 	if err != nil {
-		c.l.Close() // so that nobody waits for those who do not come
+		c.l.Close() // ends the wait for clients that do not connect
 		<-accepted
 		return err
 	}
@@ -95,7 +96,8 @@ func (c *crowd) accept(n int) error {
 	return nil
 }
 
-// quiet returns what the server uses for n Ends, when nothing is under way.
+// quiet returns the memory that the server uses for n Ends when no operation is under
+// way.
 func (c *crowd) quiet(n int) gauge.Usage {
 	return gauge.Settle(gauge.Patience, quiet(c.before, n)).Since(c.before)
 }
@@ -116,7 +118,7 @@ func (c *crowd) call(ctx context.Context, l load, b bounds) error {
 	return nil
 }
 
-// part has the clients go. The server's Ends end by that, and the listener goes on.
+// part closes the clients. This ends the server's Ends, and the listener continues.
 func (c *crowd) part(n int, b bounds) error {
 	a, err := c.clients.do(order{Close: true})
 	if err != nil {

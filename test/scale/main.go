@@ -33,15 +33,15 @@ func main() {
 	}
 }
 
-// load is what is done.
+// load is the amount of work.
 type load struct {
 	clients       int
-	length, every time.Duration // of the calling, and of a round in which each client calls once
+	length, every time.Duration // the duration of calling, and of a round in which each client calls once
 	streams       int
-	echoes        int // how many of the streams are tried
+	echoes        int // the number of streams that move bytes
 }
 
-// full is what "make scale" does.
+// full is the load of "make scale".
 var full = load{clients: 10_000, length: time.Minute, every: 20 * time.Second, streams: 100_000, echoes: 1000}
 
 func run(ctx context.Context, l load, b bounds) error {

@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 // few is a small load.
 var few = load{clients: 300, length: 2 * time.Second, every: 500 * time.Millisecond, streams: 5000, echoes: 200}
 
-// loose returns the bounds of a test. They are four times as wide under the race detector,
-// which enlarges stacks and has memory of its own.
+// loose returns the bounds of a test. They are four times as large under the race
+// detector, which enlarges stacks and uses memory of its own.
 func loose() bounds {
 	b := asStated
 	if kit.Race {

@@ -15,32 +15,34 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// order is what the server's process tells that of the clients to do, one at a time.
+// order is a request of the server's process to that of the clients. One order is under
+// way at a time.
 type order struct {
-	Connect int    // make so many clients
-	Address string // of this server
+	Connect int    // the number of clients to connect
+	Address string // the address of the server
 
-	Call  time.Duration // call for so long
-	Every time.Duration // each client once in this time
+	Call  time.Duration // the duration of calling
+	Every time.Duration // the time in which each client calls once
 
 	Close bool // close all clients
 }
 
-// answer says what became of it.
+// answer is the answer to an order.
 type answer struct {
 	Error string
 	Calls calls
-	Usage gauge.Usage // what the process uses more than before it had clients
+	Usage gauge.Usage // the usage minus that without clients
 }
 
-// role is the variable of the environment by which a process knows that it is to hold
-// the clients: the descriptors of both sides may be more than one process may open.
+// role is the environment variable of the process of the clients. The clients are in a
+// process of their own since the descriptors of both sides may be more than one process
+// may open.
 const role = "GEMINIO_SCALE"
 
 func holdsClients() bool { return os.Getenv(role) == "clients" }
 
-// population is the process of the clients, as the server's sees it. It is for one
-// goroutine.
+// population is the process of the clients, from the view of the server's process. One
+// goroutine uses it.
 type population struct {
 	cmd     *exec.Cmd
 	orders  io.WriteCloser
@@ -48,7 +50,7 @@ type population struct {
 	answers *json.Decoder
 }
 
-// newPopulation runs this program once more, until ctx ends.
+// newPopulation starts this program again. The process runs until ctx ends.
 func newPopulation(ctx context.Context) (*population, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -71,7 +73,7 @@ func newPopulation(ctx context.Context) (*population, error) {
 	return &population{cmd, in, json.NewEncoder(in), json.NewDecoder(out)}, nil
 }
 
-// do has an order obeyed.
+// do sends an order and waits for its answer.
 func (p *population) do(o order) (answer, error) {
 	var a answer
 	if err := p.encoder.Encode(o); err != nil {
@@ -92,7 +94,8 @@ func (p *population) leave() error {
 	return p.cmd.Wait()
 }
 
-// hold obeys the orders that come on in. It is what the process of the clients does.
+// hold executes the orders that arrive on in. It is the main function of the process of
+// the clients.
 func hold(in io.Reader, out io.Writer) error {
 	var h holder
 	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
@@ -109,7 +112,7 @@ func hold(in io.Reader, out io.Writer) error {
 	}
 }
 
-// holder holds the clients.
+// holder has the clients.
 type holder struct {
 	before gauge.Usage
 	ends   []geminio.End
@@ -134,7 +137,7 @@ func (h *holder) obey(o order) (a answer) {
 	return a
 }
 
-// quiet is when n Ends have no more goroutines than they need.
+// quiet reports whether n Ends have no more goroutines than they need.
 func quiet(before gauge.Usage, n int) func(gauge.Usage) bool {
 	return func(u gauge.Usage) bool { return u.Goroutines <= before.Goroutines+n }
 }
@@ -149,7 +152,8 @@ func (h *holder) connect(address string, n int) error {
 	})
 }
 
-// inTurns does n things, not too many of them at once, and returns the first error.
+// inTurns calls do n times, with a bounded number of calls at a time, and returns the
+// first error.
 func inTurns(n int, do func(i int) error) (first error) {
 	const atOnce = 64
 	var wg sync.WaitGroup

@@ -21,24 +21,24 @@ import (
 type bundle struct {
 	opener, acceptor geminio.End
 	streams          []both
-	before           gauge.Usage // of both Ends, without streams
+	before           gauge.Usage // the usage of both Ends without streams
 	verdict          verdict
 }
 
-// both is both sides of a stream.
+// both has both sides of a stream.
 type both struct{ opened, accepted geminio.Stream }
 
-// runStreams opens very many streams on one connection, measures them, tries some of
-// them, and looks for what is left when they are closed.
+// runStreams opens very many streams on one connection, measures them, moves bytes over
+// some of them, and measures the remaining memory after they are closed.
 func runStreams(ctx context.Context, l load, b bounds) error {
 	fmt.Printf("%d streams on one connection, both sides in one process\n", l.streams)
-	debug.FreeOSMemory() // so that what was used before does not serve now, and hide what is resident
+	debug.FreeOSMemory() // returns free memory to the system, so that the resident memory is that of the streams
 	none := gauge.Take()
 	n, err := newBundle(l.streams)
 	if err != nil {
 		return err
 	}
-	n.before = gauge.Settle(gauge.Patience, quiet(none, 2)) // its readers
+	n.before = gauge.Settle(gauge.Patience, quiet(none, 2)) // the reading goroutines
 	if err := n.run(ctx, l, b); err != nil {
 		n.verdict.fail("streams: %w", err)
 	}
@@ -47,10 +47,10 @@ func runStreams(ctx context.Context, l load, b bounds) error {
 	return n.verdict.err()
 }
 
-// newBundle makes a connection on which so many streams may be open, and wait to be
-// accepted: by default either are 1024. The opener has to allow as many as the acceptor,
-// because its memory budget must have room for the windows of those that it opens; by
-// default the budget is what the number of streams needs.
+// newBundle makes a connection with limits for a number of streams that are open or wait
+// to be accepted; by default both limits are 1024. The opener needs the same limit as the
+// acceptor, since its memory budget must have room for the windows of the streams that it
+// opens; the default budget depends on the number of streams.
 func newBundle(streams int) (*bundle, error) {
 	so, co := server.NewEndOptions(), client.NewEndOptions()
 	so.SetMaxStreams(streams)
@@ -92,12 +92,12 @@ func (n *bundle) run(ctx context.Context, l load, b bounds) error {
 	return nil
 }
 
-// quiet returns what is used for the streams, when nothing is under way.
+// quiet returns the usage for the streams when no operation is under way.
 func (n *bundle) quiet() gauge.Usage {
 	return gauge.Settle(gauge.Patience, quiet(n.before, 0)).Since(n.before)
 }
 
-// open opens so many streams. They are accepted in the same order.
+// open opens n streams. The acceptor accepts them in the same order.
 func (n *bundle) open(streams int) error {
 	n.streams = make([]both, streams)
 	accepted := make(chan error, 1)
@@ -105,7 +105,7 @@ func (n *bundle) open(streams int) error {
 	for i := range n.streams {
 		var err error
 		if n.streams[i].opened, err = n.opener.OpenStream(); err != nil {
-			n.acceptor.Close() // so that nobody waits for the rest
+			n.acceptor.Close() // ends the wait for the other streams
 			<-accepted
 			return fmt.Errorf("to open stream %d: %w", i, err)
 		}
@@ -132,7 +132,7 @@ func (n *bundle) accept() error {
 	return nil
 }
 
-// try sends bytes there and back over some of the streams, and leaves them open.
+// try moves bytes in both directions over some of the streams, and leaves them open.
 func (n *bundle) try(ctx context.Context, some int) error {
 	chosen := rand.Perm(len(n.streams))[:min(some, len(n.streams))]
 	err := inTurns(len(chosen), func(i int) error {
@@ -147,8 +147,8 @@ func (n *bundle) try(ctx context.Context, some int) error {
 	return err
 }
 
-// exchange sends bytes there and back. They may be more than the stream's window, so
-// that each side reads while the other writes.
+// exchange moves bytes in both directions. They may be more than the stream's window, so
+// each side reads while the other writes.
 func (s both) exchange() error {
 	limit := time.Now().Add(tooLong)
 	s.opened.SetDeadline(limit)
@@ -186,7 +186,7 @@ func (n *bundle) closeStreams() error {
 	return err
 }
 
-// close ends the connection, and forgets it.
+// close ends the connection.
 func (n *bundle) close() {
 	n.opener.Close()
 	n.acceptor.Close()

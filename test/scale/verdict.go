@@ -7,27 +7,27 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// bounds are what an End and a stream may cost, in bytes of heap and stacks.
+// bounds are the largest cost of an End and of a stream, in bytes of heap and stacks.
 type bounds struct {
-	perEnd    int64 // an End, of one side
-	perStream int64 // a stream, both sides together
+	perEnd    int64 // one End
+	perStream int64 // both sides of one stream
 
-	// What stays when they are closed: the runtime keeps half a KiB for each goroutine that
-	// there was, and a map does not become smaller.
+	// The memory that remains after closing: the runtime keeps half a KiB for each
+	// goroutine that existed, and a map does not shrink.
 	leftOfEnd, leftOfStream int64
 }
 
 var asStated = bounds{perEnd: 12 << 10, perStream: 1280, leftOfEnd: 1 << 10, leftOfStream: 128}
 
-// What a process may use for itself, whatever the numbers.
+// The resources of a process that do not depend on the numbers.
 const (
 	ownMemory     = 2 << 20
 	ownGoroutines = 8
 	ownFiles      = 8
 )
 
-// verdict prints what was measured and keeps what is above its bound. It is for one
-// goroutine.
+// verdict prints the measured values and collects those above their bounds. One goroutine
+// uses it.
 type verdict struct{ errs []error }
 
 func (v *verdict) fail(format string, args ...any) {
@@ -36,20 +36,20 @@ func (v *verdict) fail(format string, args ...any) {
 
 func (v *verdict) err() error { return errors.Join(v.errs...) }
 
-// share prints what each of n things costs, and wants it to be at most so many bytes and
+// share prints the cost of each of n things, and compares it with a number of bytes and
 // goroutines.
 func (v *verdict) share(what string, n int, u gauge.Usage, bytes int64, goroutines int) {
 	each := func(x int) float64 { return float64(x) / float64(n) }
 	fmt.Printf("  %-24s each %5d bytes of heap, %4d of stacks, %.4f goroutines",
 		what, u.Heap/int64(n), u.Stacks/int64(n), each(u.Goroutines))
-	if u.Resident != 0 { // the system says
+	if u.Resident != 0 { // the system reports it
 		fmt.Printf(", %.4f descriptors, %5d bytes resident", each(u.Files), u.Resident/int64(n))
 	}
 	fmt.Println()
 	v.hold(what, n, u, bytes, goroutines)
 }
 
-// hold wants each of n things to cost at most so many bytes and goroutines.
+// hold compares the cost of each of n things with a number of bytes and goroutines.
 func (v *verdict) hold(what string, n int, u gauge.Usage, bytes int64, goroutines int) {
 	if most := int64(n)*bytes + ownMemory; u.Memory() > most {
 		v.fail("%s: %d bytes of heap and stacks, at most %d are allowed", what, u.Memory(), most)
@@ -59,8 +59,8 @@ func (v *verdict) hold(what string, n int, u gauge.Usage, bytes int64, goroutine
 	}
 }
 
-// rest prints what is left of n things that are closed, and wants it to be nothing but
-// at most so many bytes of each.
+// rest prints the memory that is left of n closed things, and compares it with a number
+// of bytes for each.
 func (v *verdict) rest(what string, n int, u gauge.Usage, bytes int64) {
 	fmt.Printf("  %-24s %d KiB of heap, %d KiB of stacks, %d goroutines, %d descriptors\n",
 		what, u.Heap/1024, u.Stacks/1024, u.Goroutines, u.Files)
@@ -70,7 +70,7 @@ func (v *verdict) rest(what string, n int, u gauge.Usage, bytes int64) {
 	}
 }
 
-// calls prints how calls went, and wants none to have failed.
+// calls prints the results of calls, and requires that none has failed.
 func (v *verdict) calls(what string, n int, c calls) {
 	fmt.Printf("  %-24s %d, %d failed; half took less than %v, 99%% less than %v, the longest %v\n",
 		what, c.Made, c.Failed, c.Half, c.Most, c.Longest)

@@ -14,8 +14,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// A short run: that everything goes well is a matter of the code, that nothing grows of
-// a long one.
+// A short run tests that all operations succeed. Growth shows only in a long run.
 func TestSoak(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "soak.svg")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

@@ -13,20 +13,19 @@ import (
 	"github.com/singchia/geminio/test/oldpeer"
 )
 
-// oldClient is a client of wire 1 that connects again when its connection was cut.
+// oldClient is a client of wire 1 that connects again after its connection was cut.
 type oldClient struct {
 	w *work
 
 	mu   sync.Mutex
 	cond *sync.Cond
-	back map[uint64][]byte // raw bytes that came, by session
+	back map[uint64][]byte // received raw bytes, by session
 }
 
-// errOver is what an operation of an oldClient returns that the end of the connection has
-// ended.
+// errOver is the error of an operation of an oldClient if its connection has ended.
 var errOver = errors.New("the connection has ended")
 
-// workOld does the work of one oldClient until the end.
+// workOld runs the work of one oldClient until the end.
 func (w *work) workOld() {
 	for {
 		select {
@@ -40,7 +39,7 @@ func (w *work) workOld() {
 	}
 }
 
-// connectOld works with one connection, until it breaks or all ends.
+// connectOld works with one connection until the connection breaks or the work ends.
 func (w *work) connectOld() error {
 	nc, err := w.dial()
 	if err != nil {
@@ -73,7 +72,7 @@ func (w *work) connectOld() error {
 				err := do(ctx, p)
 				select {
 				case <-w.stop:
-					return // what is closed while it is at work may see its end
+					return // an operation under way may fail at the end
 				default:
 				}
 				if err != nil && p.Err() == nil && ctx.Err() == nil {
@@ -95,7 +94,7 @@ func (w *work) connectOld() error {
 }
 
 func (c *oldClient) call(ctx context.Context, p *oldpeer.Peer) error {
-	if rand.IntN(20) == 0 { // some are given up
+	if rand.IntN(20) == 0 { // gives up some calls
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, rand.N(time.Millisecond))
 		defer cancel()
@@ -117,7 +116,7 @@ func (c *oldClient) publish(ctx context.Context, p *oldpeer.Peer) error {
 	return p.Publish(ctx, "topic", payload())
 }
 
-// stream sends bytes there and back.
+// stream moves bytes in both directions.
 func (c *oldClient) stream(ctx context.Context, p *oldpeer.Peer) error {
 	s, err := p.Open(ctx, "", nil)
 	if err != nil {

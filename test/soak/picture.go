@@ -9,7 +9,7 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// draw writes the samples as an SVG: one strip for each figure, over time.
+// draw writes the samples as an SVG: one strip for each value, over time.
 func draw(file string, all []sample) error {
 	if len(all) < 2 {
 		return nil

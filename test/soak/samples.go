@@ -11,7 +11,7 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// sample is what was measured at a moment.
+// sample has the values of a moment.
 type sample struct {
 	at time.Time
 	gauge.Usage
@@ -41,8 +41,8 @@ func (w *work) watch(ctx context.Context, every time.Duration) (all []sample) {
 	}
 }
 
-// verdict tells whether something grew: whether the median of the last quarter is well
-// above that of the second, or something is left at the end.
+// verdict tells whether a value has grown: whether the median of the last quarter is well
+// above that of the second quarter, or something is left at the end.
 func verdict(all []sample, after gauge.Usage) error {
 	if len(all) < 8 {
 		return errors.New("too few samples for a verdict")
@@ -53,7 +53,7 @@ func verdict(all []sample, after gauge.Usage) error {
 	for _, c := range []struct {
 		what  string
 		of    func(sample) float64
-		slack float64 // what it may differ by beside a tenth
+		slack float64 // the allowed difference in addition to a tenth
 	}{
 		{"heap, MB", func(s sample) float64 { return gauge.Mega(s.Heap) }, 5},
 		{"goroutines", func(s sample) float64 { return float64(s.Goroutines) }, 40},

@@ -18,7 +18,7 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// work is a server, and clients that never stop. Its counters may be read at any time.
+// work is a server with busy clients. Its counters may be read at any time.
 type work struct {
 	l    server.Listener
 	ends []*client.RetryEnd
@@ -32,7 +32,7 @@ type work struct {
 	wrong                                 atomic.Pointer[error]
 }
 
-// newWork has clients of this library, and old ones, which speak wire 1.
+// newWork makes a work with clients of this library and old clients, which speak wire 1.
 func newWork(clients, old int) (*work, error) {
 	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{})}
 	var err error
@@ -63,7 +63,7 @@ func newWork(clients, old int) (*work, error) {
 	return w, nil
 }
 
-// dial is a client.Dialer whose connections cut breaks.
+// dial is a client.Dialer. cut breaks its connections.
 func (w *work) dial() (net.Conn, error) {
 	nc, err := net.Dial("tcp", w.l.Addr().String())
 	if err != nil {
@@ -75,7 +75,7 @@ func (w *work) dial() (net.Conn, error) {
 	return &noted{nc, w}, nil
 }
 
-// noted is a connection that work knows as long as it is open.
+// noted is a connection that is registered with work as long as it is open.
 type noted struct {
 	net.Conn
 	w *work
@@ -134,7 +134,7 @@ func (w *work) serve() {
 				})
 			}
 		})
-		w.wg.Go(func() { // the other way round
+		w.wg.Go(func() { // the server calls the client
 			for {
 				_, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("from the server")))
 				if err != nil && !errors.Is(err, geminio.ErrNotExecuted) {
@@ -152,7 +152,7 @@ func (w *work) serve() {
 
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
 
-// repeat does something until the end. What it may not be is kept.
+// repeat repeats an operation until the end. It collects unexpected errors.
 func (w *work) repeat(end *client.RetryEnd, do func(*client.RetryEnd) error) {
 	for {
 		select {
@@ -163,7 +163,7 @@ func (w *work) repeat(end *client.RetryEnd, do func(*client.RetryEnd) error) {
 		err := do(end)
 		select {
 		case <-w.stop:
-			return // what is closed while it is at work may see its end
+			return // an operation under way may fail at the end
 		default:
 		}
 		if err != nil && !errors.Is(err, geminio.ErrMaybeExecuted) && !errors.Is(err, geminio.ErrConnectionLost) &&
@@ -173,7 +173,7 @@ func (w *work) repeat(end *client.RetryEnd, do func(*client.RetryEnd) error) {
 	}
 }
 
-// payload is data of a random size, most of them small.
+// payload returns data of a random size, mostly a small one.
 func payload() []byte {
 	n := rand.IntN(300)
 	if rand.IntN(50) == 0 {
@@ -219,10 +219,10 @@ func (w *work) publishAsync(end *client.RetryEnd) error {
 	return first
 }
 
-// stream sends bytes there and back.
+// stream moves bytes in both directions.
 func (w *work) stream(end *client.RetryEnd) error { return w.exchange(end, 0) }
 
-// slow does the same and takes its time to read.
+// slow does the same with a slow reader.
 func (w *work) slow(end *client.RetryEnd) error { return w.exchange(end, time.Millisecond) }
 
 func (w *work) exchange(end *client.RetryEnd, pause time.Duration) error {
@@ -263,7 +263,7 @@ func (w *work) exchange(end *client.RetryEnd, pause time.Duration) error {
 	return err
 }
 
-// close ends everything, and returns what went wrong.
+// close ends all work, and returns the collected errors.
 func (w *work) close() error {
 	close(w.stop)
 	for _, end := range w.ends {
