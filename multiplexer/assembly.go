@@ -83,8 +83,8 @@ func (m *Mux) receivePacket(h packet.Header) error {
 }
 
 // beginPacket handles the header of the first frame of a packet: it counts the charge of the
-// packet, and makes an assembly unless atOnce says that the body can be read at once. It
-// returns a nil dialogue if that has ended, and a nil assembly if none is needed.
+// packet, and makes an assembly unless atOnce says that the body can be read at once. The
+// result d is nil if the dialogue has ended, and a is nil if no assembly is needed.
 func (m *Mux) beginPacket(h packet.Header, f packet.FragmentHeader, atOnce bool) (d *Dialogue, a *assembly, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,14 +116,15 @@ func (m *Mux) beginPacket(h packet.Header, f packet.FragmentHeader, atOnce bool)
 	return d, a, nil
 }
 
-// answersCall reports whether a packet of the type is the answer to a request or a
-// registration, which counts as a running handler until then.
+// answersCall reports whether a packet of the type answers a request or a
+// registration. A request or registration counts as a running handler until its
+// answer arrives.
 func answersCall(typ packet.Type) bool {
 	return typ == packet.TypeResponse || typ == packet.TypeRegistered
 }
 
-// largeQuestionOf returns the type of the packets that packets of the type answer, if they may
-// be large, or 0.
+// largeQuestionOf returns the type of packet that a packet of type typ answers, if packets of
+// that type may be large. Otherwise it returns 0.
 func largeQuestionOf(typ packet.Type) packet.Type {
 	switch typ {
 	case packet.TypeResponse:
@@ -226,7 +227,7 @@ func (m *Mux) removeAssembly(a *assembly) {
 	m.notifyIdle = m.notifyIdle || m.goAway.sides != 0
 }
 
-// dropAssemblies drops the packets of d of which a part has arrived, because d has ended. It
+// dropAssemblies drops the packets of d that have arrived in part, because d has ended. It
 // releases their charges at once, because the peer may wait for the credit. m.mu is held;
 // Push or Kick must follow.
 func (m *Mux) dropAssemblies(d *Dialogue) {

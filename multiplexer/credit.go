@@ -106,7 +106,7 @@ func (m *Mux) receive(d *Dialogue, c charge.Charge) (err error) {
 // Release reports that this side no longer holds a packet that has arrived, with a body of
 // that size: the handler of the request or registration has returned, or the message was
 // received. The peer gets the credit back. Close and Reset release all messages that the
-// dialogue holds; Release of them does nothing.
+// dialogue holds; Release does nothing for these messages.
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
 	c := m.peersCharge(typ, size)
@@ -121,7 +121,8 @@ func (d *Dialogue) Release(typ packet.Type, size int) {
 	}
 }
 
-// release is Release with m.mu held, by charge. It reports whether credit is to be sent.
+// release is Release for a packet with charge c. m.mu is held. It reports whether credit
+// is to be sent.
 func (d *Dialogue) release(c charge.Charge) (due bool) {
 	if !c.Shared() {
 		return c.Bytes > 0 && d.releaseWindow(c.Class, uint64(c.Bytes))

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// deadline is the deadline of the Reads or of the Writes of a dialogue. The lock of that
-// half guards it. A new value replaces it when the user sets another time.
+// deadline is the deadline of the Reads or of the Writes of a dialogue. The lock of the
+// receiving or sending half guards it. A new value replaces it when the user sets
+// another time.
 type deadline struct {
 	timer   *time.Timer // nil if the time had passed when the deadline was set
 	expired bool

@@ -23,7 +23,8 @@ const (
 )
 
 // Dialogue is the multiplexer's part of a stream: raw bytes in both directions, and packets.
-// life.go has the state of its life, send_half.go and recv_half.go those of its raw bytes.
+// life.go describes the states of its life, send_half.go and recv_half.go the states of its
+// raw bytes in each direction.
 //
 // All methods are safe for concurrent use. Concurrent Reads take turns, and so do concurrent
 // Writes.
@@ -51,7 +52,7 @@ type Dialogue struct {
 	credit     streamLedger
 	waits      *waitQueues           // packets that wait for credit; nil if there are none
 	packets    packetQueue           // packets that have their credit and wait to be sent
-	assemblies list.List[assembly]   // packets of which a part has arrived
+	assemblies list.List[assembly]   // packets that have arrived in part
 	dropped    map[packetID]struct{} // packets that the end of the dialogue has removed from the queue; nil if there are none
 
 	send sendHalf // raw bytes of this side
@@ -86,7 +87,7 @@ func (d *Dialogue) grant(w packet.Windows) {
 // DialogueID returns the id, the same on both sides.
 func (d *Dialogue) DialogueID() uint64 { return d.id }
 
-// NegotiatingID returns the id under which the dialogue was opened: that of the dialogue.
+// NegotiatingID returns the id under which the dialogue was opened. It is the DialogueID.
 func (d *Dialogue) NegotiatingID() uint64 { return d.id }
 
 // ClientID returns the id of the client at one end of the connection.

@@ -3,8 +3,8 @@ package multiplexer
 // event is something that happens to a dialogue and may change the state of its life, of
 // its sending half or of its receiving half. The table of each of the three (lifeTable,
 // sendTable, recvTable) has an entry for every event that changes a state; an event
-// without an entry leaves the state as it is. An event that is in lifeTable is ignored
-// altogether in the states of the life for which it has no entry there.
+// without an entry leaves the state as it is. If lifeTable has entries for an event, but
+// none for the present state of the life, the event changes none of the three states.
 // docs/multiplexing.md shows the tables as diagrams, which TestStateDiagrams generates.
 //
 //go:generate go test . -run ^TestStateDiagrams$ -update
@@ -44,7 +44,7 @@ const (
 	// evPeerReset: a Reset has come.
 	evPeerReset
 
-	// evFinSent: FlagFin alone is in a batch.
+	// evFinSent: a frame with FlagFin and without FlagClose is in a batch.
 	evFinSent
 	// evCloseSent: FlagClose is in a batch.
 	evCloseSent

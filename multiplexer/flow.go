@@ -96,8 +96,9 @@ func (f *inflow) release(n uint64) {
 func (f *inflow) owed() uint64 { return uint64(f.size - f.held - f.left) }
 
 // due reports whether a Credit frame is worth sending: the peer would get at least as much
-// as it has left. If nothing is held, that is so from half of the window on. If something is
-// held, it is so earlier, so that a peer with little credit left gets all of the free part.
+// as it has left. If nothing is held, credit is due from half of the window on. If something
+// is held, credit is due earlier, so that a peer with little credit left gets all of the
+// free part.
 func (f *inflow) due() bool { return f.owed() > 0 && f.owed() >= uint64(f.left) }
 
 // dueFor reports whether credit is due for a dialogue's own window when n more are released.

@@ -50,16 +50,16 @@ func (m *Mux) addAway(side awaySides) {
 	m.main.rejectWaiters()
 }
 
-// begunIsSent reports, after addAway, whether batches contain everything that this side had
-// begun on the default dialogue, and all Open frames. Everything that it waits for has its
-// credit. m.mu is held.
-func (m *Mux) begunIsSent() bool {
+// begunWorkIsSent reports, after addAway, whether batches contain everything that this side had
+// begun on the default dialogue, and all Open frames. All of this has its credit, so no
+// user of the peer can delay it. m.mu is held.
+func (m *Mux) begunWorkIsSent() bool {
 	return m.goAway.owedRaw == 0 && m.main.packets.empty() && m.sched.laneEmpty(laneControl)
 }
 
-// afterAppend acknowledges the GoAway of the peer if begunIsSent. m.mu is held.
+// afterAppend acknowledges the GoAway of the peer if begunWorkIsSent. m.mu is held.
 func (m *Mux) afterAppend() {
-	if m.goAway.sides != 0 && m.begunIsSent() {
+	if m.goAway.sides != 0 && m.begunWorkIsSent() {
 		m.c.AckGoAway()
 		m.notifyIdle = true
 	}
@@ -72,5 +72,5 @@ func (m *Mux) afterAppend() {
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.streams.local+m.streams.peer == 0 && m.main.assemblies.Len() == 0 && m.begunIsSent()
+	return m.streams.local+m.streams.peer == 0 && m.main.assemblies.Len() == 0 && m.begunWorkIsSent()
 }

@@ -37,7 +37,8 @@ const (
 	// lifeGone: the dialogue was open, and is no longer in the table. If this side has closed
 	// the connection, queued bytes and packets are still sent.
 	lifeGone
-	// lifeNotOpened: the dialogue was never open, will not be, and is not in the table.
+	// lifeNotOpened: the dialogue was never open and never will be. It is not in the
+	// table.
 	lifeNotOpened
 
 	lifeStates
@@ -58,9 +59,9 @@ var lifeNames = [lifeStates]string{
 
 func (s lifeState) String() string { return lifeNames[s] }
 
-// lifeTable has the state that follows each state and event. The zero value, lifeNew,
-// follows none: it says that the event is ignored, also by the sending half. An entry that
-// is the state itself is for an event that concerns the sending half only.
+// lifeTable has the state that follows each state and event. An entry of 0, lifeNew, says
+// that the dialogue and its sending half ignore the event; no event leads to lifeNew. An
+// entry that is equal to the state says that the event concerns the sending half only.
 var lifeTable = [lifeStates][events]lifeState{
 	lifeNew: {
 		evOpen: lifeOpening,
@@ -160,11 +161,11 @@ func (d *Dialogue) on(ev event) {
 type openedCall uint8
 
 const (
-	// openedReturned: the call has returned, or this side has opened the dialogue. The end of
-	// the dialogue is told to Handler.Closed at once.
+	// openedReturned: the call has returned, or this side has opened the dialogue. When the
+	// dialogue ends, Handler.Closed is called at once.
 	openedReturned openedCall = iota
-	// openedRunning: the call has not returned. Left when it returns, for openedReturned, or
-	// when the connection ends, for endedWhileOpening.
+	// openedRunning: the call has not returned. When the call returns, openedReturned
+	// follows. If the connection ends first, endedWhileOpening follows.
 	openedRunning
 	// endedWhileOpening: the call has not returned, and the connection has ended. When the
 	// call returns, Handler.Closed is called.
@@ -251,9 +252,9 @@ func (d *Dialogue) freeSlot() {
 // CloseWrite ends the raw bytes of this side, behind those that were written. Packets can
 // still be sent. It returns net.ErrClosed if the dialogue is not open.
 //
-// If a Write is under way, CloseWrite cuts it off. The dialogue is then reset, behind the
-// bytes that were written, because the peer must not take them for all. The default dialogue
-// cannot be reset: the Close frame of the connection tells the peer.
+// If a Write is under way, CloseWrite cuts it off. The dialogue is then reset behind the
+// bytes that were written, so that the peer does not take these bytes for complete. The
+// default dialogue cannot be reset, so the Close frame of the connection tells the peer.
 func (d *Dialogue) CloseWrite() error {
 	m := d.m
 	m.mu.Lock()
@@ -294,8 +295,8 @@ func (d *Dialogue) CloseRead() error {
 
 // Close ends the dialogue. It does not wait, and its error is always nil. The bytes that were
 // written and the packets that were queued are still delivered. Then the peer reads io.EOF,
-// or, if Close has cut off a Write, a *geminio.StreamError with geminio.CodeClosed. What
-// arrives from then on is discarded.
+// or, if Close has cut off a Write, a *geminio.StreamError with geminio.CodeClosed. Bytes and
+// packets that arrive from then on are discarded.
 func (d *Dialogue) Close() error {
 	m := d.m
 	m.mu.Lock()
@@ -326,7 +327,8 @@ func (d *Dialogue) close() {
 }
 
 // dropMessages releases the credit of large messages that have arrived and were not released,
-// and that of packets of which a part has arrived. m.mu is held; Push or Kick must follow.
+// and the credit of packets that have arrived in part. m.mu is held; Push or Kick must
+// follow.
 func (d *Dialogue) dropMessages() {
 	d.m.ledger.drop(&d.credit)
 	d.m.dropAssemblies(d)

@@ -3,7 +3,7 @@
 package multiplexer
 
 // mayComeLate are the events that may come in a state for which no table has an entry.
-// They are not this side's own decisions: it cannot keep them from coming.
+// The peer or the end of the connection causes them, so this side cannot prevent them.
 var mayComeLate = [events]bool{
 	evWriteCut:  true,
 	evPeerStop:  true,

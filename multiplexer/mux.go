@@ -42,8 +42,8 @@ type Handler interface {
 	// before it received the GoAway has arrived.
 	OnGoAwayAcked()
 	// End reports once that the connection has ended, and why. Closed has been called
-	// for all dialogues by then, with one exception: for a dialogue whose Opened has
-	// not returned, Closed is called when it has. Any goroutine may call End.
+	// for all dialogues by then, with one exception: if Opened has not returned for a
+	// dialogue, Closed is called after Opened returns. Any goroutine may call End.
 	End(cause error)
 }
 
@@ -105,8 +105,8 @@ type Mux struct {
 type streamCounts struct {
 	nextID     uint64 // the id of the next dialogue that this side opens
 	local      int    // dialogues in Mux.table that this side opened
-	peer       int    // dialogues that the peer opened and that were not forgotten
-	unaccepted int    // of peer: neither refused nor returned by Mux.Accept
+	peer       int    // dialogues that the peer opened and for which Forget was not called
+	unaccepted int    // dialogues counted in peer that were neither refused nor returned by Mux.Accept
 }
 
 // refusal is a Refuse frame that is to be sent.

@@ -175,9 +175,9 @@ func (d *Dialogue) withdraw(o *outgoing) {
 }
 
 // Abandon removes a large packet from the queue, because its sender has given up. When it
-// returns, the data of the packet is not used any more. It reports whether the peer cannot
-// have acted on the packet, because a part of it was not sent. That includes packets that the
-// end of the dialogue has removed from the queue.
+// returns, the data of the packet is not used any more. The result unseen says that the peer
+// cannot have acted on the packet, because a part of the packet was not sent. That holds too
+// for a packet that the end of the dialogue has removed from the queue.
 func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 	m := d.m
 	m.mu.Lock()
@@ -193,7 +193,7 @@ func (d *Dialogue) Abandon(typ packet.Type, seq uint64) (unseen bool) {
 
 // dropQueue empties the queues of a dialogue that has ended. It takes back the credit of
 // packets of which nothing was sent, because the peer will not give it back. Raw bytes that
-// are lent stay so: their Write ends the loan. m.mu is held.
+// are lent remain lent until their Write ends the loan. m.mu is held.
 func (d *Dialogue) dropQueue() {
 	m := d.m
 	d.dropRaw()

@@ -35,7 +35,7 @@ type outgoing struct {
 	charge     charge.Charge
 	head, data []byte
 	off        int    // bytes of head and data together that were sent
-	after      uint64 // the value of packetQueue.smallSent before which no fragment is sent
+	after      uint64 // no fragment is sent before packetQueue.smallSent has reached this value
 }
 
 // size returns the size of the body, bytes.

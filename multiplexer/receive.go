@@ -116,8 +116,8 @@ func (d *Dialogue) checkEarly(typ packet.Type) error {
 	return nil
 }
 
-// wasOpen reports whether id is below the ids that its side has yet to use. Such a dialogue
-// was opened, or its side has skipped the id. m.mu is held.
+// wasOpen reports whether the side that gives the id has opened a dialogue with it, or has
+// skipped it. m.mu is held.
 func (m *Mux) wasOpen(id uint64) bool {
 	if m.isLocalID(id) {
 		return id < m.streams.nextID
@@ -162,8 +162,8 @@ func (m *Mux) data(h packet.Header) error {
 	return nil
 }
 
-// peerCloses handles the close flag, which is in the peer's last frame for d. It ends d, if
-// this side has not, and sends the close flag back.
+// peerCloses handles the close flag, which is in the peer's last frame for d. It ends d if
+// this side has not ended it, and sends the close flag back.
 func (m *Mux) peerCloses(d *Dialogue) {
 	m.mu.Lock()
 	first := d.life == lifeOpen

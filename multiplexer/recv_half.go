@@ -133,8 +133,8 @@ func (h *recvHalf) closeRead() (tell bool) {
 }
 
 // begin counts a Data frame that begins to arrive, with n bytes. It returns an error if the
-// peer may not send the frame: it has no credit for it, or has sent its last raw byte.
-// Behind that, only a frame without bytes that closes the dialogue may come.
+// peer has no credit for the frame, or has sent its last raw byte before. After its last
+// raw byte, the peer may only send a frame without bytes that closes the dialogue.
 func (h *recvHalf) begin(stream uint64, n uint32, closes bool) error {
 	if h.state.finished() && (n > 0 || !closes) {
 		return &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", n, stream)}

@@ -20,12 +20,12 @@ const (
 	// flag that says that they were the last.
 	sendEnding
 	// sendCut: as sendEnding, but a Write that was under way has failed. A Reset is to be
-	// sent in place of the flag, because the reader must not take the raw bytes for all of
-	// them. The default dialogue cannot be reset: the Close frame of the connection has the
-	// reason.
+	// sent in place of the flag, so that the reader does not take the raw bytes for
+	// complete. The default dialogue cannot be reset, so the Close frame of the connection
+	// has the reason.
 	sendCut
-	// sendEnded: Write fails. The peer knows that no raw bytes follow, or takes none, or
-	// cannot be told.
+	// sendEnded: Write fails. The peer knows that no raw bytes follow, discards raw
+	// bytes, or can no longer be reached.
 	sendEnded
 
 	sendStates

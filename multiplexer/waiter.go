@@ -88,9 +88,9 @@ type waitQueues [waitKinds]waitQueue
 // In each kind, the first waiters of the dialogues compete. Two rules give the order:
 //
 //   - Dialogues with nothing outstanding in the class come first, the oldest waiter before
-//     the others. The class is reserved for the first of them: no other packet of the kind
-//     is admitted until it is. Otherwise smaller packets could overtake a large one for
-//     ever.
+//     the others. The class is reserved for the first of them: no other packet of the kind is
+//     admitted before its first waiter. Otherwise smaller packets could overtake a large one
+//     for ever.
 //   - Dialogues with outstanding credit follow. Such a dialogue waits until the peer has
 //     handled its own packets, so the class is not reserved for it. The less the dialogue has
 //     outstanding and needs, the earlier it comes.
@@ -134,7 +134,8 @@ func (q *waitQueue) newNode() node {
 
 // headOfLine returns the queue whose first waiter is the next of its kind, or nil if there is
 // none. reserved reports that no other packet of the kind may be admitted before it. Large
-// requests need a handler too; headOfLine skips those whose stream may take none.
+// requests need a handler too; headOfLine skips a large request whose stream may take no
+// handler.
 func (t *waitTable) headOfLine(kind waitKind, l *ledger) (q *waitQueue, reserved bool) {
 	maxNeed := uint64(math.MaxUint64)
 	if kind == waitLargeRequest {
@@ -287,7 +288,8 @@ func (q *waitQueue) grant() {
 	d.enqueue(w.typ, w.seq, w.charge, w.head, w.data)
 }
 
-// serve admits the waiters that credit of a shared class suffices for.
+// serve admits waiters for a shared class while there is enough credit of the
+// class.
 func (m *Mux) serve(class packet.Class) {
 	if m.waits.count == 0 || m.cause != nil {
 		return

@@ -19,7 +19,7 @@ type windowBudget struct {
 	intros      uint64 // the sum of the names and metas of the peer's streams, bytes
 	streams     int    // streams that have windows
 	widest      uint32 // the largest size that any window has had, bytes
-	shrinkAbove uint32 // a raw window larger than this gives half of it back, bytes; 0: none does
+	shrinkAbove uint32 // the next raw window above this size gives half of its size back, bytes; 0: no window does
 }
 
 // newWindowBudget returns the budget for streams whose first windows are those of w.
@@ -47,7 +47,8 @@ func (b *windowBudget) remove(n uint64, intro int) {
 	b.streams--
 }
 
-// resize adapts the window f when credit for it is due. since is the time since it was due last.
+// resize adapts the window f when credit for it is due. since is the time since credit for f was
+// last due.
 //
 // The window doubles if the credit was used up in less than two round trips, because then
 // the window, and not the path, is likely to limit the rate. Streams that share a path
@@ -55,8 +56,9 @@ func (b *windowBudget) remove(n uint64, intro int) {
 // windows. Therefore the window of a stream whose reader keeps up also doubles while it is
 // smaller than the widest one.
 //
-// If the budget has no room for such a window, the next larger raw window for which credit
-// is due gives half of it back. keepsUp is false for messages.
+// If the budget has no room for such a window, shrinkAbove is set: the next raw window that is
+// larger, and for which credit becomes due, gives half of its size back. keepsUp says that the
+// reader keeps up; it is false for messages.
 func (b *windowBudget) resize(f *inflow, class packet.Class, since, rtt time.Duration, keepsUp bool) {
 	size := uint64(f.size)
 	if class == packet.ClassRaw && b.shrinkAbove != 0 && f.size > b.shrinkAbove && f.size/2 >= f.held+f.left {

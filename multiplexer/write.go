@@ -157,8 +157,8 @@ func (d *Dialogue) flush(queued int) {
 }
 
 // writeCopy queues a copy of as many bytes of p as there is credit and room for, and returns
-// how many. If there is no room it has the queue written, or waits, and returns 0. m.mu is
-// held, but not throughout.
+// how many. If there is no room, it has the queue written or waits, and then returns 0. m.mu
+// is held, but not throughout.
 func (d *Dialogue) writeCopy(p []byte) int {
 	m := d.m
 	room := m.limits.SendQueue - d.send.buf.Len()
@@ -177,9 +177,9 @@ func (d *Dialogue) writeCopy(p []byte) int {
 	return n
 }
 
-// writeLent lends as many bytes of p as there is credit for. It returns how many are sent,
-// when no batch refers to p any more: the batches are written, or Conn.Reclaim has ended the
-// loans. m.mu is held, but not throughout.
+// writeLent lends as many bytes of p as there is credit for. It returns when no batch refers
+// to p any more, because the batches are written or Conn.Reclaim has ended the loans; n is
+// the number of bytes that were sent. m.mu is held, but not throughout.
 func (d *Dialogue) writeLent(p []byte) (n int, err error) {
 	m := d.m
 	n = d.credit.tx[packet.ClassRaw].takeUpTo(len(p))
