@@ -189,8 +189,9 @@ func (e *End) takeResponse(s *Stream, seq uint64, body []byte, owned bool) error
 	return nil
 }
 
-// keep returns custom and data, which are adjacent in memory, so that they can be kept: as
-// they are if the memory is owned, else as copies in one allocation.
+// keep returns custom and data in memory that the caller may keep: the slices themselves
+// if owned is set, else copies in one allocation. custom and data must be adjacent in
+// memory.
 func keep(custom, data []byte, owned bool) ([]byte, []byte) {
 	n := len(custom)
 	if !owned && n+len(data) > 0 {

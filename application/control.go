@@ -17,14 +17,15 @@ type Control End
 func (c *Control) Conn() *conn.Conn { return c.c }
 
 const (
-	// endBytes is the memory of an End without what it holds.
+	// endBytes is the memory of an End without its streams, methods and stored
+	// bytes.
 	endBytes = 12 << 10
 	// methodBytes is the memory of a method of the peer without its name.
 	methodBytes = 64
 )
 
-// Held returns how many bytes the End holds, apart from what the handlers and callbacks of
-// its user hold.
+// Held returns how many bytes the End holds. The memory of the user's handlers and
+// callbacks is not counted.
 func (c *Control) Held() int {
 	s := c.c.SessionStats()
 	n := endBytes + c.mux.Held() + len(c.c.Meta()) + int(s.Logged+s.Buffered)

@@ -39,11 +39,11 @@ type Deliveries struct {
 // can be sent also after Deliveries has dropped the delivery. Deliveries.mu guards it.
 type delivery struct {
 	number uint64
-	next   *delivery // was handed out next; of those that are remembered
+	next   *delivery // the delivery that was handed out next; nil for the newest one
 
 	// carrier is the default stream of the last connection on which a copy of the message
-	// came. The answer is sent on it, and it counts the message as unanswered. nil stands
-	// for the stream of the message itself, or the message is answered.
+	// came. It sends the answer, and counts the message as unanswered. If carrier is nil,
+	// the stream of the message does so, or the message is answered.
 	carrier  *Stream
 	text     string // of the answer
 	code     uint32 // of the answer
@@ -112,9 +112,9 @@ func (d *Deliveries) isCopy(m *message) bool {
 	return true
 }
 
-// answerCopy makes the stream of m, which is a copy of v, the carrier of the answer. If v is
-// answered already, that stream sends the answer. A copy that was received on an older
-// connection, after its end, changes nothing. d.mu is held; answerCopy unlocks it.
+// answerCopy handles m, a copy of the message that v describes. If v is answered, the stream
+// of m sends the answer now. Otherwise the stream of m becomes the carrier of v, unless v
+// has a carrier on a later connection. d.mu is held; answerCopy unlocks it.
 func (d *Deliveries) answerCopy(v *delivery, m *message) {
 	if v.answered {
 		answer := packet.Answer{Code: v.code, Text: v.text}

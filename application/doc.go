@@ -28,20 +28,21 @@
 //     if the caller no longer waits (respond.go). Then the credit of the request goes back.
 //
 // At the caller again, takeResponse removes the entry and completes it. If the caller gives up
-// before that, it sends a Cancel: it ends the context of the handler, and withdraws the
+// before that, it sends a Cancel. The peer then ends the context of the handler and withdraws the
 // response.
 //
 // # A message
 //
-// Publish takes the way of a call, with another packet (message.go). At the receiver,
-// takeMessage puts the message into the inbox of its stream, and Receive takes it from there,
-// which gives its credit back. Done and Error send the answer, with the number of the message.
-// A message that is sent at most once has no number, no entry and no answer: Publish returns
-// when Dialogue.Send has copied the message or sent it.
+// Publish does the same as Call, with a packet of another type (message.go). At the receiver,
+// takeMessage puts the message into the inbox of its stream, and Receive takes it from there and
+// gives its credit back. Done and Error send the answer, with the number of the message. A
+// message that is sent at most once has no number, no entry and no answer: Publish returns when
+// Dialogue.Send has copied the message or sent it.
 //
 // # Raw bytes
 //
-// Read and Write are those of the dialogue (raw.go).
+// Read and Write call the methods of the dialogue (raw.go). Package multiplexer describes them in
+// write.go and read.go.
 //
 // # A connection that is cut
 //
@@ -54,8 +55,8 @@
 //
 // A plain End returns these errors to its user. A client.RetryEnd looks at them, and may make the
 // same call or publish the same message on its next connection: see package client. A message
-// that it sends again has the same number each time, from which the Deliveries of the server's
-// session recognize that it was handed out already (deliveries.go).
+// that it sends again has the same number each time. By this number the Deliveries of the
+// server's session recognize a message that was handed out already (deliveries.go).
 //
 // # Callbacks and locks
 //

@@ -50,10 +50,10 @@ type Config struct {
 	IDs            packet.PacketFactory // makes the ids of requests and messages
 	Limits         multiplexer.Limits
 	Methods        *Methods             // the methods of the default stream; nil stands for new ones
-	LocalMethods   []*geminio.MethodRPC // the methods to register among them
+	LocalMethods   []*geminio.MethodRPC // the methods to register with the peer at the start
 	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
 	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
-	RetryAfter     time.Duration        // for which Shutdown asks the peer to stay away; 0 names no time
+	RetryAfter     time.Duration        // how long Shutdown asks the peer to wait before it reconnects; 0 names no time
 	CheckRemote    bool                 // whether to refuse calls of methods that the peer has not registered
 	MaxIdleWorkers int                  // goroutines kept for the next requests; 0 takes 64
 }
@@ -76,7 +76,7 @@ type End struct {
 	remoteMethods   atomic.Int64 // how many methods the peer has registered, on all streams
 	remoteNameBytes atomic.Int64 // the length of their names
 
-	peerGoAway atomic.Pointer[packet.Reason] // of the peer's goaway; nil if there was none
+	peerGoAway atomic.Pointer[packet.Reason] // the reason of the peer's GoAway; nil if none has arrived
 
 	queuedPings atomic.Int64  // how many calls of the Heartbeat hook are queued
 	unanswered  atomic.Int64  // how many received messages have no answer yet

@@ -25,7 +25,8 @@ type event struct {
 	f    func()
 }
 
-// Post queues f, and does not wait. If f panics, Post logs that with the name what.
+// Post queues f, and does not wait. If f panics, the panic is logged with the name
+// what.
 func (v *Events) Post(log *slog.Logger, what string, f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -71,8 +71,8 @@ func (b *inbox) drop() []*message {
 	return all
 }
 
-// get returns the next message, and waits for it until ctx ends. After the end of the stream,
-// and of its messages, it returns io.EOF.
+// get returns the next message, and waits for it until ctx ends. When the stream has ended
+// and no messages are left, it returns io.EOF.
 func (b *inbox) get(ctx context.Context) (*message, error) {
 	for {
 		if m, err := b.next(); m != nil || err != nil {
@@ -86,8 +86,9 @@ func (b *inbox) get(ctx context.Context) (*message, error) {
 	}
 }
 
-// next returns the next message, or io.EOF if the stream has ended and there is none, or
-// neither. If a further call would return a message or io.EOF, next wakes the next goroutine.
+// next returns the next message. If there is none, it returns io.EOF after the end of the
+// stream, and a nil message and a nil error before. If a further call would return a message
+// or io.EOF, next wakes the next goroutine.
 func (b *inbox) next() (*message, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -122,10 +122,10 @@ type methods struct {
 	firstAdded time.Time       // when the first method was added to remote
 }
 
-// registrationTime is the time after its first registration in which a peer registers the rest
-// of its methods at the beginning of a connection. Until then the methods of the
-// connection before count as registered too, so that a call right after a reconnect is not
-// refused because it overtakes the registrations.
+// registrationTime is how long after its first registration a peer may take to register its
+// other methods at the beginning of a connection. In this time the methods of the connection
+// before count as registered too, so that a call right after a reconnect is not refused
+// because it overtakes the registrations.
 const registrationTime = time.Second
 
 // settled tells whether the methods of the connection before no longer count. m.mu is held.

@@ -64,7 +64,7 @@ type pendingTable struct {
 	last    uint64
 	entries map[uint64]*pending
 	free    []*pending
-	several bool // whether there were others when the last one began
+	several bool // the table had other entries when the last one began
 	ended   bool
 }
 
@@ -207,8 +207,8 @@ func (p *pending) complete(resp *response, err error) {
 func (p *pending) expired() bool { return !p.deadline.IsZero() && !time.Now().Before(p.deadline) }
 
 // operation describes a call, a publication or a registration: the packet to send, and how
-// long to wait for its answer. The head of the packet is passed beside the operation, since
-// its memory can be reused at once, and that of data only when the operation has ended.
+// long to wait for its answer. The head of the packet is passed separately: its memory can
+// be reused at once, but the memory of data only when the operation has ended.
 type operation struct {
 	typ      packet.Type
 	number   uint64        // of a delivery; 0: the table chooses the number of the packet

@@ -31,7 +31,7 @@ func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
 		s.d.Send(context.Background(), 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), nil, when)
 	}
-	// Any other error is the end of the stream, which the peer learns from the stream itself.
+	// Any other error says that the stream has ended. The peer learns that from the stream.
 }
 
 // emptyResponse returns the body of the response to a call whose caller no longer waits. err
@@ -41,8 +41,8 @@ func emptyResponse(err error) []byte {
 	return m.Append(nil)
 }
 
-// giveUpCode returns the code for a caller that no longer waits, whose context's error is
-// err.
+// giveUpCode returns the code that says why a caller no longer waits. err is the error of
+// the caller's context.
 func giveUpCode(err error) geminio.Code {
 	if err == context.DeadlineExceeded {
 		return geminio.CodeDeadline
@@ -50,9 +50,9 @@ func giveUpCode(err error) geminio.Code {
 	return geminio.CodeCanceled
 }
 
-// cancel is called when the peer cancels its request with a number on s. It ends the handler's
-// context. It replaces the response by an empty one, whether the response is not made yet,
-// waits for credit, is queued or is half sent.
+// cancel handles a Cancel of the peer for its request with number seq on s. It ends the
+// handler's context, and replaces the response by an empty one. The response may not exist
+// yet, may wait for credit, may be queued, or may be sent in part.
 func (e *End) cancel(s *Stream, seq uint64, a packet.Answer) {
 	why := context.Canceled
 	if geminio.Code(a.Code) == geminio.CodeDeadline {
@@ -63,8 +63,8 @@ func (e *End) cancel(s *Stream, seq uint64, a packet.Answer) {
 }
 
 // caller is a serving in the role of a context.Context, with which its response is sent. It
-// ends when the caller no longer waits. The handler's context, serving.ctx, ends then too, but
-// also when the handler has returned.
+// ends when the caller no longer waits. The handler's context, serving.ctx, ends at the same
+// time, or earlier when the handler returns.
 type caller serving
 
 var _ context.Context = (*caller)(nil)

@@ -35,7 +35,7 @@ type serving struct {
 	// Guarded by ctx.mu.
 	s          *Stream       // the stream of the response; nil once it has ended
 	e          *End          // nil once it has ended
-	callerErr  error         // why the caller no longer waits; nil if it does
+	callerErr  error         // why the caller no longer waits; nil while it waits
 	callerGone chan struct{} // closed when callerErr is set; nil if no goroutine waits for that
 }
 
