@@ -10,10 +10,11 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// bulkStreams is how many streams share a connection where one is not the subject.
+// bulkStreams is the number of streams that share a connection in benchmarks with several
+// streams.
 const bulkStreams = 8
 
-// BenchmarkBulk writes without pause on one stream and on 8, beside one connection.
+// BenchmarkBulk writes without pause on one stream and on 8, beside one raw connection.
 // An operation is a write; bytes count when they are read.
 func BenchmarkBulk(b *testing.B) {
 	for _, streams := range []int{1, bulkStreams} {
@@ -23,7 +24,8 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
-// BenchmarkSmallWrites is 64 bytes a write on one stream, beside one connection.
+// BenchmarkSmallWrites writes 64 bytes at a time on one stream, beside one raw
+// connection.
 func BenchmarkSmallWrites(b *testing.B) { benchmarkFlow(b, 1, 64) }
 
 func benchmarkFlow(b *testing.B, streams, size int) {
@@ -36,11 +38,10 @@ func benchmarkFlow(b *testing.B, streams, size int) {
 	}.run(b)
 }
 
-// flow is bytes on their way from writers to readers. One goroutine may use it at a
-// time.
+// flow moves bytes from writers to readers. One goroutine at a time may use it.
 type flow struct {
 	writers []io.Writer
-	data    []byte       // what a write has
+	data    []byte       // the bytes of a write
 	moved   atomic.Int64 // bytes read
 	woken   chan struct{}
 	failed  chan error
@@ -78,7 +79,7 @@ func newFlow(writers []io.Writer, readers []io.Reader, size int) *flow {
 	return f
 }
 
-// read counts what comes from r until its end.
+// read counts the bytes of r until its end.
 func (f *flow) read(r io.Reader) {
 	p := make([]byte, 128<<10)
 	for {
@@ -98,7 +99,7 @@ func (f *flow) read(r io.Reader) {
 // move writes n times.
 func (f *flow) move(n int) error { return f.fill(times(n)) }
 
-// fill writes as long as there is more, and returns when everything has been read.
+// fill writes as long as more returns true, and returns when everything has been read.
 func (f *flow) fill(more func() bool) error {
 	before := f.moved.Load()
 	var written atomic.Int64

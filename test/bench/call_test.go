@@ -12,18 +12,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkCall is one call in flight, beside a ping-pong of the same size.
+// BenchmarkCall makes one call at a time, beside a ping-pong of the same size.
 func BenchmarkCall(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) { benchmarkCalls(b, 1, size) })
 }
 
-// BenchmarkCalls64 is 64 callers on one connection, beside 64 connections with a
-// ping-pong on each: that is how raw TCP has many in flight without framing.
+// BenchmarkCalls64 has 64 callers on one connection, beside 64 raw connections with a
+// ping-pong on each, since raw TCP without framing cannot have several exchanges on one
+// connection.
 func BenchmarkCalls64(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) { benchmarkCalls(b, many, size) })
 }
 
-// benchmarkCalls has size bytes there and as many back.
+// benchmarkCalls makes calls with size bytes in each direction.
 func benchmarkCalls(b *testing.B, callers, size int) {
 	b.SetBytes(2 * int64(size))
 	contest{
@@ -33,14 +34,14 @@ func benchmarkCalls(b *testing.B, callers, size int) {
 	}.run(b)
 }
 
-// caller returns a function that any number may use to call over one connection,
-// with size bytes there and back.
+// caller returns a function that calls over one connection, with size bytes in each
+// direction. Any number of goroutines may use it.
 func caller(tb testing.TB, size int) func() error {
 	c, s := ends(tb)
 	return callerOf(tb, c, s, size)
 }
 
-// callerOf is caller for Ends that exist.
+// callerOf is caller for existing Ends.
 func callerOf(tb testing.TB, c, s geminio.End, size int) func() error {
 	require.NoError(tb, s.Register(tb.Context(), "echo", rig.Echo))
 	data := make([]byte, size)
@@ -65,7 +66,7 @@ func exchanges(tb testing.TB, workers, there, back int) side {
 	}
 }
 
-// exchange is one of exchanges: the function that does it once.
+// exchange returns a function that makes one exchange.
 func exchange(tb testing.TB, there, back int) func() error {
 	c, s := rawPair(tb)
 	go answer(s, there, back)
@@ -79,8 +80,8 @@ func exchange(tb testing.TB, there, back int) func() error {
 	}
 }
 
-// answer writes back bytes for each there bytes that it has read, until the end of
-// the connection, which it has no other use for.
+// answer writes back bytes for each there bytes that it has read, until the end of the
+// connection.
 func answer(c net.Conn, there, back int) {
 	in, out := make([]byte, there), make([]byte, back)
 	for {

@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// side does n operations of a kind and returns when the last one is over.
+// side does n operations and returns when the last one is done.
 type side func(n int) error
 
-// contest is the library against raw TCP at comparable work. The two take turns,
-// so that what else the machine does meets both.
+// contest compares the library with raw TCP at comparable work. The two take turns, so
+// that the other load of the machine affects both.
 type contest struct {
 	raw, ours side
 	least     int           // fewest operations of a turn; 0 is 1
@@ -25,9 +25,9 @@ type contest struct {
 
 const defaultTurn = 10 * time.Millisecond
 
-// run does b.N operations of ours, and raw for about half as long, to be done sooner.
-// The timer runs for ours alone: time, allocations and bytes are its own, of both of
-// its sides. of-raw is our pace as a share of that of raw.
+// run does b.N operations of ours, and operations of raw for about half the time. The
+// timer runs for ours only: time, allocations and bytes are those of both sides of ours.
+// of-raw is the ratio of the pace of ours to that of raw.
 func (c contest) run(b *testing.B) {
 	b.Helper()
 	c.least, c.turn = max(c.least, 1), max(c.turn, defaultTurn)
@@ -43,7 +43,7 @@ func (c contest) run(b *testing.B) {
 		left -= n
 		require.NoError(b, c.ours(n))
 		b.StopTimer()
-		share := max(1, nRaw*n/nOurs) // the last turn may be a short one
+		share := max(1, nRaw*n/nOurs) // the last turn may be short
 		start := time.Now()
 		require.NoError(b, c.raw(share))
 		rawTook += time.Since(start)
@@ -54,13 +54,13 @@ func (c contest) run(b *testing.B) {
 	reportPace(b, rawTook/time.Duration(raws), b.Elapsed()/time.Duration(b.N))
 }
 
-// reportPace reports what one operation takes as a share, as of-raw.
+// reportPace reports the ratio of the times of one operation as of-raw.
 func reportPace(b *testing.B, raw, ours time.Duration) {
 	b.ReportMetric(float64(raw)/float64(ours), "of-raw")
 }
 
-// measure returns how many operations of s make a turn of that length. It also warms
-// s up: buffers and windows grow.
+// measure returns the number of operations of s in a turn of that length. It also warms s
+// up, since buffers and windows grow.
 func (c contest) measure(b *testing.B, s side, turn time.Duration) int {
 	for n := c.least; ; n *= 2 {
 		start := time.Now()
@@ -71,14 +71,14 @@ func (c contest) measure(b *testing.B, s side, turn time.Duration) int {
 	}
 }
 
-// times returns a function that is true n times, whoever calls it.
+// times returns a function that returns true n times in total, for any number of callers.
 func times(n int) func() bool {
 	var used atomic.Int64
 	return func() bool { return used.Add(1) <= int64(n) }
 }
 
-// together has workers do op as long as there is more, and returns the first error,
-// after which the one who met it does no more.
+// together lets workers repeat op as long as more returns true, and returns the first
+// error. A worker stops after an error.
 func together(workers int, more func() bool, op func(worker int) error) error {
 	work := func(i int) error {
 		for more() {
@@ -104,17 +104,17 @@ func together(workers int, more func() bool, op func(worker int) error) error {
 	return first
 }
 
-// by has workers share the operations.
+// by distributes the operations over workers.
 func by(workers int, op func() error) side {
 	return func(n int) error {
 		return together(workers, times(n), func(int) error { return op() })
 	}
 }
 
-// many is how many do something at once where one alone is not the subject.
+// many is the number of workers in benchmarks with many of them.
 const many = 64
 
-// payload is a size of what an operation carries.
+// payload is the size of the data of an operation.
 type payload struct {
 	name string
 	size int

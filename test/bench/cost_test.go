@@ -11,7 +11,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// Allocations per operation, of both sides together, that nothing may exceed.
+// The largest numbers of allocations of an operation, both sides together.
 const (
 	maxCallAllocs    = 6
 	maxMessageAllocs = 5
@@ -61,7 +61,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// pingPong returns a function that writes to a stream what comes back.
+// pingPong returns a function that writes to a stream and reads the answer.
 func pingPong(t *testing.T) func() error {
 	c, s := ends(t)
 	go io.Copy(s, s)
@@ -75,8 +75,8 @@ func pingPong(t *testing.T) func() error {
 	}
 }
 
-// TestOneWayAllocations counts what is allocated for writes to which nothing comes back,
-// those of whoever gathers and sends them included.
+// TestOneWayAllocations counts the allocations of one-way writes, including those of the
+// goroutine that sends them.
 func TestOneWayAllocations(t *testing.T) {
 	const writes, limit = 50_000, 0.1
 	c, s := ends(t)

@@ -1,5 +1,4 @@
-// Package bench holds the benchmarks of the library, each beside raw TCP doing
-// comparable work in the same run: only the ratio of the two means anything on a
-// shared machine. Its tests are ceilings: what an operation may allocate, and what
-// an idle stream and an idle End may hold.
+// Package bench has the benchmarks of the library. Each runs beside comparable work over
+// raw TCP, since on a shared machine only the ratio of the two is meaningful. The tests
+// bound the allocations of operations and the memory of an idle stream and an idle End.
 package bench

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkHandshake dials, shakes hands and closes, beside a connection on which one
-// byte goes there and back. It is over when both sides have closed.
+// BenchmarkHandshake dials, shakes hands and closes, beside a raw connection that moves
+// one byte in each direction. An operation is done when both sides have closed.
 func BenchmarkHandshake(b *testing.B) {
 	contest{raw: rawGreetings(b), ours: handshakes(b)}.run(b)
 }

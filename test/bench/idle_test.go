@@ -11,14 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What something open and unused may hold after a collection.
+// The largest memory of an idle stream and an idle End, after a collection.
 const (
 	maxIdleStream = 1 << 10 // bytes of the heap, both sides together
 	maxIdleEnd    = 8 << 10 // bytes of the heap and of stacks, one side
 )
 
-// TestIdleStream counts what a stream owns that is open and unused. It has no
-// goroutine.
+// TestIdleStream measures the memory of an idle stream, which has no goroutine.
 func TestIdleStream(t *testing.T) {
 	const streams = 1000
 	c, s := ends(t)
@@ -27,7 +26,7 @@ func TestIdleStream(t *testing.T) {
 		opener, acceptor := rig.OpenStream(t, c, s)
 		kept = append(kept, opener, acceptor)
 	}
-	open() // what the first one brings along is not counted
+	open() // shared resources of the first one do not count
 	used := grown(open, streams, func(u gauge.Usage) bool {
 		return u.Goroutines <= 0 && (kit.Race || u.Heap <= maxIdleStream*streams)
 	})
@@ -38,8 +37,8 @@ func TestIdleStream(t *testing.T) {
 	checkBytes(t, used.Heap/streams, maxIdleStream)
 }
 
-// TestIdleEnd counts what an End owns on whose connection nothing happens: one
-// goroutine, which reads.
+// TestIdleEnd measures the memory of an idle End, which has one goroutine, the reading
+// goroutine.
 func TestIdleEnd(t *testing.T) {
 	const pairs = 100
 	kept := make([]*rig.Pair, 0, pairs+1)
@@ -55,8 +54,8 @@ func TestIdleEnd(t *testing.T) {
 	checkBytes(t, used.Memory()/(2*pairs), maxIdleEnd)
 }
 
-// grown does something n times and returns what more is in use afterwards. Whatever
-// was busy may take a while to be idle, that is until it is right.
+// grown calls a function n times and returns the growth of the usage. It waits until
+// right returns true, since goroutines may need some time to become idle.
 func grown(do func(), n int, right func(gauge.Usage) bool) gauge.Usage {
 	before := gauge.Take()
 	for range n {
@@ -65,7 +64,7 @@ func grown(do func(), n int, right func(gauge.Usage) bool) gauge.Usage {
 	return gauge.Settle(gauge.Patience, func(u gauge.Usage) bool { return right(u.Since(before)) }).Since(before)
 }
 
-// checkBytes holds a size against its ceiling.
+// checkBytes compares a size with its bound.
 func checkBytes(t *testing.T, got, limit int64) {
 	t.Helper()
 	if kit.Race {

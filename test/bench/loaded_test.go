@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// BenchmarkCallUnderBulk is one call of 256 bytes in flight while 8 streams fill the
-// connection in the direction of the requests, beside a ping-pong while 8 writers
-// fill another connection. Times are those of calls alone; bulk-MB/s is what moves
-// meanwhile, and so are the figures of raw.
+// BenchmarkCallUnderBulk makes one call of 256 bytes at a time while 8 streams fill the
+// connection in the direction of the requests, beside a ping-pong while 8 writers fill
+// another connection. The times are those of the calls only. bulk-MB/s is the rate of the
+// bulk data, and the figures of raw are reported too.
 func BenchmarkCallUnderBulk(b *testing.B) {
 	const callSize, bulkSize = 256, 128 << 10
 	c, s := ends(b)
@@ -23,17 +23,16 @@ func BenchmarkCallUnderBulk(b *testing.B) {
 	reportPace(b, raw.mean(), ours.mean())
 }
 
-// loaded is an operation that is done while bytes flow beside it.
+// loaded is an operation that is done during a flow.
 type loaded struct {
 	op     func() error
 	flow   *flow
 	took   []time.Duration // of each operation
-	moved  int64           // bytes of the flow meanwhile
+	moved  int64           // bytes of the flow during the operations
 	lasted time.Duration
 }
 
-// settle is how long the flow is left alone before the first operation, so that
-// buffers are full.
+// settle is the time of the flow before the first operation, in which the buffers fill.
 const settle = 5 * time.Millisecond
 
 // run does the operation n times.
@@ -50,7 +49,7 @@ func (l *loaded) run(n int) error {
 	return err
 }
 
-// repeat does the operation n times while the flow is on.
+// repeat does the operation n times during the flow.
 func (l *loaded) repeat(n int) error {
 	l.took = slices.Grow(l.took, n)
 	moved, start := l.flow.moved.Load(), time.Now()

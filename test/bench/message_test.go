@@ -12,19 +12,19 @@ import (
 // rawAck is the size of an acknowledgement over raw TCP.
 const rawAck = 1
 
-// BenchmarkMessage is one acked message in flight, beside as many bytes there and
-// one back.
+// BenchmarkMessage publishes one acknowledged message at a time, beside a raw exchange of
+// as many bytes and one byte back.
 func BenchmarkMessage(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) { benchmarkMessages(b, 1, size) })
 }
 
-// BenchmarkMessages64 is 64 publishers on one connection, beside 64 connections.
+// BenchmarkMessages64 has 64 publishers on one connection, beside 64 raw connections.
 func BenchmarkMessages64(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) { benchmarkMessages(b, many, size) })
 }
 
-// benchmarkMessages has size bytes there, and an acknowledgement back that is not
-// counted.
+// benchmarkMessages publishes messages of size bytes. The bytes of acknowledgements do
+// not count.
 func benchmarkMessages(b *testing.B, publishers, size int) {
 	c := acknowledged(b)
 	data := make([]byte, size)
@@ -37,8 +37,8 @@ func benchmarkMessages(b *testing.B, publishers, size int) {
 	}.run(b)
 }
 
-// BenchmarkMessageAsync is one publisher with up to 64 messages under way, beside
-// one connection with as many unacknowledged.
+// BenchmarkMessageAsync has one publisher with up to 64 messages under way, beside one
+// raw connection with as many unacknowledged ones.
 func BenchmarkMessageAsync(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) {
 		p := newPipeline(acknowledged(b), size)
@@ -47,8 +47,8 @@ func BenchmarkMessageAsync(b *testing.B) {
 	})
 }
 
-// BenchmarkMessageOnce is one publisher of messages that nobody acknowledges, beside
-// as many writes. The last one of a turn is acknowledged, when all have been received.
+// BenchmarkMessageOnce has one publisher of at-most-once messages, beside as many raw
+// writes. The last message of a turn is acknowledged when all have been received.
 func BenchmarkMessageOnce(b *testing.B) {
 	eachPayload(b, func(b *testing.B, size int) {
 		c := acknowledged(b)
@@ -105,7 +105,7 @@ func (p *pipeline) publish(n int) error {
 	return nil
 }
 
-// next publishes one more, if need be after one has been acknowledged.
+// next publishes one more message. If necessary it first waits for an acknowledgement.
 func (p *pipeline) next() error {
 	if p.underWay == many {
 		if err := p.reap(); err != nil {

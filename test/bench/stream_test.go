@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkOpen opens a stream, writes a byte and closes it, one by one and by 64 at
-// once, beside connections: with raw TCP each is a connection of its own. It is over
-// when the other side has read the byte and the end and has closed.
+// BenchmarkOpen opens a stream, writes a byte and closes it, one by one and 64 at once,
+// beside raw connections, each of which is opened for the byte. An operation is done when
+// the other side has read the byte and the end and has closed.
 func BenchmarkOpen(b *testing.B) {
 	for _, workers := range []int{1, many} {
 		b.Run(fmt.Sprint(workers), func(b *testing.B) {
@@ -28,8 +28,8 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// opening returns a function that opens a connection to l, a stream for one, writes
-// a byte, closes it and waits for the other side to be through with one.
+// opening returns a function that opens a connection or stream to l, writes a byte,
+// closes it and waits until the other side is done with one.
 func opening(open func() (net.Conn, error), l net.Listener) func() error {
 	over := serve(l, func(c net.Conn) error {
 		var p [1]byte
@@ -54,8 +54,8 @@ func opening(open func() (net.Conn, error), l net.Listener) func() error {
 	}
 }
 
-// serve has each connection that l accepts used and closed, all at once, and tells
-// of each how that went. It ends with l.
+// serve uses and closes each connection of l, concurrently, and reports the result of
+// each. It ends with l.
 func serve(l net.Listener, use func(net.Conn) error) <-chan error {
 	over := make(chan error, many)
 	go func() {
@@ -70,7 +70,7 @@ func serve(l net.Listener, use func(net.Conn) error) <-chan error {
 	return over
 }
 
-// untilEnd waits for the end of c, before which nothing may come.
+// untilEnd waits for the end of c, before which no byte may arrive.
 func untilEnd(c net.Conn) error {
 	var p [1]byte
 	if n, err := c.Read(p[:]); n != 0 || err != io.EOF {
@@ -86,13 +86,13 @@ func rawListener(tb testing.TB) net.Listener {
 	return l
 }
 
-// dialer makes connections to l.
+// dialer returns a function that dials l.
 func dialer(l net.Listener) func() (net.Conn, error) {
 	network, address := l.Addr().Network(), l.Addr().String()
 	return func() (net.Conn, error) { return net.Dial(network, address) }
 }
 
-// streamOpener opens streams of end.
+// streamOpener returns a function that opens streams of end.
 func streamOpener(end geminio.End) func() (net.Conn, error) {
 	return func() (net.Conn, error) { return end.OpenStream() }
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// growth measures what something takes with few and with many, and reports what one of many
-// takes as a multiple of what one of few does: 1 if the cost is linear.
+// growth measures an operation with few and with many participants. It reports the ratio
+// of the times of one participant of many and of few: 1 if the cost is linear.
 func growth(b *testing.B, few, many int, take func(n int) time.Duration) {
 	b.Helper()
 	var took [2]time.Duration
@@ -30,8 +30,8 @@ func growth(b *testing.B, few, many int, take func(n int) time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// crowd is a pair of Ends with many streams, of which each has called a method that hangs
-// at its other side, and the handlers that the server runs.
+// crowd makes a pair of Ends with many streams. Each stream has a call under way whose
+// handler hangs. handlers bounds the handlers that the server runs.
 func crowd(b *testing.B, streams, handlers int) (p *rig.Pair, near []geminio.Stream) {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetMaxStreams(streams)
@@ -58,7 +58,8 @@ func crowd(b *testing.B, streams, handlers int) (p *rig.Pair, near []geminio.Str
 	return p, near
 }
 
-// BenchmarkGivingUpTogether has callers that wait for a handler give up together.
+// BenchmarkGivingUpTogether lets callers that wait for a handler give up at the same
+// time.
 func BenchmarkGivingUpTogether(b *testing.B) {
 	growth(b, 1000, 60_000, func(n int) time.Duration {
 		p, near := crowd(b, 1, 4)
@@ -81,7 +82,7 @@ func BenchmarkGivingUpTogether(b *testing.B) {
 	})
 }
 
-// BenchmarkContendingForHandlers has a call on each of many streams, for few handlers.
+// BenchmarkContendingForHandlers makes a call on each of many streams, for few handlers.
 func BenchmarkContendingForHandlers(b *testing.B) {
 	growth(b, 2000, 16_000, func(n int) time.Duration {
 		p, near := crowd(b, n, 16)
