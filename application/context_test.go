@@ -65,7 +65,7 @@ func TestContextDeadline(t *testing.T) {
 		assert.Equal(t, 3*time.Second, time.Since(start))
 		assert.Equal(t, context.DeadlineExceeded, c.Err())
 
-		// Without anybody who waits for Done there is no timer, and it ends all the same.
+		// Without a call of Done there is no timer, and the context ends all the same.
 		c = newContext(3 * time.Second)
 		time.Sleep(3*time.Second - 1)
 		assert.NoError(t, c.Err())
@@ -93,7 +93,7 @@ func TestContextAfterFunc(t *testing.T) {
 		stop1, stop2 := c.AfterFunc(note), c.AfterFunc(note)
 		assert.True(t, stop1(), "it will not run")
 		assert.False(t, stop1(), "stopped already")
-		assert.Equal(t, time.Minute, <-ran, "the deadline ends it, without anybody who asked for Done")
+		assert.Equal(t, time.Minute, <-ran, "the deadline ends the context without a call of Done")
 		assert.False(t, stop2(), "it has run")
 		synctest.Wait()
 		assert.Empty(t, ran, "once")
@@ -120,7 +120,7 @@ func TestContextAfterFuncMayUseTheContext(t *testing.T) {
 	})
 }
 
-// Contexts that are derived from a handler's need no goroutine each.
+// Contexts that are derived from a handler's context need no goroutine of their own.
 func TestDerivedContextsNeedNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
@@ -141,7 +141,7 @@ func TestDerivedContextsNeedNoGoroutine(t *testing.T) {
 		cancel()
 		assert.Equal(t, context.Canceled, dropped.Err())
 		c.mu.Lock()
-		assert.Equal(t, n, len(c.after), "who has left is forgotten")
+		assert.Equal(t, n, len(c.after), "derived contexts that have ended are removed")
 		c.mu.Unlock()
 
 		start := time.Now()

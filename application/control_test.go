@@ -12,7 +12,7 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// The methods of a Control act on the End that it is.
+// The methods of a Control act on its End.
 func TestControl(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
 		c := (*Control)(client)

@@ -23,14 +23,14 @@ import (
 	"github.com/singchia/geminio/test/gauge"
 )
 
-// wire is one connection of a session: who publishes on it, and who receives.
+// wire is one connection of a session, with the Ends of the publisher and of the receiver.
 type wire struct {
 	t        *testing.T
 	pipe     net.Conn
 	from, to *End
 }
 
-// newWire makes a connection of a session, which is closed in the end.
+// newWire returns a connection of a session. The test closes it at its end.
 func newWire(t *testing.T, d *Deliveries) *wire {
 	t.Helper()
 	near, far := net.Pipe()
@@ -54,7 +54,7 @@ func (w *wire) cut() {
 	synctest.Wait()
 }
 
-// publish sends a message, and returns where its outcome arrives.
+// publish sends a message, and returns the channel of its outcome.
 func (w *wire) publish(ctx context.Context, number uint64) <-chan error {
 	w.t.Helper()
 	outcome := make(chan error, 1)
@@ -64,7 +64,7 @@ func (w *wire) publish(ctx context.Context, number uint64) <-chan error {
 	return outcome
 }
 
-// receive returns the message that waits to be handed out.
+// receive returns the next message, which has arrived already.
 func (w *wire) receive(number uint64) geminio.Message {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -75,7 +75,7 @@ func (w *wire) receive(number uint64) geminio.Message {
 	return m
 }
 
-// empty requires that nothing waits to be handed out.
+// empty requires that no message has arrived that Receive would return.
 func (w *wire) empty() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -86,14 +86,15 @@ func (w *wire) empty() {
 	}
 }
 
-// unanswered requires that so many messages have no answer.
+// unanswered requires that n messages have no answer.
 func (w *wire) unanswered(n int) {
 	w.t.Helper()
 	synctest.Wait()
 	require.EqualValues(w.t, n, w.to.unanswered.Load(), "messages without an answer")
 }
 
-// outcome requires that a publication has ended, and with that text (none: nil).
+// outcome requires that a publication has ended with an error of the given text, or with
+// nil if the text is empty.
 func outcome(t *testing.T, ch <-chan error, text string) {
 	t.Helper()
 	synctest.Wait()
@@ -109,7 +110,7 @@ func outcome(t *testing.T, ch <-chan error, text string) {
 	}
 }
 
-// pendingStill requires that it has not ended.
+// pendingStill requires that a publication has not ended.
 func pendingStill(t *testing.T, ch <-chan error) {
 	t.Helper()
 	synctest.Wait()
@@ -120,7 +121,7 @@ func pendingStill(t *testing.T, ch <-chan error) {
 	}
 }
 
-// answer answers a message, with an error if there is a text.
+// answer calls Done of a message, or Error if there is a text.
 func answer(t *testing.T, m geminio.Message, text string) {
 	t.Helper()
 	var err error
@@ -130,7 +131,7 @@ func answer(t *testing.T, m geminio.Message, text string) {
 	require.NoError(t, m.Error(err))
 }
 
-// What happens to the copies of one message, whenever they come.
+// The copies of one message arrive at different moments.
 func TestDeliveriesCopies(t *testing.T) {
 	ctx := context.Background()
 	for _, c := range []struct {
@@ -302,7 +303,7 @@ func TestDeliveriesAreOfSessions(t *testing.T) {
 	})
 }
 
-// A peer that sends the number of a delivery with what is not one confuses nobody.
+// A peer sends the number of a delivery with a message that is delivered at most once.
 func TestDeliveriesAtMostOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire(t, new(Deliveries))
@@ -318,7 +319,7 @@ func TestDeliveriesAtMostOnce(t *testing.T) {
 	})
 }
 
-// What is remembered of answers is what travels, however long their texts were.
+// Deliveries remember only the part of a long text that is sent.
 func TestDeliveriesLongTexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(Deliveries)
@@ -341,7 +342,7 @@ func TestDeliveriesLongTexts(t *testing.T) {
 	})
 }
 
-// fill has n messages handed out, with numbers from first on.
+// fill hands out n messages with numbers from first on.
 func fill(d *Deliveries, first, n uint64) {
 	for number := range n {
 		if !d.handOut(&message{seq: (first + number) | DeliveryBit}) {
@@ -350,7 +351,7 @@ func fill(d *Deliveries, first, n uint64) {
 	}
 }
 
-// The last so many deliveries are remembered, whatever their numbers.
+// The last maxDeliveries deliveries are remembered, with any numbers.
 func TestDeliveriesAreTheLastOnes(t *testing.T) {
 	const most = maxDeliveries
 	for _, c := range []struct {
@@ -393,8 +394,8 @@ func span(first, n uint64) []uint64 {
 	return all
 }
 
-// What deliveries take follows how many there are, not how far apart their numbers are,
-// and is what Detach says.
+// The memory of deliveries depends on their count and not on the distance of their
+// numbers, and Detach returns it.
 func TestDeliveriesMemory(t *testing.T) {
 	const sessions = 200
 	for _, c := range []struct {
@@ -439,8 +440,8 @@ func TestDeliveriesMemory(t *testing.T) {
 	}
 }
 
-// What remembering a delivery allocates is what it keeps, at most, and no more of it the
-// longer a session lasts.
+// Remembering a delivery allocates at most the memory that it keeps, also late in a
+// session.
 func TestDeliveriesAllocations(t *testing.T) {
 	d := new(Deliveries)
 	fill(d, 1, 2*maxDeliveries)
@@ -455,7 +456,7 @@ func TestDeliveriesAllocations(t *testing.T) {
 	assert.LessOrEqual(t, allocs, 1.0)
 }
 
-// Whatever the numbers: each of the last deliveries was handed out once and has its
+// With random numbers, each of the last deliveries is handed out once and keeps its
 // answer.
 func TestDeliveriesModel(t *testing.T) {
 	seed := rand.Uint64()

@@ -46,7 +46,7 @@ func TestInboxWaits(t *testing.T) {
 		cancel()
 		assert.Equal(t, context.Canceled, <-gone)
 
-		// Each of many who wait takes one: who has taken one wakes the next.
+		// Each of several goroutines takes one message, and wakes the next goroutine.
 		once := make(chan error, 5)
 		for range cap(once) {
 			go func() {
@@ -84,7 +84,7 @@ func TestInboxWaits(t *testing.T) {
 			b.put(&message{id: i}, nil)
 		}
 		synctest.Wait()
-		assert.Len(t, got, 10, "nobody sleeps while there is something to get")
+		assert.Len(t, got, 10, "no goroutine sleeps while there are messages")
 		b.end()
 		for range 5 {
 			assert.Equal(t, io.EOF, <-ends)
@@ -100,7 +100,7 @@ func TestInboxAtTheEnd(t *testing.T) {
 	b.end()
 	for i := range uint64(2) {
 		m, err := b.get(t.Context())
-		require.NoError(t, err, "what came can be received")
+		require.NoError(t, err, "messages that have arrived")
 		assert.Equal(t, i+1, m.id)
 	}
 	for range 3 {
@@ -122,7 +122,7 @@ func TestInboxDrop(t *testing.T) {
 	require.Len(t, dropped, 2)
 	assert.EqualValues(t, 1, dropped[0].id)
 	assert.Empty(t, b.drop())
-	assert.False(t, b.put(&message{id: 9}, nil), "it comes too late")
+	assert.False(t, b.put(&message{id: 9}, nil), "put after drop")
 	b.end()
 	_, err = b.get(t.Context())
 	assert.Equal(t, io.EOF, err)

@@ -39,7 +39,7 @@ func TestPendingTable(t *testing.T) {
 	assert.Same(t, a, c, "used again")
 	assert.NoError(t, c.err, "as new")
 	assert.Greater(t, c.seq, call, "a number is never used again")
-	assert.Nil(t, table.take(call, packet.TypeRequest), "a late answer is nobody's")
+	assert.Nil(t, table.take(call, packet.TypeRequest), "take after the entry was removed")
 	table.take(b.seq, packet.TypeMessage)
 	table.take(c.seq, packet.TypeRegister)
 	assert.True(t, table.empty())
@@ -64,8 +64,7 @@ func TestPendingTableKeepsFew(t *testing.T) {
 	assert.Empty(t, table.entries)
 }
 
-// Calls that are given up before they were sent leave no trace that would hold
-// back later ones.
+// Calls that are given up before they are sent do not hold back later ones.
 func TestGivenUpCallsLeaveNoTrace(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
 		block := make(chan struct{})
@@ -101,8 +100,8 @@ func TestGivenUpCallsLeaveNoTrace(t *testing.T) {
 	})
 }
 
-// Whoever publishes or calls has his memory back when that has returned, also
-// with an error.
+// The memory of a call or message is not used any more when the operation has returned,
+// also with an error.
 func TestMemoryIsTheCallersAgain(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -164,7 +163,7 @@ func TestMemoryIsTheCallersAgain(t *testing.T) {
 	}
 }
 
-// A timeout counts from the call, also if a part of it goes by in waiting for credit.
+// A timeout counts from the call, and includes the wait for credit.
 func TestTimeoutCountsFromTheCall(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		withPair(t, nil, nil, func(t *testing.T, client, server *End) {
@@ -197,16 +196,17 @@ func TestTimeoutCountsFromTheCall(t *testing.T) {
 	}
 }
 
-// watched is a context that counts who waits for its end by a function.
+// watched is a context that counts the functions which wait for its end.
 type watched struct {
 	context.Context
 	watchers atomic.Int64
 }
 
-// Value hides that the context within could be watched past AfterFunc.
+// Value hides the embedded context from package context, which would otherwise watch it
+// directly.
 func (w *watched) Value(any) any { return nil }
 
-// AfterFunc is what context.AfterFunc uses.
+// AfterFunc is called by context.AfterFunc.
 func (w *watched) AfterFunc(f func()) func() bool {
 	w.watchers.Add(1)
 	stop := context.AfterFunc(w.Context, f)
@@ -216,7 +216,7 @@ func (w *watched) AfterFunc(f func()) func() bool {
 	}
 }
 
-// However an asynchronous operation ends, it leaves nothing behind with its context,
+// An asynchronous operation that has ended is not registered with its context any more,
 // which may live as long as the program.
 func TestNothingIsLeftWithTheContext(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
@@ -231,21 +231,21 @@ func TestNothingIsLeftWithTheContext(t *testing.T) {
 
 		_, err := publish(2<<20, 0)
 		require.ErrorIs(t, err, geminio.ErrTooLarge)
-		assert.Zero(t, ctx.watchers.Load(), "watchers, of what was refused")
+		assert.Zero(t, ctx.watchers.Load(), "watchers of a publication that was refused")
 
 		ended, err := publish(1, 0)
 		require.NoError(t, err)
-		assert.EqualValues(t, 1, ctx.watchers.Load(), "watchers, of what is under way")
+		assert.EqualValues(t, 1, ctx.watchers.Load(), "watchers of a publication that is under way")
 		m, err := server.Receive(ctx)
 		require.NoError(t, err)
 		m.Done()
 		require.NoError(t, <-ended)
-		assert.Zero(t, ctx.watchers.Load(), "watchers, of what was answered")
+		assert.Zero(t, ctx.watchers.Load(), "watchers of a publication that was answered")
 
 		ended, err = publish(1, time.Second)
 		require.NoError(t, err)
 		require.ErrorIs(t, <-ended, context.DeadlineExceeded)
-		assert.Zero(t, ctx.watchers.Load(), "watchers, of what took too long")
+		assert.Zero(t, ctx.watchers.Load(), "watchers of a publication after its timeout")
 
 		ended, err = publish(1, 0)
 		require.NoError(t, err)

@@ -4,5 +4,5 @@ package application
 
 import "github.com/singchia/geminio/packet"
 
-// received counts a packet that a test hands over by itself as one that has come.
+// received counts a packet that a test passes to the End as one that has arrived.
 func received(s *Stream, typ packet.Type, size int) { s.d.CountReceived(typ, size) }

@@ -4,6 +4,5 @@ package application
 
 import "github.com/singchia/geminio/packet"
 
-// received counts a packet that a test hands over by itself as one that has come: only the
-// debug build counts.
+// received does nothing: only the debug build counts packets that have arrived.
 func received(*Stream, packet.Type, int) {}

@@ -25,8 +25,8 @@ func writePacket(t *testing.T, peer net.Conn, typ packet.Type, call uint64, body
 	require.NoError(t, err)
 }
 
-// readAnswers reads what comes until nothing does for a second, and returns by call how each
-// was answered: with a code, or -1 by an abandon. It fails if one has two answers.
+// readAnswers reads frames until none arrives for a second. It returns the answer to each
+// call by its number: the code, or -1 for an Abandon. It fails if a call has two answers.
 func readAnswers(t *testing.T, peer net.Conn) (answers map[uint64]int, bytes int) {
 	t.Helper()
 	answers = make(map[uint64]int)
@@ -67,9 +67,8 @@ func readAnswers(t *testing.T, peer net.Conn) (answers map[uint64]int, bytes int
 	}
 }
 
-// The responses of calls that were cancelled are not sent, wherever they are by then: with
-// their handlers, waiting for credit, in the queue, half sent. Each request is answered
-// once all the same.
+// The responses of canceled calls are not sent, whether their handlers still run, they
+// wait for credit, they are queued or they are half sent. Each request has one answer.
 func TestResponsesThatNobodyAwaitsAreNotSent(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -123,7 +122,7 @@ func TestResponsesThatNobodyAwaitsAreNotSent(t *testing.T) {
 					require.NoError(t, err, "for a response that was sent, or begun")
 				}
 				assert.GreaterOrEqual(t, short, calls-4)
-				assert.Less(t, bytes, 1<<20, "what had been given to the transport, and short answers")
+				assert.Less(t, bytes, 1<<20, "bytes in the transport, and empty responses")
 				if test.early {
 					assert.Equal(t, calls, short)
 				}
@@ -140,8 +139,8 @@ func TestResponsesThatNobodyAwaitsAreNotSent(t *testing.T) {
 	}
 }
 
-// Responses wait for credit as long as somebody waits for them, and a cancel for another
-// stream's call, or for one that has its response, changes nothing.
+// Responses wait for credit as long as their callers wait. A Cancel on another stream, or
+// after the response, has no effect.
 func TestResponsesThatAreAwaitedAreSent(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
 		register(t, server, "big", func(_ context.Context, _ geminio.Request, resp geminio.Response) {
@@ -167,7 +166,7 @@ func TestResponsesThatAreAwaitedAreSent(t *testing.T) {
 	})
 }
 
-// A caller whose response is abandoned by the peer is told.
+// A call whose response the peer abandons ends.
 func TestAbandonedResponse(t *testing.T) {
 	withPeer(t, func(t *testing.T, e *End, peer net.Conn) {
 		called := make(chan error, 1)

@@ -38,8 +38,8 @@ func requestBody(method string) []byte {
 	return m.Append(nil)
 }
 
-// A request that arrives after the end of its stream or End starts no handler:
-// nothing would ever end its context.
+// A request that arrives after the end of its stream or End starts no handler, since
+// nothing would end the context of the handler.
 func TestNoHandlerStartsAfterTheEnd(t *testing.T) {
 	for name, end := range map[string]func(server *End, far *Stream){
 		"stream closed": func(_ *End, far *Stream) { far.Close() },
@@ -87,7 +87,7 @@ func TestRequestAfterTheEndGivesItsCreditBack(t *testing.T) {
 	})
 }
 
-// No handler outlives its End, however its requests and the end of the End meet.
+// The contexts of all handlers end with their End, whenever their requests arrive.
 func TestHandlersEndWithTheirEnd(t *testing.T) {
 	const (
 		ends  = 10_000 / kit.Slowdown
@@ -124,7 +124,7 @@ func TestHandlersEndWithTheirEnd(t *testing.T) {
 	assert.Zero(t, running.Load(), "handlers whose context did not end")
 }
 
-// Ending a stream costs what it ends, however much is under way on other streams.
+// The time to end a stream does not depend on the operations of other streams.
 func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 	const (
 		others = 100_000 / kit.Slowdown
@@ -157,8 +157,8 @@ func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 	}
 }
 
-// timeEnds begins something on 1000 streams, and so many times on another, and returns
-// how long it takes to end the 1000.
+// timeEnds begins an operation on each of 1000 streams, and others on another stream, and
+// returns how long it takes to end the 1000 streams.
 func timeEnds(others int, end, begin func(*Stream)) time.Duration {
 	other, streams := &Stream{}, make([]*Stream, 1000)
 	for range others {
@@ -175,8 +175,8 @@ func timeEnds(others int, end, begin func(*Stream)) time.Duration {
 	return time.Since(start)
 }
 
-// A handler that ignores that its context has ended keeps its own request after the end
-// of its End, and nothing else.
+// A handler that ignores the end of its context keeps only its own request in memory after
+// the end of its End.
 func TestHungHandlerKeepsOnlyItsRequest(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
@@ -237,8 +237,8 @@ func TestHungHandlerKeepsOnlyItsRequest(t *testing.T) {
 	}
 }
 
-// A handler that goes on after the end of its stream does not keep the stream, and
-// counts among the handlers until it is done.
+// A handler that runs on after the end of its stream does not keep the stream in memory.
+// It counts among the handlers until it returns.
 func TestHungHandlerDoesNotKeepItsStream(t *testing.T) {
 	hang, done := make(chan struct{}), make(chan struct{})
 	near, far := net.Pipe()

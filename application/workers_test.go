@@ -20,7 +20,7 @@ func (p *workers) state() (idle int, timer bool) {
 	return len(p.idle), p.timer
 }
 
-// callMany has n handlers run at the same time.
+// callMany makes n calls, whose handlers run at the same time.
 func callMany(t *testing.T, client *End, block chan struct{}, n int) {
 	t.Helper()
 	errs := make(chan error, n)
@@ -37,7 +37,7 @@ func callMany(t *testing.T, client *End, block chan struct{}, n int) {
 	synctest.Wait()
 }
 
-// top returns the worker that is the first to be used.
+// top returns the worker that takes the next request.
 func (p *workers) top() *worker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,11 +101,12 @@ func TestWorkersAtTheEnd(t *testing.T) {
 		close(block)
 		synctest.Wait()
 		idle, _ = server.workers.state()
-		assert.Zero(t, idle, "and who was busy goes when it is done")
+		assert.Zero(t, idle, "a worker ends when its handler has returned")
 	})
 }
 
-// A handler that ends its goroutine is answered, and its worker is not missed.
+// A call whose handler ends its goroutine is answered, and other workers take the next
+// requests.
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
 		register(t, server, "exit", func(context.Context, geminio.Request, geminio.Response) { runtime.Goexit() })

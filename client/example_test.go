@@ -97,7 +97,7 @@ func ExampleNewEndWithDialer() {
 	// Output: a file, say, <nil>
 }
 
-// Publish returns what the receiver says of the message.
+// Publish returns the answer of the receiver.
 func ExampleNewEndWithConn() {
 	near, far := net.Pipe()
 	go func() {

@@ -13,8 +13,8 @@ import (
 	"github.com/singchia/geminio/packet"
 )
 
-// A meta that does not fit into the handshake is an error at once, and not a failure after
-// which a RetryEnd tries again.
+// A meta that does not fit into the handshake is an error of the constructor, and not a
+// failed attempt after which a RetryEnd tries again.
 func TestMetaThatIsTooLarge(t *testing.T) {
 	dialer := func() (net.Conn, error) {
 		t.Error("the End dials, though its meta is too large")

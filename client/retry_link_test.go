@@ -23,8 +23,8 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// inDefaultLab is inLab with the default back-off.
-func inDefaultLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *retryTest)) {
+// withDefaultBackoff is withRetryEnd with the default back-off.
+func withDefaultBackoff(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test func(t *testing.T, l *retryTest)) {
 	t.Helper()
 	back := NewEndOptions()
 	back.SetRetryBackoff(defaultRetryMin, defaultRetryMax)
@@ -34,7 +34,7 @@ func inDefaultLab(t *testing.T, sopt *server.EndOptions, opt *EndOptions, test f
 // The link is cut every 150 ms. Each connection works, so the next one is made at once, and
 // calls succeed.
 func TestFlappingLink(t *testing.T) {
-	inDefaultLab(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
+	withDefaultBackoff(t, serving("echo", echo), nil, func(t *testing.T, l *retryTest) {
 		const cuts = 200
 		idempotent := options.Call()
 		idempotent.SetIdempotent(true)
@@ -74,7 +74,7 @@ func TestFlappingLink(t *testing.T) {
 // A server accepts clients, registers its methods and ends the connection. Its connections do
 // not count as working, so the client backs off.
 func TestServerThatLetsInAndEnds(t *testing.T) {
-	inDefaultLab(t, serving("m", echo), nil, func(t *testing.T, l *retryTest) {
+	withDefaultBackoff(t, serving("m", echo), nil, func(t *testing.T, l *retryTest) {
 		stop := make(chan struct{})
 		var all sync.WaitGroup
 		all.Go(func() {

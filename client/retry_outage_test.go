@@ -77,7 +77,7 @@ func withOperations(t *testing.T, opt *EndOptions, test func(t *testing.T, l *re
 	}
 }
 
-// answer has the server receive and acknowledge messages.
+// answer starts a goroutine in which the server receives and answers messages.
 func (l *retryTest) answer() {
 	peer := l.server()
 	go func() {
@@ -135,7 +135,7 @@ func TestConnectWait(t *testing.T) {
 	}
 }
 
-// The time begins with the operation, or with the end of the connection that was there then.
+// The time begins with the operation, or later with the end of a connection.
 func TestConnectWaitBegins(t *testing.T) {
 	t.Run("with the end of a connection that takes nothing new", func(t *testing.T) {
 		withOperations(t, nil, func(t *testing.T, l *retryTest, name string) {
@@ -286,7 +286,7 @@ func TestReceiveWithoutAConnection(t *testing.T) {
 	})
 }
 
-// What was sent waits for the next connection, however long that takes.
+// Operations that were sent wait for the next connection without a bound.
 func TestConnectWaitIsForWhatWasNotSent(t *testing.T) {
 	withRetryEnd(t, serving("hang", hang), nil, func(t *testing.T, l *retryTest) {
 		idempotent := options.Call()
@@ -321,7 +321,7 @@ func TestConnectWaitIsForWhatWasNotSent(t *testing.T) {
 	})
 }
 
-// What had begun and did not reach the peer, for want of credit, waits as what is new.
+// Calls that were waiting for credit when the connection was lost wait like new ones.
 func TestConnectWaitOfWhatWaitedForCredit(t *testing.T) {
 	sopt := serving("hang", hang)
 	sopt.SetMaxHandlers(1)
@@ -374,7 +374,7 @@ func TestWriteWithoutAConnection(t *testing.T) {
 	})
 }
 
-// The failure is that of dialling or of shaking hands, as it was last.
+// The error matches the last failure, of dialling or of shaking hands.
 func TestFailuresWithoutAConnection(t *testing.T) {
 	refused := new(refusingDelegate)
 	refused.err.Store(&geminio.RefusedError{Code: geminio.FirstApplicationCode, Text: "not you"})
@@ -426,7 +426,7 @@ func TestFailuresWithoutAConnection(t *testing.T) {
 	}
 }
 
-// While no attempt has failed yet, there is nothing to wrap.
+// If no attempt has failed yet, the error matches no failure.
 func TestNoFailureYet(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		stuck := make(chan struct{})

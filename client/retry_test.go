@@ -171,8 +171,8 @@ func TestCloseWithErrorTellsTheServerWhy(t *testing.T) {
 	})
 }
 
-// The first connection: its wait is that of SetRetryFirst alone, and the error has the last
-// failure, also where an attempt is under way when the context ends.
+// Only the context of SetRetryFirst bounds the wait for the first connection. The error
+// has the last failure, also if an attempt is under way when the context ends.
 func TestFirstConnectionFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		stuck bool

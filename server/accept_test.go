@@ -41,7 +41,7 @@ func (s *scriptedListener) Accept() (net.Conn, error) {
 	return s.PipeListener.Accept()
 }
 
-// fails returns an Accept that fails.
+// fails returns an Accept that returns an error.
 func fails(err error) func() (net.Conn, error) { return func() (net.Conn, error) { return nil, err } }
 
 // opError returns an error as Accept of a TCP listener returns it.

@@ -49,6 +49,7 @@ func evicts(f func()) eviction {
 	}
 }
 
+// fresh returns identities without clients.
 func fresh() *identities { return newIdentities(newSessions(time.Minute)) }
 
 // has requires that exactly the given connections have the id, in any order.

@@ -106,7 +106,7 @@ func TestInterruptions(t *testing.T) {
 	})
 }
 
-// Without the optional interfaces nothing is told.
+// Without the optional interfaces there are no interruptions to report.
 func TestNoInterruptions(t *testing.T) {
 	i := newInterruptions(nil, &delegate.UnimplementedDelegate{})
 	assert.Nil(t, i)

@@ -55,7 +55,7 @@ func (h *hangingDelegate) call(name string) {
 	<-h.release
 }
 
-func (h *hangingDelegate) told() []string {
+func (h *hangingDelegate) calls() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]string(nil), h.events...)
@@ -107,7 +107,7 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 					opt := server.NewEndOptions()
 					opt.SetDelegate(h)
 					nl, l := newPipeServer(t, opt)
-					nc, greeted := dialRaw(t, nl, rawHello{})
+					nc, shaken := dialRaw(t, nl, rawHello{})
 					defer nc.Close()
 					<-h.entered
 					for range 2 { // concurrent calls, and later ones
@@ -126,7 +126,7 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 						}
 						require.LessOrEqual(t, time.Since(start), s.within)
 					}
-					require.Error(t, <-greeted, "the handshake of the client")
+					require.Error(t, <-shaken, "the handshake of the client")
 					_, err := l.AcceptEnd()
 					require.Equal(t, net.ErrClosed, err)
 
@@ -136,7 +136,7 @@ func TestStopDoesNotWaitForCallbacks(t *testing.T) {
 						"GetClientID": {"GetClientID"},
 						"ConnOnline":  {"GetClientID", "ConnOnline", "ConnOffline"},
 					}[in]
-					assert.Equal(t, want, h.told())
+					assert.Equal(t, want, h.calls())
 				})
 			})
 		}
@@ -153,28 +153,28 @@ func TestIDOfAClientWhoseCallbackHangs(t *testing.T) {
 				opt := server.NewEndOptions()
 				opt.SetDelegate(h)
 				nl, l := newPipeServer(t, opt)
-				nc, greeted := dialRaw(t, nl, rawHello{})
+				nc, shaken := dialRaw(t, nl, rawHello{})
 				defer nc.Close()
 				<-h.entered
 				time.Sleep(time.Minute)
-				require.Error(t, <-greeted, "the handshake after its timeout")
-				other, greeted := dialRaw(t, nl, rawHello{})
+				require.Error(t, <-shaken, "the handshake after its timeout")
+				other, shaken := dialRaw(t, nl, rawHello{})
 				defer other.Close()
 				if in == "ConnOnline" {
-					require.ErrorContains(t, <-greeted, "still ending")
+					require.ErrorContains(t, <-shaken, "still ending")
 					close(h.release)
 					synctest.Wait()
-					assert.Equal(t, []string{"GetClientID", "ConnOnline", "GetClientID", "ConnOffline"}, h.told())
-					other, greeted = dialRaw(t, nl, rawHello{})
+					assert.Equal(t, []string{"GetClientID", "ConnOnline", "GetClientID", "ConnOffline"}, h.calls())
+					other, shaken = dialRaw(t, nl, rawHello{})
 					defer other.Close()
 				}
-				require.NoError(t, <-greeted)
+				require.NoError(t, <-shaken)
 				synctest.Wait()
 				assert.EqualValues(t, 7, acceptEnd(t, l).ClientID())
 				if in == "GetClientID" {
 					close(h.release)
 					synctest.Wait()
-					assert.Equal(t, []string{"GetClientID", "GetClientID", "ConnOnline"}, h.told(), "callbacks, none of which ends the other client")
+					assert.Equal(t, []string{"GetClientID", "GetClientID", "ConnOnline"}, h.calls(), "callbacks, none of which ends the other client")
 				}
 				require.NoError(t, l.Close())
 				other.Close()
@@ -192,7 +192,7 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 		opt.SetDelegate(h)
 		opt.SetRetryAfter(3 * time.Second)
 		nl, l := newPipeServer(t, opt)
-		nc, greeted := dialRaw(t, nl, rawHello{})
+		nc, shaken := dialRaw(t, nl, rawHello{})
 		defer nc.Close()
 		silent, err := nl.Dial()
 		require.NoError(t, err)
@@ -206,10 +206,10 @@ func TestShutdownRefusesWhoIsDecidedAbout(t *testing.T) {
 		close(h.release)
 		require.NoError(t, <-down)
 		var refused *geminio.RefusedError
-		require.ErrorAs(t, <-greeted, &refused)
+		require.ErrorAs(t, <-shaken, &refused)
 		assert.ErrorIs(t, refused, geminio.ErrGoingAway)
 		assert.Equal(t, 3*time.Second, refused.RetryAfter)
-		assert.Equal(t, []string{"GetClientID"}, h.told())
+		assert.Equal(t, []string{"GetClientID"}, h.calls())
 	})
 }
 
@@ -221,17 +221,17 @@ func TestShutdownWaitsForTheTimeOfTheHandshake(t *testing.T) {
 		opt.SetDelegate(h)
 		opt.SetHandshakeTimeout(3 * time.Second)
 		nl, l := newPipeServer(t, opt)
-		nc, greeted := dialRaw(t, nl, rawHello{})
+		nc, shaken := dialRaw(t, nl, rawHello{})
 		defer nc.Close()
 		<-h.entered
 		time.Sleep(time.Second)
 		start := time.Now()
 		require.NoError(t, geminio.Shutdown(context.Background(), l))
 		require.Equal(t, 3*time.Second, time.Since(start))
-		require.Error(t, <-greeted)
+		require.Error(t, <-shaken)
 		close(h.release)
 		synctest.Wait()
-		assert.Equal(t, []string{"GetClientID", "ConnOnline", "ConnOffline"}, h.told())
+		assert.Equal(t, []string{"GetClientID", "ConnOnline", "ConnOffline"}, h.calls())
 	})
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The End that is evicted first is the oldest of the host whose Ends hold most, and the sums
-// are right, whatever happened before.
+// The End that is evicted first is the oldest of the host whose Ends hold most, and the
+// sums are right, after random events.
 func TestResumablesOfHosts(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
