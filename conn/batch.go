@@ -11,7 +11,7 @@ const MaxBatch = 256 << 10
 
 const (
 	maxPieces = 64      // bounds the pieces of a batch
-	copyBelow = 2 << 10 // chunks with fewer bytes are copied, which costs less than a piece
+	copyBelow = 2 << 10 // chunks with fewer bytes are copied: that costs less than one more piece
 )
 
 // BufferOwner lends memory to a batch.

@@ -21,8 +21,8 @@ const (
 	closeSent
 )
 
-// GoAway tells the peer that this side wants no new work. It may be called again, to
-// learn by another OnGoAwayAcked what has arrived.
+// GoAway tells the peer that this side wants no new work. It may be called again for
+// another call of OnGoAwayAcked.
 func (c *Conn) GoAway(reason packet.Reason) {
 	c.mu.Lock()
 	if c.State() < Closing {
@@ -35,8 +35,8 @@ func (c *Conn) GoAway(reason packet.Reason) {
 }
 
 // AckGoAway acknowledges the GoAway of the peer: the Pong for the Ping behind it goes in the
-// next batch. The layer above calls AckGoAway in Fill or later, when Fill has given
-// everything that was begun before the GoAway came.
+// next batch. The layer above calls AckGoAway when AppendFrames has given everything that
+// was begun before the GoAway arrived, in AppendFrames or later.
 func (c *Conn) AckGoAway() {
 	c.mu.Lock()
 	due := c.pongHeld && c.pongDue

@@ -35,14 +35,15 @@ type FrameHandler interface {
 	// GoAway runs in the reading goroutine when the peer wants no new work. No Pong is
 	// sent from then on until Conn.AckGoAway is called.
 	GoAway(packet.Reason)
-	// OnGoAwayAcked runs in the reading goroutine when the peer has answered
-	// the Ping behind this side's last GoAway. Then everything that the peer had begun
-	// before it knew of the GoAway has arrived here, and everything that this side had
-	// given in Fill before it called GoAway has arrived there.
+	// OnGoAwayAcked runs in the reading goroutine when the peer has answered the Ping
+	// behind this side's last GoAway. By then, everything that the peer began before
+	// it received the GoAway has arrived at this side, and everything that
+	// AppendFrames gave before Conn.GoAway was called has arrived at the peer.
 	OnGoAwayAcked()
-	// NotReceived tells of a packet, with the header of its last frame and its number,
-	// that the peer has certainly not received as a whole. It runs before End, in any
-	// goroutine, for the packets of a session that the peer has ended.
+	// NotReceived reports a packet that the peer has certainly not received
+	// completely: h is the header of its last frame, and number its number. When the
+	// peer has ended a session, NotReceived runs for the packets of the session,
+	// before End and in any goroutine.
 	NotReceived(h packet.Header, number uint64)
 	// End runs once, when the connection leaves Open or Draining, with the
 	// cause. With deliver set, the Conn still writes what AppendFrames gives and, when
@@ -113,7 +114,7 @@ type Conn struct {
 
 	// The reading goroutine owns these fields; doc.go describes the hints.
 
-	rb               *chunk.Chunk  // bytes that were read and not yet used; nil while it waits
+	rb               *chunk.Chunk  // bytes that were read and not yet used; nil while the goroutine waits
 	left             int           // unread bytes of the present frame's payload
 	bulk             bool          // the last frame was large
 	packetDispatched bool          // a packet was handled since the last read

@@ -27,25 +27,25 @@
 //
 // # Sessions
 //
-// With the feature resume, a Conn survives the loss of its net.Conn, which is one
-// of its links. The session counts the bytes of each direction, and keeps the
-// sent ones until the peer has reported that it has received them. When a link is
-// lost, the reading goroutine waits in the middle of a frame, and nothing is
-// written. Client and Server resume a session during a handshake, if
-// [ResumeConfig] asks for it: they wait until both goroutines have left the old
-// link, exchange positions, and attach the new link. The log is written first,
-// then new batches. Events of a link that was replaced have no effect. docs/wire.md
+// With the feature resume, a Conn survives the loss of its net.Conn, which is one of
+// its links. The session counts the bytes of each direction, and keeps the sent ones
+// until the peer has reported that it has received them. When a link is lost, the
+// reading goroutine waits in the middle of a frame, and nothing is written. Client and
+// Server resume a session during a handshake, if [ResumeConfig] asks for it: they wait
+// until the reading goroutine and the holder of the write token have left the old
+// link, exchange positions, and attach the new link. The log is written first, and new
+// batches follow. Events of a link that was replaced have no effect. docs/wire.md
 // specifies the protocol.
 //
 // # Locks
 //
 // The lock of a batch is held while the batch is filled, so FrameHandler.AppendFrames
 // runs under it and takes the lock of the layer above inside it. AppendFrames must not
-// take further locks; [Batch.After] registers a function that runs after the
-// batch lock is released. The lock is also held during each non-blocking system
-// call. [Conn.Reclaim] takes it, so no lock that AppendFrames takes may be held there.
-// Conn.mu and the lock of a session's log are leaves: no other lock is taken under
-// them.
+// take further locks; [Batch.After] registers a function that runs after the batch
+// lock is released. The lock is also held during each non-blocking system call.
+// [Conn.Reclaim] takes it, so a caller of Reclaim must not hold a lock that
+// AppendFrames takes. Conn.mu and the lock of a session's log are leaves: no other
+// lock is taken under them.
 //
 // # Pacing
 //

@@ -23,7 +23,7 @@ func Client(nc net.Conn, cfg *Config) (*Conn, error) {
 }
 
 // Server performs the handshake as the server. It closes nc on every error. It returns
-// in time as Client does.
+// within the same time as Client.
 func Server(nc net.Conn, cfg *Config) (*Conn, error) {
 	return handshake(nc, cfg, geminio.RecipientSide, (*Conn).welcome)
 }
@@ -197,7 +197,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, attempt.resumed(c, ack.Resumed)
 	}
 	if ack.Settings == nil {
-		err = c.refuseWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
+		err = c.acceptWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
 	} else {
 		c.peer = *ack.Settings
 	}
@@ -232,7 +232,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	own := cfg.offer()
 	offer := &own
 	if hello.Settings == nil {
-		if err := c.refuseWire1(Wire1Peer{Side: c.side, PacketID: id, HeartbeatExponent: hello.HeartbeatExponent}); err != nil {
+		if err := c.acceptWire1(Wire1Peer{Side: c.side, PacketID: id, HeartbeatExponent: hello.HeartbeatExponent}); err != nil {
 			return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeVersion), Text: err.Error()}, err)
 		}
 		offer = nil

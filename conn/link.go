@@ -52,11 +52,11 @@ type linkState uint8
 const (
 	// linkOpen: the net.Conn works. close leaves it.
 	linkOpen linkState = iota
-	// linkClosing: a goroutine has called Close of the net.Conn. Left when that
-	// returns, or by cut.
+	// linkClosing: a goroutine has called Close of the net.Conn. The return of
+	// Close, or cut, leaves it.
 	linkClosing
-	// linkCut: another goroutine has closed the connection beneath the net.Conn. Left
-	// when Close of the net.Conn returns, or after closeGrace.
+	// linkCut: another goroutine has closed the connection beneath the net.Conn. The
+	// return of Close, or the end of closeGrace, leaves it.
 	linkCut
 	// linkClosed: closed is closed.
 	linkClosed
@@ -82,8 +82,8 @@ func Check(nc net.Conn) error {
 	return nil
 }
 
-// Discard closes a net.Conn that no Conn was made of. It waits for Close for a short
-// while only. A net.Conn that is nil is left alone.
+// Discard closes a net.Conn for which no Conn was made. It waits for Close for a
+// short while only. A net.Conn that is nil is left alone.
 func Discard(nc net.Conn) {
 	if isNil(nc) {
 		return
@@ -162,7 +162,7 @@ func (l *link) writeOnce(p []byte) (n int, err error) {
 // closeWrite ends the writing direction of a net.Conn that can do so.
 func (l *link) closeWrite() {
 	if w, ok := l.nc.(interface{ CloseWrite() error }); ok {
-		l.call("CloseWrite", w.CloseWrite) // the peer does not need it: it has the Close frame
+		l.call("CloseWrite", w.CloseWrite) // the error does not matter: the peer has the Close frame
 	}
 }
 
@@ -271,8 +271,8 @@ func (l *link) finish() bool {
 	return true
 }
 
-// call calls a method of the net.Conn. A method that ends the goroutine ends that of the
-// caller too.
+// call calls a method of the net.Conn. If the method calls runtime.Goexit, the goroutine
+// of the caller ends.
 func (l *link) call(method string, f func() error) (err error) {
 	guard.Run(l.log, theTransports+method, func() { err = f() }, func(failed error) {
 		if failed != nil {

@@ -303,7 +303,8 @@ func (c *Conn) need(n int) error {
 	return nil
 }
 
-// makeRoom gives the read buffer room for n bytes, with those that it has.
+// makeRoom makes room for n bytes in the read buffer, including the bytes that are
+// in it.
 func (c *Conn) makeRoom(n int) {
 	if c.rb != nil && len(c.rb.Space()) < n-c.rb.Len() {
 		c.rb.Compact()

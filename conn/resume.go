@@ -39,8 +39,8 @@ const (
 // an existing Conn.
 var ErrResumed = errors.New("the session was resumed")
 
-// ErrFresh is the error with which ResumeConfig.Allow ends the session, and has the
-// client answered with a fresh connection.
+// ErrFresh is returned by ResumeConfig.Allow to end the session and to give the
+// client a fresh connection.
 var ErrFresh = errors.New("the session is not continued")
 
 // The causes of the end of a session for which the client has got a fresh connection.
@@ -63,7 +63,8 @@ type ResumeConfig struct {
 	// Client returns ErrResumed. If the server answers with a fresh connection, the
 	// session ends, and Client returns the fresh Conn. Client only, optional.
 	Session *Conn
-	// Only has Client fail, before it sends anything, if Session has ended. Client only.
+	// Only says that Client needs the session: if Session has ended, Client fails before
+	// it sends anything. Client only.
 	Only bool
 	// Issued is called before the client learns the ticket of c: from now on Find may
 	// return c. Server only, optional.
@@ -145,8 +146,10 @@ type session struct {
 
 // quiet lets a handshake wait until the goroutines of a session have left its old link.
 type quiet struct {
-	reader, writer         chan struct{} // closed when they have
-	readerDone, writerDone bool
+	reader     chan struct{} // closed when the reading goroutine has left the link
+	writer     chan struct{} // closed when the holder of the write token has left the link
+	readerDone bool          // reader is closed
+	writerDone bool          // writer is closed
 }
 
 // SessionStats counts events of a session.
@@ -267,9 +270,9 @@ func (c *Conn) SessionStats() SessionStats {
 	return stats
 }
 
-// Expire ends a session that has no link, for the given cause; nil stands for that of the
-// lost link. It reports whether it has ended the session. If a handshake is about to resume
-// the session, Expire ends it if that fails.
+// Expire ends the session if it has no link, and reports whether it has ended the session.
+// A nil cause stands for the cause of the lost link. If a handshake is about to resume the
+// session, Expire returns false, and the session ends if that handshake fails.
 func (c *Conn) Expire(cause error) bool {
 	s := c.session
 	if s == nil {
@@ -324,8 +327,8 @@ func (c *Conn) cut(l *link, cause error) {
 	}
 }
 
-// expire ends the session when it was without a link for too long, since the interruption
-// with the given number.
+// expire ends the session if it has had no link since the interruption with the given
+// number. keepTimer calls it.
 func (c *Conn) expire(number uint64) {
 	s := c.session
 	c.mu.Lock()
@@ -340,26 +343,29 @@ func (c *Conn) expire(number uint64) {
 	}
 }
 
-// readNext is the method of the transport; the session continues on the next link.
+// readNext calls readNext of the transport. If the link is lost, it continues on
+// the next link.
 func (c *Conn) readNext() error {
 	c.noteReceived()
 	return c.park(c.io.readNext())
 }
 
-// readMore is the method of the transport; the session continues on the next link.
+// readMore calls readMore of the transport. If the link is lost, it continues on
+// the next link.
 func (c *Conn) readMore() error {
 	c.noteReceived()
 	return c.park(c.io.readMore())
 }
 
-// readSink is the method of the transport; the session continues on the next link.
+// readSink calls readSink of the transport. If the link is lost, it continues on
+// the next link.
 func (c *Conn) readSink(s Sink) error {
 	c.noteReceived()
 	return c.park(c.io.readSink(s))
 }
 
-// noteReceived updates the position of the received bytes, and has it reported if it is
-// time. The reading goroutine calls it before it reads.
+// noteReceived updates the position of the received bytes, and has the position
+// reported if that is due. The reading goroutine calls it before it reads.
 func (c *Conn) noteReceived() {
 	s := c.session
 	if s == nil {
@@ -483,9 +489,9 @@ func (c *Conn) handOver() bool {
 	return true
 }
 
-// beQuiet gives up the link and waits until no goroutine uses it. The caller, a handshake
-// that holds Conn.busy, then has the write token. It returns an error, and does not have the
-// token, if over is closed before.
+// beQuiet gives up the link and waits until no goroutine uses it. The caller is a handshake
+// that holds Conn.busy. It has the write token when beQuiet returns nil. If over is closed
+// earlier, beQuiet returns an error, and the caller does not have the token.
 func (c *Conn) beQuiet(over <-chan struct{}, cause error) error {
 	s := c.session
 	c.mu.Lock()

@@ -74,8 +74,9 @@ func (c *Conn) countSent(b *Batch, linkBytes int) {
 	}
 }
 
-// fillLog fills b for the log alone: the connection closes and has no link. If there was
-// none when Close was called, and the peer has everything, fillLog ends the session.
+// fillLog fills b for the log and not for a link, because the connection closes and has
+// no link. If it had no link when Close was called, and the peer has received
+// everything, fillLog ends the session.
 func (c *Conn) fillLog(b *Batch) (more bool) {
 	s := c.session
 	c.mu.Lock()

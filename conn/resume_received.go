@@ -25,10 +25,10 @@ func (s *session) unmark() {
 	}
 }
 
-// tellNotReceived tells the layer above the packets of which the peer has not received the
-// last byte. It has received all bytes up to a position. Packets about which that is not
-// certain, because the log does not begin with a frame, are left out. The caller has called
-// beQuiet.
+// tellNotReceived tells the layer above which packets the peer has not received completely.
+// The peer has received all bytes up to the position received. If the log does not begin
+// with a frame, tellNotReceived leaves out the packets about which it cannot be certain.
+// The caller has called beQuiet.
 func (c *Conn) tellNotReceived(received uint64) {
 	s := c.session
 	s.logMu.Lock()

@@ -13,8 +13,8 @@ type transport interface {
 	readNext() error
 	// readMore waits until the read buffer has at least one more byte.
 	readMore() error
-	// readSink waits until at least one more byte of the present payload is in s
-	// or in the read buffer. The read buffer is empty before.
+	// readSink waits until at least one more byte of the present payload is in s or
+	// in the read buffer. The caller has emptied the read buffer.
 	readSink(s Sink) error
 	// lends reports whether write can stop instead of waiting, so that a batch may
 	// contain borrowed memory.
@@ -73,8 +73,8 @@ func (t *plain) write(b *Batch, _ bool) bool {
 	return false
 }
 
-// writeError returns the error for a failed write. The end of the transport is
-// io.ErrUnexpectedEOF, as it is for reads.
+// writeError returns the error for a failed write. If the transport is closed, that
+// is io.ErrUnexpectedEOF, as for a read.
 func writeError(err error) error {
 	if errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
 		return io.ErrUnexpectedEOF

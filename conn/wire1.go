@@ -17,8 +17,9 @@ type Wire1Peer struct {
 	HeartbeatExponent uint8        // the exponent e of the heartbeat that the client has announced, 5*4^e seconds
 }
 
-// refuseWire1 returns an error if this side does not serve peers of wire 1.
-func (c *Conn) refuseWire1(p Wire1Peer) error {
+// acceptWire1 records that the peer speaks only wire 1. It returns an error if this
+// side does not serve such peers.
+func (c *Conn) acceptWire1(p Wire1Peer) error {
 	if c.cfg.Translate != nil {
 		c.wire1 = &p
 		return nil
@@ -38,8 +39,8 @@ func (c *Conn) translate() {
 	c.link.nc, c.peer = c.cfg.Translate(guarded{under}, *c.wire1)
 }
 
-// guarded is a link as a net.Conn. Its Read and Write return errors where those of the
-// link's net.Conn panic or end the goroutine. It has no deadlines.
+// guarded is a link as a net.Conn. If Read or Write of the link's net.Conn panics or
+// ends the goroutine, the method of guarded returns an error. It has no deadlines.
 type guarded struct{ l *link }
 
 // Read implements net.Conn.

@@ -60,10 +60,11 @@ type Writer interface {
 	Sent() bool
 }
 
-// Push writes in the caller's goroutine, if no other goroutine writes and the transport
-// is a socket, on which a write need not wait: until w.Sent reports true, or one batch
-// if w is nil. On other transports Push is Kick. With gather set, Push lets other
-// goroutines run first, so that their frames join the batch; see the package comment.
+// Push writes in the caller's goroutine until w.Sent reports true, or one batch if w is
+// nil. If another goroutine writes, Push leaves the work to that goroutine. On
+// transports other than sockets a write may have to wait, so Push is Kick there. With
+// gather set, Push lets other goroutines run first, so that their frames join the
+// batch; see the package comment.
 func (c *Conn) Push(w Writer, gather bool) {
 	if !c.acquireWrite() {
 		return
