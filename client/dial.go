@@ -35,7 +35,7 @@ func dial(log *slog.Logger, dialer Dialer) (nc net.Conn, err error) {
 	return nc, nil
 }
 
-// dial calls the dialer. It stops waiting for it when ctx ends.
+// dial calls the dialer. It stops waiting for the dialer when ctx ends.
 func (r *RetryEnd) dial(ctx context.Context) (net.Conn, error) {
 	type result struct {
 		nc  net.Conn

@@ -63,7 +63,7 @@ type RetryEnd struct {
 
 	// Used by the goroutine that connects, of which there is one at a time.
 	failures   int           // attempts since the last connection that counts as a success
-	retryAfter time.Duration // for which the server asked the client to stay away; 0 if it did not
+	retryAfter time.Duration // how long the server asked the client to stay away; 0 if it did not
 	resumeSoon bool          // the next attempt is made within maxResumePause
 	// retryAfterLater takes the place of retryAfter if the next attempt fails: a server that
 	// is shutting down resumes sessions.
@@ -323,8 +323,8 @@ func (r *RetryEnd) RemoteAddr() net.Addr { return r.last.Load().e.RemoteAddr() }
 func (r *RetryEnd) Addr() net.Addr { return r.LocalAddr() }
 
 // check returns an error for a request or message that was made for another client or stream.
-// It accepts those that this End has made before a reconnect, even if the client has had
-// another id then.
+// It accepts those that this End has made before a reconnect, even if the client had another
+// id then.
 func (r *RetryEnd) check(clientID, streamID uint64) error {
 	if streamID != multiplexer.DefaultID {
 		return geminio.ErrMismatchStreamID

@@ -1,8 +1,8 @@
 package client
 
 // cursor is the position of Receive, AcceptStream, Read or Write in the sequence of
-// connections: the last connection, or the one before as long as that may have something left.
-// RetryEnd.mu guards it.
+// connections: the last connection, or the one before it as long as the earlier one may have
+// something left. RetryEnd.mu guards it.
 type cursor struct {
 	at *link // nil stands for the next connection that is made
 }

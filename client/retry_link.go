@@ -22,11 +22,11 @@ import (
 // link is one connection of a RetryEnd, with its resumptions.
 type link struct {
 	e            *application.End
-	start        time.Time               // of the connection, or of its last resumption; the goroutine that connects uses it
+	start        time.Time               // when the connection began or was last resumed; the goroutine that connects uses it
 	ready        atomic.Bool             // e is set, and the methods of both sides are exchanged
 	goingAway    atomic.Bool             // the server is shutting down
 	interrupted  atomic.Bool             // the session waits to be resumed; set with RetryEnd.mu held
-	retryAfter   atomic.Int64            // for which a server that is shutting down asks the client to stay away, in ns
+	retryAfter   atomic.Int64            // how long a server that is shutting down asks the client to stay away, in ns
 	stopExchange context.CancelCauseFunc // ends the exchange of methods
 	drainOnce    sync.Once               // starts RetryEnd.drain once
 

@@ -23,8 +23,8 @@ const (
 	opQueued
 
 	// opInFlight: an attempt is under way on a connection. Its outcome leads to opDone.
-	// If the connection is lost, the operation goes back to opQueued where the peer has
-	// not acted on it, and on to opMaybeExecuted where the peer may have acted and a
+	// If the connection is lost, the operation goes back to opQueued if the peer has
+	// not acted on it. It goes on to opMaybeExecuted if the peer may have acted and a
 	// second execution does no harm.
 	opInFlight
 
@@ -105,7 +105,7 @@ func (r *RetryEnd) do(op *operation, attempt func(l *link, timeout time.Duration
 //   - the connection was lost, the peer may have acted, and the operation is repeatable, or
 //   - the connection takes no new work, because it has ended or the peer is going away.
 //
-// Every other outcome is final, and so is each after the end of the RetryEnd.
+// Every other outcome is final. After the end of the RetryEnd, every outcome is final.
 func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 	if err == nil || r.ended() {
 		return false
@@ -141,7 +141,8 @@ func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 }
 
 // finish ends an operation whose last attempt has ended with err, and returns its error.
-// After the end of the RetryEnd, that is why the operation was interrupted.
+// If the end of the RetryEnd has interrupted the operation, that is a
+// *geminio.InterruptedError.
 func (r *RetryEnd) finish(op *operation, err error) error {
 	state := op.state
 	op.state = opDone

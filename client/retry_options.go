@@ -93,10 +93,10 @@ func (o *RetryOptions) SetDrainTimeout(d time.Duration) { o.DrainTimeout = d }
 //
 // It is for Call, CallAsync, Publish, PublishAsync, Register, OpenStream and Write. A context
 // with a deadline, a timeout and SetWriteDeadline take its place. The time begins with the
-// operation, or later: when the connection ends that was there then, and when the time is
-// over for which the server has asked clients to stay away. An operation that was sent, and
-// is sent again after a reconnect, waits without this bound, and so do Receive, Read,
-// AcceptStream and Accept.
+// operation. If there is a connection at that moment, the time begins when that connection
+// ends. If the server has asked clients to stay away, it begins when the time that the server
+// named is over. An operation that was sent, and is sent again after a reconnect, waits
+// without this bound, and so do Receive, Read, AcceptStream and Accept.
 func (o *RetryOptions) SetConnectWait(d time.Duration) { o.ConnectWait = &d }
 
 // resolve sets the defaults of fields that are zero, and checks the others.

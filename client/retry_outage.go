@@ -11,11 +11,11 @@ import (
 
 // outage is the time for which a RetryEnd has no connection. RetryEnd.mu guards it.
 type outage struct {
-	since   time.Time // from when on the time of SetConnectWait runs
+	since   time.Time // when the time of SetConnectWait begins for operations that began earlier
 	failure error     // the last failure of dialling or shaking hands; nil: none so far
 }
 
-// begin notes that the time of SetConnectWait runs from t on, and not earlier.
+// begin notes that the time of SetConnectWait does not begin before t.
 func (o *outage) begin(t time.Time) {
 	if t.After(o.since) {
 		o.since = t
@@ -45,8 +45,8 @@ func (r *RetryEnd) waitLeft(op *operation) (time.Duration, error) {
 }
 
 // connectWaitLeft returns how much is left of the time of SetConnectWait for a wait that
-// began at start, as waitLeft does. The time does not run while there is a connection, also
-// one that takes no new work.
+// began at start, as waitLeft does. The time does not run while there is a connection, even
+// if that takes no new work.
 func (r *RetryEnd) connectWaitLeft(start time.Time) (time.Duration, error) {
 	wait := *r.opt.ConnectWait
 	if wait == 0 {

@@ -24,8 +24,9 @@ type retryQueue struct {
 }
 
 // job is an operation of a retryQueue. It either waits there, or an attempt is under way
-// on a connection. The goroutine that takes it out of the queue, begins an attempt or
-// gets the outcome of one owns its operation, until the job waits again.
+// on a connection. The goroutine that takes a job out of the queue, begins an attempt of
+// it or gets the outcome of an attempt owns the operation of the job, until the job
+// waits again.
 type job struct {
 	operation
 	queue *retryQueue
@@ -159,8 +160,8 @@ func (j *job) watch() (watch context.Context, unwatch context.CancelFunc) {
 	return context.WithCancel(j.ctx)
 }
 
-// disarm stops the timer of a job that leaves. retryQueue.mu is held. The caller calls
-// j.unwatch when it has released the lock.
+// disarm stops the timer of a job that leaves the queue. retryQueue.mu is held. The
+// caller calls j.unwatch when it has released the lock.
 func (j *job) disarm() {
 	if j.timer != nil {
 		j.timer.Stop()

@@ -19,9 +19,9 @@ type rawSide struct {
 	changed  chan struct{} // closed, and made anew, when deadline or shut is set
 }
 
-// Read reads bytes over one connection after the other. If a connection is lost over which
-// bytes were read, Read returns the bytes that have arrived, and then an error once: io.EOF if
-// the server has closed the connection, and otherwise an error that matches
+// Read reads bytes over one connection after the other. If a connection is lost after bytes
+// were read over it, Read returns the bytes that have arrived, and then an error once: io.EOF
+// if the server has closed the connection, and otherwise an error that matches
 // geminio.ErrConnectionLost. Then Read continues with the next connection. After Close it
 // returns io.EOF.
 func (r *RetryEnd) Read(p []byte) (int, error) {
@@ -37,10 +37,11 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 	}
 }
 
-// Write sends p over the connection. If there is none, Write waits for one, within the
-// deadline, and without a deadline for at most the time of SetConnectWait. If a connection is lost over which bytes were written, some of them may not have
-// arrived: Write returns an error that matches geminio.ErrConnectionLost once, and then
-// continues with the next connection. After Close it returns net.ErrClosed.
+// Write sends p over the connection. If there is none, Write waits for one, within the deadline,
+// and without a deadline for at most the time of SetConnectWait. If a connection is lost after
+// bytes were written over it, some of the bytes may not have arrived. Write then returns, once, an
+// error that matches geminio.ErrConnectionLost, and continues with the next connection. After Close
+// it returns net.ErrClosed.
 func (r *RetryEnd) Write(p []byte) (int, error) {
 	for {
 		l, err := r.rawLink(&r.writing)

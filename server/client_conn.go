@@ -46,13 +46,13 @@ type clientConn struct {
 	resumable  *resumable // the session of this connection; nil if it cannot be resumed
 	approved   *resumable // the session that this connection may resume; else nil
 	identified bool       // the delegate has identified a client that asks to resume a session
-	identity   idChoice   // the answer of the delegate then
+	identity   idChoice   // the answer of the delegate if identified is set
 
 	// Guarded by listener.mu.
 	cancel      context.CancelFunc // ends ctx; nil once finish was called
 	stage       stage
 	e           *ServerEnd // set in the stage registering
-	offlineDone bool       // the callbacks of the End's end have returned
+	offlineDone bool       // the callbacks for the end of the End have returned
 	draining    bool       // the listener shuts the End down
 }
 
@@ -92,7 +92,7 @@ func (l *listener) handshake(cl *clientConn) error {
 			offline(c)
 		}
 	}
-	l.ids.keep(cl.holder) // until the callbacks of the End's end have returned
+	l.ids.keep(cl.holder) // until the callbacks for the end of the End have returned
 	e := &ServerEnd{application.Start(c, ac)}
 	if !l.setEnd(cl, e) {
 		e.control().CloseWith(io.EOF, packet.Reason{})
@@ -285,7 +285,7 @@ func (l *listener) shutDown(cl *clientConn) {
 	}()
 }
 
-// offline is called when the callbacks of the end of cl's End have returned.
+// offline is called when the callbacks for the end of the End of cl have returned.
 func (l *listener) offline(cl *clientConn, s *session) {
 	l.resumables.remove(cl.resumable)
 	l.sessions.detach(s)

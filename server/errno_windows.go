@@ -16,7 +16,7 @@ var temporaryErrors = []error{
 	syscall.Errno(10065), // WSAEHOSTUNREACH
 	syscall.Errno(10004), // WSAEINTR
 	syscall.Errno(10060), // WSAETIMEDOUT
-	// Those by which package syscall names some of them.
+	// Package syscall has values of its own for some of these errors.
 	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 	syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EAGAIN,
 }

@@ -24,8 +24,8 @@ const (
 	// its client, and gives the id to the new connection. The earlier connection of a
 	// client that connects again is most likely dead.
 	DuplicateReplaces DuplicatePolicy = iota
-	// DuplicateRefused refuses the new connection as long as the other exists. A session
-	// that waits for its client has no connection; it ends.
+	// DuplicateRefused refuses the new connection as long as the other exists. An
+	// interrupted session has no connection, so it ends and does not refuse the new one.
 	DuplicateRefused
 	// DuplicateAllowed lets several connections have the same id.
 	DuplicateAllowed
@@ -43,11 +43,11 @@ var errStillEnding = &geminio.RefusedError{
 type chooser uint8
 
 const (
-	// byLibrary: neither the client nor the server has.
+	// byLibrary: neither the client nor the server has chosen an id.
 	byLibrary chooser = iota
-	// byClient: the client has asked for it.
+	// byClient: the client has asked for the id.
 	byClient
-	// byServer: the delegate or an option has chosen it.
+	// byServer: the delegate or an option has chosen the id.
 	byServer
 )
 
@@ -74,9 +74,9 @@ func newIdentities(s *sessions) *identities {
 // identity is a client id that some connection has.
 type identity struct {
 	id      uint64
-	chosen  bool      // the library has chosen it, for the client with the session
+	chosen  bool      // the library has chosen the id, for the client with the session
 	session string    // the name of the client's session; "" if it has none
-	holders []*holder // more than one only under DuplicateAllowed
+	holders []*holder // the connections that have the id; several only under DuplicateAllowed
 }
 
 // holder is a connection that has an id, or is about to get it.
@@ -84,11 +84,11 @@ type holder struct {
 	gone chan struct{} // closed when the last release has freed the id
 
 	// Guarded by identities.mu.
-	users    int       // how many calls of release free the id
+	users    int       // the number of calls of release after which the id is free
 	identity *identity // nil if it has no id
 	place    int       // the index in identity.holders
 	evict    eviction  // ends the connection; nil before evictBy
-	evicted  bool      // evictBy has to end the connection at once
+	evicted  bool      // end was called with replace, so that evictBy ends the connection
 }
 
 // eviction ends a holder without blocking. Without replace, it ends only a holder whose session
@@ -140,7 +140,7 @@ func (t *identities) try(h *holder, want idChoice, session string, policy Duplic
 				id = 0
 			}
 		} else {
-			chosen = session != "" && id == idOf(session) // the library has chosen it earlier
+			chosen = session != "" && id == idOf(session) // the library has chosen the id before a restart
 		}
 	}
 	if id == 0 {
@@ -159,8 +159,8 @@ func (t *identities) try(h *holder, want idChoice, session string, policy Duplic
 	return id, nil
 }
 
-// owner returns the session of the client for which the library has chosen an id, if it
-// has. t.mu is held.
+// owner returns the session of the client for which the library has chosen an id. If
+// the library has not chosen the id, owned is false. t.mu is held.
 func (t *identities) owner(id uint64) (session string, owned bool) {
 	if i := t.held[id]; i != nil {
 		return i.session, i.chosen

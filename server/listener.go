@@ -75,9 +75,9 @@ const (
 	// failed: the underlying listener has failed. The handshakes of clients that connected
 	// before continue.
 	failed
-	// resuming: Shutdown was called, and clients can still resume their sessions. Other
-	// clients whose handshake is not done are refused, and the Ends of the others are shut
-	// down. When no End is left, Shutdown leads to refusing.
+	// resuming: Shutdown was called, and clients can still resume their sessions. A client
+	// whose handshake is not done is refused, unless it resumes a session. All Ends are
+	// shut down. When no End is left, Shutdown leads to refusing.
 	resuming
 	// refusing: Shutdown was called, and no session can be resumed.
 	refusing
@@ -93,9 +93,9 @@ type endPolicy uint8
 const (
 	// keepEnds: the Ends that AcceptEnd has returned stay open.
 	keepEnds endPolicy = iota
-	// drainEnds: all are shut down.
+	// drainEnds: all Ends are shut down.
 	drainEnds
-	// closeEnds: all are closed.
+	// closeEnds: all Ends are closed.
 	closeEnds
 )
 
@@ -115,7 +115,7 @@ type listener struct {
 	done             chan struct{} // closed from the state resuming on
 	quit             chan struct{} // closed from the state refusing on
 	unlistened       chan struct{} // closed when unlisten has closed nl
-	closeErr         error         // of closing nl; set before unlistened is closed
+	closeErr         error         // the error of closing nl; set before unlistened is closed
 
 	mu         sync.Mutex
 	changed    *sync.Cond // on mu

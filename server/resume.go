@@ -27,7 +27,7 @@ var errEvicted = errors.New("too many interrupted sessions")
 // ResumeStats counts the interruptions of all Ends of a Listener.
 type ResumeStats struct {
 	Interrupted   int    // Ends that have no connection at this moment
-	HeldBytes     int    // bytes that those hold
+	HeldBytes     int    // bytes that the interrupted Ends hold
 	Interruptions uint64 // connections that were lost, and whose sessions were kept
 	Resumes       uint64 // sessions that have continued
 	ReplayedBytes uint64 // bytes that were sent again
@@ -58,13 +58,13 @@ type resumables struct {
 	hosts     map[string]*detachedHost
 	largest   heap.Heap[*detachedHost] // the hosts, the one that holds most first
 	detached  int                      // how many are interrupted
-	bytes     int                      // of the interrupted ones
+	bytes     int                      // the bytes that the interrupted Ends hold
 	measuring bool                     // measureAll is called after measureEvery
 	ended     ResumeStats              // the counters of the sessions that have ended
 }
 
 // resumable is an End whose session can be resumed. resumables.mu guards the fields below
-// tell.
+// callbacks.
 type resumable struct {
 	c         *conn.Conn
 	callbacks *interruptions // nil if the delegate is not told
@@ -72,7 +72,7 @@ type resumable struct {
 	e       *ServerEnd    // nil before setEnd
 	host    *detachedHost // nil while it is not interrupted
 	place   *list.Element // in host.ends
-	bytes   int           // that the End held when it was measured; 0 while it is not interrupted
+	bytes   int           // the bytes that the End held when it was measured; 0 while it is not interrupted
 	evicted bool          // unlock has ended it, unless a handshake resumes it at this moment
 }
 
@@ -213,7 +213,7 @@ func (t *resumables) resize(r *resumable, bytes int) {
 	t.largest.Fix(r.host)
 }
 
-// unlock ends the sessions beyond the limits, after it has released t.mu.
+// unlock releases t.mu, and then ends the sessions that exceed the limits.
 func (t *resumables) unlock() {
 	var over []*resumable
 	for t.detached > 0 && (t.closed || t.detached > t.maxEnds || t.bytes > t.maxBytes) {

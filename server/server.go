@@ -52,7 +52,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 }
 
 // exchangeMethods exchanges the methods of both sides. On an error it closes the End. It returns
-// no error if the client leaves: the End gives everything that came before.
+// no error if the client leaves: the End still returns everything that the client sent before.
 func (e *ServerEnd) exchangeMethods(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
 	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {

@@ -16,8 +16,8 @@ const (
 	// maxSessionBytes bounds what is remembered of all sessions without a connection.
 	maxSessionBytes = 32 << 20
 	// sessionOverhead is the memory of a session without its deliveries, if its host has
-	// no other. A session without deliveries is kept too: there may be a message that was
-	// not handed out yet.
+	// no other session. A session without deliveries is kept too: there may be a message
+	// that was not handed out yet.
 	sessionOverhead = 1 << 10
 )
 
@@ -35,7 +35,7 @@ type sessions struct {
 	all        map[sessionKey]*session
 	byChosenID map[uint64]*session // those whose id the library has chosen, by that id
 	idle       list.List           // the sessions without a connection, the oldest first
-	memory     share               // the memory of those, divided by hosts and then by client ids
+	memory     share               // the memory of the idle sessions, divided by hosts and then by client ids
 }
 
 type sessionKey struct {

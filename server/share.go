@@ -75,7 +75,8 @@ func (r *share) shrink(name any, part *share) {
 	delete(r.parts, name)
 }
 
-// largest returns the oldest session of the largest part of the largest part.
+// largest returns the oldest session of the client id that takes most memory, among
+// the client ids of the host that takes most memory.
 func (r *share) largest() *session {
 	for r.order.Len() > 0 {
 		r = r.order.First()
