@@ -104,8 +104,8 @@ type ClientDialogueDelegate interface {
 	DialogueOffline(DialogueDescriber) error
 }
 
-// ServerDialogueDelegate has the callbacks of a server for its streams. They are those of a
-// client.
+// ServerDialogueDelegate has the callbacks of a server for its streams. They are the same
+// as those of a client.
 type ServerDialogueDelegate interface {
 	ClientDialogueDelegate
 }

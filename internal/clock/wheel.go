@@ -125,7 +125,8 @@ func (t *wheelTimer) due(plan uint64) {
 	go t.f()
 }
 
-// waitLocked moves the plan to a timer of the runtime.
+// waitLocked moves the plan to a timer of the runtime, which fires after d. The
+// caller holds t.mu.
 func (t *wheelTimer) waitLocked(plan uint64, d time.Duration) {
 	t.rest = time.AfterFunc(d, func() {
 		t.mu.Lock()

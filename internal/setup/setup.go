@@ -67,8 +67,9 @@ const (
 	// of the streams of both sides and of the default stream.
 	defaultBudget = parts * 4 * firstWindow * (defaultStreams + 1)
 
-	// firstWindow is the size of the first window of a stream for raw bytes, and of that
-	// for messages, in bytes. leastWindow is the size if the budget is too small.
+	// firstWindow is the size of each of the two first windows of a stream, for raw
+	// bytes and for messages, in bytes. leastWindow is their size if the budget is too
+	// small for firstWindow.
 	firstWindow = 16 << 10
 	leastWindow = 1 << 10
 	// maxWindow is the default for the size to which a window may grow, in bytes.
