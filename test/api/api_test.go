@@ -46,8 +46,8 @@ var (
 	_ int                                      = packet.MaxDecodablePacketLen
 )
 
-// Interfaces, by their methods. A type with exactly these satisfies them, and
-// what users wrote as a fake still does.
+// The interfaces by their methods. A type with exactly these methods satisfies them, so that
+// fakes of users still do.
 var (
 	_ interface {
 		AcceptEnd() (geminio.End, error)
@@ -98,8 +98,7 @@ const (
 
 var _ = map[id.Mode]bool{id.Even: true, id.Odd: true, id.Unique: true, id.Inc: true}
 
-// TestOptions uses the options of Ends as users do: by setters, by fields and as
-// literals.
+// TestOptions uses the options of Ends in all ways that users do: setters, fields and literals.
 func TestOptions(t *testing.T) {
 	var (
 		clock   timer.Timer
@@ -166,7 +165,7 @@ func TestOptions(t *testing.T) {
 		"side":    geminio.InitiatorSide == 0 && geminio.RecipientSide == 1,
 	} {
 		if !ok {
-			t.Errorf("%s is not what it was", name)
+			t.Errorf("%s has another type than in the earlier library", name)
 		}
 	}
 }

@@ -1,3 +1,2 @@
-// Package api holds a test that the names which users of the earlier library rely
-// on exist, with the types that they had.
+// Package api tests that the names of the earlier library exist and have the same types.
 package api

@@ -22,7 +22,7 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
-// The interfaces of the root package have exactly these methods: each can be assigned to
+// The interfaces of the root package have exactly these methods, since each can be assigned to
 // the other.
 type (
 	request interface {
@@ -181,7 +181,7 @@ var (
 	})(nil)
 )
 
-// embedding is a delegate as users write it.
+// embedding is a delegate that embeds UnimplementedDelegate, as users do.
 type embedding struct {
 	*delegate.UnimplementedDelegate
 	online int
@@ -212,7 +212,7 @@ func TestSizesOfTheEarlierLibrary(t *testing.T) {
 	assert.Equal(t, 10485760, packet.MaxDecodablePacketLen)
 	assert.Equal(t, 10485760, application.DefaultMaxPacketSize)
 	assert.Equal(t, 10485760, conn.DefaultMaxPacketSize)
-	assert.Greater(t, batch, 1<<20, "a program refuses what is longer")
+	assert.Greater(t, batch, 1<<20, "the largest batch that a program sends")
 }
 
 // Programs compare errors in all three ways.
@@ -231,7 +231,7 @@ func TestErrorsOfTheEarlierLibrary(t *testing.T) {
 	assert.True(t, errors.Is(&geminio.LimitError{Err: geminio.ErrTooLarge}, application.ErrPacketTooLarge))
 }
 
-// A program does all that the earlier library offered, and compares what comes back.
+// A program uses all operations of the earlier library.
 func TestDependent(t *testing.T) {
 	l, err := server.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -323,7 +323,7 @@ func serve(l server.Listener) error {
 		return err
 	}
 	if len(msg.Data()) != batch {
-		return fmt.Errorf("a batch of %d bytes", len(msg.Data()))
+		return fmt.Errorf("the batch has %d bytes", len(msg.Data()))
 	}
 	if err := msg.Done(); err != nil {
 		return err

@@ -1,3 +1,2 @@
-// Package docs holds the tests of the documentation: the Go code in it compiles,
-// and the files it links exist.
+// Package docs tests the documentation: its Go code compiles, and the files that it links exist.
 package docs

@@ -14,11 +14,10 @@ import (
 
 const root = "../.."
 
-// documents are those whose code and links are checked.
+// documents returns the files whose code and links are tested.
 var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/README.md", "examples/*/README.md"}
 
-// imports are the packages that code in the documents may use without naming
-// them.
+// imports are the packages that code in the documents may use without an import.
 var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log",
 	"net": "net", "os": "os", "slog": "log/slog", "sync": "sync", "atomic": "sync/atomic", "time": "time",
@@ -48,7 +47,7 @@ func files(t *testing.T) []string {
 		all = append(all, found...)
 	}
 	if len(all) < 4 {
-		t.Fatalf("only %q found", all)
+		t.Fatalf("the documents are %q, want more", all)
 	}
 	return all
 }
@@ -61,8 +60,8 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// TestCode compiles the Go blocks of each document, together, as one package. Each
-// block is formatted as gofmt does.
+// TestCode compiles the Go blocks of each document as one package. Each block must be formatted
+// by gofmt.
 func TestCode(t *testing.T) {
 	blocks := 0
 	for _, file := range files(t) {
@@ -71,7 +70,7 @@ func TestCode(t *testing.T) {
 			blocks++
 			code.WriteString(block[1] + "\n")
 			if tidy, err := format.Source([]byte(block[1])); err != nil || string(tidy) != block[1] {
-				t.Errorf("%s: gofmt (%v) would write this block in another way:\n%s", file, err, block[1])
+				t.Errorf("%s: this block is not formatted by gofmt (error %v):\n%s", file, err, block[1])
 			}
 		}
 		if code.Len() > 0 {
@@ -79,7 +78,7 @@ func TestCode(t *testing.T) {
 		}
 	}
 	if blocks == 0 {
-		t.Fatal("no Go code was found")
+		t.Fatal("the documents have no Go code")
 	}
 }
 
@@ -92,8 +91,8 @@ func compile(t *testing.T, code string) {
 			fmt.Fprintf(&head, "import %s %q\n", name, path)
 		}
 	}
-	// A directory whose name begins with an underscore is in the module, and in
-	// no pattern.
+	// A directory whose name begins with an underscore is in the module, but matches no
+	// pattern.
 	dir, err := os.MkdirTemp(".", "_snippets")
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +108,7 @@ func compile(t *testing.T, code string) {
 	}
 }
 
-// TestLinks looks for the files that the documents link, and for the headings.
+// TestLinks requires that the files and headings exist to which the documents link.
 func TestLinks(t *testing.T) {
 	links := 0
 	for _, file := range files(t) {
@@ -120,20 +119,20 @@ func TestLinks(t *testing.T) {
 				target = filepath.Join(filepath.Dir(file), m[1])
 			}
 			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s links %s: %v", file, m[1], err)
+				t.Errorf("%s links to %s: %v", file, m[1], err)
 				continue
 			}
 			if m[2] != "" && !anchors(read(t, target))[m[2]] {
-				t.Errorf("%s links %s%s: there is no such heading", file, m[1], m[2])
+				t.Errorf("%s links to %s%s, a heading that does not exist", file, m[1], m[2])
 			}
 		}
 	}
 	if links == 0 {
-		t.Fatal("no link was found")
+		t.Fatal("the documents have no links")
 	}
 }
 
-// anchors returns how the headings of a document are linked.
+// anchors returns the anchors of the headings of a document.
 func anchors(text string) map[string]bool {
 	all := make(map[string]bool)
 	for _, m := range heading.FindAllStringSubmatch(anyBlock.ReplaceAllString(text, ""), -1) {
@@ -153,7 +152,7 @@ func anchors(text string) map[string]bool {
 
 var quote = regexp.MustCompile("(?m)^<!-- from (\\S+) -->\n```go\n((?s).*?)^```")
 
-// TestQuotes looks for the code that a document quotes in the file that it names.
+// TestQuotes requires that code that a document quotes is in the file that it names.
 func TestQuotes(t *testing.T) {
 	quotes := 0
 	for _, file := range files(t) {
@@ -169,12 +168,12 @@ func TestQuotes(t *testing.T) {
 			}
 			for function := range strings.SplitSeq(strings.TrimSpace(m[2]), "\n\nfunc ") {
 				if !strings.Contains(string(source), strings.TrimPrefix(function, "func ")) {
-					t.Errorf("%s quotes from %s what is not there:\n%s", file, m[1], function)
+					t.Errorf("%s quotes code that is not in %s:\n%s", file, m[1], function)
 				}
 			}
 		}
 	}
 	if quotes == 0 {
-		t.Fatal("no quotes were found")
+		t.Fatal("the documents quote no code")
 	}
 }

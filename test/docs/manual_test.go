@@ -17,7 +17,7 @@ import (
 
 const manual = root + "/docs/usage.md"
 
-// TestManualNamesAllOptions looks for every setter of every options type.
+// TestManualNamesAllOptions requires that the manual names every setter of every options type.
 func TestManualNamesAllOptions(t *testing.T) {
 	text := read(t, manual)
 	setters := 0
@@ -33,17 +33,17 @@ func TestManualNamesAllOptions(t *testing.T) {
 			}
 			setters++
 			if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
-				t.Errorf("%s is not in %s, a method of %v", name, manual, typ)
+				t.Errorf("%s does not name %s, a method of %v", manual, name, typ)
 			}
 		}
 	}
 	if setters < 50 {
-		t.Fatalf("only %d setters found", setters)
+		t.Fatalf("the options have %d setters, want more", setters)
 	}
 }
 
-// TestManualNamesAllErrors looks for every error variable and error type of the root
-// package.
+// TestManualNamesAllErrors requires that the manual names every error variable and error type of
+// the root package.
 func TestManualNamesAllErrors(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "errors.go"), nil, 0)
 	if err != nil {
@@ -58,10 +58,10 @@ func TestManualNamesAllErrors(t *testing.T) {
 		}
 		names++
 		if !strings.Contains(text, "`geminio."+name+"`") && !strings.Contains(text, "`*geminio."+name+"`") {
-			t.Errorf("geminio.%s is not in %s", name, manual)
+			t.Errorf("%s does not name geminio.%s", manual, name)
 		}
 	}
 	if names < 15 {
-		t.Fatalf("only %d errors found", names)
+		t.Fatalf("the root package has %d errors, want more", names)
 	}
 }

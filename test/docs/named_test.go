@@ -13,8 +13,8 @@ var (
 	testFunc  = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// TestNamedTestsExist looks for the tests that the documents name. An ellipsis stands for
-// any letters.
+// TestNamedTestsExist requires that the tests exist that the documents name. An ellipsis stands
+// for any letters.
 func TestNamedTestsExist(t *testing.T) {
 	var all strings.Builder
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -34,11 +34,11 @@ func TestNamedTestsExist(t *testing.T) {
 			named++
 			pattern := "(?m)^" + strings.ReplaceAll(m[1], "…", `\w*`) + "$"
 			if !regexp.MustCompile(pattern).MatchString(all.String()) {
-				t.Errorf("%s names %s: there is no such test", file, m[1])
+				t.Errorf("%s names %s, a test that does not exist", file, m[1])
 			}
 		}
 	}
 	if named == 0 {
-		t.Fatal("no test is named")
+		t.Fatal("the documents name no tests")
 	}
 }

@@ -1,2 +1,2 @@
-// Package leak is how the tests of a package find that a goroutine has outlived them.
+// Package leak fails the tests of a package that leave goroutines.
 package leak

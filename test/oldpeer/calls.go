@@ -9,7 +9,7 @@ import (
 	"github.com/singchia/geminio/internal/wire1"
 )
 
-// wake gives an answer to the goroutine that waits for it.
+// wake passes an answer to the goroutine that waits for it.
 func (p *Peer) wake(q wire1.Packet) {
 	key := waitKey{q.Type, q.ID}
 	p.mu.Lock()
@@ -21,7 +21,7 @@ func (p *Peer) wake(q wire1.Packet) {
 	}
 }
 
-// ask sends a packet and waits for the answer, whose type is given.
+// ask sends a packet, and returns its answer of the given type.
 func (p *Peer) ask(ctx context.Context, q wire1.Packet, answer wire1.Type) (wire1.Packet, error) {
 	if q.ID == 0 {
 		q.ID = p.newID()
@@ -55,7 +55,7 @@ func (p *Peer) ask(ctx context.Context, q wire1.Packet, answer wire1.Type) (wire
 	}
 }
 
-// deadlines returns the content of an operation that ctx bounds.
+// deadlines returns c with the deadline of ctx.
 func (p *Peer) deadlines(ctx context.Context, c wire1.Content) wire1.Content {
 	if at, ok := ctx.Deadline(); ok {
 		c.Deadline = at.Add(p.cfg.Skew)
@@ -110,7 +110,7 @@ func (p *Peer) Open(ctx context.Context, name string, meta []byte) (*Session, er
 	s := &Session{ID: q.Negotiate, Name: name, Meta: meta, peer: p, ended: make(chan struct{})}
 	if p.client {
 		q.Flags = wire1.FlagAcquireSession
-	} else { // the id is known already
+	} else { // the caller has chosen the id
 		p.mu.Lock()
 		p.sessions[s.ID] = s
 		p.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *Session) Dismiss(ctx context.Context) error {
 	return err
 }
 
-// Shut closes the connection in an orderly way, and waits until it has ended.
+// Shut closes the connection with a DisConn, and waits until it has ended.
 func (p *Peer) Shut(ctx context.Context) error {
 	p.mu.Lock()
 	sessions := make([]*Session, 0, len(p.sessions))

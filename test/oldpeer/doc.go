@@ -1,3 +1,3 @@
-// Package oldpeer is a peer of wire 1 for tests: what a program with an earlier release
-// of the library does, as far as the other side sees it.
+// Package oldpeer is a peer of wire 1 for tests. To the other side it behaves like a program with
+// an earlier release of the library.
 package oldpeer

@@ -12,45 +12,45 @@ import (
 	"github.com/singchia/geminio/internal/wire1"
 )
 
-// Config is how a Peer behaves. The zero value is useful. The functions are called in
-// goroutines of their own.
+// Config has the behavior of a Peer. The zero value is useful. The functions are called in
+// goroutines of their own, unless their comments say otherwise.
 type Config struct {
-	// ClientID is the client's: the id that it wishes to have, and the server's: the one
-	// that it gives, 1001 by default.
+	// ClientID is the id that a client asks for, or that a server gives: 1001 by default.
 	ClientID uint64
-	Meta     []byte // the client's
-	Refuse   string // the server's: with this text it refuses
-	// Skew is how far the peer's clock is ahead.
+	Meta     []byte // of a client
+	Refuse   string // if not empty: the text with which a server refuses the client
+	// Skew is the time by which the clock of the peer is ahead.
 	Skew time.Duration
-	// Period is how often the client beats, 20 s by default.
+	// Period is the interval of the heartbeats of a client: 20 s by default.
 	Period time.Duration
-	// Newer has the peer be of release 1.3, which knows RequestCancel.
+	// Newer makes the peer one of release 1.3, which knows RequestCancel.
 	Newer bool
-	// Lag is how long the client takes to note a session that it has opened. What comes
-	// for it meanwhile is lost.
+	// Lag is the time that a client takes to record a session that it has opened. Packets
+	// for the session that arrive before are lost.
 	Lag time.Duration
-	// LateAnswer has the peer send its own DisConn before the answer to that of the other.
+	// LateAnswer makes the peer send its own DisConn before the answer to that of the other
+	// side.
 	LateAnswer bool
 
 	// Handle serves a call; nil serves none.
 	Handle func(ctx context.Context, s *Session, p wire1.Packet) ([]byte, error)
-	// Message takes a message, and acks it with the error; nil acks all.
+	// Message handles a message, whose ack has the error. If it is nil, all messages are
+	// acknowledged.
 	Message func(s *Session, p wire1.Packet) error
-	// Raw takes raw bytes, in the order in which they came, in the reading goroutine.
+	// Raw handles raw bytes in their order, in the reading goroutine.
 	Raw func(s *Session, b []byte)
-	// Opened is told of a session that the other side opens, which is refused by an
-	// error.
+	// Opened is called for a session that the other side opens. An error refuses it.
 	Opened func(s *Session) error
-	// Dismissed is told of the end of a session, in the reading goroutine.
+	// Dismissed is called at the end of a session, in the reading goroutine.
 	Dismissed func(s *Session)
-	// Sees is told of each packet that comes, in the reading goroutine.
+	// Sees is called for each packet that arrives, in the reading goroutine.
 	Sees func(p wire1.Packet)
 }
 
-// Peer is a peer of wire 1 on which the handshake is done. Its methods are safe for
-// concurrent use.
+// Peer is a peer of wire 1 that has completed the handshake. Its methods are safe for concurrent
+// use.
 type Peer struct {
-	*Session // the default one
+	*Session // the default session
 
 	cfg    Config
 	nc     net.Conn
@@ -58,9 +58,9 @@ type Peer struct {
 	id     uint64
 
 	qmu   sync.Mutex
-	qcond *sync.Cond // on qmu: something was put into the queue, or taken out
-	queue []byte     // to be written
-	shut  bool       // nothing more is written
+	qcond *sync.Cond // with qmu: signals changes of the queue
+	queue []byte     // bytes to write
+	shut  bool       // no further bytes may be queued
 
 	mu       sync.Mutex
 	lastID   uint64
@@ -68,13 +68,13 @@ type Peer struct {
 	waits    map[waitKey]chan wire1.Packet
 	cancels  map[uint64]context.CancelFunc
 	lost     int
-	said     bool // DisConn
+	said     bool // a DisConn was sent
 	heard    bool
 	acked    bool
 	err      error
 	over     chan struct{}
 
-	done chan struct{} // closed when all goroutines but those of callbacks have ended
+	done chan struct{} // closed when all goroutines except those of callbacks have ended
 }
 
 type waitKey struct {
@@ -86,13 +86,13 @@ type waitKey struct {
 type Session struct {
 	ID    uint64
 	Meta  []byte
-	Name  string // the peer that the opener has named
+	Name  string // the name of the peer in the packet of the opener
 	peer  *Peer
 	ended chan struct{}
 	once  sync.Once
 }
 
-// Dial shakes hands as a client. It does not close nc on an error.
+// Dial performs the handshake of a client. It does not close nc on an error.
 func Dial(nc net.Conn, cfg Config) (*Peer, error) {
 	p := newPeer(nc, cfg, true)
 	hello := wire1.Packet{
@@ -116,7 +116,7 @@ func Dial(nc net.Conn, cfg Config) (*Peer, error) {
 	return p, nil
 }
 
-// Accept shakes hands as a server. It does not close nc on an error.
+// Accept performs the handshake of a server. It does not close nc on an error.
 func Accept(nc net.Conn, cfg Config) (*Peer, error) {
 	p := newPeer(nc, cfg, false)
 	hello, err := Read(nc)
@@ -197,24 +197,24 @@ func (p *Peer) start() {
 // ClientID returns the id that the client got.
 func (p *Peer) ClientID() uint64 { return p.id }
 
-// Over is closed at the end of the connection.
+// Over returns a channel that is closed at the end of the connection.
 func (p *Peer) Over() <-chan struct{} { return p.over }
 
-// Err returns why the connection ended: io.EOF after an orderly end.
+// Err returns the cause of the end of the connection: io.EOF if both sides have closed it.
 func (p *Peer) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
-// Lost returns how many packets came for sessions that the peer did not know.
+// Lost returns the number of packets that arrived for unknown sessions.
 func (p *Peer) Lost() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
 }
 
-// maxQueue is how many bytes may wait to be written before Send waits.
+// maxQueue is the number of queued bytes above which Send waits.
 const maxQueue = 256 << 10
 
 // Send sends a packet. An id of 0 is replaced by a new one, which is returned.
@@ -227,7 +227,7 @@ func (p *Peer) Send(q wire1.Packet) (id uint64, err error) {
 	return p.post(q)
 }
 
-// post is Send for those who must not wait.
+// post is Send for goroutines that must not wait.
 func (p *Peer) post(q wire1.Packet) (id uint64, err error) {
 	if q.ID == 0 {
 		q.ID = p.newID()
@@ -242,7 +242,7 @@ func (p *Peer) post(q wire1.Packet) (id uint64, err error) {
 	return q.ID, nil
 }
 
-// write writes what was sent, until the end.
+// write writes the queue until the end.
 func (p *Peer) write() {
 	for {
 		p.qmu.Lock()
@@ -263,7 +263,7 @@ func (p *Peer) write() {
 	}
 }
 
-// close lets nothing more be written.
+// close ends the queue.
 func (p *Peer) close() {
 	p.qmu.Lock()
 	defer p.qmu.Unlock()
@@ -291,7 +291,7 @@ func Read(r io.Reader) (wire1.Packet, error) {
 	return wire1.Parse(h, body)
 }
 
-// end ends the connection, for the first cause that is given.
+// end ends the connection. The first cause counts.
 func (p *Peer) end(err error) {
 	p.mu.Lock()
 	first := p.err == nil
@@ -305,7 +305,7 @@ func (p *Peer) end(err error) {
 	p.cancels = make(map[uint64]context.CancelFunc)
 	p.mu.Unlock()
 	p.close()
-	if err != io.EOF { // else the last packet is still to be written
+	if err != io.EOF { // after io.EOF the last packet is still to be written
 		p.nc.Close()
 	}
 	for _, cancel := range cancels {
@@ -316,7 +316,7 @@ func (p *Peer) end(err error) {
 	}
 }
 
-// end tells of the session's end, once.
+// end closes ended and calls Dismissed, once.
 func (s *Session) end() {
 	s.once.Do(func() {
 		close(s.ended)
@@ -326,10 +326,10 @@ func (s *Session) end() {
 	})
 }
 
-// Ended is closed when the session is dismissed.
+// Ended returns a channel that is closed when the session is dismissed.
 func (s *Session) Ended() <-chan struct{} { return s.ended }
 
-// Cut closes the transport without a word, and waits for the peer's goroutines.
+// Cut closes the transport without a DisConn, and waits for the goroutines of the peer.
 func (p *Peer) Cut() {
 	p.end(net.ErrClosed)
 	<-p.done
@@ -376,8 +376,7 @@ func (p *Peer) read() {
 	}
 }
 
-// take takes a packet. An error ends the connection, as it does with those that are
-// deployed.
+// take handles a packet. An error ends the connection, as it does in the earlier releases.
 func (p *Peer) take(q wire1.Packet) error {
 	switch q.Type {
 	case wire1.TypeConn, wire1.TypeConnAck:
@@ -431,7 +430,7 @@ func (p *Peer) take(q wire1.Packet) error {
 	return nil
 }
 
-// take takes a packet of the session.
+// take handles a packet of the session.
 func (s *Session) take(q wire1.Packet) error {
 	p := s.peer
 	switch q.Type {
@@ -480,7 +479,7 @@ func (s *Session) take(q wire1.Packet) error {
 	return nil
 }
 
-// opened takes a session that the other side opens.
+// opened handles the packet with which the other side opens a session.
 func (p *Peer) opened(q wire1.Packet) error {
 	id := q.Negotiate
 	if !p.client {
@@ -545,7 +544,7 @@ func (p *Peer) disconnected(q wire1.Packet) error {
 	return p.settle()
 }
 
-// settle ends the connection when both sides have said and heard that.
+// settle ends the connection when each side has sent its DisConn and the answer to the other.
 func (p *Peer) settle() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

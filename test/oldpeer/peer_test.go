@@ -15,7 +15,7 @@ import (
 	"github.com/singchia/geminio/internal/wire1"
 )
 
-// Two of them get along with each other.
+// Two peers of this package talk to each other.
 func TestPeers(t *testing.T) {
 	for name, late := range map[string]bool{"the answer first": false, "the answer last": true} {
 		t.Run(name, func(t *testing.T) {

@@ -4,9 +4,9 @@ package rig
 
 import "github.com/singchia/geminio"
 
-// Audits is 1 if Audit finds anything, else 0.
+// Audits is 1 if Audit compares ledgers, and 0 otherwise.
 const Audits = 0
 
-// Audit compares the ledgers of both Ends of a connection that is at rest, in the debug
-// build. In this one it does nothing.
+// Audit compares the ledgers of both Ends of an idle connection in the debug build. In this build
+// it does nothing.
 func Audit(_, _ geminio.End) error { return nil }

@@ -11,12 +11,11 @@ import (
 // maxLines is the most lines that a file other than a test may have.
 const maxLines = 700
 
-// layers are the layers of the module, the lowest first. The two of the last
-// entry stand beside each other.
+// layers are the layers of the module, the lowest first. The last two are at the same level.
 var layers = []string{"packet", "conn", "multiplexer", "application", "client", "server"}
 
-// forbidden says which top directories a package must not import, directly or
-// through other packages, by the top directory it lies in.
+// forbidden has, for each top directory, the top directories that its packages must not import
+// directly or through other packages.
 var forbidden = map[string][]string{
 	"packet":      {"conn", "multiplexer", "application", "client", "server"},
 	"conn":        {"multiplexer", "application", "client", "server"},
@@ -43,8 +42,8 @@ func (t *tree) sortedDirs() []string {
 	return slices.Sorted(maps.Keys(t.pkgs))
 }
 
-// checkPresent reports top directories of the rules without a Go file: a rule
-// about them would hold for want of anything to break it.
+// checkPresent reports top directories of the rules without a Go file, for which the rules would
+// test nothing.
 func checkPresent(t *tree) []string {
 	var problems []string
 	for _, want := range slices.Sorted(maps.Keys(forbidden)) {
@@ -107,7 +106,7 @@ func checkRoot(t *tree) []string {
 	return problems
 }
 
-// checkPackageDocs reports packages without a doc.go that says what they are.
+// checkPackageDocs reports packages without a package comment in doc.go.
 func checkPackageDocs(t *tree) []string {
 	var problems []string
 	for _, dir := range t.sortedDirs() {
@@ -134,10 +133,9 @@ func checkPackageDocs(t *tree) []string {
 	return problems
 }
 
-// checkExportedDocs reports exported names without a comment: functions, types,
-// methods of exported types, and constants and variables, for which one comment
-// on their group is enough. The method Error needs none, and generated files
-// need none.
+// checkExportedDocs reports exported functions, types, methods of exported types, constants and
+// variables without a comment. One comment for a group of constants or variables is enough. The
+// method Error and generated files need no comment.
 func checkExportedDocs(t *tree) []string {
 	var problems []string
 	for _, dir := range t.sortedDirs() {
@@ -180,7 +178,7 @@ func undocumentedSpec(decl *ast.GenDecl, spec ast.Spec) []*ast.Ident {
 	documented := decl.Doc.Text() != ""
 	switch spec := spec.(type) {
 	case *ast.TypeSpec:
-		// A comment on a group of types is about the group.
+		// A comment on a group of types does not describe each type.
 		documented = spec.Doc.Text() != "" || documented && !decl.Lparen.IsValid()
 		names = []*ast.Ident{spec.Name}
 	case *ast.ValueSpec:
@@ -214,7 +212,7 @@ func receiver(method *ast.FuncDecl) *ast.Ident {
 	}
 }
 
-// checkSizes reports files that are too long.
+// checkSizes reports files with more than maxLines lines.
 func checkSizes(t *tree) []string {
 	var problems []string
 	for _, dir := range t.sortedDirs() {

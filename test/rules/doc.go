@@ -1,4 +1,4 @@
-// Package rules holds the rules of the house as tests over the source of the
-// module: which layer may import which, what is documented and where, how long a
-// file may be, and that all tests look for leaked goroutines.
+// Package rules tests the source of the module against the rules of CONTRIBUTING.md: the imports
+// between the layers, the documentation of packages and exported names, the length of files, and
+// that the tests of all packages look for leaked goroutines.
 package rules

@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// root is the root of the module, seen from this package.
+// root is the path from this package to the root of the module.
 const root = "../.."
 
-// checks are the rules. Each gives one line per violation.
+// checks are the rules by name. Each returns a line for each violation.
 var checks = map[string]func(*tree) []string{
 	"present":       checkPresent,
 	"layers":        checkLayers,
@@ -27,7 +27,7 @@ var checks = map[string]func(*tree) []string{
 func TestRules(t *testing.T) {
 	module, err := os.ReadFile(root + "/go.mod")
 	require.NoError(t, err)
-	require.Contains(t, string(module), "module "+modulePath+"\n", "this is not the root of the module")
+	require.Contains(t, string(module), "module "+modulePath+"\n", "the go.mod of the root of the module")
 
 	source, err := readTree(os.DirFS(root))
 	require.NoError(t, err)
@@ -40,8 +40,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestNestedModules holds them to the rule about leaks alone: the others are about what
-// the users of the library get.
+// TestNestedModules checks the nested modules for the rule about leaks alone. The other rules are
+// about the packages of the library.
 func TestNestedModules(t *testing.T) {
 	for _, module := range []string{"examples", "test/peers", "test/tunnels"} {
 		source, err := readTree(os.DirFS(root + "/" + module))
@@ -53,7 +53,7 @@ func TestNestedModules(t *testing.T) {
 	}
 }
 
-// lawful is a small module that breaks no rule.
+// lawful returns a small module without violations.
 func lawful() fstest.MapFS {
 	tree := fstest.MapFS{
 		"doc.go":                       text("// Package geminio is the root.\npackage geminio"),
@@ -80,7 +80,7 @@ func lawful() fstest.MapFS {
 	return tree
 }
 
-// documented has every kind of name that a comment is not asked for, or has one.
+// documented has names of all kinds that have a comment or need none.
 const documented = `package documented
 
 // A has a comment.
@@ -129,8 +129,8 @@ func TestLawfulTree(t *testing.T) {
 	}
 }
 
-// TestViolationsAreFound changes or adds files of the lawful tree, or with an
-// empty text removes them, so that exactly one rule is broken.
+// TestViolationsAreFound replaces, adds or removes a file of the lawful module. Exactly one rule
+// must report a violation.
 func TestViolationsAreFound(t *testing.T) {
 	importing := func(pkg, imported string) string {
 		return "package " + pkg + "\nimport _ \"" + modulePath + imported + "\""

@@ -22,15 +22,15 @@ type file struct {
 	ast   *ast.File
 }
 
-// pkg is the Go files of one directory.
+// pkg has the Go files of one directory.
 type pkg struct {
 	dir   string // path below the root of the module, "." for the root
 	files []*file
 	tests []*file
 }
 
-// tree is the packages of a module by directory, without nested modules. It is
-// read as a whole, whatever the build tags of a file.
+// tree has the packages of a module by directory, without nested modules. It includes all files,
+// whatever their build tags.
 type tree struct {
 	fset *token.FileSet
 	pkgs map[string]*pkg
@@ -57,8 +57,7 @@ func readTree(root fs.FS) (*tree, error) {
 	return t, nil
 }
 
-// enter says whether to look into a directory. The go command looks into the
-// same ones.
+// enter reports whether the go command looks for packages in a directory.
 func (t *tree) enter(root fs.FS, dir string) error {
 	if dir == "." {
 		return nil
@@ -99,7 +98,7 @@ func (t *tree) add(root fs.FS, name string) error {
 	return nil
 }
 
-// at is the position of a node, for messages.
+// at returns the position of a node, for messages.
 func (t *tree) at(node ast.Node) string {
 	position := t.fset.Position(node.Pos())
 	return fmt.Sprintf("%s:%d", position.Filename, position.Line)
