@@ -133,7 +133,7 @@ type session struct {
 	keepTimer clock.Timer   // ends the session
 	expired   bool          // keepTimer has fired during a handshake
 	parked    bool          // the reading goroutine waits for a link
-	wake      chan struct{} // closed when parked ends
+	wake      chan struct{} // closed when parked ends; nil if no goroutine waits for that
 	quiet     *quiet        // the handshake that resumes the session
 	stats     SessionStats
 
@@ -243,7 +243,6 @@ func (c *Conn) keepSession(t *packet.Ticket) {
 		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()),
 		bound: uint64(c.cfg.Resume.Log), maxBound: max(uint64(c.cfg.Resume.Log), c.cfg.Resume.MaxLog),
 		report: min(uint64(c.peer.Log)/8, maxUnreported), identity: identityOf(c.link.nc),
-		wake: make(chan struct{}),
 	}
 	c.session = s
 	c.done = make(chan struct{})
@@ -425,6 +424,9 @@ func (c *Conn) park(err error) error {
 	for c.State() < Closed && (s.phase == linkDown || c.link == lost.link) {
 		s.parked = true
 		s.quiet.readerLeft()
+		if s.wake == nil {
+			s.wake = make(chan struct{})
+		}
 		wake := s.wake
 		c.mu.Unlock()
 		<-wake
@@ -439,6 +441,14 @@ func (c *Conn) park(err error) error {
 		c.rb.Wrote(copy(c.rb.Space(), rest))
 	}
 	return nil
+}
+
+// wakeReader wakes the reading goroutine if it waits for a link. The caller holds Conn.mu.
+func (s *session) wakeReader() {
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+	}
 }
 
 // stow frees the read buffer before the reading goroutine waits for a link, and returns a
@@ -574,10 +584,8 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 		c.nextPing = now + c.cfg.Heartbeat
 		c.heartbeatTimer.Reset(c.cfg.Heartbeat)
 	}
-	wake := s.wake
-	s.wake = make(chan struct{})
+	s.wakeReader()
 	c.mu.Unlock()
-	close(wake)
 	if f := c.cfg.Resume.Resumed; f != nil {
 		f(c)
 	}
@@ -611,8 +619,7 @@ func (c *Conn) onStall(l *link) {
 func (c *Conn) endSession() {
 	s := c.session
 	c.mu.Lock()
-	wake := s.wake
-	s.wake = make(chan struct{})
+	s.wakeReader()
 	s.quiet.readerLeft()
 	if s.keepTimer != nil {
 		s.keepTimer.Stop()
@@ -621,7 +628,6 @@ func (c *Conn) endSession() {
 		s.reportTimer.Stop()
 	}
 	c.mu.Unlock()
-	close(wake)
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	s.log.Forget() // a replay may still read it
