@@ -234,7 +234,7 @@ func TestCustomEndsBeforeTheData(t *testing.T) {
 		data := bytes.Repeat([]byte("d"), 100_000)
 		register(t, server, "m", func(_ context.Context, req geminio.Request, resp geminio.Response) {
 			_ = append(req.Custom(), "xyz"...)
-			resp.SetData([]byte(fmt.Sprint(bytes.Equal(data, req.Data()))))
+			resp.SetData(fmt.Append(nil, bytes.Equal(data, req.Data())))
 		})
 		opt := options.NewRequest()
 		opt.SetCustom([]byte("custom"))
