@@ -34,6 +34,32 @@
 // room for them. So they need bounded memory, and a Credit frame grants the whole
 // amount that can be granted at that moment.
 //
+// # A Write, from Write to the frame and to Read
+//
+// At the writer:
+//
+//  1. Dialogue.Write waits until no other Write has its turn, and then until the dialogue has
+//     credit for raw bytes (write.go).
+//  2. It takes credit for a part of the bytes. writeCopy copies a short part into sendHalf.buf,
+//     and writeLent lends a long part. Both put the dialogue into laneRaw of the scheduler.
+//  3. Conn.Push or Conn.Kick has a goroutine call AppendFrames, in which appendRaw makes a Data
+//     frame of the bytes (frames.go). Write returns when all parts are copied or, if they
+//     were lent, sent.
+//
+// At the reader:
+//
+//  1. The reading goroutine calls frameHandler.Frame. recvHalf.begin checks the credit, and the
+//     dataSink moves the bytes into the buffer of a waiting Read or into recvHalf.buf
+//     (receive.go, read.go).
+//  2. Dialogue.Read returns the bytes and releases them. When enough credit is due, a Credit
+//     frame is sent, and peerCredits wakes the Writes of the writer (credit.go).
+//
+// If the connection is cut and its session is kept, package conn continues in the middle of
+// the frame on the next link. This package does not notice: Write and Read wait for longer.
+// If the connection has ended, frameHandler.End ends every dialogue. A Write that waits takes
+// back its lent memory (Conn.Reclaim) and returns a lostError. A Read returns the bytes that
+// have arrived, and then a lostError. The bytes that Write has accepted may be lost.
+//
 // # Credit
 //
 // Each class of credit counts one kind of memory or work at the receiver:
