@@ -24,7 +24,7 @@ func TestEventsKeepTheirOrder(t *testing.T) {
 		assert.False(t, v.all.running, "no goroutine is left")
 		v.post("", func() { got = nil })
 		synctest.Wait()
-		assert.Nil(t, got, "and comes back")
+		assert.Nil(t, got, "a callback that is posted later runs too")
 	})
 }
 

@@ -73,8 +73,8 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	}
 }
 
-// askDialogueOnline calls DialogueOnline for a stream. Then it calls then, with the reason of
-// the refusal, or with a zero Reason if the stream is not refused.
+// askDialogueOnline calls DialogueOnline for a stream. After that, it calls the function then
+// with the reason of the refusal, or with a zero Reason if the stream is not refused.
 func (e *End) askDialogueOnline(s *Stream, then func(why packet.Reason)) {
 	f := e.cfg.Hooks.DialogueOnline
 	if f == nil {

@@ -54,7 +54,7 @@ func TestWorkers(t *testing.T) {
 			for range 20 {
 				callMany(t, client, block, 1)
 				idle, timer := server.workers.state()
-				require.Equal(t, 1, idle, "one after the other needs one")
+				require.Equal(t, 1, idle, "idle workers after calls one after the other")
 				require.True(t, timer)
 				require.Nil(t, server.workers.last, "nothing that is done is kept")
 			}

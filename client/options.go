@@ -64,8 +64,8 @@ func (o *EndOptions) SetLog(l log.Logger) { o.Log = l }
 func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 
 // SetClientID asks the server for an id. The delegate or the options of the server may give
-// the client another id, or refuse it. The library gives it another id if it has chosen the
-// wanted one for another client, which is connected or remembered. By default, and for 0, the
+// the client another id, or refuse it. If the library has chosen the wanted id for another
+// client, which it still remembers, the client gets another id. By default, and for 0, the
 // server chooses. A RetryEnd gets the id of its first connection again without asking for it.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 

@@ -141,7 +141,7 @@ func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 }
 
 // finish ends an operation whose last attempt has ended with err, and returns its error.
-// If the end of the RetryEnd has interrupted the operation, that is a
+// If the end of the RetryEnd has interrupted the operation, the returned error is a
 // *geminio.InterruptedError.
 func (r *RetryEnd) finish(op *operation, err error) error {
 	state := op.state

@@ -59,7 +59,8 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 // room returns how many bytes the log has room for. The caller holds Conn.mu.
 func (s *session) room() int { return int(s.bound) - int(s.sent-s.acked) }
 
-// countSent completes b, which has linkBytes bytes of link frames.
+// countSent completes b and adds its bytes to the position sent, except the
+// linkBytes bytes of link frames.
 func (c *Conn) countSent(b *Batch, linkBytes int) {
 	s := c.session
 	b.seal()

@@ -61,8 +61,8 @@ func (l *Limits) SetAcceptBacklog(n int) { l.AcceptBacklog = n }
 func (l *Limits) SetMaxHandlers(n int) { l.MaxHandlers = n }
 
 // SetMaxHandlerBytes bounds the bytes of the requests above 8 KiB whose handlers run. Further
-// ones wait at the peer. The default, and the most, is a quarter of the memory budget. A
-// message of the largest size must fit.
+// requests of that size wait at the peer. The default, and the most, is a quarter of the
+// memory budget. A message of the largest size must fit.
 func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
 
 // SetMemoryBudget bounds the bytes that the peer can make this End hold. A quarter each is for
@@ -95,9 +95,10 @@ func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
 func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
 
 // SetResumeBuffer sets how many sent bytes an End keeps until its peer has received them,
-// so that they can be sent again: by default, and for 0, 8 MiB, at least 64 KiB, at most
-// 1 GiB. If the path needs more to be kept busy, the buffer grows up to a quarter of the
-// memory budget, to which it adds. An idle End keeps nothing.
+// so that they can be sent again. The default, and 0, is 8 MiB; the least is 64 KiB, and
+// the most 1 GiB. If the path needs a larger buffer to be kept busy, the buffer grows up
+// to a quarter of the memory budget. This memory is not part of the budget. An idle End
+// keeps nothing.
 func (l *Limits) SetResumeBuffer(bytes int) { l.ResumeBuffer = &bytes }
 
 // MergeLimits returns a value whose fields each have the last value that is not zero.

@@ -386,7 +386,7 @@ func TestWireMDExamples(t *testing.T) {
 	asm := make(map[string]*assembled)
 	for _, e := range examples(t, readWireMD(t)) {
 		t.Run(e.name, func(t *testing.T) {
-			require.False(t, names[e.name], "two of this name")
+			require.False(t, names[e.name], "two examples have this name")
 			names[e.name] = true
 			d := &decoder{t: t, asm: asm}
 			var again []byte

@@ -126,11 +126,11 @@ func (o *EndOptions) SetSessionKeep(d time.Duration) { o.SessionKeep = d }
 func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 
 // SetResumeLimits bounds the Ends of a Listener that are kept without a connection (see
-// SetResumeKeep): their number, by default 16384, and the bytes that they hold, by default
-// 1 GiB. These are all bytes: sent ones that the client may not have, received ones that
-// were not read, requests whose handlers run, streams and the End itself. Beyond a limit the
-// Listener ends the oldest of the remote host whose Ends hold most. 0 stands for the
-// default.
+// SetResumeKeep): their number, by default 16384, and the bytes that they hold, by default 1
+// GiB. The bytes are those of sent data that the client may not have, of received data that
+// was not read, of requests whose handlers run, of streams and of the End itself. If a limit
+// is exceeded, the Listener chooses the remote host whose Ends hold most bytes, and ends the
+// oldest of them. 0 stands for the default.
 func (o *EndOptions) SetResumeLimits(ends, bytes int) { o.ResumeSessions, o.ResumeBytes = ends, bytes }
 
 // MergeEndOptions returns new options. Each field has the last value that is set in opts, and

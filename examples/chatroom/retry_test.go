@@ -81,7 +81,7 @@ func TestComeBackBeforeNoticed(t *testing.T) {
 	bob.Expect(`(?s)\* ada has left \(connection lost\)\n\* ada has joined\n.*<ada> three\n`)
 	assert.NotContains(t, ada.Output(), "<ada>", "her own lines do not come back")
 	assert.Equal(t, 1, strings.Count(ada.Output(), "two"), "no line comes twice")
-	assert.Equal(t, 1, strings.Count(ada.Output(), "you are ada"), "it is the same room")
+	assert.Equal(t, 1, strings.Count(ada.Output(), "you are ada"), "the greeting comes once, so the room is the same")
 	stop(t, s)
 }
 

@@ -131,7 +131,7 @@ func TestRacingStopAndReset(t *testing.T) {
 		assert.Eventually(t, func() bool { return ran.Load() == planned.Load() }, soon, 5*time.Millisecond,
 			"each plan that was not stopped runs")
 		time.Sleep(30 * time.Millisecond)
-		assert.Equal(t, planned.Load(), ran.Load(), "and runs once")
+		assert.Equal(t, planned.Load(), ran.Load(), "each plan runs once")
 	})
 }
 

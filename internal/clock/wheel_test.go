@@ -18,9 +18,9 @@ func TestWheelAheadOfTime(t *testing.T) {
 		waiting := FromTimer(&fakeWheel{}).AfterFunc(time.Hour, func() { ran <- time.Now() }).(*wheelTimer)
 		waiting.due(waiting.plan)
 		waiting.due(waiting.plan)
-		assert.Equal(t, time.Hour, (<-ran).Sub(start), "it waits out the rest")
+		assert.Equal(t, time.Hour, (<-ran).Sub(start), "the time after which the plan runs")
 		synctest.Wait()
-		assert.Empty(t, ran, "and runs once")
+		assert.Empty(t, ran, "further runs of the plan")
 
 		waiting.Reset(time.Hour)
 		waiting.due(waiting.plan)

@@ -98,7 +98,7 @@ func TestDismissWithoutAnswer(t *testing.T) {
 		p.pass(dismissPause - 1)
 		p.wantQuiet("the stream waits for the DismissAck")
 		p.pass(1)
-		assert.NotZero(t, p.wantFrame(packet.TypeData, "it did not").flags&packet.FlagClose)
+		assert.NotZero(t, p.wantFrame(packet.TypeData, "the end of the stream after dismissPause").flags&packet.FlagClose)
 	})
 }
 
