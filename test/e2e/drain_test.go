@@ -23,8 +23,8 @@ import (
 	"github.com/singchia/geminio/test/rig"
 )
 
-// drained is a connection over a slow link. One side is shut down while the other side has
-// work under way.
+// drained is a connection over a slow link. One side is shut down while operations of the other
+// side are in flight.
 type drained struct {
 	leaver, peer geminio.End // the side that is shut down, and the other side
 
@@ -44,10 +44,10 @@ const bodyOf = 600 << 10
 // longer bounds Shutdown. The slow link carries everything in that time.
 const longer = time.Hour
 
-// draining is work that is under way when a side is shut down.
+// draining is a kind of operations that are in flight when a side is shut down.
 type draining struct {
 	name string
-	// begin does the work at the peer of the side that is shut down. It joins the errors of
+	// begin does the operations at the peer of the side that is shut down. It joins the errors of
 	// the operations.
 	begin func(d *drained) error
 	// check is called after the end with the error of begin.
@@ -119,7 +119,7 @@ var drainings = []draining{
 		})
 	}, func(t *testing.T, d *drained, err error) {
 		orderly(t, d, err)
-		assert.Equal(t, 4-len(joined(err)), d.received, "those that were accepted have arrived")
+		assert.Equal(t, 4-len(joined(err)), d.received, "messages or bytes that arrived, want those that were accepted")
 	}},
 	{"registrations", func(d *drained) error {
 		return together(20, func(i int) error {
@@ -134,7 +134,7 @@ var drainings = []draining{
 		return err
 	}, func(t *testing.T, d *drained, err error) {
 		if err == nil {
-			assert.Equal(t, 12<<10, d.bytes, "those that were accepted have arrived")
+			assert.Equal(t, 12<<10, d.bytes, "messages or bytes that arrived, want those that were accepted")
 		}
 	}},
 	{"a stream", func(d *drained) error {
@@ -164,15 +164,15 @@ var drainings = []draining{
 				err = s.Close()
 			}
 			if err == io.EOF && d.peer.(geminio.Causer).Cause() != nil {
-				err = nil // it began after the end
+				err = nil // the operation began after the end
 			}
 			return err
 		})
 	}, orderly},
 }
 
-// drain does work and shuts down one side, or both, after a time. It returns the duration of
-// the work.
+// drain starts operations and shuts down one side, or both, after a time. It returns the time that
+// the operations took.
 func drain(t *testing.T, w draining, side geminio.Side, both bool, after time.Duration) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
@@ -276,7 +276,7 @@ func TestShutdownOnASlowLink(t *testing.T) {
 	}
 }
 
-// The same holds where the connection breaks meanwhile and the session is resumed.
+// The same holds if the connection breaks during the shutdown and the session is resumed.
 func TestShutdownOfAResumedSession(t *testing.T) {
 	steps := kit.Amount("pipe", 12)
 	for i := range steps {
@@ -289,8 +289,8 @@ func TestShutdownOfAResumedSession(t *testing.T) {
 	}
 }
 
-// shutDownAndCut has a large call of a retry End under way, shuts the server's End down
-// after a time, and breaks the connection after another.
+// shutDownAndCut starts a large call of a RetryEnd, shuts down the End of the server after a time,
+// and breaks the connection after another time.
 func shutDownAndCut(t *testing.T, shutAfter, cutAfter time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		so := server.NewEndOptions()

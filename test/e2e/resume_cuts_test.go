@@ -102,7 +102,7 @@ func workThatNoticesNoCut(t *testing.T, network string) {
 	w.begin(&all, c, s)
 	r := seeded(t)
 	for done := 0; done < cutCount(t, 150) && !t.Failed(); {
-		if r.IntN(4) > 0 { // else sometimes during the handshake
+		if r.IntN(4) > 0 { // otherwise the cut may come during the handshake
 			for !c.Stats().Connected && !t.Failed() {
 				time.Sleep(time.Millisecond)
 			}
@@ -115,7 +115,7 @@ func workThatNoticesNoCut(t *testing.T, network string) {
 		}
 	}
 	close(w.stop)
-	kit.Within(t, kit.Forever, "the end of all work", all.Wait)
+	kit.Within(t, kit.Forever, "the return of all workers", all.Wait)
 	w.check()
 	stats := c.Stats()
 	server := l.(server.ResumeStatser).ResumeStats()
@@ -126,7 +126,7 @@ func workThatNoticesNoCut(t *testing.T, network string) {
 	assert.Zero(t, stats.Fallbacks)
 	assert.NotZero(t, server.Resumes)
 	assert.Zero(t, w.noticed.Load(), "callbacks that tell of a cut")
-	assert.EqualValues(t, 1, w.online.Load(), "one End")
+	assert.EqualValues(t, 1, w.online.Load(), "ConnOnline calls at the server")
 	assert.NotZero(t, w.interrupted.Load())
 	require.NoError(t, made.Close())
 	<-geminio.Done(s)
@@ -215,7 +215,7 @@ func (w *resumeWork) check() {
 		assert.NotZero(w.t, l.sent, l.what)
 		for n := uint64(1); n <= l.sent; n++ {
 			if l.came[n] != 1 {
-				w.t.Errorf("%s: number %d of %d came %d times", l.what, n, l.sent, l.came[n])
+				w.t.Errorf("%s: number %d of %d arrived %d times, want once", l.what, n, l.sent, l.came[n])
 			}
 		}
 		l.mu.Unlock()
@@ -279,7 +279,7 @@ func (w *resumeWork) begin(all *sync.WaitGroup, c, s geminio.End) {
 				assert.NoError(w.t, d.from.Publish(ctx, d.from.NewMessage(data)), "publish %s", d.name)
 				w.messages.Add(1)
 			})
-			// What was sent before this comes before it.
+			// The messages that were sent before arrive before this one.
 			assert.NoError(w.t, d.from.Publish(ctx, d.from.NewMessage([]byte("0123456789"))))
 		})
 		opt := options.NewMessage()
@@ -291,7 +291,7 @@ func (w *resumeWork) begin(all *sync.WaitGroup, c, s geminio.End) {
 				data := append(once.next(), 0)
 				assert.NoError(w.t, d.from.Publish(ctx, d.from.NewMessage(data, opt)))
 				w.messages.Add(1)
-				time.Sleep(time.Millisecond) // leaves room for the others
+				time.Sleep(time.Millisecond) // let the other workers run
 			})
 			assert.NoError(w.t, d.from.Publish(ctx, d.from.NewMessage([]byte("0123456789"))))
 		})
@@ -322,7 +322,7 @@ func (w *resumeWork) begin(all *sync.WaitGroup, c, s geminio.End) {
 				_, err := d.from.Call(ctx, method, d.from.NewRequest([]byte(method)))
 				assert.NoError(w.t, err, method)
 				w.registrations.Add(1)
-				time.Sleep(5 * time.Millisecond) // leaves room for the others
+				time.Sleep(5 * time.Millisecond) // let the other workers run
 			})
 		})
 		w.beginStreams(all, d.name, d.from, d.to)

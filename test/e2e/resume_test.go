@@ -32,13 +32,13 @@ type resumeTest struct {
 	so   *server.EndOptions
 	c    *client.RetryEnd
 	s    geminio.End // the first End of the server
-	told *resumeDiary
+	told *resumeLog
 
 	mu    sync.Mutex
 	l     server.Listener
 	pipes *kit.PipeListener
 	links []net.Conn // the client's ends of all pipes
-	shut  bool       // the dialer fails
+	shut  bool       // dials fail
 	dials int
 }
 
@@ -46,7 +46,7 @@ type resumeTest struct {
 func withSession(t *testing.T, co *client.EndOptions, so *server.EndOptions, test func(t *testing.T, f *resumeTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &resumeTest{t: t, told: &resumeDiary{}}
+		f := &resumeTest{t: t, told: &resumeLog{}}
 		f.so = server.NewEndOptions()
 		f.so.SetDelegate(f.told)
 		f.so.SetResumeKeep(keepTime)
@@ -98,7 +98,7 @@ func (f *resumeTest) dial() (net.Conn, error) {
 	return nc, err
 }
 
-// cut closes all pipes. With shut set, the dialer fails from now on.
+// cut closes all pipes. If shut is true, dials fail until mend is called.
 func (f *resumeTest) cut(shut bool) {
 	f.mu.Lock()
 	f.shut = shut
@@ -110,14 +110,14 @@ func (f *resumeTest) cut(shut bool) {
 	synctest.Wait()
 }
 
-// mend has the dialer succeed.
+// mend makes dials succeed.
 func (f *resumeTest) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.shut = false
 }
 
-// dialed returns how often the dialer was called.
+// dialed returns the number of dials.
 func (f *resumeTest) dialed() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,8 +128,8 @@ func (f *resumeTest) serverStats() server.ResumeStats {
 	return f.l.(server.ResumeStatser).ResumeStats()
 }
 
-// resumeDiary is a delegate of the server that notes its callbacks.
-type resumeDiary struct {
+// resumeLog is a delegate of the server that records its callbacks.
+type resumeLog struct {
 	*delegate.UnimplementedDelegate
 
 	mu       sync.Mutex
@@ -139,14 +139,14 @@ type resumeDiary struct {
 	misdeed  func()                 // is called by the other callbacks of interruptions; nil: none
 }
 
-func (d *resumeDiary) note(line string) {
+func (d *resumeLog) note(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lines = append(d.lines, line)
 }
 
-// take returns what was noted since the last time.
-func (d *resumeDiary) take() []string {
+// take returns the callbacks since the last call of take.
+func (d *resumeLog) take() []string {
 	synctest.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -156,21 +156,21 @@ func (d *resumeDiary) take() []string {
 }
 
 // answer sets the answers of GetClientID and ConnResumed.
-func (d *resumeDiary) answer(identify func() (uint64, error), resumed func() error) {
+func (d *resumeLog) answer(identify func() (uint64, error), resumed func() error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.identify, d.resumed = identify, resumed
 }
 
 // misbehave has the other callbacks of interruptions call f.
-func (d *resumeDiary) misbehave(f func()) {
+func (d *resumeLog) misbehave(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.misdeed = f
 }
 
 // noteAndMisbehave notes a line and calls the function of misbehave.
-func (d *resumeDiary) noteAndMisbehave(line string) {
+func (d *resumeLog) noteAndMisbehave(line string) {
 	d.note(line)
 	d.mu.Lock()
 	f := d.misdeed
@@ -180,7 +180,7 @@ func (d *resumeDiary) noteAndMisbehave(line string) {
 	}
 }
 
-func (d *resumeDiary) GetClientID(uint64, []byte) (uint64, error) {
+func (d *resumeLog) GetClientID(uint64, []byte) (uint64, error) {
 	d.mu.Lock()
 	f := d.identify
 	d.mu.Unlock()
@@ -190,12 +190,12 @@ func (d *resumeDiary) GetClientID(uint64, []byte) (uint64, error) {
 	return f()
 }
 
-func (d *resumeDiary) ConnOnline(delegate.ConnDescriber) error          { d.note("online"); return nil }
-func (d *resumeDiary) ConnOffline(delegate.ConnDescriber) error         { d.note("offline"); return nil }
-func (d *resumeDiary) ConnInterrupted(delegate.ConnDescriber)           { d.noteAndMisbehave("interrupted") }
-func (d *resumeDiary) DialogueOffline(delegate.DialogueDescriber) error { return nil }
+func (d *resumeLog) ConnOnline(delegate.ConnDescriber) error          { d.note("online"); return nil }
+func (d *resumeLog) ConnOffline(delegate.ConnDescriber) error         { d.note("offline"); return nil }
+func (d *resumeLog) ConnInterrupted(delegate.ConnDescriber)           { d.noteAndMisbehave("interrupted") }
+func (d *resumeLog) DialogueOffline(delegate.DialogueDescriber) error { return nil }
 
-func (d *resumeDiary) ConnResumed(delegate.ConnDescriber) error {
+func (d *resumeLog) ConnResumed(delegate.ConnDescriber) error {
 	d.note("resumed")
 	d.mu.Lock()
 	f := d.resumed
@@ -209,7 +209,7 @@ func (d *resumeDiary) ConnResumed(delegate.ConnDescriber) error {
 // resumeClient notes the callbacks of the client that tell of connections.
 type resumeClient struct {
 	*delegate.UnimplementedDelegate
-	told *resumeDiary
+	told *resumeLog
 }
 
 func (c *resumeClient) EndReOnline(delegate.ClientDescriber) { c.told.note("again") }

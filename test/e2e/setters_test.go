@@ -49,7 +49,7 @@ var setters = map[string][]string{
 	"SetSessionKeep":      {"SessionKeep"},
 }
 
-// What negative numbers, and the largest ones, are errors of, but for these.
+// Negative numbers and the largest numbers are errors, except for these setters.
 var (
 	negativeIsUnset = []string{"SetBufferSize"} // as in the earlier library
 	largestIsFine   = []string{"SetClientID", "SetMaxWaiting", "SetMemoryBudget", "SetResumeLimits", "SetSessionKeep"}
