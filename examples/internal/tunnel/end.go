@@ -36,8 +36,11 @@ func Limits(heartbeat, keep time.Duration, log *slog.Logger) options.Limits {
 	return l
 }
 
-// Streams calls do with each stream that the other side opens, until the End is closed.
+// Streams calls do with each stream that the other side opens, until the End is closed and has
+// delivered the bytes that were written. A process that ends earlier may look to its peer like one
+// that has lost its connection and comes back.
 func Streams(end geminio.End, do func(geminio.Stream)) {
+	defer end.Close() // waits for the delivery
 	for {
 		s, err := end.AcceptStream()
 		if err != nil {
