@@ -115,15 +115,15 @@ type session struct {
 	// Conn.mu guards these fields.
 
 	phase     linkPhase
-	busy      chan struct{} // holds one value while a handshake resumes the session; nil before the first
+	busy      chan struct{} // holds one value while a handshake resumes the session; nil before the first such handshake
 	began     bool          // Start was called, or the first handshake has failed
 	begun     chan struct{} // closed when began is set; nil if no goroutine waits for that
 	cause     error         // why the last link was lost
 	attempt   uint64        // the highest attempt to resume
-	bound     uint64        // bytes of the log
+	bound     uint64        // the most bytes that the log may have
 	full      bool          // the log was full since growSince
 	growFrom  uint64        // the value of acked at growSince
-	growSince time.Duration // when half of the log was acknowledged
+	growSince time.Duration // the time at which half of the log was last acknowledged; see growLog
 	sent      uint64        // position of the end of the last batch
 	acked     uint64        // position that the peer has reported
 	ackMoved  time.Duration // when acked last grew, or the first byte behind it was sent

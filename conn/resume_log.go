@@ -165,10 +165,10 @@ func (s *session) trim(acked uint64) {
 	s.unmark()
 }
 
-// follow lets the log grow when it was full and half of it was acknowledged in less than
+// growLog lets the log grow if it was full and half of it was acknowledged in less than
 // two round trips: then the log, not the path, is likely to bound the pace. The caller
 // holds Conn.mu.
-func (s *session) follow(now, rtt time.Duration) {
+func (s *session) growLog(now, rtt time.Duration) {
 	if s.acked-s.growFrom < s.bound/2 {
 		return
 	}
@@ -229,7 +229,7 @@ func (c *Conn) onReceived(position uint64) error {
 		return nil
 	}
 	s.acked, s.ackMoved, s.stalls = position, c.Now(), 0
-	s.follow(c.Now(), c.RTT())
+	s.growLog(c.Now(), c.RTT())
 	paused := s.paused
 	s.paused = false
 	c.mu.Unlock()
