@@ -99,8 +99,8 @@ type Response interface {
 	// [CodePanic]. SetError(nil) removes an earlier error.
 	SetError(error)
 
-	// SetCustom sets the metadata, which is sent beside the data. The slice is kept
-	// as that of SetData.
+	// SetCustom sets the metadata, which is sent beside the data. The slice is
+	// kept, not copied, as in SetData.
 	SetCustom([]byte)
 
 	// SetClientID changes the result of ClientID. It does not change the destination

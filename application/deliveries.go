@@ -79,7 +79,7 @@ func (d *Deliveries) add(v *delivery) {
 }
 
 // handOut tells whether Receive may return m: m is the first copy of its message. If an
-// earlier copy was handed out, m gets the answer of that one. A message that came on a
+// earlier copy was handed out, m gets the answer to that copy. A message that came on a
 // connection which has a successor is not handed out: its publisher sends it again on the
 // next connection, in order.
 func (d *Deliveries) handOut(m *message) bool {

@@ -241,8 +241,8 @@ func (e *End) Close() error {
 }
 
 // CloseWithError is Close that tells the peer why: the Cause of its End is a
-// *geminio.RemoteError with code and text, of which at most 512 bytes travel. The code
-// must be one that an application may choose, as for [geminio.Coder].
+// *geminio.RemoteError with code and text. At most 512 bytes of the text are sent. The
+// code must be one that an application may choose, as for [geminio.Coder].
 func (e *End) CloseWithError(code geminio.Code, text string) error {
 	why, err := guard.Reason("close", code, text)
 	if err != nil {

@@ -272,7 +272,7 @@ func (s *Stream) preparePublish(ctx context.Context, op *operation, buf []byte, 
 }
 
 // takeMessage puts a message of the peer into the inbox of its stream. If the message is a
-// copy of one that was handed out, the peer gets the answer of that one.
+// copy of a message that was handed out, the peer gets the answer to the first copy.
 func (e *End) takeMessage(s *Stream, seq uint64, body []byte, owned bool) error {
 	p, err := packet.ParseMessage(body)
 	if err != nil {

@@ -141,8 +141,8 @@ func (m *methods) knows(name string) bool {
 }
 
 // takeNames returns the methods that count as registered when the next connection begins:
-// those of this connection, and also those of the one before if this one ended before
-// settled reported true. They are at most MaxRemoteMethods.
+// the methods of this connection, and the methods of the connection before it if settled
+// has not reported true. It returns at most MaxRemoteMethods names.
 func (m *methods) takeNames() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

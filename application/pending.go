@@ -118,7 +118,8 @@ func (t *pendingTable) take(seq uint64, typ packet.Type) *pending {
 }
 
 // answered removes and returns the entry with a number and type, after an answer has arrived
-// on s. It returns nil if there is none, and an error if the entry is one of another stream.
+// on s. It returns nil if there is none, and an error if the entry belongs to another
+// stream.
 func (t *pendingTable) answered(s *Stream, seq uint64, typ packet.Type) (*pending, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,7 +146,7 @@ func (t *pendingTable) remove(p *pending) {
 	p.link.Remove()
 }
 
-// recycle keeps p, whose result was used, for the next begin.
+// recycle keeps p for the next begin. The caller has used the result of p.
 func (t *pendingTable) recycle(p *pending) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

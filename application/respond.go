@@ -69,8 +69,8 @@ type caller serving
 
 var _ context.Context = (*caller)(nil)
 
-// giveUp ends the context with err, and that of the handler. It does nothing if the request
-// is one of another stream than s.
+// giveUp ends this context and the context of the handler, both with err. It does nothing
+// if the request arrived on another stream than s.
 func (c *caller) giveUp(s *Stream, err error) {
 	c.ctx.mu.Lock()
 	defer c.ctx.mu.Unlock()

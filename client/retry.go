@@ -61,7 +61,7 @@ type RetryEnd struct {
 	calls  retryQueue         // asynchronous calls that wait
 	outbox retryQueue         // publications that wait
 
-	// Used by the goroutine that connects, of which there is one at a time.
+	// Used by the goroutine that connects. There is at most one such goroutine.
 	failures   int           // attempts since the last connection that counts as a success
 	retryAfter time.Duration // how long the server asked the client to stay away; 0 if it did not
 	resumeSoon bool          // the next attempt is made within maxResumePause

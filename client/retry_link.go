@@ -241,7 +241,7 @@ func (r *RetryEnd) install(l *link) bool {
 }
 
 // reconnect resumes the session of lost or, if that is not possible, makes the connection
-// after lost. It runs in a goroutine of its own, of which there is one at a time.
+// after lost. It runs in a goroutine of its own. There is at most one such goroutine.
 func (r *RetryEnd) reconnect(lost *link) {
 	defer func() { r.abandon(lost) }()
 	r.afterLoss(lost)
@@ -307,7 +307,7 @@ func (r *RetryEnd) afterLoss(l *link) {
 	}
 }
 
-// replacedFailures is the number of failures for which the loss of a connection counts if
+// replacedFailures is the number of failures that are counted when a connection ends because
 // another connection has taken over the client's id. It is large, so that two clients with one
 // id do not replace each other all the time.
 const replacedFailures = 64

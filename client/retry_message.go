@@ -52,8 +52,8 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 			return r.finish(&op, err)
 		}
 	}
-	// From here on the message waits among those of PublishAsync, so that they keep
-	// their order.
+	// From here on the message waits in the queue of PublishAsync, so that all
+	// messages keep their order.
 	d.operation = op
 	outcome := make(chan error, 1)
 	if err := r.outbox.push(d.job(r, func(err error) { outcome <- err })); err != nil {

@@ -76,8 +76,8 @@ func (o *RetryOptions) SetMaxWaiting(operations, bytes int) {
 
 // SetMaxRetryAfter bounds the time for which a server can ask a RetryEnd to stay away, by its
 // SetRetryAfter or by a refusal. The RetryEnd waits for at most twice that time. The default,
-// and 0, is ten times the longest back-off, and so five minutes if that is not set either. It
-// is at least 1 ms and at most ten years.
+// and 0, is ten times the longest back-off, so it is five minutes with the default back-off.
+// It is at least 1 ms and at most ten years.
 func (o *RetryOptions) SetMaxRetryAfter(d time.Duration) { o.MaxRetryAfter = d }
 
 // SetDrainTimeout bounds how long a RetryEnd keeps a connection whose server is shutting down,

@@ -151,8 +151,9 @@ func (q *retryQueue) push(j *job) error {
 	return nil
 }
 
-// watch returns a context that ends with that of the job, or when unwatch is called. Its
-// methods may be called with a lock held, unlike those of a caller's context and unwatch.
+// watch returns a context that ends when the context of the job ends or unwatch is
+// called. Its methods may be called with a lock held, unlike those of a caller's context
+// and unwatch.
 func (j *job) watch() (watch context.Context, unwatch context.CancelFunc) {
 	if j.ctx.Done() == nil {
 		return context.Background(), func() {}

@@ -16,7 +16,7 @@ type rawSide struct {
 	moved    bool          // bytes were moved over the connection at the cursor
 	closed   bool          // CloseRead or CloseWrite was called
 	deadline time.Time     // of Read or Write; zero: none
-	changed  chan struct{} // closed, and made anew, when deadline or shut is set
+	changed  chan struct{} // closed, and made anew, when deadline or closed is set
 }
 
 // Read reads bytes over one connection after the other. If a connection is lost after bytes

@@ -64,8 +64,8 @@ func (r *RetryEnd) await(op *operation) (*link, error) {
 	}
 }
 
-// startWait counts an operation as one that waits. SetMaxWaiting bounds only operations
-// that are new: one that was under way when its connection was lost is not refused.
+// startWait counts an operation as one that waits. SetMaxWaiting bounds new operations
+// only: an operation that was under way when its connection was lost is not refused.
 func (r *RetryEnd) startWait(op *operation) error {
 	_, op.bounded = op.ctx.Deadline()
 	r.mu.Lock()
@@ -88,7 +88,7 @@ func (r *RetryEnd) startWait(op *operation) error {
 	return nil
 }
 
-// endWait counts an operation of the given size as one that waits no longer.
+// endWait removes an operation of the given size from the count of those that wait.
 func (r *RetryEnd) endWait(size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

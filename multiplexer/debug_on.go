@@ -60,7 +60,8 @@ func (t *inTotals) countReleased(n uint64) { t.released += n }
 // used returns the credit that was taken and not restored.
 func (t *outTotals) used() uint64 { return t.taken - t.restored }
 
-// connTotals counts the charges of all packets of which a fragment was sent.
+// connTotals counts the charges of all packets that were sent, completely or in
+// part.
 type connTotals struct{ sent [packet.Classes]uint64 }
 
 func (t *connTotals) countBegun(c charge.Charge) {
@@ -69,7 +70,8 @@ func (t *connTotals) countBegun(c charge.Charge) {
 	}
 }
 
-// streamTotals counts the packets of a stream of which a fragment was sent.
+// streamTotals counts the packets of a stream that were sent, completely or in
+// part.
 type streamTotals struct {
 	sentMessages   uint64                   // the charges of all small messages
 	begun          map[uint64]charge.Charge // requests and registrations that are outstanding, by number

@@ -6,10 +6,10 @@
 //
 // # States
 //
-// A dialogue has three states: that of its life (life.go), that of its sending
-// half (send_half.go) and that of its receiving half (recv_half.go). Events
-// (event.go) lead from one state to another according to three tables, and
-// docs/multiplexing.md shows the tables as diagrams.
+// A dialogue has three states: the state of its life (life.go), the state of its sending half
+// (send_half.go) and the state of its receiving half (recv_half.go). Events (event.go) lead
+// from one state to another according to three tables, and docs/multiplexing.md shows the
+// tables as diagrams.
 //
 // # Receiving
 //

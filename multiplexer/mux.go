@@ -198,8 +198,8 @@ func (m *Mux) unlockAndNotify() {
 // the connection. Close does not wait for the delivery; Conn.Done is closed after it.
 func (m *Mux) Close(cause error, reason packet.Reason) { m.c.Close(cause, reason) }
 
-// signal adds the control frames ctl to those that are to be sent for d. The caller holds
-// m.mu, and calls Push or Kick of the connection afterwards.
+// signal has the control frames ctl sent for d, in addition to those already in
+// d.control. The caller holds m.mu, and calls Push or Kick of the connection afterwards.
 func (m *Mux) signal(d *Dialogue, ctl control) {
 	d.control |= ctl
 	m.sched.push(d, laneControl)

@@ -1,8 +1,8 @@
 package multiplexer
 
-// This file opens dialogues, those of this side and those of the peer. A dialogue is in the
-// table from its Open frame on. The opener's first windows are in the Open frame, those of
-// the other side in the Accept frame.
+// This file opens dialogues of both sides. A dialogue is in the table from its Open frame
+// on. The Open frame has the first windows that the opener gives, and the Accept frame has
+// those that the other side gives.
 
 import (
 	"bytes"

@@ -96,7 +96,7 @@ type sendHalf struct {
 // memory, and by deadlines.
 type writers struct {
 	lent     []byte // raw bytes behind those in sendHalf.buf, in the memory of a Write's caller
-	loans    int    // pieces of such memory that are in batches
+	loans    int    // pieces of the memory of Write's callers that are in batches
 	waiting  int    // Writes that wait for their turn
 	cond     sync.Cond
 	deadline *deadline // nil if none is set

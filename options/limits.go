@@ -88,9 +88,9 @@ func (l *Limits) SetLogger(log *slog.Logger) { l.Logger = log }
 
 // SetResumeKeep sets how long an End keeps its session after it has lost its connection.
 // If the client is back within that time, the session continues: streams, calls, messages
-// and registrations do not notice. 0 turns that off: an End ends with its connection. The
-// shorter time of both sides holds, and both must have it turned on. The default is
-// two minutes. It is at most 49 days. It has an effect on the Ends of
+// and registrations do not notice. 0 turns that off: an End ends with its connection.
+// Both sides must have it turned on, and the shorter of the two times holds. The default
+// is two minutes. It is at most 49 days. It has an effect on the Ends of
 // client.NewRetryEndWithDialer and on those of a Listener.
 func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
 
@@ -101,6 +101,6 @@ func (l *Limits) SetResumeKeep(d time.Duration) { l.ResumeKeep = &d }
 // keeps nothing.
 func (l *Limits) SetResumeBuffer(bytes int) { l.ResumeBuffer = &bytes }
 
-// MergeLimits returns a value whose fields each have the last value that is not zero.
-// Nil entries are skipped.
+// MergeLimits returns new Limits. Each field has the last value in limits that is not
+// zero. Nil entries are skipped.
 func MergeLimits(limits ...*Limits) *Limits { return merge.Merge(limits...) }

@@ -155,9 +155,9 @@ func PutLength(frame []byte) {
 }
 
 // ParseHeader parses the first HeaderLen bytes of b and checks them. The slice b must
-// have that many bytes. The type must be known or ignorable, the flags those of the
-// type, the length at most maxFrame, the stream 0 for frames of the connection
-// and not 0 for those of a stream.
+// have that many bytes. The type must be known or ignorable. The type must allow the
+// flags, and the length must be at most maxFrame. The stream must be 0 in a frame of
+// the connection, and not 0 in a frame of a stream.
 func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
 	first := binary.BigEndian.Uint64(b)
 	h := Header{

@@ -5,5 +5,5 @@ package server
 import "syscall"
 
 // temporaryErrors are errors of accept that pass when there is a file descriptor again, or that
-// say nothing about the listener.
+// are not errors of the listener.
 var temporaryErrors = []error{syscall.EMFILE, syscall.EINTR, syscall.EBUSY}

@@ -237,8 +237,8 @@ func (t *identities) release(h *holder) {
 	close(h.gone)
 }
 
-// sameSession tells whether two names are those of one session. Its running time does not
-// depend on the bytes in which they differ.
+// sameSession tells whether two session names are equal. Its running time does not depend
+// on the bytes in which the names differ.
 func sameSession(session, other string) bool {
 	return session != "" && subtle.ConstantTimeCompare([]byte(session), []byte(other)) == 1
 }

@@ -24,9 +24,9 @@ type IDFactory interface {
 type Mode string
 
 const (
-	// Even counts in steps of two over even numbers, from the Unix time in
-	// seconds shifted left by 32 bits plus a random start. Two sides of which
-	// one counts Even and the other Odd never collide.
+	// Even counts in steps of two over even numbers, from the Unix time in seconds
+	// shifted left by 32 bits plus a random start. The numbers of a side that
+	// counts Even and of a side that counts Odd never collide.
 	Even Mode = "even"
 	// Odd counts as Even does, over odd numbers.
 	Odd Mode = "odd"
