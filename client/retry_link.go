@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ type link struct {
 	start        time.Time               // when the connection began or was last resumed; the goroutine that connects uses it
 	ready        atomic.Bool             // e is set, and the methods of both sides are exchanged
 	goingAway    atomic.Bool             // the server is shutting down
+	declined     atomic.Bool             // ConnOnline has refused it; refused is set
 	interrupted  atomic.Bool             // the session waits to be resumed; set with RetryEnd.mu held
 	retryAfter   atomic.Int64            // how long a server that is shutting down asks the client to stay away, in ns
 	stopExchange context.CancelCauseFunc // ends the exchange of methods
@@ -36,7 +36,7 @@ type link struct {
 	delivering bool // deliverAll runs
 
 	// Used by the callbacks, which run one after the other.
-	refused error // the error of ConnOnline
+	refused error // the error of ConnOnline, also used after declined is set
 }
 
 // control returns the End with the methods that its users do not have.
@@ -77,7 +77,7 @@ func (r *RetryEnd) connect(lost *link) (*link, error) {
 	ctx, stop := context.WithCancelCause(r.ctx)
 	defer stop(nil)
 	l := &link{start: time.Now(), stopExchange: stop}
-	online := r.configure(l, nc, cc, ac)
+	online := r.configure(l, cc, ac)
 	cc.Context = r.ctx
 	if cc.Resume != nil && lost != nil {
 		cc.Resume.Session = lost.resumable()
@@ -92,14 +92,34 @@ func (r *RetryEnd) connect(lost *link) (*link, error) {
 			r.retryAfter = time.Duration(l.retryAfter.Load())
 			err = geminio.ErrGoingAway
 		}
+		if l.declined.Load() {
+			err = fmt.Errorf("ConnOnline: %w", l.refused)
+		}
 		return nil, err
 	}
 	r.setClientID(c.ClientID())
 	if l.ready.Store(true); l.goingAway.Load() {
 		r.goAway(l)
 	}
+	if l.declined.Load() {
+		l.close(l.refused)
+	}
 	return l, nil
 }
+
+// decline is called when ConnOnline has refused l. It ends l in an orderly way, so that neither
+// side keeps the session.
+func (l *link) decline() {
+	l.declined.Store(true)
+	if l.ready.Load() {
+		l.close(l.refused)
+	} else {
+		l.stopExchange(l.refused)
+	}
+}
+
+// close begins the close of l for a cause.
+func (l *link) close(cause error) { l.control().CloseWith(cause, packet.Reason{}) }
 
 // goAway is called when the server of l is shutting down. Operations that are under way on l
 // have the time of SetDrainTimeout to end. Then l is closed, if the server has not closed it.
@@ -130,7 +150,7 @@ func (r *RetryEnd) drain(l *link) {
 // come before those of the next. The RetryEnd does not wait for callbacks, since they may
 // themselves wait for the next connection. Therefore the handshake calls ConnOnline for the
 // first connection only, and the queue calls it for the others.
-func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
+func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
 	ac.Events = &r.events
 	if id := r.clientID.Load(); id != 0 {
 		cc.ClientID = id
@@ -171,7 +191,7 @@ func (r *RetryEnd) configure(l *link, nc net.Conn, cc *conn.Config, ac *applicat
 	return func(c *conn.Conn) {
 		r.events.Post(r.log, "ConnOnline", func() {
 			if l.refused = connOnline(c); l.refused != nil {
-				conn.Discard(nc)
+				l.decline()
 			}
 		})
 	}

@@ -29,9 +29,9 @@ func (l *link) settled() bool {
 
 // interrupted is called when l has lost its transport and its session is kept. If the
 // methods of both sides are not exchanged yet, no operation has begun on l, and the session
-// ends.
+// ends. It also ends if ConnOnline has refused l.
 func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
-	if !l.ready.Load() {
+	if !l.ready.Load() || l.declined.Load() {
 		c.Expire(nil)
 		return
 	}
@@ -127,7 +127,7 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 		}
 		err := r.resumeOnly(ctx, c)
 		r.mu.Lock()
-		over := ctx.Err() != nil || err == nil || errors.Is(err, conn.ErrSessionEnded) || c.SessionStats().Connected
+		over := ctx.Err() != nil || errors.Is(err, errNotResumed) || errors.Is(err, conn.ErrSessionEnded) || c.SessionStats().Connected
 		l.delivering = !over
 		r.mu.Unlock()
 		if over {
@@ -136,8 +136,12 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 	}
 }
 
-// resumeOnly makes one attempt to resume the session of c. It returns conn.ErrResumed if the
-// server has continued the session, and nil if it has not.
+// errNotResumed is the error of resumeOnly if the server has not continued the session.
+var errNotResumed = errors.New("the server has not continued the session")
+
+// resumeOnly makes one attempt to resume the session of c. It returns an error that matches
+// conn.ErrResumed or errNotResumed if the server has answered. resumeOnly does not use a fresh
+// connection, and ends it in an orderly way, so that the server does not keep its session.
 func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 	nc, err := r.dial(ctx)
 	if err != nil {
@@ -149,11 +153,9 @@ func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 		return err
 	}
 	cc.ClientID, cc.Settings.Session, cc.Context = r.clientID.Load(), r.session, ctx
-	cc.Online, cc.Offline = nil, nil
+	cc.Online, cc.Offline = func(*conn.Conn) error { return errNotResumed }, nil
 	cc.Resume.Session, cc.Resume.Only = c, true
-	if _, err = conn.Client(nc, cc); err == nil {
-		conn.Discard(nc)
-	}
+	_, err = conn.Client(nc, cc)
 	return err
 }
 

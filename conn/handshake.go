@@ -205,17 +205,26 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, err
 	}
 	c.clientID, c.meta = ack.ClientID, cfg.Meta
-	attempt.ended(ack.Ended)
 	if ack.Ticket != nil && c.resumes() {
 		c.keepSession(ack.Ticket)
 	}
-	if cfg.Online == nil {
-		return false, nil
+	if cfg.Online != nil {
+		if err = cfg.Online(c); err != nil {
+			err = fmt.Errorf("ConnOnline: %w", err)
+			c.decline(over)
+		}
+		online = err == nil
 	}
-	if err := cfg.Online(c); err != nil {
-		return false, fmt.Errorf("ConnOnline: %w", err)
+	attempt.ended(ack.Ended) // not before decline: the end of the session may end cfg.Context
+	return online, err
+}
+
+// decline tells the server that the client does not use the connection: otherwise the
+// server would keep its session.
+func (c *Conn) decline(over <-chan struct{}) {
+	if c.session != nil {
+		c.send(over, packet.AppendReason(nil, packet.TypeClose, 0, packet.Reason{}))
 	}
-	return true, nil
 }
 
 // welcome performs the server's part of the handshake.
