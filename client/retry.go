@@ -56,6 +56,7 @@ type RetryEnd struct {
 	clientID   atomic.Uint64        // its client id
 	draining   atomic.Bool          // Shutdown was called: nothing new may begin
 	deliveries atomic.Uint64        // messages that were published
+	operations atomic.Int64         // calls, publications, registrations and openings of streams that have no outcome yet
 
 	events application.Events // callbacks
 	calls  retryQueue         // asynchronous calls that wait
@@ -80,6 +81,7 @@ type RetryEnd struct {
 	waiting          int           // operations that wait for a connection
 	waitingBytes     int
 	idleCh           chan struct{} // closed when no operation waits; nil if no Shutdown waits for that
+	settledCh        chan struct{} // the channel of opsSettled; nil if no Shutdown waits for that
 	receiving        cursor        // where Receive is
 	accepting        cursor        // where AcceptStream is
 	reading, writing rawSide       // where Read and Write are
@@ -205,13 +207,22 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 		}
 		// The connection may be one whose peer is going away, or may have ended; then
 		// Shutdown returns at once.
-		if err := r.last.Load().e.Shutdown(ctx); err != nil {
+		l := r.last.Load()
+		if err := l.e.Shutdown(ctx); err != nil {
 			return err
 		}
-		if r.Stats().Waiting == 0 {
+		select {
+		case <-r.opsSettled():
+		case <-r.done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if r.operations.Load() == 0 && r.last.Load() == l {
 			return nil
 		}
-		// The connection was lost, and operations that were under way wait for the next.
+		// The connection was lost, and operations that were under way wait for the next one,
+		// or are under way there.
 	}
 }
 

@@ -34,9 +34,10 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return err
 	}
+	defer r.endOperation()
 	d := r.delivery(ctx, msg, opts)
 	op := d.operation
 	l, err := r.outbox.waitTurn(&op)
@@ -74,7 +75,7 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
 	if ch == nil {
@@ -85,8 +86,10 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 	err := r.outbox.start(d.job(r, func(err error) {
 		p.Error = err
 		application.Hand(r.log, r.done, ch, p)
+		r.endOperation()
 	}))
 	if err != nil {
+		r.endOperation()
 		return nil, err
 	}
 	return p, nil

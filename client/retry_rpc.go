@@ -32,9 +32,10 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
+	defer r.endOperation()
 	op := operation{
 		ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
 		size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),
@@ -59,7 +60,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
 	if ch == nil {
@@ -78,9 +79,11 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 		done: func(resp geminio.Response, err error) {
 			c.Response, c.Error = resp, err
 			application.Hand(r.log, r.done, ch, c)
+			r.endOperation()
 		},
 	})
 	if err != nil {
+		r.endOperation()
 		return nil, err
 	}
 	return c, nil
@@ -105,9 +108,10 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	case rpc == nil:
 		return nilarg.New("register", "rpc")
 	}
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return err
 	}
+	defer r.endOperation()
 	registered := r.methods.Has(method)
 	op := operation{ctx: ctx, repeatable: true}
 	return r.do(&op, func(l *link, _ time.Duration) error {

@@ -15,9 +15,10 @@ import (
 // that matches context.DeadlineExceeded. If the server refuses the stream, the error is a
 // *geminio.RefusedError. The stream ends with its connection.
 func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
-	if err := r.checkOpen(); err != nil {
+	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
+	defer r.endOperation()
 	opt := options.MergeOpenStreamOptions(opts...)
 	op := operation{ctx: context.Background(), size: len(opt.Meta), repeatable: true}
 	if opt.Timeout != nil {

@@ -26,6 +26,49 @@ func (r *RetryEnd) checkOpen() error {
 	return nil
 }
 
+// beginOperation counts an operation, which endOperation ends, or returns an error if no new
+// operation may begin.
+func (r *RetryEnd) beginOperation() error {
+	r.operations.Add(1) // before the check: Shutdown waits for each operation that passes it
+	err := r.checkOpen()
+	if err != nil {
+		r.endOperation()
+	}
+	return err
+}
+
+// endOperation is called when an operation has its outcome.
+func (r *RetryEnd) endOperation() {
+	if r.operations.Add(-1) == 0 && r.draining.Load() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.notifySettled()
+	}
+}
+
+// opsSettled returns a channel that is closed when all operations have ended, or one of them waits
+// for a connection. Until then, an operation whose connection has ended may go either way.
+func (r *RetryEnd) opsSettled() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settledCh == nil {
+		r.settledCh = make(chan struct{})
+	}
+	ch := r.settledCh
+	if r.operations.Load() == 0 || r.waiting > 0 {
+		r.notifySettled()
+	}
+	return ch
+}
+
+// notifySettled wakes the goroutines that wait for the channel of opsSettled. r.mu is held.
+func (r *RetryEnd) notifySettled() {
+	if r.settledCh != nil {
+		close(r.settledCh)
+		r.settledCh = nil
+	}
+}
+
 // await returns the connection that takes new work. If there is none, the operation waits
 // for it, until its context ends, waitLeft says that its time is over, or the RetryEnd ends.
 func (r *RetryEnd) await(op *operation) (*link, error) {
@@ -84,6 +127,7 @@ func (r *RetryEnd) startWait(op *operation) error {
 	}
 	r.waiting++
 	r.waitingBytes += op.size
+	r.notifySettled()
 	op.queue()
 	return nil
 }

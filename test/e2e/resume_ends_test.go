@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -11,8 +12,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/test/kit"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // restart starts the server anew, in place of the one that was there.
@@ -89,4 +93,43 @@ func TestCloseAfterTheServerWasStartedAnew(t *testing.T) {
 		assert.EqualValues(t, 1, stats.Unknown)
 		assert.Zero(t, stats.Interrupted)
 	})
+}
+
+// Shutdown waits for the operations whose session does not continue: they are sent again over
+// the next connection.
+func TestShutdownWhenTheSessionDoesNotContinue(t *testing.T) {
+	for range 8 { // whether Shutdown or an operation notices the end first is a race
+		withSession(t, nil, nil, shutdownWhenTheSessionDoesNotContinue)
+	}
+}
+
+func shutdownWhenTheSessionDoesNotContinue(t *testing.T, f *resumeTest) {
+	ctx := context.Background()
+	const each = 50
+	var all sync.WaitGroup
+	async := make(chan *geminio.Publish, each)
+	for range each {
+		all.Go(func() { assert.NoError(t, f.c.Publish(ctx, f.c.NewMessage(nil))) })
+		_, err := f.c.PublishAsync(ctx, f.c.NewMessage(nil), async)
+		require.NoError(t, err)
+	}
+	synctest.Wait()
+	f.cut(true)
+	down := kit.Start(func() error { return f.c.Shutdown(ctx) })
+	synctest.Wait()
+	f.restart()
+	go func() {
+		for { // more than one End: those that come later are sent over another connection
+			s, err := f.l.AcceptEnd()
+			if err != nil {
+				return
+			}
+			go rig.AnswerAll(s)
+		}
+	}()
+	all.Wait()
+	for range each {
+		assert.NoError(t, (<-async).Error)
+	}
+	assert.NoError(t, <-down)
 }
