@@ -223,7 +223,7 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 		return nil, refuse(err)
 	}
 	if !s.identity.allows(identityOf(c.link.nc)) {
-		return nil, refuse(fmt.Errorf("%w: the session has another TLS identity", geminio.ErrProtocol))
+		return nil, nil // not a refusal: the certificate of a client may have been renewed
 	}
 	end := error(nil) // why the session ends
 	if r.Allow != nil {

@@ -191,6 +191,7 @@ func TestFreshConnections(t *testing.T) {
 			p.c.session.received = 1000
 		},
 		"without the feature": func(p *sessionPair) { p.server.Resume = nil },
+		"without TLS":         func(p *sessionPair) { p.s.session.identity.tls = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
@@ -210,7 +211,7 @@ func TestFreshConnections(t *testing.T) {
 					assert.Equal(t, Closed, old.State())
 				case "an impossible position":
 					assert.ErrorIs(t, old.Cause(), geminio.ErrProtocol)
-				case "another server", "a wrong secret", "without the feature":
+				case "another server", "a wrong secret", "without the feature", "without TLS":
 					assert.Equal(t, Open, old.State(), "nothing has changed")
 				}
 				fresh.abort(errMine)
@@ -226,7 +227,6 @@ func TestRefusedResumption(t *testing.T) {
 			p.server.Resume.Allow = func(_, _ *Conn, _ uint64) error { return errors.New("not now") }
 		},
 		"a replayed attempt": func(p *sessionPair) { p.s.session.attempt = 1 },
-		"no TLS":             func(p *sessionPair) { p.s.session.identity.tls = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
@@ -239,7 +239,6 @@ func TestRefusedResumption(t *testing.T) {
 				assert.Equal(t, Open, p.c.State())
 				assert.Equal(t, Open, p.s.State())
 				p.server.Resume.Allow = nil
-				p.s.session.identity.tls = false
 				_, err, _ = p.resume()
 				require.Equal(t, ErrResumed, err)
 			})

@@ -177,8 +177,11 @@ func TestTicketOfTLSWithoutTLS(t *testing.T) {
 		near.Close()
 		synctest.Wait()
 		plain <- struct{}{}
-		_, refused := s.ask("10.0.0.1", prove(ack.Ticket, 1, 0))
-		assert.True(t, refused.Refused)
+		other, fresh := s.ask("10.0.0.1", prove(ack.Ticket, 1, 0))
+		defer other.Close()
+		assert.False(t, fresh.Refused)
+		assert.Nil(t, fresh.Resumed)
+		assert.Nil(t, fresh.Ended)
 		assert.Equal(t, 1, s.stats().Interrupted, "the session is as it was")
 		near, far = net.Pipe()
 		require.NoError(t, s.pipes.Give(addressedConn{far, "10.0.0.1"}))

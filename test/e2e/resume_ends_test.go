@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +18,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
@@ -132,4 +137,54 @@ func shutdownWhenTheSessionDoesNotContinue(t *testing.T, f *resumeTest) {
 		assert.NoError(t, (<-async).Error)
 	}
 	assert.NoError(t, <-down)
+}
+
+// A client whose certificate was renewed while it had no connection gets a fresh connection at
+// once, and takes the place of its session.
+func TestRenewedCertificateMakesAFreshConnection(t *testing.T) {
+	nl, err := kit.ListenRaw()
+	require.NoError(t, err)
+	p := kit.NewProxy(t, nl.Addr().String())
+	stls := kit.ServerTLS()
+	stls.ClientAuth = tls.RequireAnyClientCert
+	so := server.NewEndOptions()
+	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: rig.Echo})
+	l, err := server.NewListener(tls.NewListener(nl, stls), so)
+	require.NoError(t, err)
+	defer l.Close()
+	var certificate atomic.Pointer[tls.Certificate]
+	renew := func() {
+		c, err := kit.NewCertificate()
+		require.NoError(t, err)
+		certificate.Store(&c)
+	}
+	renew()
+	co := fastRetry()
+	co.SetStopOnRefusal()
+	co.SetResumeKeep(keepTime)
+	made, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		nc, err := kit.DialRaw(p.Addr)
+		if err != nil {
+			return nil, err
+		}
+		ctls := kit.ClientTLS()
+		ctls.Certificates = []tls.Certificate{*certificate.Load()}
+		return tls.Client(nc, ctls), nil
+	}, co)
+	require.NoError(t, err)
+	c := made.(*client.RetryEnd)
+	defer c.Close()
+	id := c.ClientID()
+	renew()
+	p.Cut()
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Forever)
+	defer cancel()
+	idempotent := options.Call()
+	idempotent.SetIdempotent(true)
+	_, err = c.Call(ctx, "echo", c.NewRequest(nil), idempotent)
+	assert.NoError(t, err)
+	stats := c.Stats()
+	assert.EqualValues(t, 2, stats.Connections)
+	assert.EqualValues(t, 1, stats.Fallbacks.Unknown)
+	assert.Equal(t, id, c.ClientID())
 }
