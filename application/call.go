@@ -1,5 +1,7 @@
 package application
 
+// This file has calls at the caller: Call, CallAsync, and the handling of a response.
+
 import (
 	"context"
 	"io"

@@ -1,5 +1,7 @@
 package application
 
+// This file has the life of an End: its start, its streams, Close and Shutdown.
+
 import (
 	"context"
 	"fmt"

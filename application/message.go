@@ -1,5 +1,7 @@
 package application
 
+// This file has messages at both sides: Publish, PublishAsync, Receive, and the answers.
+
 import (
 	"context"
 	"errors"

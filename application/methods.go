@@ -1,5 +1,8 @@
 package application
 
+// This file has the registered methods of both sides: Register, Hijack, and the handling of a
+// registration.
+
 import (
 	"context"
 	"fmt"

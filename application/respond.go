@@ -1,5 +1,7 @@
 package application
 
+// This file sends the response of a handler, or an empty response if the caller has given up.
+
 import (
 	"context"
 	"time"

@@ -1,5 +1,7 @@
 package client
 
+// This file has the messages of a RetryEnd. A message is sent until it is answered.
+
 import (
 	"context"
 	"io"

@@ -1,5 +1,7 @@
 package client
 
+// This file resumes the session of a link that has lost its transport.
+
 import (
 	"context"
 	"errors"

@@ -1,5 +1,7 @@
 package client
 
+// This file counts the operations that wait for a connection, and lets them wait.
+
 import (
 	"io"
 	"time"

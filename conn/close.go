@@ -1,5 +1,7 @@
 package conn
 
+// This file ends a connection: GoAway, Close, the Close frame, and the end of the transport.
+
 import (
 	"time"
 

@@ -1,5 +1,7 @@
 package conn
 
+// This file sends and answers Pings, and measures the round trip.
+
 import (
 	"fmt"
 	"time"

@@ -1,5 +1,8 @@
 package conn
 
+// This file reads frames from the read buffer and passes them to the layer above. The reading
+// goroutine runs all of it.
+
 import (
 	"errors"
 	"io"

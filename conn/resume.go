@@ -1,5 +1,7 @@
 package conn
 
+// This file has the session of a Conn: the loss of its link, and the change to another one.
+
 import (
 	"bytes"
 	"crypto/rand"

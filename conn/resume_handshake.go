@@ -1,5 +1,7 @@
 package conn
 
+// This file resumes a session during the handshake of another link, at both sides.
+
 import (
 	"errors"
 	"fmt"

@@ -1,5 +1,7 @@
 package conn
 
+// This file has the log of a session: the sent bytes that the peer may not have.
+
 import (
 	"fmt"
 	"time"

@@ -1,5 +1,7 @@
 package conn
 
+// This file finds the packets in the log that the peer has not received completely.
+
 import "github.com/singchia/geminio/packet"
 
 // markEvery is the least distance of two marks, in bytes.

@@ -1,5 +1,7 @@
 package conn
 
+// This file has the write token, and makes and writes batches.
+
 import (
 	"runtime"
 

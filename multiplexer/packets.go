@@ -1,5 +1,7 @@
 package multiplexer
 
+// This file queues and sends packets, and removes packets that were given up.
+
 import (
 	"bytes"
 	"context"

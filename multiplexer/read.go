@@ -1,5 +1,8 @@
 package multiplexer
 
+// This file has Read, and the sink that moves the payloads of Data frames to Reads or to the
+// queue of received bytes.
+
 import (
 	"io"
 	"runtime"

@@ -1,5 +1,8 @@
 package multiplexer
 
+// This file has Write: it takes turns, takes credit, and copies or lends the bytes. frames.go
+// makes the frames.
+
 import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"

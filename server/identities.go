@@ -1,5 +1,7 @@
 package server
 
+// This file decides which client has which id.
+
 import (
 	"crypto/rand"
 	"crypto/sha256"

@@ -1,5 +1,8 @@
 package server
 
+// This file bounds the Ends that are kept without a connection, and finds them by their
+// tickets.
+
 import (
 	"container/list"
 	"errors"

@@ -1,5 +1,8 @@
 package server
 
+// This file remembers the messages of clients that reconnect, also while they have no
+// connection.
+
 import (
 	"container/list"
 	"net"
