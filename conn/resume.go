@@ -534,7 +534,8 @@ func (c *Conn) beQuiet(over <-chan struct{}, cause error) error {
 	return nil
 }
 
-// endQuiet ends beQuiet without a new link.
+// endQuiet releases the write token that beQuiet has acquired, and leaves the session without
+// a link. It ends the session if the session has expired meanwhile.
 func (c *Conn) endQuiet() {
 	s := c.session
 	c.mu.Lock()

@@ -22,9 +22,10 @@ type assembly struct {
 }
 
 // Space implements conn.Sink. The peer says how large the packet is, but memory is allocated
-// for bytes that arrive: first for those of the present frame, then for sixteen times as
-// many as have arrived, or for the whole body if that is at most twice as much. So the
-// largest packet is copied only a few times, and a peer must send bytes to use memory.
+// for bytes that arrive: first for the bytes of the present frame, then for sixteen times
+// the bytes that have arrived. If that is at least half of the body, memory for the whole
+// body is allocated. So the largest packet is copied only a few times, and a peer must send
+// bytes to use memory.
 func (a *assembly) Space(n int) []byte {
 	if len(a.buf) == cap(a.buf) {
 		room := max(n, 16*len(a.buf))

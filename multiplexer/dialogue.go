@@ -126,8 +126,8 @@ func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
 // RemoteAddr returns the connection's remote address.
 func (d *Dialogue) RemoteAddr() net.Addr { return d.m.c.RemoteAddr() }
 
-// introSize returns how many bytes of the budget for windows the name and the meta use: their
-// size if the peer has sent them, or else 0.
+// introSize returns how many bytes the name and the meta take of the budget for windows. It
+// returns 0 unless the peer has opened the dialogue.
 func (d *Dialogue) introSize() int {
 	if d.id == DefaultID || d.m.isLocalID(d.id) || d.intro == nil {
 		return 0
