@@ -62,7 +62,7 @@ type RetryEnd struct {
 	calls  retryQueue         // asynchronous calls that wait
 	outbox retryQueue         // publications that wait
 
-	// Used by the goroutine that connects. There is at most one such goroutine.
+	// Used by the goroutine that connects, of which there is one at a time.
 	failures   int           // attempts since the last connection that counts as a success
 	retryAfter time.Duration // how long the server asked the client to stay away; 0 if it did not
 	resumeSoon bool          // the next attempt is made within maxResumePause
@@ -197,28 +197,27 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	}
 	r.draining.Store(true)
 	defer r.Close()
+	// Close, unlike the Shutdown of a connection, also delivers over a resumed one.
+	stop := context.AfterFunc(ctx, func() { r.Close() })
+	defer stop()
 	for {
 		select {
 		case <-r.idle():
 		case <-r.done:
-			return nil
-		case <-ctx.Done():
 			return ctx.Err()
 		}
 		// The connection may be one whose peer is going away, or may have ended; then
 		// Shutdown returns at once.
 		l := r.last.Load()
-		if err := l.e.Shutdown(ctx); err != nil {
-			return err
-		}
+		l.e.Shutdown(context.Background())
 		select {
 		case <-r.opsSettled():
 		case <-r.done:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
 		}
-		if r.operations.Load() == 0 && r.last.Load() == l {
+		switch {
+		case r.ended():
+			return ctx.Err()
+		case r.operations.Load() == 0 && r.last.Load() == l:
 			return nil
 		}
 		// The connection was lost, and operations that were under way wait for the next one,

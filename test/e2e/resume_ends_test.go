@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -187,4 +188,30 @@ func TestRenewedCertificateMakesAFreshConnection(t *testing.T) {
 	assert.EqualValues(t, 2, stats.Connections)
 	assert.EqualValues(t, 1, stats.Fallbacks.Unknown)
 	assert.Equal(t, id, c.ClientID())
+}
+
+// If the context of Shutdown ends while there is no connection, Shutdown delivers as Close does:
+// over a connection that resumes the session.
+func TestShutdownDeliversAfterItsContext(t *testing.T) {
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		near, err := f.c.OpenStream()
+		require.NoError(t, err)
+		far, err := f.s.AcceptStream()
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second)
+		f.cut(true)
+		_, err = near.Write([]byte("the last words"))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		down := kit.Start(func() error { return f.c.Shutdown(ctx) })
+		time.Sleep(2 * time.Second)
+		f.mend()
+		assert.Equal(t, context.DeadlineExceeded, <-down)
+		p, err := io.ReadAll(far)
+		assert.Equal(t, "the last words", string(p))
+		assert.NoError(t, err)
+		assert.NotContains(t, f.told.take(), "again")
+		assert.EqualValues(t, 1, f.c.Stats().Connections)
+	})
 }
