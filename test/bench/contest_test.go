@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -15,10 +16,11 @@ import (
 // side does n operations and returns when the last one is done.
 type side func(n int) error
 
-// contest compares the library with raw TCP at comparable work. The two take turns, so
-// that the other load of the machine affects both.
+// contest compares the library with raw TCP, or with another configuration of the library, at
+// comparable work. The two take turns, so that the other load of the machine affects both.
 type contest struct {
 	raw, ours side
+	ratio     string        // the name of the ratio of the paces; "" is of-raw
 	least     int           // fewest operations of a turn; 0 is 1
 	turn      time.Duration // shortest time of a turn of ours; 0 is defaultTurn
 }
@@ -27,7 +29,7 @@ const defaultTurn = 10 * time.Millisecond
 
 // run does b.N operations of ours, and operations of raw for about half the time. The
 // timer runs for ours only: time, allocations and bytes are those of both sides of ours.
-// of-raw is the ratio of the pace of ours to that of raw.
+// The metric that ratio names is the ratio of the pace of ours to that of raw.
 func (c contest) run(b *testing.B) {
 	b.Helper()
 	c.least, c.turn = max(c.least, 1), max(c.turn, defaultTurn)
@@ -51,12 +53,12 @@ func (c contest) run(b *testing.B) {
 		b.StartTimer()
 	}
 	b.StopTimer()
-	reportPace(b, rawTook/time.Duration(raws), b.Elapsed()/time.Duration(b.N))
+	reportPace(b, cmp.Or(c.ratio, "of-raw"), rawTook/time.Duration(raws), b.Elapsed()/time.Duration(b.N))
 }
 
-// reportPace reports the ratio of the times of one operation as of-raw.
-func reportPace(b *testing.B, raw, ours time.Duration) {
-	b.ReportMetric(float64(raw)/float64(ours), "of-raw")
+// reportPace reports the ratio of the times of one operation under a name.
+func reportPace(b *testing.B, name string, raw, ours time.Duration) {
+	b.ReportMetric(float64(raw)/float64(ours), name)
 }
 
 // measure returns the number of operations of s in a turn of that length. It also warms s

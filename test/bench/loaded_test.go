@@ -20,7 +20,7 @@ func BenchmarkCallUnderBulk(b *testing.B) {
 	ours.report(b, "")
 	raw.report(b, "raw-")
 	b.ReportMetric(float64(ours.mean()), "ns/op")
-	reportPace(b, raw.mean(), ours.mean())
+	reportPace(b, "of-raw", raw.mean(), ours.mean())
 }
 
 // loaded is an operation that is done during a flow.
