@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,27 +61,25 @@ func TestLostConnections(t *testing.T) {
 				exchange(t, served, client)
 			}
 
-			done := make(chan struct{})
-			var wg, cutting sync.WaitGroup
+			var cutting atomic.Bool
+			cutting.Store(true)
+			var wg sync.WaitGroup
 			for i := range connections {
-				wg.Go(func() { assert.NoError(t, c.ask(size, answer, i)) })
+				wg.Go(func() { // transfers are under way as long as there are cuts
+					for ok := true; ok && cutting.Load(); {
+						ok = assert.NoError(t, c.ask(size, answer, i))
+					}
+				})
 			}
 			seed := rand.Uint64()
+			r := rand.New(rand.NewPCG(seed, 0))
 			cut := 0
-			cutting.Go(func() {
-				r := rand.New(rand.NewPCG(seed, 0))
-				for range cuts {
-					select {
-					case <-done:
-						return
-					case <-time.After(time.Duration(r.IntN(50)) * time.Millisecond):
-						cut += proxies[r.IntN(len(proxies))].Cut()
-					}
-				}
-			})
+			for range cuts {
+				time.Sleep(time.Duration(r.IntN(50)) * time.Millisecond)
+				cut += proxies[r.IntN(len(proxies))].Cut()
+			}
+			cutting.Store(false)
 			wg.Wait()
-			close(done)
-			cutting.Wait()
 			t.Logf("cut %d connections, seed %d", cut, seed)
 			assert.NotZero(t, cut)
 			exchange(t, client, served)
