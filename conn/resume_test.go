@@ -346,6 +346,7 @@ func transcript(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) (clien
 	for _, s := range all {
 		<-s.c.Done()
 	}
+	synctest.Wait() // Interrupted, which adds to n.wg, may still be running
 	n.wg.Wait()
 	s.mu.Lock()
 	client = s.log
