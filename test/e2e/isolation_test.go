@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,7 @@ const (
 	// blocked operations.
 	leastRatio = 0.3
 	// rounds is the number of measurements of each pace.
-	rounds = 9
+	rounds = 15
 )
 
 // budget returns the memory budget of the Ends. The largest message is a sixteenth of it.
@@ -131,28 +130,24 @@ func (w *work) round(t *testing.T) (took durations) {
 	return took
 }
 
-// relativePace returns, for each part of the work w, the median over the rounds of the time
-// that calls on another connection take as a share of the time of the part. The calls follow
-// each round, so that other load of the machine lengthens both times. The result for a part
+// relativePace returns, for each part of the work w, the time that calls on another connection
+// take as a share of the time of the part. It takes the shortest times of all rounds, which the
+// other load of the machine and the garbage collector lengthen least. The result for a part
 // that w does not have is 0.
-func relativePace(t *testing.T, w, other *work) (median [len(parts)]float64) {
-	var all [len(parts)][]float64
-	for range rounds {
-		took := w.round(t)
-		calls := other.calls(t)
-		for part := range parts {
-			if took[part] > 0 {
-				all[part] = append(all[part], float64(calls)/float64(took[part]))
-			}
+func relativePace(t *testing.T, w, other *work) (pace [len(parts)]float64) {
+	took, calls := w.round(t), other.calls(t)
+	for range rounds - 1 {
+		for part, d := range w.round(t) {
+			took[part] = min(took[part], d)
+		}
+		calls = min(calls, other.calls(t))
+	}
+	for part, d := range took {
+		if d > 0 {
+			pace[part] = float64(calls) / float64(d)
 		}
 	}
-	for part := range parts {
-		if len(all[part]) > 0 {
-			slices.Sort(all[part])
-			median[part] = all[part][len(all[part])/2]
-		}
-	}
-	return median
+	return pace
 }
 
 // stuckKinds are the operations that a peer's application can leave blocked.
