@@ -262,7 +262,8 @@ func testIsolation(t *testing.T, only string, big bool) {
 		}
 		ratio := during[i] / before[i]
 		t.Logf("%s keep %.2f of their pace", part, ratio)
-		if ratio < leastRatio {
+		// In the debug build each operation checks the ledgers of all blocked ones.
+		if rig.Audits == 0 && ratio < leastRatio {
 			t.Errorf("%s keep %.2f of their pace, want at least %.2f", part, ratio, leastRatio)
 		}
 	}
