@@ -138,22 +138,23 @@ func upload(ctx context.Context, addr string, window time.Duration) (rate, units
 		return 0, 0, err
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil || n != body.n {
-		return 0, 0, fmt.Errorf("the server has %q bytes of %d", text, body.n)
+	if err != nil || n != body.n.Load() {
+		return 0, 0, fmt.Errorf("the server has %q bytes of %d", text, body.n.Load())
 	}
 	return float64(n) / mib / time.Since(start).Seconds(), float64(n) / mib, nil
 }
 
-// endless is a request body that ends at a time.
+// endless is a request body that ends at a time. net/http may still read it when the server has
+// answered early.
 type endless struct {
 	until time.Time
-	n     int64
+	n     atomic.Int64 // the number of bytes read
 }
 
 func (e *endless) Read(p []byte) (int, error) {
 	if !time.Now().Before(e.until) {
 		return 0, io.EOF
 	}
-	e.n += int64(len(p))
+	e.n.Add(int64(len(p)))
 	return len(p), nil
 }
