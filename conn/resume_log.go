@@ -24,10 +24,8 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 		c.mu.Unlock()
 		return closing && c.fillLog(b)
 	}
-	goAway := c.goAwayFrame != nil
+	goAway := c.appendGoAway(b)
 	if goAway {
-		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
-		c.goAwayFrame = nil
 		b.seal()
 	}
 	c.appendPings(b, goAway)

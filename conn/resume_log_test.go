@@ -109,6 +109,17 @@ func (n *numberedHandler) check(t *testing.T) {
 	require.Equal(t, n.total, n.got)
 }
 
+// startNumbered makes a session whose sides send each other total frames of size bytes.
+func startNumbered(t *testing.T, wire func() (client, server net.Conn), total uint64, size int) (p *sessionPair, c, s *numberedHandler) {
+	c = &numberedHandler{total: total, size: size, over: make(chan struct{})}
+	s = &numberedHandler{total: total, size: size, over: make(chan struct{})}
+	p = newSessionPair(t, wire)
+	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
+	p.c.Kick()
+	p.s.Kick()
+	return p, c, s
+}
+
 // Many cuts over TCP lose nothing and repeat nothing, on any way of writing.
 func TestCutsOverTCP(t *testing.T) {
 	randomCuts(t, func() (client, server net.Conn) { return kit.TCPPair(t) })
@@ -124,12 +135,7 @@ func TestCutsOverTLS(t *testing.T) {
 
 // randomCuts sends frames both ways while the links of a session are cut.
 func randomCuts(t *testing.T, wire func() (client, server net.Conn)) {
-	c := &numberedHandler{total: 6000, size: 5000, over: make(chan struct{})}
-	s := &numberedHandler{total: 6000, size: 5000, over: make(chan struct{})}
-	p := newSessionPair(t, wire)
-	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
-	p.c.Kick()
-	p.s.Kick()
+	p, c, s := startNumbered(t, wire, 6000, 5000)
 	cuts := 0
 	for done := false; !done; {
 		select {
@@ -161,12 +167,7 @@ func TestMuchThroughASmallLog(t *testing.T) {
 
 func muchThroughASmallLog(t *testing.T, total uint64, size int) {
 	wire := func() (client, server net.Conn) { return kit.TCPPair(t) }
-	c := &numberedHandler{total: total, size: size, over: make(chan struct{})}
-	s := &numberedHandler{total: total, size: size, over: make(chan struct{})}
-	p := newSessionPair(t, wire)
-	p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
-	p.c.Kick()
-	p.s.Kick()
+	p, c, s := startNumbered(t, wire, total, size)
 	for over := false; !over; {
 		select {
 		case <-c.over:
@@ -195,12 +196,7 @@ func TestBothLogsFull(t *testing.T) {
 			wires = append(wires, [2]*cutPipeEnd{a, b})
 			return a, b
 		}
-		c := &numberedHandler{total: 100, size: 5000, over: make(chan struct{})}
-		s := &numberedHandler{total: 100, size: 5000, over: make(chan struct{})}
-		p := newSessionPair(t, wire)
-		p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
-		p.c.Kick()
-		p.s.Kick()
+		p, c, s := startNumbered(t, wire, 100, 5000)
 		time.Sleep(time.Second)
 		assert.GreaterOrEqual(t, p.c.SessionStats().Logged, uint64(MinLog))
 		assert.GreaterOrEqual(t, p.s.SessionStats().Logged, uint64(MinLog))

@@ -114,12 +114,7 @@ func TestTwoSilentLinksInARow(t *testing.T) {
 			a, b := newCutPipe(cutFIN, noCut, noCut)
 			return a, b
 		}
-		c := &numberedHandler{total: 100, size: 1000, over: make(chan struct{})}
-		s := &numberedHandler{total: 100, size: 1000, over: make(chan struct{})}
-		p := newSessionPair(t, wire)
-		p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
-		p.c.Kick()
-		p.s.Kick()
+		p, c, s := startNumbered(t, wire, 100, 1000)
 		for range 2 {
 			time.Sleep(time.Minute)
 			assert.False(t, p.c.SessionStats().Connected)

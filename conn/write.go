@@ -170,13 +170,19 @@ func (c *Conn) fillControl(b *Batch) closeState {
 	if c.closeState > closeDue {
 		return c.closeState
 	}
-	goAway := c.goAwayFrame != nil
-	if goAway {
-		b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
-		c.goAwayFrame = nil
-	}
-	c.appendPings(b, goAway)
+	c.appendPings(b, c.appendGoAway(b))
 	return c.closeState
+}
+
+// appendGoAway adds the GoAway if it is due, and reports whether it was. The caller holds
+// c.mu.
+func (c *Conn) appendGoAway(b *Batch) (due bool) {
+	if c.goAwayFrame == nil {
+		return false
+	}
+	b.Buf = packet.AppendReason(b.Buf, packet.TypeGoAway, 0, *c.goAwayFrame)
+	c.goAwayFrame = nil
+	return true
 }
 
 // appendPings adds the Pong and the Ping that are due. With goAway set, the Ping is the one
