@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,23 +63,36 @@ func (l *link) ending() bool { return l.control().Conn().State() >= conn.Closing
 // maxFormerIDs bounds RetryEnd.formerIDs, for a server that gives a new id each time.
 const maxFormerIDs = 1024
 
+// prepare dials for one attempt to connect, which ends with ctx, and returns the transport
+// and the configurations.
+func (r *RetryEnd) prepare(ctx context.Context) (net.Conn, *conn.Config, *application.Config, error) {
+	nc, err := r.dial(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cc, ac, err := r.opt.resolve()
+	if err != nil { // never: resolve has succeeded before
+		conn.Discard(nc)
+		return nil, nil, nil, err
+	}
+	if id := r.clientID.Load(); id != 0 {
+		cc.ClientID = id
+	}
+	cc.Settings.Session, cc.Context = r.session, ctx
+	return nc, cc, ac, nil
+}
+
 // connect makes a connection, shakes hands and exchanges methods. If lost has a session that
 // the server continues, the error is conn.ErrResumed. lost may be nil.
 func (r *RetryEnd) connect(lost *link) (*link, error) {
-	nc, err := r.dial(r.ctx)
+	nc, cc, ac, err := r.prepare(r.ctx)
 	if err != nil {
 		return nil, err
-	}
-	cc, ac, err := r.opt.resolve()
-	if err != nil {
-		conn.Discard(nc)
-		return nil, err // never: resolve has succeeded before
 	}
 	ctx, stop := context.WithCancelCause(r.ctx)
 	defer stop(nil)
 	l := &link{start: time.Now(), stopExchange: stop}
 	online := r.configure(l, cc, ac)
-	cc.Context = r.ctx
 	if cc.Resume != nil && lost != nil {
 		cc.Resume.Session = lost.resumable()
 	}
@@ -152,10 +166,6 @@ func (r *RetryEnd) drain(l *link) {
 // first connection only, and the queue calls it for the others.
 func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
 	ac.Events = &r.events
-	if id := r.clientID.Load(); id != 0 {
-		cc.ClientID = id
-	}
-	cc.Settings.Session = r.session
 	ac.Methods = r.methods
 	ac.Hooks.GoAway = func(n packet.Reason) {
 		l.retryAfter.Store(int64(n.Retry))

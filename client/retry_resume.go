@@ -145,16 +145,10 @@ var errNotResumed = errors.New("the server has not continued the session")
 // conn.ErrResumed or errNotResumed if the server has answered. resumeOnly does not use a fresh
 // connection, and ends it in an orderly way, so that the server does not keep its session.
 func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
-	nc, err := r.dial(ctx)
+	nc, cc, _, err := r.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	cc, _, err := r.opt.resolve()
-	if err != nil {
-		conn.Discard(nc)
-		return err
-	}
-	cc.ClientID, cc.Settings.Session, cc.Context = r.clientID.Load(), r.session, ctx
 	cc.Online, cc.Offline = func(*conn.Conn) error { return errNotResumed }, nil
 	cc.Resume.Session, cc.Resume.Only = c, true
 	_, err = conn.Client(nc, cc)
