@@ -39,9 +39,9 @@ func (c *Control) Held() int {
 // CloseWith closes the End for a cause, and sends the reason to the peer. It does not wait.
 func (c *Control) CloseWith(cause error, reason packet.Reason) { c.mux.Close(cause, reason) }
 
-// PostHook has f called as one of the hooks, unless Offline was posted already. what is the
-// name of f for the log.
-func (c *Control) PostHook(what string, f func()) { c.events.post(what, f) }
+// PostHook has f called as one of the hooks, unless Offline was posted already. The log uses
+// name as the name of f.
+func (c *Control) PostHook(name string, f func()) { c.events.post(name, f) }
 
 // DoCall is Call on the default stream without the checks of the arguments. A timeout of 0
 // stands for none. A client.RetryEnd calls DoCall once for each attempt.

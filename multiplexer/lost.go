@@ -9,9 +9,9 @@ import (
 )
 
 // lostError is the error of Read and Write after the connection has ended with a cause other
-// than io.EOF: the connection was lost, or was closed with a reason. It matches geminio.ErrConnectionLost, io.ErrClosedPipe
-// and the errors that its cause matches. It never matches io.EOF, because the reader may not
-// have got all bytes that the peer wrote.
+// than io.EOF: the connection was lost, or was closed with a reason. It matches
+// geminio.ErrConnectionLost, io.ErrClosedPipe and the errors that its cause matches. It never
+// matches io.EOF, because the reader may not have got all bytes that the peer wrote.
 type lostError struct {
 	cause error // why the connection was lost
 }

@@ -209,8 +209,8 @@ func (l *listener) Close() error {
 // and an End closes when all operations that are under way have ended. Clients whose handshake
 // is not done are refused with an error that matches geminio.ErrGoingAway, except those that
 // resume the session of an End (see SetResumeKeep). Shutdown closes the underlying listener when
-// all Ends have closed, or at once if no session can be resumed. If ctx ends earlier, Shutdown closes all Ends at once and returns ctx's
-// error.
+// all Ends have closed, or at once if no session can be resumed. If ctx ends earlier, Shutdown
+// closes all Ends at once and returns ctx's error.
 //
 // Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline), at most for
 // the time of the handshake. If such a callback returns later, its client is refused. Shutdown

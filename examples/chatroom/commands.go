@@ -36,7 +36,7 @@ func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 	case !strings.HasPrefix(command, "/"):
 		err = c.publish(ctx, topicSay, line.text)
 	case command == "/who":
-		err = c.who(ctx)
+		err = c.printMembers(ctx)
 	case command == "/msg":
 		err = c.tell(ctx, strings.TrimSpace(rest))
 	case command == "/quit":
@@ -68,8 +68,8 @@ func (c *chatClient) publish(ctx context.Context, topic, text string) error {
 	return c.end.Publish(ctx, c.end.NewMessage([]byte(text), opt))
 }
 
-// who prints the names of the members. The call is idempotent.
-func (c *chatClient) who(ctx context.Context) error {
+// printMembers prints the names of the members. The call is idempotent.
+func (c *chatClient) printMembers(ctx context.Context) error {
 	opt := options.Call()
 	opt.SetIdempotent(true)
 	resp, err := c.end.Call(ctx, methodWho, c.end.NewRequest(nil), opt)

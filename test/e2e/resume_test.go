@@ -225,8 +225,8 @@ func (c *resumeClient) ConnResumed(delegate.ConnDescriber) error {
 	return nil
 }
 
-// What was agreed before a cut holds after it: registrations, the hijack, deadlines, half
-// closed directions and calls under way. One round trip resumes the session, at once.
+// Registrations, the hijack, deadlines, half closed directions and calls under way survive a
+// cut. One round trip resumes the session, at once.
 func TestSettingsSurviveACut(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		ctx := context.Background()
@@ -440,7 +440,7 @@ func TestSessionEndsAfterItsTime(t *testing.T) {
 	})
 }
 
-// After Close a session cannot be resumed: what comes then is another session.
+// After Close a session cannot be resumed. The next connection has another session.
 func TestClosedSessionIsNotResumed(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		require.NoError(t, f.s.Close())

@@ -16,7 +16,7 @@ type row struct {
 	least      float64 // part of the direct rate that the examples have to reach; 0: no bar
 }
 
-// rows lists what is measured.
+// rows returns the measurements.
 func rows() []row {
 	return []row{
 		{"keep-alive, 1 connection", "requests/s", requests(1, true), 0},

@@ -208,8 +208,8 @@ func Run(t testing.TB, binary string, args ...string) (int, string) {
 	return code, p.Output()
 }
 
-// Until has do called again and again until what was printed matches the regular expression,
-// and reports whether that happened before a test is taken to hang.
+// Until calls do repeatedly until the output of p matches the regular expression. It reports
+// false if the output does not match within the time Forever.
 func (p *Process) Until(pattern string, do func()) bool {
 	re := regexp.MustCompile(pattern)
 	for deadline := time.Now().Add(Forever); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
