@@ -440,6 +440,21 @@ func TestSessionEndsAfterItsTime(t *testing.T) {
 	})
 }
 
+// Close of an End at the server that has no connection does not wait, since no client can resume
+// the session.
+func TestCloseOfAnInterruptedEnd(t *testing.T) {
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.cut(true)
+		_, err := f.s.Write([]byte("not delivered"))
+		require.NoError(t, err)
+		start := time.Now()
+		require.NoError(t, f.s.Close())
+		assert.Zero(t, time.Since(start), "the time that Close takes")
+		assert.Zero(t, f.serverStats().Interrupted)
+		f.mend()
+	})
+}
+
 // After Close a session cannot be resumed. The next connection has another session.
 func TestClosedSessionIsNotResumed(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
