@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -29,6 +30,16 @@ func NewPair(t testing.TB, network string, co *client.EndOptions, so *server.End
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	return p
+}
+
+// Expect reads as many bytes from r as want has, which a transport may deliver in pieces, and
+// requires that they equal want.
+func Expect(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	b := make([]byte, len(want))
+	n, err := io.ReadFull(r, b)
+	require.NoError(t, err)
+	require.Equal(t, want, string(b[:n]))
 }
 
 // JoinPair returns a Pair over both ends of a transport.
