@@ -83,6 +83,11 @@ type ResumeConfig struct {
 	// Resumed is called when the Conn has another link. It must not block. Calls of
 	// Interrupted and Resumed may overlap; SessionStats has the present state. Optional.
 	Resumed func(c *Conn)
+	// Ended is called once when the session of a Conn has ended, which is not before
+	// FrameHandler.End and, if the Conn closes, when its peer has received everything or
+	// Config.Linger is over. It is not called if the first handshake fails. It must not
+	// block. Optional.
+	Ended func(c *Conn)
 }
 
 // linkPhase tells whether a session has a link.
@@ -312,7 +317,8 @@ func (c *Conn) cut(l *link, cause error) {
 	s.phase, s.cause = linkDown, cause
 	s.stats.Interruptions++
 	c.stopHeartbeat()
-	delivered := c.closeState == closeSent && s.acked == s.sent
+	// A peer that has closed discards everything that it has not received.
+	delivered := c.peerClosed || c.closeState == closeSent && s.acked == s.sent
 	if c.State() < Closing {
 		number := s.stats.Interruptions
 		s.keepTimer = c.cfg.Clock.AfterFunc(s.keep, func() { c.expire(number) })
@@ -632,7 +638,10 @@ func (c *Conn) endSession() {
 	}
 	c.mu.Unlock()
 	s.logMu.Lock()
-	defer s.logMu.Unlock()
 	s.log.Forget() // a replay may still read it
 	s.marks = nil
+	s.logMu.Unlock()
+	if f := c.cfg.Resume.Ended; f != nil {
+		f(c)
+	}
 }

@@ -190,8 +190,12 @@ func TestFreshConnections(t *testing.T) {
 			p.c.session.position.Store(1000)
 			p.c.session.received = 1000
 		},
-		"without the feature": func(p *sessionPair) { p.server.Resume = nil },
-		"without TLS":         func(p *sessionPair) { p.s.session.identity.tls = true },
+		"without the feature": func(p *sessionPair) {
+			cfg := *p.server
+			cfg.Resume = nil
+			p.server = &cfg
+		},
+		"without TLS": func(p *sessionPair) { p.s.session.identity.tls = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {

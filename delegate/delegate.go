@@ -40,7 +40,7 @@ type ClientConnDelegate interface {
 type ConnInterruptedDelegate interface {
 	// ConnInterrupted is called when the End has lost its connection and its session
 	// is kept. ConnResumed follows when the session is resumed, and ConnOffline when the
-	// session has ended.
+	// session has ended or the End was closed.
 	ConnInterrupted(ConnDescriber)
 }
 
@@ -52,7 +52,8 @@ type ConnResumedDelegate interface {
 	// session stays interrupted. At the client it is called when the session is resumed,
 	// and the error is logged and has no other effect. ConnResumed may be called without
 	// a ConnInterrupted before it, since the client may notice the loss of a connection
-	// before the server does.
+	// before the server does. It is not called when a client fetches the last bytes of an
+	// End that was closed, for which ConnOffline was called.
 	ConnResumed(ConnDescriber) error
 }
 

@@ -121,6 +121,7 @@ func (l *listener) configureResume(cl *clientConn, cc *conn.Config) {
 	r.Allow = func(session, c *conn.Conn, wanted uint64) error { return l.allowResume(cl, session, c, wanted) }
 	r.Interrupted = func(*conn.Conn, error) { l.resumables.update(cl.resumable) }
 	r.Resumed = func(*conn.Conn) { l.resumables.update(cl.resumable) }
+	r.Ended = func(*conn.Conn) { l.resumables.remove(cl.resumable) }
 }
 
 // allowResume decides whether a session continues on the connection cl. If it does not, the
@@ -287,7 +288,6 @@ func (l *listener) shutDown(cl *clientConn) {
 
 // offline is called when the callbacks for the end of the End of cl have returned.
 func (l *listener) offline(cl *clientConn, s *session) {
-	l.resumables.remove(cl.resumable)
 	l.sessions.detach(s)
 	l.mu.Lock()
 	cl.offlineDone = true

@@ -58,14 +58,18 @@ func (i *interruptions) update(c *conn.Conn) {
 }
 
 // approve asks the delegate whether c may continue. If it may, the caller calls settle when
-// the handshake is over.
+// the handshake is over. After end, approve does not ask: the client fetches the last bytes
+// of an End that was closed, and ConnOffline is the last callback.
 func (i *interruptions) approve(c *conn.Conn) error {
 	if i == nil {
 		return nil
 	}
 	i.mu.Lock()
 	i.approved++
-	i.mu.Unlock()
+	if i.ended {
+		i.mu.Unlock()
+		return nil
+	}
 	result := make(chan error, 1)
 	i.queue.Post(i.log, "ConnResumed", func() {
 		if i.resumed == nil {
@@ -74,6 +78,7 @@ func (i *interruptions) approve(c *conn.Conn) error {
 		}
 		result <- guard.Wait(i.log, "ConnResumed", func() error { return i.resumed(c) })
 	})
+	i.mu.Unlock()
 	err := <-result
 	if err != nil {
 		i.settle(c)
@@ -101,10 +106,10 @@ func (i *interruptions) end() {
 	if i == nil {
 		return
 	}
+	done := make(chan struct{})
 	i.mu.Lock()
 	i.ended = true
-	i.mu.Unlock()
-	done := make(chan struct{})
 	i.queue.Post(i.log, "the end of an End", func() { close(done) })
+	i.mu.Unlock()
 	<-done
 }

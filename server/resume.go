@@ -145,18 +145,13 @@ func (t *resumables) findConn(id []byte) *conn.Conn {
 	return nil
 }
 
-// update is called when a session has lost its connection or has another one. A session that
-// was removed ends without a connection, since no client can resume it.
+// update is called when a session has lost its connection or has another one.
 func (t *resumables) update(r *resumable) {
 	t.mu.Lock()
-	known := t.all[ticketID(r.c.TicketID())] == r
-	if known && r.e != nil {
+	if t.all[ticketID(r.c.TicketID())] == r && r.e != nil {
 		t.count(r)
 	}
 	t.unlock()
-	if !known {
-		r.c.Expire(nil)
-	}
 	r.callbacks.update(r.c)
 }
 
@@ -262,13 +257,12 @@ func (t *resumables) measureAll() {
 	t.unlock()
 }
 
-// remove removes a session whose End has ended. No client can resume it from now on, so it ends
-// if it has no connection.
+// remove removes a session that has ended. The End of a session may have ended before: its last
+// bytes can be fetched within the time of SetLinger.
 func (t *resumables) remove(r *resumable) {
 	if r == nil {
 		return
 	}
-	defer r.c.Expire(nil)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	id := ticketID(r.c.TicketID())

@@ -440,19 +440,110 @@ func TestSessionEndsAfterItsTime(t *testing.T) {
 	})
 }
 
-// Close of an End at the server that has no connection does not wait, since no client can resume
-// the session.
+// Close of an End at the server that has no connection delivers what was written, within the
+// time for lingering. ConnOffline is called at once, and no callback of the End after it.
 func TestCloseOfAnInterruptedEnd(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		f.cut(true)
-		_, err := f.s.Write([]byte("not delivered"))
-		require.NoError(t, err)
+		f.told.take()
 		start := time.Now()
 		require.NoError(t, f.s.Close())
-		assert.Zero(t, time.Since(start), "the time that Close takes")
+		assert.Zero(t, time.Since(start), "the client has everything")
+		assert.Equal(t, []string{"offline"}, f.told.take())
 		assert.Zero(t, f.serverStats().Interrupted)
 		f.mend()
 	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.cut(true)
+		f.told.take()
+		_, err := f.s.Write([]byte("the last words"))
+		require.NoError(t, err)
+		closed := kit.Start(f.s.Close)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, []string{"offline"}, f.told.take())
+		assert.Equal(t, 1, f.serverStats().Interrupted, "it counts as long as it can be resumed")
+		f.mend()
+		require.NoError(t, <-closed)
+		p := make([]byte, 100)
+		n, err := io.ReadFull(f.c, p)
+		assert.Equal(t, "the last words", string(p[:n]))
+		assert.Equal(t, io.ErrUnexpectedEOF, err, "an orderly end")
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, []string{"client resumed", "client offline", "online", "again"}, f.told.take())
+		assert.Equal(t, server.ResumeStats{Interruptions: 1, Resumes: 1, ReplayedBytes: f.serverStats().ReplayedBytes}, f.serverStats())
+		assert.Equal(t, client.RetryFallbacks{}, f.c.Stats().Fallbacks)
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.cut(true)
+		_, err := f.s.Write([]byte("the last words"))
+		require.NoError(t, err)
+		start := time.Now()
+		require.NoError(t, f.s.Close())
+		assert.Equal(t, 5*time.Second, time.Since(start), "the time for lingering")
+		assert.Zero(t, f.serverStats().Interrupted)
+		assert.Zero(t, f.serverStats().HeldBytes)
+		f.mend()
+	})
+}
+
+// A connection that is lost after Close of the server's End is resumed, until the client has what
+// was written.
+func TestCutAfterCloseOfTheServer(t *testing.T) {
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.deafenServer()
+		_, err := f.s.Write([]byte("the last words"))
+		require.NoError(t, err)
+		closed := kit.Start(f.s.Close)
+		time.Sleep(time.Second)
+		f.cut(false)
+		p := make([]byte, 100)
+		n, err := io.ReadFull(f.c, p)
+		assert.Equal(t, "the last words", string(p[:n]))
+		assert.Equal(t, io.ErrUnexpectedEOF, err, "an orderly end")
+		assert.NoError(t, <-closed)
+		assert.Equal(t, 1, count(f.told.take(), "offline"))
+	})
+}
+
+// count returns how many of lines are equal to line.
+func count(lines []string, line string) (n int) {
+	for _, l := range lines {
+		if l == line {
+			n++
+		}
+	}
+	return n
+}
+
+// A client that takes over the id of an End that closes gets it. The undelivered bytes of that
+// End can still be fetched.
+func TestIDOfAnInterruptedEndThatCloses(t *testing.T) {
+	for _, policy := range []server.DuplicatePolicy{server.DuplicateReplaces, server.DuplicateRefused, server.DuplicateAllowed} {
+		co, so := client.NewEndOptions(), server.NewEndOptions()
+		co.SetClientID(7)
+		so.SetDuplicateID(policy)
+		withSession(t, co, so, func(t *testing.T, f *resumeTest) {
+			f.cut(true)
+			_, err := f.s.Write([]byte("the last words"))
+			require.NoError(t, err)
+			closed := kit.Start(f.s.Close)
+			synctest.Wait()
+			other, err := client.NewEndWithDialer(f.pipes.Dial, co)
+			require.NoError(t, err)
+			assert.EqualValues(t, 7, other.ClientID())
+			s, err := f.l.AcceptEnd()
+			require.NoError(t, err)
+			f.mend()
+			require.NoError(t, <-closed)
+			p := make([]byte, 100)
+			n, err := io.ReadFull(f.c, p)
+			assert.Equal(t, "the last words", string(p[:n]))
+			assert.Equal(t, io.ErrUnexpectedEOF, err)
+			f.c.Close()
+			other.Close()
+			s.Close()
+		})
+	}
 }
 
 // After Close a session cannot be resumed. The next connection has another session.
@@ -810,6 +901,18 @@ func TestDeadPeerOfASession(t *testing.T) {
 				assert.Equal(t, 1, offline["client interrupted"])
 			})
 		})
+	}
+}
+
+// deafenServer has the client receive nothing more over the present pipes.
+func (f *resumeTest) deafenServer() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, nc := range f.links {
+		m := nc.(*mutable)
+		m.mu.Lock()
+		m.deaf = true
+		m.mu.Unlock()
 	}
 }
 
