@@ -16,20 +16,21 @@ func main() {
 	every := flag.Duration("every", 5*time.Second, "how often to sample")
 	clients := flag.Int("clients", 8, "how many clients")
 	old := flag.Int("old", 4, "how many clients of wire 1, beside them")
+	keep := flag.Duration("keep", 20*time.Second, "how long the server keeps the session of a client that is gone")
 	picture := flag.String("svg", "", "write a picture of the samples to `FILE`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *length)
 	defer cancel()
-	if err := run(ctx, *clients, *old, *every, *picture); err != nil {
+	if err := run(ctx, *clients, *old, *keep, *every, *picture); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, clients, old int, every time.Duration, picture string) error {
-	w, err := newWork(clients, old)
+func run(ctx context.Context, clients, old int, keep, every time.Duration, picture string) error {
+	w, err := newWork(clients, old, keep)
 	if err != nil {
 		return err
 	}

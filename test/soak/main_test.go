@@ -19,7 +19,7 @@ func TestSoak(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "soak.svg")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	w, err := newWork(3, 2)
+	w, err := newWork(3, 2, time.Second)
 	require.NoError(t, err)
 	samples := w.watch(ctx, 50*time.Millisecond)
 	require.NoError(t, w.close())
@@ -29,4 +29,6 @@ func TestSoak(t *testing.T) {
 	require.Contains(t, string(content), "</svg>")
 	require.NotZero(t, samples[len(samples)-1].calls)
 	require.NotZero(t, samples[len(samples)-1].cuts)
+	require.NotZero(t, samples[len(samples)-1].resumes)
+	require.NotZero(t, w.visits.Load())
 }

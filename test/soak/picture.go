@@ -25,6 +25,8 @@ func draw(file string, all []sample) error {
 		{"calls", "/s", func(p, s sample) float64 { return rate(p, s, p.calls, s.calls) }},
 		{"messages", "/s", func(p, s sample) float64 { return rate(p, s, p.messages, s.messages) }},
 		{"streams", "/s", func(p, s sample) float64 { return rate(p, s, p.streams, s.streams) }},
+		{"resumed sessions", "/s", func(p, s sample) float64 { return rate(p, s, p.resumes, s.resumes) }},
+		{"sessions that wait", "", func(_, s sample) float64 { return float64(s.waiting) }},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", width, strip*len(strips)+30)

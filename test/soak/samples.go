@@ -16,7 +16,9 @@ type sample struct {
 	at time.Time
 	gauge.Usage
 
-	calls, messages, streams, bytes, cuts int64 // since the beginning
+	calls, messages, streams, bytes, cuts, resumes int64 // since the beginning
+
+	waiting int // sessions without a connection
 }
 
 // watch samples until ctx ends.
@@ -32,10 +34,11 @@ func (w *work) watch(ctx context.Context, every time.Duration) (all []sample) {
 			s := sample{at: at, Usage: gauge.Take()}
 			s.calls, s.messages, s.streams = w.calls.Load(), w.messages.Load(), w.streams.Load()
 			s.bytes, s.cuts = w.bytes.Load(), w.cuts.Load()
+			s.resumes, s.waiting = w.resumed()
 			all = append(all, s)
 			if n := len(all); n == 1 || n%12 == 0 {
-				fmt.Printf("%8s  heap %6.1f MB  %4d goroutines  %3d descriptors  %9d calls  %9d messages  %8d streams  %6d cuts\n",
-					at.Sub(begin).Round(time.Second), gauge.Mega(s.Heap), s.Goroutines, s.Files, s.calls, s.messages, s.streams, s.cuts)
+				fmt.Printf("%8s  heap %6.1f MB  %4d goroutines  %3d descriptors  %9d calls  %9d messages  %8d streams  %6d cuts  %6d resumes  %4d sessions wait\n",
+					at.Sub(begin).Round(time.Second), gauge.Mega(s.Heap), s.Goroutines, s.Files, s.calls, s.messages, s.streams, s.cuts, s.resumes, s.waiting)
 			}
 		}
 	}

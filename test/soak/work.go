@@ -19,6 +19,9 @@ import (
 )
 
 // work is a server with busy clients. Its counters may be read at any time.
+//
+// The sessions of the clients are resumed after cuts, so none of their operations fails. Only
+// old clients, which speak wire 1, notice cuts.
 type work struct {
 	l    server.Listener
 	ends []*client.RetryEnd
@@ -29,28 +32,30 @@ type work struct {
 	conns map[net.Conn]struct{}
 
 	calls, messages, streams, bytes, cuts atomic.Int64
+	visits                                atomic.Int64 // clients that came and left
 	wrong                                 atomic.Pointer[error]
 }
 
-// newWork makes a work with clients of this library and old clients, which speak wire 1.
-func newWork(clients, old int) (*work, error) {
+// resuming is the meta of clients whose sessions are resumed.
+const resuming = "resuming"
+
+// newWork makes a work with clients of this library and old clients, which speak wire 1. The
+// server keeps sessions for the time keep.
+func newWork(clients, old int, keep time.Duration) (*work, error) {
 	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{})}
 	var err error
 	opt := server.NewEndOptions()
+	opt.SetResumeKeep(keep)
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
 	if w.l, err = server.Listen("tcp", "127.0.0.1:0", opt); err != nil {
 		return nil, err
 	}
 	w.wg.Go(w.serve)
 	for range clients {
-		opt := client.NewEndOptions()
-		opt.SetRetryBackoff(time.Millisecond, 50*time.Millisecond)
-		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
-		end, err := client.NewRetryEndWithDialer(w.dial, opt)
+		r, err := w.connect(w.dial, resuming)
 		if err != nil {
 			return nil, err
 		}
-		r := end.(*client.RetryEnd)
 		w.ends = append(w.ends, r)
 		for _, do := range []func(*client.RetryEnd) error{w.call, w.call, w.publish, w.publishAsync, w.stream, w.stream, w.slow} {
 			w.wg.Go(func() { w.repeat(r, do) })
@@ -60,7 +65,59 @@ func newWork(clients, old int) (*work, error) {
 		w.wg.Go(w.workOld)
 	}
 	w.wg.Go(w.cut)
+	w.wg.Go(w.visit)
 	return w, nil
+}
+
+// connect makes a client.
+func (w *work) connect(dialer client.Dialer, meta string) (*client.RetryEnd, error) {
+	opt := client.NewEndOptions()
+	opt.SetMeta([]byte(meta))
+	opt.SetRetryBackoff(time.Millisecond, 50*time.Millisecond)
+	if meta != resuming {
+		opt.SetLinger(100 * time.Millisecond) // it may not be able to deliver its last bytes
+	}
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
+	end, err := client.NewRetryEndWithDialer(dialer, opt)
+	if err != nil {
+		return nil, err
+	}
+	return end.(*client.RetryEnd), nil
+}
+
+// visit makes clients that make a call and leave: one half closes, the other half loses its
+// connection for good, so that the server keeps the session until its time is over.
+func (w *work) visit() {
+	for n := 0; ; n++ {
+		select {
+		case <-w.stop:
+			return
+		case <-time.After(rand.N(200 * time.Millisecond)):
+		}
+		var first net.Conn
+		dialer := func() (nc net.Conn, err error) {
+			if first != nil && n%2 == 1 {
+				return nil, errors.New("there is no way back")
+			}
+			first, err = w.dial()
+			return first, err
+		}
+		r, err := w.connect(dialer, "")
+		if err != nil {
+			continue // the connection was cut during the handshake
+		}
+		opt := options.Call()
+		opt.SetTimeout(time.Second)
+		r.Call(context.Background(), "echo", r.NewRequest(payload()), opt)
+		if n%2 == 1 {
+			first.Close()
+			for r.Stats().Connected {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		r.Close()
+		w.visits.Add(1)
+	}
 }
 
 // dial is a client.Dialer. cut breaks its connections.
@@ -88,7 +145,7 @@ func (c *noted) Close() error {
 	return c.Conn.Close()
 }
 
-// cut breaks a connection now and then.
+// cut breaks a connection now and then, with a reset or without.
 func (w *work) cut() {
 	for {
 		select {
@@ -98,6 +155,9 @@ func (w *work) cut() {
 		}
 		w.mu.Lock()
 		for nc := range w.conns {
+			if rand.IntN(2) == 0 {
+				nc.(*net.TCPConn).SetLinger(0)
+			}
 			nc.Close()
 			w.cuts.Add(1)
 			break
@@ -134,9 +194,13 @@ func (w *work) serve() {
 				})
 			}
 		})
+		resumes := string(end.Meta()) == resuming
 		w.wg.Go(func() { // the server calls the client
 			for {
 				_, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("from the server")))
+				if err != nil && resumes {
+					w.fail(err)
+				}
 				if err != nil && !errors.Is(err, geminio.ErrNotExecuted) {
 					return
 				}
@@ -152,7 +216,16 @@ func (w *work) serve() {
 
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
 
-// repeat repeats an operation until the end. It collects unexpected errors.
+// fail records the first unexpected error before the end.
+func (w *work) fail(err error) {
+	select {
+	case <-w.stop: // an operation under way may fail at the end
+	default:
+		w.wrong.CompareAndSwap(nil, &err)
+	}
+}
+
+// repeat repeats an operation until the end.
 func (w *work) repeat(end *client.RetryEnd, do func(*client.RetryEnd) error) {
 	for {
 		select {
@@ -160,15 +233,8 @@ func (w *work) repeat(end *client.RetryEnd, do func(*client.RetryEnd) error) {
 			return
 		default:
 		}
-		err := do(end)
-		select {
-		case <-w.stop:
-			return // an operation under way may fail at the end
-		default:
-		}
-		if err != nil && !errors.Is(err, geminio.ErrMaybeExecuted) && !errors.Is(err, geminio.ErrConnectionLost) &&
-			!errors.Is(err, geminio.ErrNotExecuted) && err != io.EOF {
-			w.wrong.CompareAndSwap(nil, &err)
+		if err := do(end); err != nil {
+			w.fail(err)
 		}
 	}
 }
@@ -183,10 +249,8 @@ func payload() []byte {
 }
 
 func (w *work) call(end *client.RetryEnd) error {
-	opt := options.Call()
-	opt.SetIdempotent(true)
 	data := payload()
-	resp, err := end.Call(context.Background(), "echo", end.NewRequest(data), opt)
+	resp, err := end.Call(context.Background(), "echo", end.NewRequest(data))
 	if err == nil && !bytes.Equal(resp.Data(), data) {
 		err = fmt.Errorf("a call of %d bytes was answered with %d others", len(data), len(resp.Data()))
 	}
@@ -274,5 +338,19 @@ func (w *work) close() error {
 	if err := w.wrong.Load(); err != nil {
 		return *err
 	}
+	if s := w.l.(server.ResumeStatser).ResumeStats(); s.Interrupted != 0 || s.HeldBytes != 0 {
+		return fmt.Errorf("sessions are left: %+v", s)
+	}
+	for _, end := range w.ends {
+		if s := end.Stats(); s.Connections != 1 {
+			return fmt.Errorf("a session was not resumed: %+v", s)
+		}
+	}
 	return nil
+}
+
+// resumed returns how many sessions were resumed, and how many wait for their client.
+func (w *work) resumed() (resumes int64, waiting int) {
+	s := w.l.(server.ResumeStatser).ResumeStats()
+	return int64(s.Resumes), s.Interrupted
 }
