@@ -36,7 +36,7 @@ const (
 	finished
 )
 
-// clientConn is a connection of a client to a listener, from Accept to the end of its End.
+// clientConn is a connection of a client to a Server, from Accept to the end of its End.
 type clientConn struct {
 	nc     net.Conn
 	holder *holder         // has the client's id
@@ -48,43 +48,45 @@ type clientConn struct {
 	identified bool       // the delegate has identified a client that asks to resume a session
 	identity   idChoice   // the answer of the delegate if identified is set
 
-	// Guarded by listener.mu.
+	// Guarded by Server.mu.
 	cancel      context.CancelFunc // ends ctx; nil once finish was called
 	stage       stage
 	e           *ServerEnd // set in the stage registering
 	offlineDone bool       // the callbacks for the end of the End have returned
-	draining    bool       // the listener shuts the End down
+	draining    bool       // the Server shuts the End down
+
+	older, newer *clientConn // the neighbours among the clients with the same id that are in Server.newest
 }
 
 // serve makes an End of a connection. It runs in a goroutine of its own.
-func (l *listener) serve(cl *clientConn) {
+func (srv *Server) serve(cl *clientConn) {
 	err := errors.New("a callback ended its goroutine")
-	defer func() { l.finish(cl, err) }() // also after runtime.Goexit
-	err = l.handshake(cl)
+	defer func() { srv.finish(cl, err) }() // also after runtime.Goexit
+	err = srv.handshake(cl)
 }
 
 // handshake shakes hands with a client, starts its End, and exchanges methods.
-func (l *listener) handshake(cl *clientConn) error {
-	cc, ac, err := l.opt.resolve()
+func (srv *Server) handshake(cl *clientConn) error {
+	cc, ac, err := srv.opt.resolve()
 	if err != nil {
 		return err // never: resolve has succeeded before
 	}
-	l.configure(cl, cc)
+	srv.configure(cl, cc)
 	c, err := conn.Server(cl.nc, cc)
 	if cl.approved != nil {
 		cl.approved.callbacks.settle(cl.approved.c)
 	}
 	if err != nil {
-		l.resumables.remove(cl.resumable)
+		srv.resumables.remove(cl.resumable)
 		return err
 	}
-	s := l.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), l.ids.chosen(cl.holder))
+	s := srv.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), srv.ids.chosen(cl.holder))
 	if s != nil {
 		ac.Deliveries = &s.deliveries
 	}
 	offline := ac.Hooks.Offline
 	ac.Hooks.Offline = func(c delegate.ConnDescriber) {
-		defer l.offline(cl, s)
+		defer srv.offline(cl, s)
 		if cl.resumable != nil {
 			cl.resumable.callbacks.end()
 		}
@@ -92,12 +94,12 @@ func (l *listener) handshake(cl *clientConn) error {
 			offline(c)
 		}
 	}
-	l.ids.keep(cl.holder) // until the callbacks for the end of the End have returned
-	e := &ServerEnd{application.Start(c, ac)}
-	if !l.setEnd(cl, e) {
+	srv.ids.keep(cl.holder) // until the callbacks for the end of the End have returned
+	e, ok := srv.startEnd(cl, c, ac)
+	if !ok {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
-	l.ids.evictBy(cl.holder, func(replace bool) bool {
+	srv.ids.evictBy(cl.holder, func(replace bool) bool {
 		if expired := c.Expire(geminio.ErrReplaced); expired || !replace {
 			return expired
 		}
@@ -106,33 +108,33 @@ func (l *listener) handshake(cl *clientConn) error {
 		})
 		return true
 	})
-	l.resumables.setEnd(cl.resumable, e)
+	srv.resumables.setEnd(cl.resumable, e)
 	return e.exchangeMethods(cc, ac)
 }
 
 // configureResume adds the settings for resuming sessions to the configuration of a connection.
-func (l *listener) configureResume(cl *clientConn, cc *conn.Config) {
+func (srv *Server) configureResume(cl *clientConn, cc *conn.Config) {
 	r := cc.Resume
 	if r == nil {
 		return
 	}
-	r.Issued = func(c *conn.Conn) { cl.resumable = l.resumables.add(c, newInterruptions(l.log, l.opt.Delegate)) }
-	r.Find = l.resumables.findConn
-	r.Allow = func(session, c *conn.Conn, wanted uint64) error { return l.allowResume(cl, session, c, wanted) }
-	r.Interrupted = func(*conn.Conn, error) { l.resumables.update(cl.resumable) }
-	r.Resumed = func(*conn.Conn) { l.resumables.update(cl.resumable) }
-	r.Ended = func(*conn.Conn) { l.resumables.remove(cl.resumable) }
+	r.Issued = func(c *conn.Conn) { cl.resumable = srv.resumables.add(c, newInterruptions(srv.log, srv.opt.Delegate)) }
+	r.Find = srv.resumables.findConn
+	r.Allow = func(session, c *conn.Conn, wanted uint64) error { return srv.allowResume(cl, session, c, wanted) }
+	r.Interrupted = func(*conn.Conn, error) { srv.resumables.update(cl.resumable) }
+	r.Resumed = func(*conn.Conn) { srv.resumables.update(cl.resumable) }
+	r.Ended = func(*conn.Conn) { srv.resumables.remove(cl.resumable) }
 }
 
 // allowResume decides whether a session continues on the connection cl. If it does not, the
 // error is conn.ErrFresh, or a refusal.
-func (l *listener) allowResume(cl *clientConn, session, c *conn.Conn, wanted uint64) (err error) {
-	r := l.resumables.find(session.TicketID())
+func (srv *Server) allowResume(cl *clientConn, session, c *conn.Conn, wanted uint64) (err error) {
+	r := srv.resumables.find(session.TicketID())
 	if r == nil {
 		return conn.ErrFresh
 	}
-	if d := l.opt.Delegate; d != nil {
-		l.decide(cl, func() { cl.identity, err = l.opt.identify(l.log, wanted, c.Meta()) })
+	if d := srv.opt.Delegate; d != nil {
+		srv.decide(cl, func() { cl.identity, err = srv.opt.identify(srv.log, wanted, c.Meta()) })
 		if err != nil {
 			return err
 		}
@@ -141,24 +143,24 @@ func (l *listener) allowResume(cl *clientConn, session, c *conn.Conn, wanted uin
 			return conn.ErrFresh
 		}
 	}
-	l.decide(cl, func() { err = r.callbacks.approve(session) })
+	srv.decide(cl, func() { err = r.callbacks.approve(session) })
 	if err == nil {
 		cl.approved = r
 	}
 	return err
 }
 
-// configure adds the settings of the listener to the configuration of a connection.
-func (l *listener) configure(cl *clientConn, cc *conn.Config) {
+// configure adds the settings of the Server to the configuration of a connection.
+func (srv *Server) configure(cl *clientConn, cc *conn.Config) {
 	cc.Context = cl.ctx
-	l.configureResume(cl, cc)
+	srv.configureResume(cl, cc)
 	online, offline := cc.Online, cc.Offline
 	cc.Admit = func(c *conn.Conn, wanted uint64, timeout <-chan struct{}) (clientID uint64, err error) {
 		var want idChoice
 		if cl.identified { // about a session that does not continue
-			want = l.opt.choose(cl.identity, wanted)
+			want = srv.opt.choose(cl.identity, wanted)
 		} else {
-			l.decide(cl, func() { want, err = l.opt.chooseID(l.log, wanted, c.Meta()) })
+			srv.decide(cl, func() { want, err = srv.opt.chooseID(srv.log, wanted, c.Meta()) })
 		}
 		select {
 		case <-timeout: // of the handshake: the client must not replace another any more
@@ -168,131 +170,160 @@ func (l *listener) configure(cl *clientConn, cc *conn.Config) {
 		if err == nil {
 			// claim gives up before the time of the handshake ends, so that the client gets an answer.
 			wait := cc.HandshakeTimeout * 3 / 4
-			clientID, err = l.ids.claim(cl.holder, want, c.Session(), l.opt.duplicates(want.id), wait, l.done)
+			clientID, err = srv.ids.claim(cl.holder, want, c.Session(), srv.opt.duplicates(want.id), wait, srv.done)
 		}
-		if err == nil && l.stopped() {
+		if err == nil && srv.stopped() {
 			err = geminio.ErrGoingAway
 		}
 		if err == geminio.ErrGoingAway {
-			err = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: err.Error(), RetryAfter: l.opt.RetryAfter}
+			err = &geminio.RefusedError{Code: geminio.CodeGoingAway, Text: err.Error(), RetryAfter: srv.opt.RetryAfter}
 		}
 		return clientID, err
 	}
 	if online != nil {
 		cc.Online = func(c *conn.Conn) (err error) {
-			l.decide(cl, func() { err = online(c) })
+			srv.decide(cl, func() { err = online(c) })
 			return err
 		}
 	}
 	if offline != nil {
-		cc.Offline = func(c *conn.Conn) { l.decide(cl, func() { offline(c) }) }
+		cc.Offline = func(c *conn.Conn) { srv.decide(cl, func() { offline(c) }) }
 	}
 }
 
 // decide calls a callback that decides about a client.
-func (l *listener) decide(cl *clientConn, f func()) {
-	l.enter(cl, deciding)
-	defer l.enter(cl, answering)
+func (srv *Server) decide(cl *clientConn, f func()) {
+	srv.enter(cl, deciding)
+	defer srv.enter(cl, answering)
 	f()
 }
 
 // enter sets the stage of cl.
-func (l *listener) enter(cl *clientConn, to stage) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.setStage(cl, to)
+func (srv *Server) enter(cl *clientConn, to stage) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	srv.setStage(cl, to)
 }
 
-// setStage sets the stage of cl and updates the counters. l.mu is held.
-func (l *listener) setStage(cl *clientConn, to stage) {
-	l.count(cl.stage, -1)
-	l.count(to, 1)
+// setStage sets the stage of cl and updates the counters. srv.mu is held.
+func (srv *Server) setStage(cl *clientConn, to stage) {
+	srv.count(cl.stage, -1)
+	srv.count(to, 1)
 	cl.stage = to
-	l.forget(cl)
-	l.changed.Broadcast()
+	srv.forget(cl)
+	srv.changed.Broadcast()
 }
 
-// forget removes cl from l.clients if neither AcceptEnd nor a callback needs it any more. l.mu is
+// forget removes cl from srv.clients if neither AcceptEnd nor a callback needs it any more. srv.mu is
 // held.
-func (l *listener) forget(cl *clientConn) {
-	if (cl.stage == finished || cl.stage == ready && l.state >= resuming) && (cl.e == nil || cl.offlineDone) {
-		delete(l.clients, cl)
+func (srv *Server) forget(cl *clientConn) {
+	if (cl.stage == finished || cl.stage == ready && srv.state >= resuming) && (cl.e == nil || cl.offlineDone) {
+		delete(srv.clients, cl)
 	}
 }
 
-// count adds n, which is 1 or -1, to the counters of a stage. l.mu is held.
-func (l *listener) count(s stage, n int) {
+// count adds n, which is 1 or -1, to the counters of a stage. srv.mu is held.
+func (srv *Server) count(s stage, n int) {
 	if s < ready {
-		l.starting += n
+		srv.starting += n
 	}
 	if s == deciding {
-		l.deciding += n
+		srv.deciding += n
 	}
 }
 
-// setEnd sets the End of cl, whose handshake is done. It reports false if the listener is
-// closed. Then the caller has to close the End.
-func (l *listener) setEnd(cl *clientConn, e *ServerEnd) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// startEnd starts the End of cl over c, on which the handshake is done. It reports false if the
+// Server is closed. Then the caller has to close the End. srv.mu is held when the End starts, so that
+// its handlers and callbacks find it by Server.End.
+func (srv *Server) startEnd(cl *clientConn, c *conn.Conn, ac *application.Config) (e *ServerEnd, ok bool) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	e = &ServerEnd{application.Start(c, ac)}
 	cl.e = e
-	l.setStage(cl, registering)
-	return l.state != closed
+	srv.addNewest(cl)
+	srv.setStage(cl, registering)
+	return e, srv.state != closed
+}
+
+// addNewest makes cl the newest client with its id. srv.mu is held.
+func (srv *Server) addNewest(cl *clientConn) {
+	id := cl.e.ClientID()
+	if cl.older = srv.newest[id]; cl.older != nil {
+		cl.older.newer = cl
+	}
+	srv.newest[id] = cl
+}
+
+// removeNewest removes cl from the clients with its id. srv.mu is held.
+func (srv *Server) removeNewest(cl *clientConn) {
+	switch id := cl.e.ClientID(); {
+	case cl.newer != nil:
+		cl.newer.older = cl.older
+	case cl.older != nil:
+		srv.newest[id] = cl.older
+	default:
+		delete(srv.newest, id)
+	}
+	if cl.older != nil {
+		cl.older.newer = cl.newer
+	}
+	cl.older, cl.newer = nil, nil
 }
 
 // finish is called when handshake has returned. It makes the End ready for AcceptEnd. If there
 // is no End, err says why.
-func (l *listener) finish(cl *clientConn, err error) {
-	l.mu.Lock()
+func (srv *Server) finish(cl *clientConn, err error) {
+	srv.mu.Lock()
 	cancel := cl.cancel
 	cl.ctx, cl.cancel = nil, nil
 	switch {
 	case err != nil:
-		l.setStage(cl, finished)
+		srv.setStage(cl, finished)
 	default:
-		l.setStage(cl, ready)
-		if l.state < resuming {
-			l.ready = append(l.ready, cl)
-		} else if l.policy == drainEnds {
-			l.shutDown(cl)
+		srv.setStage(cl, ready)
+		if srv.state < resuming {
+			srv.ready = append(srv.ready, cl)
+		} else if srv.policy == drainEnds {
+			srv.shutDown(cl)
 		}
 	}
-	l.mu.Unlock()
+	srv.mu.Unlock()
 	cancel() // closes the connection if a callback has ended the goroutine
-	l.ids.release(cl.holder)
+	srv.ids.release(cl.holder)
 	switch {
 	case errors.Is(err, conn.ErrResumed):
-		l.log.Debug("a session was resumed", "client", cl.approved.c.ClientID())
+		srv.log.Debug("a session was resumed", "client", cl.approved.c.ClientID())
 	case err != nil:
-		guard.Run(l.log, "RemoteAddr", func() {
-			l.log.Info("no End for a client", "remote", cl.nc.RemoteAddr(), "err", err)
+		guard.Run(srv.log, "RemoteAddr", func() {
+			srv.log.Info("no End for a client", "remote", cl.nc.RemoteAddr(), "err", err)
 		}, nil)
 	}
 }
 
-// shutDown shuts the End of cl down. l.mu is held.
-func (l *listener) shutDown(cl *clientConn) {
+// shutDown shuts the End of cl down. srv.mu is held.
+func (srv *Server) shutDown(cl *clientConn) {
 	if cl.draining || cl.offlineDone {
 		return
 	}
 	cl.draining = true
-	l.draining++
+	srv.draining++
 	go func() {
 		cl.e.Shutdown(context.Background()) // returns at the latest when the End ends
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.draining--
-		l.changed.Broadcast()
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		srv.draining--
+		srv.changed.Broadcast()
 	}()
 }
 
 // offline is called when the callbacks for the end of the End of cl have returned.
-func (l *listener) offline(cl *clientConn, s *session) {
-	l.sessions.detach(s)
-	l.mu.Lock()
+func (srv *Server) offline(cl *clientConn, s *session) {
+	srv.sessions.detach(s)
+	srv.mu.Lock()
 	cl.offlineDone = true
-	l.forget(cl)
-	l.changed.Broadcast()
-	l.mu.Unlock()
-	l.ids.release(cl.holder)
+	srv.removeNewest(cl)
+	srv.forget(cl)
+	srv.changed.Broadcast()
+	srv.mu.Unlock()
+	srv.ids.release(cl.holder)
 }

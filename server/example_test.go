@@ -115,6 +115,50 @@ func selfSigned() (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
+// A Server serves several listeners. Their clients share AcceptEnd, and Server.End finds them by id.
+func ExampleServer() {
+	srv := server.New()
+	var addresses []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // of any kind: TCP, TLS, unix, WebSocket
+		if err != nil {
+			log.Fatal(err)
+		}
+		addresses = append(addresses, l.Addr().String())
+		go srv.Serve(l) // returns the error of l
+	}
+	for i, address := range addresses {
+		opt := client.NewEndOptions()
+		opt.SetClientID(uint64(i + 1))
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
+		end, err := client.NewEnd("tcp", address, opt)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer end.Close()
+		if _, err := srv.AcceptEnd(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for id := range uint64(3) {
+		end, ok := srv.End(id)
+		if !ok {
+			fmt.Println(id, "is offline")
+			continue
+		}
+		resp, err := end.Call(context.Background(), "echo", end.NewRequest(fmt.Appendf(nil, "hello, %d", id)))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d answers %q\n", id, resp.Data())
+	}
+	srv.Close()
+	// Output:
+	// 0 is offline
+	// 1 answers "hello, 1"
+	// 2 answers "hello, 2"
+}
+
 // NewEndWithConn makes an End of one connection, without a listener.
 func ExampleNewEndWithConn() {
 	near, far := net.Pipe()

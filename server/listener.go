@@ -5,14 +5,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
@@ -21,8 +22,8 @@ import (
 const maxPending = 8192
 
 // Listener returns an End for each client. All methods are safe for concurrent use, and may
-// be called from within callbacks and handlers. Its concrete type is a
-// [geminio.Shutdowner]: see [geminio.Shutdown].
+// be called from within callbacks and handlers. The concrete type of those that [Listen] and
+// [NewListener] return is *[Server].
 type Listener interface {
 	// AcceptEnd returns the next End whose handshake is done. A client that is slow or
 	// silent, breaks the rules or is refused does not delay other clients, and gets no
@@ -48,32 +49,48 @@ type Listener interface {
 	Addr() net.Addr
 }
 
-// Listen listens on an address, as net.Listen does, and returns a Listener.
+// Listen listens on an address, as net.Listen does, and returns a *Server for that listener. See
+// NewListener.
 func Listen(network, address string, opts ...*EndOptions) (Listener, error) {
 	l, err := net.Listen(network, address)
 	if err != nil {
 		return nil, err
 	}
-	return newListener(l, opts)
+	return NewListener(l, opts...)
 }
 
-// NewListener returns a Listener over l, whose connections may be of any kind, such as TLS. The
-// Listener owns l from now on.
+// NewListener returns a *Server that serves l, whose connections may be of any kind, such as TLS.
+// The Server owns l from now on. It may serve further listeners. When the last of its listeners
+// has failed, AcceptEnd returns that listener's error, and the Server takes no more clients.
 func NewListener(l net.Listener, opts ...*EndOptions) (Listener, error) {
-	if v := reflect.ValueOf(l); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(l) {
 		return nil, nilarg.New("server", "net.Listener")
 	}
-	return newListener(l, opts)
+	srv := New(opts...)
+	srv.failsWithListeners = true
+	served, err := srv.add(l)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	go srv.accept(served)
+	return srv, nil
 }
 
-// state is the state of a listener. It only increases.
+// isNil tells whether l is nil or a nil pointer.
+func isNil(l net.Listener) bool {
+	v := reflect.ValueOf(l)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// state is the state of a Server. It only increases.
 type state uint8
 
 const (
-	// accepting: the listener takes clients.
+	// accepting: the Server takes clients.
 	accepting state = iota
-	// failed: the underlying listener has failed. The handshakes of clients that connected
-	// before continue.
+	// failed: the options have an error, or failsWithListeners is set and the last listener
+	// has failed. The handshakes of clients that connected before continue.
 	failed
 	// resuming: Shutdown was called, and clients can still resume their sessions. A client
 	// whose handshake is not done is refused, unless it resumes a session. All Ends are
@@ -86,7 +103,7 @@ const (
 	closed
 )
 
-// endPolicy says what happens to the Ends of a listener that takes no more clients. It only
+// endPolicy says what happens to the Ends of a Server that takes no more clients. It only
 // increases.
 type endPolicy uint8
 
@@ -99,93 +116,151 @@ const (
 	closeEnds
 )
 
-// listener accepts connections in one goroutine, and shakes hands with each client in another.
-type listener struct {
+// Server makes an End of each client that connects over one of its listeners. The clients of all
+// listeners share their ids, their sessions, the messages that are handed out once, and AcceptEnd.
+// So a client that comes back over another listener replaces its former connection, and can resume
+// its session. All methods are safe for concurrent use, and may be called from within callbacks and
+// handlers.
+//
+// A Server needs a goroutine that calls AcceptEnd. If 8192 clients shake hands or wait for
+// AcceptEnd, the Server accepts no further connection.
+type Server struct {
 	// Read-only after creation.
-	nl               net.Listener
-	opt              *EndOptions
-	log              *slog.Logger
-	handshakeTimeout time.Duration // the time for the handshake
-	linger           time.Duration
-	ids              *identities
-	sessions         *sessions
-	resumables       *resumables
-	resumes          bool          // clients can resume their sessions
-	unlistenOnce     sync.Once     // closes nl
-	done             chan struct{} // closed from the state resuming on
-	quit             chan struct{} // closed from the state refusing on
-	unlistened       chan struct{} // closed when unlisten has closed nl
-	closeErr         error         // the error of closing nl; set before unlistened is closed
+	opt                *EndOptions
+	log                *slog.Logger
+	handshakeTimeout   time.Duration // the time for the handshake
+	linger             time.Duration
+	ids                *identities
+	sessions           *sessions
+	resumables         *resumables
+	resumes            bool          // clients can resume their sessions
+	failsWithListeners bool          // the Server fails when its last listener fails
+	done               chan struct{} // closed from the state resuming on
+	quit               chan struct{} // closed from the state refusing on
 
-	mu         sync.Mutex
-	changed    *sync.Cond // on mu
-	state      state
-	policy     endPolicy
-	err        error                    // the error of AcceptEnd when no more Ends come; set once
-	clients    map[*clientConn]struct{} // removed by forget
-	ready      []*clientConn            // in the order in which AcceptEnd returns them
-	starting   int                      // how many have not reached the stage ready
-	deciding   int                      // how many are in the stage deciding
-	draining   int                      // how many Ends are being shut down
-	acceptRuns bool                     // the goroutine of accept runs
+	mu        sync.Mutex
+	changed   *sync.Cond // on mu
+	state     state
+	policy    endPolicy
+	err       error                    // the error of AcceptEnd when no more Ends come; set once
+	clients   map[*clientConn]struct{} // removed by forget
+	newest    map[uint64]*clientConn   // the client that came online last, by client id
+	ready     []*clientConn            // in the order in which AcceptEnd returns them
+	starting  int                      // how many have not reached the stage ready
+	deciding  int                      // how many are in the stage deciding
+	draining  int                      // how many Ends are being shut down
+	listeners []*served                // those that accept, in the order of Serve
+	addr      net.Listener             // the listener of Addr; nil before the first Serve
 }
 
-func newListener(nl net.Listener, opts []*EndOptions) (*listener, error) {
+var _ Listener = (*Server)(nil)
+
+// New returns a Server without listeners: Serve adds them. If the options have an error, Serve and
+// AcceptEnd return it.
+func New(opts ...*EndOptions) *Server {
 	opt := MergeEndOptions(opts...)
+	srv := &Server{
+		opt: opt, resumables: newResumables(opt.ResumeSessions, opt.ResumeBytes),
+		sessions: newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep)),
+		done:     make(chan struct{}), quit: make(chan struct{}),
+		clients: make(map[*clientConn]struct{}), newest: make(map[uint64]*clientConn),
+	}
+	srv.changed = sync.NewCond(&srv.mu)
+	srv.ids = newIdentities(srv.sessions)
 	cc, _, err := opt.resolve()
 	if err != nil {
-		nl.Close()
-		return nil, err
+		srv.state, srv.err = failed, err
+		return srv
 	}
-	l := &listener{
-		nl: nl, opt: opt, log: cc.Log, handshakeTimeout: cc.HandshakeTimeout, linger: cc.Linger,
-		resumes: cc.Resume != nil, resumables: newResumables(opt.ResumeSessions, opt.ResumeBytes),
-		done: make(chan struct{}), quit: make(chan struct{}), unlistened: make(chan struct{}),
-		clients: make(map[*clientConn]struct{}), acceptRuns: true,
-	}
-	l.changed = sync.NewCond(&l.mu)
-	l.sessions = newSessions(cmp.Or(opt.SessionKeep, defaultSessionKeep))
-	l.ids = newIdentities(l.sessions)
-	go l.accept()
-	return l, nil
+	srv.log, srv.handshakeTimeout, srv.linger, srv.resumes = cc.Log, cc.HandshakeTimeout, cc.Linger, cc.Resume != nil
+	return srv
 }
 
-// AcceptEnd implements Listener.
-func (l *listener) AcceptEnd() (geminio.End, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.ready) == 0 && (l.state == accepting || l.state == failed && l.starting > 0) {
-		l.changed.Wait()
+// AcceptEnd returns the next End whose handshake is done, of the clients of all listeners; see
+// [Listener]. The error of a listener ends only its Serve: AcceptEnd waits for the clients of
+// the others, and of those that are served later. After Close and Shutdown AcceptEnd returns
+// net.ErrClosed. A Server of NewListener or Listen ends when its last listener has failed.
+func (srv *Server) AcceptEnd() (geminio.End, error) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for len(srv.ready) == 0 && (srv.state == accepting || srv.state == failed && srv.starting > 0) {
+		srv.changed.Wait()
 	}
-	if len(l.ready) == 0 {
-		return nil, l.err
+	if len(srv.ready) == 0 {
+		return nil, srv.err
 	}
-	cl := l.ready[0]
-	l.ready[0] = nil
-	l.ready = l.ready[1:]
-	l.setStage(cl, finished)
+	cl := srv.ready[0]
+	srv.ready[0] = nil
+	srv.ready = srv.ready[1:]
+	srv.setStage(cl, finished)
 	return cl.e, nil
 }
 
-// ResumeStats implements ResumeStatser.
-func (l *listener) ResumeStats() ResumeStats { return l.resumables.stats() }
+// ResumeStats implements ResumeStatser. The counters are those of the clients of all listeners.
+func (srv *Server) ResumeStats() ResumeStats { return srv.resumables.stats() }
 
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	e, err := l.AcceptEnd()
+// Accept is AcceptEnd.
+func (srv *Server) Accept() (net.Conn, error) {
+	e, err := srv.AcceptEnd()
 	if err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// Addr implements Listener.
-func (l *listener) Addr() net.Addr { return l.nl.Addr() }
+// Ends returns all Ends that are online: from ConnOnline on, until they have ended. They include
+// those that AcceptEnd has not returned yet, and those that are interrupted (see SetResumeKeep). The
+// range begins with the Ends of that moment, in no particular order, and skips those that have ended
+// meanwhile. The loop may use the Server and the Ends.
+func (srv *Server) Ends() iter.Seq[geminio.End] {
+	return func(yield func(geminio.End) bool) {
+		srv.mu.Lock()
+		ends := make([]*ServerEnd, 0, len(srv.clients))
+		for cl := range srv.clients {
+			if cl.e != nil {
+				ends = append(ends, cl.e)
+			}
+		}
+		srv.mu.Unlock()
+		for _, e := range ends {
+			if !isClosed(e.Done()) && !yield(e) {
+				return
+			}
+		}
+	}
+}
 
-// Close implements Listener.
-func (l *listener) Close() error {
-	first, ends := l.stop(closed, keepEnds, net.ErrClosed)
-	ctx, cancel := context.WithTimeout(context.Background(), l.linger)
+// End returns the online End of the client with an id, as Ends does, and whether there is one. If
+// several clients have the id (see DuplicatePolicy), it returns the End that came online last.
+func (srv *Server) End(clientID uint64) (geminio.End, bool) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for cl := srv.newest[clientID]; cl != nil; cl = cl.older {
+		if !isClosed(cl.e.Done()) {
+			return cl.e, true
+		}
+	}
+	return nil, false
+}
+
+// Addr returns the address of the listener that has been served for the longest time, or of the
+// last one if none is served. It returns nil before the first Serve.
+func (srv *Server) Addr() net.Addr {
+	srv.mu.Lock()
+	l := srv.addr
+	srv.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
+
+// Close closes all listeners, the Ends that AcceptEnd has not returned, and the connections whose
+// handshake is not done; see [Listener]. Serve returns net.ErrClosed. The error is that of closing
+// the listeners. A second Close returns nil.
+func (srv *Server) Close() error {
+	listeners, ends := srv.stop(closed, keepEnds, net.ErrClosed)
+	ctx, cancel := context.WithTimeout(context.Background(), srv.linger)
 	defer cancel()
 	for _, e := range ends {
 		select {
@@ -193,121 +268,119 @@ func (l *listener) Close() error {
 		case <-ctx.Done():
 		}
 	}
-	l.wait(ctx, func() bool { return l.starting == l.deciding && !l.acceptRuns })
-	select {
-	case <-l.unlistened:
-	case <-ctx.Done():
-		return nil
+	srv.wait(ctx, func() bool { return srv.starting == srv.deciding && len(srv.listeners) == 0 })
+	var errs []error
+	for _, s := range listeners {
+		select {
+		case <-s.closed:
+			if !errors.Is(s.closeErr, net.ErrClosed) {
+				errs = append(errs, s.closeErr)
+			}
+		case <-ctx.Done():
+		}
 	}
-	if !first || errors.Is(l.closeErr, net.ErrClosed) {
-		return nil
+	if len(errs) == 1 {
+		return errs[0]
 	}
-	return l.closeErr
+	return errors.Join(errs...)
 }
 
 // Shutdown shuts down all Ends, also those that AcceptEnd has not returned: nothing new begins,
 // and an End closes when all operations that are under way have ended. Clients whose handshake
 // is not done are refused with an error that matches geminio.ErrGoingAway, except those that
-// resume the session of an End (see SetResumeKeep). Shutdown closes the underlying listener when
-// all Ends have closed, or at once if no session can be resumed. If ctx ends earlier, Shutdown
+// resume the session of an End (see SetResumeKeep). Shutdown closes the listeners when all Ends
+// have closed, or at once if no session can be resumed. If ctx ends earlier, Shutdown
 // closes all Ends at once and returns ctx's error.
 //
 // Shutdown waits for callbacks that decide about clients (GetClientID, ConnOnline), at most for
 // the time of the handshake. If such a callback returns later, its client is refused. Shutdown
 // waits for handlers, and for callbacks about streams. A handler or callback that calls
 // Shutdown itself must pass a ctx that ends.
-func (l *listener) Shutdown(ctx context.Context) error {
+func (srv *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
 	}
-	if l.resumes {
-		l.stop(resuming, drainEnds, net.ErrClosed)
-		l.wait(ctx, func() bool { return l.draining == 0 })
+	if srv.resumes {
+		srv.stop(resuming, drainEnds, net.ErrClosed)
+		srv.wait(ctx, func() bool { return srv.draining == 0 })
 	}
-	l.stop(refusing, drainEnds, net.ErrClosed)
-	bounded, cancel := context.WithTimeout(ctx, l.handshakeTimeout)
+	srv.stop(refusing, drainEnds, net.ErrClosed)
+	bounded, cancel := context.WithTimeout(ctx, srv.handshakeTimeout)
 	defer cancel()
-	decided := l.wait(bounded, func() bool { return l.deciding == 0 && !l.acceptRuns })
-	drained := l.wait(ctx, func() bool { return l.starting == l.deciding && l.draining == 0 })
+	decided := srv.wait(bounded, func() bool { return srv.deciding == 0 && len(srv.listeners) == 0 })
+	drained := srv.wait(ctx, func() bool { return srv.starting == srv.deciding && srv.draining == 0 })
 	if !drained || !decided && ctx.Err() != nil {
-		l.stop(closed, closeEnds, net.ErrClosed)
+		srv.stop(closed, closeEnds, net.ErrClosed)
 		return ctx.Err()
 	}
 	return nil
 }
 
-// wait waits until f, which it calls with l.mu held, returns true. It reports false if ctx ends
-// earlier. l.mu is not held, since wait calls methods of ctx.
-func (l *listener) wait(ctx context.Context, f func() bool) bool {
+// wait waits until f, which it calls with srv.mu held, returns true. It reports false if ctx ends
+// earlier. srv.mu is not held, since wait calls methods of ctx.
+func (srv *Server) wait(ctx context.Context, f func() bool) bool {
 	over := false
 	defer context.AfterFunc(ctx, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
 		over = true
-		l.changed.Broadcast()
+		srv.changed.Broadcast()
 	})()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
 	for !f() {
 		if over {
 			return false
 		}
-		l.changed.Wait()
+		srv.changed.Wait()
 	}
 	return true
 }
 
-// stop moves the listener to a state in which it takes no more clients, applies a policy to
-// its Ends, and returns those that it closes. The first call sets the error of AcceptEnd. stop
-// does not block.
-func (l *listener) stop(to state, policy endPolicy, why error) (first bool, closing []*ServerEnd) {
+// stop moves the Server to a state in which it takes no more clients, applies a policy to its
+// Ends, and closes the listeners unless the state is resuming. It returns the listeners and the
+// Ends that it closes. The first call sets the error of AcceptEnd. stop does not block.
+func (srv *Server) stop(to state, policy endPolicy, why error) (listeners []*served, ends []*ServerEnd) {
 	var cancels []context.CancelFunc
-	l.mu.Lock()
-	if first = l.state == accepting; first {
-		l.err = why
+	srv.mu.Lock()
+	if srv.err == nil {
+		srv.err = why
 	}
-	if l.state < resuming && to >= resuming {
-		close(l.done)
-		l.ready = nil
+	if srv.state < resuming && to >= resuming {
+		close(srv.done)
+		srv.ready = nil
 	}
-	if l.state < refusing && to >= refusing {
-		close(l.quit)
+	if srv.state < refusing && to >= refusing {
+		close(srv.quit)
+		listeners = slices.Clone(srv.listeners)
 	}
-	l.state, l.policy = max(l.state, to), max(l.policy, policy)
-	for cl := range l.clients {
+	srv.state, srv.policy = max(srv.state, to), max(srv.policy, policy)
+	for cl := range srv.clients {
 		switch {
 		case cl.cancel == nil && cl.e == nil: // it has failed
 		case cl.e == nil:
-			if l.state == closed || l.state == refusing && cl.stage == handshaking {
+			if srv.state == closed || srv.state == refusing && cl.stage == handshaking {
 				cancels = append(cancels, cl.cancel)
 			}
-		case l.policy == closeEnds || l.state == closed && cl.stage < finished:
-			closing = append(closing, cl.e)
-		case l.policy == drainEnds && cl.stage > registering:
-			l.shutDown(cl)
+		case srv.policy == closeEnds || srv.state == closed && cl.stage < finished:
+			ends = append(ends, cl.e)
+		case srv.policy == drainEnds && cl.stage > registering:
+			srv.shutDown(cl)
 		}
 	}
-	l.changed.Broadcast()
-	l.mu.Unlock()
+	srv.changed.Broadcast()
+	srv.mu.Unlock()
 	for _, cancel := range cancels {
 		cancel()
 	}
-	for _, e := range closing {
+	for _, e := range ends {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	if to != resuming {
-		l.resumables.close()
-		l.unlistenOnce.Do(func() { go l.unlisten() })
+		srv.resumables.close()
 	}
-	return first, closing
-}
-
-// unlisten closes the underlying listener.
-func (l *listener) unlisten() {
-	defer close(l.unlistened)
-	guard.Run(l.log, "Close of the listener", func() { l.closeErr = l.nl.Close() }, func(failed error) {
-		if failed != nil {
-			l.closeErr = failed
-		}
-	})
+	for _, s := range listeners {
+		go s.close(srv.log)
+	}
+	return listeners, ends
 }

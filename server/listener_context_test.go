@@ -16,7 +16,7 @@ import (
 // nosyContext is a context whose methods use the listener.
 type nosyContext struct {
 	context.Context
-	l *listener
+	l *Server
 }
 
 func (c nosyContext) use() {
@@ -35,7 +35,7 @@ func TestContextThatUsesTheListener(t *testing.T) {
 		nl := kit.NewPipeListener()
 		made, err := NewListener(nl)
 		require.NoError(t, err)
-		l := made.(*listener)
+		l := made.(*Server)
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
