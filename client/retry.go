@@ -159,8 +159,10 @@ func (r *RetryEnd) connectFirst() error {
 }
 
 // Close ends the End, its connection and all streams. Blocked operations return at once. The
-// written bytes are still delivered, within the time of SetLinger. A second Close has no
-// effect. Close returns nil.
+// written bytes are still delivered, within the time of SetLinger. Without a connection, Close
+// resumes the session to tell the server. It tries once, or as long as SetLinger allows if a
+// stream is open or the server has not received everything. A second Close has no effect. Close
+// returns nil.
 func (r *RetryEnd) Close() error {
 	r.end(io.EOF)
 	if l := r.last.Load(); l != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/singchia/geminio/conn"
@@ -92,8 +93,8 @@ func (r *RetryEnd) abandon(l *link) {
 }
 
 // deliver is called when l closes. If l is interrupted, deliver starts deliverAll, which resumes
-// the session so that the written bytes are delivered. The End ends within the time of
-// SetLinger in any case.
+// the session so that the written bytes are delivered and the server learns of the end. The End
+// ends within the time of SetLinger in any case.
 func (r *RetryEnd) deliver(l *link) {
 	c := l.control().Conn()
 	if c.TicketID() == nil {
@@ -104,11 +105,13 @@ func (r *RetryEnd) deliver(l *link) {
 	l.delivering = l.delivering || begin
 	r.mu.Unlock()
 	if begin {
+		c.HoldClose() // for the first attempt
 		go r.deliverAll(l, c)
 	}
 }
 
-// deliverAll resumes the session of l until it has a transport or has ended.
+// deliverAll tries to resume the session of l until it has a transport or has ended. If the
+// server has received everything and no stream was open, the session ends with the first attempt.
 func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -119,6 +122,8 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 		case <-ctx.Done():
 		}
 	}()
+	release := sync.OnceFunc(c.ReleaseClose)
+	defer release()
 	for bound := maxResumePause; ; bound = min(2*bound, time.Second) {
 		timer := time.NewTimer(rand.N(bound))
 		select {
@@ -135,6 +140,7 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 		if over {
 			return
 		}
+		release()
 	}
 }
 

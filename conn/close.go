@@ -86,6 +86,29 @@ func (c *Conn) close(cause error, reason packet.Reason, byPeer bool) {
 	}
 }
 
+// HoldClose has a Close without a link wait for a link although the peer has received
+// everything: the peer is to learn of the end. ReleaseClose or Config.Linger ends that.
+func (c *Conn) HoldClose() { c.hold(1) }
+
+// ReleaseClose takes back a call of HoldClose.
+func (c *Conn) ReleaseClose() {
+	if c.hold(-1) {
+		c.Kick() // may end the session
+	}
+}
+
+// hold changes the number of holds. It reports whether there are none.
+func (c *Conn) hold(n int) (none bool) {
+	s := c.session
+	if s == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.holds += n
+	return s.holds == 0
+}
+
 // Amend replaces the reason of the Close frame, if its code is 0 and no batch contains
 // the frame yet.
 func (c *Conn) Amend(reason packet.Reason) {

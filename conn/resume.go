@@ -136,6 +136,7 @@ type session struct {
 	ackMoved  time.Duration // when acked last grew, or the first byte behind it was sent
 	stalls    int           // links that have died since acked last grew
 	closed    bool          // Close was called while there was no link
+	holds     int           // calls of HoldClose without ReleaseClose
 	paused    bool          // the log is full
 	keepTimer clock.Timer   // ends the session
 	expired   bool          // keepTimer has fired during a handshake

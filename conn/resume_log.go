@@ -76,8 +76,8 @@ func (c *Conn) countSent(b *Batch, linkBytes int) {
 }
 
 // fillLog fills b for the log and not for a link, because the connection closes and has
-// no link. If it had no link when Close was called, and the peer has received
-// everything, fillLog ends the session.
+// no link. If it had no link when Close was called, the peer has received everything, and
+// HoldClose is not in effect, fillLog ends the session.
 func (c *Conn) fillLog(b *Batch) (more bool) {
 	s := c.session
 	c.mu.Lock()
@@ -93,7 +93,7 @@ func (c *Conn) fillLog(b *Batch) (more bool) {
 		return more
 	}
 	c.mu.Lock()
-	delivered := s.closed && s.phase == linkDown && s.sent == s.acked && !more
+	delivered := s.closed && s.holds == 0 && s.phase == linkDown && s.sent == s.acked && !more
 	c.mu.Unlock()
 	if delivered {
 		told := b.after

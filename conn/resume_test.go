@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
@@ -434,4 +435,37 @@ func TestCutOfTheNextLink(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A Close without a link ends the session if the peer has received everything, unless HoldClose
+// is in effect.
+func TestHoldClose(t *testing.T) {
+	for holds := range 3 {
+		quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
+			p.cut(0)
+			synctest.Wait()
+			for range holds {
+				p.c.HoldClose()
+			}
+			p.c.Close(io.EOF, packet.Reason{})
+			for range holds {
+				synctest.Wait()
+				assert.Equal(t, Closing, p.c.State())
+				p.c.ReleaseClose()
+			}
+			synctest.Wait()
+			assert.Equal(t, Closed, p.c.State())
+		})
+	}
+	quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
+		p.cut(0)
+		synctest.Wait()
+		p.c.HoldClose()
+		p.c.Close(io.EOF, packet.Reason{})
+		_, err, _ := p.resume()
+		require.Equal(t, ErrResumed, err)
+		synctest.Wait()
+		assert.Equal(t, io.EOF, s.seen().cause, "the peer has learnt of the end")
+		assert.Equal(t, Closed, p.c.State())
+	})
 }

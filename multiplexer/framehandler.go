@@ -99,6 +99,9 @@ func (u *frameHandler) End(cause error, deliver bool) {
 		m.sched, m.refusals, m.ledger.due = scheduler{}, nil, false
 	}
 	m.mu.Unlock()
+	if deliver && len(closed) > 0 {
+		m.c.HoldClose() // the Close frame tells the peer that the bytes of the dialogues are complete
+	}
 	for _, d := range all {
 		d.endRecv(rerr)
 	}

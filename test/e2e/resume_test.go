@@ -37,8 +37,9 @@ type resumeTest struct {
 	mu    sync.Mutex
 	l     server.Listener
 	pipes *kit.PipeListener
-	links []net.Conn // the client's ends of all pipes
-	shut  bool       // dials fail
+	links []net.Conn    // the client's ends of all pipes
+	shut  bool          // dials fail
+	hung  chan struct{} // dials wait until it is closed; nil: they do not wait
 	dials int
 }
 
@@ -83,8 +84,12 @@ func (f *resumeTest) listen() {
 func (f *resumeTest) dial() (net.Conn, error) {
 	f.mu.Lock()
 	f.dials++
-	shut, pipes := f.shut, f.pipes
+	shut, pipes, hung := f.shut, f.pipes, f.hung
 	f.mu.Unlock()
+	if hung != nil {
+		<-hung
+		return nil, errDialerClosed
+	}
 	if shut {
 		return nil, errDialerClosed
 	}
@@ -115,6 +120,18 @@ func (f *resumeTest) mend() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.shut = false
+}
+
+// hang has dials wait, or ends that.
+func (f *resumeTest) hang(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if on {
+		f.hung = make(chan struct{})
+	} else {
+		close(f.hung)
+		f.hung = nil
+	}
 }
 
 // dialed returns the number of dials.
@@ -562,19 +579,99 @@ func TestClosedSessionIsNotResumed(t *testing.T) {
 	})
 }
 
-// Close without a connection returns at once if the server has everything. Otherwise it
-// connects within the time for lingering, and delivers.
-func TestCloseWithoutAConnection(t *testing.T) {
+// Close without a connection makes one attempt to tell the server if the server has everything
+// and no stream is open.
+func TestCloseWithoutAConnectionTellsTheServer(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		f.cut(true)
+		dials := f.dialed()
 		start := time.Now()
 		require.NoError(t, f.c.Close())
-		assert.Zero(t, time.Since(start))
-		dials := f.dialed()
+		assert.LessOrEqual(t, time.Since(start), 50*time.Millisecond, "one attempt, which has failed")
 		time.Sleep(keepTime + time.Second)
-		assert.Equal(t, dials, f.dialed())
-		assert.Contains(t, f.told.take(), "offline")
+		assert.LessOrEqual(t, f.dialed(), dials+1)
+		assert.Contains(t, f.told.take(), "offline", "after the time for keeping")
 	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.cut(true)
+		f.mend()
+		start := time.Now()
+		require.NoError(t, f.c.Close())
+		assert.LessOrEqual(t, time.Since(start), 50*time.Millisecond)
+		assert.Contains(t, f.told.take(), "offline", "at once")
+		assert.Equal(t, io.EOF, geminio.Cause(f.s), "an orderly end")
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.hang(true)
+		f.cut(false)
+		start := time.Now()
+		require.NoError(t, f.c.Close())
+		assert.Equal(t, 5*time.Second, time.Since(start), "an attempt that hangs ends with the time for lingering")
+		f.hang(false)
+	})
+}
+
+// Close without a connection tells the server within the time for lingering if a stream is open:
+// its reader learns that no byte is missing.
+func TestCloseWithoutAConnectionEndsStreams(t *testing.T) {
+	open := func(f *resumeTest) (near, far geminio.Stream) {
+		near, err := f.c.OpenStream()
+		require.NoError(f.t, err)
+		far, err = f.s.AcceptStream()
+		require.NoError(f.t, err)
+		_, err = near.Write([]byte("all words"))
+		require.NoError(f.t, err)
+		time.Sleep(5 * time.Second)
+		f.cut(true)
+		return near, far
+	}
+	check := func(t *testing.T, s geminio.Stream) {
+		p, err := io.ReadAll(s)
+		assert.Equal(t, "all words", string(p))
+		assert.NoError(t, err, "complete")
+	}
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		_, far := open(f)
+		closed := kit.Start(f.c.Close)
+		time.Sleep(2 * time.Second)
+		f.mend()
+		assert.NoError(t, <-closed)
+		check(t, far)
+		assert.Equal(t, io.EOF, geminio.Cause(f.s))
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		_, far := open(f)
+		start := time.Now()
+		require.NoError(t, f.c.Close())
+		assert.Equal(t, 5*time.Second, time.Since(start), "the time for lingering")
+		p, err := io.ReadAll(far)
+		assert.Equal(t, "all words", string(p))
+		assert.ErrorIs(t, err, geminio.ErrConnectionLost)
+		assert.Less(t, time.Since(start), keepTime+10*time.Second)
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		near, far := open(f)
+		_, err := far.Write([]byte("all words"))
+		require.NoError(t, err)
+		closed := kit.Start(f.s.Close)
+		f.mend()
+		assert.NoError(t, <-closed)
+		check(t, near)
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		near, _ := open(f)
+		closed := kit.Start(f.s.Close) // nothing but the end itself is not delivered
+		time.Sleep(2 * time.Second)
+		f.mend()
+		assert.NoError(t, <-closed)
+		_, err := near.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err)
+	})
+}
+
+// Close without a connection connects within the time for lingering if the server has not
+// received everything, and delivers.
+func TestCloseWithoutAConnection(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		near, err := f.c.OpenStream()
 		require.NoError(t, err)
