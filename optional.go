@@ -20,6 +20,9 @@ import (
 //	ErrorCloser      yes    yes
 //	Causer           yes    yes
 //	Doner            yes    yes
+//	EndOwned         yes    yes         yes
+//
+// A received [Message] is a StreamOwned. The functions [EndOf] and [StreamOf] call these two.
 //
 // A wrapper that embeds an interface hides the optional methods of the embedded value, unless
 // it declares them itself.
@@ -80,6 +83,20 @@ type Doner interface {
 	// Done returns a channel that is closed when the End has ended. An End that
 	// reconnects ends when it no longer reconnects.
 	Done() <-chan struct{}
+}
+
+// EndOwned is implemented by streams and Ends.
+type EndOwned interface {
+	// End returns the End that the stream belongs to, as the program has it: for a client
+	// that reconnects, the *client.RetryEnd. End of an End returns the End itself.
+	End() End
+}
+
+// StreamOwned is implemented by messages.
+type StreamOwned interface {
+	// Stream returns the stream on which the message was received. It returns nil for a
+	// message that was not received. The stream of an End is the End itself.
+	Stream() Stream
 }
 
 // Shutdown calls the Shutdown of an End or listener. It returns an error that matches

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/ctxkey"
 	"github.com/singchia/geminio/multiplexer"
 )
 
@@ -13,6 +14,7 @@ import (
 // waits, the stream ends, or the handler returns. The channel and the timer are made on the
 // first call of Done.
 type handlerContext struct {
+	v        *serving // the request; nil in tests
 	clock    clock.Clock
 	deadline time.Time // zero: none
 
@@ -35,8 +37,17 @@ const nestedPatience = 10 * time.Second
 
 // Value implements context.Context.
 func (c *handlerContext) Value(key any) any {
-	if key == (multiplexer.PatienceKey{}) {
+	switch key.(type) {
+	case multiplexer.PatienceKey:
 		return nestedPatience
+	case ctxkey.Stream:
+		if s := c.v.stream(); s != nil {
+			return s.user()
+		}
+	case ctxkey.End:
+		if e := c.v.end(); e != nil {
+			return e.user
+		}
 	}
 	return nil
 }

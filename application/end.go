@@ -51,13 +51,14 @@ type Config struct {
 	Events         *Events              // the queue of the hooks; nil stands for a new one
 	IDs            packet.PacketFactory // makes the ids of requests and messages
 	Limits         multiplexer.Limits
-	Methods        *Methods             // the methods of the default stream; nil stands for new ones
-	LocalMethods   []*geminio.MethodRPC // the methods to register with the peer at the start
-	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
-	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
-	RetryAfter     time.Duration        // how long Shutdown asks the peer to wait before it reconnects; 0 names no time
-	CheckRemote    bool                 // whether to refuse calls of methods that the peer has not registered
-	MaxIdleWorkers int                  // goroutines kept for the next requests; 0 takes 64
+	User           func(*End) geminio.End // returns the End as the user has it; nil stands for the End itself
+	Methods        *Methods               // the methods of the default stream; nil stands for new ones
+	LocalMethods   []*geminio.MethodRPC   // the methods to register with the peer at the start
+	RemoteMethods  []string               // the methods of the peer to wait for, on the default stream
+	Deliveries     *Deliveries            // what the peer's session has delivered; nil if it has no session
+	RetryAfter     time.Duration          // how long Shutdown asks the peer to wait before it reconnects; 0 names no time
+	CheckRemote    bool                   // whether to refuse calls of methods that the peer has not registered
+	MaxIdleWorkers int                    // goroutines kept for the next requests; 0 takes 64
 }
 
 // End is one side of a connection. All its methods are safe for concurrent use.
@@ -66,6 +67,7 @@ type End struct {
 
 	// Read-only.
 	cfg     *Config
+	user    geminio.End // the End as the user has it
 	c       *conn.Conn
 	mux     *multiplexer.Mux
 	log     *slog.Logger
@@ -114,6 +116,10 @@ func Start(c *conn.Conn, cfg *Config) *End {
 	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
+	e.user = e
+	if cfg.User != nil {
+		e.user = cfg.User(e)
+	}
 	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxIdleWorkers)
 	if cfg.Methods != nil {
 		e.Stream.rpc = cfg.Methods.connect(cfg.CheckRemote)
@@ -226,10 +232,7 @@ func (e *End) ListStreams() []geminio.Stream {
 	all := e.mux.Dialogues()
 	streams := make([]geminio.Stream, len(all))
 	for i, d := range all {
-		streams[i] = d.Owner.(*Stream)
-	}
-	if len(streams) > 0 {
-		streams[0] = e // the End is its own default stream
+		streams[i] = d.Owner.(*Stream).user()
 	}
 	return streams
 }

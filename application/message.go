@@ -48,6 +48,14 @@ func (m *message) SetTopic(topic string)       { m.topic = topic }
 func (m *message) SetClientID(clientID uint64) { m.clientID = clientID }
 func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
 
+// Stream returns the stream on which the message was received, and nil at the publisher.
+func (m *message) Stream() geminio.Stream {
+	if m.s == nil {
+		return nil
+	}
+	return m.s.user()
+}
+
 // Done answers the message: Publish returns nil. Done returns geminio.ErrAnswered if the message
 // was answered before, and io.EOF if the stream has ended. At the publisher, and for a message
 // that is delivered at most once, it does nothing.

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/guard"
@@ -33,17 +34,19 @@ type serving struct {
 	link list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
 
 	// Guarded by ctx.mu.
-	s          *Stream       // the stream of the response; nil once it has ended
-	e          *End          // nil once it has ended
-	callerErr  error         // why the caller no longer waits; nil while it waits
-	callerGone chan struct{} // closed when callerErr is set; nil if no goroutine waits for that
+	s          *Stream              // the stream of the response; nil once it has ended
+	e          *End                 // nil once it has ended
+	asked      *Stream              // the stream if the handler has asked for it; else nil
+	former     weak.Pointer[Stream] // the stream once it has ended
+	callerErr  error                // why the caller no longer waits; nil while it waits
+	callerGone chan struct{}        // closed when callerErr is set; nil if no goroutine waits for that
 }
 
 // endStream is called when the stream has ended. It ends the context of the handler.
 func (v *serving) endStream() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
-	v.s = nil
+	v.leave()
 	v.ctx.endLocked(context.Canceled)
 }
 
@@ -51,8 +54,41 @@ func (v *serving) endStream() {
 func (v *serving) endAll() {
 	v.ctx.mu.Lock()
 	defer v.ctx.mu.Unlock()
-	v.s, v.e = nil, nil
+	v.leave()
+	v.e = nil
 	v.ctx.endLocked(context.Canceled)
+}
+
+// leave removes the reference to the stream, which has ended. v.ctx.mu is held.
+func (v *serving) leave() {
+	if v.s != nil {
+		v.former, v.s = weak.Make(v.s), nil
+	}
+}
+
+// stream returns the stream, and keeps it in memory as long as v from now on. It returns nil if
+// the stream has ended and is no longer in memory.
+func (v *serving) stream() *Stream {
+	v.ctx.mu.Lock()
+	defer v.ctx.mu.Unlock()
+	switch {
+	case v.asked != nil:
+	case v.s != nil:
+		v.asked = v.s
+	default:
+		v.asked = v.former.Value()
+	}
+	return v.asked
+}
+
+// end returns the End of the stream, under the same condition.
+func (v *serving) end() *End {
+	if s := v.stream(); s != nil {
+		return s.end
+	}
+	v.ctx.mu.Lock()
+	defer v.ctx.mu.Unlock()
+	return v.e
 }
 
 // finish is called when the handler has returned. It ends the context of the handler, and
@@ -167,7 +203,7 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 	v.req.custom, v.req.data = keep(m.Custom, m.Data, owned)
 	v.req.method, v.rpc, v.hijack = s.find(m.Method)
 	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method}
-	v.ctx.clock, v.ctx.deadline = e.c.Clock(), deadlineIn(m.Timeout)
+	v.ctx.v, v.ctx.clock, v.ctx.deadline = v, e.c.Clock(), deadlineIn(m.Timeout)
 	switch e.serving.add(s, v) {
 	case inUse:
 		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", seq)}

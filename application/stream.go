@@ -40,6 +40,17 @@ func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
 	return s
 }
 
+// user returns the stream as the user has it: the End for the default stream.
+func (s *Stream) user() geminio.Stream {
+	if s == s.end.Stream {
+		return s.end.user
+	}
+	return s
+}
+
+// End returns the End of the stream.
+func (s *Stream) End() geminio.End { return s.end.user }
+
 // Close closes the stream. The written bytes are still delivered. Then the peer reads io.EOF, or
 // a *geminio.StreamError if a Write was under way. Calls and publications that are under way
 // end, and messages that were not received are dropped. Close does not wait.

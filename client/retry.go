@@ -322,6 +322,9 @@ func (r *RetryEnd) Meta() []byte { return r.opt.Meta }
 // Side returns geminio.InitiatorSide.
 func (r *RetryEnd) Side() geminio.Side { return geminio.InitiatorSide }
 
+// End returns the RetryEnd itself: see geminio.EndOf.
+func (r *RetryEnd) End() geminio.End { return r }
+
 // Peer returns "".
 func (r *RetryEnd) Peer() string { return "" }
 

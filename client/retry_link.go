@@ -165,6 +165,7 @@ func (r *RetryEnd) drain(l *link) {
 // themselves wait for the next connection. Therefore the handshake calls ConnOnline for the
 // first connection only, and the queue calls it for the others.
 func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) (online func(*conn.Conn)) {
+	ac.User = func(*application.End) geminio.End { return r }
 	ac.Events = &r.events
 	ac.Methods = r.methods
 	ac.Hooks.GoAway = func(n packet.Reason) {

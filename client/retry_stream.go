@@ -74,6 +74,5 @@ func (r *RetryEnd) ListStreams() []geminio.Stream {
 	if len(all) == 0 { // there is no connection
 		return []geminio.Stream{r}
 	}
-	all[0] = r
 	return all
 }

@@ -238,7 +238,7 @@ func (srv *Server) count(s stage, n int) {
 func (srv *Server) startEnd(cl *clientConn, c *conn.Conn, ac *application.Config) (e *ServerEnd, ok bool) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	e = &ServerEnd{application.Start(c, ac)}
+	e = start(c, ac)
 	cl.e = e
 	srv.addNewest(cl)
 	srv.setStage(cl, registering)

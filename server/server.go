@@ -14,13 +14,16 @@ import (
 
 // ServerEnd is the End of a server: see [geminio.End].
 type ServerEnd struct {
-	*application.End
+	*end
 }
+
+// end is the embedded type of a ServerEnd, whose method End would otherwise be hidden.
+type end = application.End
 
 var _ geminio.End = (*ServerEnd)(nil)
 
 // control returns the End with the methods that its users do not have.
-func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.End) }
+func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.end) }
 
 // NewEndWithConn shakes hands with the client at the other side of nc, and returns an End. The
 // End owns nc from now on. If NewEndWithConn returns an error, nc is closed. Within the time
@@ -44,11 +47,22 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &ServerEnd{application.Start(c, ac)}
+	e := start(c, ac)
 	if err := e.exchangeMethods(cc, ac); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// start starts an End over c.
+func start(c *conn.Conn, ac *application.Config) *ServerEnd {
+	e := &ServerEnd{}
+	ac.User = func(inner *application.End) geminio.End {
+		e.end = inner
+		return e
+	}
+	application.Start(c, ac)
+	return e
 }
 
 // exchangeMethods exchanges the methods of both sides. On an error it closes the End. It returns

@@ -1,0 +1,9 @@
+// Package ctxkey has the keys of the values that the library stores in contexts. The root
+// package reads the values, and package application stores them.
+package ctxkey
+
+// Stream is the key of the geminio.Stream that a handler or an interceptor works for.
+type Stream struct{}
+
+// End is the key of the geminio.End of that stream.
+type End struct{}
