@@ -14,6 +14,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
@@ -30,25 +31,25 @@ type machineProfile struct {
 	room     int           // bytes that the transport holds in each direction
 	perByte  time.Duration // the time that the transport takes for a byte
 	hurry    time.Duration // the divisor of the timeouts of all operations
+	resumes  bool          // the session continues when the transport breaks
 }
 
 // profiles have one small limit each, so that events that are rare elsewhere are frequent.
 var profiles = []machineProfile{
-	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1},
-	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1},
-	{"large messages", 1 << 20, 4 * (1<<20 + packet.MaxHead), 4, 16 << 10, 100 * time.Nanosecond, 1},
-	{"slow", 100_000, 4 * (100_000 + packet.MaxHead), 3, 2000, 10 * time.Microsecond, 1},
+	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1, false},
+	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1, false},
+	{"large messages", 1 << 20, 4 * (1<<20 + packet.MaxHead), 4, 16 << 10, 100 * time.Nanosecond, 1, false},
+	{"slow", 100_000, 4 * (100_000 + packet.MaxHead), 3, 2000, 10 * time.Microsecond, 1, false},
 }
 
 // machine runs programs of operations on a pair of Ends. Each operation has a deadline of its
 // own and may fail. The bytes of a stream arrive in order and unchanged, a message is handed
 // out at most once, and a call gets its own response. When no operation is in flight, no credit
-// is lost.
+// is lost. If the session is resumed, all that holds across the loss of any transport.
 type machine struct {
 	t    testing.TB
 	p    machineProfile
 	link *rig.Pair
-	cut  func()         // breaks the transport
 	ops  sync.WaitGroup // operations
 	wg   sync.WaitGroup // goroutines that run until the Ends are closed
 
@@ -60,7 +61,8 @@ type machine struct {
 	received map[string]bool
 	pending  []geminio.Message // received and not yet answered
 	sent     int
-	ended    bool // an End was closed, or the transport broke
+	ended    bool   // an End was closed, or the transport broke and the session ended with it
+	breaks   func() // breaks the present transport
 }
 
 // streamModel has the positions in both directions of a stream, which its two sides share.
@@ -94,14 +96,17 @@ type modelledStream struct {
 
 // newMachine returns a machine over a connection in memory.
 func newMachine(t testing.TB, p machineProfile) *machine {
-	near, far := newBufferedPair(p.room)
-	near.perByte, far.perByte = p.perByte, p.perByte
-	return startMachine(t, p, near, far, near.close)
+	return startMachine(t, p, func() (net.Conn, net.Conn, func(), error) {
+		near, far := newBufferedPair(p.room)
+		near.perByte, far.perByte = p.perByte, p.perByte
+		return near, far, near.close, nil
+	})
 }
 
-// startMachine returns a machine over a transport that cut breaks.
-func startMachine(t testing.TB, p machineProfile, near, far net.Conn, cut func()) *machine {
-	m := &machine{t: t, p: p, cut: cut, byID: make(map[uint64]*streamModel), received: make(map[string]bool)}
+// startMachine returns a machine over transports that dial makes. dial also returns a function
+// that breaks the transport.
+func startMachine(t testing.TB, p machineProfile, dial func() (near, far net.Conn, breaks func(), err error)) *machine {
+	m := &machine{t: t, p: p, byID: make(map[uint64]*streamModel), received: make(map[string]bool)}
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	co.SetMaxStreams(8)
 	so.SetMaxStreams(8)
@@ -111,11 +116,29 @@ func startMachine(t testing.TB, p machineProfile, near, far net.Conn, cut func()
 	so.SetMaxMessageSize(p.message)
 	co.SetMemoryBudget(p.budget)
 	so.SetMemoryBudget(p.budget)
-	link, err := rig.JoinPair(near, far, co, so)
+	connect := func() (near, far net.Conn, err error) {
+		near, far, breaks, err := dial()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.breaks = breaks
+		return near, far, err
+	}
+	var err error
+	if p.resumes {
+		co.SetRetryBackoff(time.Millisecond, 10*time.Millisecond)
+		co.SetResumeBuffer(conn.MinLog)
+		so.SetResumeBuffer(conn.MinLog)
+		m.link, err = rig.JoinSession(connect, co, so)
+	} else {
+		near, far, cerr := connect()
+		if cerr != nil {
+			t.Fatal(cerr)
+		}
+		m.link, err = rig.JoinPair(near, far, co, so)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.link = link
 	for side, end := range m.ends() {
 		m.register(end, "echo", func(_ context.Context, req geminio.Request, resp geminio.Response) {
 			resp.SetData(req.Data())
@@ -213,6 +236,9 @@ func (m *machine) finish(rest func()) {
 		m.audit(rest)
 		m.largest()
 		m.audit(rest)
+		if r, ok := m.link.Client.(*client.RetryEnd); ok && r.Stats().Connections != 1 {
+			m.t.Errorf("the session was not resumed: %+v", r.Stats())
+		}
 		m.shutdown()
 	}
 	m.wg.Wait()
@@ -386,8 +412,7 @@ func (m *machine) do(op byte, arg int) {
 			m.receive(ctx, s, arg%3)
 		}
 	case 13:
-		if arg > 200 {
-			m.end()
+		if arg > 200 || m.p.resumes {
 			m.cut()
 		}
 	case 14:
@@ -400,7 +425,16 @@ func (m *machine) do(op byte, arg int) {
 	}
 }
 
-// end records that an End was closed or the transport broke.
+// cut breaks the transport.
+func (m *machine) cut() {
+	m.mu.Lock()
+	m.ended = m.ended || !m.p.resumes
+	breaks := m.breaks
+	m.mu.Unlock()
+	breaks()
+}
+
+// end records that an End was closed.
 func (m *machine) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

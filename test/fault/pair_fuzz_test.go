@@ -19,6 +19,8 @@ func FuzzPair(f *testing.F) {
 		[]byte("\x00\xff\x47\xff\x57\xff\x49\xff\x0f\x10\x16\x01\x02"),
 		[]byte("\x00\xff\x49\xff\x49\x30\x09\x01\x69\xff\x09\x02\x0f\xff\x86\x01\x03"),
 		[]byte("\x48\x02\x68\x02\x58\xff\x0f\x40\x48\x05\x1b\x00\x03"),
+		[]byte("\x00\x00\x02\xff\x0d\x00\x13\xff\x4a\x40\x0d\x01\x0f\x20\x17\xff\x1d\x00\x0b\x00\x04"),
+		[]byte("\x07\xff\x0d\x00\x08\x01\x19\xff\x0d\x00\x0d\x00\x0f\xff\x06\x00\x07"),
 	} {
 		f.Add(seed)
 	}
@@ -26,10 +28,12 @@ func FuzzPair(f *testing.F) {
 		if len(program) > 400 {
 			program = program[:400]
 		}
-		// The last byte of a program of odd length chooses the profile.
+		// The last byte of a program of odd length chooses the profile, and whether the session
+		// is resumed.
 		p := profiles[0]
 		if n := len(program); n%2 == 1 {
 			p = profiles[int(program[n-1])%len(profiles)]
+			p.resumes = int(program[n-1])/len(profiles)%2 == 1
 		}
 		runInBubble(t, p, program)
 	})

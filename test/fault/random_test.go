@@ -66,6 +66,10 @@ var (
 func randomRound(t *testing.T, seed uint64, w weights, n int, hurry byte) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	p := profiles[r.IntN(len(profiles))]
+	p.resumes = seed%2 == 0 // in every other round
+	if p.resumes {
+		w[13] = 4
+	}
 	program := w.program(r, n, func() byte {
 		flags := byte(r.Uint32()) & 0xf0
 		if r.IntN(4) > 0 {
@@ -76,14 +80,15 @@ func randomRound(t *testing.T, seed uint64, w weights, n int, hurry byte) {
 	t.Run("round", func(t *testing.T) {
 		defer func() {
 			if t.Failed() {
-				t.Logf("seed %d, %s", seed, p.name)
+				t.Logf("seed %d, %s, resumes: %v", seed, p.name, p.resumes)
 			}
 		}()
 		runInBubble(t, p, program)
 	})
 }
 
-// After random programs of all operations no credit is lost, and the Ends work.
+// After random programs of all operations no credit is lost, and the Ends work. In every other
+// round, as in the tests below, the session is resumed, and its transport breaks now and then.
 func TestRandomPrograms(t *testing.T) {
 	rounds(t, 64, func(seed uint64) { randomRound(t, seed, everything, 150, 0) })
 }
@@ -111,6 +116,10 @@ func TestRandomProgramsOverTCP(t *testing.T) {
 		p.hurry = 10
 		w := []weights{everything, requests, ends}[r.IntN(3)]
 		w[13], w[14] = r.IntN(2)*w[13], r.IntN(2)*w[14]
+		p.resumes = seed%2 == 0
+		if p.resumes {
+			w[13] = 4
+		}
 		program := w.program(r, 300, func() byte { return byte(r.Uint32()) & 0xf0 })
 		t.Run("round", func(t *testing.T) {
 			defer func() {
@@ -118,12 +127,16 @@ func TestRandomProgramsOverTCP(t *testing.T) {
 					t.Logf("seed %d, %s", seed, p.name)
 				}
 			}()
-			near, far, err := kit.RawPair("tcp")
-			require.NoError(t, err)
-			if tcp, ok := near.(*net.TCPConn); ok {
-				tcp.SetWriteBuffer(8 << 10) // so that frames are sent in parts
-			}
-			m := startMachine(t, p, near, far, func() { near.Close() })
+			m := startMachine(t, p, func() (near, far net.Conn, breaks func(), err error) {
+				near, far, err = kit.RawPair("tcp")
+				if err != nil {
+					return nil, nil, nil, err
+				}
+				if tcp, ok := near.(*net.TCPConn); ok {
+					tcp.SetWriteBuffer(8 << 10) // so that frames are sent in parts
+				}
+				return near, far, func() { near.Close() }, nil
+			})
 			m.run(program, func() {
 				if r.IntN(4) == 0 {
 					runtime.Gosched()

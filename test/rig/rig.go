@@ -19,6 +19,8 @@ import (
 type Pair struct {
 	Client, Server         geminio.End
 	ClientConn, ServerConn net.Conn // the transport; closing one breaks the connection
+
+	listener server.Listener // of Server; nil if it has none
 }
 
 // NewPair returns a Pair over a network, which is closed when the test ends.
@@ -73,6 +75,9 @@ func (p *Pair) Close() {
 	wg.Go(func() { p.Client.Close() })
 	wg.Go(func() { p.Server.Close() })
 	wg.Wait()
+	if p.listener != nil {
+		p.listener.Close()
+	}
 }
 
 // OpenStream opens a stream from one End to the other and returns both sides.
