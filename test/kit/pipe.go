@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 // PipeListener is a net.Listener in memory: Dial makes its connections with net.Pipe. Its
@@ -60,29 +59,8 @@ func (l *PipeListener) Close() error {
 func (l *PipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // SlowPipe returns the two ends of a connection in memory. It carries rate bytes in a second
-// in each direction.
+// in each direction, and little waits for that: a Write returns when its last bytes are about
+// to be carried.
 func SlowPipe(rate int) (near, far net.Conn) {
-	near, far = net.Pipe()
-	return &slowConn{near, rate}, &slowConn{far, rate}
-}
-
-// slowConn is an end of a SlowPipe.
-type slowConn struct {
-	net.Conn
-	rate int // bytes in a second
-}
-
-// slowPiece is the number of bytes that a slowConn delivers at a time.
-const slowPiece = 1 << 10
-
-// Write implements net.Conn.
-func (c *slowConn) Write(p []byte) (total int, err error) {
-	for len(p) > 0 && err == nil {
-		n := min(len(p), slowPiece)
-		time.Sleep(time.Duration(n) * time.Second / time.Duration(c.rate))
-		n, err = c.Conn.Write(p[:n])
-		total += n
-		p = p[n:]
-	}
-	return total, err
+	return NewLink(Path{Rate: rate, Queue: 1 << 10}).Pipe()
 }
