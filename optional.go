@@ -5,16 +5,19 @@ import (
 	"errors"
 	"io"
 	"net"
+
+	"github.com/singchia/geminio/options"
 )
 
 // This file has the optional interfaces. The Ends, streams and listeners of this library have
 // methods that [End], [Stream] and server.Listener do not name, because a new method in an
 // interface would break programs that implement it in fakes and wrappers. The functions
-// [Shutdown], [CloseWrite], [CloseRead], [Reset], [CloseWithError], [Cause] and [Done] call
-// the optional methods without a type assertion.
+// [Shutdown], [OpenStreamContext], [CloseWrite], [CloseRead], [Reset], [CloseWithError],
+// [Cause] and [Done] call the optional methods without a type assertion.
 //
 //	                 End    RetryEnd    Stream    Listener
 //	Shutdowner       yes    yes                   yes
+//	StreamOpener     yes    yes
 //	HalfCloser       yes    yes         yes
 //	Resetter         yes    yes         yes
 //	ErrorCloser      yes    yes
@@ -35,6 +38,14 @@ type Shutdowner interface {
 	// shuts all its Ends down. If ctx is done first, Shutdown closes at once and
 	// returns ctx.Err().
 	Shutdown(ctx context.Context) error
+}
+
+// StreamOpener is implemented by Ends.
+type StreamOpener interface {
+	// OpenStreamContext is OpenStream that stops waiting when ctx ends, and returns an
+	// error that matches ctx's. Then neither side has the stream. After the opening, ctx
+	// has no effect on the stream.
+	OpenStreamContext(ctx context.Context, opts ...*options.OpenStreamOptions) (Stream, error)
 }
 
 // HalfCloser is implemented by streams and Ends. Its methods end one direction of the raw
@@ -106,6 +117,15 @@ func Shutdown(ctx context.Context, c io.Closer) error {
 		return s.Shutdown(ctx)
 	}
 	return unsupported("Shutdown")
+}
+
+// OpenStreamContext calls the OpenStreamContext of an End. It returns an error that matches
+// errors.ErrUnsupported if m has none. See [StreamOpener].
+func OpenStreamContext(ctx context.Context, m Multiplexer, opts ...*options.OpenStreamOptions) (Stream, error) {
+	if m, ok := m.(StreamOpener); ok {
+		return m.OpenStreamContext(ctx, opts...)
+	}
+	return nil, unsupported("OpenStreamContext")
 }
 
 // CloseWrite calls the CloseWrite of a stream or End. It returns an error that matches

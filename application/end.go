@@ -182,6 +182,19 @@ func (e *End) constructError(err error) error {
 // *geminio.RefusedError. After the end of the End it returns io.EOF. If one of the two sides is
 // shutting down, it returns geminio.ErrGoingAway.
 func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	return e.OpenStreamContext(context.Background(), opts...)
+}
+
+// OpenStreamContext is OpenStream that stops waiting when ctx ends, and returns ctx's error. Then
+// neither side has the stream: one that the peer accepts at that moment is reset. After the
+// opening, ctx has no effect on the stream.
+func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	if ctx == nil {
+		return nil, nilarg.New("open", "context")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	opt := options.MergeOpenStreamOptions(opts...)
 	peer := ""
 	if opt.Peer != nil {
@@ -193,8 +206,17 @@ func (e *End) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, er
 	if bounded {
 		d.SetWriteDeadline(time.Now().Add(*opt.Timeout))
 	}
+	stop := func() bool { return true }
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() { d.SetWriteDeadline(time.Unix(0, 0)) })
+	}
 	err := e.mux.Open(d)
-	switch {
+	switch ended := !stop(); {
+	case ended && (err == nil || err == os.ErrDeadlineExceeded):
+		if err == nil {
+			s.Reset(geminio.CodeCanceled, context.Canceled.Error())
+		}
+		return nil, ctx.Err()
 	case err == os.ErrDeadlineExceeded:
 		return nil, context.DeadlineExceeded
 	case err != nil:

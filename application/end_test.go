@@ -2,8 +2,10 @@ package application
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +119,96 @@ func TestOpenStreamEndsWithItsTimeout(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		_, err = s.Write([]byte("x"))
 		assert.NoError(t, err, "the timeout is that of OpenStream alone")
+	})
+}
+
+// A context ends the wait of OpenStreamContext. A later answer of the peer has no effect.
+func TestOpenStreamEndsWithItsContext(t *testing.T) {
+	var online, offline atomic.Int64
+	cfg := endConfig()
+	cfg.Hooks.DialogueOnline = func(delegate.DialogueDescriber) error {
+		time.Sleep(time.Hour)
+		online.Add(1)
+		return nil
+	}
+	cfg.Hooks.DialogueOffline = func(delegate.DialogueDescriber) { offline.Add(1) }
+	withPair(t, nil, cfg, func(t *testing.T, client, server *End) {
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Minute, func() { cancel(gone) })
+		start := time.Now()
+		_, err := client.OpenStreamContext(ctx)
+		assert.Equal(t, context.Canceled, err)
+		assert.Equal(t, time.Minute, time.Since(start))
+		_, err = client.OpenStreamContext(ctx)
+		assert.Equal(t, context.Canceled, err, "OpenStreamContext with a context that has ended")
+		assert.Len(t, client.ListStreams(), 1)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Len(t, server.ListStreams(), 1)
+		assert.EqualValues(t, 1, online.Load(), "streams that were offered to the peer")
+		assert.EqualValues(t, 1, offline.Load())
+
+		timed, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		_, err = client.OpenStreamContext(timed)
+		assert.Equal(t, context.DeadlineExceeded, err)
+		opt := options.OpenStream()
+		opt.SetTimeout(time.Second)
+		start = time.Now()
+		_, err = client.OpenStreamContext(t.Context(), opt)
+		assert.Equal(t, context.DeadlineExceeded, err, "the timeout of the options")
+		assert.Equal(t, time.Second, time.Since(start))
+
+		ctx, cancel = context.WithCancelCause(t.Context())
+		s, err := client.OpenStreamContext(ctx)
+		require.NoError(t, err)
+		cancel(gone)
+		synctest.Wait()
+		_, err = s.Write([]byte("x"))
+		assert.NoError(t, err, "the context is that of OpenStreamContext alone")
+
+		_, err = client.OpenStreamContext(context.Context(nil))
+		assert.EqualError(t, err, "open: the context is nil")
+	})
+}
+
+// If the context ends when the peer accepts the stream, both sides have the stream, or none.
+func TestOpenStreamThatIsCanceledWhenItIsAccepted(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		go func() {
+			for {
+				far, err := server.AcceptStream()
+				if err != nil {
+					return
+				}
+				go func() {
+					io.Copy(io.Discard, far)
+					far.Close()
+				}()
+			}
+		}()
+		for range 500 {
+			ctx, cancel := context.WithCancel(t.Context())
+			canceled := make(chan struct{})
+			go func() { cancel(); close(canceled) }()
+			s, err := client.OpenStreamContext(ctx)
+			<-canceled
+			synctest.Wait()
+			want := 2
+			if err != nil {
+				require.Equal(t, context.Canceled, err)
+				want = 1
+			}
+			require.Len(t, client.ListStreams(), want)
+			require.Len(t, server.ListStreams(), want)
+			if err == nil {
+				_, err = s.Write([]byte("x"))
+				require.NoError(t, err)
+				require.NoError(t, s.Close())
+				synctest.Wait()
+			}
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/options"
 )
 
@@ -15,19 +16,29 @@ import (
 // that matches context.DeadlineExceeded. If the server refuses the stream, the error is a
 // *geminio.RefusedError. The stream ends with its connection.
 func (r *RetryEnd) OpenStream(opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	return r.OpenStreamContext(context.Background(), opts...)
+}
+
+// OpenStreamContext is OpenStream that stops waiting when ctx ends, also for a connection. Then
+// it returns an error that matches ctx's, and neither side has the stream. After the opening, ctx
+// has no effect on the stream.
+func (r *RetryEnd) OpenStreamContext(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	if ctx == nil {
+		return nil, nilarg.New("open", "context")
+	}
 	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
 	defer r.endOperation()
 	opt := options.MergeOpenStreamOptions(opts...)
-	op := operation{ctx: context.Background(), size: len(opt.Meta), repeatable: true}
+	op := operation{ctx: ctx, size: len(opt.Meta), repeatable: true}
 	if opt.Timeout != nil {
 		op.deadline = deadlineAfter(*opt.Timeout)
 	}
 	var s geminio.Stream
 	err := r.do(&op, func(l *link, timeout time.Duration) (err error) {
 		opt.Timeout = &timeout
-		s, err = l.e.OpenStream(opt)
+		s, err = l.e.OpenStreamContext(ctx, opt)
 		return err
 	})
 	return s, err

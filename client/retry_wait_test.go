@@ -38,6 +38,24 @@ func TestWaitingIsBoundedByTimeouts(t *testing.T) {
 	})
 }
 
+// The context of OpenStreamContext ends the wait for a connection and the wait for the answer.
+func TestOpenStreamContextWhileWaiting(t *testing.T) {
+	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
+		l.cut()
+		ctx, cancel := context.WithCancel(t.Context())
+		open := kit.Run(func() error {
+			_, err := l.end.OpenStreamContext(ctx)
+			return err
+		})
+		l.waiting(1)
+		cancel()
+		assert.ErrorIs(t, kit.Returned(t, open), context.Canceled)
+		l.waiting(0)
+		_, err := l.end.OpenStreamContext(context.Context(nil))
+		assert.EqualError(t, err, "open: the context is nil")
+	})
+}
+
 func TestStartWaitCounts(t *testing.T) {
 	opt := NewEndOptions()
 	opt.SetMaxWaiting(2, 100)

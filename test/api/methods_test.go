@@ -53,7 +53,7 @@ func TestMethodSets(t *testing.T) {
 	stream := slices.Concat(methodsOf[geminio.Stream](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
 		methodsOf[geminio.EndOwned]())
 	end := slices.Concat(methodsOf[geminio.End](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
-		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner]())
+		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.StreamOpener](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner]())
 	copies := []string{"ReadFrom", "WriteTo"} // io.ReaderFrom and io.WriterTo, for io.Copy
 	for name, c := range map[string]struct {
 		value any
