@@ -139,6 +139,7 @@ type Conn struct {
 	probePending     bool           // Probe was called and no Pong has come since
 	pongDue          bool           // the next batch contains a Pong, unless pongHeld is set
 	pongHeld         bool           // the peer has sent GoAway, and AckGoAway was not called since
+	peerGoAway       bool           // the peer has sent GoAway
 	pongValue        uint64         // the value of the peer's last Ping
 	goAwayFrame      *packet.Reason // the GoAway of the next batch; nil if none is due
 	goAwayAckPending bool           // the Pong for goAwayPing has not come

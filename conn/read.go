@@ -195,7 +195,7 @@ func (c *Conn) control(h packet.Header) error {
 		if c.State() < Closing {
 			c.setState(Draining)
 		}
-		c.pongHeld = true
+		c.pongHeld, c.peerGoAway = true, true
 		c.mu.Unlock()
 		c.upper.GoAway(n)
 	case packet.TypeClose:

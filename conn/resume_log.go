@@ -4,6 +4,7 @@ package conn
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/singchia/geminio/internal/chunk"
@@ -29,12 +30,7 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 		b.seal()
 	}
 	c.appendPings(b, goAway)
-	received := s.position.Load()
-	if due := received - s.reported.Load(); due > 0 && (due >= reportBeside || s.reportDue.Load()) {
-		s.reportDue.Store(false)
-		s.reported.Store(received)
-		b.Buf = packet.AppendPing(b.Buf, packet.TypeReceived, received)
-	}
+	c.appendReceived(b)
 	linkBytes := len(b.Buf) - b.cut
 	if linkBytes > 0 {
 		b.seal()
@@ -54,6 +50,17 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 	}
 	c.countSent(b, linkBytes)
 	return more
+}
+
+// appendReceived adds the Received frame if it is due. The caller holds c.mu.
+func (c *Conn) appendReceived(b *Batch) {
+	s := c.session
+	received := s.position.Load()
+	if due := received - s.reported.Load(); due > 0 && (due >= reportBeside || s.reportDue.Load()) {
+		s.reportDue.Store(false)
+		s.reported.Store(received)
+		b.Buf = packet.AppendPing(b.Buf, packet.TypeReceived, received)
+	}
 }
 
 // room returns how many bytes the log has room for. The caller holds Conn.mu.
@@ -178,37 +185,86 @@ func (s *session) growLog(now, rtt time.Duration) {
 	s.full, s.growFrom, s.growSince = false, s.acked, now
 }
 
-// replay writes the log to the new link, and then new batches. It has the write token.
+// replay writes the log to the new link, with link frames in between, and then new batches. It
+// has the write token.
 func (c *Conn) replay() {
 	s := c.session
 	c.mu.Lock()
-	acked := s.acked
+	from := s.acked
 	c.mu.Unlock()
-	b := newBatch(c.io.lends())
-	s.logMu.Lock()
-	s.trim(acked)
-	s.replaying = true
-	for part := range s.log.Chunks() {
-		if part.Len() > 0 {
-			b.add(part.Bytes())
+	for first := true; ; first = false {
+		b := newBatch(c.io.lends())
+		to, ok := c.fillReplay(b, from, first)
+		if ok {
+			c.io.write(b, true)
 		}
+		b.free()
+		if !ok {
+			break
+		}
+		c.mu.Lock()
+		s.stats.Replayed += to - from
+		c.mu.Unlock()
+		from = to
+		c.io.wakeReader()
 	}
-	s.logMu.Unlock()
-	size := b.Size()
-	if size > 0 {
-		c.io.write(b, true)
-	}
-	b.free()
-	c.mu.Lock()
-	s.stats.Replayed += uint64(size)
-	acked = s.acked
-	c.mu.Unlock()
-	s.logMu.Lock()
-	s.replaying = false
-	s.trim(acked)
-	s.logMu.Unlock()
 	c.batchWritten()
 	c.write(nil, true)
+}
+
+// fillReplay fills b with the bytes of the log from a position on, up to a frame, and returns the
+// position of the end. Link frames precede the bytes, unless the position may be within a frame. If
+// nothing is left to write, or the link is lost, fillReplay returns false.
+func (c *Conn) fillReplay(b *Batch, from uint64, first bool) (to uint64, ok bool) {
+	s := c.session
+	c.mu.Lock()
+	ok = s.phase == linkUp && c.State() < Closed
+	acked := s.acked
+	c.mu.Unlock()
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	s.replaying = false
+	s.trim(acked)
+	start := s.logEnd - uint64(s.log.Len())
+	from = max(from, start)
+	if !ok || from == s.logEnd {
+		return from, false
+	}
+	to = s.frameBefore(from, from+MaxBatch)
+	if !first {
+		c.mu.Lock()
+		c.appendPingsAmid(b)
+		c.appendReceived(b)
+		c.mu.Unlock()
+	}
+	s.replaying = true
+	for part := range s.log.Chunks() {
+		p := part.Bytes()
+		end := start + uint64(len(p))
+		if start < to && end > from {
+			b.add(p[max(from, start)-start : min(to, end)-start])
+		}
+		start = end
+	}
+	return to, true
+}
+
+// frameBefore returns the position of the last frame between from and to that has a mark, or of the
+// first one after to. The caller holds s.logMu.
+func (s *session) frameBefore(from, to uint64) uint64 {
+	last := s.logEnd
+	if last <= to {
+		return last
+	}
+	for _, m := range slices.Backward(s.marks) {
+		if m <= from {
+			break
+		}
+		if last = m; m <= to {
+			break
+		}
+	}
+	return last
 }
 
 // onReceived handles the report of the peer that it has received the bytes up to a

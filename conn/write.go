@@ -206,6 +206,18 @@ func (c *Conn) appendPings(b *Batch, goAway bool) {
 	}
 }
 
+// appendPingsAmid is appendPings amid the log of a session. A Ping behind a GoAway of this side, or
+// a Pong for one of the peer, would overtake frames in the log that have to be before it. These
+// wait for the end of the log. The caller holds c.mu.
+func (c *Conn) appendPingsAmid(b *Batch) {
+	ping, pong := c.pingDue, c.pongDue
+	c.pingDue = ping && c.goAwayFrame == nil && !c.goAwayAckPending
+	c.pongDue = pong && !c.peerGoAway
+	ping, pong = ping && !c.pingDue, pong && !c.pongDue
+	c.appendPings(b, false)
+	c.pingDue, c.pongDue = c.pingDue || ping, c.pongDue || pong
+}
+
 // Reclaim ends the loans of from to the present batch: the bytes that are not yet
 // written are copied. It returns how many loans it has ended. For other loans, Written
 // is called or has been called. The caller must not hold a lock that AppendFrames takes.
