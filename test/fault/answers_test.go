@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -24,8 +23,8 @@ func TestAnswersThatNobodyAwaitsDoNotPileUp(t *testing.T) {
 		perByte = 40 * time.Nanosecond // 25 MB/s: a response takes 42 ms
 	)
 	for _, onStream := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			l := newObservedPair(t, nil, nil)
+		eachResumption(t, func(t *testing.T, r resumption) {
+			l := newObservedPair(t, r, nil, nil)
 			var caller, callee geminio.Stream = l.Client, l.Server
 			if onStream {
 				var err error

@@ -74,8 +74,8 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 // exchanges of the other streams are done stays within twice the time without the stalled
 // stream. The processor time is measured in test/e2e.
 func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, nil, nil)
 		l.near.perByte, l.far.perByte = 100*time.Nanosecond, 100*time.Nanosecond
 		const active, exchanges = 99, 20
 		near := make([]geminio.Stream, active)
@@ -165,8 +165,8 @@ func TestLastByteArrives(t *testing.T) {
 // disturbs no other call. A handler that never returns and ignores its context delays
 // Shutdown at most until the context of Shutdown ends, and does not delay Close.
 func TestPanickingAndEndlessHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, nil, nil)
 		endless := make(chan struct{})
 		defer close(endless)
 		register(t, l.Server, "panic", func(context.Context, geminio.Request, geminio.Response) { panic("oh") })
@@ -198,11 +198,11 @@ func TestPanickingAndEndlessHandlers(t *testing.T) {
 // Handlers call each other deeper than the limit of handlers allows. The deepest call
 // fails within ten seconds, and its error states the reason.
 func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	eachResumption(t, func(t *testing.T, r resumption) {
 		co, so := client.NewEndOptions(), server.NewEndOptions()
 		co.SetMaxHandlers(20)
 		so.SetMaxHandlers(20)
-		l := newObservedPair(t, co, so)
+		l := newObservedPair(t, r, co, so)
 		down := func(end geminio.End) geminio.RPC {
 			return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 				n := binary.BigEndian.Uint64(req.Data())
@@ -234,8 +234,8 @@ func TestMutualRecursionBeyondTheLimitFails(t *testing.T) {
 // A slow consumer blocks its publisher: Publish waits until its own timeout, and no
 // message is dropped. Applications build other policies on top, as examples/chatroom does.
 func TestSlowConsumerBlocksItsPublisherAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, nil, nil)
 		done := make(chan *geminio.Publish, 100_000)
 		n := 0
 		for begin := time.Now(); ; n++ {

@@ -2,10 +2,13 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -154,21 +157,85 @@ func (d *offlineLog) ConnOffline(delegate.ConnDescriber) error {
 	return nil
 }
 
-// observedPair is a pair of Ends over a connection in memory, with a delegate at each side.
+// resumption tells whether the session of a pair of Ends is resumed when its transport breaks.
+type resumption bool
+
+const (
+	noResumption   resumption = false // NewEndWithConn at both sides
+	withResumption resumption = true  // a RetryEnd and a Listener
+)
+
+func (r resumption) String() string {
+	if r {
+		return "resumption on"
+	}
+	return "resumption off"
+}
+
+// keptTime is how long sessions are kept here.
+const keptTime = 10 * time.Second
+
+// later is the time by which bounds grow that depend on the end of a session.
+func (r resumption) later() time.Duration {
+	if r {
+		return keptTime
+	}
+	return 0
+}
+
+// eachResumption runs a test in a bubble for Ends of both kinds.
+func eachResumption(t *testing.T, test func(t *testing.T, r resumption)) {
+	t.Helper()
+	for _, r := range []resumption{noResumption, withResumption} {
+		t.Run(r.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, r) })
+		})
+	}
+}
+
+// errUnplugged is the error of a dial without a network.
+var errUnplugged = errors.New("there is no network")
+
+// join returns a pair of Ends over transports that dial makes.
+func (r resumption) join(dial func() (near, far net.Conn, err error), co *client.EndOptions, so *server.EndOptions) (*rig.Pair, error) {
+	if r == noResumption {
+		near, far, err := dial()
+		if err != nil {
+			return nil, err
+		}
+		return rig.JoinPair(near, far, co, so)
+	}
+	keptC, keptS := client.NewEndOptions(), server.NewEndOptions()
+	keptC.SetResumeKeep(keptTime)
+	keptS.SetResumeKeep(keptTime)
+	return rig.JoinSession(dial, client.MergeEndOptions(co, keptC), server.MergeEndOptions(so, keptS))
+}
+
+// observedPair is a pair of Ends over connections in memory, with a delegate at each side.
 type observedPair struct {
 	*rig.Pair
-	near, far            *bufferedConn
+	near, far            *bufferedConn // the first transport
+	unplugged            atomic.Bool   // further dials fail
 	clientLog, serverLog *offlineLog
 }
 
-func newObservedPair(t *testing.T, co *client.EndOptions, so *server.EndOptions) *observedPair {
+func newObservedPair(t *testing.T, r resumption, co *client.EndOptions, so *server.EndOptions) *observedPair {
 	l := &observedPair{clientLog: newOfflineLog(), serverLog: newOfflineLog()}
-	l.near, l.far = newBufferedPair(64 << 10)
+	dial := func() (net.Conn, net.Conn, error) {
+		if l.unplugged.Load() {
+			return nil, nil, errUnplugged
+		}
+		near, far := newBufferedPair(64 << 10)
+		if l.near == nil {
+			l.near, l.far = near, far
+		}
+		return near, far, nil
+	}
 	withClient, withServer := client.NewEndOptions(), server.NewEndOptions()
 	withClient.SetDelegate(l.clientLog)
 	withServer.SetDelegate(l.serverLog)
 	var err error
-	l.Pair, err = rig.JoinPair(l.near, l.far, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
+	l.Pair, err = r.join(dial, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
 	require.NoError(t, err)
 	t.Cleanup(l.Close)
 	return l

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
@@ -53,11 +55,15 @@ func more(end geminio.End, all map[string]<-chan error) {
 	all["Register"] = kit.Start(func() error { return end.Register(context.Background(), "new", rig.Echo) })
 }
 
-// The network drops all bytes, in both directions or in one, without a reset. A side ends
-// the connection two heartbeats after the last byte that it received, and by then every
-// blocked operation has returned. ConnOffline is called once at each side. If only one
-// direction works, the side that receives nothing ends the connection, and the other side
-// learns of it.
+// The operations of a RetryEnd that return only when the RetryEnd ends, or when its next
+// connection lets them: they do not belong to one connection.
+var patient = []string{"Read", "Publish", "Receive", "AcceptStream", "OpenStream", "Register"}
+
+// The network drops all bytes, in both directions or in one, without a reset. A side gives up
+// the transport two heartbeats after the last byte that it received. The session ends then or,
+// with resumption, after the time for which it is kept. By then every blocked operation has
+// returned. ConnOffline is called once at each side. If only one direction works, the side that
+// receives nothing gives up, and the other side learns of it.
 func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 	for _, lost := range []struct {
 		name      string
@@ -65,13 +71,14 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 	}{{"both directions", true, true}, {"from the client", true, false}, {"from the server", false, true}} {
 		for _, side := range []string{"client", "server"} {
 			t.Run(lost.name+", blocked at the "+side, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					l := newObservedPair(t, nil, nil)
+				eachResumption(t, func(t *testing.T, r resumption) {
+					l := newObservedPair(t, r, nil, nil)
 					end, peer := l.Client, l.Server
 					if side == "server" {
 						end, peer = peer, end
 					}
 					all := waiters(t, end, peer)
+					l.unplugged.Store(true)
 					if lost.near {
 						l.near.dropWrites()
 					}
@@ -80,17 +87,78 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 					}
 					silent := time.Now()
 					more(end, all)
+					waiting := make(map[string]<-chan error)
+					if r == withResumption && side == "client" {
+						for _, name := range patient {
+							waiting[name] = all[name]
+							delete(all, name)
+						}
+					}
+					bound := 2*heartbeat + r.later()
 					for name, done := range all {
-						assert.Error(t, kit.Await(t, 2*heartbeat+time.Millisecond, name, done), name)
-						assert.LessOrEqual(t, time.Since(silent), 2*heartbeat, name)
+						assert.Error(t, kit.Await(t, bound+time.Millisecond, name, done), name)
+						assert.LessOrEqual(t, time.Since(silent), bound, name)
 					}
 					for _, d := range []*offlineLog{l.clientLog, l.serverLog} {
-						at := kit.Await(t, 2*heartbeat+linger, "offline", d.offline)
-						assert.LessOrEqual(t, at.Sub(silent), 2*heartbeat+linger)
+						at := kit.Await(t, bound+linger, "offline", d.offline)
+						assert.LessOrEqual(t, at.Sub(silent), bound+linger)
 					}
 					time.Sleep(time.Hour)
 					assert.Empty(t, l.clientLog.offline, "further ConnOffline calls at the client")
 					assert.Empty(t, l.serverLog.offline, "further ConnOffline calls at the server")
+					closed := time.Now()
+					end.Close()
+					for name, done := range waiting {
+						assert.Error(t, kit.Await(t, time.Millisecond, name, done), name)
+					}
+					assert.Zero(t, time.Since(closed), "the time that Close takes without a session")
+				})
+			})
+		}
+	}
+}
+
+// A transport breaks, and there is no network. With resumption, the bounds are the same without
+// the heartbeats. If the network is back in time, no operation notices.
+func TestBrokenTransportIsFoundAtOnce(t *testing.T) {
+	for _, side := range []string{"client", "server"} {
+		for _, back := range []bool{false, true} {
+			t.Run(fmt.Sprintf("blocked at the %s, back %v", side, back), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					co := client.NewEndOptions()
+					co.SetRetryBackoff(time.Second, time.Second)
+					l := newObservedPair(t, withResumption, co, nil)
+					end, peer := l.Client, l.Server
+					if side == "server" {
+						end, peer = peer, end
+					}
+					all := waiters(t, end, peer)
+					l.unplugged.Store(true)
+					l.near.close()
+					begin := time.Now()
+					if back {
+						time.Sleep(keptTime / 2)
+						l.unplugged.Store(false)
+						time.Sleep(time.Hour)
+						for name, done := range all {
+							assert.Empty(t, done, name)
+						}
+						assert.Empty(t, l.clientLog.offline)
+						assert.Empty(t, l.serverLog.offline)
+						return
+					}
+					if side == "client" {
+						for _, name := range patient {
+							delete(all, name)
+						}
+					}
+					for name, done := range all {
+						assert.Error(t, kit.Await(t, keptTime+time.Millisecond, name, done), name)
+						assert.LessOrEqual(t, time.Since(begin), keptTime, name)
+					}
+					time.Sleep(time.Hour)
+					assert.Len(t, l.clientLog.offline, 1)
+					assert.Len(t, l.serverLog.offline, 1)
 				})
 			})
 		}
@@ -99,8 +167,8 @@ func TestBlackholeIsFoundWithinTwoHeartbeats(t *testing.T) {
 
 // Two sides with very different heartbeat intervals keep their connection.
 func TestHeartbeatsNeedNotAgree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, clientBeat(time.Second), serverBeat(time.Hour))
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, clientBeat(time.Second), serverBeat(time.Hour))
 		time.Sleep(3 * time.Hour)
 		register(t, l.Client, "m", rig.Echo)
 		assert.Empty(t, l.serverLog.offline)
@@ -110,8 +178,8 @@ func TestHeartbeatsNeedNotAgree(t *testing.T) {
 // Neither Read nor Write of the transport returns after its Close. Close of the End
 // returns all the same within the linger time, and so does every blocked operation.
 func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, nil, nil)
 		l.near.stuck = make(chan struct{})
 		defer close(l.near.stuck)
 		all := waiters(t, l.Client, l.Server)
@@ -131,8 +199,8 @@ func TestCloseReturnsThoughTheTransportDoesNot(t *testing.T) {
 // any time of day, so clocks that differ by an hour have no effect. The handler's deadline
 // counts from the arrival of the request.
 func TestDeadlinesTravelAsDurations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, nil, nil)
 		deadlines := make(chan time.Duration, 2)
 		register(t, l.Server, "m", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 			at, ok := ctx.Deadline()
@@ -150,16 +218,18 @@ func TestDeadlinesTravelAsDurations(t *testing.T) {
 	})
 }
 
-// A machine sleeps for an hour, and its peer ends the connection meanwhile. The machine
-// finds this out within two heartbeats after it wakes.
+// A machine sleeps for an hour, and its peer ends the connection and the session meanwhile. The
+// machine finds this out within two heartbeats after it wakes.
 func TestDeadPeerIsFoundAfterSleep(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newObservedPair(t, clientBeat(2*time.Hour), nil) // the machine sleeps: it sends no heartbeats and answers none
+	eachResumption(t, func(t *testing.T, r resumption) {
+		l := newObservedPair(t, r, clientBeat(2*time.Hour), nil) // the machine sleeps: it sends no heartbeats and answers none
+		s, _ := rig.OpenStream(t, l.Client, l.Server)
 		l.near.dropWrites()
+		l.far.dropWrites() // a machine that sleeps does not notice the end of the transport
 		time.Sleep(time.Hour)
 		assert.Len(t, l.serverLog.offline, 1, "ConnOffline calls at the server")
 		l.far.close()
-		done := kit.Start(func() error { _, err := l.Client.Read(make([]byte, 1)); return err })
+		done := kit.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
 		assert.Error(t, kit.Await(t, 2*heartbeat, "read", done))
 	})
 }

@@ -204,7 +204,7 @@ func (s panickingConn) RemoteAddr() net.Addr {
 // A transport that panics costs its connection. The other Ends of the process continue.
 func TestTransportThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		other := newObservedPair(t, nil, nil)
+		other := newObservedPair(t, noResumption, nil, nil)
 		register(t, other.Server, "echo", rig.Echo)
 		for _, side := range []string{"client", "server"} {
 			near, far := newBufferedPair(64 << 10)
