@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -29,8 +30,16 @@ import (
 // detector) in both directions at once, and as many raw bytes, over a transport that holds
 // 64 bytes. All of them complete.
 func TestBothWriteIntoAFullPipe(t *testing.T) {
-	near, far := newBufferedPair(64)
-	p, err := rig.JoinPair(near, far, nil, nil)
+	for _, r := range []resumption{noResumption, withResumption} {
+		t.Run(r.String(), func(t *testing.T) { bothWriteIntoAFullPipe(t, r) })
+	}
+}
+
+func bothWriteIntoAFullPipe(t *testing.T, r resumption) {
+	p, err := r.join(func() (net.Conn, net.Conn, error) {
+		near, far := newBufferedPair(64)
+		return near, far, nil
+	}, nil, nil)
 	require.NoError(t, err)
 	defer p.Close()
 	big := kit.BytesOf(kit.Amount("wire", 10<<20), 1)
@@ -123,10 +132,18 @@ func TestStalledStreamDoesNotSlowOthers(t *testing.T) {
 // Write is followed by Close: from one byte to 64 MiB, with a slow reader and with a Close
 // that comes at once. All written bytes arrive, then io.EOF.
 func TestLastByteArrives(t *testing.T) {
+	for _, r := range []resumption{noResumption, withResumption} {
+		t.Run(r.String(), func(t *testing.T) { lastByteArrives(t, r) })
+	}
+}
+
+func lastByteArrives(t *testing.T, kind resumption) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	p := rig.NewPair(t, "tcp", nil, nil)
+	p, err := kind.join(func() (net.Conn, net.Conn, error) { return kit.RawPair("tcp") }, nil, nil)
+	require.NoError(t, err)
+	defer p.Close()
 	once := func(size int, slow bool) {
 		s, other := rig.OpenStream(t, p.Client, p.Server)
 		data := kit.BytesOf(size, uint64(size))
@@ -152,7 +169,7 @@ func TestLastByteArrives(t *testing.T) {
 		require.True(t, bytes.Equal(data, got.Bytes()), "%d bytes of %d", got.Len(), size)
 		require.NoError(t, kit.Await(t, kit.Forever, "write", written))
 	}
-	for i := range kit.Amount("tcp", 10_000) {
+	for i := range kit.Amount("tcp", 5_000) { // half of them with each kind of Ends
 		once(1+r.IntN(1<<(1+i%16)), i%3 == 0)
 	}
 	for _, size := range []int{1 << 20, 8 << 20, kit.Amount("tcp", 64<<20)} {

@@ -2,6 +2,8 @@ package fault
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
@@ -42,35 +44,57 @@ func (l limitedConn) Close() error {
 	return l.TCPConn.Close()
 }
 
-// Close of the transport is called at both sides, however the connection ends.
+// Close of the transport is called at both sides, however the connection ends. With resumption
+// the places of the next transport are taken after a break, and only those.
 func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
-	for name, end := range map[string]func(p *rig.Pair){
-		"broken": func(p *rig.Pair) { p.ClientConn.(limitedConn).TCPConn.Close() },
-		"reset": func(p *rig.Pair) {
+	for name, test := range map[string]struct {
+		breaks bool
+		end    func(p *rig.Pair)
+	}{
+		"broken": {true, func(p *rig.Pair) { p.ClientConn.(limitedConn).TCPConn.Close() }},
+		"reset": {true, func(p *rig.Pair) {
 			p.ClientConn.(limitedConn).TCPConn.SetLinger(0)
 			p.ClientConn.(limitedConn).TCPConn.Close()
-		},
-		"closed by the client": func(p *rig.Pair) { p.Client.Close() },
-		"closed by the server": func(p *rig.Pair) { p.Server.Close() },
+		}},
+		"closed by the client": {false, func(p *rig.Pair) { p.Client.Close() }},
+		"closed by the server": {false, func(p *rig.Pair) { p.Server.Close() }},
 	} {
-		t.Run(name, func(t *testing.T) {
-			cc, sc, err := kit.RawPair("tcp")
-			require.NoError(t, err)
-			var places atomic.Int32
-			p, err := rig.JoinPair(newLimitedConn(cc, &places), newLimitedConn(sc, &places), nil, nil)
-			require.NoError(t, err)
-			register(t, p.Server, "echo", rig.Echo)
-			_, err = p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest([]byte("x")))
-			require.NoError(t, err)
-			require.EqualValues(t, 2, places.Load())
-			end(p)
-			for e := range 2 {
-				done := geminio.Done([]geminio.End{p.Client, p.Server}[e])
-				kit.Await(t, kit.Forever, "the end", done)
-			}
-			p.Close()
-			assert.Zero(t, places.Load())
-		})
+		for _, r := range []resumption{noResumption, withResumption} {
+			t.Run(fmt.Sprintf("%s, %v", name, r), func(t *testing.T) {
+				var places atomic.Int32
+				p, err := r.join(func() (net.Conn, net.Conn, error) {
+					cc, sc, err := kit.RawPair("tcp")
+					if err != nil {
+						return nil, nil, err
+					}
+					return newLimitedConn(cc, &places), newLimitedConn(sc, &places), nil
+				}, nil, nil)
+				require.NoError(t, err)
+				register(t, p.Server, "echo", rig.Echo)
+				_, err = p.Client.Call(kit.Deadline(t), "echo", p.Client.NewRequest([]byte("x")))
+				require.NoError(t, err)
+				require.EqualValues(t, 2, places.Load())
+				test.end(p)
+				if test.breaks && r == withResumption {
+					ctx := kit.Deadline(t)
+					_, err = p.Client.Call(ctx, "echo", p.Client.NewRequest([]byte("x")))
+					require.NoError(t, err)
+					for places.Load() > 2 && ctx.Err() == nil { // Close of the old transport runs on its own
+						time.Sleep(time.Millisecond)
+					}
+					assert.EqualValues(t, 2, places.Load())
+					p.Close()
+				}
+				for _, end := range []geminio.End{p.Client, p.Server} {
+					if end == p.Client && r == withResumption && !test.breaks {
+						end.Close() // a RetryEnd does not end with its connection
+					}
+					kit.Await(t, kit.Forever, "the end", geminio.Done(end))
+				}
+				p.Close()
+				assert.Zero(t, places.Load())
+			})
+		}
 	}
 }
 
@@ -109,16 +133,27 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 		}, closing},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				near, far := newBufferedPair(64 << 10)
-				hung := hangingCloseConn{near, make(chan struct{})}
-				p, err := rig.JoinPair(hung, far, nil, nil)
+			eachResumption(t, func(t *testing.T, r resumption) {
+				stuck := make(chan struct{})
+				var first [2]*bufferedConn
+				p, err := r.join(func() (net.Conn, net.Conn, error) {
+					near, far := newBufferedPair(64 << 10)
+					if first[0] == nil {
+						first = [2]*bufferedConn{near, far}
+					}
+					return hangingCloseConn{near, stuck}, far, nil
+				}, nil, nil)
 				require.NoError(t, err)
-				test.before(p, near, far)
+				test.before(p, first[0], first[1])
+				most := test.most
+				if r == withResumption && name == "broken" {
+					most = linger + closing // there is another transport
+					assert.EqualValues(t, 1, p.Client.(*client.RetryEnd).Stats().Resumes)
+				}
 				begin := time.Now()
 				assert.NoError(t, kit.Await(t, time.Hour, "Close", kit.Start(p.Client.Close)))
-				assert.LessOrEqual(t, time.Since(begin), test.most)
-				close(hung.stuck)
+				assert.LessOrEqual(t, time.Since(begin), most)
+				close(stuck)
 				p.Close()
 			})
 		})
@@ -140,23 +175,39 @@ func (s shortWriteConn) Write(p []byte) (int, error) {
 }
 
 // A transport that loses bytes of a Write ends the connection. The reader gets a prefix of the
-// written bytes.
+// written bytes, and with resumption the rest over the next transport.
 func TestTransportThatWritesShort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := newBufferedPair(64 << 10)
-		short := shortWriteConn{near, &atomic.Bool{}}
-		p, err := rig.JoinPair(short, far, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		dials := 0
+		var failing atomic.Bool
+		p, err := r.join(func() (net.Conn, net.Conn, error) {
+			near, far := newBufferedPair(64 << 10)
+			if dials++; dials > 1 {
+				return near, far, nil
+			}
+			return shortWriteConn{near, &failing}, far, nil
+		}, nil, nil)
 		require.NoError(t, err)
 		sent := kit.BytesOf(1<<20, 1)
 		_, err = p.Client.Write(sent[:1000])
 		require.NoError(t, err)
 		synctest.Wait()
-		short.from.Store(true)
-		go p.Client.Write(sent[1000:])
+		failing.Store(true)
+		wrote := kit.Start(func() error {
+			_, err := p.Client.Write(sent[1000:])
+			return errors.Join(err, geminio.CloseWrite(p.Client))
+		})
 		got, _ := io.ReadAll(p.Server)
 		require.LessOrEqual(t, len(got), len(sent))
 		assert.Equal(t, sent[:len(got)], got)
-		assert.ErrorIs(t, geminio.Cause(p.Client), io.ErrShortWrite)
+		if r == withResumption {
+			assert.NoError(t, <-wrote)
+			assert.Len(t, got, len(sent))
+			assert.Equal(t, 2, dials)
+		} else {
+			assert.Error(t, <-wrote)
+			assert.ErrorIs(t, geminio.Cause(p.Client), io.ErrShortWrite)
+		}
 		p.Close()
 	})
 }
@@ -201,28 +252,38 @@ func (s panickingConn) RemoteAddr() net.Addr {
 	return s.bufferedConn.RemoteAddr()
 }
 
-// A transport that panics costs its connection. The other Ends of the process continue.
+// A transport that panics costs its connection. The other Ends of the process continue. With
+// resumption, the session continues over the next transport.
 func TestTransportThatPanics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		other := newObservedPair(t, noResumption, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		other := newObservedPair(t, r, nil, nil)
 		register(t, other.Server, "echo", rig.Echo)
 		for _, side := range []string{"client", "server"} {
-			near, far := newBufferedPair(64 << 10)
-			bad := panickingConn{near, &atomic.Bool{}}
-			var p *rig.Pair
-			var err error
-			if side == "client" {
-				p, err = rig.JoinPair(bad, far, nil, nil)
-			} else {
-				p, err = rig.JoinPair(far, bad, nil, nil)
-			}
+			dials := 0
+			var bad atomic.Bool
+			p, err := r.join(func() (net.Conn, net.Conn, error) {
+				near, far := newBufferedPair(64 << 10)
+				if dials++; dials > 1 {
+					return near, far, nil
+				}
+				if side == "client" {
+					return panickingConn{near, &bad}, far, nil
+				}
+				return near, panickingConn{far, &bad}, nil
+			}, nil, nil)
 			require.NoError(t, err)
-			bad.from.Store(true)
+			register(t, p.Server, "echo", rig.Echo)
+			synctest.Wait()
+			bad.Store(true)
 			assert.NotNil(t, p.Client.LocalAddr())
 			assert.NotNil(t, p.Client.RemoteAddr())
 			assert.NotNil(t, p.Server.RemoteAddr())
-			_, err = p.Client.Call(context.Background(), "m", p.Client.NewRequest(nil))
-			assert.Error(t, err)
+			_, err = p.Client.Call(context.Background(), "echo", p.Client.NewRequest(nil))
+			if r == withResumption {
+				assert.NoError(t, err)
+			} else {
+				assert.Error(t, err)
+			}
 			p.Close()
 		}
 		_, err := other.Client.Call(context.Background(), "echo", other.Client.NewRequest(nil))
@@ -246,9 +307,11 @@ func (s emptyReadConn) Read(p []byte) (int, error) {
 // A transport whose Read mostly returns 0, nil works. If it always does, the handshake ends at
 // its timeout.
 func TestTransportThatReadsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := newBufferedPair(64 << 10)
-		p, err := rig.JoinPair(emptyReadConn{near, &atomic.Int32{}}, far, nil, nil)
+	eachResumption(t, func(t *testing.T, r resumption) {
+		p, err := r.join(func() (net.Conn, net.Conn, error) {
+			near, far := newBufferedPair(64 << 10)
+			return emptyReadConn{near, &atomic.Int32{}}, far, nil
+		}, nil, nil)
 		require.NoError(t, err)
 		register(t, p.Server, "echo", rig.Echo)
 		_, err = p.Client.Call(context.Background(), "echo", p.Client.NewRequest(nil))
@@ -273,3 +336,33 @@ func TestTransportThatReadsNothing(t *testing.T) {
 type neverReadConn struct{ *bufferedConn }
 
 func (neverReadConn) Read([]byte) (int, error) { return 0, nil }
+
+// After a break, Read of the transport does not return. No handshake can take over the session
+// then: it ends after the time for which it is kept, and a fresh connection takes its place. No
+// goroutine of the library waits for that Read longer.
+func TestReadThatIsStuckAfterABreak(t *testing.T) {
+	for _, side := range []string{"client", "server"} {
+		t.Run(side, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				co := client.NewEndOptions()
+				co.SetRetryBackoff(time.Second, time.Second)
+				l := newObservedPair(t, withResumption, co, nil)
+				stuck := make(chan struct{})
+				l.near.stuck, l.far.stuck = stuck, nil
+				if side == "server" {
+					l.near.stuck, l.far.stuck = nil, stuck
+				}
+				s, _ := rig.OpenStream(t, l.Client, l.Server)
+				read := kit.Start(func() error { _, err := s.Read(make([]byte, 1)); return err })
+				go s.Write(make([]byte, 8<<20)) // Write notices the break
+				synctest.Wait()
+				l.near.close()
+				begin := time.Now()
+				assert.ErrorIs(t, kit.Await(t, time.Hour, "Read of a stream", read), geminio.ErrConnectionLost)
+				t.Logf("after %v", time.Since(begin))
+				assert.LessOrEqual(t, time.Since(begin), 2*heartbeat+keptTime)
+				close(stuck)
+			})
+		})
+	}
+}
