@@ -200,7 +200,7 @@ func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStream
 	if opt.Peer != nil {
 		peer = *opt.Peer
 	}
-	d := e.mux.NewDialogue(peer, slices.Clone(opt.Meta))
+	d := e.mux.NewDialogue(peer, nil, slices.Clone(opt.Meta))
 	s := e.newStream(d)
 	bounded := opt.Timeout != nil && *opt.Timeout > 0
 	if bounded {

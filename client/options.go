@@ -2,8 +2,6 @@ package client
 
 import (
 	"bytes"
-	"fmt"
-	"math"
 	"slices"
 
 	"github.com/jumboframes/armorigo/log"
@@ -16,6 +14,7 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/merge"
 	"github.com/singchia/geminio/internal/setup"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -30,6 +29,7 @@ type EndOptions struct {
 	Delegate          delegate.ClientDelegate
 	ClientID          *uint64
 	Meta              []byte
+	Metadata          metadata.MD
 	RemoteMethods     []string
 	RemoteMethodCheck bool
 	LocalMethods      []*geminio.MethodRPC
@@ -70,9 +70,16 @@ func (o *EndOptions) SetDelegate(d delegate.ClientDelegate) { o.Delegate = d }
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
 
 // SetMeta sets bytes that describe the client to the server: GetClientID of its delegate gets
-// them, and Meta of both Ends returns them. They are at most about 48 KiB. A constructor
-// refuses more with an error that matches geminio.ErrTooLarge.
+// them, and Meta of both Ends returns them. They have at most 48000 bytes, together with the
+// metadata of SetMetadata. A constructor refuses more with a *geminio.LimitError.
 func (o *EndOptions) SetMeta(meta []byte) { o.Meta = meta }
+
+// SetMetadata sets metadata that is sent to the server in the handshake. The Authenticate of the
+// server's delegate gets it, and metadata.From returns it for the server's End. Its size is at
+// most 48000 bytes, together with the bytes of SetMeta. A constructor refuses metadata that is
+// larger or not valid. A RetryEnd sends it with each connection that it makes. A server of the
+// earlier library ignores it.
+func (o *EndOptions) SetMetadata(md metadata.MD) { o.Metadata = md }
 
 // SetWaitRemoteRPCs has the constructor wait until the server has registered these methods on
 // the default stream.
@@ -105,6 +112,9 @@ func (o *EndOptions) SetBufferSize(read, write int) {
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.Meta = bytes.Clone(o.Meta)
+	if o.Metadata != nil {
+		o.Metadata = o.Metadata.Copy()
+	}
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)
 	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
 	return o
@@ -125,29 +135,12 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		cc.ClientID = *o.ClientID
 	}
 	cc.Meta = o.Meta
-	err = guard.Wait(cc.Log, "NewPacketID", func() error { cc.PacketID = ac.IDs.NewPacketID(); return nil })
+	cc.Metadata, err = setup.Metadata(o.Metadata, len(o.Meta))
 	if err == nil {
-		err = checkMeta(cc)
+		err = guard.Wait(cc.Log, "NewPacketID", func() error { cc.PacketID = ac.IDs.NewPacketID(); return nil })
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	return cc, ac, nil
-}
-
-// checkMeta returns an error if the meta does not fit into the handshake.
-func checkMeta(cc *conn.Config) error {
-	if len(cc.Meta) < packet.MaxHandshakeLen/2 {
-		return nil
-	}
-	hello := packet.Conn{Meta: cc.Meta, Settings: &cc.Settings}
-	if cc.Resume != nil {
-		hello.Resume = &packet.Resume{
-			ID: make([]byte, packet.TicketIDLen), Attempt: math.MaxInt64, Received: math.MaxInt64, Proof: make([]byte, packet.ProofLen),
-		}
-	}
-	if _, err := packet.AppendConn(nil, hello); err != nil {
-		return fmt.Errorf("options: Meta of %d bytes: %w: %w", len(cc.Meta), geminio.ErrTooLarge, err)
-	}
-	return nil
 }

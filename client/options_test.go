@@ -27,7 +27,7 @@ func TestMetaThatIsTooLarge(t *testing.T) {
 		end, err := make(dialer, opt)
 		assert.Nil(t, end)
 		assert.ErrorIs(t, err, geminio.ErrTooLarge)
-		assert.ErrorContains(t, err, "Meta of 50176 bytes")
+		assert.ErrorContains(t, err, "Meta and Metadata, in the handshake: too large: 50176 exceeds 48000")
 	}
 }
 

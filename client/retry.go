@@ -110,9 +110,6 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	}
 	rand.Read(r.session)
 	cc.Settings.Session = r.session
-	if err := checkMeta(cc); err != nil {
-		return nil, err
-	}
 	if dialer == nil {
 		return nil, errNoDialer
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/internal/pairs"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -71,6 +73,8 @@ type Config struct {
 	ClientID uint64
 	// Meta describes the client to the server. Client only, optional.
 	Meta []byte
+	// Metadata is sent to the peer with the handshake. It is valid. Optional.
+	Metadata pairs.List
 	// PacketID numbers the handshake packet of the client. Client only.
 	PacketID uint64
 
@@ -107,6 +111,7 @@ type Conn struct {
 	side     geminio.Side  // this side
 	clientID uint64        // the id that the server has chosen
 	meta     []byte        // the description of the client
+	metadata pairs.List    // the metadata of the peer's handshake; valid
 	peer     packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
@@ -158,6 +163,9 @@ func (c *Conn) ClientID() uint64 { return c.clientID }
 
 // Meta returns the description that the client has sent.
 func (c *Conn) Meta() []byte { return c.meta }
+
+// Metadata returns a copy of the metadata of the peer's handshake; nil if there is none.
+func (c *Conn) Metadata() metadata.MD { return c.metadata.Decode() }
 
 // Side returns the side of the connection that this Conn is.
 func (c *Conn) Side() geminio.Side { return c.side }

@@ -172,10 +172,10 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	defer attempt.giveUp()
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, HeartbeatExponent: beatExponent(cfg.Heartbeat),
-		Meta: cfg.Meta, Settings: &offer, Resume: attempt.request(),
+		Meta: cfg.Meta, Metadata: cfg.Metadata, Settings: &offer, Resume: attempt.request(),
 	})
 	if err != nil {
-		return false, fmt.Errorf("meta of %d bytes: %w: %w", len(cfg.Meta), geminio.ErrTooLarge, err)
+		return false, fmt.Errorf("meta and metadata of %d bytes: %w: %w", len(cfg.Meta)+len(cfg.Metadata), geminio.ErrTooLarge, err)
 	}
 	if err := c.send(over, hello); err != nil {
 		return false, err
@@ -196,6 +196,9 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	if ack.Resumed != nil {
 		return false, attempt.resumed(c, ack.Resumed)
 	}
+	if err := packet.CheckMetadata("connack", ack.Metadata, packet.MaxHandshakeContent); err != nil {
+		return false, err
+	}
 	if ack.Settings == nil {
 		err = c.acceptWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
 	} else {
@@ -204,7 +207,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	c.clientID, c.meta = ack.ClientID, cfg.Meta
+	c.clientID, c.meta, c.metadata = ack.ClientID, cfg.Meta, ack.Metadata
 	if ack.Ticket != nil && c.resumes() {
 		c.keepSession(ack.Ticket)
 	}
@@ -248,7 +251,10 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	} else {
 		c.peer = *hello.Settings
 	}
-	c.meta = hello.Meta
+	c.meta, c.metadata = hello.Meta, hello.Metadata
+	if err := packet.CheckMetadata("conn", hello.Metadata, packet.MaxHandshakeContent); err != nil {
+		return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}, err)
+	}
 	ended, err := c.resume(over, &hello, offer)
 	if err != nil {
 		return false, err
@@ -268,6 +274,9 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		online = true
 	}
 	answer := packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer, Ended: ended}
+	if offer != nil {
+		answer.Metadata = cfg.Metadata
+	}
 	if offer != nil && c.resumes() {
 		answer.Ticket = newTicket(cfg.Resume.Keep)
 		c.keepSession(answer.Ticket)

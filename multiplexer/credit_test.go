@@ -253,7 +253,7 @@ func TestNothingNewOnceGoingAway(t *testing.T) {
 		for _, typ := range []packet.Type{packet.TypeRequest, packet.TypeMessage, packet.TypeRegister} {
 			assert.Equal(t, geminio.ErrGoingAway, m.Main().Send(t.Context(), 0, typ, 1, nil, nil, AtOnce), typ)
 		}
-		assert.Equal(t, geminio.ErrGoingAway, m.Open(m.NewDialogue("", nil)))
+		assert.Equal(t, geminio.ErrGoingAway, m.Open(m.NewDialogue("", nil, nil)))
 		require.NoError(t, m.Main().Send(t.Context(), 0, packet.TypeResponse, 1, nil, nil, AtOnce))
 		p.wantPacket(packet.TypeResponse, 1, "responses are sent after GoAway")
 		p.writeOpen(3, "the peer opens after GoAway")

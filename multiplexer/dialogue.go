@@ -5,6 +5,8 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/list"
+	"github.com/singchia/geminio/internal/pairs"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -36,7 +38,7 @@ type Dialogue struct {
 	// These fields are read-only from the time the dialogue is in the table.
 	m     *Mux
 	id    uint64       // 0 before Mux.Open
-	intro *packet.Open // the name and the meta from the opener; nil if there are none
+	intro *packet.Open // the name, the metadata and the meta from the opener; nil if there are none
 
 	// Mux.mu guards the fields below, except recv.
 
@@ -59,18 +61,21 @@ type Dialogue struct {
 	recv recvHalf // raw bytes of the peer; has its own lock
 }
 
-// NewDialogue returns a new dialogue for Mux.Open. Its name and its meta are sent to the
-// peer with the Open frame.
-func (m *Mux) NewDialogue(peer string, meta []byte) *Dialogue {
-	return m.newDialogue(0, peer, meta)
+// NewDialogue returns a new dialogue for Mux.Open. Its name, its metadata and its meta are sent
+// to the peer with the Open frame. Metadata is left out if the peer takes none.
+func (m *Mux) NewDialogue(peer string, md pairs.List, meta []byte) *Dialogue {
+	if m.peer.MaxMetadata == 0 {
+		md = nil
+	}
+	return m.newDialogue(0, packet.Open{Peer: peer, Metadata: md, Meta: meta})
 }
 
-// newDialogue returns a new dialogue in the state lifeNew.
-func (m *Mux) newDialogue(id uint64, peer string, meta []byte) *Dialogue {
+// newDialogue returns a new dialogue in the state lifeNew, with the introduction o.
+func (m *Mux) newDialogue(id uint64, o packet.Open) *Dialogue {
 	d := &Dialogue{m: m, id: id}
 	d.recv.init(m.local)
-	if peer != "" || len(meta) > 0 {
-		d.intro = &packet.Open{Peer: peer, Meta: meta}
+	if o.Content() > 0 {
+		d.intro = &o
 	}
 	if debugging {
 		d.recv.mu.onUnlock(d.verify)
@@ -96,10 +101,19 @@ func (d *Dialogue) ClientID() uint64 { return d.m.c.ClientID() }
 // Meta returns the meta that the opener has attached. The caller must not change it.
 func (d *Dialogue) Meta() []byte { return d.introduction().Meta }
 
+// Metadata returns a copy of the metadata that the opener has attached; nil if there is none.
+// That of the default dialogue is the metadata of the peer's handshake.
+func (d *Dialogue) Metadata() metadata.MD {
+	if d.id == DefaultID {
+		return d.m.c.Metadata()
+	}
+	return d.introduction().Metadata.Decode()
+}
+
 // Peer returns the name that the opener has attached.
 func (d *Dialogue) Peer() string { return d.introduction().Peer }
 
-// introduction returns the name and the meta from the opener.
+// introduction returns the name, the metadata and the meta from the opener.
 func (d *Dialogue) introduction() (o packet.Open) {
 	if d.intro != nil {
 		o = *d.intro
@@ -126,13 +140,13 @@ func (d *Dialogue) LocalAddr() net.Addr { return d.m.c.LocalAddr() }
 // RemoteAddr returns the connection's remote address.
 func (d *Dialogue) RemoteAddr() net.Addr { return d.m.c.RemoteAddr() }
 
-// introSize returns how many bytes the name and the meta take of the budget for windows. It
-// returns 0 unless the peer has opened the dialogue.
+// introSize returns how many bytes the introduction takes of the budget for windows. It returns
+// 0 unless the peer has opened the dialogue.
 func (d *Dialogue) introSize() int {
 	if d.id == DefaultID || d.m.isLocalID(d.id) || d.intro == nil {
 		return 0
 	}
-	return len(d.intro.Peer) + len(d.intro.Meta)
+	return d.intro.Content()
 }
 
 // opener reports whether this side has opened the dialogue.

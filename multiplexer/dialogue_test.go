@@ -33,7 +33,7 @@ func TestIntroduction(t *testing.T) {
 		assert.False(t, m.Main().opener())
 		assert.Zero(t, m.Main().introSize())
 
-		mine := m.NewDialogue("name", []byte("meta"))
+		mine := m.NewDialogue("name", nil, []byte("meta"))
 		assert.Equal(t, geminio.InitiatorSide, mine.Side(), "the side before Open")
 		opened := kit.Start(func() error { return m.Open(mine) })
 		o := p.wantOpen(2, "an open")

@@ -31,7 +31,7 @@ func TestEnd(t *testing.T) {
 				a, b := openFrom(t, m, p, 3), openTo(t, m, p)
 				reads := kit.Start(func() error { _, err := b.Read(make([]byte, 1)); return err })
 				accepts := kit.Start(func() error { _, err := m.Accept(); return err })
-				opens := kit.Start(func() error { return m.Open(m.NewDialogue("", nil)) })
+				opens := kit.Start(func() error { return m.Open(m.NewDialogue("", nil, nil)) })
 				p.want(packet.TypeOpen, 0, 4, "an Open that the peer does not answer")
 				kit.Blocked(t, reads)
 				kit.Blocked(t, accepts)

@@ -61,7 +61,7 @@ func TestGoAwayIsAcknowledgedBehindBegunWork(t *testing.T) {
 			more <- err
 		}()
 		opened := make(chan error, 1)
-		go func() { opened <- m.Open(m.NewDialogue("", nil)) }()
+		go func() { opened <- m.Open(m.NewDialogue("", nil, nil)) }()
 		waits := make(chan error, 1)
 		go func() { waits <- main.Send(context.Background(), 0, packet.TypeRegister, 6, nil, []byte("x"), Later) }()
 		synctest.Wait()

@@ -36,7 +36,7 @@ func inTable(s lifeState) bool { return s != lifeNew && !s.ended() }
 // dialogueIn returns a new dialogue in the given states, which m knows as far as they require.
 // m.mu is held.
 func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue {
-	d := m.newDialogue(0, "", nil)
+	d := m.newDialogue(0, packet.Open{})
 	d.life, d.send.state = life, send
 	switch life {
 	case lifeNew:

@@ -137,7 +137,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	}
 	m.ledger = newLedger(m.local, m.peer)
 	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)
-	d := m.newDialogue(DefaultID, "", c.Meta())
+	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d

@@ -104,6 +104,6 @@ func TestCloseDelivers(t *testing.T) {
 		assert.Contains(t, types, packet.TypeMessage)
 		_, err = d.Write([]byte{1})
 		assert.Error(t, err, "Write after the end")
-		assert.Equal(t, io.EOF, m.Open(m.NewDialogue("", nil)))
+		assert.Equal(t, io.EOF, m.Open(m.NewDialogue("", nil, nil)))
 	})
 }

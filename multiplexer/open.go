@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
@@ -38,8 +39,8 @@ func (m *Mux) Accept() (*Dialogue, error) {
 //   - a *geminio.RefusedError if the peer refuses,
 //   - os.ErrDeadlineExceeded at d's write deadline; the Open is then taken back,
 //   - geminio.ErrGoingAway after GoAway of one side,
-//   - a *geminio.LimitError if the name or the meta of d is too long, or if the memory
-//     budget has no room for d's windows,
+//   - a *geminio.LimitError if the name, the metadata or the meta of d is too long, or if the
+//     memory budget has no room for d's windows,
 //   - io.EOF after the end of the connection.
 func (m *Mux) Open(d *Dialogue) error {
 	m.mu.Lock()
@@ -81,15 +82,21 @@ func (m *Mux) Open(d *Dialogue) error {
 // be opened. m.mu is held.
 func (m *Mux) reserveOpen(d *Dialogue) error {
 	intro := d.introduction()
+	if err := intro.Metadata.CheckSize(uint64(m.peer.MaxMetadata)); err != nil {
+		return err
+	}
 	switch size := intro.Size(); {
 	case m.cause != nil:
 		return io.EOF
 	case m.goAway.sides != 0:
 		return geminio.ErrGoingAway
-	case len(intro.Peer) > packet.MaxName:
-		return &geminio.LimitError{What: "peer", Value: uint64(len(intro.Peer)), Limit: packet.MaxName, Err: geminio.ErrTooLarge}
+	case len(intro.Peer) > packet.MaxPeer:
+		return &geminio.LimitError{What: "peer of a stream", Value: uint64(len(intro.Peer)), Limit: packet.MaxPeer, Err: geminio.ErrTooLarge}
 	case size > int(m.peer.MaxFrame):
-		return &geminio.LimitError{What: "meta and peer", Value: uint64(size), Limit: uint64(m.peer.MaxFrame), Err: geminio.ErrTooLarge}
+		return &geminio.LimitError{
+			What: "meta, metadata and peer of a stream", Value: uint64(intro.Content()),
+			Limit: uint64(m.peer.MaxFrame) - uint64(intro.Overhead()), Err: geminio.ErrTooLarge,
+		}
 	case !m.windows.add(0):
 		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
 	}
@@ -123,13 +130,20 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
 	}
 	m.lastPeerID = id
-	if why := m.reservePeerOpen(len(o.Peer) + len(o.Meta)); why.Code != 0 {
+	why := packet.Reason{}
+	if err := packet.CheckMetadata("open", o.Metadata, m.local.MaxMetadata); err != nil {
+		why = packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}
+	} else {
+		why = m.reservePeerOpen(o.Content())
+	}
+	if why.Code != 0 {
 		m.refusals = append(m.refusals, refusal{id, why})
 		m.mu.Unlock()
 		m.c.Kick()
 		return nil
 	}
-	d := m.newDialogue(id, o.Peer, bytes.Clone(o.Meta))
+	o.Meta, o.Metadata = bytes.Clone(o.Meta), slices.Clone(o.Metadata)
+	d := m.newDialogue(id, o)
 	d.life, d.opened, d.slot = lifeOffered, openedRunning, slotHeld
 	d.grant(o.Windows)
 	m.streams.peer++
@@ -148,7 +162,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 }
 
 // reservePeerOpen takes the first windows of a dialogue that the peer opens, and intro bytes
-// for its name and meta, from the budget. It returns the reason of the refusal if there is
+// for its name, metadata and meta, from the budget. It returns the reason of the refusal if there is
 // one, else the zero Reason. m.mu is held.
 func (m *Mux) reservePeerOpen(intro int) packet.Reason {
 	limit := func(what string, n int) packet.Reason {

@@ -34,7 +34,7 @@ func TestOpenAndAccept(t *testing.T) {
 				if side == geminio.RecipientSide {
 					local, remote = 2, 3
 				}
-				d := m.NewDialogue("a name", []byte("some meta"))
+				d := m.NewDialogue("a name", nil, []byte("some meta"))
 				opened := kit.Start(func() error { return m.Open(d) })
 				o := p.wantOpen(local, "the Open has the first id of this side")
 				require.NoError(t, <-opened)
@@ -74,7 +74,7 @@ func TestOpenAndAccept(t *testing.T) {
 func TestOpenIsRefused(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		windows := m.windows.used
-		d := m.NewDialogue("", nil)
+		d := m.NewDialogue("", nil, nil)
 		opened := kit.Start(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "Open sends an Open frame")
 		p.write(packet.AppendReason(nil, packet.TypeRefuse, 2, packet.Reason{
@@ -100,8 +100,8 @@ func TestOpenErrors(t *testing.T) {
 	s.peer.MaxFrame = 2000
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		for _, d := range []*Dialogue{
-			m.NewDialogue("", make([]byte, 2000)),
-			m.NewDialogue(strings.Repeat("x", packet.MaxName+1), nil),
+			m.NewDialogue("", nil, make([]byte, 2000)),
+			m.NewDialogue(strings.Repeat("x", packet.MaxPeer+1), nil, nil),
 		} {
 			err := m.Open(d)
 			var limit *geminio.LimitError
@@ -112,18 +112,18 @@ func TestOpenErrors(t *testing.T) {
 		m.windows.limit = m.windows.used + 3*8<<10 - 1
 		openTo(t, m, p)
 		openTo(t, m, p)
-		err := m.Open(m.NewDialogue("", nil))
+		err := m.Open(m.NewDialogue("", nil, nil))
 		assert.ErrorIs(t, err, geminio.ErrTooMany, "Open beyond the memory budget")
 		p.wantIdle("an Open that fails sends nothing")
 
 		m.windows.limit *= 2
-		opened := kit.Start(func() error { return m.Open(m.NewDialogue("", nil)) })
+		opened := kit.Start(func() error { return m.Open(m.NewDialogue("", nil, nil)) })
 		p.want(packet.TypeOpen, 0, 6, "an Open that the peer does not answer")
 		kit.Blocked(t, opened)
 		p.nc.Close()
 		assert.Equal(t, io.EOF, <-opened)
 		<-m.c.Done()
-		assert.Equal(t, io.EOF, m.Open(m.NewDialogue("", nil)))
+		assert.Equal(t, io.EOF, m.Open(m.NewDialogue("", nil, nil)))
 		_, err = m.Accept()
 		assert.Equal(t, io.EOF, err)
 		assert.Empty(t, m.Dialogues())
@@ -411,7 +411,7 @@ func TestFramesBeforeTheAnswerToAnOpen(t *testing.T) {
 	for name, write := range tests {
 		t.Run(name, func(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-				d := m.NewDialogue("", nil)
+				d := m.NewDialogue("", nil, nil)
 				opened := kit.Start(func() error { return m.Open(d) })
 				p.want(packet.TypeOpen, 0, 2, "Open sends an Open frame")
 				write(p, 2)
@@ -441,7 +441,7 @@ func TestFramesOfAnOpenerThatDoesNotWait(t *testing.T) {
 // Frames that the accepting side has sent before it gets the Reset are ignored.
 func TestTheAnswerToAnOpenThatWasTakenBack(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		d := m.NewDialogue("", nil)
+		d := m.NewDialogue("", nil, nil)
 		require.NoError(t, d.SetWriteDeadline(time.Now().Add(time.Second)))
 		assert.Equal(t, os.ErrDeadlineExceeded, m.Open(d))
 		p.want(packet.TypeOpen, 0, 2, "Open sends an Open frame")
@@ -476,7 +476,7 @@ func TestNothingIsSentBeforeTheAnswerToAnOpen(t *testing.T) {
 		}
 		h.onOpened = use
 		p.writeOpen(3, "the peer opens")
-		d := m.NewDialogue("", nil)
+		d := m.NewDialogue("", nil, nil)
 		use(d)
 		opened := kit.Start(func() error { return m.Open(d) })
 		p.want(packet.TypeOpen, 0, 2, "Open sends an Open frame")
@@ -576,7 +576,7 @@ func TestAnswerAtTheDeadlineOfAnOpen(t *testing.T) {
 			newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				go io.Copy(io.Discard, p.nc)
 				for i := range uint64(500) {
-					d := m.NewDialogue("", nil)
+					d := m.NewDialogue("", nil, nil)
 					d.SetWriteDeadline(time.Now().Add(time.Millisecond))
 					opened := kit.Start(func() error { return m.Open(d) })
 					synctest.Wait()
@@ -601,7 +601,7 @@ func TestOpenIsCanceledWhileTheAnswerIsHandled(t *testing.T) {
 		t.Run(fmt.Sprint("accept ", accept), func(t *testing.T) {
 			near, far := kit.TCPPair(t)
 			m, _, p := newSetup().start(t, near, far)
-			d := m.NewDialogue("", nil)
+			d := m.NewDialogue("", nil, nil)
 			opened := kit.Start(func() error { return m.Open(d) })
 			p.want(packet.TypeOpen, 0, 2, "Open sends an Open frame")
 			m.mu.Lock()
@@ -654,7 +654,7 @@ func TestOpensWithShortDeadlines(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for time.Now().Before(stop) {
-				d := ms[0].NewDialogue("", nil)
+				d := ms[0].NewDialogue("", nil, nil)
 				d.SetWriteDeadline(time.Now().Add(rand.N(400 * time.Microsecond)))
 				err := ms[0].Open(d)
 				var refused *geminio.RefusedError
@@ -694,7 +694,7 @@ func TestOpensBeyondTheBudget(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 200 {
-				d := ms[0].NewDialogue("", nil)
+				d := ms[0].NewDialogue("", nil, nil)
 				var limit *geminio.LimitError
 				var refused *geminio.RefusedError
 				switch err := ms[0].Open(d); {

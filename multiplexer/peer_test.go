@@ -288,7 +288,7 @@ func (s *setup) bothTransports(t *testing.T, test func(t *testing.T, ms [2]*Mux,
 // openPair opens a dialogue from ms[0] to ms[1] and returns both ends.
 func openPair(t testing.TB, ms [2]*Mux) (near, far *Dialogue) {
 	t.Helper()
-	near = ms[0].NewDialogue("", nil)
+	near = ms[0].NewDialogue("", nil, nil)
 	require.NoError(t, ms[0].Open(near))
 	far, err := ms[1].Accept()
 	require.NoError(t, err)
@@ -301,7 +301,7 @@ func openTo(t testing.TB, m *Mux, p *peer) *Dialogue {
 	m.mu.Lock()
 	id := m.streams.nextID
 	m.mu.Unlock()
-	d := m.NewDialogue("", nil)
+	d := m.NewDialogue("", nil, nil)
 	done := make(chan error, 1)
 	go func() { done <- m.Open(d) }()
 	p.wantOpen(id, "Open sends an Open frame")

@@ -40,7 +40,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 	all := make([]*Dialogue, n)
 	for i := range all {
 		require.True(t, m.windows.add(0))
-		d := m.newDialogue(m.streams.nextID, "", nil)
+		d := m.newDialogue(m.streams.nextID, packet.Open{})
 		m.streams.nextID += 2
 		d.life, d.send.state = lifeOpen, sendOpen
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})

@@ -16,6 +16,7 @@ type Limits struct {
 	Heartbeat        time.Duration
 	Linger           time.Duration
 	MaxMessageSize   int
+	MaxMetadataSize  int
 	MaxStreams       int
 	AcceptBacklog    int
 	MaxHandlers      int
@@ -42,9 +43,15 @@ func (l *Limits) SetHeartbeat(d time.Duration) { l.Heartbeat = d }
 func (l *Limits) SetLinger(d time.Duration) { l.Linger = d }
 
 // SetMaxMessageSize bounds the size of one request, response or message of the peer: data,
-// custom bytes and names together. The default is 64 MiB, and the most almost 2 GiB. The peer
+// metadata, custom bytes and names together. The default is 64 MiB, and the most almost 2 GiB. The peer
 // learns the limit in the handshake and refuses to send more.
 func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
+
+// SetMaxMetadataSize bounds the size of the metadata of one request, response, message or open
+// of the peer: see MD.Size of package metadata. The default is 64 KiB, and the most 16 MiB. The
+// peer learns the limit in the handshake and refuses to send more. Metadata counts for
+// SetMaxMessageSize too.
+func (l *Limits) SetMaxMetadataSize(bytes int) { l.MaxMetadataSize = bytes }
 
 // SetMaxStreams bounds the number of open streams that the peer has opened. The default is
 // 1024. Further streams are refused.

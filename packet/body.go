@@ -3,6 +3,8 @@ package packet
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/singchia/geminio/internal/pairs"
 )
 
 // A body is the content of a packet behind its FragmentHeader, all fragments joined.
@@ -18,15 +20,16 @@ const MaxName = 1<<16 - 1
 
 // Request is the body of a Request packet.
 //
-//	+---------+--------------+-------------+-------------+--------+--------+------+
-//	| id (64) | timeout (64) | method (16) | custom (32) | method | custom | data |
-//	+---------+--------------+-------------+-------------+--------+--------+------+
+//	+---------+--------------+-------------+-------------+---------------+--------+----------+--------+------+
+//	| id (64) | timeout (64) | method (16) | custom (32) | metadata (32) | method | metadata | custom | data |
+//	+---------+--------------+-------------+-------------+---------------+--------+----------+--------+------+
 type Request struct {
-	ID      uint64
-	Timeout time.Duration // the time that the caller still waits; 0: no limit is known
-	Method  []byte
-	Custom  []byte
-	Data    []byte
+	ID       uint64
+	Timeout  time.Duration // the time that the caller still waits; 0: no limit is known
+	Method   []byte
+	Metadata pairs.List // nil if there is none; its pairs are complete, and CheckMetadata checks the rest
+	Custom   []byte
+	Data     []byte
 }
 
 const requestLen = 8 + 8 + 2 + 4
@@ -36,33 +39,38 @@ func (r *Request) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, r.ID)
 	b = binary.BigEndian.AppendUint64(b, uint64(max(r.Timeout, 0)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Method)))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Custom)))
+	b = appendLengths(b, r.Custom, r.Metadata)
 	b = append(b, r.Method...)
+	b = append(b, r.Metadata...)
 	return append(b, r.Custom...)
 }
 
 // HeadSize returns the number of bytes that Append appends.
-func (r *Request) HeadSize() int { return requestLen + len(r.Method) + len(r.Custom) }
+func (r *Request) HeadSize() int {
+	return requestLen + len(r.Method) + metadataSize(r.Metadata) + len(r.Custom)
+}
 
 // ParseRequest parses the body of a Request packet. The slices of the result alias it.
 func ParseRequest(b []byte) (Request, error) {
 	r := reader{b: b}
 	p := Request{ID: r.u64(), Timeout: parseDuration(r.u64())}
-	method, custom := uint64(r.u16()), uint64(r.u32())
-	p.Method, p.Custom, p.Data = r.bytes(method), r.bytes(custom), r.rest()
+	method := uint64(r.u16())
+	custom, metadata := r.lengths()
+	p.Method, p.Metadata, p.Custom, p.Data = r.bytes(method), r.metadata(metadata), r.bytes(custom), r.rest()
 	return p, r.err("request", len(b))
 }
 
 // Response is the body of a Response packet.
 //
-//	+-----------+-----------+-------------+------+--------+------+
-//	| code (32) | text (32) | custom (32) | text | custom | data |
-//	+-----------+-----------+-------------+------+--------+------+
+//	+-----------+-----------+-------------+---------------+------+----------+--------+------+
+//	| code (32) | text (32) | custom (32) | metadata (32) | text | metadata | custom | data |
+//	+-----------+-----------+-------------+---------------+------+----------+--------+------+
 type Response struct {
-	Code   uint32 // the code of the error; 0: no error
-	Text   string // the text of the error
-	Custom []byte
-	Data   []byte
+	Code     uint32     // the code of the error; 0: no error
+	Text     string     // the text of the error
+	Metadata pairs.List // as in Request
+	Custom   []byte
+	Data     []byte
 }
 
 const responseLen = 4 + 4 + 4
@@ -71,35 +79,40 @@ const responseLen = 4 + 4 + 4
 func (r *Response) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, r.Code)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Text)))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Custom)))
+	b = appendLengths(b, r.Custom, r.Metadata)
 	b = append(b, r.Text...)
+	b = append(b, r.Metadata...)
 	return append(b, r.Custom...)
 }
 
 // HeadSize returns the number of bytes that Append appends.
-func (r *Response) HeadSize() int { return responseLen + len(r.Text) + len(r.Custom) }
+func (r *Response) HeadSize() int {
+	return responseLen + len(r.Text) + metadataSize(r.Metadata) + len(r.Custom)
+}
 
 // ParseResponse parses the body of a Response packet. The slices of the result alias it.
 func ParseResponse(b []byte) (Response, error) {
 	r := reader{b: b}
 	p := Response{Code: r.u32()}
-	text, custom := uint64(r.u32()), uint64(r.u32())
-	p.Text, p.Custom, p.Data = string(r.bytes(text)), r.bytes(custom), r.rest()
+	text := uint64(r.u32())
+	custom, metadata := r.lengths()
+	p.Text, p.Metadata, p.Custom, p.Data = string(r.bytes(text)), r.metadata(metadata), r.bytes(custom), r.rest()
 	return p, r.err("response", len(b))
 }
 
 // Message is the body of a Message packet.
 //
-//	+---------+--------------+----------+------------+-------------+-------+--------+------+
-//	| id (64) | timeout (64) | cnss (8) | topic (16) | custom (32) | topic | custom | data |
-//	+---------+--------------+----------+------------+-------------+-------+--------+------+
+//	+---------+--------------+----------+------------+-------------+---------------+-------+----------+--------+------+
+//	| id (64) | timeout (64) | cnss (8) | topic (16) | custom (32) | metadata (32) | topic | metadata | custom | data |
+//	+---------+--------------+----------+------------+-------------+---------------+-------+----------+--------+------+
 type Message struct {
-	ID      uint64
-	Timeout time.Duration // the time that the publisher still waits; 0: no limit is known
-	Cnss    uint8         // 1: at most once, without an Ack; 2: at least once
-	Topic   []byte
-	Custom  []byte
-	Data    []byte
+	ID       uint64
+	Timeout  time.Duration // the time that the publisher still waits; 0: no limit is known
+	Cnss     uint8         // 1: at most once, without an Ack; 2: at least once
+	Topic    []byte
+	Metadata pairs.List // as in Request
+	Custom   []byte
+	Data     []byte
 }
 
 const messageLen = 8 + 8 + 1 + 2 + 4
@@ -110,20 +123,24 @@ func (m *Message) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(max(m.Timeout, 0)))
 	b = append(b, m.Cnss)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(m.Topic)))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(m.Custom)))
+	b = appendLengths(b, m.Custom, m.Metadata)
 	b = append(b, m.Topic...)
+	b = append(b, m.Metadata...)
 	return append(b, m.Custom...)
 }
 
 // HeadSize returns the number of bytes that Append appends.
-func (m *Message) HeadSize() int { return messageLen + len(m.Topic) + len(m.Custom) }
+func (m *Message) HeadSize() int {
+	return messageLen + len(m.Topic) + metadataSize(m.Metadata) + len(m.Custom)
+}
 
 // ParseMessage parses the body of a Message packet. The slices of the result alias it.
 func ParseMessage(b []byte) (Message, error) {
 	r := reader{b: b}
 	p := Message{ID: r.u64(), Timeout: parseDuration(r.u64()), Cnss: r.u8()}
-	topic, custom := uint64(r.u16()), uint64(r.u32())
-	p.Topic, p.Custom, p.Data = r.bytes(topic), r.bytes(custom), r.rest()
+	topic := uint64(r.u16())
+	custom, metadata := r.lengths()
+	p.Topic, p.Metadata, p.Custom, p.Data = r.bytes(topic), r.metadata(metadata), r.bytes(custom), r.rest()
 	if err := r.err("message", len(b)); err != nil {
 		return p, err
 	}

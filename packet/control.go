@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"time"
 	"unicode/utf8"
+
+	"github.com/singchia/geminio/internal/pairs"
 )
 
 // PingLen is the length of the payload of Ping, Pong and Received.
@@ -187,34 +189,64 @@ func ParseAccept(b []byte) (Windows, error) {
 
 // Open asks for a new stream. It is the payload of an Open frame.
 //
-//	+--------------+-----------------+------+------+
-//	| windows (64) | peer length (16)| peer | meta |
-//	+--------------+-----------------+------+------+
+//	+--------------+------------------+---------------+------+----------+------+
+//	| windows (64) | peer length (16) | metadata (32) | peer | metadata | meta |
+//	+--------------+------------------+---------------+------+----------+------+
 type Open struct {
 	Windows
-	Peer string // the name that the opener has given the stream; at most MaxName bytes
-	Meta []byte // the description of the stream
+	Peer     string     // the name that the opener has given the stream; at most MaxPeer bytes
+	Metadata pairs.List // as in Request
+	Meta     []byte     // the description of the stream
 }
+
+// MaxPeer bounds Open.Peer, in bytes.
+const MaxPeer = 1<<15 - 1
+
+// peerHasMetadata is a bit in the length of Open.Peer. It means the same as hasMetadata.
+const peerHasMetadata = 1 << 15
 
 const openLen = windowsLen + 2
 
+// Overhead returns the length of o's payload without Peer, Metadata and Meta.
+func (o Open) Overhead() int {
+	if len(o.Metadata) > 0 {
+		return openLen + MetadataLen
+	}
+	return openLen
+}
+
+// Content returns the length of Peer, Metadata and Meta together.
+func (o Open) Content() int { return len(o.Peer) + len(o.Metadata) + len(o.Meta) }
+
 // Size returns the length of o's payload.
-func (o Open) Size() int { return openLen + len(o.Peer) + len(o.Meta) }
+func (o Open) Size() int { return o.Overhead() + o.Content() }
 
 // AppendOpen appends an Open frame. The caller checks the length of o.Peer.
 func AppendOpen(b []byte, stream uint64, o Open) []byte {
 	b = AppendHeader(b, Header{Type: TypeOpen, Stream: stream, Length: uint32(o.Size())})
 	b = appendWindows(b, o.Windows)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(o.Peer)))
+	if len(o.Metadata) == 0 {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(o.Peer)))
+	} else {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(o.Peer))|peerHasMetadata)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(o.Metadata)))
+	}
 	b = append(b, o.Peer...)
+	b = append(b, o.Metadata...)
 	return append(b, o.Meta...)
 }
 
-// ParseOpen parses the payload of an Open frame; Meta aliases b.
+// ParseOpen parses the payload of an Open frame; Metadata and Meta alias b.
 func ParseOpen(b []byte) (Open, error) {
 	r := reader{b: b}
 	o := Open{Windows: Windows{r.u32(), r.u32()}}
-	o.Peer = string(r.bytes(uint64(r.u16())))
+	peer, metadata := r.u16(), uint64(0)
+	if peer&peerHasMetadata != 0 {
+		metadata = uint64(r.u32())
+		r.unframed = metadata == 0
+	}
+	o.Peer = string(r.bytes(uint64(peer &^ peerHasMetadata)))
+	o.Metadata = r.metadata(metadata)
 	o.Meta = r.rest()
 	return o, r.err("open", len(b))
 }

@@ -151,14 +151,16 @@ func TestAccept(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	b := AppendOpen(nil, 3, Open{Windows{0x01020304, 0x05060708}, "peer", []byte("meta")})
+	b := AppendOpen(nil, 3, Open{Windows: Windows{0x01020304, 0x05060708}, Peer: "peer", Meta: []byte("meta")})
 	assert.Equal(t, unhex(t, "10 00 000000000003 00000012 01020304 05060708 0004 70656572 6d657461"), b)
 
 	for _, o := range []Open{
 		{Meta: []byte{}},
 		{Windows: Windows{1, 2}, Peer: "p", Meta: []byte{}},
 		{Windows: Windows{1, 2}, Meta: []byte("only meta")},
-		{Windows: Windows{math.MaxUint32, math.MaxUint32}, Peer: strings.Repeat("p", MaxName), Meta: make([]byte, 1000)},
+		{Windows: Windows{math.MaxUint32, math.MaxUint32}, Peer: strings.Repeat("p", MaxPeer), Meta: make([]byte, 1000)},
+		{Peer: "p", Metadata: someMetadata, Meta: []byte("m")},
+		{Metadata: someMetadata, Meta: []byte{}},
 	} {
 		b := AppendOpen([]byte("before"), 7, o)[6:]
 		require.Len(t, b, HeaderLen+o.Size())
@@ -171,7 +173,7 @@ func TestOpen(t *testing.T) {
 		require.Equal(t, o, got)
 
 		// The end of Meta has no length of its own, so a cut there is not detected.
-		head := openLen + len(o.Peer)
+		head := o.Overhead() + len(o.Peer) + len(o.Metadata)
 		for n := range head {
 			_, err := ParseOpen(p[:n])
 			requireMalformed(t, err, "open", fmt.Sprintf("beyond the end at %d bytes", n))

@@ -5,10 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/singchia/geminio/internal/pairs"
 )
 
 // MaxHandshakeLen bounds the body of a handshake packet, in bytes.
 const MaxHandshakeLen = 64 << 10
+
+// MaxHandshakeContent bounds the meta and the metadata of a handshake packet together, in bytes.
+// In base64, they fit into MaxHandshakeLen with everything else.
+const MaxHandshakeContent = 48000
 
 // MaxDecodablePacketLen is the length of the longest packet that the earlier library
 // decoded, in bytes. Programs derive the sizes of their batches from it. This library
@@ -59,6 +65,9 @@ type Settings struct {
 	// Log is the number of sent bytes that the side keeps until the peer has
 	// received them; 0 without FeatureResume.
 	Log uint32 `json:"log,omitempty"`
+	// MaxMetadata is the largest metadata of a request, response, message or open that the
+	// side accepts, in bytes; 0 means that it takes none, and none is sent to it.
+	MaxMetadata uint32 `json:"metadata,omitempty"`
 	// Features names optional features of the side, such as FeatureResume.
 	Features []string `json:"features,omitempty"`
 }
@@ -110,12 +119,14 @@ type Conn struct {
 	ClientID          uint64 // the id that the client asks for; 0: any
 	HeartbeatExponent uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
 	Meta              []byte
-	Settings          *Settings // nil: the client speaks only wire 1
-	Resume            *Resume   // the session that the client resumes; nil if there is none
+	Metadata          pairs.List // its pairs are complete, and CheckMetadata checks the rest
+	Settings          *Settings  // nil: the client speaks only wire 1
+	Resume            *Resume    // the session that the client resumes; nil if there is none
 }
 
 type connJSON struct {
 	Meta     []byte    `json:"meta,omitempty"`
+	Metadata []byte    `json:"metadata,omitempty"`
 	Settings *Settings `json:"wire2,omitempty"`
 	Resume   *Resume   `json:"resume,omitempty"`
 }
@@ -132,6 +143,7 @@ type ConnAck struct {
 	Code     uint32        // the code of the refusal
 	Error    string        // the text of the refusal
 	Retry    time.Duration // the time after which a refused client should try again, in whole milliseconds; 0: unspecified
+	Metadata pairs.List    // as in Conn
 	Settings *Settings     // nil: the server speaks only wire 1
 	Ticket   *Ticket       // the ticket of a new session; nil if the session cannot be resumed
 	Resumed  *Resumed      // set if the transport continues the session of Conn.Resume
@@ -142,6 +154,7 @@ type connAckJSON struct {
 	Error    string    `json:"error,omitempty"`
 	Code     uint32    `json:"code,omitempty"`
 	Retry    uint32    `json:"retry,omitempty"` // milliseconds
+	Metadata []byte    `json:"metadata,omitempty"`
 	Settings *Settings `json:"wire2,omitempty"`
 	Ticket   *Ticket   `json:"ticket,omitempty"`
 	Resumed  *Resumed  `json:"resumed,omitempty"`
@@ -158,7 +171,18 @@ func AppendConn(b []byte, c Conn) ([]byte, error) {
 	fixed := make([]byte, 0, connLen)
 	fixed = append(fixed, c.HeartbeatExponent<<4&connHeartbeat|connAcquire, 0)
 	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
-	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Settings, c.Resume})
+	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Metadata, c.Settings, c.Resume})
+}
+
+// handshakeMetadata returns the metadata of a handshake packet; nil if it is empty.
+func handshakeMetadata(what string, b []byte) (pairs.List, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	if l := pairs.List(b); l.Framed() {
+		return l, nil
+	}
+	return nil, malformed(what, "the length of its metadata is not that of its pairs")
 }
 
 // AppendConnAck appends a ConnAck packet.
@@ -171,7 +195,7 @@ func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 	}
 	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
 	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{
-		a.Error, a.Code, milliseconds(a.Retry), a.Settings, a.Ticket, a.Resumed, a.Ended,
+		a.Error, a.Code, milliseconds(a.Retry), a.Metadata, a.Settings, a.Ticket, a.Resumed, a.Ended,
 	})
 }
 
@@ -218,11 +242,14 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 		return c, err
 	}
 	var v connJSON
-	keys, err := parseObject("conn", r.b, &v, "meta", "wire2", "resume")
+	keys, err := parseObject("conn", r.b, &v, "meta", "metadata", "wire2", "resume")
 	if err != nil {
 		return c, err
 	}
 	c.Meta, c.Settings, c.Resume = v.Meta, v.Settings, v.Resume
+	if c.Metadata, err = handshakeMetadata("conn", v.Metadata); err != nil {
+		return c, err
+	}
 	if c.Settings != nil {
 		if err := c.Settings.check("conn", keys); err != nil {
 			return c, err
@@ -241,13 +268,16 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 		return a, err
 	}
 	var v connAckJSON
-	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "wire2", "ticket", "resumed", "ended")
+	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "metadata", "wire2", "ticket", "resumed", "ended")
 	if err != nil {
 		return a, err
 	}
 	a.Error, a.Code, a.Settings = v.Error, v.Code, v.Settings
 	a.Ticket, a.Resumed, a.Ended = v.Ticket, v.Resumed, v.Ended
 	a.Retry = time.Duration(v.Retry) * time.Millisecond
+	if a.Metadata, err = handshakeMetadata("connack", v.Metadata); err != nil {
+		return a, err
+	}
 	a.Refused = refused != 0 || a.Error != ""
 	if a.Settings != nil && !a.Refused {
 		if err := a.Settings.check("connack", keys); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/pairs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -125,6 +126,19 @@ func (d *decoder) add(name string, value any) {
 	d.lines = append(d.lines, name+": "+s)
 }
 
+// metadata adds a line with the pairs of a list, if there are any.
+func (d *decoder) metadata(l pairs.List) {
+	if len(l) == 0 {
+		return
+	}
+	require.NoError(d.t, CheckMetadata("example", l, MaxMetadata))
+	var all []string
+	for key, value := range l.All() {
+		all = append(all, fmt.Sprintf("%q=%q", key, value))
+	}
+	d.lines = append(d.lines, "metadata: "+strings.Join(all, " "))
+}
+
 // handshake decodes a handshake packet.
 func (d *decoder) handshake(b []byte) (again []byte) {
 	t := d.t
@@ -146,6 +160,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("heartbeat exponent", c.HeartbeatExponent)
 		d.add("client id", c.ClientID)
 		d.add("meta", c.Meta)
+		d.metadata(c.Metadata)
 		w = c.Settings
 		if r := c.Resume; r != nil {
 			hexLine("resume", r.ID)
@@ -171,6 +186,7 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 				d.add("retry", a.Retry.Milliseconds())
 			}
 		}
+		d.metadata(a.Metadata)
 		w = a.Settings
 		if k := a.Ticket; k != nil {
 			hexLine("ticket", k.ID)
@@ -194,6 +210,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("messages", w.Messages)
 		d.add("handlers", w.Handlers)
 		d.add("large", w.Large)
+		if w.MaxMetadata != 0 {
+			d.add("metadata", w.MaxMetadata)
+		}
 		if w.Session != nil {
 			d.add("session", w.Session)
 		}
@@ -250,6 +269,7 @@ func (d *decoder) frame(from string, b []byte) (h Header, again []byte) {
 		require.NoError(t, err)
 		d.windows(o.Windows)
 		d.add("peer", o.Peer)
+		d.metadata(o.Metadata)
 		d.add("meta", o.Meta)
 		return h, AppendOpen(nil, h.Stream, o)
 	case TypeAccept:
@@ -320,6 +340,7 @@ func (d *decoder) body(typ Type, b []byte) (again []byte) {
 		d.add("id", r.ID)
 		d.add("timeout", int64(r.Timeout))
 		d.add("method", r.Method)
+		d.metadata(r.Metadata)
 		d.add("custom", r.Custom)
 		d.add("data", r.Data)
 		return append(r.Append(nil), r.Data...)
@@ -328,6 +349,7 @@ func (d *decoder) body(typ Type, b []byte) (again []byte) {
 		require.NoError(t, err)
 		d.add("code", r.Code)
 		d.add("text", r.Text)
+		d.metadata(r.Metadata)
 		d.add("custom", r.Custom)
 		d.add("data", r.Data)
 		return append(r.Append(nil), r.Data...)
@@ -338,6 +360,7 @@ func (d *decoder) body(typ Type, b []byte) (again []byte) {
 		d.add("timeout", int64(m.Timeout))
 		d.add("cnss", m.Cnss)
 		d.add("topic", m.Topic)
+		d.metadata(m.Metadata)
 		d.add("custom", m.Custom)
 		d.add("data", m.Data)
 		return append(m.Append(nil), m.Data...)

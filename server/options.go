@@ -17,6 +17,7 @@ import (
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/merge"
 	"github.com/singchia/geminio/internal/setup"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -33,6 +34,7 @@ type EndOptions struct {
 	Log               log.Logger
 	Delegate          delegate.ServerDelegate
 	ClientID          *uint64
+	Metadata          metadata.MD
 	RemoteMethods     []string
 	RemoteMethodCheck bool
 	LocalMethods      []*geminio.MethodRPC
@@ -77,6 +79,12 @@ func (o *EndOptions) SetDelegate(d delegate.ServerDelegate) { o.Delegate = d }
 // chosen that id for another client. Otherwise the library chooses an id that is not in use,
 // cannot be guessed, and is below 2^63.
 func (o *EndOptions) SetClientID(clientID uint64) { o.ClientID = &clientID }
+
+// SetMetadata sets metadata that is sent to each client in the answer of the handshake, where
+// metadata.From returns it for the client's End. Its size is at most 48000 bytes. A constructor
+// refuses metadata that is larger or not valid. A client of the earlier library does not get it,
+// and neither does a client that resumes a session.
+func (o *EndOptions) SetMetadata(md metadata.MD) { o.Metadata = md }
 
 // SetWaitRemoteRPCs has the constructor, or AcceptEnd, wait until the client has registered
 // these methods on the default stream, at most for the time of SetHandshakeTimeout.
@@ -138,6 +146,9 @@ func (o *EndOptions) SetResumeLimits(ends, bytes int) { o.ResumeSessions, o.Resu
 // shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
+	if o.Metadata != nil {
+		o.Metadata = o.Metadata.Copy()
+	}
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)
 	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
 	return o
@@ -155,6 +166,9 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		return nil, nil, err
 	}
 	if err := o.check(); err != nil {
+		return nil, nil, err
+	}
+	if cc.Metadata, err = setup.Metadata(o.Metadata, 0); err != nil {
 		return nil, nil, err
 	}
 	cc.Admit = func(c *conn.Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {

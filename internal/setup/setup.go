@@ -81,6 +81,8 @@ const (
 	// maxBuffer is the largest argument of SetBufferSize. It makes a window of almost 2 GiB,
 	// the largest that the wire allows.
 	maxBuffer = math.MaxInt32 / bufferUnit
+	// maxMetadata is the most that metadata may have, in bytes.
+	maxMetadata = 16 << 20
 	// parts is the number of equal parts of the memory budget.
 	parts = 4
 
@@ -120,6 +122,8 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			Handlers:   uint32(l.MaxHandlers),
 			Large:      uint32(min(part, math.MaxInt32)),
 			Requests:   uint32(l.MaxHandlerBytes),
+
+			MaxMetadata: uint32(l.MaxMetadataSize),
 		},
 	}
 	if keep := *l.ResumeKeep; keep > 0 {
@@ -216,6 +220,7 @@ func checkMethod(setting, name string) error {
 func resolveLimits(l *options.Limits) error {
 	err := errors.Join(
 		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MaxHead),
+		Default("MaxMetadataSize", &l.MaxMetadataSize, packet.MaxMetadata, 1, maxMetadata),
 		Default("MaxStreams", &l.MaxStreams, defaultStreams, 1, math.MaxInt32),
 		Default("AcceptBacklog", &l.AcceptBacklog, defaultBacklog, 1, math.MaxInt32),
 		Default("MaxHandlers", &l.MaxHandlers, defaultHandlers, 1, math.MaxInt32),

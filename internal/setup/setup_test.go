@@ -38,6 +38,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 1024,
 		Raw: 16 << 10, Messages: 16 << 10, Handlers: 4096, Large: cc.Settings.Large,
+		MaxMetadata: 64 << 10,
 	}, cc.Settings)
 	assert.Equal(t, 1024, ac.Limits.Backlog)
 	assert.EqualValues(t, 16<<20, ac.Limits.MaxWindow)

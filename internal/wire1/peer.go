@@ -142,7 +142,7 @@ func (t *Translator) peerOpens(p Packet) error {
 		return refuse(geminio.ErrGoingAway.Error())
 	case uint64(t.peerStreams) >= uint64(limit):
 		return refuse(fmt.Sprintf("too many streams: %d are open", limit))
-	case len(p.Peer) > packet.MaxName || intro.Size() > int(t.cfg.Offer.MaxFrame):
+	case len(p.Peer) > packet.MaxPeer || intro.Size() > int(t.cfg.Offer.MaxFrame):
 		return refuse(fmt.Sprintf("meta and peer: %v", geminio.ErrTooLarge))
 	}
 	t.lastPeerNumber += 2

@@ -37,6 +37,7 @@ var setters = map[string][]string{
 	"SetMaxHandlerBytes":  {"MaxHandlerBytes"},
 	"SetMaxHandlers":      {"MaxHandlers"},
 	"SetMaxMessageSize":   {"MaxMessageSize"},
+	"SetMaxMetadataSize":  {"MaxMetadataSize"},
 	"SetMaxRetryAfter":    {"MaxRetryAfter"},
 	"SetMaxStreams":       {"MaxStreams"},
 	"SetMaxWaiting":       {"MaxWaiting", "MaxWaitingBytes"},

@@ -26,6 +26,7 @@ var forbidden = map[string][]string{
 	"options":     layers,
 	"delegate":    layers,
 	"pkg":         layers,
+	"metadata":    layers,
 }
 
 // leakChecks are the calls by which a TestMain looks for leaked goroutines.
