@@ -10,6 +10,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/nilarg"
+	"github.com/singchia/geminio/internal/pairs"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
@@ -149,9 +150,13 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, buf []byte, met
 	if s.end.cfg.CheckRemote && !s.methods().knows(method) {
 		return nil, geminio.ErrRemoteRPCUnregistered
 	}
+	md, err := s.end.outgoing(ctx)
+	if err != nil {
+		return nil, err
+	}
 	op.typ = packet.TypeRequest
 	p := packet.Request{
-		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Custom: req.Custom(),
+		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Metadata: md, Custom: req.Custom(),
 	}
 	op.data = req.Data()
 	return p.Append(buf), nil
@@ -185,30 +190,37 @@ func (e *End) takeResponse(s *Stream, seq uint64, body []byte, owned bool) error
 		p.complete(nil, context.DeadlineExceeded)
 		return nil
 	}
+	if err := e.checkIncoming("response", m.Metadata); err != nil {
+		p.complete(nil, err)
+		return nil
+	}
 	r := &response{err: remoteError(m.Code, m.Text)}
-	r.custom, r.data = keep(m.Custom, m.Data, owned)
+	r.metadata, r.custom, r.data = keep(m.Metadata, m.Custom, m.Data, owned)
 	p.complete(r, r.err)
 	return nil
 }
 
-// keep returns custom and data in memory that the caller may keep: the slices themselves
-// if owned is set, else copies in one allocation. custom and data must be adjacent in
-// memory.
-func keep(custom, data []byte, owned bool) ([]byte, []byte) {
-	n := len(custom)
-	if !owned && n+len(data) > 0 {
-		both := make([]byte, n+len(data))
-		copy(both, custom)
-		copy(both[n:], data)
-		custom, data = both[:n:n], both[n:]
+// keep returns metadata, custom and data in memory that the caller may keep: the slices
+// themselves if owned is set, else copies in one allocation.
+func keep(md pairs.List, custom, data []byte, owned bool) (pairs.List, []byte, []byte) {
+	m, n := len(md), len(md)+len(custom)
+	if size := n + len(data); !owned && size > 0 {
+		all := make([]byte, size)
+		copy(all, md)
+		copy(all[m:], custom)
+		copy(all[n:], data)
+		md, custom, data = all[:m:m], all[m:n:n], all[n:]
 	}
-	if n == 0 {
+	if m == 0 {
+		md = nil
+	}
+	if n == m {
 		custom = nil
 	}
 	if len(data) == 0 {
 		data = nil
 	}
-	return custom, data
+	return md, custom, data
 }
 
 // deadlineIn returns when a timeout that begins now has passed, and the zero time if there

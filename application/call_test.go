@@ -215,13 +215,17 @@ func TestCallTimeout(t *testing.T) {
 }
 
 func TestKeep(t *testing.T) {
-	body := []byte("customdata")
+	body := []byte("mdcustomdata")
 	for _, owned := range []bool{true, false} {
-		custom, data := keep(body[:6], body[6:], owned)
+		md, custom, data := keep(body[:2:2], body[2:8:8], body[8:], owned)
+		assert.Equal(t, "md", string(md))
 		assert.Equal(t, "custom", string(custom))
 		assert.Equal(t, "data", string(data))
-		assert.Equal(t, owned, &custom[0] == &body[0], "owned %v: the memory is that of the body", owned)
-		custom, data = keep(body[:0], body[:0], owned)
+		assert.Equal(t, owned, &custom[0] == &body[2], "owned %v: the memory is that of the body", owned)
+		_ = append(md, "xyz"...)
+		assert.Equal(t, "custom", string(custom), "after an append to the metadata")
+		md, custom, data = keep(body[:0], body[:0], body[:0], owned)
+		assert.Nil(t, md)
 		assert.Nil(t, custom)
 		assert.Nil(t, data)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/internal/ctxkey"
+	"github.com/singchia/geminio/internal/pairs"
 	"github.com/singchia/geminio/multiplexer"
 )
 
@@ -23,6 +24,9 @@ type handlerContext struct {
 	done  chan struct{}
 	timer clock.Timer
 	after map[*func()]struct{} // see AfterFunc
+
+	incoming pairs.List    // the metadata of the request; read-only
+	answer   *pairs.Answer // the metadata of the response; nil until the handler sets it; mu guards it
 }
 
 var _ context.Context = (*handlerContext)(nil)
@@ -48,8 +52,28 @@ func (c *handlerContext) Value(key any) any {
 		if e := c.v.end(); e != nil {
 			return e.user
 		}
+	case pairs.IncomingKey:
+		return &c.incoming
+	case pairs.AnswerKey:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.answer == nil {
+			c.answer = &pairs.Answer{}
+		}
+		return c.answer
 	}
 	return nil
+}
+
+// answered returns the metadata that the handler has set for its answer.
+func (c *handlerContext) answered() (pairs.List, error) {
+	c.mu.Lock()
+	a := c.answer
+	c.mu.Unlock()
+	if a == nil {
+		return nil, nil
+	}
+	return a.Get()
 }
 
 // Done implements context.Context.

@@ -11,6 +11,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
+	"github.com/singchia/geminio/internal/pairs"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -22,6 +24,7 @@ type message struct {
 	timeout                time.Duration
 	topic                  string
 	data, custom           []byte
+	metadata               pairs.List // of a received message
 	cnss                   options.Cnss
 
 	// Used at the receiver.
@@ -47,6 +50,7 @@ func (m *message) SetCustom(custom []byte)     { m.custom = custom }
 func (m *message) SetTopic(topic string)       { m.topic = topic }
 func (m *message) SetClientID(clientID uint64) { m.clientID = clientID }
 func (m *message) SetStreamID(streamID uint64) { m.streamID = streamID }
+func (m *message) Metadata() metadata.MD       { return m.metadata.Decode() }
 
 // Stream returns the stream on which the message was received, and nil at the publisher.
 func (m *message) Stream() geminio.Stream {
@@ -272,10 +276,14 @@ func (s *Stream) preparePublish(ctx context.Context, op *operation, buf []byte, 
 	if cnss != options.CnssAtMostOnce && cnss != options.CnssAtLeastOnce {
 		return nil, errors.New("publish: the message's cnss is neither at most once nor at least once")
 	}
+	md, err := s.end.outgoing(ctx)
+	if err != nil {
+		return nil, err
+	}
 	op.typ = packet.TypeMessage
 	p := packet.Message{
 		ID: msg.ID(), Timeout: remaining(ctx, op.timeout), Cnss: uint8(cnss),
-		Topic: stringBytes(topic), Custom: msg.Custom(),
+		Topic: stringBytes(topic), Metadata: md, Custom: msg.Custom(),
 	}
 	op.data = msg.Data()
 	return p.Append(buf), nil
@@ -292,7 +300,8 @@ func (e *End) takeMessage(s *Stream, seq uint64, body []byte, owned bool) error 
 		id: p.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: p.Timeout,
 		cnss: options.Cnss(p.Cnss), s: s, seq: seq, size: len(body),
 	}
-	m.custom, m.data = keep(p.Custom, p.Data, owned)
+	m.metadata, m.custom, m.data = keep(p.Metadata, p.Custom, p.Data, owned)
+	bad := e.checkIncoming("message", p.Metadata)
 	if m.cnss == options.CnssAtLeastOnce {
 		if seq == 0 {
 			return errNoNumber(packet.TypeMessage)
@@ -302,6 +311,14 @@ func (e *End) takeMessage(s *Stream, seq uint64, body []byte, owned bool) error 
 			s.d.Release(packet.TypeMessage, m.size)
 			return nil
 		}
+		if bad != nil {
+			s.postAck(seq, packet.Answer{Code: uint32(geminio.CodeProtocol), Text: bad.Error()})
+		}
+	}
+	if bad != nil {
+		e.log.Warn("a message is dropped", "stream", s.StreamID(), "err", bad)
+		s.d.Release(packet.TypeMessage, m.size)
+		return nil
 	}
 	if !s.inbox().put(m, p.Topic) {
 		s.d.Release(packet.TypeMessage, m.size)

@@ -25,6 +25,7 @@ func connConfig() *conn.Config {
 		Settings: packet.Settings{
 			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100,
 			Raw: 16 << 10, Messages: 16 << 10, Handlers: 200, Large: 4 << 20,
+			MaxMetadata: 64 << 10,
 		},
 		Admit: func(*conn.Conn, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/pairs"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/options"
 )
 
@@ -34,6 +36,7 @@ type response struct {
 	id, clientID, streamID uint64
 	method                 string
 	data, custom           []byte
+	metadata               pairs.List // of a response that has arrived
 	err                    error
 }
 
@@ -51,6 +54,7 @@ func (r *response) SetError(err error)          { r.err = err }
 func (r *response) SetCustom(custom []byte)     { r.custom = custom }
 func (r *response) SetClientID(clientID uint64) { r.clientID = clientID }
 func (r *response) SetStreamID(streamID uint64) { r.streamID = streamID }
+func (r *response) Metadata() metadata.MD       { return r.metadata.Decode() }
 
 // NewRequest returns a request for this stream. The data is not copied: it must not change
 // until the call has ended.

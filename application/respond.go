@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
@@ -16,11 +17,18 @@ import (
 // the caller no longer waits, respond sends an empty response instead of the handler's.
 func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
+	data := v.resp.data
+	if md, err := s.end.permitted(v.ctx.answered()); err == nil {
+		m.Metadata = md
+	} else {
+		why := guard.Describe(s.end.log, err)
+		m, data = packet.Response{Code: why.Code, Text: why.Text}, nil
+	}
 	var buf [headSize]byte
 	c := (*caller)(v)
 	err := c.Err()
 	if err == nil {
-		err = s.d.Lend(c, 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), v.resp.data, when)
+		err = s.d.Lend(c, 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), data, when)
 	}
 	canceled := c.Err()
 	_, tooLarge := err.(*geminio.LimitError)

@@ -200,8 +200,11 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 	}
 	v := &serving{s: s, e: e, seq: seq, size: len(body)}
 	v.req = request{id: m.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: m.Timeout}
-	v.req.custom, v.req.data = keep(m.Custom, m.Data, owned)
+	v.ctx.incoming, v.req.custom, v.req.data = keep(m.Metadata, m.Custom, m.Data, owned)
 	v.req.method, v.rpc, v.hijack = s.find(m.Method)
+	if err := e.checkIncoming("request", m.Metadata); err != nil {
+		v.rpc, v.hijack, v.ctx.incoming = refuseCall(err), nil, nil
+	}
 	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method}
 	v.ctx.v, v.ctx.clock, v.ctx.deadline = v, e.c.Clock(), deadlineIn(m.Timeout)
 	switch e.serving.add(s, v) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/list"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 )
@@ -31,7 +32,10 @@ type Stream struct {
 	offlineDue bool // the stream was not refused; only the goroutine of the hooks uses it
 }
 
-var _ geminio.Stream = (*Stream)(nil)
+var (
+	_ geminio.Stream   = (*Stream)(nil)
+	_ metadata.Carrier = (*Stream)(nil)
+)
 
 // newStream makes the Stream of a dialogue.
 func (e *End) newStream(d *multiplexer.Dialogue) *Stream {
@@ -59,6 +63,10 @@ func (s *Stream) Close() error {
 	s.dropInbox()
 	return err
 }
+
+// Metadata returns a copy of the metadata with which the stream was opened, at both sides; nil if
+// there is none. That of the default stream is the metadata of the peer's handshake.
+func (s *Stream) Metadata() metadata.MD { return s.d.Metadata() }
 
 // dropInbox drops the messages that were not received, and those that arrive from now on.
 func (s *Stream) dropInbox() {

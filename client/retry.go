@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/multiplexer"
 )
 
@@ -315,6 +316,10 @@ func (r *RetryEnd) ClientID() uint64 { return r.clientID.Load() }
 
 // Meta returns the bytes that were set with SetMeta.
 func (r *RetryEnd) Meta() []byte { return r.opt.Meta }
+
+// Metadata returns a copy of the metadata that the server has sent with the handshake of the last
+// connection, apart from those that have resumed a session; nil if there is none.
+func (r *RetryEnd) Metadata() metadata.MD { return r.last.Load().e.Metadata() }
 
 // Side returns geminio.InitiatorSide.
 func (r *RetryEnd) Side() geminio.Side { return geminio.InitiatorSide }

@@ -165,6 +165,10 @@ func (m *Mux) Conn() *conn.Conn { return m.c }
 // the head of the packet.
 func (m *Mux) MaxBody() int { return int(min(m.peer.MaxMessage, math.MaxInt32)) }
 
+// MaxMetadata returns the size of the largest metadata that the peer accepts, in bytes; 0 if it
+// takes none.
+func (m *Mux) MaxMetadata() uint32 { return m.peer.MaxMetadata }
+
 // Dialogues returns the open dialogues: the default one first, the others in no particular
 // order. It returns nil after the end of the connection.
 func (m *Mux) Dialogues() []*Dialogue {

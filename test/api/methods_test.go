@@ -11,6 +11,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/server"
 )
 
@@ -51,9 +52,9 @@ func TestMethodSets(t *testing.T) {
 	require.NoError(t, err)
 
 	stream := slices.Concat(methodsOf[geminio.Stream](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
-		methodsOf[geminio.EndOwned]())
+		methodsOf[geminio.EndOwned](), methodsOf[metadata.Carrier]())
 	end := slices.Concat(methodsOf[geminio.End](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
-		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.StreamOpener](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner]())
+		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.StreamOpener](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner](), methodsOf[metadata.Carrier]())
 	copies := []string{"ReadFrom", "WriteTo"} // io.ReaderFrom and io.WriterTo, for io.Copy
 	for name, c := range map[string]struct {
 		value any

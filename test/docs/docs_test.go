@@ -27,6 +27,7 @@ var imports = map[string]string{
 	"server":   "github.com/singchia/geminio/server",
 	"options":  "github.com/singchia/geminio/options",
 	"delegate": "github.com/singchia/geminio/delegate",
+	"metadata": "github.com/singchia/geminio/metadata",
 }
 
 var (
