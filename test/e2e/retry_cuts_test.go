@@ -33,7 +33,15 @@ import (
 // idempotent was executed at most once, and exactly once if it succeeded. No operation hangs.
 // The server could call every method before EndReOnline. A stream delivers all bytes, or a
 // prefix of them and an error. TestMain checks that no goroutine is left.
+//
+// With resumption, the same operations notice no cut: all succeed over one connection.
 func TestThousandCuts(t *testing.T) {
+	t.Run("resumption off", func(t *testing.T) { cutsDuringWork(t, 0, 1000) })
+	t.Run("resumption on", func(t *testing.T) { cutsDuringWork(t, time.Minute, 100) })
+}
+
+// cutsDuringWork makes n cuts. Sessions are kept for the time keep.
+func cutsDuringWork(t *testing.T, keep time.Duration, n int) {
 	seed := rand.Uint64()
 	if s := os.Getenv("SEED"); s != "" {
 		var err error
@@ -41,7 +49,7 @@ func TestThousandCuts(t *testing.T) {
 		require.NoError(t, err)
 	}
 	t.Logf("SEED=%d", seed)
-	cuts := kit.Amount("tcp", 1000)
+	cuts := kit.Amount("tcp", n)
 	r := rand.New(rand.NewPCG(seed, 0))
 
 	s := &cutServer{
@@ -55,6 +63,7 @@ func TestThousandCuts(t *testing.T) {
 	c := &cutClient{t: t, online: online, stop: make(chan struct{})}
 	opt := client.NewEndOptions()
 	opt.SetDelegate(c)
+	opt.SetResumeKeep(keep)
 	opt.SetWaitRemoteRPCs("once", "again", "methods")
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: rig.Echo}, &geminio.MethodRPC{Method: "hijacked", RPC: rig.Echo})
 	end, err := client.NewRetryEndWithDialer(p.Dial, fastRetry(), opt)
@@ -81,7 +90,15 @@ func TestThousandCuts(t *testing.T) {
 	stats := c.end.Stats()
 	assert.Zero(t, stats.Waiting)
 	assert.Zero(t, stats.WaitingBytes)
-	assert.GreaterOrEqual(t, stats.Connections, uint64(cuts+1))
+	if keep > 0 {
+		assert.EqualValues(t, 1, stats.Connections)
+		assert.GreaterOrEqual(t, stats.Resumes, uint64(cuts))
+		assert.Zero(t, c.maybe.Load()+c.lost.Load(), "operations that have noticed a cut")
+		assert.Zero(t, c.unseen.len(), "calls that have noticed a cut")
+	} else {
+		assert.GreaterOrEqual(t, stats.Connections, uint64(cuts+1))
+		assert.NotZero(t, c.lost.Load())
+	}
 	assert.Equal(t, int64(stats.Connections-1), c.again.Load(), "calls of EndReOnline, want one for each connection after the first")
 	require.NoError(t, end.Close())
 	h.close()
@@ -110,7 +127,7 @@ func TestThousandCuts(t *testing.T) {
 		stats.Connections, c.acked.len(), c.answered.len(), c.maybe.Load(), c.unseen.len(), c.repeated.len(),
 		c.registered.Load(), c.whole.Load(), c.lost.Load())
 	for what, n := range map[string]int{"acked": c.acked.len(), "answered": c.answered.len(), "idempotent": c.repeated.len(),
-		"registered": int(c.registered.Load()), "streams": int(c.whole.Load()), "lost streams": int(c.lost.Load())} {
+		"registered": int(c.registered.Load()), "streams": int(c.whole.Load())} {
 		assert.NotZero(t, n, what)
 	}
 }
@@ -243,6 +260,12 @@ func (c *cutClient) EndReOnline(client delegate.ClientDescriber) {
 	if err != nil {
 		assert.NotContains(c.t, err.Error(), "no such rpc")
 	}
+}
+
+// ConnResumed reports a connection that continues the session.
+func (c *cutClient) ConnResumed(delegate.ConnDescriber) error {
+	go func() { c.online <- struct{}{} }()
+	return nil
 }
 
 func (c *cutClient) stopped() bool {
@@ -399,4 +422,7 @@ func (c *cutClient) stream(worker uint64) {
 	})
 }
 
-var _ delegate.ClientDelegate = (*cutClient)(nil)
+var (
+	_ delegate.ClientDelegate      = (*cutClient)(nil)
+	_ delegate.ConnResumedDelegate = (*cutClient)(nil)
+)
