@@ -28,6 +28,9 @@ var imports = map[string]string{
 	"options":  "github.com/singchia/geminio/options",
 	"delegate": "github.com/singchia/geminio/delegate",
 	"metadata": "github.com/singchia/geminio/metadata",
+
+	"testing": "testing", "synctest": "testing/synctest",
+	"geminiotest": "github.com/singchia/geminio/geminiotest",
 }
 
 var (

@@ -2,6 +2,6 @@
 // and listeners of all kinds, a proxy and a dialer that break connections, readers and
 // writers of raw frames, and operations that run in goroutines of their own.
 //
-// Its only import from this module is package packet, so that the tests of every layer above
-// can use it. Package rig has what needs client and server.
+// It imports no layer of this module above package packet, so that the tests of every layer
+// above can use it. Package rig has what needs client and server.
 package kit

@@ -76,5 +76,5 @@ func TestPipeListener(t *testing.T) {
 	require.NoError(t, l.Close())
 	assert.Equal(t, net.ErrClosed, Await(t, Forever, "Accept after Close", accept))
 	_, err = l.Dial()
-	assert.Equal(t, io.ErrClosedPipe, err)
+	assert.Equal(t, net.ErrClosed, err)
 }

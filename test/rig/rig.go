@@ -4,11 +4,11 @@ import (
 	"context"
 	"io"
 	"net"
-	"sync"
 	"testing"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/internal/endpair"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
@@ -46,35 +46,16 @@ func Expect(t testing.TB, r io.Reader, want string) {
 
 // JoinPair returns a Pair over both ends of a transport.
 func JoinPair(cc, sc net.Conn, co *client.EndOptions, so *server.EndOptions) (*Pair, error) {
-	p := &Pair{ClientConn: cc, ServerConn: sc}
-	var serr error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Server, serr = server.NewEndWithConn(sc, so)
-	}()
-	var err error
-	p.Client, err = client.NewEndWithConn(cc, co)
-	<-done
-	if err == nil && serr == nil {
-		return p, nil
+	c, s, err := endpair.Join(cc, sc, co, so)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		p.Client.Close()
-		return nil, serr
-	}
-	if serr == nil {
-		p.Server.Close()
-	}
-	return nil, err
+	return &Pair{Client: c, Server: s, ClientConn: cc, ServerConn: sc}, nil
 }
 
 // Close closes both Ends.
 func (p *Pair) Close() {
-	var wg sync.WaitGroup
-	wg.Go(func() { p.Client.Close() })
-	wg.Go(func() { p.Server.Close() })
-	wg.Wait()
+	endpair.Close(p.Client, p.Server)
 	if p.listener != nil {
 		p.listener.Close()
 	}

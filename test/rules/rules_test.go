@@ -73,7 +73,7 @@ func lawful() fstest.MapFS {
 		"internal/documented/names.go": text(documented),
 	}
 	for _, dir := range []string{"packet", "conn", "multiplexer", "application", "client", "server",
-		"options", "delegate", "pkg/id", "metadata", "internal/documented"} {
+		"options", "delegate", "pkg/id", "metadata", "geminiotest", "internal/documented"} {
 		name := dir[strings.LastIndex(dir, "/")+1:]
 		tree[dir+"/doc.go"] = text("// Package " + name + " is lawful.\npackage " + name)
 	}
@@ -153,6 +153,8 @@ func TestViolationsAreFound(t *testing.T) {
 			"layers", "conn must not import client: conn -> internal/documented -> client/sub"},
 		{"sideward import", map[string]string{"client/side.go": importing("client", "/server")},
 			"layers", "client must not import server: client -> server"},
+		{"import of a package above the layers", map[string]string{"server/up.go": importing("server", "/geminiotest")},
+			"layers", "server must not import geminiotest: server -> geminiotest"},
 		{"vocabulary with logic", map[string]string{"pkg/id/up.go": importing("id", "/packet")},
 			"layers", "pkg/id must not import packet: pkg/id -> packet"},
 		{"root import", map[string]string{"more.go": importing("geminio", "/pkg/id")},
