@@ -26,14 +26,19 @@ func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
 }
 
 // NewEndWithDialer returns an End over a connection that dialer makes. It calls dialer once.
-// The error is that of dialer or of NewEndWithConn.
+// The error is that of dialer or of NewEndWithConn. The dialer of SetContextDialer takes the place
+// of dialer, which may be nil then.
 func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	opt := MergeEndOptions(opts...)
 	cc, ac, err := opt.resolve()
 	if err != nil {
 		return nil, err
 	}
-	nc, err := dial(cc.Log, dialer)
+	d, err := opt.dialing(dialer, cc.HandshakeTimeout)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := d.dial(context.Background(), cc.Log)
 	if err != nil {
 		return nil, err
 	}

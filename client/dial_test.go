@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // A dialer that returns no connection is an error of the constructor, and a failed attempt of a
@@ -144,4 +146,111 @@ func TestDialerThatIsLate(t *testing.T) {
 		_, err = lateFar.Read(make([]byte, 1))
 		assert.Error(t, err, "Write to the connection after Close")
 	})
+}
+
+// hangingDialer returns a ContextDialer that waits for the end of its context, and a channel on
+// which it sends the cause then. The first calls connect to a server.
+func hangingDialer(connects int) (ContextDialer, <-chan error) {
+	ended := make(chan error, 10)
+	return func(ctx context.Context) (net.Conn, error) {
+		if connects--; connects >= 0 {
+			near, far := net.Pipe()
+			go server.NewEndWithConn(far)
+			return near, nil
+		}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return nil, ctx.Err()
+	}, ended
+}
+
+// Close and the context of SetRetryFirst abort a dial, and otherwise the time of the handshake does.
+func TestContextOfADialer(t *testing.T) {
+	const timeout = 3 * time.Second
+	options := func(dialer ContextDialer) *EndOptions {
+		opt := NewEndOptions()
+		opt.SetContextDialer(dialer)
+		opt.SetHandshakeTimeout(timeout)
+		opt.SetRetryBackoff(time.Second, time.Second)
+		return opt
+	}
+	t.Run("Close", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			dialer, ended := hangingDialer(1)
+			end, err := NewRetryEndWithDialer(nil, options(dialer))
+			require.NoError(t, err)
+			end.(*RetryEnd).last.Load().e.Close()
+			time.Sleep(1500 * time.Millisecond) // the second dial has begun
+			require.Empty(t, ended)
+			start := time.Now()
+			require.NoError(t, end.Close())
+			require.Equal(t, context.Canceled, <-ended)
+			assert.Equal(t, start, time.Now())
+		})
+	})
+	t.Run("the time of the handshake", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			for _, make := range []func(Dialer, ...*EndOptions) (geminio.End, error){NewEndWithDialer, NewRetryEndWithDialer} {
+				dialer, ended := hangingDialer(0)
+				start := time.Now()
+				_, err := make(nil, options(dialer))
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.Equal(t, timeout, time.Since(start))
+				assert.Equal(t, context.DeadlineExceeded, <-ended)
+			}
+		})
+	})
+	t.Run("SetRetryFirst", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			dialer, ended := hangingDialer(0)
+			ctx, cancel := context.WithCancel(t.Context())
+			opt := options(dialer)
+			opt.SetRetryFirst(ctx)
+			made := kit.Run(func() error { _, err := NewRetryEndWithDialer(nil, opt); return err })
+			kit.Blocked(t, made)
+			cancel()
+			assert.ErrorIs(t, kit.Returned(t, made), context.Canceled)
+			assert.Equal(t, context.Canceled, <-ended)
+		})
+	})
+}
+
+// A ContextDialer that ignores its context delays nothing, and its connection is closed.
+func TestContextDialerThatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late, far := net.Pipe()
+		opt := NewEndOptions()
+		opt.SetContextDialer(func(context.Context) (net.Conn, error) {
+			time.Sleep(time.Hour)
+			return late, nil
+		})
+		start := time.Now()
+		_, err := NewEndWithDialer(nil, opt)
+		assert.EqualError(t, err, "client: the dialer has not returned after 10s: context deadline exceeded")
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		_, err = far.Read(make([]byte, 1))
+		assert.Error(t, err)
+		assert.Equal(t, time.Hour, time.Since(start))
+	})
+}
+
+// The dialer of the options takes the place of that of the constructor. NewEnd uses neither.
+func TestContextDialerComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := NewEndOptions()
+		opt.SetContextDialer(func(context.Context) (net.Conn, error) { return nil, errShut })
+		other := func() (net.Conn, error) { panic("not called") }
+		_, err := NewEndWithDialer(other, opt)
+		assert.Equal(t, errShut, err)
+		_, err = NewRetryEndWithDialer(other, opt)
+		assert.Equal(t, errShut, err)
+	})
+	l, err := server.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	opt := NewEndOptions()
+	opt.SetContextDialer(func(context.Context) (net.Conn, error) { panic("not called") })
+	end, err := NewEnd("tcp", l.Addr().String(), opt)
+	require.NoError(t, err)
+	end.Close()
 }

@@ -2,7 +2,8 @@
 //
 // [NewEnd], [NewEndWithDialer] and [NewEndWithConn] shake hands over one connection and return
 // an End that lasts as long as the connection. [NewRetryEndWithDialer] returns a [RetryEnd],
-// which makes another connection when it has lost one, until it is closed.
+// which makes another connection when it has lost one, until it is closed. [DialAny] connects to
+// one of several addresses.
 //
 // # How a RetryEnd works
 //

@@ -222,6 +222,29 @@ func (b bouncer) GetClientID(wanted uint64, _ []byte) (uint64, error) {
 	return wanted, nil
 }
 
+// A client connects to one of several addresses, and to another one if that fails.
+func ExampleDialAny() {
+	address, stop := serve(func(end geminio.End) {
+		fmt.Fprint(end, "welcome")
+		end.Close()
+	})
+	defer stop()
+
+	opt := client.NewEndOptions()
+	opt.SetContextDialer(client.DialAny(client.Addresses("127.0.0.1:1", address), nil)) // over TCP
+	end, err := client.NewRetryEndWithDialer(nil, opt)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	text := make([]byte, 7)
+	if _, err := io.ReadFull(end, text); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(text))
+	// Output: welcome
+}
+
 // By default a RetryEnd tries again after a refusal, as after any failure.
 func ExampleRetryOptions_SetStopOnRefusal() {
 	var full atomic.Bool

@@ -35,6 +35,7 @@ type EndOptions struct {
 	LocalMethods      []*geminio.MethodRPC
 	ReadBufferSize    int `merge:"positive"`
 	WriteBufferSize   int `merge:"positive"`
+	ContextDialer     ContextDialer
 
 	// Limits has further options, each with its setter.
 	options.Limits
@@ -105,6 +106,13 @@ func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.Loc
 func (o *EndOptions) SetBufferSize(read, write int) {
 	o.ReadBufferSize, o.WriteBufferSize = read, write
 }
+
+// SetContextDialer sets the function that connects. It takes the place of the Dialer of
+// NewEndWithDialer and NewRetryEndWithDialer, which may be nil then. Its context ends after the
+// time of SetHandshakeTimeout, when a RetryEnd is closed, and with the context of SetRetryFirst. If
+// the function returns later, nothing waits for it, and its connection is closed. By default the
+// Dialer connects, without a time limit. NewEnd and NewEndWithConn call neither.
+func (o *EndOptions) SetContextDialer(d ContextDialer) { o.ContextDialer = d }
 
 // MergeEndOptions returns new options. Each field has the last value that is set in opts, and
 // each buffer size the last one above 0. It skips nil entries, and changes none. The result

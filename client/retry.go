@@ -44,7 +44,7 @@ import (
 // An idle RetryEnd has no goroutines other than those of its connection.
 type RetryEnd struct {
 	// Read-only after creation.
-	dialer  Dialer
+	dialing dialing
 	opt     *EndOptions
 	log     *slog.Logger
 	session []byte // a random name by which the server recognizes messages that are sent again
@@ -60,6 +60,7 @@ type RetryEnd struct {
 	operations atomic.Int64         // calls, publications, registrations and openings of streams that have no outcome yet
 
 	events application.Events // callbacks
+	dialed lastAddress        // used by DialAny
 	calls  retryQueue         // asynchronous calls that wait
 	outbox retryQueue         // publications that wait
 
@@ -96,10 +97,11 @@ const sessionLength = 16
 // NewRetryEndWithDialer returns a *RetryEnd. It dials and shakes hands once. If that fails, it
 // returns the error of dialer or of NewEndWithConn. With SetRetryFirst it tries again until it
 // succeeds or the context of SetRetryFirst ends. Then the error matches that of the context and
-// the last failure.
+// the last failure. The dialer of SetContextDialer takes the place of dialer, which may be nil
+// then.
 func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	r := &RetryEnd{
-		dialer: dialer, opt: MergeEndOptions(opts...), methods: &application.Methods{},
+		opt: MergeEndOptions(opts...), methods: &application.Methods{},
 		session: make([]byte, sessionLength), done: make(chan struct{}), connChanged: make(chan struct{}),
 	}
 	if err := r.opt.RetryOptions.resolve(); err != nil {
@@ -111,8 +113,8 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	}
 	rand.Read(r.session)
 	cc.Settings.Session = r.session
-	if dialer == nil {
-		return nil, errNoDialer
+	if r.dialing, err = r.opt.dialing(dialer, cc.HandshakeTimeout); err != nil {
+		return nil, err
 	}
 	r.log = cc.Log
 	r.opt.PacketFactory = ac.IDs // one for all connections

@@ -66,7 +66,7 @@ const maxFormerIDs = 1024
 // prepare dials for one attempt to connect, which ends with ctx, and returns the transport
 // and the configurations.
 func (r *RetryEnd) prepare(ctx context.Context) (net.Conn, *conn.Config, *application.Config, error) {
-	nc, err := r.dial(ctx)
+	nc, err := r.dialing.dial(context.WithValue(ctx, lastAddressKey{}, &r.dialed), r.log)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -84,11 +84,16 @@ func (r *RetryEnd) prepare(ctx context.Context) (net.Conn, *conn.Config, *applic
 
 // connect makes a connection, shakes hands and exchanges methods. If lost has a session that
 // the server continues, the error is conn.ErrResumed. lost may be nil.
-func (r *RetryEnd) connect(lost *link) (*link, error) {
+func (r *RetryEnd) connect(lost *link) (_ *link, err error) {
 	nc, cc, ac, err := r.prepare(r.ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && err != conn.ErrResumed {
+			r.dialed.fail()
+		}
+	}()
 	ctx, stop := context.WithCancelCause(r.ctx)
 	defer stop(nil)
 	l := &link{start: time.Now(), stopExchange: stop}
@@ -329,6 +334,8 @@ func (r *RetryEnd) afterLoss(l *link) {
 		hint := &r.retryAfter
 		if interrupted {
 			hint = &r.retryAfterLater
+		} else {
+			r.dialed.fail() // another server may take new work
 		}
 		*hint = time.Duration(l.retryAfter.Load())
 	}

@@ -405,7 +405,7 @@ func TestFailuresWithoutAConnection(t *testing.T) {
 			withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 				l.sopt = refusing
 				if c.dial != nil {
-					l.end.dialer = c.dial
+					l.end.dialing.dialer = func(context.Context) (net.Conn, error) { return c.dial() }
 				}
 				l.lose()
 				time.Sleep(time.Minute)
@@ -430,7 +430,7 @@ func TestFailuresWithoutAConnection(t *testing.T) {
 func TestNoFailureYet(t *testing.T) {
 	withRetryEnd(t, nil, nil, func(t *testing.T, l *retryTest) {
 		stuck := make(chan struct{})
-		l.end.dialer = func() (net.Conn, error) { <-stuck; return nil, errShut }
+		l.end.dialing.dialer = func(context.Context) (net.Conn, error) { <-stuck; return nil, errShut }
 		defer close(stuck)
 		l.lose()
 		err := endsAfter(t, 10*time.Second, kit.Run(l.operations(context.Background(), 0)["OpenStream"]))
