@@ -39,6 +39,12 @@ func (c *Control) Held() int {
 // CloseWith closes the End for a cause, and sends the reason to the peer. It does not wait.
 func (c *Control) CloseWith(cause error, reason packet.Reason) { c.mux.Close(cause, reason) }
 
+// Unused reports whether this side has no call, message, handler or stream under way, as far as
+// this side knows. What is to be sent, and what is about to arrive, does not count.
+func (c *Control) Unused() bool {
+	return c.pending.empty() && c.serving.n.Load() == 0 && c.unanswered.Load() == 0 && len(c.mux.Dialogues()) <= 1
+}
+
 // PostHook has f called as one of the hooks, unless Offline was posted already. The log uses
 // name as the name of f.
 func (c *Control) PostHook(name string, f func()) { c.events.post(name, f) }

@@ -40,6 +40,10 @@ type Hooks struct {
 	// goroutine, and must not block.
 	GoAway func(packet.Reason)
 
+	// OperationEnded is called when an operation or a stream has ended while Shutdown waits.
+	// Like GoAway it is called at once, by any goroutine, and must not block.
+	OperationEnded func()
+
 	// Done is called when the End has ended, after every operation has its outcome. Like
 	// GoAway it is called at once, by any goroutine, and must not block.
 	Done func()
@@ -346,8 +350,15 @@ func (e *End) idle() bool {
 // checkIdle is called when an operation or a stream has ended, or when Mux.Idle may have become
 // true. If nothing is under way, it asks the peer for the last acknowledgement.
 func (e *End) checkIdle() {
-	if e.drain.Load() == drainWaits && e.idle() && e.drain.CompareAndSwap(drainWaits, drainLast) {
+	state := e.drain.Load()
+	if state == drainNone {
+		return
+	}
+	if state == drainWaits && e.idle() && e.drain.CompareAndSwap(drainWaits, drainLast) {
 		e.goAway()
+	}
+	if f := e.cfg.Hooks.OperationEnded; f != nil {
+		f()
 	}
 }
 

@@ -192,7 +192,8 @@ func (r *RetryEnd) Reset(code geminio.Code, text string) error { return r.CloseW
 
 // Shutdown has new operations fail with geminio.ErrGoingAway. It waits until the operations
 // that wait for a connection and those that are under way have ended, and closes the End. If
-// ctx ends earlier, Shutdown closes the End at once and returns ctx's error.
+// ctx ends earlier, Shutdown closes the End at once and returns ctx's error. Shutdown does not
+// wait for a connection if this side has no operation under way and no stream open.
 func (r *RetryEnd) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
@@ -211,6 +212,7 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 		// The connection may be one whose peer is going away, or may have ended; then
 		// Shutdown returns at once.
 		l := r.last.Load()
+		r.closeIfUnused(l)
 		l.e.Shutdown(context.Background())
 		select {
 		case <-r.opsSettled():

@@ -190,6 +190,7 @@ func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) (
 			go r.reconnect(l)
 		}
 	}
+	ac.Hooks.OperationEnded = func() { r.closeIfUnused(l) }
 	if cc.Resume != nil {
 		cc.Resume.Interrupted = func(c *conn.Conn, _ error) { r.interrupted(l, c) }
 	}

@@ -55,6 +55,20 @@ func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
 	case ended:
 		r.deliver(l)
 	}
+	r.closeIfUnused(l)
+}
+
+// closeIfUnused closes the RetryEnd if Shutdown waits for nothing but the return of l, which is
+// interrupted. It does not block.
+func (r *RetryEnd) closeIfUnused(l *link) {
+	if !r.draining.Load() || !l.interrupted.Load() || r.last.Load() != l || r.operations.Load() > 0 {
+		return
+	}
+	go func() { // the caller may hold locks of the End
+		if l.control().Unused() {
+			r.Close()
+		}
+	}()
 }
 
 // resumed is called when the session of l has been resumed. It reports false if l is

@@ -43,8 +43,9 @@ func (r *RetryEnd) beginOperation() error {
 func (r *RetryEnd) endOperation() {
 	if r.operations.Add(-1) == 0 && r.draining.Load() {
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		r.notifySettled()
+		r.mu.Unlock()
+		r.closeIfUnused(r.last.Load())
 	}
 }
 

@@ -215,3 +215,75 @@ func TestShutdownDeliversAfterItsContext(t *testing.T) {
 		assert.EqualValues(t, 1, f.c.Stats().Connections)
 	})
 }
+
+// Shutdown without a connection does not wait for one if nothing is under way and no stream is
+// open, and tells the server as Close does.
+func TestShutdownOfAnInterruptedEnd(t *testing.T) {
+	ctx := context.Background()
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.cut(true)
+		start := time.Now()
+		require.NoError(t, f.c.Shutdown(ctx))
+		assert.LessOrEqual(t, time.Since(start), 50*time.Millisecond)
+	})
+	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+		f.deafen()
+		down := kit.Start(func() error { return f.c.Shutdown(ctx) })
+		synctest.Wait()
+		f.cut(true)
+		f.mend()
+		require.NoError(t, <-down, "the connection is lost during Shutdown")
+		assert.Contains(t, f.told.take(), "offline")
+		assert.Equal(t, io.EOF, geminio.Cause(f.s))
+	})
+	for name, begin := range map[string]func(t *testing.T, f *resumeTest) (end func()){
+		"a call": func(t *testing.T, f *resumeTest) func() {
+			ctx, cancel := context.WithCancel(ctx)
+			go f.c.Call(ctx, "hang", f.c.NewRequest(nil))
+			return cancel
+		},
+		"a handler": func(t *testing.T, f *resumeTest) func() {
+			done := make(chan struct{})
+			require.NoError(t, f.c.Register(ctx, "wait", func(context.Context, geminio.Request, geminio.Response) { <-done }))
+			go f.s.Call(ctx, "wait", f.s.NewRequest(nil))
+			return func() { close(done) }
+		},
+		"a received message": func(t *testing.T, f *resumeTest) func() {
+			go f.s.Publish(ctx, f.s.NewMessage(nil))
+			m, err := f.c.Receive(ctx)
+			require.NoError(t, err)
+			return func() { m.Done() }
+		},
+		"a stream": func(t *testing.T, f *resumeTest) func() {
+			s, err := f.c.OpenStream()
+			require.NoError(t, err)
+			return func() { s.Close() }
+		},
+		"an operation that waits": func(t *testing.T, f *resumeTest) func() {
+			f.cut(true)
+			ctx, cancel := context.WithCancel(ctx)
+			go f.c.Call(ctx, "hang", f.c.NewRequest(nil))
+			return cancel
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
+				require.NoError(t, f.s.Register(ctx, "hang", hangUp))
+				end := begin(t, f)
+				synctest.Wait()
+				f.cut(true)
+				down := kit.Start(func() error { return f.c.Shutdown(ctx) })
+				time.Sleep(5 * time.Second)
+				start := time.Now()
+				select {
+				case <-down:
+					t.Error("Shutdown has not waited")
+				default:
+				}
+				end()
+				require.NoError(t, <-down)
+				assert.LessOrEqual(t, time.Since(start), 6*time.Second, "the time for lingering at most")
+			})
+		})
+	}
+}
