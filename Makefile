@@ -66,6 +66,7 @@ random: ## run random programs on pairs of Ends, and check the ledgers, for RAND
 .PHONY: cuts
 cuts: ## cut the connection of a session that does all kinds of work CUTS (10000) times, over TCP and TLS
 	CUTS=$(CUTS) $(GO) test -timeout 0 -v -run TestWorkThatNoticesNoCut ./test/e2e
+	cd examples && CUTS=$(CUTS) $(GO) test -timeout 0 -v -run TestCutsOfSSH ./traversal
 
 .PHONY: soak
 soak: ## keep a pair of Ends busy for SOAK (30m), and check that nothing grows

@@ -87,20 +87,27 @@ func TestTwoNodes(t *testing.T) {
 	assert.NoError(t, post(client, s.public[1], "web of two", "question"))
 }
 
-// sshServer accepts one user. Its only command is cat.
-func sshServer(t *testing.T) (addr string, hostKey ssh.PublicKey) {
+// sshConfig makes the configuration of an SSH server that accepts one user.
+func sshConfig(t *testing.T) (conf *ssh.ServerConfig, hostKey ssh.PublicKey) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	signer, err := ssh.NewSignerFromKey(private)
 	require.NoError(t, err)
-	conf := &ssh.ServerConfig{PasswordCallback: func(c ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+	conf = &ssh.ServerConfig{PasswordCallback: func(c ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 		if c.User() != "ada" || string(password) != "lovelace" {
 			return nil, fmt.Errorf("not you")
 		}
 		return nil, nil
 	}}
 	conf.AddHostKey(signer)
+	return conf, signer.PublicKey()
+}
+
+// sshServer accepts one user. Its only command is cat.
+func sshServer(t *testing.T) (addr string, hostKey ssh.PublicKey) {
+	t.Helper()
+	conf, hostKey := sshConfig(t)
 	l := listen(t)
 	go func() {
 		for {
@@ -111,7 +118,7 @@ func sshServer(t *testing.T) (addr string, hostKey ssh.PublicKey) {
 			go serveSSH(c, conf)
 		}
 	}()
-	return l.Addr().String(), signer.PublicKey()
+	return l.Addr().String(), hostKey
 }
 
 func serveSSH(c net.Conn, conf *ssh.ServerConfig) {
