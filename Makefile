@@ -135,8 +135,12 @@ cross: ## build and vet the root module, with its tests, for other systems
 		GOOS=$${system%/*} GOARCH=$${system#*/} CGO_ENABLED=0 $(GO) vet ./...; \
 	done
 
+.PHONY: generate
+generate: ## generate the mocks
+	$(GO) generate ./...
+
 .PHONY: lint
-lint: vet format static tidy modern ## run all checks that need no tests
+lint: vet format static tidy modern generated ## run all checks that need no tests
 
 .PHONY: vet
 vet:
@@ -163,3 +167,8 @@ modern:
 	else \
 		for module in $(MODULES); do echo "[$$module] $(GO) fix -diff ./..."; (cd "$$module" && $(GO) fix -diff ./...); done; \
 	fi
+
+.PHONY: generated
+generated:
+	@old=$$(mktemp); trap 'rm -f "$$old"' EXIT; cp mock/mock.go "$$old"; $(MAKE) --no-print-directory generate; \
+	diff -u "$$old" mock/mock.go || { echo "mock/mock.go was not generated from the present interfaces: commit the new one"; exit 1; }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
@@ -19,18 +18,6 @@ import (
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/rig"
 )
-
-func TestConn(t *testing.T) {
-	nettest.TestConn(t, func() (near, far net.Conn, stop func(), err error) {
-		n := geminiotest.NewNetwork(t)
-		l := n.Listen()
-		if near, err = n.Dial(); err != nil {
-			return nil, nil, nil, err
-		}
-		far, err = l.Accept()
-		return near, far, func() { near.Close(); far.Close() }, err
-	})
-}
 
 // serve serves the method echo on a listener until the test ends, and returns the server.
 func serve(t *testing.T, nl net.Listener) server.Listener {

@@ -13,17 +13,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 )
 
 func newLink() *Link { return NewLink(Addr("near"), Addr("far"), nil) }
-
-func TestConn(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		l := newLink()
-		return l.Near, l.Far, func() { l.Near.Close(); l.Far.Close() }, nil
-	})
-}
 
 func TestBufferIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

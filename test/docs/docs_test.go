@@ -31,6 +31,8 @@ var imports = map[string]string{
 
 	"testing": "testing", "synctest": "testing/synctest",
 	"geminiotest": "github.com/singchia/geminio/geminiotest",
+	"mock":        "github.com/singchia/geminio/mock",
+	"gomock":      "go.uber.org/mock/gomock",
 }
 
 var (

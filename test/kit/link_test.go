@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 )
 
 // path is a path for tests: a piece takes half a millisecond.
@@ -106,13 +105,6 @@ func TestLinkDeadlines(t *testing.T) {
 		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		assert.Equal(t, time.Second, time.Since(start))
 		near.Close()
-	})
-}
-
-func TestLinkIsAConn(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		c1, c2 = NewLink(Path{Rate: 1 << 30, Queue: 1 << 20}).Pipe()
-		return c1, c2, func() { c1.Close(); c2.Close() }, nil
 	})
 }
 
