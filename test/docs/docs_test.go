@@ -74,7 +74,9 @@ func TestCode(t *testing.T) {
 		var code strings.Builder
 		for _, block := range goBlock.FindAllStringSubmatch(read(t, file), -1) {
 			blocks++
-			code.WriteString(block[1] + "\n")
+			if !isProgram(block[1]) {
+				code.WriteString(block[1] + "\n")
+			}
 			if tidy, err := format.Source([]byte(block[1])); err != nil || string(tidy) != block[1] {
 				t.Errorf("%s: this block is not formatted by gofmt (error %v):\n%s", file, err, block[1])
 			}
@@ -88,6 +90,9 @@ func TestCode(t *testing.T) {
 	}
 }
 
+// isProgram reports whether a block is a complete program, which TestPrograms runs.
+func isProgram(block string) bool { return strings.HasPrefix(block, "package main\n") }
+
 func compile(t *testing.T, code string) {
 	var head strings.Builder
 	head.WriteString("package snippets\n\n")
@@ -97,6 +102,11 @@ func compile(t *testing.T, code string) {
 			fmt.Fprintf(&head, "import %s %q\n", name, path)
 		}
 	}
+	runGo(t, head.String()+"\n"+code, "vet")
+}
+
+// runGo runs a command of go on a package with the given source, and returns the output.
+func runGo(t *testing.T, source, command string) string {
 	// A directory whose name begins with an underscore is in the module, but matches no
 	// pattern.
 	dir, err := os.MkdirTemp(".", "_snippets")
@@ -104,13 +114,45 @@ func compile(t *testing.T, code string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.WriteFile(filepath.Join(dir, "snippets.go"), []byte(head.String()+"\n"+code), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "snippets.go"), []byte(source), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	vet := exec.CommandContext(t.Context(), "go", "vet", ".")
-	vet.Dir = dir
-	if out, err := vet.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	cmd := exec.CommandContext(t.Context(), "go", command, ".")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("go %s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+// maxProgram is the most lines that a complete program in a document may have.
+const maxProgram = 25
+
+var program = regexp.MustCompile("(?ms)It prints `([^`]*)`:\n\n```go\n(package main\n.*?)^```")
+
+// TestPrograms runs the complete programs of the documents. Each must print what the sentence before
+// it says.
+func TestPrograms(t *testing.T) {
+	programs := 0
+	for _, file := range files(t) {
+		text := read(t, file)
+		introduced := program.FindAllStringSubmatch(text, -1)
+		programs += len(introduced)
+		for _, m := range introduced {
+			if got := strings.TrimSpace(runGo(t, m[2], "run")); got != m[1] {
+				t.Errorf("%s: the program prints %q, want %q", file, got, m[1])
+			}
+			if n := strings.Count(m[2], "\n"); n > maxProgram {
+				t.Errorf("%s: the program has %d lines, at most %d are allowed", file, n, maxProgram)
+			}
+		}
+		if n := strings.Count(text, "```go\npackage main\n"); n != len(introduced) {
+			t.Errorf("%s: of %d programs, %d follow a sentence that says what they print", file, n, len(introduced))
+		}
+	}
+	if programs == 0 {
+		t.Fatal("the documents have no complete program")
 	}
 }
 
