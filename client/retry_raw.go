@@ -38,7 +38,8 @@ func (r *RetryEnd) Read(p []byte) (int, error) {
 }
 
 // Write sends p over the connection. If there is none, Write waits for one, within the deadline,
-// and without a deadline for at most the time of SetConnectWait. If a connection is lost after
+// and without a deadline for at most the time of SetConnectWait. As long as the session of the
+// lost connection can be resumed, Write waits for that, within the deadline. If a connection is lost after
 // bytes were written over it, some of the bytes may not have arrived. Write then returns, once, an
 // error that matches geminio.ErrConnectionLost, and continues with the next connection. After Close
 // it returns net.ErrClosed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -286,4 +287,73 @@ func TestShutdownOfAnInterruptedEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Write without a connection waits until the session continues or ends, or until its deadline. The
+// time of SetConnectWait does not apply as long as there is a session.
+func TestWriteOfAnInterruptedEnd(t *testing.T) {
+	co := client.NewEndOptions()
+	co.SetConnectWait(10 * time.Second)
+	begin := func(t *testing.T, f *resumeTest) (near, far map[string]net.Conn) {
+		s, err := f.c.OpenStream()
+		require.NoError(t, err)
+		peer, err := f.s.AcceptStream()
+		require.NoError(t, err)
+		near = map[string]net.Conn{"raw": f.c, "stream": s}
+		far = map[string]net.Conn{"raw": f.s, "stream": peer}
+		for _, w := range near {
+			_, err := w.Write([]byte("before"))
+			require.NoError(t, err)
+		}
+		time.Sleep(5 * time.Second)
+		f.cut(true)
+		return near, far
+	}
+	const size = 20 << 20
+	withSession(t, co, nil, func(t *testing.T, f *resumeTest) {
+		near, far := begin(t, f)
+		written := make(map[string]<-chan error)
+		for name, w := range near {
+			go io.Copy(io.Discard, far[name])
+			written[name] = kit.Start(func() error { _, err := w.Write(make([]byte, size)); return err })
+		}
+		time.Sleep(30 * time.Second)
+		for name, done := range written {
+			kit.Blocked(t, done)
+			near[name].SetWriteDeadline(time.Time{})
+		}
+		f.mend()
+		for name, done := range written {
+			assert.NoError(t, <-done, name)
+		}
+	})
+	withSession(t, co, nil, func(t *testing.T, f *resumeTest) {
+		near, _ := begin(t, f)
+		for name, w := range near {
+			w.SetWriteDeadline(time.Now().Add(30 * time.Second))
+			n, err := w.Write(make([]byte, 100))
+			assert.NoError(t, err, name)
+			assert.Equal(t, 100, n, "there is credit")
+			start := time.Now()
+			n, err = w.Write(make([]byte, size))
+			assert.Equal(t, os.ErrDeadlineExceeded, err, name)
+			assert.Less(t, n, size)
+			assert.Equal(t, 30*time.Second, time.Since(start))
+		}
+	})
+	withSession(t, co, nil, func(t *testing.T, f *resumeTest) {
+		near, _ := begin(t, f)
+		start := time.Now()
+		written := make(map[string]<-chan error)
+		for name, w := range near {
+			written[name] = kit.Start(func() error { _, err := w.Write(make([]byte, size)); return err })
+		}
+		for name, done := range written {
+			assert.ErrorIs(t, <-done, geminio.ErrConnectionLost, name)
+			assert.Equal(t, keepTime, time.Since(start), name)
+		}
+		_, err := near["raw"].Write([]byte("after"))
+		assert.ErrorIs(t, err, geminio.ErrNotConnected)
+		assert.Equal(t, keepTime+10*time.Second, time.Since(start), "the time of SetConnectWait")
+	})
 }
