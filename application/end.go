@@ -199,12 +199,16 @@ func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStream
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	md, err := e.outgoing(ctx)
+	if err != nil {
+		return nil, err
+	}
 	opt := options.MergeOpenStreamOptions(opts...)
 	peer := ""
 	if opt.Peer != nil {
 		peer = *opt.Peer
 	}
-	d := e.mux.NewDialogue(peer, nil, slices.Clone(opt.Meta))
+	d := e.mux.NewDialogue(peer, md, slices.Clone(opt.Meta))
 	s := e.newStream(d)
 	bounded := opt.Timeout != nil && *opt.Timeout > 0
 	if bounded {
@@ -214,7 +218,7 @@ func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStream
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() { d.SetWriteDeadline(time.Unix(0, 0)) })
 	}
-	err := e.mux.Open(d)
+	err = e.mux.Open(d)
 	switch ended := !stop(); {
 	case ended && (err == nil || err == os.ErrDeadlineExceeded):
 		if err == nil {

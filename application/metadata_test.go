@@ -252,3 +252,70 @@ func TestUnframedMetadataOfThePeer(t *testing.T) {
 		assert.ErrorAs(t, server.Cause(), &wire)
 	})
 }
+
+func TestMetadataOfStreams(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		for _, opener := range []*End{client, server} {
+			acceptor := server
+			if opener == server {
+				acceptor = client
+			}
+			opt := options.OpenStream()
+			opt.SetPeer("peer")
+			opt.SetMeta([]byte("meta"))
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "k", "v")
+			near, err := opener.OpenStreamContext(ctx, opt)
+			require.NoError(t, err)
+			far, err := acceptor.AcceptStream()
+			require.NoError(t, err)
+			for _, s := range []geminio.Stream{near, far} {
+				assert.Equal(t, metadata.MD{"k": {"v"}}, metadata.From(s))
+				assert.Equal(t, "peer", s.Peer())
+				assert.Equal(t, "meta", string(s.Meta()))
+			}
+			near.Close()
+		}
+	})
+}
+
+// Metadata, meta and peer fill the frame of an open exactly.
+func TestLargestMetadataOfAStream(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "k", strings.Repeat("v", 1000))
+		opt := options.OpenStream()
+		opt.SetPeer("peer")
+		opt.SetMeta(make([]byte, 65522-4-1004))
+		_, err := client.OpenStreamContext(ctx, opt)
+		require.NoError(t, err)
+		_, err = server.AcceptStream()
+		require.NoError(t, err)
+
+		opt.SetMeta(make([]byte, 65522-4-1004+1))
+		_, err = client.OpenStreamContext(ctx, opt)
+		assert.EqualError(t, err, "meta, metadata and peer of a stream: too large: 65523 exceeds 65522")
+		opt.SetMeta(make([]byte, 65526-4))
+		_, err = client.OpenStream(opt)
+		require.NoError(t, err)
+		opt.SetMeta(make([]byte, 65526-4+1))
+		_, err = client.OpenStream(opt)
+		assert.EqualError(t, err, "meta, metadata and peer of a stream: too large: 65527 exceeds 65526")
+		_, err = client.OpenStreamContext(metadata.AppendToOutgoingContext(ctx, "Ä", ""))
+		var bad *metadata.Error
+		assert.ErrorAs(t, err, &bad)
+	})
+}
+
+// An open with metadata that breaks a rule is refused.
+func TestMalformedMetadataOfAStream(t *testing.T) {
+	withPair(t, nil, nil, func(t *testing.T, client, server *End) {
+		bad := pairs.List{}.Append("Key", "v")
+		ctx := context.WithValue(t.Context(), pairs.OutgoingKey{}, &pairs.Outgoing{List: bad})
+		_, err := client.OpenStreamContext(ctx)
+		var refused *geminio.RefusedError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, geminio.CodeProtocol, refused.Code)
+		assert.ErrorContains(t, err, `key "Key"`)
+		_, err = client.OpenStream()
+		assert.NoError(t, err)
+	})
+}

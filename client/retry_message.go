@@ -109,7 +109,7 @@ func (r *RetryEnd) delivery(ctx context.Context, msg geminio.Message, opts []*op
 	d := delivery{
 		operation: operation{
 			ctx: ctx, deadline: deadlineAfter(application.PublishTimeout(msg, opts)),
-			size: len(msg.Data()) + len(msg.Custom()), repeatable: msg.Cnss() != options.CnssAtMostOnce,
+			size: len(msg.Data()) + len(msg.Custom()) + metadataSize(ctx), repeatable: msg.Cnss() != options.CnssAtMostOnce,
 		},
 		msg: msg, order: r.deliveries.Add(1),
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/pairs"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -51,6 +52,12 @@ type operation struct {
 	bounded    bool            // ctx has a deadline; set when the wait begins
 	accepted   bool            // it has waited: from then on the end of the RetryEnd interrupts it
 	state      opState
+}
+
+// metadataSize returns the size of the metadata that an operation with ctx sends.
+func metadataSize(ctx context.Context) int {
+	l, _ := pairs.FromContext(ctx)
+	return len(l)
 }
 
 // startAttempt begins an attempt. It returns the time that is left for it, and 0 if there is no

@@ -38,7 +38,7 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 	defer r.endOperation()
 	op := operation{
 		ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
-		size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),
+		size: len(req.Data()) + len(req.Custom()) + metadataSize(ctx), repeatable: idempotent(opts),
 	}
 	var resp geminio.Response
 	err := r.do(&op, func(l *link, timeout time.Duration) (err error) {
@@ -71,7 +71,7 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 		queue: &r.calls, order: req.ID(),
 		operation: operation{
 			ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
-			size: len(req.Data()) + len(req.Custom()), repeatable: idempotent(opts),
+			size: len(req.Data()) + len(req.Custom()) + metadataSize(ctx), repeatable: idempotent(opts),
 		},
 		begin: func(l *link, timeout time.Duration, done func(geminio.Response, error)) error {
 			return l.control().StartCall(ctx, method, req, timeout, done)

@@ -31,7 +31,7 @@ func (r *RetryEnd) OpenStreamContext(ctx context.Context, opts ...*options.OpenS
 	}
 	defer r.endOperation()
 	opt := options.MergeOpenStreamOptions(opts...)
-	op := operation{ctx: ctx, size: len(opt.Meta), repeatable: true}
+	op := operation{ctx: ctx, size: len(opt.Meta) + metadataSize(ctx), repeatable: true}
 	if opt.Timeout != nil {
 		op.deadline = deadlineAfter(*opt.Timeout)
 	}

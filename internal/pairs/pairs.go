@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/singchia/geminio"
@@ -47,14 +46,24 @@ func Encode(md map[string][]string) List {
 	if size == 0 {
 		return nil
 	}
+	var few [8]string
+	keys := few[:0]
+	for key := range md {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
 	l := make(List, 0, size)
-	for _, key := range slices.Sorted(maps.Keys(md)) {
+	for _, key := range keys {
 		for _, value := range md[key] {
 			l = l.Append(key, value)
 		}
 	}
 	return l
 }
+
+// maxShared is the size up to which the strings of Decode share one allocation, in bytes. The
+// strings of a longer list do not: a value that is kept would keep all others in memory.
+const maxShared = 1 << 10
 
 // Decode returns the pairs of a list that is framed; nil if there are none. The values do not
 // alias the list.
@@ -63,8 +72,26 @@ func (l List) Decode() map[string][]string {
 		return nil
 	}
 	md := make(map[string][]string)
-	for key, value := range l.All() {
-		md[string(key)] = append(md[string(key)], string(value))
+	values := make([]string, 0, l.Len())
+	shared, end := "", 0
+	if len(l) <= maxShared {
+		shared = string(l)
+	}
+	for k, v := range l.All() {
+		key, value := "", ""
+		end += Overhead + len(k) + len(v)
+		if shared != "" {
+			value = shared[end-len(v) : end]
+			key = shared[end-len(v)-len(k) : end-len(v)]
+		} else {
+			key, value = string(k), string(v)
+		}
+		if old, ok := md[key]; ok {
+			md[key] = append(old, value)
+			continue
+		}
+		values = append(values, value)
+		md[key] = values[len(values)-1 : len(values) : len(values)]
 	}
 	return md
 }

@@ -62,6 +62,7 @@ type offer struct {
 	Large    int    `json:"large"`
 	Requests int    `json:"requests,omitempty"`
 	Session  []byte `json:"session,omitempty"`
+	Metadata int    `json:"metadata,omitempty"`
 }
 
 // small returns the length of the longest body that is small for the side with the offer.
@@ -82,6 +83,7 @@ type client struct {
 	nc          net.Conn
 	id          uint64
 	own, server offer
+	metadata    list // of the server's handshake
 
 	sending sync.Mutex // held while a frame is written; no other lock is taken under it
 	said    bool       // a close frame was sent; guarded by sending
@@ -100,6 +102,8 @@ type client struct {
 	cause    error
 	handlers map[string]func(body []byte, canceled <-chan struct{}) ([]byte, *remote)
 	serving  map[uint64]chan struct{}
+	asked    list           // the metadata of the last request
+	replies  list           // the metadata of all responses
 	opened   chan *stream   // receives the streams that the server opens; nil: they are refused
 	learnt   []string       // the methods that the server has registered
 	work     sync.WaitGroup // the handlers and the goroutine of the pings
@@ -109,6 +113,7 @@ type client struct {
 // answer is a response, an ack or a registered.
 type answer struct {
 	err          error
+	metadata     list
 	data, custom []byte
 }
 
@@ -117,6 +122,7 @@ type stream struct {
 	c          *client
 	id         uint64
 	peer, meta string
+	metadata   list       // of a stream that the server has opened
 	sent       sync.Mutex // held while the fragments of a message are sent; taken before client.mu
 	credit     [2]int
 	answered   bool // the server has answered the open frame
@@ -135,6 +141,7 @@ type stream struct {
 type message struct {
 	number              uint64
 	cnss                byte
+	metadata            list
 	topic, custom, data string
 	cost                int
 }
@@ -152,7 +159,12 @@ type assembly struct {
 
 // connect performs the handshake with the offer.
 func connect(nc net.Conn, own offer, wish uint64, meta []byte) (*client, error) {
-	object, err := json.Marshal(map[string]any{"meta": meta, "wire2": own})
+	return connectWith(nc, own, wish, map[string]any{"meta": meta, "wire2": own})
+}
+
+// connectWith is connect with all keys of the client's JSON object.
+func connectWith(nc net.Conn, own offer, wish uint64, keys map[string]any) (*client, error) {
+	object, err := json.Marshal(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +190,10 @@ func connect(nc net.Conn, own offer, wish uint64, meta []byte) (*client, error) 
 		return nil, err
 	}
 	var ack struct {
-		Error string
-		Code  uint32
-		Wire2 *offer
+		Error    string
+		Code     uint32
+		Metadata []byte
+		Wire2    *offer
 	}
 	if err := json.Unmarshal(body[9:], &ack); err != nil {
 		return nil, err
@@ -192,7 +205,7 @@ func connect(nc net.Conn, own offer, wish uint64, meta []byte) (*client, error) 
 		return nil, errors.New("the server speaks wire 1 only")
 	}
 	c := &client{
-		nc: nc, id: binary.BigEndian.Uint64(body[1:]), own: own, server: *ack.Wire2,
+		nc: nc, id: binary.BigEndian.Uint64(body[1:]), own: own, server: *ack.Wire2, metadata: parseList(ack.Metadata),
 		streams: make(map[uint64]*stream), next: 3, waiting: make(map[uint64]chan answer),
 		serving:  make(map[uint64]chan struct{}),
 		quit:     make(chan struct{}),
@@ -378,8 +391,12 @@ func (c *client) takeOpen(id uint64, p []byte) {
 		return
 	}
 	s := c.newStream(id, int(binary.BigEndian.Uint32(p)), int(binary.BigEndian.Uint32(p[4:])))
-	n := binary.BigEndian.Uint16(p[8:])
-	s.peer, s.meta, s.open = string(p[10:10+n]), string(p[10+n:]), true
+	n := int(binary.BigEndian.Uint16(p[8:]))
+	p, md := p[10:], 0
+	if n&0x8000 != 0 {
+		n, md, p = n&0x7fff, int(binary.BigEndian.Uint32(p)), p[4:]
+	}
+	s.peer, s.metadata, s.meta, s.open = string(p[:n]), parseList(p[n:n+md]), string(p[n+md:]), true
 	c.streams[id] = s
 	c.mu.Unlock()
 	c.frame(typeAccept, 0, id, u32(c.own.Raw), u32(c.own.Messages))
@@ -520,10 +537,9 @@ func (c *client) takePacket(s *stream, typ byte, number uint64, b []byte) {
 	case typeRequest:
 		c.takeRequest(s, number, b)
 	case typeMessage:
-		n, k := binary.BigEndian.Uint16(b[17:]), binary.BigEndian.Uint32(b[19:])
 		m := message{number: number, cnss: b[16], cost: len(b)}
-		rest := string(b[23:])
-		m.topic, m.custom, m.data = rest[:n], rest[n:uint32(n)+k], rest[uint32(n)+k:]
+		name, md, custom, data := split(int(binary.BigEndian.Uint16(b[17:])), b[19:])
+		m.topic, m.metadata, m.custom, m.data = string(name), md, string(custom), string(data)
 		c.mu.Lock()
 		s.inbox = append(s.inbox, m)
 		c.mu.Unlock()
@@ -551,16 +567,15 @@ func (c *client) takePacket(s *stream, typ byte, number uint64, b []byte) {
 			c.release(s, b[0], a.total)
 		}
 	case typeResponse:
-		n, k := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-		text, rest := string(b[12:12+n]), b[12+n:]
-		c.answer(number, binary.BigEndian.Uint32(b), text, rest[:k], rest[k:])
+		text, md, custom, data := split(int(binary.BigEndian.Uint32(b[4:])), b[8:])
+		c.answer(number, binary.BigEndian.Uint32(b), string(text), md, custom, data)
 		c.release(s, typ, len(b))
 	case typeAck, typeRegistered:
-		c.answer(number, binary.BigEndian.Uint32(b), string(b[4:]), nil, nil)
+		c.answer(number, binary.BigEndian.Uint32(b), string(b[4:]), nil, nil, nil)
 	}
 }
 
-func (c *client) answer(number uint64, code uint32, text string, custom, data []byte) {
+func (c *client) answer(number uint64, code uint32, text string, md list, custom, data []byte) {
 	c.mu.Lock()
 	ch := c.waiting[number]
 	delete(c.waiting, number)
@@ -568,7 +583,7 @@ func (c *client) answer(number uint64, code uint32, text string, custom, data []
 	if ch == nil {
 		return // no operation waits for the answer
 	}
-	a := answer{data: data, custom: custom}
+	a := answer{metadata: md, data: data, custom: custom}
 	if code != 0 {
 		a.err = &remote{code, text}
 	}
@@ -577,10 +592,11 @@ func (c *client) answer(number uint64, code uint32, text string, custom, data []
 
 // takeRequest starts the handler of a request.
 func (c *client) takeRequest(s *stream, number uint64, b []byte) {
-	n, k := binary.BigEndian.Uint16(b[16:]), binary.BigEndian.Uint32(b[18:])
-	method, data := string(b[22:22+n]), b[22+uint32(n)+k:]
+	name, md, _, data := split(int(binary.BigEndian.Uint16(b[16:])), b[18:])
+	method := string(name)
 	canceled := make(chan struct{})
 	c.mu.Lock()
+	c.asked = md
 	f := c.handlers[method]
 	c.serving[number] = canceled
 	c.mu.Unlock()
@@ -595,8 +611,10 @@ func (c *client) takeRequest(s *stream, number uint64, b []byte) {
 		}
 		c.mu.Lock()
 		delete(c.serving, number) // a cancel has no effect any more
+		replies := c.replies
 		c.mu.Unlock()
-		body := append(append(append(u32(code), u32(len(text))...), u32(0)...), text...)
+		body := append(append(u32(code), u32(len(text))...), lengths("", replies)...)
+		body = append(append(body, text...), replies.bytes()...)
 		s.send(typeResponse, number, append(body, result...))
 		c.release(s, typeRequest, len(b))
 	})
@@ -769,20 +787,24 @@ func (c *client) when(cond func() bool, f func()) (stop func()) {
 	}
 }
 
-// requestBody returns the body of a request.
-func requestBody(method string, timeout time.Duration, custom string, data []byte) []byte {
+// requestBody returns the body of a request, with metadata if there is any.
+func requestBody(method string, timeout time.Duration, custom string, data []byte, md ...entry) []byte {
 	b := append(u64(77), u64(uint64(timeout))...)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(method)))
-	b = append(b, u32(len(custom))...)
-	return append(append(append(b, method...), custom...), data...)
+	return appendNamed(b, method, md, custom, data)
 }
 
-// messageBody returns the body of a message.
-func messageBody(cnss byte, topic, custom string, data []byte) []byte {
+// messageBody returns the body of a message, with metadata if there is any.
+func messageBody(cnss byte, topic, custom string, data []byte, md ...entry) []byte {
 	b := append(append(u64(78), u64(0)...), cnss)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(topic)))
-	b = append(b, u32(len(custom))...)
-	return append(append(append(b, topic...), custom...), data...)
+	return appendNamed(b, topic, md, custom, data)
+}
+
+// appendNamed appends the part of a body that begins with the length of a name.
+func appendNamed(b []byte, name string, md list, custom string, data []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
+	b = append(b, lengths(custom, md)...)
+	b = append(append(b, name...), md.bytes()...)
+	return append(append(b, custom...), data...)
 }
 
 func (s *stream) call(method string, data []byte) ([]byte, error) {
@@ -913,7 +935,7 @@ func (s *stream) Close() error {
 }
 
 // openStream opens a stream, and returns when the server has answered.
-func (c *client) openStream(peer string, meta []byte) (*stream, error) {
+func (c *client) openStream(peer string, meta []byte, md ...entry) (*stream, error) {
 	c.mu.Lock()
 	if c.away || c.over {
 		c.mu.Unlock()
@@ -923,7 +945,12 @@ func (c *client) openStream(peer string, meta []byte) (*stream, error) {
 	c.next += 2
 	c.streams[s.id] = s
 	// The frame is written with mu held, so that the open frames keep their order.
-	c.frame(typeOpen, 0, s.id, u32(c.own.Raw), u32(c.own.Messages), []byte{byte(len(peer) >> 8), byte(len(peer))}, []byte(peer), meta)
+	var size []byte // of the metadata
+	n := len(peer)
+	if len(md) > 0 {
+		n, size = n|0x8000, u32(len(list(md).bytes()))
+	}
+	c.frame(typeOpen, 0, s.id, u32(c.own.Raw), u32(c.own.Messages), []byte{byte(n >> 8), byte(n)}, size, []byte(peer), list(md).bytes(), meta)
 	for !s.answered && s.err == nil {
 		c.changed.Wait()
 	}

@@ -53,6 +53,12 @@ func join(t *testing.T, l server.Listener, own offer) *pair {
 	require.NoError(t, err)
 	c, err := connect(nc, own, 0, []byte("meta"))
 	require.NoError(t, err)
+	return run(t, c, l)
+}
+
+// run runs a client that has connected to a listener.
+func run(t *testing.T, c *client, l server.Listener) *pair {
+	t.Helper()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
