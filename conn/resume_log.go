@@ -285,7 +285,8 @@ func (c *Conn) onReceived(position uint64) error {
 		return nil
 	}
 	s.acked, s.ackMoved, s.stalls = position, c.Now(), 0
-	s.growLog(c.Now(), c.RTT())
+	rtt := c.RTT()
+	s.growLog(c.Now(), rtt)
 	paused := s.paused
 	s.paused = false
 	c.mu.Unlock()
@@ -293,6 +294,9 @@ func (c *Conn) onReceived(position uint64) error {
 	s.trim(position)
 	s.logMu.Unlock()
 	if paused {
+		if rtt == 0 {
+			c.Probe() // a side that only sends has not measured the path
+		}
 		c.Kick()
 	}
 	return nil

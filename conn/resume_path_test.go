@@ -80,7 +80,7 @@ func TestLogGrowsWithThePath(t *testing.T) {
 			p.client.Resume.MaxLog = most
 			start := time.Now()
 			p.start(func(conn *Conn) FrameHandler { c.c = conn; return c }, func(conn *Conn) FrameHandler { s.c = conn; return s })
-			p.c.Probe() // measures the path, and begins
+			p.c.Kick()
 			for s.received() < c.total {
 				time.Sleep(time.Millisecond)
 			}
