@@ -44,6 +44,8 @@ func (c *handlerContext) Value(key any) any {
 	switch key.(type) {
 	case multiplexer.PatienceKey:
 		return nestedPatience
+	case servingKey:
+		return c.v
 	case ctxkey.Stream:
 		if s := c.v.stream(); s != nil {
 			return s.user()

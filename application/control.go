@@ -76,6 +76,25 @@ func (c *Control) StartPublish(ctx context.Context, number uint64, msg geminio.M
 	return c.startPublish(ctx, number, msg, timeout, done)
 }
 
+// Prepare calls f, the function of SetPrepareFunc, before Begin. It returns an error if f refuses
+// the connection. When over is closed, operations that f waits for return.
+func (c *Control) Prepare(f func(geminio.End) error, over <-chan struct{}) error {
+	return (*End)(c).prepare(f, over)
+}
+
+// Begin has the End carry calls, messages and streams. The caller calls it once, when the
+// handshake is done.
+func (c *Control) Begin() { (*End)(c).begin() }
+
+// BeginAndExchange is Begin and ExchangeMethods. On an error it closes the End.
+func (c *Control) BeginAndExchange(ctx context.Context) error {
+	c.Begin()
+	return (*End)(c).exchangeOrClose(ctx)
+}
+
+// Abandon takes the place of Begin if the handshake has failed.
+func (c *Control) Abandon(cause error) { (*End)(c).neverBegin(cause) }
+
 // ExchangeMethods registers the local methods of the Config with the peer and waits for its
 // remote methods, at most until ctx ends.
 func (c *Control) ExchangeMethods(ctx context.Context) error { return (*End)(c).exchangeMethods(ctx) }

@@ -56,13 +56,16 @@ type Config struct {
 	IDs            packet.PacketFactory // makes the ids of requests and messages
 	Limits         multiplexer.Limits
 	User           func(*End) geminio.End // returns the End as the user has it; nil stands for the End itself
-	Methods        *Methods               // the methods of the default stream; nil stands for new ones
-	LocalMethods   []*geminio.MethodRPC   // the methods to register with the peer at the start
-	RemoteMethods  []string               // the methods of the peer to wait for, on the default stream
-	Deliveries     *Deliveries            // what the peer's session has delivered; nil if it has no session
-	RetryAfter     time.Duration          // how long Shutdown asks the peer to wait before it reconnects; 0 names no time
-	CheckRemote    bool                   // whether to refuse calls of methods that the peer has not registered
-	MaxIdleWorkers int                    // goroutines kept for the next requests; 0 takes 64
+	Middleware     []geminio.Middleware   // wraps all handlers; the first one is the outermost
+	Hijack         geminio.HijackRPC      // of the default stream, unless Methods is set; nil: none
+	HijackOptions  *options.HijackOptions
+	Methods        *Methods             // the methods of the default stream; nil stands for new ones
+	LocalMethods   []*geminio.MethodRPC // the methods to register with the peer at the start
+	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
+	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
+	RetryAfter     time.Duration        // how long Shutdown asks the peer to wait before it reconnects; 0 names no time
+	CheckRemote    bool                 // whether to refuse calls of methods that the peer has not registered
+	MaxIdleWorkers int                  // goroutines kept for the next requests; 0 takes 64
 }
 
 // End is one side of a connection. All its methods are safe for concurrent use.
@@ -72,6 +75,7 @@ type End struct {
 	// Read-only.
 	cfg     *Config
 	user    geminio.End // the End as the user has it
+	wrap    *wrapper    // nil if there is no middleware
 	c       *conn.Conn
 	mux     *multiplexer.Mux
 	log     *slog.Logger
@@ -91,33 +95,62 @@ type End struct {
 	drain       atomic.Uint32 // one of the drain constants
 
 	mu      sync.Mutex
-	streams int           // how many streams have not posted the hooks of their end yet
-	cause   error         // why the End ended; set once
-	drained chan struct{} // closed in state drainOver; nil before Shutdown
-	done    chan struct{} // closed when the End has ended
+	phase   phase
+	closing *packet.Reason // the End is to be closed when it begins; nil: it is not
+	streams int            // how many streams have not posted the hooks of their end yet
+	cause   error          // why the End ended; set once
+	drained chan struct{}  // closed in state drainOver; nil before Shutdown
+	done    chan struct{}  // closed when the End has ended
 }
+
+// phase says whether an End carries anything.
+type phase uint8
+
+const (
+	// phasePrepared: the handshake is not done. Operations that need the peer wait. begin leads
+	// to phaseBegun, abandon to phaseAbandoned.
+	phasePrepared phase = iota
+	// phaseBegun: the End carries calls, messages and streams, or has ended. Nothing leaves it.
+	phaseBegun
+	// phaseAbandoned: the handshake has failed. Nothing leaves it.
+	phaseAbandoned
+)
 
 // New starts an End over c, registers the local methods with the peer, and waits for the
 // remote ones, at most until ctx ends. On an error it closes the End.
 func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
-	e := Start(c, cfg)
+	e, err := Prepare(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e.begin()
+	return e, e.exchangeOrClose(ctx)
+}
+
+// exchangeOrClose exchanges the methods of both sides. On an error it closes the End.
+func (e *End) exchangeOrClose(ctx context.Context) error {
 	err := e.exchangeMethods(ctx)
 	if err != nil {
 		e.Close()
 	}
-	return e, err
+	return err
 }
 
-// Start makes an End over c, on which the handshake is done.
-func Start(c *conn.Conn, cfg *Config) *End {
+// Prepare makes an End over c. The ids of c are known, and the rest of its handshake may not be
+// done: the End carries nothing before begin. The error is that of a middleware.
+func Prepare(c *conn.Conn, cfg *Config) (*End, error) {
 	e := &End{cfg: cfg, c: c, log: c.Log(), done: make(chan struct{})}
+	own := cfg.Methods
+	if own == nil && (len(cfg.LocalMethods) > 0 || cfg.Hijack != nil || len(cfg.Middleware) > 0) {
+		var err error
+		if own, err = NewMethods(e.log, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if e.events.all = cfg.Events; e.events.all == nil {
 		e.events.all = &Events{}
 	}
 	e.events.log = e.log
-	if cfg.Deliveries != nil {
-		e.connSeq = cfg.Deliveries.connect()
-	}
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
 	e.Stream = e.newStream(e.mux.Main())
 	e.user = e
@@ -125,16 +158,76 @@ func Start(c *conn.Conn, cfg *Config) *End {
 		e.user = cfg.User(e)
 	}
 	e.workers = newWorkers(c.Clock(), e.log, cfg.MaxIdleWorkers)
-	if cfg.Methods != nil {
-		e.Stream.rpc = cfg.Methods.connect(cfg.CheckRemote)
+	if own != nil {
+		e.wrap = own.wrap
+		e.Stream.rpc = own.connect(cfg.CheckRemote)
 	}
-	for _, m := range cfg.LocalMethods {
-		if m != nil {
-			e.methods().served.set(m.Method, m.RPC)
-		}
+	return e, nil
+}
+
+// begin has the End carry calls, messages and streams. The handshake is done.
+func (e *End) begin() {
+	if e.cfg.Deliveries != nil {
+		e.connSeq = e.cfg.Deliveries.connect()
 	}
+	e.mu.Lock()
+	e.phase = phaseBegun
+	closing := e.closing
+	e.mu.Unlock()
 	e.mux.Start()
-	return e
+	if closing != nil {
+		e.mux.Close(io.EOF, *closing)
+	}
+}
+
+// isPrepared tells whether the End has not begun.
+func (e *End) isPrepared() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.phase == phasePrepared
+}
+
+// closeEarly takes the place of a close before begin. It reports false from begin on.
+func (e *End) closeEarly(why packet.Reason) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase == phasePrepared && e.closing == nil {
+		e.closing = &why
+	}
+	return e.phase != phaseBegun
+}
+
+// neverBegin ends an End whose handshake has failed. Operations that wait return.
+func (e *End) neverBegin(cause error) {
+	e.mu.Lock()
+	first := e.phase == phasePrepared
+	if first {
+		e.phase = phaseAbandoned
+	}
+	e.mu.Unlock()
+	if first {
+		e.mux.Abandon(cause)
+	}
+}
+
+// prepare calls f, the function of SetPrepareFunc. It returns an error if f refuses the
+// connection: by its error, a panic, or a close of the End. When over is closed, operations that f
+// waits for return.
+func (e *End) prepare(f func(geminio.End) error, over <-chan struct{}) error {
+	result := guard.Start(e.log, "the function of SetPrepareFunc", func() error { return f(e.user) })
+	var err error
+	select {
+	case err = <-result:
+	case <-over:
+		e.neverBegin(fmt.Errorf("%w: the function of SetPrepareFunc has not returned", geminio.ErrHandshakeTimeout))
+		err = <-result
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil && e.closing != nil {
+		err = &geminio.RefusedError{Code: max(geminio.Code(e.closing.Code), geminio.CodeApplication), Text: e.closing.Text}
+	}
+	return err
 }
 
 // exchangeMethods registers the local methods with the peer and waits for the remote ones, at
@@ -270,9 +363,17 @@ func (e *End) ListStreams() []geminio.Stream {
 // Close ends the End and all its streams. Blocked operations return at once. Close waits until
 // the written bytes are delivered, at most for the time of SetLinger.
 func (e *End) Close() error {
-	e.mux.Close(io.EOF, packet.Reason{})
-	<-e.c.Done()
+	e.close(packet.Reason{})
 	return nil
+}
+
+// close is Close with a reason for the peer.
+func (e *End) close(why packet.Reason) {
+	if e.closeEarly(why) {
+		return
+	}
+	e.mux.Close(io.EOF, why)
+	<-e.c.Done()
 }
 
 // CloseWithError is Close that tells the peer why: the Cause of its End is a
@@ -283,8 +384,7 @@ func (e *End) CloseWithError(code geminio.Code, text string) error {
 	if err != nil {
 		return err
 	}
-	e.mux.Close(io.EOF, why)
-	<-e.c.Done()
+	e.close(why)
 	return nil
 }
 
@@ -298,6 +398,9 @@ func (e *End) Reset(code geminio.Code, text string) error { return e.CloseWithEr
 func (e *End) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilarg.New("shutdown", "context")
+	}
+	if e.closeEarly(packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}) {
+		return nil
 	}
 	e.mu.Lock()
 	first := e.drain.CompareAndSwap(drainNone, drainAsked)

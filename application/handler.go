@@ -213,6 +213,7 @@ func (h *handler) End(cause error) {
 	e := (*End)(h)
 	e.mu.Lock()
 	e.cause = cause
+	abandoned := e.phase == phaseAbandoned // the handshake calls the hooks of its end
 	last := e.streams == 0
 	e.mu.Unlock()
 	close(e.done)
@@ -220,6 +221,9 @@ func (h *handler) End(cause error) {
 	e.Stream.endOperations(cause)
 	e.serving.endAll()
 	e.workers.end()
+	if abandoned {
+		return
+	}
 	if last {
 		e.postOffline()
 	}

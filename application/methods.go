@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -32,23 +33,51 @@ const (
 // reconnects uses one Methods for the default streams of all its connections. It is safe
 // for concurrent use.
 type Methods struct {
-	mu      sync.RWMutex
-	local   map[string]method
-	names   []string          // the names in local, in the order of their registration
-	hijack  geminio.HijackRPC // nil if there is none
-	match   *regexp.Regexp    // the pattern of the hijack; nil matches every method
-	onMatch bool              // the hijack takes the methods that match; false: the others
-	last    *methods          // the methods of the last connection; nil before the first
+	wrap *wrapper // read-only
+
+	mu       sync.RWMutex
+	local    map[string]method
+	names    []string          // the names in local, in the order of their registration
+	hijack   geminio.HijackRPC // nil if there is none
+	hijacked geminio.RPC       // the hijack in its middleware; nil if there is no middleware
+	match    *regexp.Regexp    // the pattern of the hijack; nil matches every method
+	onMatch  bool              // the hijack takes the methods that match; false: the others
+	last     *methods          // the methods of the last connection; nil before the first
 }
 
 // method is a method that this side serves.
 type method struct {
 	name string
-	rpc  geminio.RPC
+	rpc  geminio.RPC // in its middleware
+}
+
+// NewMethods returns the methods that all connections of an End share: those of the Config, with
+// its middleware and its hijack. Config.Methods takes the result.
+func NewMethods(log *slog.Logger, cfg *Config) (*Methods, error) {
+	m := &Methods{wrap: newWrapper(log, cfg.Middleware)}
+	for _, l := range cfg.LocalMethods {
+		if l == nil {
+			continue
+		}
+		if _, err := m.set(l.Method, l.RPC); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Hijack != nil {
+		if err := m.Hijack(cfg.Hijack, cfg.HijackOptions); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 // set registers a method, and reports whether it is new.
-func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
+func (m *Methods) set(name string, rpc geminio.RPC) (added bool, err error) {
+	if m.wrap != nil {
+		if rpc, err = m.wrap.wrap(fmt.Sprintf("the method %q", name), rpc); err != nil {
+			return false, err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.local == nil {
@@ -59,7 +88,25 @@ func (m *Methods) set(name string, rpc geminio.RPC) (added bool) {
 		added = true
 	}
 	m.local[name] = method{name, rpc}
-	return added
+	return added, nil
+}
+
+// Add adds a method. The connections that begin from now on register it with the peer. The error
+// is that of a middleware, or names a limit.
+func (m *Methods) Add(name string, rpc geminio.RPC) error {
+	if err := checkMethod(name); err != nil {
+		return err
+	}
+	_, err := m.set(name, rpc)
+	return err
+}
+
+// checkMethod returns an error if the name of a method is too long.
+func checkMethod(name string) error {
+	if len(name) > MaxMethodName {
+		return &geminio.LimitError{What: "method", Value: uint64(len(name)), Limit: MaxMethodName, Err: geminio.ErrTooLarge}
+	}
+	return nil
 }
 
 // Has tells whether a method is registered.
@@ -91,6 +138,9 @@ func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.onMatch) {
+		if m.hijacked != nil {
+			return string(name), m.hijacked, nil
+		}
 		return string(name), nil, m.hijack
 	}
 	if found, ok := m.local[string(name)]; ok {
@@ -234,15 +284,21 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	case rpc == nil:
 		return nilarg.New("register", "rpc")
 	}
-	if len(method) > MaxMethodName {
-		return &geminio.LimitError{What: "method", Value: uint64(len(method)), Limit: MaxMethodName, Err: geminio.ErrTooLarge}
+	if err := checkMethod(method); err != nil {
+		return err
 	}
 	if err := s.closed(); err != nil {
 		return err
 	}
 	served := s.methods().served
-	added := served.set(method, rpc)
-	_, err := s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
+	added, err := served.set(method, rpc)
+	if err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	if s.end.isPrepared() {
+		return nil // exchangeMethods registers it with the peer
+	}
+	_, err = s.do(ctx, &operation{typ: packet.TypeRegister}, stringBytes(method))
 	if _, refused := err.(*geminio.RemoteError); refused && added {
 		served.Remove(method)
 	}
@@ -312,21 +368,35 @@ func (s *Stream) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) e
 
 // Hijack is Stream.Hijack for all streams that use m.
 func (m *Methods) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) error {
-	opt := options.MergeHijackOptions(opts...)
-	var match *regexp.Regexp
-	onMatch := true
-	if opt.Pattern != nil {
-		re, err := regexp.Compile(*opt.Pattern)
-		if err != nil {
-			return fmt.Errorf("hijack: %w", err)
-		}
-		match = re
-		onMatch = opt.Match == nil || *opt.Match
+	match, onMatch, err := hijackPattern(opts)
+	if err != nil {
+		return fmt.Errorf("hijack: %w", err)
+	}
+	hijacked, err := m.wrap.wrapHijack(rpc)
+	if err != nil {
+		return fmt.Errorf("hijack: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.hijack, m.match, m.onMatch = rpc, match, onMatch
+	m.hijack, m.hijacked, m.match, m.onMatch = rpc, hijacked, match, onMatch
 	return nil
+}
+
+// CheckHijackOptions returns an error if the pattern of a hijack is not a regular expression.
+func CheckHijackOptions(opt *options.HijackOptions) error {
+	_, _, err := hijackPattern([]*options.HijackOptions{opt})
+	return err
+}
+
+// hijackPattern returns the pattern of a hijack, or nil if it has none, and whether it takes the
+// methods that match.
+func hijackPattern(opts []*options.HijackOptions) (match *regexp.Regexp, onMatch bool, err error) {
+	opt := options.MergeHijackOptions(opts...)
+	if opt.Pattern == nil {
+		return nil, true, nil
+	}
+	match, err = regexp.Compile(*opt.Pattern)
+	return match, opt.Match == nil || *opt.Match, err
 }
 
 // stringBytes returns the bytes of s, which must not be changed.

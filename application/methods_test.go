@@ -36,9 +36,14 @@ func TestMethods(t *testing.T) {
 	var m Methods
 	assert.Empty(t, m.all())
 	assert.False(t, m.Has("b"))
-	assert.True(t, m.set("b", noRPC), "a new method")
-	assert.True(t, m.set("a", noRPC), "a new method")
-	assert.False(t, m.set("b", noRPC), "a method that is replaced")
+	set := func(name string) bool {
+		added, err := m.set(name, noRPC)
+		require.NoError(t, err)
+		return added
+	}
+	assert.True(t, set("b"), "a new method")
+	assert.True(t, set("a"), "a new method")
+	assert.False(t, set("b"), "a method that is replaced")
 	assert.True(t, m.Has("b"))
 	assert.Equal(t, []string{"b", "a"}, m.all(), "in the order of registration")
 	name, rpc, hijack := m.find([]byte("a"))

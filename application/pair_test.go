@@ -53,6 +53,16 @@ func shake(t testing.TB, near, far net.Conn) (client, server *conn.Conn) {
 	return client, server
 }
 
+// Start starts an End over c.
+func Start(c *conn.Conn, cfg *Config) *End {
+	e, err := Prepare(c, cfg)
+	if err != nil {
+		panic(err)
+	}
+	e.begin()
+	return e
+}
+
 // startPair starts two Ends, which exchange no methods.
 func startPair(t *testing.T, clientCfg, serverCfg *Config) (client, server *End) {
 	t.Helper()

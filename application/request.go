@@ -38,6 +38,8 @@ type response struct {
 	data, custom           []byte
 	metadata               pairs.List // of a response that has arrived
 	err                    error
+
+	v *serving // the request, at the handler; nil at the caller
 }
 
 var _ geminio.Response = (*response)(nil)

@@ -29,6 +29,7 @@ type serving struct {
 	size   int            // the length of the packet's body, whose credit goes back to the peer
 	rpc    geminio.RPC
 	hijack geminio.HijackRPC // called instead of rpc; nil if there is no hijack
+	stage  atomic.Uint32     // a stage
 
 	next *serving           // the next request that waits for a worker; workers.mu guards it
 	link list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
@@ -205,7 +206,10 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 	if err := e.checkIncoming("request", m.Metadata); err != nil {
 		v.rpc, v.hijack, v.ctx.incoming = refuseCall(err), nil, nil
 	}
-	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method}
+	v.resp = response{id: m.ID, clientID: v.req.clientID, streamID: v.req.streamID, method: v.req.method, v: v}
+	if e.wrap != nil {
+		v.stage.Store(stageEntered)
+	}
 	v.ctx.v, v.ctx.clock, v.ctx.deadline = v, e.c.Clock(), deadlineIn(m.Timeout)
 	switch e.serving.add(s, v) {
 	case inUse:
@@ -251,6 +255,10 @@ func (v *serving) handle(log *slog.Logger) (why packet.Reason) {
 		v.rpc(&v.ctx, &v.req, &v.resp)
 	default:
 		return packet.Reason{Code: uint32(geminio.CodeNoMethod), Text: "no such rpc: " + v.req.method}
+	}
+	if why := misused(&v.stage, v.req.method); why.Code != 0 {
+		v.resp = response{}
+		return why
 	}
 	if v.resp.err == nil {
 		return packet.Reason{}

@@ -104,7 +104,7 @@ func (s *Stream) methods() *methods {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rpc == nil {
-		s.rpc = &methods{served: &Methods{}}
+		s.rpc = &methods{served: &Methods{wrap: s.end.wrap}}
 	}
 	return s.rpc
 }

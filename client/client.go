@@ -22,7 +22,7 @@ func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newEnd(nc, cc, ac)
+	return opt.newEnd(nc, cc, ac)
 }
 
 // NewEndWithDialer returns an End over a connection that dialer makes. It calls dialer once.
@@ -42,7 +42,7 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newEnd(nc, cc, ac)
+	return opt.newEnd(nc, cc, ac)
 }
 
 // NewEndWithConn returns an End over nc. The End owns nc from now on. If NewEndWithConn
@@ -58,18 +58,32 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		conn.Discard(nc)
 		return nil, err
 	}
-	return newEnd(nc, cc, ac)
+	return opt.newEnd(nc, cc, ac)
 }
 
 // newEnd shakes hands over nc and starts an End.
-func newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
+func (o *EndOptions) newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
 	cc.Resume = nil // no other connection can be made
-	c, err := conn.Client(nc, cc)
-	if err != nil {
+	var err error
+	if ac.Methods, err = application.NewMethods(cc.Log, ac); err != nil {
+		conn.Discard(nc)
 		return nil, err
 	}
-	e, err := application.New(context.Background(), c, ac)
-	if err != nil {
+	var e *application.End
+	cc.Prepare = func(c *conn.Conn, over <-chan struct{}) (err error) {
+		e, err = application.Prepare(c, ac)
+		if err == nil && o.PrepareFunc != nil {
+			err = (*application.Control)(e).Prepare(o.PrepareFunc, over)
+		}
+		return err
+	}
+	if _, err := conn.Client(nc, cc); err != nil {
+		if e != nil {
+			(*application.Control)(e).Abandon(err)
+		}
+		return nil, err
+	}
+	if err := (*application.Control)(e).BeginAndExchange(context.Background()); err != nil {
 		return nil, err
 	}
 	return e, nil

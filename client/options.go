@@ -36,9 +36,13 @@ type EndOptions struct {
 	ReadBufferSize    int `merge:"positive"`
 	WriteBufferSize   int `merge:"positive"`
 	ContextDialer     ContextDialer
+	HijackRPC         geminio.HijackRPC
+	HijackOptions     *options.HijackOptions
+	PrepareFunc       func(geminio.End) error
 
-	// Limits has further options, each with its setter.
+	// Limits and Interceptors have further options, each with its setter.
 	options.Limits
+	geminio.Interceptors
 
 	// RetryOptions are for NewRetryEndWithDialer.
 	RetryOptions
@@ -114,9 +118,32 @@ func (o *EndOptions) SetBufferSize(read, write int) {
 // Dialer connects, without a time limit. NewEnd and NewEndWithConn call neither.
 func (o *EndOptions) SetContextDialer(d ContextDialer) { o.ContextDialer = d }
 
-// MergeEndOptions returns new options. Each field has the last value that is set in opts, and
-// each buffer size the last one above 0. It skips nil entries, and changes none. The result
-// shares no slices with opts, which may be changed afterwards.
+// SetHijack has rpc handle the calls of the peer on the default stream, as Hijack of the End does,
+// from the first call on. A later Hijack of the End replaces it. With a nil rpc, SetHijack has no
+// effect.
+func (o *EndOptions) SetHijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) {
+	if rpc != nil {
+		o.HijackRPC, o.HijackOptions = rpc, options.MergeHijackOptions(opts...)
+	}
+}
+
+// SetPrepareFunc has f called with the End before anything of it is served, after ConnOnline of
+// the delegate. f can register methods, call Hijack, keep the End, and start goroutines that use
+// it. If f returns an error, panics or closes the End, the constructor returns an error, and the
+// server learns the text and the code (see geminio.Coder) of the reason.
+//
+// The End carries nothing before f has returned. Register returns at once; the constructor waits
+// until the server has confirmed the methods. All other operations that need the server wait for
+// the return of f, so only other goroutines may use them. f must return within the time of
+// SetHandshakeTimeout.
+//
+// A RetryEnd calls f once, for its first connection: methods and the hijack stay in effect after
+// a reconnect. The callback EndReOnline of the delegate is called for each further connection.
+func (o *EndOptions) SetPrepareFunc(f func(geminio.End) error) { o.PrepareFunc = f }
+
+// MergeEndOptions returns new options. Each field has the last value that is set in opts, each
+// buffer size the last one above 0, and the middleware that of all opts. It skips nil entries, and
+// changes none. The result shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	o.Meta = bytes.Clone(o.Meta)
@@ -125,6 +152,9 @@ func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	}
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)
 	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
+	if o.HijackOptions != nil {
+		o.HijackOptions = options.MergeHijackOptions(o.HijackOptions)
+	}
 	return o
 }
 
@@ -134,6 +164,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,
 		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
 		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
+		Hijack: o.HijackRPC, HijackOptions: o.HijackOptions, Interceptors: &o.Interceptors,
 	}
 	cc, ac, err := common.Resolve(geminio.InitiatorSide, setup.DelegateOrNil(o.Delegate))
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/metadata"
@@ -49,6 +51,7 @@ type RetryEnd struct {
 	log     *slog.Logger
 	session []byte // a random name by which the server recognizes messages that are sent again
 	methods *application.Methods
+	first   *conn.Conn      // the connection for which the function of SetPrepareFunc is called
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the RetryEnd has ended
@@ -57,6 +60,7 @@ type RetryEnd struct {
 	clientID   atomic.Uint64        // its client id
 	draining   atomic.Bool          // Shutdown was called: nothing new may begin
 	deliveries atomic.Uint64        // messages that were published
+	preparing  atomic.Bool          // the function of SetPrepareFunc has not returned: there is no connection
 	operations atomic.Int64         // calls, publications, registrations and openings of streams that have no outcome yet
 
 	events application.Events // callbacks
@@ -65,6 +69,7 @@ type RetryEnd struct {
 	outbox retryQueue         // publications that wait
 
 	// Used by the goroutine that connects, of which there is one at a time.
+	unprepared error         // why the function of SetPrepareFunc has refused the connection
 	failures   int           // attempts since the last connection that counts as a success
 	retryAfter time.Duration // how long the server asked the client to stay away; 0 if it did not
 	resumeSoon bool          // the next attempt is made within maxResumePause
@@ -101,8 +106,7 @@ const sessionLength = 16
 // then.
 func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	r := &RetryEnd{
-		opt: MergeEndOptions(opts...), methods: &application.Methods{},
-		session: make([]byte, sessionLength), done: make(chan struct{}), connChanged: make(chan struct{}),
+		opt: MergeEndOptions(opts...), session: make([]byte, sessionLength), done: make(chan struct{}), connChanged: make(chan struct{}),
 	}
 	if err := r.opt.RetryOptions.resolve(); err != nil {
 		return nil, err
@@ -117,6 +121,11 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 		return nil, err
 	}
 	r.log = cc.Log
+	if r.methods, err = application.NewMethods(r.log, ac); err != nil {
+		return nil, err
+	}
+	r.opt.LocalMethods = nil // they are among r.methods now
+	r.preparing.Store(r.opt.PrepareFunc != nil)
 	r.opt.PacketFactory = ac.IDs // one for all connections
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.calls.r, r.outbox.r = r, r
@@ -136,11 +145,15 @@ func (r *RetryEnd) connectFirst() error {
 		stop = context.AfterFunc(ctx, r.cancel)
 	}
 	l, err := r.connect(nil)
-	for err != nil && ctx != nil && r.ctx.Err() == nil {
+	for err != nil && ctx != nil && r.ctx.Err() == nil && r.unprepared == nil {
 		r.afterFailure(err)
 		if r.pause() {
 			l, err = r.connect(nil)
 		}
+	}
+	if r.unprepared != nil {
+		stop()
+		return err
 	}
 	if !stop() { // ctx has ended
 		if err == nil {
@@ -151,7 +164,6 @@ func (r *RetryEnd) connectFirst() error {
 	if err != nil {
 		return err
 	}
-	r.opt.LocalMethods = nil // they are among r.methods now
 	if !r.install(l) {
 		go r.reconnect(l)
 	}
@@ -212,6 +224,9 @@ func (r *RetryEnd) Shutdown(ctx context.Context) error {
 		// The connection may be one whose peer is going away, or may have ended; then
 		// Shutdown returns at once.
 		l := r.last.Load()
+		if l == nil { // the function of SetPrepareFunc calls Shutdown
+			return nil
+		}
 		r.closeIfUnused(l)
 		l.e.Shutdown(context.Background())
 		select {
@@ -335,10 +350,18 @@ func (r *RetryEnd) End() geminio.End { return r }
 func (r *RetryEnd) Peer() string { return "" }
 
 // LocalAddr returns the local address of the last connection.
-func (r *RetryEnd) LocalAddr() net.Addr { return r.last.Load().e.LocalAddr() }
+func (r *RetryEnd) LocalAddr() net.Addr { return r.describe().LocalAddr() }
 
 // RemoteAddr returns the remote address of the last connection.
-func (r *RetryEnd) RemoteAddr() net.Addr { return r.last.Load().e.RemoteAddr() }
+func (r *RetryEnd) RemoteAddr() net.Addr { return r.describe().RemoteAddr() }
+
+// describe returns the last connection, or the first one while it is prepared.
+func (r *RetryEnd) describe() delegate.ConnDescriber {
+	if l := r.last.Load(); l != nil {
+		return l.control().Conn()
+	}
+	return r.first
+}
 
 // Addr is LocalAddr.
 func (r *RetryEnd) Addr() net.Addr { return r.LocalAddr() }

@@ -126,6 +126,26 @@ func (r *RetryEnd) connect(lost *link) (_ *link, err error) {
 	return l, nil
 }
 
+// prepareFirst calls the function of SetPrepareFunc, once the ids of the first connection are known.
+// When over is closed, operations that the function waits for return.
+func (r *RetryEnd) prepareFirst(c *conn.Conn, over <-chan struct{}) error {
+	r.first = c
+	r.setClientID(c.ClientID())
+	result := guard.Start(r.log, "the function of SetPrepareFunc", func() error { return r.opt.PrepareFunc(r) })
+	select {
+	case r.unprepared = <-result:
+	case <-over:
+		r.unprepared = fmt.Errorf("%w: the function of SetPrepareFunc has not returned", geminio.ErrHandshakeTimeout)
+		r.end(r.unprepared)
+		<-result
+	}
+	if r.unprepared == nil && r.ended() {
+		r.unprepared = net.ErrClosed
+	}
+	r.preparing.Store(r.unprepared != nil)
+	return r.unprepared
+}
+
 // decline is called when ConnOnline has refused l. It ends l in an orderly way, so that neither
 // side keeps the session.
 func (l *link) decline() {
@@ -173,6 +193,9 @@ func (r *RetryEnd) configure(l *link, cc *conn.Config, ac *application.Config) (
 	ac.User = func(*application.End) geminio.End { return r }
 	ac.Events = &r.events
 	ac.Methods = r.methods
+	if r.preparing.Load() {
+		cc.Prepare = r.prepareFirst
+	}
 	ac.Hooks.GoAway = func(n packet.Reason) {
 		l.retryAfter.Store(int64(n.Retry))
 		r.goAway(l)

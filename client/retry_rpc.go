@@ -108,6 +108,11 @@ func (r *RetryEnd) Register(ctx context.Context, method string, rpc geminio.RPC)
 	case rpc == nil:
 		return nilarg.New("register", "rpc")
 	}
+	if r.preparing.Load() {
+		if err := r.methods.Add(method, rpc); err != nil || r.preparing.Load() {
+			return err // the first connection registers it with the server
+		}
+	}
 	if err := r.beginOperation(); err != nil {
 		return err
 	}

@@ -81,9 +81,10 @@ func (r *RetryEnd) ListStreams() []geminio.Stream {
 	if r.ended() {
 		return nil
 	}
-	all := r.last.Load().e.ListStreams()
-	if len(all) == 0 { // there is no connection
-		return []geminio.Stream{r}
+	if l := r.last.Load(); l != nil {
+		if all := l.e.ListStreams(); len(all) > 0 {
+			return all
+		}
 	}
-	return all
+	return []geminio.Stream{r} // there is no connection
 }

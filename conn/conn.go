@@ -69,6 +69,11 @@ type Config struct {
 	// Offline is called if the handshake fails after Online succeeded. Optional.
 	Offline func(*Conn)
 
+	// Prepare is called after Online. An error ends the handshake, and is told to the peer. over
+	// is closed when the handshake has ended early. The layer above may use the Conn from then
+	// on; nothing is sent before Start. Optional.
+	Prepare func(c *Conn, over <-chan struct{}) error
+
 	// ClientID is the id that the client asks for; 0 asks for any. Client only.
 	ClientID uint64
 	// Meta describes the client to the server. Client only, optional.
@@ -83,10 +88,11 @@ type Config struct {
 	Context context.Context
 
 	// Translate returns a transport over which this side speaks wire 2 with a peer
-	// that speaks only wire 1, and the settings offered on behalf of that peer. The
+	// that speaks only wire 1, with the settings Wire1Offer on behalf of that peer. The
 	// transport owns nc. If Translate is nil, such peers are refused with
 	// geminio.ErrVersion.
-	Translate func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings)
+	Translate  func(nc net.Conn, peer Wire1Peer) net.Conn
+	Wire1Offer packet.Settings
 
 	// Resume lets sessions survive the loss of their transports. nil: they end.
 	Resume *ResumeConfig
@@ -236,4 +242,7 @@ func (c *Conn) Start(upper FrameHandler) {
 		c.session.timerSet.Store(true)
 	}
 	c.heartbeatTimer = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onHeartbeatTimer)
+	if !c.releaseWrite() {
+		go c.flush()
+	}
 }

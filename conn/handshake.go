@@ -39,6 +39,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	l := &link{nc: nc, clock: cfg.Clock, log: cfg.Log, closed: make(chan struct{})}
 	c.link, c.done = l, l.closed
 	c.flush = func() { c.write(nil, true) }
+	c.token.Store(tokenTaken) // until Start
 	over := make(chan struct{})
 	var once sync.Once
 	var why error
@@ -218,8 +219,21 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		}
 		online = err == nil
 	}
+	if err == nil && cfg.Prepare != nil {
+		if err = cfg.Prepare(c, over); err != nil {
+			c.leave(over, guard.Describe(cfg.Log, err))
+			err = fmt.Errorf("prepare: %w", err)
+		}
+	}
 	attempt.ended(ack.Ended) // not before decline: the end of the session may end cfg.Context
 	return online, err
+}
+
+// leave tells the server why the client does not use the connection.
+func (c *Conn) leave(over <-chan struct{}, why packet.Reason) {
+	if c.wire1 == nil {
+		c.send(over, packet.AppendReason(nil, packet.TypeClose, 0, why))
+	}
 }
 
 // decline tells the server that the client does not use the connection: otherwise the
@@ -272,6 +286,11 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 			return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 		}
 		online = true
+	}
+	if cfg.Prepare != nil {
+		if err := cfg.Prepare(c, over); err != nil {
+			return online, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
+		}
 	}
 	answer := packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer, Ended: ended}
 	if offer != nil {

@@ -21,7 +21,7 @@ type Wire1Peer struct {
 // side does not serve such peers.
 func (c *Conn) acceptWire1(p Wire1Peer) error {
 	if c.cfg.Translate != nil {
-		c.wire1 = &p
+		c.wire1, c.peer = &p, c.cfg.Wire1Offer
 		return nil
 	}
 	peer, own := "client", "server"
@@ -36,7 +36,7 @@ func (c *Conn) translate() {
 	under := &link{
 		nc: c.link.nc, clock: c.link.clock, log: c.link.log, lost: c.abort, closed: make(chan struct{}),
 	}
-	c.link.nc, c.peer = c.cfg.Translate(guarded{under}, *c.wire1)
+	c.link.nc = c.cfg.Translate(guarded{under}, *c.wire1)
 }
 
 // guarded is a link as a net.Conn. If Read or Write of the link's net.Conn panics or

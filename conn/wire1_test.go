@@ -20,13 +20,14 @@ import (
 // translating returns a configuration that serves peers of wire 1 and sends them to peers.
 func translating(peers chan<- Wire1Peer) *Config {
 	cfg := testConfig()
-	cfg.Translate = func(nc net.Conn, peer Wire1Peer) (net.Conn, packet.Settings) {
+	cfg.Wire1Offer = wire1.Offer()
+	cfg.Translate = func(nc net.Conn, peer Wire1Peer) net.Conn {
 		if peers != nil {
 			peers <- peer
 		}
 		return wire1.NewTransport(nc, wire1.Config{
 			Side: peer.Side, Offer: cfg.Settings, Budget: 8 << 20, Period: wire1.Period(peer.HeartbeatExponent << 4), Silence: time.Minute, Linger: cfg.Linger,
-		}, cfg.Clock), wire1.Offer()
+		}, cfg.Clock)
 	}
 	return cfg
 }
@@ -64,7 +65,9 @@ func TestPeersOfWire1(t *testing.T) {
 	})
 	t.Run("server", func(t *testing.T) {
 		peers := make(chan Wire1Peer, 1)
-		change := func(cfg *Config) { cfg.Translate, cfg.Heartbeat = translating(peers).Translate, 90*time.Second }
+		change := func(cfg *Config) {
+			cfg.Translate, cfg.Wire1Offer, cfg.Heartbeat = translating(peers).Translate, wire1.Offer(), 90*time.Second
+		}
 		withAck(t, packet.ConnAck{ClientID: 7}, change, func(t *testing.T, r result) {
 			require.NoError(t, r.err)
 			assert.Equal(t, Wire1Peer{Side: geminio.InitiatorSide, HeartbeatExponent: 2}, <-peers)
@@ -82,7 +85,7 @@ func TestPeersOfWire1(t *testing.T) {
 	})
 	t.Run("peers of wire 2 have no translator", func(t *testing.T) {
 		cfg := testConfig()
-		cfg.Translate = func(net.Conn, Wire1Peer) (net.Conn, packet.Settings) { panic("not needed") }
+		cfg.Translate = func(net.Conn, Wire1Peer) net.Conn { panic("not needed") }
 		onPipe(t, cfg, func(c *Conn, _ *fakeHandler, p *peer) { assert.Nil(t, c.wire1) })
 	})
 }

@@ -119,8 +119,8 @@ type refusal struct {
 // wait until the next batch and stay below the bound.
 const maxRefusals = 8 << 10
 
-// New returns a Mux over c, which has completed its handshake. Start must be called
-// before the Mux is used.
+// New returns a Mux over c, whose ids and settings of both sides are known. Nothing is sent
+// before Start, which is called when the handshake is done: until then, operations wait.
 func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	m := &Mux{
 		c: c, h: h, limits: lim, peer: c.Peer(), local: c.Local(),
@@ -154,6 +154,10 @@ func (m *Mux) Start() {
 	m.c.Start((*frameHandler)(m))
 	go m.c.Run()
 }
+
+// Abandon ends a Mux for which Start was not called and is not called any more, because the
+// handshake has failed.
+func (m *Mux) Abandon(cause error) { (*frameHandler)(m).End(cause, false) }
 
 // Main returns the default dialogue, which has DefaultID.
 func (m *Mux) Main() *Dialogue { return m.main }

@@ -8,7 +8,6 @@ import (
 	"net"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/guard"
@@ -72,11 +71,22 @@ func (srv *Server) handshake(cl *clientConn) error {
 		return err // never: resolve has succeeded before
 	}
 	srv.configure(cl, cc)
+	var e *ServerEnd
+	cc.Prepare = func(c *conn.Conn, over <-chan struct{}) (err error) {
+		prepare := func() { e, err = srv.opt.prepare(c, ac, over) }
+		if srv.opt.PrepareFunc == nil && len(ac.Middleware) == 0 { // no function of the user is called
+			prepare()
+		} else {
+			srv.decide(cl, prepare)
+		}
+		return err
+	}
 	c, err := conn.Server(cl.nc, cc)
 	if cl.approved != nil {
 		cl.approved.callbacks.settle(cl.approved.c)
 	}
 	if err != nil {
+		e.abandon(err)
 		srv.resumables.remove(cl.resumable)
 		return err
 	}
@@ -95,8 +105,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 		}
 	}
 	srv.ids.keep(cl.holder) // until the callbacks for the end of the End have returned
-	e, ok := srv.startEnd(cl, c, ac)
-	if !ok {
+	if !srv.startEnd(cl, e) {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	srv.ids.evictBy(cl.holder, func(replace bool) bool {
@@ -232,17 +241,17 @@ func (srv *Server) count(s stage, n int) {
 	}
 }
 
-// startEnd starts the End of cl over c, on which the handshake is done. It reports false if the
-// Server is closed. Then the caller has to close the End. srv.mu is held when the End starts, so that
-// its handlers and callbacks find it by Server.End.
-func (srv *Server) startEnd(cl *clientConn, c *conn.Conn, ac *application.Config) (e *ServerEnd, ok bool) {
+// startEnd starts the End of cl, whose handshake is done. It reports false if the Server is closed.
+// Then the caller has to close the End. srv.mu is held when the End starts, so that its handlers and
+// callbacks find it by Server.End.
+func (srv *Server) startEnd(cl *clientConn, e *ServerEnd) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	e = start(c, ac)
+	e.control().Begin()
 	cl.e = e
 	srv.addNewest(cl)
 	srv.setStage(cl, registering)
-	return e, srv.state != closed
+	return srv.state != closed
 }
 
 // addNewest makes cl the newest client with its id. srv.mu is held.

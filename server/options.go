@@ -40,6 +40,9 @@ type EndOptions struct {
 	LocalMethods      []*geminio.MethodRPC
 	ReadBufferSize    int `merge:"positive"`
 	WriteBufferSize   int `merge:"positive"`
+	HijackRPC         geminio.HijackRPC
+	HijackOptions     *options.HijackOptions
+	PrepareFunc       func(geminio.End) error
 	AcceptStreamFunc  func(geminio.Stream)
 	ClosedStreamFunc  func(geminio.Stream)
 
@@ -50,8 +53,9 @@ type EndOptions struct {
 	ResumeSessions int
 	ResumeBytes    int
 
-	// Limits has further options, each with its setter.
+	// Limits and Interceptors have further options, each with its setter.
 	options.Limits
+	geminio.Interceptors
 }
 
 // NewEndOptions returns options in which nothing is set.
@@ -141,9 +145,31 @@ func (o *EndOptions) SetRetryAfter(d time.Duration) { o.RetryAfter = d }
 // oldest of them. 0 stands for the default.
 func (o *EndOptions) SetResumeLimits(ends, bytes int) { o.ResumeSessions, o.ResumeBytes = ends, bytes }
 
-// MergeEndOptions returns new options. Each field has the last value that is set in opts, and
-// each buffer size the last one above 0. It skips nil entries, and changes none. The result
-// shares no slices with opts, which may be changed afterwards.
+// SetHijack has rpc handle the calls of the peer on the default stream, as Hijack of the End does,
+// from the first call on. A later Hijack of the End replaces it. With a nil rpc, SetHijack has no
+// effect.
+func (o *EndOptions) SetHijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) {
+	if rpc != nil {
+		o.HijackRPC, o.HijackOptions = rpc, options.MergeHijackOptions(opts...)
+	}
+}
+
+// SetPrepareFunc has f called with each new End before anything of it is served, after ConnOnline
+// of the delegate. f can register methods, call Hijack, keep the End, and start goroutines that
+// use it. If f returns an error, panics or closes the End, the client is refused, with the text and
+// the code (see geminio.Coder) of the reason, and AcceptEnd does not return the End.
+//
+// The End carries nothing before f has returned. Register returns at once; AcceptEnd returns the
+// End when the client has confirmed the methods. All other operations that need the client wait
+// for the return of f, so only other goroutines may use them. f must return within the time of
+// SetHandshakeTimeout. If the client leaves during the handshake, the End ends: see geminio.Done.
+//
+// f is not called when a session is resumed, since its End continues.
+func (o *EndOptions) SetPrepareFunc(f func(geminio.End) error) { o.PrepareFunc = f }
+
+// MergeEndOptions returns new options. Each field has the last value that is set in opts, each
+// buffer size the last one above 0, and the middleware that of all opts. It skips nil entries, and
+// changes none. The result shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)
 	if o.Metadata != nil {
@@ -151,6 +177,9 @@ func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	}
 	o.RemoteMethods = slices.Clone(o.RemoteMethods)
 	o.LocalMethods = setup.CloneMethods(o.LocalMethods)
+	if o.HijackOptions != nil {
+		o.HijackOptions = options.MergeHijackOptions(o.HijackOptions)
+	}
 	return o
 }
 
@@ -160,6 +189,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,
 		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
 		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
+		Hijack: o.HijackRPC, HijackOptions: o.HijackOptions, Interceptors: &o.Interceptors,
 	}
 	cc, ac, err := common.Resolve(geminio.RecipientSide, setup.DelegateOrNil(o.Delegate))
 	if err != nil {

@@ -43,26 +43,44 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		return nil, err
 	}
 	cc.Resume = nil // a client that comes back has no way to the End
-	c, err := conn.Server(nc, cc)
-	if err != nil {
+	var e *ServerEnd
+	cc.Prepare = func(c *conn.Conn, over <-chan struct{}) (err error) {
+		e, err = opt.prepare(c, ac, over)
+		return err
+	}
+	if _, err = conn.Server(nc, cc); err != nil {
+		e.abandon(err)
 		return nil, err
 	}
-	e := start(c, ac)
+	e.control().Begin()
 	if err := e.exchangeMethods(cc, ac); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// start starts an End over c.
-func start(c *conn.Conn, ac *application.Config) *ServerEnd {
+// prepare makes the End over c, whose handshake is under way, and calls the function of
+// SetPrepareFunc. An error refuses the client; the End may not be nil then.
+func (o *EndOptions) prepare(c *conn.Conn, ac *application.Config, over <-chan struct{}) (*ServerEnd, error) {
 	e := &ServerEnd{}
 	ac.User = func(inner *application.End) geminio.End {
 		e.end = inner
 		return e
 	}
-	application.Start(c, ac)
-	return e
+	if _, err := application.Prepare(c, ac); err != nil {
+		return nil, err
+	}
+	if o.PrepareFunc == nil {
+		return e, nil
+	}
+	return e, e.control().Prepare(o.PrepareFunc, over)
+}
+
+// abandon ends an End whose handshake has failed. e may be nil.
+func (e *ServerEnd) abandon(cause error) {
+	if e != nil {
+		e.control().Abandon(cause)
+	}
 }
 
 // exchangeMethods exchanges the methods of both sides. On an error it closes the End. It returns

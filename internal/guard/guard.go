@@ -46,6 +46,11 @@ func Run(log *slog.Logger, what string, f func(), then func(failed error)) {
 // Wait calls f as Run does, in a goroutine of its own, and waits for it. It returns the
 // error of f, as Check has found it, or a *Failure.
 func Wait(log *slog.Logger, what string, f func() error) error {
+	return <-Start(log, what, f)
+}
+
+// Start is Wait without the wait: the result arrives on the returned channel.
+func Start(log *slog.Logger, what string, f func() error) <-chan error {
 	result := make(chan error, 1)
 	go func() {
 		var err error
@@ -56,7 +61,7 @@ func Wait(log *slog.Logger, what string, f func() error) error {
 			result <- err
 		})
 	}()
-	return <-result
+	return result
 }
 
 // Panicked logs that a function of the user, which what names, has panicked with v, and

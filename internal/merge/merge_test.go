@@ -16,6 +16,7 @@ type options struct {
 	Size  int `merge:"positive"`
 	Any   any
 	Hook  func()
+	List  []int `merge:"append"`
 	Nested
 }
 
@@ -35,4 +36,15 @@ func TestMerge(t *testing.T) {
 
 	assert.Equal(t, &options{}, Merge[options]())
 	assert.NotSame(t, a, Merge(a))
+}
+
+func TestMergeAppends(t *testing.T) {
+	a := &options{List: append(make([]int, 0, 10), 1, 2)}
+	b := &options{List: []int{3}}
+	m := Merge(a, nil, &options{}, b, a)
+	assert.Equal(t, []int{1, 2, 3, 1, 2}, m.List)
+	m.List[0] = 9
+	assert.Equal(t, []int{1, 2, 0}, a.List[:3], "a has memory of its own")
+	assert.Equal(t, []int{3}, b.List)
+	assert.Nil(t, Merge(&options{List: []int{}}).List)
 }

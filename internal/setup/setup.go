@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/logging"
+	"github.com/singchia/geminio/internal/wire1"
 	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -33,6 +35,9 @@ type Common struct {
 	LocalMethods    []*geminio.MethodRPC
 	ReadBufferSize  int
 	WriteBufferSize int
+	Hijack          geminio.HijackRPC
+	HijackOptions   *options.HijackOptions
+	Interceptors    *geminio.Interceptors
 	Limits          *options.Limits
 }
 
@@ -130,7 +135,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		cc.Resume = &conn.ResumeConfig{Keep: keep, Log: uint32(*l.ResumeBuffer), MaxLog: min(part, maxResumeBuffer)}
 	}
 	if !l.RefuseWireV1 {
-		cc.Translate = translate(cc, uint64(l.MemoryBudget))
+		cc.Translate, cc.Wire1Offer = translate(cc, uint64(l.MemoryBudget)), wire1.Offer()
 	}
 	if c.Timer != nil {
 		cc.Clock = clock.FromTimer(c.Timer)
@@ -150,6 +155,11 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		LocalMethods:  c.LocalMethods,
 		RemoteMethods: c.RemoteMethods,
 		CheckRemote:   c.CheckRemote,
+		Hijack:        c.Hijack,
+		HijackOptions: c.HijackOptions,
+	}
+	if i := c.Interceptors; i != nil {
+		ac.Middleware = i.Middleware
 	}
 	switch ac.IDs.(type) {
 	case *numbers:
@@ -184,6 +194,16 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	return cc, ac, nil
 }
 
+// noneNil returns an error that names the first function in all that is nil.
+func noneNil[F any](name string, all []F) error {
+	for i, f := range all {
+		if reflect.ValueOf(f).IsNil() {
+			return fmt.Errorf("options: %s %d is nil", name, i)
+		}
+	}
+	return nil
+}
+
 // check checks the settings outside of Limits.
 func (c *Common) check() error {
 	err := errors.Join(
@@ -192,6 +212,12 @@ func (c *Common) check() error {
 		Range("number of LocalMethods", len(c.LocalMethods), 0, application.MaxRemoteMethods),
 		Range("number of RemoteMethods", len(c.RemoteMethods), 0, application.MaxRemoteMethods),
 	)
+	if hijackErr := application.CheckHijackOptions(c.HijackOptions); hijackErr != nil {
+		err = errors.Join(err, fmt.Errorf("options: Hijack: %w", hijackErr))
+	}
+	if i := c.Interceptors; i != nil {
+		err = errors.Join(err, noneNil("Middleware", i.Middleware))
+	}
 	for _, m := range c.LocalMethods {
 		switch {
 		case m == nil: // skipped

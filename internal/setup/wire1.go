@@ -7,15 +7,14 @@ import (
 
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/internal/wire1"
-	"github.com/singchia/geminio/packet"
 )
 
 // translate returns the Translate function of the configuration cc. Translators share
 // the memory budget except the part for the windows of streams.
-func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (net.Conn, packet.Settings) {
-	return func(nc net.Conn, peer conn.Wire1Peer) (net.Conn, packet.Settings) {
+func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) net.Conn {
+	return func(nc net.Conn, peer conn.Wire1Peer) net.Conn {
 		period := wire1.Period(peer.HeartbeatExponent << 4)
-		t := wire1.NewTransport(nc, wire1.Config{
+		return wire1.NewTransport(nc, wire1.Config{
 			Side:     peer.Side,
 			Offer:    cc.Settings,
 			Budget:   budget / parts * (parts - 1),
@@ -25,6 +24,5 @@ func translate(cc *conn.Config, budget uint64) func(net.Conn, conn.Wire1Peer) (n
 			PacketID: peer.PacketID,
 			FirstID:  uint64(time.Now().Unix())<<32 | uint64(rand.Uint32()>>1),
 		}, cc.Clock)
-		return t, wire1.Offer()
 	}
 }
