@@ -4,14 +4,21 @@ import (
 	"sync"
 
 	"github.com/singchia/geminio/internal/chunk"
+	"github.com/singchia/geminio/packet"
 )
 
-// MaxBatch is the size above which a batch gets no further frames, in bytes.
+// MaxBatch is the size above which a batch gets no further frames, in bytes, if the transport
+// can lend.
 const MaxBatch = 256 << 10
+
+// copiedBatch is MaxBatch for a transport that cannot lend, which writes a batch to the end
+// before urgent frames get their turn. It is a multiple of the largest TLS record.
+const copiedBatch = 64 << 10
 
 const (
 	maxPieces = 64      // bounds the pieces of a batch
 	copyBelow = 2 << 10 // chunks with fewer bytes are copied: that costs less than one more piece
+	leastFit  = 1 << 10 // the smallest result of Fit, apart from its argument
 )
 
 // BufferOwner lends memory to a batch.
@@ -22,7 +29,7 @@ type BufferOwner interface {
 }
 
 // Batch is a sequence of frames that is written at once, with one system call if the
-// socket takes them all. The layer above appends frames to Buf, adds chunks and lends
+// socket takes them all, or one Write of another transport. The layer above appends frames to Buf, adds chunks and lends
 // memory, in the order of the wire.
 type Batch struct {
 	// Buf holds small frames and headers. The layer above appends to it and assigns
@@ -62,6 +69,9 @@ var batches = sync.Pool{New: func() any { return &Batch{flat: make([]byte, 0, 2<
 func newBatch(lend bool) *Batch {
 	b := batches.Get().(*Batch)
 	b.lend, b.Buf, b.limit, b.linkPiece, b.logOnly = lend, b.flat, MaxBatch, -1, false
+	if !lend {
+		b.limit = copiedBatch
+	}
 	return b
 }
 
@@ -97,6 +107,16 @@ func (b *Batch) Room() int {
 		return 0
 	}
 	return max(b.limit-b.Size(), 0)
+}
+
+// Fit returns how many bytes the payload of the next frame should have at most, if the peer
+// takes frames of up to frame bytes. On a transport that cannot lend, the frame ends with the
+// batch: TLS would need one more record for the bytes beyond.
+func (b *Batch) Fit(frame int) int {
+	if b.lend {
+		return frame
+	}
+	return min(frame, max(b.Room()-packet.HeaderLen, leastFit))
 }
 
 // AddChunk adds the bytes of c. The batch owns c from now on.

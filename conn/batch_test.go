@@ -87,7 +87,7 @@ func TestLoansEndWithTheConnection(t *testing.T) {
 }
 
 func TestBatchIsBounded(t *testing.T) {
-	for _, lend := range []bool{true, false} {
+	for lend, limit := range map[bool]int{true: MaxBatch, false: copiedBatch} {
 		b := newBatch(lend)
 		p := make([]byte, 5000)
 		n := 0
@@ -96,10 +96,10 @@ func TestBatchIsBounded(t *testing.T) {
 			b.Lend(p, &countingOwner{})
 			n++
 		}
-		assert.LessOrEqual(t, b.Size(), MaxBatch+5000+packet.HeaderLen)
+		assert.LessOrEqual(t, b.Size(), limit+5000+packet.HeaderLen)
 		assert.LessOrEqual(t, len(b.pieces), maxPieces)
 		if !lend {
-			assert.Equal(t, MaxBatch/5012+1, n)
+			assert.Equal(t, limit/5012+1, n)
 		}
 		b.seal()
 		assert.Equal(t, n*5012, b.Size())
@@ -110,6 +110,27 @@ func TestBatchIsBounded(t *testing.T) {
 		assert.Equal(t, b.Size(), total)
 		b.free()
 	}
+}
+
+// A frame that has the size that Fit returns ends with a batch of a transport that cannot lend.
+func TestFit(t *testing.T) {
+	const largest = 50_000
+	b := newBatch(true)
+	b.Buf = append(b.Buf, make([]byte, 60_000)...)
+	assert.Equal(t, largest, b.Fit(largest))
+	b.free()
+	b = newBatch(false)
+	for b.Room() > 0 {
+		n := b.Fit(largest)
+		assert.LessOrEqual(t, n, largest)
+		b.Buf = packet.AppendHeader(b.Buf, packet.Header{Length: uint32(n)})
+		b.Buf = append(b.Buf, make([]byte, n)...)
+	}
+	assert.Equal(t, copiedBatch, b.Size())
+	b.Buf = b.Buf[:copiedBatch-packet.HeaderLen]
+	assert.Equal(t, leastFit, b.Fit(largest))
+	assert.Equal(t, 100, b.Fit(100))
+	b.free()
 }
 
 func TestBatchAdvance(t *testing.T) {

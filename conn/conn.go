@@ -121,7 +121,7 @@ type Conn struct {
 	peer     packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
-	flush    func()     // calls write(nil, true); made once because it is started often
+	flush    func()     // flushAll, made once because it is started often
 
 	// The reading goroutine owns these fields; doc.go describes the hints.
 
@@ -134,6 +134,7 @@ type Conn struct {
 	workSeen         bool          // a copy of worked
 
 	token   atomic.Uint32         // the write token: one of the token constants
+	gather  bool                  // flushAll lets other goroutines run first; the token's holder owns it
 	current atomic.Pointer[Batch] // the batch that the token's holder is writing
 
 	worked   atomic.Bool   // the peer has sent something that isCeremony excludes

@@ -60,9 +60,11 @@
 //     goroutines whose borrowed memory was written can then make the next bytes
 //     ready, and the reading goroutine can run.
 //   - After a read that contained a packet (packetDispatched), the reading
-//     goroutine calls runtime.Gosched before the next read. The goroutines that
-//     the packets have woken run first, and their answers may meet further
-//     requests in the same read.
+//     goroutine calls runtime.Gosched before the next read (socket only). The
+//     goroutines that the packets have woken run first, and their answers may meet
+//     further requests in the same read. A Read of TLS returns one record, and the
+//     next record is often there already: it is read first, so that the goroutines
+//     woken by both write together.
 //
 // Three hints choose how much is read:
 //
@@ -79,5 +81,6 @@
 // While all processors are busy, the runtime asks its poller only every ten
 // milliseconds. A goroutine that writes bulk data would delay the reading
 // goroutine by that time, so it calls wakeReader between two batches, which
-// wakes the reading goroutine if its socket has something to read.
+// wakes the reading goroutine if its socket, or the one beneath its TLS connection, has
+// something to read.
 package conn

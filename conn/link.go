@@ -237,21 +237,32 @@ func (l *link) cut() {
 // wrapper is a net.Conn around another one, such as *tls.Conn.
 type wrapper interface{ NetConn() net.Conn }
 
-// closeBeneath closes the innermost net.Conn.
-func (l *link) closeBeneath() error {
-	nc := l.nc
-	for n := range maxBeneath {
-		var under net.Conn
-		if w, wraps := nc.(wrapper); wraps {
-			under = w.NetConn()
-		}
-		if isNil(under) {
-			if n == 0 {
-				return nil
+// innermost returns the net.Conn beneath all others, or nil if a NetConn method fails.
+func (l *link) innermost() (nc net.Conn) {
+	l.call("NetConn", func() error {
+		under := l.nc
+		for range maxBeneath {
+			w, wraps := under.(wrapper)
+			if !wraps {
+				break
 			}
-			break
+			next := w.NetConn()
+			if isNil(next) {
+				break
+			}
+			under = next
 		}
 		nc = under
+		return nil
+	})
+	return nc
+}
+
+// closeBeneath closes the innermost net.Conn.
+func (l *link) closeBeneath() error {
+	nc := l.innermost()
+	if nc == nil || nc == l.nc {
+		return nil
 	}
 	return nc.Close()
 }

@@ -42,7 +42,7 @@ func (c *Conn) fillSession(b *Batch) (more bool) {
 	state, peerClosed := c.closeState, c.peerClosed
 	c.mu.Unlock()
 	if room > 0 {
-		b.limit = min(MaxBatch, room+b.Size())
+		b.limit = min(b.limit, room+b.Size())
 		more = c.upper.AppendFrames(b)
 	}
 	if state == closeDue && !more && (room > 0 || peerClosed) {
@@ -91,7 +91,7 @@ func (c *Conn) fillLog(b *Batch) (more bool) {
 	room := s.room()
 	c.mu.Unlock()
 	if room > 0 {
-		b.limit = min(MaxBatch, room)
+		b.limit = min(b.limit, room)
 		more = c.upper.AppendFrames(b)
 		b.logOnly = true
 		c.countSent(b, 0)

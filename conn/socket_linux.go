@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -22,9 +21,10 @@ const (
 // socket is the transport over TCP and unix sockets. It makes non-blocking system calls
 // between the waits of the runtime's poller, so that it holds no buffer while it waits.
 type socket struct {
-	c    *Conn
-	link *link
-	raw  syscall.RawConn
+	c     *Conn
+	link  *link
+	raw   syscall.RawConn
+	waker waker
 
 	// The reading goroutine owns these fields; the package comment describes the hints.
 
@@ -34,8 +34,6 @@ type socket struct {
 	readErr error                 // the result of onReadable
 	recheck time.Duration         // when the read deadline is due that lookAgain has set
 
-	waits atomic.Bool // the reading goroutine waits for the socket
-
 	// The holder of the write token owns these fields.
 
 	writeFn  func(fd uintptr) bool // t.onWritable, made once
@@ -43,14 +41,32 @@ type socket struct {
 	wait     bool                  // onWritable waits when the socket is full
 	stopped  bool                  // onWritable has stopped instead of waiting
 	writeErr error                 // the result of onWritable
-	peekFn   func(fd uintptr)      // t.peek, made once
-	peeked   int32                 // how many bytes peek found
 }
 
-// newTransport returns the best transport for the net.Conn of l.
+// newTransport returns the best transport for the net.Conn of l. If a TCP or unix socket is
+// beneath the net.Conn, newTransport keeps the send queue of the socket short.
 func newTransport(c *Conn, l *link) transport {
+	if raw := rawSocket(l.nc); raw != nil {
+		t := &socket{c: c, link: l, raw: raw}
+		t.readFn, t.writeFn = t.onReadable, t.onWritable
+		t.waker.init(l.nc, raw)
+		raw.Control(shortenQueue)
+		return t
+	}
+	t := &plain{c: c, link: l}
+	if raw := rawSocket(l.innermost()); raw != nil {
+		raw.Control(shortenQueue)
+		if l.prompt() {
+			t.waker.init(l.nc, raw)
+		}
+	}
+	return t
+}
+
+// rawSocket returns the socket of nc, or nil if nc is neither a TCP nor a unix stream socket.
+func rawSocket(nc net.Conn) syscall.RawConn {
 	var sc syscall.Conn
-	switch nc := l.nc.(type) {
+	switch nc := nc.(type) {
 	case *net.TCPConn:
 		sc = nc
 	case *net.UnixConn:
@@ -59,19 +75,19 @@ func newTransport(c *Conn, l *link) transport {
 		}
 	}
 	if sc == nil {
-		return &plain{c: c, link: l}
+		return nil
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return &plain{c: c, link: l}
+		return nil
 	}
-	t := &socket{c: c, link: l, raw: raw}
-	t.readFn, t.writeFn, t.peekFn = t.onReadable, t.onWritable, t.peek
-	raw.Control(func(fd uintptr) {
-		// Unix sockets refuse the option, which does no harm.
-		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, notSentLowat)
-	})
-	return t
+	return raw
+}
+
+// shortenQueue bounds the bytes that the kernel accepts before it sends them. Unix sockets
+// refuse the option, which does no harm.
+func shortenQueue(fd uintptr) {
+	syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, notSentLowat)
 }
 
 // lookAgain is the time after which a socket is read again if the last read did not
@@ -96,7 +112,7 @@ func (t *socket) read(s Sink, whole bool) error {
 			return t.c.readError(t.link, err)
 		}
 		t.recheck = 0
-		t.link.nc.SetReadDeadline(time.Time{})
+		t.waker.woken()
 	}
 }
 
@@ -105,7 +121,7 @@ func (t *socket) read(s Sink, whole bool) error {
 // the poller must call it again when the socket is readable.
 func (t *socket) onReadable(fd uintptr) bool {
 	c := t.c
-	t.waits.Store(false)
+	t.waker.waits.Store(false)
 	for {
 		n, all, errno := t.readOnce(int(fd))
 		switch {
@@ -149,28 +165,10 @@ func (t *socket) beforeWaitUnproved(now time.Duration) {
 // beforeWait runs before the goroutine waits for the socket.
 func (t *socket) beforeWait() {
 	t.c.beforeWait()
-	t.waits.Store(true)
+	t.waker.waits.Store(true)
 }
 
-// wakeReader implements transport. A read deadline in the past wakes the reading
-// goroutine; the package comment says why.
-func (t *socket) wakeReader() {
-	if !t.waits.Load() {
-		return
-	}
-	t.raw.Control(t.peekFn)
-	if t.peeked > 0 {
-		t.link.nc.SetReadDeadline(past)
-	}
-}
-
-var past = time.Unix(1, 0)
-
-// peek sets t.peeked to the number of bytes that can be read.
-func (t *socket) peek(fd uintptr) {
-	t.peeked = 0
-	syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&t.peeked)))
-}
+func (t *socket) wakeReader() { t.waker.wake() }
 
 // readOnce makes one read. It reports with all that the read has left room, so that the
 // socket is probably empty.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 )
 
 // transport moves bytes between a Conn and its net.Conn.
@@ -28,10 +29,11 @@ type transport interface {
 }
 
 // plain is the transport over any net.Conn. It waits between frames with a buffer of a
-// few bytes, so that an idle connection holds no chunk.
+// few bytes, so that an idle connection holds no chunk. It writes each batch with one Write.
 type plain struct {
 	c     *Conn
 	link  *link
+	waker waker
 	first [64]byte
 }
 
@@ -43,11 +45,11 @@ func (t *plain) readMore() error {
 	var n int
 	var err error
 	if c.rb == nil && !c.bulk {
-		if n, err = t.link.read(t.first[:]); n > 0 {
+		if n, err = t.read(t.first[:]); n > 0 {
 			copy(c.buffer(), t.first[:n])
 			c.rb.Wrote(n)
 		}
-	} else if n, err = t.link.read(c.buffer()); n > 0 {
+	} else if n, err = t.read(c.buffer()); n > 0 {
 		c.rb.Wrote(n)
 		c.bulk = c.bulk || n > direct
 	}
@@ -57,20 +59,42 @@ func (t *plain) readMore() error {
 	return c.readError(t.link, err)
 }
 
+// read reads at least one byte. It reads again when wakeReader has woken it.
+func (t *plain) read(p []byte) (n int, err error) {
+	for {
+		t.waker.waits.Store(true)
+		n, err = t.link.read(p)
+		t.waker.waits.Store(false)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !t.waker.woken() {
+			return n, err
+		}
+	}
+}
+
 func (t *plain) readSink(Sink) error { return t.readMore() }
 
 func (t *plain) lends() bool { return false }
 
-func (t *plain) wakeReader() {}
+func (t *plain) wakeReader() { t.waker.wake() }
 
 func (t *plain) write(b *Batch, _ bool) bool {
-	for _, p := range b.pieces {
-		if err := t.link.write(p); err != nil {
-			t.c.cut(t.link, writeError(err))
-			break
-		}
+	if err := t.writeAll(b); err != nil {
+		t.c.cut(t.link, writeError(err))
 	}
 	return false
+}
+
+// writeAll writes b with one Write, unless its bytes are those of a log.
+func (t *plain) writeAll(b *Batch) error {
+	if len(b.Buf) == b.size {
+		return t.link.write(b.Buf)
+	}
+	for _, p := range b.pieces {
+		if err := t.link.write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeError returns the error for a failed write. If the transport is closed, that

@@ -1,8 +1,13 @@
 package conn
 
 import (
+	"net"
+	"os"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -39,5 +44,77 @@ func TestTransportThatCannotLendCopies(t *testing.T) {
 		assert.Equal(t, []byte{1, 2, 3}, p.want(packet.TypeData, "the copy of the buffer"))
 		synctest.Wait()
 		assert.Zero(t, lender.returned())
+	})
+}
+
+// countingConn counts the calls of Write.
+type countingConn struct {
+	net.Conn
+	writes atomic.Int32
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// A batch is one Write.
+func TestOneWriteForABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		counted := &countingConn{Conn: near}
+		p := &peer{t, far}
+		c, u := startOn(t, geminio.RecipientSide, counted, p, testConfig())
+		counted.writes.Store(0)
+		for range 3 {
+			u.give(dataFrame(make([]byte, 5000)...))
+		}
+		c.Push(nil, false)
+		for range 3 {
+			p.want(packet.TypeData, "the frames")
+		}
+		synctest.Wait()
+		assert.EqualValues(t, 1, counted.writes.Load())
+		far.Close()
+		<-u.over
+		<-c.Done()
+	})
+}
+
+// With gather set, a goroutine that is ready to run adds its frame to the batch.
+func TestGatherOverAnyTransport(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		counted := &countingConn{Conn: near}
+		p := &peer{t, far}
+		c, u := startOn(t, geminio.RecipientSide, counted, p, testConfig())
+		counted.writes.Store(0)
+		go func() {
+			u.give(dataFrame(2))
+			c.Push(nil, true)
+		}()
+		u.give(dataFrame(1))
+		c.Push(nil, true)
+		assert.Equal(t, []byte{1}, p.want(packet.TypeData, "the first frame"))
+		assert.Equal(t, []byte{2}, p.want(packet.TypeData, "the frame of the other goroutine"))
+		synctest.Wait()
+		assert.EqualValues(t, 1, counted.writes.Load())
+		far.Close()
+		<-u.over
+		<-c.Done()
+	})
+}
+
+// A read deadline that the library has not set is an error of the transport.
+func TestReadDeadlineOfAnyTransport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c, u := startOn(t, geminio.RecipientSide, near, &peer{t, far}, testConfig())
+		near.SetReadDeadline(time.Unix(1, 0))
+		<-c.Done()
+		<-u.over
+		assert.ErrorIs(t, u.seen().cause, os.ErrDeadlineExceeded)
+		far.Close()
 	})
 }

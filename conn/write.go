@@ -64,14 +64,15 @@ type Writer interface {
 
 // Push writes in the caller's goroutine until w.Sent reports true, or one batch if w is
 // nil. If another goroutine writes, Push leaves the work to that goroutine. On
-// transports other than sockets a write may have to wait, so Push is Kick there. With
-// gather set, Push lets other goroutines run first, so that their frames join the
-// batch; see the package comment.
+// transports other than sockets a write may have to wait, so Push starts another goroutine
+// there, as Kick does. With gather set, other goroutines run first, so that their frames join
+// the batch; see the package comment.
 func (c *Conn) Push(w Writer, gather bool) {
 	if !c.acquireWrite() {
 		return
 	}
 	if !c.io.lends() {
+		c.gather = gather
 		go c.flush()
 		return
 	}
@@ -79,6 +80,15 @@ func (c *Conn) Push(w Writer, gather bool) {
 		runtime.Gosched()
 	}
 	c.write(w, false)
+}
+
+// flushAll writes until nothing is left. Another goroutine has acquired the token for it.
+func (c *Conn) flushAll() {
+	if c.gather {
+		c.gather = false
+		runtime.Gosched()
+	}
+	c.write(nil, true)
 }
 
 // write writes batches. The caller holds the token. With all set, write returns when

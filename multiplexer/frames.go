@@ -123,7 +123,7 @@ func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 // appendRaw adds one frame of raw bytes, queued ones first, then those that a Write lends.
 // The last one has the flags that end the raw bytes or the dialogue.
 func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
-	limit := int(d.m.peer.MaxFrame)
+	limit := b.Fit(int(d.m.peer.MaxFrame))
 	n := 0
 	h := &d.send
 	if c := h.buf.Head(); c != nil {
