@@ -114,6 +114,7 @@ func compare(ctx context.Context, s settings, all []*peer, rounds int, pick *reg
 					fmt.Fprintln(log, err)
 					failed, v = append(failed, err), nil
 				}
+				fmt.Fprintln(log, p.name, v)
 				r.add(pr.name, p.name, v)
 			}
 		}

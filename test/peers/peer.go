@@ -42,6 +42,8 @@ type service struct {
 	// closed is called for each stream that was opened for a single byte, after its end
 	// was read and it was closed on the server's side too.
 	closed func(b byte)
+	// security has the configurations of TLS; nil for connections without TLS.
+	security *security
 }
 
 // server accepts connections.

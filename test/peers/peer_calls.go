@@ -14,7 +14,7 @@ func minimalCallsPeer() *peer {
 		name: minimalCallsName, role: reference,
 		setup: "written for the comparison, over TCP: the minimum for calls, which is a table of waiting callers, a copy of the received bytes for the receiver, and a reused goroutine for each handler; one writer sends the frames of others with its own; no streams, credit, contexts, limits",
 		start: func(svc *service) (server, error) {
-			return startTCP(func(c, s net.Conn) (link, error) { return joinMinimalCalls(c, s, svc), nil })
+			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinMinimalCalls(c, s, svc), nil })
 		},
 	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
@@ -24,9 +26,16 @@ type geminioServer struct {
 }
 
 func startGeminio(svc *service) (server, error) {
-	l, err := geminioserver.Listen("tcp", "127.0.0.1:0")
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
+	}
+	if svc.security != nil {
+		nl = tls.NewListener(nl, svc.security.server)
+	}
+	l, err := geminioserver.NewListener(nl)
+	if err != nil {
+		return nil, errors.Join(err, nl.Close())
 	}
 	return &geminioServer{listener: l, service: svc}, nil
 }
@@ -34,7 +43,12 @@ func startGeminio(svc *service) (server, error) {
 func (s *geminioServer) close() error { return s.listener.Close() }
 
 func (s *geminioServer) dial() (link, error) {
-	c, err := client.NewEnd("tcp", s.listener.Addr().String())
+	c, err := client.NewEndWithDialer(func() (net.Conn, error) {
+		if t := s.service.security; t != nil {
+			return tls.Dial("tcp", s.listener.Addr().String(), t.client)
+		}
+		return net.Dial("tcp", s.listener.Addr().String())
+	})
 	if err != nil {
 		return nil, err
 	}

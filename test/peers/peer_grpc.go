@@ -9,13 +9,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
 func grpcPeer() *peer {
 	return &peer{
 		name: "grpc", role: other, module: "google.golang.org/grpc",
-		setup: "grpc-go over TCP without TLS, windows of 16 MiB, buffers of 64 KiB, plain bytes in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
+		setup: "grpc-go over TCP, windows of 16 MiB, buffers of 64 KiB, plain bytes in place of protobuf; unary calls for calls and messages, a stream of chunks for bulk",
 		start: func(svc *service) (server, error) { return startGRPC(svc, joinGRPC) },
 	}
 }
@@ -51,6 +52,7 @@ func startGRPC(svc *service, join func(*grpcServer, *grpc.ClientConn) link) (ser
 		listener: l, service: svc, join: join,
 		accepted: make(chan io.ReadWriteCloser), serving: make(chan struct{}),
 		server: grpc.NewServer(
+			grpc.Creds(grpcCredentials(svc.security, true)),
 			grpc.ForceServerCodecV2(bytesCodec{}),
 			grpc.WriteBufferSize(grpcBuffer), grpc.ReadBufferSize(grpcBuffer),
 			grpc.InitialWindowSize(grpcWindow), grpc.InitialConnWindowSize(grpcWindow),
@@ -64,6 +66,22 @@ func startGRPC(svc *service, join func(*grpcServer, *grpc.ClientConn) link) (ser
 	return s, nil
 }
 
+// grpcCredentials returns the credentials of a side.
+func grpcCredentials(t *security, server bool) credentials.TransportCredentials {
+	switch {
+	case t == nil:
+		return insecure.NewCredentials()
+	case server:
+		c := t.server.Clone()
+		c.NextProtos = []string{"h2"}
+		return credentials.NewTLS(c)
+	default:
+		c := t.client.Clone()
+		c.NextProtos = []string{"h2"}
+		return credentials.NewTLS(c)
+	}
+}
+
 func (s *grpcServer) close() error {
 	s.server.Stop()
 	<-s.serving
@@ -72,7 +90,7 @@ func (s *grpcServer) close() error {
 
 func (s *grpcServer) dial() (link, error) {
 	cc, err := grpc.NewClient("passthrough:///"+s.listener.Addr().String(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(grpcCredentials(s.service.security, false)),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{})),
 		grpc.WithWriteBufferSize(grpcBuffer), grpc.WithReadBufferSize(grpcBuffer),
 		grpc.WithInitialWindowSize(grpcWindow), grpc.WithInitialConnWindowSize(grpcWindow),

@@ -15,7 +15,7 @@ func minimalPeer() *peer {
 		name: minimalName, role: reference,
 		setup: "written for the comparison, over TCP: one writer collects the requests of all callers into one system call, the reader answers them inline; no contexts, no goroutine for a call",
 		start: func(svc *service) (server, error) {
-			return startTCP(func(c, s net.Conn) (link, error) { return joinMinimal(c, s, svc), nil })
+			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinMinimal(c, s, svc), nil })
 		},
 	}
 }

@@ -43,6 +43,9 @@ type natsServer struct {
 }
 
 func startNATS(svc *service, jetStream bool) (server, error) {
+	if svc.security != nil {
+		return nil, errNotOffered
+	}
 	dir, err := os.MkdirTemp("", "peers-nats-") // JetStream requires a directory, also for memory storage
 	if err != nil {
 		return nil, err

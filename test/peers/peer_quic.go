@@ -2,17 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
-	"time"
 
 	"github.com/quic-go/quic-go"
 )
@@ -46,21 +40,19 @@ func startQUIC(svc *service) (server, error) {
 	// The socket buffers have the largest size that the system allows. Without this
 	// setting a warning would be printed into the report.
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
-	certificate, pool, err := selfSigned()
+	t, err := newSecurity()
 	if err != nil {
 		return nil, err
 	}
-	s := &quicServer{service: svc}
-	for _, t := range []**quic.Transport{&s.client, &s.server} {
+	s := &quicServer{service: svc, clientTLS: t.client}
+	for _, q := range []**quic.Transport{&s.client, &s.server} {
 		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}
-		*t = &quic.Transport{Conn: socket}
+		*q = &quic.Transport{Conn: socket}
 	}
-	s.clientTLS = &tls.Config{RootCAs: pool, ServerName: "peer", NextProtos: []string{"peers"}}
-	serverTLS := &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"peers"}}
-	s.listener, err = s.server.Listen(serverTLS, quicConfig())
+	s.listener, err = s.server.Listen(t.server, quicConfig())
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -107,28 +99,4 @@ func toEOF(s io.ReadWriteCloser) error {
 		return errors.Join(errUnexpected, err)
 	}
 	return nil
-}
-
-// selfSigned makes a certificate for the name "peer".
-func selfSigned() (tls.Certificate, *x509.CertPool, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"peer"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool, nil
 }

@@ -11,7 +11,7 @@ func rawPeer() *peer {
 		name: rawName, role: reference,
 		setup: "one TCP connection, without frames; ping-pong for calls and messages, a copy for bulk",
 		start: func(svc *service) (server, error) {
-			return startTCP(func(c, s net.Conn) (link, error) { return &rawLink{client: c, server: s, service: svc}, nil })
+			return startTCP(svc, func(c, s net.Conn) (link, error) { return &rawLink{client: c, server: s, service: svc}, nil })
 		},
 	}
 }

@@ -13,7 +13,7 @@ func smuxPeer() *peer {
 		name: "smux", role: other, module: "github.com/xtaci/smux",
 		setup: "xtaci/smux, protocol version 2, over TCP, frames of up to 64 KiB, MaxReceiveBuffer 16 MiB, MaxStreamBuffer 1 MiB; a stream for each caller",
 		start: func(svc *service) (server, error) {
-			return startTCP(func(c, s net.Conn) (link, error) { return joinSmux(c, s, svc) })
+			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinSmux(c, s, svc) })
 		},
 	}
 }

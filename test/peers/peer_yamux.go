@@ -13,7 +13,7 @@ func yamuxPeer() *peer {
 		name: "yamux", role: other, module: "github.com/hashicorp/yamux",
 		setup: "hashicorp/yamux over TCP, MaxStreamWindowSize 1 MiB; a stream for each caller",
 		start: func(svc *service) (server, error) {
-			return startTCP(func(c, s net.Conn) (link, error) { return joinYamux(c, s, svc) })
+			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinYamux(c, s, svc) })
 		},
 	}
 }

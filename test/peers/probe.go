@@ -29,6 +29,8 @@ type settings struct {
 	parked  int           // idle streams
 	settle  time.Duration // the wait until everything is idle
 	counted int           // operations whose allocations are counted
+	// security has the configurations of TLS; nil for connections without TLS.
+	security *security
 }
 
 // standard has the amounts that the rows state.
@@ -71,6 +73,13 @@ func probes() []probe {
 		{"idle", idleEnds},
 		{"parked", idleStreams},
 		{"allocs", allocations},
+		{"call" + tlsSuffix, overTLS(calls(1, callSize))},
+		{"calls" + tlsSuffix, overTLS(calls(0, callSize))},
+		{"calls4k" + tlsSuffix, overTLS(calls(0, bigAnswer))},
+		{"messages" + tlsSuffix, overTLS(messages(0))},
+		{"bulk" + tlsSuffix, overTLS(bulk(1, bulkWrite))},
+		{"bulk8" + tlsSuffix, overTLS(bulk(0, bulkWrite))},
+		{"mixed" + tlsSuffix, overTLS(mixed)},
 	}
 }
 
@@ -94,19 +103,20 @@ func over(n, many int) int {
 }
 
 // with runs f on a new link of a peer.
-func with(p *peer, svc *service, f func(link) error) error {
+func with(s settings, p *peer, svc *service, f func(link) error) error {
 	runtime.GC() // collects the garbage of the previous peer
-	s, err := p.start(svc)
+	svc.security = s.security
+	srv, err := p.start(svc)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	l, err := s.dial()
+	l, err := srv.dial()
 	if err != nil {
-		return errors.Join(fmt.Errorf("dial: %w", err), s.close())
+		return errors.Join(fmt.Errorf("dial: %w", err), srv.close())
 	}
 	err = f(l)
 	l.close() // operations may be under way, so close may return an error
-	s.close()
+	srv.close()
 	return err
 }
 
@@ -116,7 +126,7 @@ func calls(n, answerSize int) func(context.Context, settings, *peer) (values, er
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
 		answer := answers(answerSize)
-		err := with(p, &service{answer: answer}, func(l link) error {
+		err := with(s, p, &service{answer: answer}, func(l link) error {
 			all, err := callers(l, over(n, s.callers))
 			if err != nil {
 				return err
@@ -124,7 +134,7 @@ func calls(n, answerSize int) func(context.Context, settings, *peer) (values, er
 			if err := verifyCalls(all, answer); err != nil {
 				return err
 			}
-			got["rate"], err = pace(ctx, s, len(all), func(i int) func() error {
+			got, err = pace(ctx, s, len(all), func(i int) func() error {
 				c, request := all[i], pattern[:callSize]
 				return func() error {
 					a, err := c(request)
@@ -161,7 +171,7 @@ func messages(n int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
 		var r receiver
-		err := with(p, &service{message: r.receive}, func(l link) error {
+		err := with(s, p, &service{message: r.receive}, func(l link) error {
 			all, err := publishers(l, over(n, s.callers))
 			if err != nil {
 				return err
@@ -169,7 +179,7 @@ func messages(n int) func(context.Context, settings, *peer) (values, error) {
 			if err := r.verify(l, all); err != nil {
 				return err
 			}
-			got["rate"], err = pace(ctx, s, len(all), func(i int) func() error {
+			got, err = pace(ctx, s, len(all), func(i int) func() error {
 				data := pattern[:messageSize]
 				return func() error { return all[i](data) }
 			})
@@ -213,8 +223,9 @@ func sum(all []counter) (n int64) {
 const stuck = 20 * time.Second
 
 // pace lets n goroutines repeat their operation, and returns the number of operations per
-// second of all goroutines within the window.
-func pace(ctx context.Context, s settings, n int, operation func(i int) func() error) (float64, error) {
+// second of all goroutines within the window, and the processor time and the number of system
+// calls that read or write of an operation.
+func pace(ctx context.Context, s settings, n int, operation func(i int) func() error) (values, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make([]counter, n)
@@ -233,17 +244,22 @@ func pace(ctx context.Context, s settings, n int, operation func(i int) func() e
 		})
 	}
 	pause(ctx, s.warm())
-	start, before := time.Now(), sum(done)
+	start, cpu, calls, before := time.Now(), cpuTime(), systemCalls(), sum(done)
 	pause(ctx, s.window)
-	took, after := time.Since(start), sum(done)
+	took, used, called, did := time.Since(start), cpuTime()-cpu, systemCalls()-calls, sum(done)-before
 	stop.Store(true)
 	if err := waitFor(&running); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	return float64(after-before) / took.Seconds(), nil
+	each := float64(max(did, 1))
+	return values{
+		"rate":        float64(did) / took.Seconds(),
+		"cpu":         used.Seconds() / each,
+		"systemcalls": called / each,
+	}, nil
 }
 
 // waitFor waits until no operation runs any more, except those that are stuck.

@@ -78,7 +78,7 @@ func idleStreams(ctx context.Context, s settings, p *peer) (values, error) {
 		return nil, errNotOffered
 	}
 	var got values
-	err := with(p, &service{}, func(l link) error {
+	err := with(s, p, &service{}, func(l link) error {
 		st, ok := l.(streaming)
 		if !ok {
 			return errNotOffered
@@ -145,7 +145,7 @@ func allocations(ctx context.Context, s settings, p *peer) (values, error) {
 			}, verifyStream(opener, accepted, callSize)
 		},
 	} {
-		err := with(p, &service{answer: answer, message: r.receive}, func(l link) error {
+		err := with(s, p, &service{answer: answer, message: r.receive}, func(l link) error {
 			op, err := prepare(l)
 			if err != nil {
 				return err

@@ -15,7 +15,7 @@ import (
 func bulk(n, size int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
-		err := with(p, &service{}, func(l link) error {
+		err := with(s, p, &service{}, func(l link) error {
 			f, err := startFlow(l, over(n, s.streams), size)
 			if err != nil {
 				return err
@@ -152,13 +152,13 @@ func touches(n int) func(context.Context, settings, *peer) (values, error) {
 			closed[i] = make(chan struct{}, 1)
 		}
 		svc := &service{closed: func(b byte) { closed[b] <- struct{}{} }}
-		err := with(p, svc, func(l link) error {
+		err := with(s, p, svc, func(l link) error {
 			t, ok := l.(touching)
 			if !ok {
 				return errNotOffered
 			}
 			var err error
-			got["rate"], err = pace(ctx, s, len(closed), func(i int) func() error {
+			got, err = pace(ctx, s, len(closed), func(i int) func() error {
 				return func() error {
 					settle, err := t.touch(byte(i))
 					if err != nil {
@@ -182,7 +182,7 @@ func touches(n int) func(context.Context, settings, *peer) (values, error) {
 func mixed(ctx context.Context, s settings, p *peer) (values, error) {
 	got := values{}
 	answer := answers(callSize)
-	err := with(p, &service{answer: answer}, func(l link) error {
+	err := with(s, p, &service{answer: answer}, func(l link) error {
 		if _, ok := l.(streaming); !ok {
 			return errNotOffered
 		}

@@ -142,6 +142,50 @@ func rows() []row {
 			probe: "bulk", metric: "cpu", work: "processor time of 1 GB of bulk", format: cpuPerByte, less: true,
 			what: "user and system time of both sides for 10^9 bytes on one stream",
 			bars: []bar{{against: rawName, limit: 1.5}},
+		}, {
+			probe: "call" + tlsSuffix, metric: "rate", work: "over TLS: calls, one in flight", format: rate,
+			what: "as without TLS, with TLS 1.3 over TCP; the figure of quic is that without TLS",
+			bars: []bar{{against: bestPeer, limit: 1}, {against: minimalName, limit: 0.9}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
+		}, {
+			probe: "calls" + tlsSuffix, metric: "rate", work: "over TLS: calls, 64 callers", format: rate,
+			what: "as without TLS",
+			bars: []bar{{against: minimalName, limit: 0.45}, {against: bestPeer, limit: 3}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
+		}, {
+			probe: "calls" + tlsSuffix, metric: "systemcalls", work: "over TLS: reads and writes of a call, 64 callers", format: plain, less: true,
+			what: "system calls that read or write, of both sides together; Linux only",
+			bars: []bar{{against: minimalName, shown: true}, {against: bestPeer, shown: true}},
+		}, {
+			probe: "calls" + tlsSuffix, metric: "cpu", work: "over TLS: processor time of a call, 64 callers", format: seconds, less: true,
+			what: "user and system time of both sides",
+			bars: []bar{{against: minimalName, shown: true}, {against: bestPeer, shown: true}},
+		}, {
+			probe: "calls4k" + tlsSuffix, metric: "rate", work: "over TLS: calls, 64 callers, 4 KiB answers", format: rate,
+			what: "as without TLS",
+			bars: []bar{{against: minimalName, limit: 0.6}, {against: bestPeer, limit: 1.8}, {against: minimalCallsName, shown: true}, {against: grpcStreamName, shown: true}},
+		}, {
+			probe: "messages" + tlsSuffix, metric: "rate", work: "over TLS: acked messages, 64 publishers", format: rate,
+			what: "as without TLS",
+			bars: []bar{{against: minimalName, limit: 0.45}, {against: bestPeer, shown: true}, {against: minimalCallsName, shown: true}},
+		}, {
+			probe: "bulk" + tlsSuffix, metric: "bytes", work: "over TLS: bulk, one stream", format: byteRate,
+			what: "as without TLS; raw TCP is a copy over the same TLS",
+			bars: []bar{{against: bestPeer, limit: 1.15}, {against: rawName, limit: 0.9}},
+		}, {
+			probe: "bulk8" + tlsSuffix, metric: "bytes", work: "over TLS: bulk, 8 streams", format: byteRate,
+			what: "as without TLS",
+			bars: []bar{{against: bestPeer, limit: 1.15}, {against: rawName, limit: 0.9}},
+		}, {
+			probe: "mixed" + tlsSuffix, metric: "p50", work: "over TLS: a call while 8 streams fill the connection, p50", format: seconds, less: true,
+			what: "as without TLS",
+			bars: []bar{{against: bestPeer, limit: 1}},
+		}, {
+			probe: "mixed" + tlsSuffix, metric: "p99", work: "the same, p99", format: seconds, less: true,
+			what: "as without TLS",
+			bars: []bar{{against: bestPeer, limit: 0.7}},
+		}, {
+			probe: "mixed" + tlsSuffix, metric: "bytes", work: "the same, bulk meanwhile", format: byteRate,
+			what: "as without TLS",
+			bars: []bar{{against: bestPeer, shown: true}, {against: rawName, shown: true}},
 		},
 	}
 }

@@ -2,20 +2,21 @@ package main
 
 import "net"
 
-// tcpServer makes links of loopback TCP connections.
+// tcpServer makes links of loopback TCP connections, with TLS if the service says so.
 type tcpServer struct {
 	listener net.Listener
+	security *security
 	join     func(client, server net.Conn) (link, error)
 }
 
 // startTCP listens on a loopback port; join makes a link of the two sides of a
 // connection, and then owns them.
-func startTCP(join func(client, server net.Conn) (link, error)) (server, error) {
+func startTCP(svc *service, join func(client, server net.Conn) (link, error)) (server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	return &tcpServer{listener: l, join: join}, nil
+	return &tcpServer{listener: l, security: svc.security, join: join}, nil
 }
 
 func (s *tcpServer) dial() (link, error) {
@@ -28,10 +29,14 @@ func (s *tcpServer) dial() (link, error) {
 		c.Close()
 		return nil, err
 	}
-	l, err := s.join(c, accepted)
+	near, far, err := s.security.join(c, accepted)
 	if err != nil {
-		c.Close()
-		accepted.Close()
+		return nil, err
+	}
+	l, err := s.join(near, far)
+	if err != nil {
+		near.Close()
+		far.Close()
 		return nil, err
 	}
 	return l, nil
