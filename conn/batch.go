@@ -109,7 +109,7 @@ func (b *Batch) Room() int {
 	return max(b.limit-b.Size(), 0)
 }
 
-// Fit returns how many bytes the payload of the next frame should have at most, if the peer
+// Fit returns how many raw bytes the next frame should have at most, if the peer
 // takes frames of up to frame bytes. On a transport that cannot lend, the frame ends with the
 // batch: TLS would need one more record for the bytes beyond.
 func (b *Batch) Fit(frame int) int {
