@@ -1,0 +1,233 @@
+package main
+
+// A device: it publishes readings, and obeys the server.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/examples/internal/names"
+	"github.com/singchia/geminio/options"
+)
+
+const deviceUsage = `fleet device is a device: it publishes a reading from time to time, and obeys the server.
+
+  fleet device [FLAGS] NAME
+
+It waits for the server, and for the next server if it loses the connection. A kick keeps it away
+for the time that the operator has set. It ends on SIGINT or SIGTERM, when the server has
+acknowledged the readings, or after a few seconds.
+`
+
+const (
+	retryMin, retryMax = 100 * time.Millisecond, 3 * time.Second
+	// longestKick bounds how long a kick keeps a device away.
+	longestKick = 24 * time.Hour
+	// maxWaiting is how many readings may wait for the server. Further ones are lost.
+	maxWaiting = 1000
+	// farewell is how long a device waits for acknowledgements when it ends.
+	farewell = 3 * time.Second
+)
+
+// config configures a device.
+type config struct {
+	name, token string
+	dial        client.ContextDialer
+	every       time.Duration // between two readings
+	log         *slog.Logger
+	refused     func(error) // called when the server refuses the device
+}
+
+// fleetDevice is a device. Its methods are safe for concurrent use.
+type fleetDevice struct {
+	config
+	end geminio.End
+
+	answers  chan *geminio.Publish // has room for all publications
+	rebooted chan struct{}         // receives after a reboot
+
+	mu      sync.Mutex
+	boot    string
+	booted  time.Time
+	number  uint64 // of the last reading
+	acked   uint64 // readings, since the program has started
+	waiting int    // readings
+}
+
+func deviceMain(args []string) int {
+	p := cli.New("fleet device", deviceUsage)
+	connect := p.Flags.String("connect", address, "connect to one of the servers at `ADDR[,ADDR...]` (host:port)")
+	every := p.Flags.Duration("every", 10*time.Second, "publish a reading each `TIME`")
+	tls := cli.ClientTLSFlags(p.Flags)
+	token := cli.ClientTokenFlags(p.Flags, tokenVariable)
+	return p.Main(args, func(ctx context.Context) error {
+		if p.Flags.NArg() != 1 {
+			return cli.Usagef("a device has one name")
+		}
+		c := config{name: p.Flags.Arg(0), every: *every, log: p.Log, dial: dialer(*connect, tls)}
+		if err := names.Check(c.name); err != nil {
+			return cli.Usagef("%v", err)
+		}
+		if c.every <= 0 {
+			return cli.Usagef("-every must be above 0")
+		}
+		if _, err := tls.Config(*connect); err != nil {
+			return err
+		}
+		var err error
+		if _, c.token, err = token.Load(); err != nil {
+			return err
+		}
+		c.refused = func(err error) { fmt.Fprintf(p.Stdout, "refused: %v\n", err) }
+		d, err := newDevice(ctx, c)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(p.Stdout, "%s is device %d\n", c.name, d.end.ClientID())
+		d.measure(ctx)
+		bounded, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		return geminio.Shutdown(bounded, d.end)
+	})
+}
+
+// dialer returns a dialer for one of several addresses.
+func dialer(addresses string, tls *cli.ClientTLS) client.ContextDialer {
+	list := client.Addresses(strings.Split(addresses, ",")...)
+	return client.DialAny(list, func(ctx context.Context, address string) (net.Conn, error) {
+		dial, err := tls.Dialer(ctx, address) // reads certificates each time, since they may be renewed
+		if err != nil {
+			return nil, err
+		}
+		return dial()
+	})
+}
+
+// newDevice makes a device, and waits for its first connection until ctx ends.
+func newDevice(ctx context.Context, c config) (*fleetDevice, error) {
+	d := &fleetDevice{
+		config: c, boot: rand.Text(), booted: time.Now(),
+		answers: make(chan *geminio.Publish, maxWaiting), rebooted: make(chan struct{}, 1),
+	}
+	meta, err := json.Marshal(hello{Name: c.name, Token: c.token})
+	if err != nil {
+		return nil, err
+	}
+	opt := client.NewEndOptions()
+	opt.SetMeta(meta)
+	opt.SetContextDialer(c.dial)
+	opt.SetLogger(c.log)
+	opt.SetRetryFirst(ctx)
+	opt.SetRetryBackoff(retryMin, retryMax)
+	opt.SetMaxRetryAfter(longestKick)
+	opt.SetConnectWait(0) // readings wait for the server, however long that takes
+	opt.SetRetryFailedFunc(d.failed)
+	opt.SetRegisterLocalRPCs(handle(methodStatus, d.onStatus), handle(methodReboot, d.onReboot))
+	if d.end, err = client.NewRetryEndWithDialer(nil, opt); err != nil {
+		return nil, err
+	}
+	go d.hear()
+	return d, nil
+}
+
+// hear takes the answers of the server to readings, until the device ends.
+func (d *fleetDevice) hear() {
+	for {
+		select {
+		case p := <-d.answers:
+			d.mu.Lock()
+			d.waiting--
+			if p.Error == nil {
+				d.acked++
+			}
+			d.mu.Unlock()
+			if p.Error != nil {
+				d.log.Warn("a reading is lost", "err", p.Error)
+			}
+		case <-geminio.Done(d.end):
+			return
+		}
+	}
+}
+
+// failed is called when an attempt to connect has failed.
+func (d *fleetDevice) failed(err error) {
+	d.log.Info("not connected", "name", d.name, "err", err)
+	var refused *geminio.RefusedError
+	if errors.As(err, &refused) && !errors.Is(err, geminio.ErrGoingAway) { // the server stays
+		d.refused(refused)
+	}
+}
+
+// measure publishes readings until ctx ends.
+func (d *fleetDevice) measure(ctx context.Context) {
+	ticker := time.NewTicker(d.every)
+	defer ticker.Stop()
+	for {
+		d.publish(20 + mathrand.NormFloat64())
+		select {
+		case <-ticker.C:
+		case <-d.rebooted:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publish publishes a reading. It does not wait for the server: the End keeps the reading until it
+// is acknowledged.
+func (d *fleetDevice) publish(value float64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := reading{Boot: d.boot, Number: d.number + 1, Time: time.Now(), Value: value}
+	data, err := json.Marshal(r)
+	if err == nil && d.waiting == maxWaiting {
+		err = errors.New("too many wait for the server")
+	}
+	if err == nil {
+		opt := options.NewMessage()
+		opt.SetTopic(topicReading)
+		opt.SetCnss(options.CnssAtLeastOnce)
+		_, err = d.end.PublishAsync(context.Background(), d.end.NewMessage(data, opt), d.answers)
+	}
+	if err != nil {
+		d.log.Warn("a reading is lost", "err", err)
+		return
+	}
+	d.number++
+	d.waiting++
+}
+
+// onStatus handles methodStatus.
+func (d *fleetDevice) onStatus(context.Context, struct{}) (status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return status{Boot: d.boot, Uptime: time.Since(d.booted), Acked: d.acked, Waiting: d.waiting}, nil
+}
+
+// onReboot handles methodReboot: readings are numbered from 1 again.
+func (d *fleetDevice) onReboot(_ context.Context, req reboot) (rebooted, error) {
+	if req.Reason == "" {
+		return rebooted{}, errors.New("a device reboots only for a reason")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.boot, d.booted, d.number = rand.Text(), time.Now(), 0
+	select {
+	case d.rebooted <- struct{}{}:
+	default:
+	}
+	return rebooted{Boot: d.boot}, nil
+}
