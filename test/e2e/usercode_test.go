@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -393,7 +394,7 @@ func TestLoggersThatMisbehave(t *testing.T) {
 			for range 3 {
 				nc, err := kit.DialRaw(l.Addr().String())
 				require.NoError(t, err)
-				_, err = nc.Write(make([]byte, 100)) // no handshake
+				_, err = io.WriteString(nc, strings.Repeat("no handshake\r\n\r\n", 8))
 				require.NoError(t, err)
 				io.Copy(io.Discard, nc)
 				nc.Close()

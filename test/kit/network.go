@@ -7,17 +7,40 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// The networks are tcp, unix, tls (over TCP), pipe (net.Pipe), and bytes, which is TCP that
-// delivers one byte at a time. The environment variable NETWORK names one of them, other
-// than pipe, that stands in wherever a test asks for tcp, so that a whole suite can run over
-// another network.
+// The networks are tcp, unix, tls (over TCP), pipe (net.Pipe), bytes, which is TCP that
+// delivers one byte at a time, and those of AddNetwork. The environment variable NETWORK names
+// one of them, other than pipe, that stands in wherever a test asks for tcp, so that a whole
+// suite can run over another network.
+
+// layer is the part of a network above its sockets.
+type layer struct {
+	listener func(net.Listener) net.Listener
+	client   func(net.Conn) net.Conn
+}
+
+// layers has the networks with a layer above their sockets.
+var layers = map[string]layer{
+	"tls": {
+		func(l net.Listener) net.Listener { return tls.NewListener(l, ServerTLS()) },
+		func(nc net.Conn) net.Conn { return tls.Client(nc, ClientTLS()) },
+	},
+	"bytes": {
+		func(l net.Listener) net.Listener { return byteListener{l} },
+		func(nc net.Conn) net.Conn { return NewByteConn(nc) },
+	},
+}
+
+// AddNetwork adds a network over TCP that has a layer above its sockets. It must be called
+// before main. client must not wait for the other side.
+func AddNetwork(name string, listener func(net.Listener) net.Listener, client func(net.Conn) net.Conn) {
+	layers[name] = layer{listener, client}
+}
 
 // StandIn returns the network that stands in for tcp, or "" if none does.
 //
@@ -27,7 +50,7 @@ func StandIn() string { return standIn() }
 
 var standIn = sync.OnceValue(func() string {
 	network := os.Getenv("NETWORK")
-	if !slices.Contains([]string{"", "tcp", "unix", "tls", "bytes"}, network) {
+	if _, ok := layers[network]; !ok && network != "" && network != "tcp" && network != "unix" {
 		panic(fmt.Sprintf("NETWORK=%s: not unix, tls or bytes", network))
 	}
 	if network == "tcp" {
@@ -96,11 +119,12 @@ func RawPair(network string) (c, s net.Conn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c = asClient(network, nc)
 	if s, err = l.Accept(); err != nil {
-		nc.Close()
+		c.Close()
 		return nil, nil, err
 	}
-	return asClient(network, nc), s, nil
+	return c, s, nil
 }
 
 // TCPPair returns both ends of a TCP connection on the loopback interface. They are closed
@@ -146,21 +170,15 @@ func listen(network string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch network {
-	case "tls":
-		return tls.NewListener(l, ServerTLS()), nil
-	case "bytes":
-		return byteListener{l}, nil
+	if above, ok := layers[network]; ok {
+		return above.listener(l), nil
 	}
 	return l, nil
 }
 
 func asClient(network string, nc net.Conn) net.Conn {
-	switch network {
-	case "tls":
-		return tls.Client(nc, ClientTLS())
-	case "bytes":
-		return NewByteConn(nc)
+	if above, ok := layers[network]; ok {
+		return above.client(nc)
 	}
 	return nc
 }
