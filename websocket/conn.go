@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/coder/websocket"
 )
@@ -16,6 +17,7 @@ type Conn struct {
 	net.Conn // of websocket.NetConn
 
 	ws      *websocket.Conn
+	closing atomic.Bool   // Close was called
 	beneath net.Conn      // nil if it is not known
 	request *http.Request // nil at the client
 }
@@ -31,7 +33,24 @@ func newConn(ws *websocket.Conn, beneath net.Conn, request *http.Request) *Conn 
 // Close closes the WebSocket with the status 1000 (normal closure). It returns when the other
 // side has answered, after ten seconds at most. Read and Write that wait return then. A second
 // Close returns net.ErrClosed.
-func (c *Conn) Close() error { return c.ws.Close(websocket.StatusNormalClosure, "") }
+func (c *Conn) Close() error {
+	c.closing.Store(true)
+	return c.ws.Close(websocket.StatusNormalClosure, "")
+}
+
+// Read implements net.Conn. After Close it returns net.ErrClosed.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.closing.Load() {
+		// The handshake of Close discards what it reads, and leaves the state of the
+		// reader as it was: p may have bytes from the middle of a later message.
+		return 0, net.ErrClosed
+	}
+	if err != nil {
+		return 0, err // the bytes of an incomplete read are still masked
+	}
+	return n, nil
+}
 
 // NetConn returns the connection that carries the WebSocket, which may be a *tls.Conn, or nil
 // if it is not known. It is for settings of the socket and for the state of TLS; reading and

@@ -383,3 +383,40 @@ func TestCloseWithAPeerThatIsAway(t *testing.T) {
 	done := kit.Start(func() error { conn.Discard(near); return nil })
 	require.NoError(t, kit.Await(t, kit.Forever, "Discard", done))
 }
+
+// A connection that breaks within a message gives no bytes of the incomplete read, which are
+// not unmasked.
+func TestCutWithinAMessage(t *testing.T) {
+	s := newSite(t, false, nil)
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := s.l.Accept()
+		assert.NoError(t, err)
+		accepted <- c
+	}()
+	nc, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	require.NoError(t, err)
+	defer nc.Close()
+	_, err = io.WriteString(nc, "GET /geminio HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: "+Subprotocol+"\r\n\r\n")
+	require.NoError(t, err)
+	far := kit.Await(t, kit.Forever, "accept", accepted)
+	mask := []byte{1, 2, 3, 4}
+	masked := func(text string) []byte {
+		b := []byte(text)
+		for i := range b {
+			b[i] ^= mask[i%len(mask)]
+		}
+		return b
+	}
+	frame := func(length int) []byte { return append([]byte{0x82, 0x80 | byte(length)}, mask...) }
+	_, err = nc.Write(append(frame(5), masked("whole")...))
+	require.NoError(t, err)
+	_, err = nc.Write(append(frame(10), masked("a part")...))
+	require.NoError(t, err)
+	require.NoError(t, nc.(*net.TCPConn).CloseWrite())
+	got, err := io.ReadAll(far)
+	require.Error(t, err)
+	require.Equal(t, "whole", string(got))
+	far.Close()
+}
