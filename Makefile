@@ -77,8 +77,9 @@ scale: ## measure the cost of ten thousand clients and a hundred thousand stream
 	$(GO) run ./test/scale
 
 .PHONY: transports
-transports: ## run the end-to-end tests over other transports, including one that delivers a byte at a time
+transports: ## run the end-to-end tests over other transports, such as TLS and WebSockets
 	@for network in unix tls bytes; do echo "over $$network"; NETWORK=$$network LESS=2 $(GO) test -timeout 30m ./test/e2e; done
+	@for proxy in "" -nginx; do echo "over ws $$proxy"; (cd websocket && LESS=4 $(GO) run ./test/e2e $$proxy -- -timeout 30m); done
 
 # In this build the locks of the multiplexer check its ledgers and queues whenever they are
 # released. See multiplexer/debug_on.go.

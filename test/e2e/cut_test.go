@@ -158,7 +158,7 @@ func TestLingerThatDoesNotSuffice(t *testing.T) {
 				junk, _ := rig.OpenStream(t, p.Client, p.Server)
 				reopen := g.shut()
 				defer reopen()
-				for range 20 { // more bytes than the path holds
+				for range 200 { // more bytes than the path holds
 					require.NoError(t, junk.Publish(t.Context(), onceMessage(junk, 60<<10)))
 				}
 				n, err := near.Write(make([]byte, 5000))

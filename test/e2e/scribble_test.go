@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -105,7 +104,7 @@ func gatedPair(t *testing.T, network string, small bool) (*rig.Pair, *gatedConn)
 	require.NoError(t, err)
 	for _, c := range []net.Conn{cc, sc} { // so that the path holds few bytes
 		switch wrapper := c.(type) {
-		case *tls.Conn:
+		case interface{ NetConn() net.Conn }:
 			c = wrapper.NetConn()
 		case *kit.ByteConn:
 			c = wrapper.Conn

@@ -1,6 +1,6 @@
 // Command e2e runs the end-to-end tests of geminio over WebSockets, and with -nginx over
 // WebSockets through an nginx that it starts. Its other arguments are those of "go test". It
-// runs in the root of the repository.
+// runs in the directory websocket of the repository.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/singchia/geminio/websocket/test/network"
@@ -33,7 +34,11 @@ func run(throughProxy bool, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	overlay, work, err := prepare(dir)
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return err
+	}
+	overlay, work, err := prepare(root, dir)
 	if err != nil {
 		return err
 	}
@@ -48,6 +53,7 @@ func run(throughProxy bool, args []string) error {
 	}
 	c := exec.Command("go", append([]string{"test", "-overlay", overlay}, args...)...)
 	c.Args = append(c.Args, "./test/e2e")
+	c.Dir = root
 	c.Env, c.Stdout, c.Stderr = env, os.Stdout, os.Stderr
 	return c.Run()
 }
@@ -61,11 +67,7 @@ import _ "github.com/singchia/geminio/websocket/test/network"
 
 // prepare writes the overlay that adds imports to the tests, and the workspace with both
 // modules.
-func prepare(dir string) (overlay, work string, err error) {
-	root, err := os.Getwd()
-	if err != nil {
-		return "", "", err
-	}
+func prepare(root, dir string) (overlay, work string, err error) {
 	source := filepath.Join(dir, "networks_test.go")
 	mapping, err := json.Marshal(map[string]map[string]string{
 		"Replace": {filepath.Join(root, "test", "e2e", "networks_test.go"): source},
@@ -99,7 +101,7 @@ func startProxy(dir string) (address string, stop func(), err error) {
 		return "", nil, err
 	}
 	stop = func() {
-		c.Process.Kill()
+		c.Process.Signal(syscall.SIGTERM) // Kill would leave its worker process
 		c.Wait()
 	}
 	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {

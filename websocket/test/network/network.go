@@ -128,8 +128,10 @@ func (d *dialing) Close() error {
 	return d.c.Close()
 }
 
-// NetConn returns the connection that carries the WebSocket, or nil.
+// NetConn returns the connection that carries the WebSocket, or nil. It waits for the end of
+// the opening.
 func (d *dialing) NetConn() net.Conn {
+	<-d.opened
 	if c, ok := d.c.(*websocket.Conn); ok {
 		return c.NetConn()
 	}
