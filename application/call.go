@@ -30,6 +30,14 @@ func (s *Stream) Call(ctx context.Context, method string, req geminio.Request, o
 	case req == nil:
 		return nil, nilarg.New("call", "request")
 	}
+	if i := s.end.cfg.Interceptors; i != nil && len(i.CallMiddleware) > 0 {
+		return s.intercepted().Call(ctx, method, req, opts...)
+	}
+	return s.plainCall(ctx, method, req, opts...)
+}
+
+// plainCall is Call without middleware.
+func (s *Stream) plainCall(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
@@ -64,21 +72,33 @@ func (s *Stream) CallAsync(ctx context.Context, method string, req geminio.Reque
 	case req == nil:
 		return nil, nilarg.New("call async", "request")
 	}
-	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
-		return nil, err
-	}
 	if ch == nil {
 		ch = make(chan *geminio.Call, 1)
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
-	err := s.startCall(ctx, method, req, CallTimeout(req, opts), func(resp geminio.Response, err error) {
+	done := func(resp geminio.Response, err error) {
 		c.Response, c.Error = resp, err
 		Hand(s.end.log, s.end.done, ch, c)
-	})
+	}
+	var err error
+	if i := s.end.cfg.Interceptors; i != nil && len(i.CallMiddleware) > 0 {
+		err = s.intercepted().StartCall(ctx, method, req, opts, done)
+	} else {
+		err = s.plainStartCall(ctx, method, req, opts, done)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// plainStartCall is plainCall without the wait. It calls done with the outcome, unless it returns
+// an error.
+func (s *Stream) plainStartCall(ctx context.Context, method string, req geminio.Request, opts []*options.CallOptions, done func(geminio.Response, error)) error {
+	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
+		return err
+	}
+	return s.startCall(ctx, method, req, CallTimeout(req, opts), done)
 }
 
 // startCall is doCall without the wait for the response. It calls done with the outcome; done

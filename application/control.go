@@ -6,6 +6,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -74,6 +75,14 @@ func (c *Control) DoPublish(ctx context.Context, number uint64, msg geminio.Mess
 // an error, it does not call done.
 func (c *Control) StartPublish(ctx context.Context, number uint64, msg geminio.Message, timeout time.Duration, done func(error)) error {
 	return c.startPublish(ctx, number, msg, timeout, done)
+}
+
+// Receive is Receive of the default stream without middleware.
+func (c *Control) Receive(ctx context.Context) (geminio.Message, error) { return c.receive(ctx) }
+
+// OpenStream is OpenStreamContext without middleware.
+func (c *Control) OpenStream(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+	return (*End)(c).openStream(ctx, opts...)
 }
 
 // Prepare calls f, the function of SetPrepareFunc, before Begin. It returns an error if f refuses

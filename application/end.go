@@ -57,6 +57,7 @@ type Config struct {
 	Limits         multiplexer.Limits
 	User           func(*End) geminio.End // returns the End as the user has it; nil stands for the End itself
 	Middleware     []geminio.Middleware   // wraps all handlers; the first one is the outermost
+	Interceptors   *geminio.Interceptors  // the other middleware; nil: none
 	Hijack         geminio.HijackRPC      // of the default stream, unless Methods is set; nil: none
 	HijackOptions  *options.HijackOptions
 	Methods        *Methods             // the methods of the default stream; nil stands for new ones
@@ -73,13 +74,14 @@ type End struct {
 	*Stream // the default stream
 
 	// Read-only.
-	cfg     *Config
-	user    geminio.End // the End as the user has it
-	wrap    *wrapper    // nil if there is no middleware
-	c       *conn.Conn
-	mux     *multiplexer.Mux
-	log     *slog.Logger
-	connSeq uint64 // the number of this connection among those of Config.Deliveries
+	cfg      *Config
+	user     geminio.End             // the End as the user has it
+	wrap     *wrapper                // nil if there is no middleware
+	acceptor chain[geminio.Acceptor] // see admit
+	c        *conn.Conn
+	mux      *multiplexer.Mux
+	log      *slog.Logger
+	connSeq  uint64 // the number of this connection among those of Config.Deliveries
 
 	events          events
 	pending         pendingTable
@@ -289,6 +291,14 @@ func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStream
 	if ctx == nil {
 		return nil, nilarg.New("open", "context")
 	}
+	if i := e.cfg.Interceptors; i != nil && len(i.OpenMiddleware) > 0 {
+		return e.intercepted().Open(ctx, opts...)
+	}
+	return e.openStream(ctx, opts...)
+}
+
+// openStream is OpenStreamContext without middleware.
+func (e *End) openStream(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -331,11 +341,15 @@ func (e *End) OpenStreamContext(ctx context.Context, opts ...*options.OpenStream
 // AcceptStream returns the next stream that the peer has opened. After the end of the End it
 // returns io.EOF.
 func (e *End) AcceptStream() (geminio.Stream, error) {
-	d, err := e.mux.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		d, err := e.mux.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := e.admit(d.Owner.(*Stream)); ok {
+			return s, nil
+		}
 	}
-	return d.Owner.(*Stream), nil
 }
 
 // Accept is AcceptStream.

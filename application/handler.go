@@ -42,7 +42,11 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 			if !s.offlineDue {
 				return
 			}
-			guard.Run(e.log, "the function of SetAcceptStreamFunc", func() { hooks.AcceptStream(s) }, func(failed error) {
+			guard.Run(e.log, "the function of SetAcceptStreamFunc", func() {
+				if out, ok := e.admit(s); ok {
+					hooks.AcceptStream(out)
+				}
+			}, func(failed error) {
 				if failed != nil {
 					d.Reset(guard.Describe(e.log, failed))
 				}

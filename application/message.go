@@ -173,6 +173,14 @@ func (s *Stream) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 	case msg == nil:
 		return nilarg.New("publish", "message")
 	}
+	if i := s.end.cfg.Interceptors; i != nil && len(i.PublishMiddleware) > 0 {
+		return s.intercepted().Publish(ctx, msg, opts...)
+	}
+	return s.plainPublish(ctx, msg, opts...)
+}
+
+// plainPublish is Publish without middleware.
+func (s *Stream) plainPublish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
@@ -205,21 +213,33 @@ func (s *Stream) PublishAsync(ctx context.Context, msg geminio.Message, ch chan 
 	case msg == nil:
 		return nil, nilarg.New("publish async", "message")
 	}
-	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
-		return nil, err
-	}
 	if ch == nil {
 		ch = make(chan *geminio.Publish, 1)
 	}
 	p := &geminio.Publish{Message: msg, Done: ch}
-	err := s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), func(err error) {
+	done := func(err error) {
 		p.Error = err
 		Hand(s.end.log, s.end.done, ch, p)
-	})
+	}
+	var err error
+	if i := s.end.cfg.Interceptors; i != nil && len(i.PublishMiddleware) > 0 {
+		err = s.intercepted().StartPublish(ctx, msg, opts, done)
+	} else {
+		err = s.plainStartPublish(ctx, msg, opts, done)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// plainStartPublish is plainPublish without the wait. It calls done with the outcome, unless it
+// returns an error.
+func (s *Stream) plainStartPublish(ctx context.Context, msg geminio.Message, opts []*options.PublishOptions, done func(error)) error {
+	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
+		return err
+	}
+	return s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), done)
 }
 
 // startPublish is doPublish without the wait for the answer. It calls done with the outcome; done
@@ -333,6 +353,14 @@ func (s *Stream) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
 		return nil, nilarg.New("receive", "context")
 	}
+	if i := s.end.cfg.Interceptors; i != nil && len(i.ReceiveMiddleware) > 0 {
+		return s.intercepted().Receive(ctx)
+	}
+	return s.receive(ctx)
+}
+
+// receive is Receive without middleware.
+func (s *Stream) receive(ctx context.Context) (geminio.Message, error) {
 	for box := s.inbox(); ; {
 		m, err := box.get(ctx)
 		if err != nil {

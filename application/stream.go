@@ -22,6 +22,7 @@ type Stream struct {
 
 	mu           sync.Mutex
 	rpc          *methods    // nil until the first method is registered
+	chains       *Chains     // nil until the first operation in its middleware
 	box          *inbox      // nil until the first message arrives or Receive is called
 	ended        atomic.Bool // no operation begins any more; set with mu held
 	unanswered   uint32      // how many received messages have no answer yet; 0 once ended is set

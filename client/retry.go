@@ -46,15 +46,17 @@ import (
 // An idle RetryEnd has no goroutines other than those of its connection.
 type RetryEnd struct {
 	// Read-only after creation.
-	dialing dialing
-	opt     *EndOptions
-	log     *slog.Logger
-	session []byte // a random name by which the server recognizes messages that are sent again
-	methods *application.Methods
-	first   *conn.Conn      // the connection for which the function of SetPrepareFunc is called
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when the RetryEnd has ended
+	dialing      dialing
+	opt          *EndOptions
+	log          *slog.Logger
+	session      []byte // a random name by which the server recognizes messages that are sent again
+	methods      *application.Methods
+	chains       *application.Chains   // the operations in their middleware
+	interceptors *geminio.Interceptors // the middleware of the operations; nil: none
+	first        *conn.Conn            // the connection for which the function of SetPrepareFunc is called
+	ctx          context.Context       // ends with Close
+	cancel       context.CancelFunc
+	done         chan struct{} // closed when the RetryEnd has ended
 
 	last       atomic.Pointer[link] // the last connection that was made
 	clientID   atomic.Uint64        // its client id
@@ -124,6 +126,12 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	if r.methods, err = application.NewMethods(r.log, ac); err != nil {
 		return nil, err
 	}
+	r.interceptors = ac.Interceptors
+	r.chains = application.NewChains(r.log, r, ac.Interceptors, application.Plain{
+		Call: r.plainCall, StartCall: r.plainStartCall,
+		Publish: r.plainPublish, StartPublish: r.plainStartPublish,
+		Receive: r.receive, Open: r.openStream,
+	})
 	r.opt.LocalMethods = nil // they are among r.methods now
 	r.preparing.Store(r.opt.PrepareFunc != nil)
 	r.opt.PacketFactory = ac.IDs // one for all connections

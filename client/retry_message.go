@@ -33,6 +33,14 @@ func (r *RetryEnd) Publish(ctx context.Context, msg geminio.Message, opts ...*op
 	case msg == nil:
 		return nilarg.New("publish", "message")
 	}
+	if i := r.interceptors; i != nil && len(i.PublishMiddleware) > 0 {
+		return r.chains.Publish(ctx, msg, opts...)
+	}
+	return r.plainPublish(ctx, msg, opts...)
+}
+
+// plainPublish is Publish without middleware.
+func (r *RetryEnd) plainPublish(ctx context.Context, msg geminio.Message, opts ...*options.PublishOptions) error {
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
@@ -74,27 +82,43 @@ func (r *RetryEnd) PublishAsync(ctx context.Context, msg geminio.Message, ch cha
 	case msg == nil:
 		return nil, nilarg.New("publish async", "message")
 	}
-	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
-		return nil, err
-	}
-	if err := r.beginOperation(); err != nil {
-		return nil, err
-	}
 	if ch == nil {
 		ch = make(chan *geminio.Publish, 1)
 	}
 	p := &geminio.Publish{Message: msg, Done: ch}
-	d := r.delivery(ctx, msg, opts)
-	err := r.outbox.start(d.job(r, func(err error) {
+	done := func(err error) {
 		p.Error = err
 		application.Hand(r.log, r.done, ch, p)
+	}
+	var err error
+	if i := r.interceptors; i != nil && len(i.PublishMiddleware) > 0 {
+		err = r.chains.StartPublish(ctx, msg, opts, done)
+	} else {
+		err = r.plainStartPublish(ctx, msg, opts, done)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// plainStartPublish is plainPublish without the wait. It calls done with the outcome, unless it
+// returns an error.
+func (r *RetryEnd) plainStartPublish(ctx context.Context, msg geminio.Message, opts []*options.PublishOptions, done func(error)) error {
+	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
+		return err
+	}
+	if err := r.beginOperation(); err != nil {
+		return err
+	}
+	err := r.outbox.start(r.delivery(ctx, msg, opts).job(r, func(err error) {
+		done(err)
 		r.endOperation()
 	}))
 	if err != nil {
 		r.endOperation()
-		return nil, err
 	}
-	return p, nil
+	return err
 }
 
 // delivery is a message that is sent until it is answered.
@@ -138,6 +162,14 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 	if ctx == nil {
 		return nil, nilarg.New("receive", "context")
 	}
+	if i := r.interceptors; i != nil && len(i.ReceiveMiddleware) > 0 {
+		return r.chains.Receive(ctx)
+	}
+	return r.receive(ctx)
+}
+
+// receive is Receive without middleware.
+func (r *RetryEnd) receive(ctx context.Context) (geminio.Message, error) {
 	for {
 		l, connChanged := r.position(&r.receiving)
 		if l == nil {
@@ -153,7 +185,7 @@ func (r *RetryEnd) Receive(ctx context.Context) (geminio.Message, error) {
 				return nil, io.EOF
 			}
 		}
-		m, err := l.e.Receive(ctx)
+		m, err := l.control().Receive(ctx)
 		if err != io.EOF {
 			return m, err
 		}

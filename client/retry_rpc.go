@@ -29,6 +29,14 @@ func (r *RetryEnd) Call(ctx context.Context, method string, req geminio.Request,
 	case req == nil:
 		return nil, nilarg.New("call", "request")
 	}
+	if i := r.interceptors; i != nil && len(i.CallMiddleware) > 0 {
+		return r.chains.Call(ctx, method, req, opts...)
+	}
+	return r.plainCall(ctx, method, req, opts...)
+}
+
+// plainCall is Call without middleware.
+func (r *RetryEnd) plainCall(ctx context.Context, method string, req geminio.Request, opts ...*options.CallOptions) (geminio.Response, error) {
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
@@ -57,16 +65,35 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 	case req == nil:
 		return nil, nilarg.New("call async", "request")
 	}
-	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
-		return nil, err
-	}
-	if err := r.beginOperation(); err != nil {
-		return nil, err
-	}
 	if ch == nil {
 		ch = make(chan *geminio.Call, 1)
 	}
 	c := &geminio.Call{Method: method, Request: req, Done: ch}
+	done := func(resp geminio.Response, err error) {
+		c.Response, c.Error = resp, err
+		application.Hand(r.log, r.done, ch, c)
+	}
+	var err error
+	if i := r.interceptors; i != nil && len(i.CallMiddleware) > 0 {
+		err = r.chains.StartCall(ctx, method, req, opts, done)
+	} else {
+		err = r.plainStartCall(ctx, method, req, opts, done)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// plainStartCall is plainCall without the wait. It calls done with the outcome, unless it returns
+// an error.
+func (r *RetryEnd) plainStartCall(ctx context.Context, method string, req geminio.Request, opts []*options.CallOptions, done func(geminio.Response, error)) error {
+	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
+		return err
+	}
+	if err := r.beginOperation(); err != nil {
+		return err
+	}
 	err := r.calls.start(&job{
 		queue: &r.calls, order: req.ID(),
 		operation: operation{
@@ -77,16 +104,14 @@ func (r *RetryEnd) CallAsync(ctx context.Context, method string, req geminio.Req
 			return l.control().StartCall(ctx, method, req, timeout, done)
 		},
 		done: func(resp geminio.Response, err error) {
-			c.Response, c.Error = resp, err
-			application.Hand(r.log, r.done, ch, c)
+			done(resp, err)
 			r.endOperation()
 		},
 	})
 	if err != nil {
 		r.endOperation()
-		return nil, err
 	}
-	return c, nil
+	return err
 }
 
 // idempotent tells whether a call may be executed twice.

@@ -26,6 +26,14 @@ func (r *RetryEnd) OpenStreamContext(ctx context.Context, opts ...*options.OpenS
 	if ctx == nil {
 		return nil, nilarg.New("open", "context")
 	}
+	if i := r.interceptors; i != nil && len(i.OpenMiddleware) > 0 {
+		return r.chains.Open(ctx, opts...)
+	}
+	return r.openStream(ctx, opts...)
+}
+
+// openStream is OpenStreamContext without middleware.
+func (r *RetryEnd) openStream(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
 	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
@@ -38,7 +46,7 @@ func (r *RetryEnd) OpenStreamContext(ctx context.Context, opts ...*options.OpenS
 	var s geminio.Stream
 	err := r.do(&op, func(l *link, timeout time.Duration) (err error) {
 		opt.Timeout = &timeout
-		s, err = l.e.OpenStreamContext(ctx, opt)
+		s, err = l.control().OpenStream(ctx, opt)
 		return err
 	})
 	return s, err

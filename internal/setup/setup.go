@@ -160,6 +160,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	}
 	if i := c.Interceptors; i != nil {
 		ac.Middleware = i.Middleware
+		if len(i.CallMiddleware)+len(i.PublishMiddleware)+len(i.ReceiveMiddleware)+len(i.OpenMiddleware)+len(i.AcceptMiddleware) > 0 {
+			ac.Interceptors = i
+		}
 	}
 	switch ac.IDs.(type) {
 	case *numbers:
@@ -216,7 +219,9 @@ func (c *Common) check() error {
 		err = errors.Join(err, fmt.Errorf("options: Hijack: %w", hijackErr))
 	}
 	if i := c.Interceptors; i != nil {
-		err = errors.Join(err, noneNil("Middleware", i.Middleware))
+		err = errors.Join(err, noneNil("Middleware", i.Middleware), noneNil("CallMiddleware", i.CallMiddleware),
+			noneNil("PublishMiddleware", i.PublishMiddleware), noneNil("ReceiveMiddleware", i.ReceiveMiddleware),
+			noneNil("OpenMiddleware", i.OpenMiddleware), noneNil("AcceptMiddleware", i.AcceptMiddleware))
 	}
 	for _, m := range c.LocalMethods {
 		switch {
