@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/options"
+)
+
+// pingMethod is the method that ping calls. It need not exist: the answer that it does not also
+// takes one round trip.
+const pingMethod = "geminio.ping"
+
+// newPing returns the command ping.
+func newPing(s *settings) *cobra.Command {
+	var count int
+	var interval time.Duration
+	cmd := &cobra.Command{
+		Use:   "ping URL",
+		Short: "connect, and measure round trips of calls",
+		Long: `ping connects and calls the method "` + pingMethod + `" again and again. The server need
+not have it: the answer that it does not have it takes a round trip, too.`,
+		Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			begin := time.Now()
+			end, err := s.connect(cmd.Context(), args[0], nil)
+			if err != nil {
+				return err
+			}
+			defer closeQuietly(end)
+			fmt.Fprintf(cmd.OutOrStdout(), "connected to %s as client %d in %s\n",
+				end.RemoteAddr(), end.ClientID(), time.Since(begin).Round(time.Microsecond))
+			for i := 1; count == 0 || i <= count; i++ {
+				took, err := s.roundTrip(cmd.Context(), end)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "round trip %d: %s\n", i, took.Round(time.Microsecond))
+				if i == count {
+					break
+				}
+				select {
+				case <-time.After(interval):
+				case <-cmd.Context().Done():
+					return nil
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVarP(&count, "count", "c", 4, "number of calls; 0: until it is interrupted")
+	cmd.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two calls")
+	return cmd
+}
+
+// roundTrip returns the time of one call.
+func (s *settings) roundTrip(ctx context.Context, end geminio.End) (time.Duration, error) {
+	ctx, cancel := s.limited(ctx)
+	defer cancel()
+	begin := time.Now()
+	_, err := end.Call(ctx, pingMethod, end.NewRequest(nil))
+	if err != nil && !answered(err) {
+		return 0, err
+	}
+	return time.Since(begin), nil
+}
+
+// newCall returns the command call.
+func newCall(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "call URL METHOD [DATA]",
+		Short: "call a method and print the answer",
+		Long: `call calls a method with DATA, or with all of the standard input if DATA is "-" or absent,
+and writes the data of the answer to the standard output as it is.`,
+		Args: args(2, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			base, err := s.outgoing(cmd.Context())
+			if err != nil {
+				return err
+			}
+			data, err := payload(cmd, args, 2)
+			if err != nil {
+				return err
+			}
+			end, err := s.connect(cmd.Context(), args[0], nil)
+			if err != nil {
+				return err
+			}
+			defer closeQuietly(end)
+			ctx, cancel := s.limited(base)
+			defer cancel()
+			opt := options.Call()
+			opt.SetTimeout(s.timeout)
+			rsp, err := end.Call(ctx, args[1], end.NewRequest(data), opt)
+			if err != nil {
+				return describe(err)
+			}
+			_, err = cmd.OutOrStdout().Write(rsp.Data())
+			return err
+		},
+	}
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/metadata"
+)
+
+// settings are the flags of all commands.
+type settings struct {
+	timeout  time.Duration
+	clientID uint64
+	meta     string
+	headers  []string
+	metadata []string
+	tls      tlsSettings
+}
+
+// newRoot returns the command geminio with all of its commands.
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:   "geminio",
+		Short: "talk to servers of the geminio library",
+		Long: `geminio talks to servers of the geminio library.
+
+A server is named by a URL: tcp://host:port, tls://host:port, unix:///path,
+ws://host/path or wss://host/path. An address without a scheme stands for tcp.
+
+The exit status is 0 for success, 1 for an error of the other side's handler
+or any other error, 2 for wrong usage, 3 if there is no connection, and 4 if
+the time was over.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	flags := root.PersistentFlags()
+	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "time for connecting, and for each call and publication; 0: no limit")
+	flags.Uint64Var(&s.clientID, "id", 0, "client id; 0: the server chooses")
+	flags.StringVar(&s.meta, "meta", "", "meta of the client, which the server's hook sees")
+	flags.StringArrayVarP(&s.headers, "header", "H", nil, `header of the request of ws and wss, as "Name: value"; may be repeated`)
+	flags.StringArrayVar(&s.metadata, "metadata", nil, `metadata of calls and messages, as "key=value"; may be repeated`)
+	s.tls.register(flags)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newPing(s), newCall(s), newPublish(s), newReceive(s), newServe(s), newPipe(s), newBench(s),
+	)
+	return root
+}
+
+// args is like cobra.RangeArgs, with a usageError.
+func args(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.RangeArgs(least, most)(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
+		}
+		return nil
+	}
+}
+
+// connect returns an End over a connection to a URL. prepare, which may be nil, changes the
+// options.
+func (s *settings) connect(ctx context.Context, url string, prepare func(*client.EndOptions)) (geminio.End, error) {
+	dialer, err := s.dialer(ctx, url)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	opts := client.NewEndOptions()
+	if s.clientID != 0 {
+		opts.SetClientID(s.clientID)
+	}
+	if s.meta != "" {
+		opts.SetMeta([]byte(s.meta))
+	}
+	if s.timeout > 0 {
+		opts.SetHandshakeTimeout(s.timeout)
+	}
+	if prepare != nil {
+		prepare(opts)
+	}
+	end, err := client.NewEndWithDialer(dialer, opts)
+	if err != nil {
+		return nil, connectError{err}
+	}
+	return end, nil
+}
+
+// limited returns a context for one operation.
+func (s *settings) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// outgoing returns a context with the metadata of the flags.
+func (s *settings) outgoing(ctx context.Context) (context.Context, error) {
+	for _, pair := range s.metadata {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, usageError{fmt.Errorf("metadata %q: want key=value", pair)}
+		}
+		ctx = metadata.AppendToOutgoingContext(ctx, key, value)
+	}
+	return ctx, nil
+}
+
+// payload returns the data of a call or message: args[i], or all of the standard input if that
+// is "-" or absent.
+func payload(cmd *cobra.Command, args []string, i int) ([]byte, error) {
+	if len(args) > i && args[i] != "-" {
+		return []byte(args[i]), nil
+	}
+	return io.ReadAll(cmd.InOrStdin())
+}
+
+// closeQuietly closes an End at the end of a command, whose result is known already.
+func closeQuietly(end geminio.End) { _ = end.Close() }
