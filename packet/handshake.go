@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/singchia/geminio/internal/pairs"
@@ -77,8 +78,8 @@ const MaxSession = 32
 
 // check returns an error if a value of an offer with these keys is out of range or if a
 // key is missing.
-func (w *Settings) check(what string, keys map[string]bool) error {
-	if keys["frame"] && w.MaxFrame < MinMaxFrame {
+func (w *Settings) check(what string, keys keySet) error {
+	if keys.has(slices.Index(offerKeys, "frame")) && w.MaxFrame < MinMaxFrame {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
 	}
 	if err := complete(what, keys); err != nil {

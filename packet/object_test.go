@@ -1,9 +1,13 @@
 package packet
 
 import (
+	"bytes"
+	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -146,4 +150,73 @@ func TestHandshakeKeys(t *testing.T) {
 			requireMalformed(t, err, "connack", text)
 		}
 	}
+}
+
+// decodedMembers is members by a json.Decoder.
+func decodedMembers(what, prefix string, object []byte, known []string) (keys keySet, wire2 []byte, err error) {
+	seen := make(map[string]bool)
+	d := json.NewDecoder(bytes.NewReader(object))
+	d.Token() // the brace
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return 0, nil, malformed(what, "%v", err)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return 0, nil, malformed(what, "%v", err)
+		}
+		key := token.(string)
+		if seen[key] {
+			return 0, nil, malformed(what, "%sthe key %q occurs twice", prefix, key)
+		}
+		seen[key] = true
+		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) })
+		if i >= 0 && known[i] != key {
+			return 0, nil, malformed(what, "%sthe key %q is not %q", prefix, key, known[i])
+		}
+		if i >= 0 && string(value) != "null" {
+			keys |= 1 << i
+			if key == "wire2" {
+				wire2 = value
+			}
+		}
+	}
+	return keys, wire2, nil
+}
+
+// The scanner finds the same members in an object as package encoding/json.
+func FuzzMembers(f *testing.F) {
+	for _, object := range []string{
+		`{}`, " {\n} ", `{"wire2":` + offerJSON + `}`, `{ "wire2" : { "frame" : 1 } , "a" : [ ] }`,
+		`{"wire2":null,"b":true}`, `{"a":1,"a":2}`, `{"WIRE2":1}`, `{"w\u0069re2":[{"}":"]"}],"":"\\\""}`,
+		`{"wire2":-1.5e+9 }`, `{"\ud800":1,"\ufffd":2}`, `{"k":1,"\u212a":2}`,
+	} {
+		f.Add([]byte(object))
+	}
+	f.Fuzz(func(t *testing.T, object []byte) {
+		if o := bytes.TrimLeft(object, jsonSpace); !utf8.Valid(object) || !json.Valid(object) || o[0] != '{' {
+			return
+		}
+		object = bytes.TrimLeft(object, jsonSpace)
+		known := []string{"wire2", "k", "meta"}
+		keys, wire2, err := members("conn", "", object, known)
+		wantKeys, wantWire2, wantErr := decodedMembers("conn", "", object, known)
+		assert.Equal(t, wantErr, err)
+		assert.Equal(t, wantKeys, keys)
+		assert.Equal(t, string(wantWire2), string(wire2))
+	})
+}
+
+// The check of the keys allocates nothing.
+func TestMembersAllocates(t *testing.T) {
+	object, inner := []byte(`{"wire2":`+offerJSON+`}`), []byte(offerJSON)
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		if _, value, err := members("conn", "", object, []string{"meta", "wire2"}); err != nil || value == nil {
+			t.Error(err)
+		}
+		if _, _, err := members("conn", "", inner, offerKeys); err != nil {
+			t.Error(err)
+		}
+	}))
 }
