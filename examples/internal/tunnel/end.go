@@ -50,35 +50,23 @@ func Streams(end geminio.End, do func(geminio.Stream)) {
 	}
 }
 
-// dialTimeout bounds an attempt to dial.
-const dialTimeout = 10 * time.Second
-
 // Dial returns an End that connects with addr, and reconnects after each loss until it is closed.
 // The end of ctx ends the wait for the first connection. Later connections do not depend on ctx, so
 // that an End can resume its session while it shuts down. Dial reads certificates for each
 // connection, so that they may be renewed.
 func Dial(ctx context.Context, tls *cli.ClientTLS, addr string, opt *client.EndOptions) (*client.RetryEnd, error) {
-	dialing, cancel := context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, cancel)
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(retryMin, retryMax)
-	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(dialing, dialTimeout)
-		defer cancel()
+	opt.SetContextDialer(func(ctx context.Context) (net.Conn, error) {
 		dial, err := tls.Dialer(ctx, addr)
 		if err != nil {
 			return nil, err
 		}
 		return dial()
-	}, opt)
+	})
+	end, err := client.NewRetryEndWithDialer(nil, opt)
 	if err != nil {
-		stop()
-		cancel()
 		return nil, err
-	}
-	if !stop() { // ctx has ended, and with it dialing
-		end.Close()
-		return nil, ctx.Err()
 	}
 	return end.(*client.RetryEnd), nil
 }

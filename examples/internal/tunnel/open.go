@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
@@ -16,33 +15,11 @@ func Open(ctx context.Context, end geminio.End, service string, o Origin) (Leg, 
 	opt := options.OpenStream()
 	opt.SetPeer(service)
 	opt.SetMeta(o.meta())
-	if deadline, ok := ctx.Deadline(); ok {
-		opt.SetTimeout(max(time.Until(deadline), time.Nanosecond))
+	stream, err := geminio.OpenStreamContext(ctx, end, opt)
+	if err != nil {
+		return nil, err
 	}
-	type result struct {
-		stream geminio.Stream
-		err    error
-	}
-	opened := make(chan result, 1)
-	go func() { // ctx may end before its deadline
-		s, err := end.OpenStream(opt)
-		opened <- result{s, err}
-	}()
-	var leg *streamLeg
-	select {
-	case r := <-opened:
-		if r.err != nil {
-			return nil, r.err
-		}
-		leg = newStreamLeg(r.stream)
-	case <-ctx.Done():
-		go func() {
-			if r := <-opened; r.err == nil {
-				Stream(r.stream).Abort(ctx.Err())
-			}
-		}()
-		return nil, ctx.Err()
-	}
+	leg := newStreamLeg(stream)
 	if !o.confirm {
 		return leg, nil
 	}
