@@ -186,14 +186,14 @@ func muchThroughASmallLog(t *testing.T, total uint64, size int) {
 // Both logs are full when the link is cut: the session goes on.
 func TestBothLogsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wires := [][2]*cutPipeEnd{}
+		wires := [][2]*kit.CutEnd{}
 		wire := func() (net.Conn, net.Conn) {
-			limit := noCut
+			limit := kit.NoCut
 			if len(wires) == 0 {
 				limit = 30_000 // then nothing arrives any more
 			}
-			a, b := newCutPipe(cutSilence, limit, limit)
-			wires = append(wires, [2]*cutPipeEnd{a, b})
+			a, b := kit.NewCutPipe(kit.CutSilence, limit, limit)
+			wires = append(wires, [2]*kit.CutEnd{a, b})
 			return a, b
 		}
 		p, c, s := startNumbered(t, wire, 100, 5000)

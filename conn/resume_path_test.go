@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/kit"
 )
 
 // delayedConn is a net.Conn whose written bytes arrive after a delay, however many they are.
@@ -108,10 +110,10 @@ func TestTwoSilentLinksInARow(t *testing.T) {
 		wire := func() (net.Conn, net.Conn) {
 			links++
 			if links < 3 {
-				a, b := newCutPipe(cutSilence, 20_000, 20_000)
+				a, b := kit.NewCutPipe(kit.CutSilence, 20_000, 20_000)
 				return a, b
 			}
-			a, b := newCutPipe(cutFIN, noCut, noCut)
+			a, b := kit.NewCutPipe(kit.CutFIN, kit.NoCut, kit.NoCut)
 			return a, b
 		}
 		p, c, s := startNumbered(t, wire, 100, 1000)

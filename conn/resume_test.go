@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,107 +18,6 @@ import (
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
-
-// cutMode is how a transport ends.
-type cutMode int
-
-const (
-	cutFIN     cutMode = iota // both sides read io.EOF
-	cutRST                    // both sides read ECONNRESET
-	cutSilence                // nothing arrives any more
-)
-
-func (m cutMode) String() string { return [...]string{"FIN", "RST", "silence"}[m] }
-
-// cutPipe is a transport that ends after a number of bytes of one direction.
-type cutPipe struct {
-	mode cutMode
-	once sync.Once
-	dead chan struct{} // closed when the transport has ended
-	ends [2]*cutPipeEnd
-}
-
-// cutPipeEnd is an end of a wire.
-type cutPipeEnd struct {
-	net.Conn
-	w    *cutPipe
-	mu   sync.Mutex
-	left int // bytes until the cut
-	sent int
-}
-
-// newCutPipe returns the ends of a transport that is cut after so many bytes of the first or
-// second end.
-func newCutPipe(mode cutMode, first, second int) (a, b *cutPipeEnd) {
-	near, far := net.Pipe()
-	w := &cutPipe{mode: mode, dead: make(chan struct{})}
-	w.ends = [2]*cutPipeEnd{{Conn: near, w: w, left: first}, {Conn: far, w: w, left: second}}
-	return w.ends[0], w.ends[1]
-}
-
-const noCut = math.MaxInt
-
-func (w *cutPipe) cut() {
-	w.once.Do(func() {
-		close(w.dead)
-		if w.mode != cutSilence {
-			w.ends[0].Conn.Close()
-			w.ends[1].Conn.Close()
-		}
-	})
-}
-
-func (e *cutPipeEnd) isDead() bool {
-	select {
-	case <-e.w.dead:
-		return true
-	default:
-		return false
-	}
-}
-
-func (e *cutPipeEnd) Write(p []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.isDead() && e.w.mode == cutSilence {
-		return len(p), nil
-	}
-	now := p[:min(len(p), e.left)]
-	n, err := e.Conn.Write(now)
-	e.left -= n
-	e.sent += n
-	if err != nil {
-		return n, e.failed(err)
-	}
-	if e.left == 0 {
-		e.w.cut()
-		if e.w.mode == cutSilence {
-			return len(p), nil
-		}
-		if n < len(p) {
-			return n, e.failed(io.ErrClosedPipe)
-		}
-	}
-	return n, nil
-}
-
-func (e *cutPipeEnd) Read(p []byte) (int, error) {
-	for {
-		n, err := e.Conn.Read(p)
-		if n > 0 && e.isDead() && e.w.mode == cutSilence {
-			continue
-		}
-		return n, e.failed(err)
-	}
-}
-
-// failed returns the error that a cut transport gives.
-func (e *cutPipeEnd) failed(err error) error {
-	if err != nil && e.w.mode == cutRST && e.isDead() {
-		return syscall.ECONNRESET
-	}
-	return err
-}
 
 // scriptedHandler is a FrameHandler that sends frames and records what happens.
 type scriptedHandler struct {
@@ -210,7 +107,7 @@ type resumingNetwork struct {
 	t     *testing.T
 	mu    sync.Mutex
 	dials int
-	wires func(dial int) (client, server *cutPipeEnd) // nil wires: no transport
+	wires func(dial int) (client, server *kit.CutEnd) // nil wires: no transport
 	conns map[string]*Conn                            // of the server, by ticket
 	all   []*scriptedHandler                          // of the server
 
@@ -218,10 +115,10 @@ type resumingNetwork struct {
 	newServer      func(*Conn) *scriptedHandler
 	closed         chan struct{}
 	wg             sync.WaitGroup
-	used           []*cutPipeEnd
+	used           []*kit.CutEnd
 }
 
-func newResumingNetwork(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) *resumingNetwork {
+func newResumingNetwork(t *testing.T, wires func(int) (*kit.CutEnd, *kit.CutEnd)) *resumingNetwork {
 	n := &resumingNetwork{t: t, wires: wires, conns: make(map[string]*Conn), closed: make(chan struct{})}
 	n.server, n.client = testConfig(), testConfig()
 	n.server.Resume = &ResumeConfig{Keep: 2 * time.Minute, Log: MinLog, Find: func(id []byte) *Conn {
@@ -293,7 +190,7 @@ func (n *resumingNetwork) connect() *Conn {
 func valueFrame(v byte, size int) []byte { return dataFrame(bytes.Repeat([]byte{v}, size)...) }
 
 // transcript runs the script over the wires and returns what both sides have recorded.
-func transcript(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) (client, server []string, n *resumingNetwork) {
+func transcript(t *testing.T, wires func(int) (*kit.CutEnd, *kit.CutEnd)) (client, server []string, n *resumingNetwork) {
 	n = newResumingNetwork(t, wires)
 	frames := func() (f [][]byte) {
 		for i, size := range []int{1, 0, 7, 40, 2, 90} {
@@ -363,7 +260,9 @@ func transcript(t *testing.T, wires func(int) (*cutPipeEnd, *cutPipeEnd)) (clien
 }
 
 // uncutPipe is a wire that lasts.
-func uncutPipe(int) (*cutPipeEnd, *cutPipeEnd) { return newCutPipe(cutFIN, noCut, noCut) }
+func uncutPipe(int) (*kit.CutEnd, *kit.CutEnd) {
+	return kit.NewCutPipe(kit.CutFIN, kit.NoCut, kit.NoCut)
+}
 
 // A session continues after a cut at any byte of any direction, and both sides see what
 // they see without a cut.
@@ -373,13 +272,13 @@ func TestCutAtEveryByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n *resumingNetwork
 		client, server, n = transcript(t, uncutPipe)
-		total = [2]int{n.used[0].sent, n.used[1].sent}
+		total = [2]int{n.used[0].Sent(), n.used[1].Sent()}
 		require.Equal(t, 1, n.dials)
 	})
 	require.Len(t, client, 13)
 	require.Len(t, server, 7)
 	require.Contains(t, client[12], "acknowledged: true")
-	modes := []cutMode{cutFIN, cutRST, cutSilence}
+	modes := []kit.CutMode{kit.CutFIN, kit.CutRST, kit.CutSilence}
 	for _, mode := range modes {
 		for side := range 2 {
 			t.Run(fmt.Sprintf("%v of side %d", mode, side), func(t *testing.T) {
@@ -389,18 +288,18 @@ func TestCutAtEveryByte(t *testing.T) {
 					first, step = 1+int(mode), len(modes)
 				}
 				for at := first; at < total[side]; at += step {
-					cutAt := func(dial int) (*cutPipeEnd, *cutPipeEnd) {
-						limits := [2]int{noCut, noCut}
+					cutAt := func(dial int) (*kit.CutEnd, *kit.CutEnd) {
+						limits := [2]int{kit.NoCut, kit.NoCut}
 						if dial == 1 {
 							limits[side] = at
 						}
-						return newCutPipe(mode, limits[0], limits[1])
+						return kit.NewCutPipe(mode, limits[0], limits[1])
 					}
 					synctest.Test(t, func(t *testing.T) {
 						gotClient, gotServer, _ := transcript(t, cutAt)
 						require.Equal(t, client, gotClient, "the client, cut at %d of %d", at, total[side])
 						last := len(server)
-						if mode == cutSilence {
+						if mode == kit.CutSilence {
 							last-- // a Close frame may be lost for good: Config.Linger is too short to notice
 						}
 						require.Len(t, gotServer, len(server))
@@ -418,15 +317,15 @@ func TestCutOfTheNextLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { client, server, _ = transcript(t, uncutPipe) })
 	for side := range 2 {
 		for at := 1; at < 1100; at += 5 {
-			cutAt := func(dial int) (*cutPipeEnd, *cutPipeEnd) {
-				limits := [2]int{noCut, noCut}
+			cutAt := func(dial int) (*kit.CutEnd, *kit.CutEnd) {
+				limits := [2]int{kit.NoCut, kit.NoCut}
 				switch dial {
 				case 1:
 					limits[1-side] = 640
 				case 2, 3:
 					limits[side] = at
 				}
-				return newCutPipe(cutMode(at%2), limits[0], limits[1])
+				return kit.NewCutPipe(kit.CutMode(at%2), limits[0], limits[1])
 			}
 			synctest.Test(t, func(t *testing.T) {
 				gotClient, gotServer, _ := transcript(t, cutAt)
