@@ -27,7 +27,7 @@ func connConfig() *conn.Config {
 			Raw: 16 << 10, Messages: 16 << 10, Handlers: 200, Large: 4 << 20,
 			MaxMetadata: 64 << 10,
 		},
-		Admit: func(*conn.Conn, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
+		Admit: func(*conn.Conn, uint64, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
 	}
 }
 

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"sync"
@@ -97,11 +98,23 @@ type Config struct {
 	// Resume lets sessions survive the loss of their transports. nil: they end.
 	Resume *ResumeConfig
 
-	// Admit chooses the id of the client, never 0, or refuses the client. The meta
-	// and session of the Conn are set when it is called. The channel over is closed
-	// when the handshake has ended early; the result of Admit is then ignored.
-	// Server only.
-	Admit func(c *Conn, wanted uint64, over <-chan struct{}) (uint64, error)
+	// Identify returns the id of a client that asks for the id wanted, or 0 if Admit
+	// chooses it. An error refuses the client. The meta, the metadata, the session and
+	// the addresses of the Conn are set when it is called. resumes says that the client
+	// has proved that it may resume a session. It is called once in a handshake, before
+	// Allow and Admit, in a goroutine of its own. ctx ends when the handshake has ended
+	// early, and after three quarters of HandshakeTimeout, when the client is refused.
+	// Server only, optional.
+	Identify func(ctx context.Context, c *Conn, wanted uint64, resumes bool) (uint64, error)
+
+	// Watch has the ctx of Identify end also when a client of wire 2 has gone.
+	Watch bool
+
+	// Admit chooses the id of the client, never 0, or refuses the client. identified is
+	// the result of Identify. The meta and session of the Conn are set when it is called.
+	// The channel over is closed when the handshake has ended early; the result of Admit
+	// is then ignored. Server only.
+	Admit func(c *Conn, identified, wanted uint64, over <-chan struct{}) (uint64, error)
 }
 
 // Conn is one connection to one peer. The reading goroutine alone calls its
@@ -173,6 +186,16 @@ func (c *Conn) Meta() []byte { return c.meta }
 
 // Metadata returns a copy of the metadata of the peer's handshake; nil if there is none.
 func (c *Conn) Metadata() metadata.MD { return c.metadata.Decode() }
+
+// TLS returns the state of the TLS connection that the transport is, or has beneath wrappers; nil
+// without TLS.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if t := tlsOf(c.currentLink().nc); t != nil {
+		state := t.ConnectionState()
+		return &state
+	}
+	return nil
+}
 
 // Side returns the side of the connection that this Conn is.
 func (c *Conn) Side() geminio.Side { return c.side }

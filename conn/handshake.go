@@ -119,7 +119,7 @@ func (c *Conn) read(over <-chan struct{}, server bool) (id uint64, body []byte, 
 	}
 	done := make(chan read, 1)
 	err = c.exchange(over, func() error {
-		id, body, err := readHandshake(&patientReader{c.link, over}, server)
+		id, body, err := readHandshake(&patientReader{c.link, c.link.read, over}, server)
 		done <- read{id, body}
 		return err
 	})
@@ -142,13 +142,14 @@ const emptyPause = 5 * time.Millisecond
 // when the link has returned io.ErrNoProgress.
 type patientReader struct {
 	link *link
+	read func(p []byte) (int, error) // of the link
 	over <-chan struct{}
 }
 
 // Read implements io.Reader.
 func (r *patientReader) Read(p []byte) (int, error) {
 	for {
-		n, err := r.link.read(p)
+		n, err := r.read(p)
 		if err != io.ErrNoProgress {
 			return n, err
 		}
@@ -269,11 +270,15 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if err := packet.CheckMetadata("conn", hello.Metadata, packet.MaxHandshakeContent); err != nil {
 		return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}, err)
 	}
-	ended, err := c.resume(over, &hello, offer)
+	var who identification
+	ended, err := c.resume(over, &hello, offer, &who)
+	if err == nil {
+		err = c.identify(over, &hello, &who, false)
+	}
 	if err != nil {
 		return false, err
 	}
-	if c.clientID, err = cfg.Admit(c, hello.ClientID, over); err != nil {
+	if c.clientID, err = cfg.Admit(c, who.id, hello.ClientID, over); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
 	select {

@@ -27,7 +27,7 @@ func TestHandshake(t *testing.T) {
 		serverCfg, clientCfg := testConfig(), testConfig()
 		serverCfg.Settings.Raw, clientCfg.Settings.Raw = 1000, 2000
 		clientCfg.ClientID, clientCfg.Meta = 99, []byte("some meta")
-		serverCfg.Admit = func(c *Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
+		serverCfg.Admit = func(c *Conn, _, wanted uint64, _ <-chan struct{}) (uint64, error) {
 			meta := c.Meta()
 			assert.EqualValues(t, 99, wanted)
 			assert.Equal(t, "some meta", string(meta))
@@ -156,7 +156,9 @@ func TestClientIsRefused(t *testing.T) {
 		change func(cfg *Config)
 	}{
 		{"by Admit", func(cfg *Config) {
-			cfg.Admit = func(*Conn, uint64, <-chan struct{}) (uint64, error) { return 0, errors.New("not you: \"quoted\"") }
+			cfg.Admit = func(*Conn, uint64, uint64, <-chan struct{}) (uint64, error) {
+				return 0, errors.New("not you: \"quoted\"")
+			}
 		}},
 		{"by Online", func(cfg *Config) {
 			cfg.Online = func(*Conn) error { return errors.New("not you: \"quoted\"") }
@@ -188,7 +190,7 @@ func TestOldPeersAreTold(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			cfg := testConfig()
-			cfg.Admit = func(*Conn, uint64, <-chan struct{}) (uint64, error) { t.Error("admit"); return 1, nil }
+			cfg.Admit = func(*Conn, uint64, uint64, <-chan struct{}) (uint64, error) { t.Error("admit"); return 1, nil }
 			server := shake(geminio.RecipientSide, near, cfg)
 			p := &peer{t, far}
 			p.write(helloBytes(t, packet.Conn{PacketID: 7, Meta: []byte("m")}), "a hello of wire 1")

@@ -40,6 +40,9 @@ type link struct {
 	// closed is closed when Close of nc has returned, or when link has waited for it
 	// long enough.
 	closed chan struct{}
+	// early is a Read that has begun during the handshake; nil if there is none. The
+	// goroutine that reads owns it.
+	early *earlyRead
 
 	mu    sync.Mutex
 	state linkState
@@ -109,6 +112,16 @@ func isPrompt(nc net.Conn) bool {
 
 // read reads at least one byte.
 func (l *link) read(p []byte) (int, error) {
+	if e := l.early; e != nil && len(p) > 0 {
+		n, err := e.take(p)
+		l.early = nil
+		return n, err
+	}
+	return l.readNow(p)
+}
+
+// readNow is read without the Read that has begun during the handshake.
+func (l *link) readNow(p []byte) (int, error) {
 	for range maxEmptyReads {
 		n, err := l.readOnce(p)
 		switch {

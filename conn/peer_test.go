@@ -121,7 +121,7 @@ func testConfig() *Config {
 			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
 			Raw: 16 << 10, Messages: 16 << 10, Handlers: 8, Large: 2 << 20,
 		},
-		Admit: func(_ *Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
+		Admit: func(_ *Conn, _, wanted uint64, _ <-chan struct{}) (uint64, error) {
 			if wanted == 0 {
 				return 42, nil
 			}

@@ -74,9 +74,9 @@ type ResumeConfig struct {
 	// Find returns the Conn whose ticket has the id, or nil. Server only.
 	Find func(id []byte) *Conn
 	// Allow decides whether session continues on the transport of c, after the client
-	// has proved that it has the ticket. ErrFresh ends the session; any other error
+	// has proved that it has the ticket. identified is the result of Config.Identify. ErrFresh ends the session; any other error
 	// refuses the client and leaves the session as it is. Server only, optional.
-	Allow func(session, c *Conn, wanted uint64) error
+	Allow func(session, c *Conn, identified uint64) error
 	// Interrupted is called when the Conn has lost a link. It must not block.
 	// Optional.
 	Interrupted func(c *Conn, cause error)
@@ -179,23 +179,30 @@ type identity struct {
 
 // identityOf returns the identity that nc, or a net.Conn beneath it, has proved.
 func identityOf(nc net.Conn) (i identity) {
-	for range maxBeneath {
-		if t, ok := nc.(*tls.Conn); ok {
-			i.tls = true
-			if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
-				i.cert = certs[0].Raw
-			}
-			return i
-		}
-		w, wraps := nc.(wrapper)
-		if !wraps {
-			return i
-		}
-		if nc = w.NetConn(); isNil(nc) {
-			return i
+	if t := tlsOf(nc); t != nil {
+		i.tls = true
+		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+			i.cert = certs[0].Raw
 		}
 	}
 	return i
+}
+
+// tlsOf returns the TLS connection that nc is, or has beneath wrappers; nil if there is none.
+func tlsOf(nc net.Conn) *tls.Conn {
+	for range maxBeneath {
+		if t, ok := nc.(*tls.Conn); ok {
+			return t
+		}
+		w, wraps := nc.(wrapper)
+		if !wraps {
+			return nil
+		}
+		if nc = w.NetConn(); isNil(nc) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // allows reports whether a session of i may continue on a link of j.

@@ -1,9 +1,12 @@
 package delegate
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/metadata"
 )
 
 // ConnDescriber describes a connection to the callbacks about it. Its methods
@@ -20,6 +23,15 @@ type ConnDescriber interface {
 	RemoteAddr() net.Addr
 	// Side returns InitiatorSide at the client and RecipientSide at the server.
 	Side() geminio.Side
+}
+
+// TLSDescriber is an optional interface of a ConnDescriber; those of this library have it. They
+// are also a metadata.Carrier, with the metadata of the peer's handshake.
+type TLSDescriber interface {
+	// TLS returns the state of the TLS connection that the transport is or contains, with
+	// the certificates of the peer. It returns nil without TLS. TLS beneath a net.Conn of
+	// another type is found if that type has a method NetConn, as *tls.Conn has.
+	TLS() *tls.ConnectionState
 }
 
 // ClientConnDelegate has the callbacks of a client for its connections.
@@ -73,8 +85,42 @@ type ServerConnDelegate interface {
 	// If GetClientID returns 0, the library chooses: it grants wantedID unless it has
 	// chosen that id for another client. A GetClientID that returns wantedID grants it to
 	// any client that asks for it, and that client may replace the connection which has
-	// the id. An error refuses the client, which gets its text.
+	// the id. An error refuses the client, which gets its text. If GetClientID takes more
+	// than three quarters of the time of SetHandshakeTimeout, the client is refused.
+	//
+	// A delegate that is an AuthenticateDelegate has its Authenticate called instead.
 	GetClientID(wantedID uint64, meta []byte) (uint64, error)
+}
+
+// ConnInfo describes a client that connects, to the callback that authenticates it.
+type ConnInfo struct {
+	WantedID   uint64               // the id of the client's SetClientID, or 0
+	Meta       []byte               // the bytes of the client's SetMeta; they must not be changed
+	Metadata   metadata.MD          // the metadata of the client's SetMetadata; nil if there is none
+	LocalAddr  net.Addr             // the local address of the connection
+	RemoteAddr net.Addr             // the remote address of the connection
+	TLS        *tls.ConnectionState // the state of the TLS connection, as of TLSDescriber; nil without TLS
+	Resumes    bool                 // the client has proved that it may resume the session of an End
+}
+
+// AuthenticateDelegate is an optional interface of a ServerDelegate, for servers that look a client
+// up elsewhere or use its certificate or metadata.
+type AuthenticateDelegate interface {
+	// Authenticate returns the id of a client that connects. It is called instead of
+	// GetClientID, before ConnOnline, and also for each connection with which a client
+	// resumes a session, before ConnResumed.
+	//
+	// If Authenticate returns 0, the library chooses as it does after GetClientID, or, for
+	// a client that resumes a session, the id of the session. If it returns another id than
+	// that of the session, the session ends and the client gets a fresh connection. An error
+	// refuses the client, which gets its text and code.
+	//
+	// ctx ends when three quarters of the time of SetHandshakeTimeout have passed, when a
+	// client of this library has gone, and when the listener is closed. After that time the
+	// client is refused, whether Authenticate has returned or not: the client gets a
+	// RefusedError that matches context.DeadlineExceeded. The connection counts as one whose
+	// handshake is under way until Authenticate returns.
+	Authenticate(ctx context.Context, info ConnInfo) (clientID uint64, err error)
 }
 
 // DialogueDescriber describes a stream to the callbacks about it. Its methods
@@ -137,7 +183,7 @@ type ClientDelegate interface {
 }
 
 // ServerDelegate has the callbacks of a server: see SetDelegate of server.EndOptions. It may also
-// be a ConnInterruptedDelegate and a ConnResumedDelegate.
+// be a ConnInterruptedDelegate, a ConnResumedDelegate and an AuthenticateDelegate.
 type ServerDelegate interface {
 	ServerConnDelegate
 	ServerDialogueDelegate

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -42,10 +41,8 @@ type clientConn struct {
 	ctx    context.Context // ends the handshake; nil once finish was called
 
 	// Used by the goroutine of serve.
-	resumable  *resumable // the session of this connection; nil if it cannot be resumed
-	approved   *resumable // the session that this connection may resume; else nil
-	identified bool       // the delegate has identified a client that asks to resume a session
-	identity   idChoice   // the answer of the delegate if identified is set
+	resumable *resumable // the session of this connection; nil if it cannot be resumed
+	approved  *resumable // the session that this connection may resume; else nil
 
 	// Guarded by Server.mu.
 	cancel      context.CancelFunc // ends ctx; nil once finish was called
@@ -129,7 +126,7 @@ func (srv *Server) configureResume(cl *clientConn, cc *conn.Config) {
 	}
 	r.Issued = func(c *conn.Conn) { cl.resumable = srv.resumables.add(c, newInterruptions(srv.log, srv.opt.Delegate)) }
 	r.Find = srv.resumables.findConn
-	r.Allow = func(session, c *conn.Conn, wanted uint64) error { return srv.allowResume(cl, session, c, wanted) }
+	r.Allow = func(session, _ *conn.Conn, identified uint64) error { return srv.allowResume(cl, session, identified) }
 	r.Interrupted = func(*conn.Conn, error) { srv.resumables.update(cl.resumable) }
 	r.Resumed = func(*conn.Conn) { srv.resumables.update(cl.resumable) }
 	r.Ended = func(*conn.Conn) { srv.resumables.remove(cl.resumable) }
@@ -137,20 +134,13 @@ func (srv *Server) configureResume(cl *clientConn, cc *conn.Config) {
 
 // allowResume decides whether a session continues on the connection cl. If it does not, the
 // error is conn.ErrFresh, or a refusal.
-func (srv *Server) allowResume(cl *clientConn, session, c *conn.Conn, wanted uint64) (err error) {
+func (srv *Server) allowResume(cl *clientConn, session *conn.Conn, identified uint64) (err error) {
 	r := srv.resumables.find(session.TicketID())
 	if r == nil {
 		return conn.ErrFresh
 	}
-	if d := srv.opt.Delegate; d != nil {
-		srv.decide(cl, func() { cl.identity, err = srv.opt.identify(srv.log, wanted, c.Meta()) })
-		if err != nil {
-			return err
-		}
-		cl.identified = true
-		if id := cl.identity.id; id != 0 && id != session.ClientID() {
-			return conn.ErrFresh
-		}
+	if identified != 0 && identified != session.ClientID() {
+		return conn.ErrFresh
 	}
 	srv.decide(cl, func() { err = r.callbacks.approve(session) })
 	if err == nil {
@@ -164,23 +154,22 @@ func (srv *Server) configure(cl *clientConn, cc *conn.Config) {
 	cc.Context = cl.ctx
 	srv.configureResume(cl, cc)
 	online, offline := cc.Online, cc.Offline
-	cc.Admit = func(c *conn.Conn, wanted uint64, timeout <-chan struct{}) (clientID uint64, err error) {
-		var want idChoice
-		if cl.identified { // about a session that does not continue
-			want = srv.opt.choose(cl.identity, wanted)
-		} else {
-			srv.decide(cl, func() { want, err = srv.opt.chooseID(srv.log, wanted, c.Meta()) })
+	if identify := cc.Identify; identify != nil {
+		cc.Identify = func(ctx context.Context, c *conn.Conn, wanted uint64, resumes bool) (id uint64, err error) {
+			srv.decide(cl, func() { id, err = identify(ctx, c, wanted, resumes) })
+			return id, err
 		}
+	}
+	cc.Admit = func(c *conn.Conn, identified, wanted uint64, timeout <-chan struct{}) (uint64, error) {
 		select {
 		case <-timeout: // of the handshake: the client must not replace another any more
-			return 0, cmp.Or(err, net.ErrClosed)
+			return 0, net.ErrClosed
 		default:
 		}
-		if err == nil {
-			// claim gives up before the time of the handshake ends, so that the client gets an answer.
-			wait := cc.HandshakeTimeout * 3 / 4
-			clientID, err = srv.ids.claim(cl.holder, want, c.Session(), srv.opt.duplicates(want.id), wait, srv.done)
-		}
+		want := srv.opt.choose(identified, wanted)
+		// claim gives up before the time of the handshake ends, so that the client gets an answer.
+		wait := cc.HandshakeTimeout * 3 / 4
+		clientID, err := srv.ids.claim(cl.holder, want, c.Session(), srv.opt.duplicates(want.id), wait, srv.done)
 		if err == nil && srv.stopped() {
 			err = geminio.ErrGoingAway
 		}

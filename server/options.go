@@ -1,8 +1,8 @@
 package server
 
 import (
+	"context"
 	"errors"
-	"log/slog"
 	"math"
 	"slices"
 	"time"
@@ -201,12 +201,16 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	if cc.Metadata, err = setup.Metadata(o.Metadata, 0); err != nil {
 		return nil, nil, err
 	}
-	cc.Admit = func(c *conn.Conn, wanted uint64, _ <-chan struct{}) (uint64, error) {
-		want, err := o.chooseID(cc.Log, wanted, c.Meta())
-		if want.by == byLibrary && err == nil {
+	if o.Delegate != nil {
+		cc.Identify = o.identify
+		_, cc.Watch = o.Delegate.(delegate.AuthenticateDelegate)
+	}
+	cc.Admit = func(c *conn.Conn, identified, wanted uint64, _ <-chan struct{}) (uint64, error) {
+		want := o.choose(identified, wanted)
+		if want.by == byLibrary {
 			want.id = idOf(string(c.Session()))
 		}
-		return want.id, err
+		return want.id, nil
 	}
 	ac.RetryAfter = o.RetryAfter
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
@@ -232,36 +236,34 @@ func (o *EndOptions) check() error {
 	return err
 }
 
-// chooseID asks, in this order, the delegate, the option and the client for a client's id. If
-// none has one, the library chooses it.
-func (o *EndOptions) chooseID(log *slog.Logger, wanted uint64, meta []byte) (idChoice, error) {
-	answer, err := o.identify(log, wanted, meta)
-	if err != nil {
-		return answer, err
+// identify asks the delegate for the id of a client, which is 0 if it leaves the choice to the
+// library: its Authenticate, or GetClientID if it has none.
+func (o *EndOptions) identify(ctx context.Context, c *conn.Conn, wanted uint64, resumes bool) (id uint64, err error) {
+	a, ok := o.Delegate.(delegate.AuthenticateDelegate)
+	if !ok {
+		err = guard.Wait(c.Log(), "GetClientID", func() (err error) {
+			id, err = o.Delegate.GetClientID(wanted, c.Meta())
+			return err
+		})
+		return id, err
 	}
-	return o.choose(answer, wanted), nil
-}
-
-// identify asks the delegate for a client's id, which is 0 if it leaves the choice to the
-// library.
-func (o *EndOptions) identify(log *slog.Logger, wanted uint64, meta []byte) (answer idChoice, err error) {
-	if o.Delegate == nil {
-		return answer, nil
+	info := delegate.ConnInfo{
+		WantedID: wanted, Meta: c.Meta(), Metadata: c.Metadata(),
+		LocalAddr: c.LocalAddr(), RemoteAddr: c.RemoteAddr(), TLS: c.TLS(), Resumes: resumes,
 	}
-	err = guard.Wait(log, "GetClientID", func() (err error) {
-		answer.id, err = o.Delegate.GetClientID(wanted, meta)
+	err = guard.Wait(c.Log(), "Authenticate", func() (err error) {
+		id, err = a.Authenticate(ctx, info)
 		return err
 	})
-	answer.by = byServer
-	return answer, err
+	return id, err
 }
 
-// choose returns the answer of the delegate, or what the option or the client asks for if
-// the answer has no id.
-func (o *EndOptions) choose(answer idChoice, wanted uint64) idChoice {
+// choose returns the id with which the delegate has identified the client, or what the option or
+// the client asks for if that is 0. If none has an id, the library chooses it.
+func (o *EndOptions) choose(identified, wanted uint64) idChoice {
 	switch {
-	case answer.id != 0:
-		return answer
+	case identified != 0:
+		return idChoice{identified, byServer}
 	case o.ClientID != nil && *o.ClientID != 0:
 		return idChoice{*o.ClientID, byServer}
 	case wanted != 0:
