@@ -43,6 +43,8 @@ type Batch struct {
 	chunks []*chunk.Chunk // freed after the batch is written; nil: moved to a log
 	flat   []byte         // memory for Buf of the next batch
 	after  func()         // runs when the batch is filled
+	ping   uint64         // the value of the Ping at the beginning
+	pings  bool           // there is a Ping at the beginning
 
 	mu     sync.Mutex // guards the fields below; held while the batch is filled, during each system call and while it goes to the log
 	pieces [][]byte   // the bytes in order
@@ -86,7 +88,7 @@ func (b *Batch) free() {
 	if cap(b.Buf) <= 2*MaxBatch {
 		b.flat = b.Buf[:0]
 	}
-	b.Buf, b.cut, b.size, b.chunks = nil, 0, 0, b.chunks[:0]
+	b.Buf, b.cut, b.size, b.chunks, b.pings = nil, 0, 0, b.chunks[:0], false
 	b.mu.Lock() // Reclaim may have loaded b before it was written
 	clear(b.pieces)
 	clear(b.loans)
@@ -130,6 +132,10 @@ func (b *Batch) AddChunk(c *chunk.Chunk) {
 	b.chunks = append(b.chunks, c)
 	b.chunkPieces = append(b.chunkPieces, len(b.pieces)-1)
 }
+
+// Ping returns the value of the Ping that precedes all frames of the layer above in b. It
+// returns false if there is none.
+func (b *Batch) Ping() (value uint64, ok bool) { return b.ping, b.pings }
 
 // Lend adds p. If it returns true, b borrows p until it calls from.Written or until
 // Reclaim returns. If it returns false, p was copied.

@@ -33,6 +33,12 @@ type FrameHandler interface {
 	// OnPing runs in the reading goroutine for every Ping of the peer that this
 	// side answers.
 	OnPing()
+	// OnPong runs in the reading goroutine when the peer has answered the Ping with the
+	// value, and so has received everything that this side had sent before it.
+	OnPong(value uint64)
+	// OnLink runs when a session continues over another transport, before any frame of
+	// the layer above passes over it. Pings of the transport before are not answered.
+	OnLink()
 	// OnHeartbeat runs when a heartbeat of this side is due.
 	OnHeartbeat()
 	// GoAway runs in the reading goroutine when the peer wants no new work. No Pong is
@@ -152,7 +158,7 @@ type Conn struct {
 
 	worked   atomic.Bool   // the peer has sent something that isCeremony excludes
 	lastRead atomic.Int64  // the time of the last byte, as by Now
-	rtt      atomic.Int64  // the shortest round trip; 0 before the first
+	rtt      atomic.Int64  // the last round trip; 0 before the first
 	state    atomic.Uint32 // a State
 
 	mu               sync.Mutex     // guards the fields below
@@ -161,7 +167,6 @@ type Conn struct {
 	pingDue          bool           // the next batch contains a Ping
 	pingSent         bool           // a Ping was sent; lastPing is valid
 	lastPing         uint64         // the value of the last Ping of this side
-	probePending     bool           // Probe was called and no Pong has come since
 	pongDue          bool           // the next batch contains a Pong, unless pongHeld is set
 	pongHeld         bool           // the peer has sent GoAway, and AckGoAway was not called since
 	peerGoAway       bool           // the peer has sent GoAway
@@ -246,7 +251,7 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // handshake, other than registrations, their answers, GoAway and Close.
 func (c *Conn) Worked() bool { return c.worked.Load() }
 
-// RTT returns the shortest round trip seen, or 0 before the first.
+// RTT returns the last round trip over the present transport, or 0 before the first.
 func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 
 // Now returns the time since the connection began.

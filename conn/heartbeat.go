@@ -11,7 +11,7 @@ import (
 )
 
 // maxPings is how many Pings the peer may send in a second.
-const maxPings = 250
+const maxPings = 1000
 
 // onHeartbeatTimer sends a Ping when one is due. It ends the connection when two
 // heartbeats have passed without a byte from the peer.
@@ -57,17 +57,13 @@ func (c *Conn) stopHeartbeat() {
 	}
 }
 
-// Probe measures the round trip. Calls before the answer share one Ping, because the
-// peer accepts only a limited number in a second.
+// Probe has a Ping sent at the beginning of the next batch. The peer accepts only a limited
+// number in a second, which the caller observes.
 func (c *Conn) Probe() {
 	c.mu.Lock()
-	first := !c.probePending
-	c.pingDue = c.pingDue || first
-	c.probePending = true
+	c.pingDue = true
 	c.mu.Unlock()
-	if first {
-		c.Kick()
-	}
+	c.Kick()
 }
 
 // onPing answers a Ping of the peer. The reading goroutine calls it.
@@ -94,15 +90,12 @@ func (c *Conn) onPong(value uint64) {
 		c.mu.Unlock()
 		return // this side has sent no such Ping
 	}
-	c.probePending = false
 	acked := c.goAwayAckPending && value >= c.goAwayPing
 	c.goAwayAckPending = c.goAwayAckPending && !acked
 	c.mu.Unlock()
 	if acked {
 		c.upper.OnGoAwayAcked()
 	}
-	took := max(c.Now()-time.Duration(value), 1) // the clock may be too coarse to have moved
-	if old := c.RTT(); old == 0 || took < old {
-		c.rtt.Store(int64(took))
-	}
+	c.rtt.Store(int64(max(c.Now()-time.Duration(value), 1))) // the clock may be too coarse to have moved
+	c.upper.OnPong(value)
 }

@@ -143,22 +143,23 @@ func TestPingFlood(t *testing.T) {
 		}
 		p.writePing(1, "a ping above the limit")
 		n := p.wantReason(packet.TypeClose, geminio.CodeProtocol, "the Close frame with the reason")
-		assert.Contains(t, n.Text, "ping: more than 250 in a second")
+		assert.Contains(t, n.Text, "ping: more than 1000 in a second")
 	})
 }
 
 // A peer sends pings without end and does not read. The pongs do not pile up.
 func TestPingFloodOfAPeerThatDoesNotRead(t *testing.T) {
+	const every = time.Millisecond / 2
 	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
 		start := time.Now()
 		for c.State() < Closing {
 			p.writePing(1, "a ping")
-			time.Sleep(time.Millisecond)
+			time.Sleep(every)
 		}
-		assert.Equal(t, maxPings+1, int(time.Since(start)/time.Millisecond), "pings until the connection ended")
+		assert.Equal(t, maxPings+1, int(time.Since(start)/every), "pings until the connection ended")
 		<-c.Done()
 		assert.ErrorIs(t, c.Cause(), geminio.ErrProtocol)
-		assert.Equal(t, maxPings*time.Millisecond+5*time.Second, time.Since(start), "the time until the connection ended")
+		assert.Equal(t, maxPings*every+5*time.Second, time.Since(start), "the time until the connection ended")
 	})
 }
 
@@ -175,7 +176,7 @@ func TestRoundTrip(t *testing.T) {
 		answer(30 * time.Millisecond)
 		assert.Equal(t, 30*time.Millisecond, c.RTT())
 		answer(50 * time.Millisecond)
-		assert.Equal(t, 30*time.Millisecond, c.RTT(), "RTT, the shortest round trip")
+		assert.Equal(t, 50*time.Millisecond, c.RTT(), "RTT, the last round trip")
 		answer(20 * time.Millisecond)
 		assert.Equal(t, 20*time.Millisecond, c.RTT())
 		for _, v := range []uint64{1 << 63, 1<<64 - 1, uint64(c.Now() + time.Hour)} {
@@ -185,22 +186,5 @@ func TestRoundTrip(t *testing.T) {
 		assert.Equal(t, 20*time.Millisecond, c.RTT())
 		answer(0)
 		assert.Equal(t, time.Duration(1), c.RTT(), "RTT of an immediate pong, which must not be 0")
-	})
-}
-
-func TestOneProbeUntilTheAnswer(t *testing.T) {
-	onPipe(t, testConfig(), func(c *Conn, u *fakeHandler, p *peer) {
-		for range 1000 {
-			c.Probe()
-		}
-		v := p.wantPing(packet.TypePing, "the probe")
-		for range 1000 {
-			c.Probe()
-		}
-		p.wantIdle(time.Second, "a second probe before the first was answered")
-		p.writePong(v, "the pong")
-		synctest.Wait()
-		c.Probe()
-		p.wantPing(packet.TypePing, "the next probe")
 	})
 }

@@ -289,7 +289,9 @@ func (u *fakeHandler) AppendFrames(b *Batch) bool {
 
 func (u *fakeHandler) Idle() {}
 
-func (u *fakeHandler) OnHeartbeat() {}
+func (u *fakeHandler) OnPong(uint64) {}
+func (u *fakeHandler) OnLink()       {}
+func (u *fakeHandler) OnHeartbeat()  {}
 
 func (u *fakeHandler) NotReceived(h packet.Header, number uint64) {
 	u.mu.Lock()

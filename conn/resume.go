@@ -571,6 +571,9 @@ func (c *Conn) endQuiet() {
 func (c *Conn) attach(l *link, peerReceived uint64) {
 	s := c.session
 	l.lost = func(err error) { c.cut(l, err) }
+	if c.State() < Closed {
+		c.upper.OnLink()
+	}
 	c.mu.Lock()
 	s.quiet, s.expired = nil, false
 	if c.State() == Closed {

@@ -84,7 +84,9 @@ func (n *numberedHandler) Idle() {}
 
 func (n *numberedHandler) OnPing() {}
 
-func (n *numberedHandler) OnHeartbeat() {}
+func (n *numberedHandler) OnPong(uint64) {}
+func (n *numberedHandler) OnLink()       {}
+func (n *numberedHandler) OnHeartbeat()  {}
 
 func (n *numberedHandler) GoAway(packet.Reason) {}
 

@@ -78,9 +78,11 @@ func (s *scriptedHandler) send(frames ...[]byte) {
 	s.c.Kick()
 }
 
-func (s *scriptedHandler) Idle()        {}
-func (s *scriptedHandler) OnPing()      {}
-func (s *scriptedHandler) OnHeartbeat() {}
+func (s *scriptedHandler) Idle()         {}
+func (s *scriptedHandler) OnPing()       {}
+func (s *scriptedHandler) OnPong(uint64) {}
+func (s *scriptedHandler) OnLink()       {}
+func (s *scriptedHandler) OnHeartbeat()  {}
 func (s *scriptedHandler) GoAway(r packet.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

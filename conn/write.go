@@ -213,6 +213,7 @@ func (c *Conn) appendPings(b *Batch, goAway bool) {
 			c.goAwayPing, c.goAwayAckPending = c.lastPing, true
 		}
 		b.Buf = packet.AppendPing(b.Buf, packet.TypePing, c.lastPing)
+		b.ping, b.pings = c.lastPing, true
 	}
 }
 

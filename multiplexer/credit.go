@@ -78,6 +78,7 @@ func (m *Mux) addCredit(d *Dialogue, c packet.Credit) error {
 // no credit for the packet. If d is nil, the packet is for a dialogue that has ended, and
 // receive releases it at once.
 func (m *Mux) receive(d *Dialogue, c charge.Charge) (err error) {
+	m.path.receive(c.Bytes)
 	switch {
 	case c.Shared():
 		var s *streamLedger
@@ -151,9 +152,8 @@ func (d *Dialogue) releaseWindow(class packet.Class, n uint64) (due bool) {
 	at := m.c.Now()
 	since := at - h.granted[class]
 	h.granted[class] = at
-	if rtt := m.c.RTT(); rtt > 0 {
-		m.windows.resize(f, class, since, rtt, class == packet.ClassRaw && h.buf.Len() == 0)
-	} else {
+	m.windows.resize(f, class, since, &m.path)
+	if m.path.wantsPing(at) {
 		m.c.Probe()
 	}
 	m.signal(d, creditControl[class])

@@ -102,11 +102,11 @@ func (f *inflow) owed() uint64 { return uint64(f.size - f.held - f.left) }
 func (f *inflow) due() bool { return f.owed() > 0 && f.owed() >= uint64(f.left) }
 
 // dueFor reports whether credit is due for a dialogue's own window when n more are released.
-// Raw bytes can be sent in pieces of any size, so their credit is due from half of the
-// window on, however much is held.
+// Raw bytes can be sent in pieces of any size, so their credit is due from a quarter of the
+// window on, however much is held: a window is in use almost as a whole.
 func (f *inflow) dueFor(class packet.Class, n uint64) bool {
 	if class == packet.ClassRaw {
-		return 2*(f.owed()+n) >= uint64(f.size)
+		return 4*(f.owed()+n) >= uint64(f.size)
 	}
 	return f.due()
 }

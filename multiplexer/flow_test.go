@@ -61,12 +61,14 @@ func TestInflowDue(t *testing.T) {
 	}{
 		{"untouched", 100, 0, 0, false, false},
 		{"all held", 100, 100, 0, false, false},
-		{"less than half was used", 100, 49, 49, false, false},
+		{"less than a quarter was used", 100, 24, 24, false, false},
+		{"a quarter was used", 100, 25, 25, false, true},
+		{"less than half was used", 100, 49, 49, false, true},
 		{"half was used", 100, 50, 50, true, true},
 		{"little is free but nothing is left", 100, 100, 1, true, false},
 		{"more is left than free", 100, 80, 10, false, false},
 		{"as much is free as left", 100, 80, 20, true, false},
-		{"half was released", 100, 100, 50, true, true},
+		{"a quarter was released", 100, 100, 25, true, true},
 		{"a size of one", 1, 1, 1, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

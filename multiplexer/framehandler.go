@@ -20,6 +20,32 @@ func (u *frameHandler) Idle() { u.sink.wakePending() }
 // OnPing implements conn.FrameHandler.
 func (u *frameHandler) OnPing() { u.h.OnPing() }
 
+// OnPong implements conn.FrameHandler. It has the raw bytes sent that waited for the Pong.
+func (u *frameHandler) OnPong(value uint64) {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	now := m.c.Now()
+	m.path.pong(now, value)
+	probe := m.path.mode != pathFull && m.path.wantsPing(now)
+	kick := !m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw)
+	m.mu.Unlock()
+	switch {
+	case probe:
+		m.c.Probe()
+		fallthrough
+	case kick:
+		m.c.Kick()
+	}
+}
+
+// OnLink implements conn.FrameHandler.
+func (u *frameHandler) OnLink() {
+	m := (*Mux)(u)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.path.begin(m.c.Now())
+}
+
 // OnGoAwayAcked implements conn.FrameHandler.
 func (u *frameHandler) OnGoAwayAcked() { u.h.OnGoAwayAcked() }
 

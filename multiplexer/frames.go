@@ -15,9 +15,14 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	defer m.unlockAfterAppend(b)
+	if value, ok := b.Ping(); ok {
+		m.path.ping(m.c.Now(), value)
+	}
+	start := b.Size()
 	m.appendConnection(b)
+	bulk := false
 	for b.Room() > 0 {
-		d, l := m.sched.pop()
+		d, l := m.sched.pop(m.holdsRaw(b.Size() - start))
 		if d == nil {
 			break
 		}
@@ -26,13 +31,27 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 			m.sched.push(d, l)
 		}
 		m.sched.sent(l, b.Size()-before)
+		bulk = bulk || l == laneRaw
 		if d.slot == slotLeaving && d.queued == 0 {
 			d.freeSlot()
 			m.notifyIdle = true
 		}
 	}
 	m.afterAppend()
-	return m.delayingClose > 0 || !m.sched.empty()
+	m.path.send(b.Size() - start)
+	more = m.delayingClose > 0 || m.sched.ready(m.holdsRaw(0))
+	if bulk && m.path.sent >= probeFrom && m.path.wantsPing(m.c.Now()) {
+		m.c.Probe()
+		more = true
+	}
+	return more
+}
+
+// holdsRaw reports whether raw bytes wait, because enough is under way when n more bytes are
+// sent. When the connection is about to end, nothing waits for Pongs: a peer that has received
+// GoAway may delay them. m.mu is held.
+func (m *Mux) holdsRaw(n int) bool {
+	return m.path.holds(n) && m.cause == nil && m.goAway.sides == 0
 }
 
 // unlockAfterAppend releases m.mu. If Idle may have become true, it has Handler.OnIdle called

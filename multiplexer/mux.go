@@ -98,6 +98,7 @@ type Mux struct {
 
 	ledger  ledger       // credit of the classes that all dialogues share
 	windows windowBudget // the sizes of all windows
+	path    path         // what the path to the peer can carry
 	waits   waitTable    // packets that wait for credit
 }
 
@@ -137,6 +138,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	}
 	m.ledger = newLedger(m.local, m.peer)
 	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)
+	m.path.begin(c.Now())
 	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})

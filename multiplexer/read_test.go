@@ -25,22 +25,22 @@ import (
 // errOf returns the error of a Read or a Write.
 func errOf(_ int, err error) error { return err }
 
-// Read grants credit when half of the window has been read since the last Credit frame.
-func TestReadGivesCreditAtHalfAWindow(t *testing.T) {
+// Read grants credit when a quarter of the window has been read since the last Credit frame.
+func TestReadGivesCreditAtAQuarterOfTheWindow(t *testing.T) {
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		p.writeData(1, 0, 4096, "data that fills the window")
-		buf := make([]byte, 2047)
+		buf := make([]byte, 1023)
 		n, err := m.Main().Read(buf)
 		require.NoError(t, err)
-		require.Equal(t, 2047, n)
-		p.wantIdle("no credit before half of the window is read")
+		require.Equal(t, 1023, n)
+		p.wantIdle("no credit before a quarter of the window is read")
 		_, err = m.Main().Read(buf[:1])
 		require.NoError(t, err)
-		assert.EqualValues(t, 2048, p.wantCredit(1, packet.ClassRaw, "credit when half of the window is read"))
+		assert.EqualValues(t, 1024, p.wantCredit(1, packet.ClassRaw, "credit when a quarter of the window is read"))
 		n, err = io.ReadFull(m.Main(), buf)
 		require.NoError(t, err)
-		require.Equal(t, 2047, n)
-		p.wantIdle("no credit before the second half of the window is read")
+		require.Equal(t, 1023, n)
+		p.wantIdle("no credit before the second quarter of the window is read")
 	})
 }
 

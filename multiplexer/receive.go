@@ -80,11 +80,12 @@ func defaultStreamError(h packet.Header) error {
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d ends with the connection only", DefaultID)}
 }
 
-// lookup is find for callers that do not hold m.mu. The dialogue may end, and leave the
-// table, before the caller uses it.
-func (m *Mux) lookup(h packet.Header) (*Dialogue, error) {
+// lookupData is find for a Data frame, which it counts. m.mu is not held: the dialogue may
+// end, and leave the table, before the caller uses it.
+func (m *Mux) lookupData(h packet.Header) (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.path.receive(h.Length)
 	return m.find(h)
 }
 
@@ -132,7 +133,7 @@ func (m *Mux) isLocalID(id uint64) bool {
 
 // data handles a Data frame.
 func (m *Mux) data(h packet.Header) error {
-	d, early := m.lookup(h)
+	d, early := m.lookupData(h)
 	if d == nil {
 		return early
 	}

@@ -44,13 +44,15 @@ func (s *scheduler) push(d *Dialogue, l lane) {
 }
 
 // pop removes the dialogue that is next and returns it with its lane, or nil if all lanes
-// are empty.
-func (s *scheduler) pop() (*Dialogue, lane) {
+// are empty. With hold set, laneRaw waits.
+func (s *scheduler) pop(hold bool) (*Dialogue, lane) {
 	l := laneControl
 	switch {
 	case s.rings[laneControl].head != nil:
-	case s.rings[lanePackets].head != nil && (s.packetBytes < packetBurst || s.rings[laneRaw].head == nil):
+	case s.rings[lanePackets].head != nil && (s.packetBytes < packetBurst || hold || s.rings[laneRaw].head == nil):
 		l = lanePackets
+	case hold:
+		return nil, 0
 	default:
 		l = laneRaw
 	}
@@ -78,14 +80,9 @@ func (s *scheduler) sent(l lane, n int) {
 	}
 }
 
-// empty reports whether all lanes are empty.
-func (s *scheduler) empty() bool {
-	for l := range lanes {
-		if !s.laneEmpty(l) {
-			return false
-		}
-	}
-	return true
+// ready reports whether pop returns a dialogue.
+func (s *scheduler) ready(hold bool) bool {
+	return !s.laneEmpty(laneControl) || !s.laneEmpty(lanePackets) || !hold && !s.laneEmpty(laneRaw)
 }
 
 // laneEmpty reports whether lane l is empty.

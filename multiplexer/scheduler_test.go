@@ -18,7 +18,7 @@ type turn struct {
 func pops(s *scheduler, n int) []turn {
 	var all []turn
 	for range n {
-		d, l := s.pop()
+		d, l := s.pop(false)
 		all = append(all, turn{d, l})
 	}
 	return all
@@ -26,16 +26,16 @@ func pops(s *scheduler, n int) []turn {
 
 func TestSchedulerEmpty(t *testing.T) {
 	var s scheduler
-	assert.True(t, s.empty())
+	assert.True(t, !s.ready(false))
 	assert.Equal(t, []turn{{}, {}}, pops(&s, 2))
 	d := &Dialogue{}
 	for l := range lanes {
 		s.push(d, l)
-		assert.False(t, s.empty(), "lane %d", l)
-		got, in := s.pop()
+		assert.False(t, !s.ready(false), "lane %d", l)
+		got, in := s.pop(false)
 		assert.Same(t, d, got)
 		assert.Equal(t, l, in)
-		assert.True(t, s.empty(), "lane %d", l)
+		assert.True(t, !s.ready(false), "lane %d", l)
 		assert.Zero(t, d.queued)
 	}
 }
@@ -74,7 +74,7 @@ func TestSchedulerTakesTurns(t *testing.T) {
 		s.push(d, laneRaw)
 	}
 	for i := range 30 {
-		d, l := s.pop()
+		d, l := s.pop(false)
 		require.Same(t, all[i%3], d)
 		s.sent(l, 1000)
 		s.push(d, l)
@@ -86,7 +86,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 	busy, raw := &Dialogue{id: 1}, &Dialogue{id: 2}
 	s.push(busy, lanePackets)
 	for range 100 {
-		d, l := s.pop()
+		d, l := s.pop(false)
 		require.Equal(t, turn{busy, lanePackets}, turn{d, l}, "the only dialogue has every turn")
 		s.sent(l, packetBurst)
 		s.push(d, l)
@@ -94,7 +94,7 @@ func TestSchedulerBoundsPacketsWhileRawWaits(t *testing.T) {
 	s.push(raw, laneRaw)
 	spent, turns := 0, 0
 	for range 1000 {
-		d, l := s.pop()
+		d, l := s.pop(false)
 		const size = 5000
 		s.sent(l, size)
 		s.push(d, l)
@@ -127,7 +127,7 @@ func TestSchedulerFairness(t *testing.T) {
 			}
 			continue
 		}
-		d, l := s.pop()
+		d, l := s.pop(false)
 		if d == nil {
 			require.Empty(t, waits)
 			continue
@@ -149,7 +149,7 @@ func TestSchedulerFairness(t *testing.T) {
 		}
 		s.sent(l, r.IntN(1000))
 	}
-	for d, _ := s.pop(); d != nil; d, _ = s.pop() {
+	for d, _ := s.pop(false); d != nil; d, _ = s.pop(false) {
 	}
-	assert.True(t, s.empty())
+	assert.True(t, !s.ready(false))
 }

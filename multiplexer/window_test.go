@@ -51,105 +51,144 @@ func readPing(t *testing.T, p *peer) []byte {
 	return payload
 }
 
-func TestWindowDoublesIfUsedWithinTwoRoundTrips(t *testing.T) {
+// pathWith returns a path with a round trip of 100 ms whose windows are to have a size.
+func pathWith(window uint64) *path {
 	const rtt = 100 * time.Millisecond
-	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		measured(t, m, p, rtt)
-		d := m.Main()
-		use := func(n int, after time.Duration) uint32 {
-			t.Helper()
-			time.Sleep(after)
-			p.writeData(1, 0, n, "half a window")
-			readBytes(t, d, n)
-			return p.wantCredit(1, packet.ClassRaw, "credit is granted when half of the window was read")
-		}
-		assert.EqualValues(t, 2048, use(2048, time.Hour), "the window stays if it is used slowly")
-		assert.EqualValues(t, 2048, use(2048, 2*rtt), "the window stays if half of it lasts two round trips")
-		assert.EqualValues(t, 2048+4096, use(2048, 2*rtt-1), "the window doubles if half of it lasts less")
-		assert.EqualValues(t, 4096+8192, use(4096, 0), "the window doubles again")
-		assert.EqualValues(t, 16<<10, d.recv.rx[packet.ClassRaw].size)
-		assert.EqualValues(t, 8<<10, use(8192, time.Second), "the window does not shrink if it is used slowly")
-		assert.EqualValues(t, 4<<10, d.recv.rx[packet.ClassMessages].size, "the window of the other class stays")
-	})
+	p := &path{latest: rtt}
+	p.begin(0)
+	p.latest = rtt
+	p.shortest.now = rtt
+	p.rxRate.now = window * 5
+	return p
 }
 
-func TestWindowIsBounded(t *testing.T) {
+const first = 16 << 10 // the first size of the windows of testBudget
+
+func testBudget(limit, most uint64) *windowBudget {
+	b := newWindowBudget(limit, most, packet.Settings{Raw: first, Messages: first})
+	return &b
+}
+
+// use has the peer send n bytes that are read at once, and lets the window grow or shrink. since
+// is the time since credit was last due. It returns the size of the window.
+func use(t *testing.T, b *windowBudget, f *inflow, p *path, n uint64, since time.Duration) uint32 {
+	t.Helper()
+	before, used := f.size, b.used
+	assert.NoError(t, f.receive(packet.ClassRaw, n))
+	f.release(n)
+	b.resize(f, packet.ClassRaw, since, p)
+	assert.LessOrEqual(t, uint64(f.left)+uint64(f.held), uint64(f.size), "credit that was granted")
+	assert.Equal(t, int64(f.size)-int64(before), int64(b.used)-int64(used), "the budget")
+	f.grant()
+	return f.size
+}
+
+func TestWindowGrowsIfItIsUsedInARoundTrip(t *testing.T) {
+	const rtt = 100 * time.Millisecond
+	b, p := testBudget(64<<20, 64<<20), pathWith(1<<20)
+	assert.True(t, b.add(0))
+	f := newInflow(first)
+	assert.EqualValues(t, first, use(t, b, &f, pathWith(0), 4<<10, 0), "the path is not known")
+	assert.EqualValues(t, first, use(t, b, &f, p, 4<<10, rtt), "a quarter in a round trip: there is enough credit")
+	assert.EqualValues(t, 2*first, use(t, b, &f, p, 8<<10, rtt), "half in a round trip")
+	for range 10 {
+		use(t, b, &f, p, uint64(f.size/4), 0)
+	}
+	assert.EqualValues(t, 1<<20, f.size, "what the path needs")
+}
+
+func TestWindowShrinks(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		lim  func(l *Limits)
-		want uint64
+		name  string
+		path  *path
+		since time.Duration // between two quarters of the window
+		least uint32
+		most  uint32
 	}{
-		{"by the largest window", func(l *Limits) { l.MaxWindow = 20 << 10 }, 16 << 10},
-		{"by half the budget", func(l *Limits) { l.Windows = 2*(12<<10+16<<10) - 2 }, 16 << 10},
-		{"by more than half the budget", func(l *Limits) { l.Windows = 2 * (12<<10 + 16<<10) }, 32 << 10},
+		{"if the path needs less", pathWith(200 << 10), 0, 200 << 10, 300 << 10},
+		{"if little is used", pathWith(1 << 20), time.Hour, first, first},
+		{"not if it is a little too large", pathWith(700 << 10), 0, 1 << 20, 1 << 20},
+		{"not if a quarter is used in a round trip", pathWith(1 << 20), 100 * time.Millisecond, 1 << 20, 1 << 20},
+		{"not below its first size", pathWith(1000), 0, first, first},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newSetup()
-			test.lim(&s.lim)
-			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-				measured(t, m, p, time.Hour/4)
-				d := m.Main()
-				for range 8 {
-					n := int(d.recv.rx[packet.ClassRaw].size / 2)
-					p.writeData(1, 0, n, "half a window")
-					readBytes(t, d, n)
-					p.wantCredit(1, packet.ClassRaw, "credit is granted")
-				}
-				assert.EqualValues(t, test.want, d.recv.rx[packet.ClassRaw].size)
-				m.mu.Lock()
-				defer m.mu.Unlock()
-				assert.LessOrEqual(t, m.windows.used, s.lim.Windows)
-				assert.Equal(t, test.want+4<<10, m.windows.used)
-			})
+			b := testBudget(64<<20, 64<<20)
+			assert.True(t, b.add(0))
+			f := newInflow(first)
+			b.grow(&f, 1<<20-first)
+			f.grant()
+			for range 100 {
+				use(t, b, &f, test.path, uint64(f.size/4), test.since)
+			}
+			assert.GreaterOrEqual(t, f.size, test.least)
+			assert.LessOrEqual(t, f.size, test.most)
 		})
 	}
 }
 
-// The window of a stream whose reader keeps up grows to the size of the widest one. If the
-// budget is used up, the wider window gives half of it back.
-func TestWindowsBecomeEqual(t *testing.T) {
-	s := newSetup()
-	// 24 KiB are the first windows of three streams.
-	s.lim.Windows = 36<<10 + 2*uint64(len("name")+len("meta"))
-	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		measured(t, m, p, time.Second)
-		wide, narrow := openFrom(t, m, p, 3), openFrom(t, m, p, 5)
-		use := func(d *Dialogue, after time.Duration, credit int) {
-			t.Helper()
-			time.Sleep(after)
-			n := int(d.recv.rx[packet.ClassRaw].size / 2)
-			p.writeData(d.id, 0, n, "half a window")
-			readBytes(t, d, n)
-			if credit > 0 {
-				assert.EqualValues(t, credit, p.wantCredit(d.id, packet.ClassRaw, "credit is granted"))
+func TestWindowIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		limit, most uint64
+		want        uint32
+	}{
+		{"by the largest window", 8 << 20, 100 << 10, 100 << 10},
+		{"by half of the budget", 400 << 10, 8 << 20, 200<<10 + first},
+		{"by the budget", 36 << 10, 8 << 20, 20 << 10},
+		{"by the wire", 64 << 30, 64 << 30, maxCredit},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := testBudget(test.limit, test.most)
+			assert.True(t, b.add(0))
+			f, p := newInflow(first), pathWith(8<<30)
+			for range 40 {
+				use(t, b, &f, p, uint64(f.size/4), 0)
 			}
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			assert.EqualValues(t, 2*(4<<10)+4<<10+uint64(wide.recv.rx[packet.ClassRaw].size)+uint64(narrow.recv.rx[packet.ClassRaw].size)+4<<10, m.windows.used)
-		}
-		use(wide, 0, 2<<10+4<<10)
-		use(wide, 0, 4<<10+8<<10)
-		use(wide, 0, 8<<10) // the budget is used up
-		assert.EqualValues(t, 16<<10, wide.recv.rx[packet.ClassRaw].size)
-		use(narrow, time.Minute, 2<<10) // the budget has no room for the narrow window
-		use(wide, time.Minute, 0)       // gives half of its window back, which is all of its credit
-		assert.EqualValues(t, 8<<10, wide.recv.rx[packet.ClassRaw].size)
-		use(narrow, time.Minute, 2<<10+4<<10)
-		for range 3 {
-			use(wide, time.Minute, 4<<10)
-			use(narrow, time.Minute, 4<<10)
-		}
+			assert.Equal(t, test.want, f.size)
+		})
+	}
+}
+
+// If the budget has no room, a wide window gives parts of it back, and a narrow one grows.
+func TestWindowsBecomeEqual(t *testing.T) {
+	b, p := testBudget(400<<10, 8<<20), pathWith(8<<20)
+	wide, narrow := newInflow(first), newInflow(first)
+	assert.True(t, b.add(0))
+	assert.True(t, b.add(0))
+	for range 20 {
+		use(t, b, &wide, p, uint64(wide.size/4), 0)
+	}
+	assert.EqualValues(t, 200<<10+first, wide.size)
+	for range 40 {
+		use(t, b, &narrow, p, uint64(narrow.size/4), 0)
+		use(t, b, &wide, p, uint64(wide.size/4), 0)
+	}
+	assert.InEpsilon(t, narrow.size, wide.size, 0.35)
+	assert.Greater(t, b.used, uint64(200<<10), "the growth is in use")
+}
+
+// A window grows when the peer uses all of it, and the path was measured.
+func TestMuxWindowGrows(t *testing.T) {
+	const rtt = 100 * time.Millisecond
+	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		measured(t, m, p, rtt)
+		p.writeData(1, 0, 4096, "the whole window")
+		measured(t, m, p, rtt)
+		readBytes(t, m.Main(), 4096)
+		assert.EqualValues(t, 4096+4096, p.wantCredit(1, packet.ClassRaw, "the window doubles"))
 	})
 }
 
 // The budget gets a window that has grown back when its dialogue ends.
 func TestGrownWindowsReturnToTheBudget(t *testing.T) {
+	const rtt = 100 * time.Millisecond
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		before := m.windows.used
-		measured(t, m, p, time.Hour/4)
+		measured(t, m, p, rtt)
 		d := openFrom(t, m, p, 3)
-		p.writeData(3, 0, 2048, "half a window")
-		readBytes(t, d, 2048)
+		p.writeData(3, 0, 4096, "the whole window")
+		measured(t, m, p, rtt)
+		readBytes(t, d, 4096)
 		p.wantCredit(3, packet.ClassRaw, "credit is granted")
 		assert.EqualValues(t, before+8<<10+4<<10, m.windows.used)
 		d.Reset(packet.Reason{})
@@ -160,19 +199,21 @@ func TestGrownWindowsReturnToTheBudget(t *testing.T) {
 
 // The window for messages grows by the same rule.
 func TestMessageWindowGrows(t *testing.T) {
+	const rtt = 100 * time.Millisecond
 	newSetup().run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		measured(t, m, p, time.Hour/4)
+		measured(t, m, p, rtt)
 		const cost = 1920 + charge.MessageOverhead // half a window
 		p.writePacket(packet.TypeMessage, 1, 1, 1920, "half a window")
-		synctest.Wait()
+		p.writePacket(packet.TypeMessage, 1, 2, 1920, "the other half")
+		measured(t, m, p, rtt)
+		m.Main().recv.granted[packet.ClassMessages] = m.c.Now() - rtt
 		m.Main().Release(packet.TypeMessage, 1920)
 		assert.EqualValues(t, cost+4<<10, p.wantCredit(1, packet.ClassMessages, "the window doubles"))
 	})
 }
 
-// Only one Ping is sent until the first round trip is known, for any number of windows. More
-// Pings would violate the protocol.
-func TestOneProbeAtATime(t *testing.T) {
+// A burst of windows does not cause a burst of Pings, which would violate the protocol.
+func TestFewPings(t *testing.T) {
 	s := newSetup()
 	s.local.MaxStreams, s.lim.Backlog = 300, 300
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {

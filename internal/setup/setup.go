@@ -78,7 +78,7 @@ const (
 	firstWindow = 16 << 10
 	leastWindow = 1 << 10
 	// maxWindow is the default for the size to which a window may grow, in bytes.
-	maxWindow = 16 << 20
+	maxWindow = math.MaxInt32
 	// sendQueue is the default for the raw bytes of a stream that wait to be sent.
 	sendQueue = 128 << 10
 	// bufferUnit is the unit of SetBufferSize, in bytes.

@@ -63,7 +63,7 @@ func TestSlowDelegateBoundsRegistrations(t *testing.T) {
 func TestSlowDelegateBoundsHeartbeats(t *testing.T) {
 	const (
 		seconds = 100 / kit.Slowdown
-		heap    = 256 << 10 // bytes, of 25000 heartbeats
+		heap    = 256 << 10 // bytes, of 100000 heartbeats
 	)
 	d := &slowDelegate{block: make(chan struct{})}
 	inBubble(t, serverSetup{options: func(o *server.EndOptions) { o.SetDelegate(d) }}, func(t *testing.T, s *targetServer) {
