@@ -103,8 +103,8 @@ func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
 // SetBufferSize bounds the buffers of each stream, in units of 4 KiB. read bounds the bytes
-// that have arrived and were not read (the largest window); by default, and for 0, they are
-// 16 MiB. write bounds the bytes that were written and not sent yet; by default, and for 0,
+// that have arrived and were not read (the largest window); by default, and for 0, they have
+// an eighth of the memory budget. write bounds the bytes that were written and not sent yet; by default, and for 0,
 // they are 128 KiB. Each is at most 524287 units, which is almost 2 GiB. A negative number
 // counts as not set.
 func (o *EndOptions) SetBufferSize(read, write int) {

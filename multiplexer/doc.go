@@ -73,15 +73,15 @@
 // waits; the order in which packets are admitted lets no stream block the others
 // and no large packet wait for ever. Small responses and acknowledgements need no
 // credit, because there are no more of them than requests and messages. Windows
-// of dialogues start small and grow as long as they limit the rate.
+// of dialogues start small and grow to what the path to the peer holds.
 //
 // The types ledger (equations that hold at both sides), waitTable (order of
-// waiting packets), windowBudget (growth of windows) and scheduler (order of
-// sending) describe the rules. They are plain values that neither lock nor wait.
+// waiting packets), windowBudget (sizes of windows), path (what the network can
+// carry) and scheduler (order of sending) describe the rules. They are plain values that neither lock nor wait.
 // With the build tag geminiodebug, the equations are checked whenever Mux.mu is
 // released.
 //
-// # Pacing
+// # Batching
 //
 // Package conn describes the points at which goroutines yield to each other, so that one
 // system call carries the frames of many. This package decides three things for them:
