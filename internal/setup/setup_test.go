@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 		MaxMetadata: 64 << 10,
 	}, cc.Settings)
 	assert.Equal(t, 1024, ac.Limits.Backlog)
-	assert.EqualValues(t, 16<<20, ac.Limits.MaxWindow)
+	assert.EqualValues(t, math.MaxInt32, ac.Limits.MaxWindow)
 	assert.Equal(t, 128<<10, ac.Limits.SendQueue)
 	assert.False(t, ac.CheckRemote)
 }
