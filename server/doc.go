@@ -10,7 +10,7 @@
 // One goroutine for each listener accepts connections (accept.go). Each connection is a clientConn
 // with a goroutine of its own, which shakes hands, starts the End and exchanges methods
 // (client_conn.go). AcceptEnd returns the Ends in the order in which they become ready
-// (listener.go).
+// (server.go).
 //
 // The state of a Server about its clients is in three tables. The identities have the ids of
 // the connected clients, and decide about a second client with the same id (identities.go). The

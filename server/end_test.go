@@ -1,0 +1,139 @@
+package server_test
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// NewEndWithConn returns an End of a client that closes right after the handshake too.
+func TestEndOfClientThatLeavesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opt := server.NewEndOptions()
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "m", RPC: rig.Echo})
+		near, far := net.Pipe()
+		defer near.Close()
+		type result struct {
+			end geminio.End
+			err error
+		}
+		made := kit.Start(func() result {
+			end, err := server.NewEndWithConn(far, opt)
+			return result{end, err}
+		})
+		r, _, err := dialHandshake(t, near, rawHello{})
+		require.NoError(t, err)
+		sendWork(r)
+		r.send(rawClose(0, ""))
+		got := <-made
+		require.NoError(t, got.err)
+		wantWork(t, got.end, false)
+	})
+}
+
+func TestNewEndWithConnFails(t *testing.T) {
+	refusing := errors.New("not you")
+	for name, test := range map[string]struct {
+		set    func(*server.EndOptions)
+		client func(t *testing.T, near net.Conn)
+		check  func(t *testing.T, err error)
+	}{
+		"options that contradict": {
+			func(opt *server.EndOptions) { opt.SetMaxStreams(-1) },
+			func(*testing.T, net.Conn) {},
+			func(t *testing.T, err error) { assert.ErrorContains(t, err, "MaxStreams of -1") },
+		},
+		"a client that is silent": {
+			func(*server.EndOptions) {},
+			func(*testing.T, net.Conn) {},
+			func(t *testing.T, err error) { assert.ErrorIs(t, err, geminio.ErrHandshakeTimeout) },
+		},
+		"a client that registers nothing": {
+			func(opt *server.EndOptions) { opt.SetWaitRemoteRPCs("m") },
+			func(t *testing.T, near net.Conn) {
+				_, _, err := dialHandshake(t, near, rawHello{})
+				assert.NoError(t, err)
+			},
+			func(t *testing.T, err error) { assert.ErrorContains(t, err, `waiting for the peer to register "m"`) },
+		},
+		"the delegate refuses": {
+			func(opt *server.EndOptions) { opt.SetDelegate(refusingDelegate{err: refusing}) },
+			func(t *testing.T, near net.Conn) {
+				_, _, err := dialHandshake(t, near, rawHello{})
+				var refused *geminio.RefusedError
+				if assert.ErrorAs(t, err, &refused) {
+					assert.Equal(t, "not you", refused.Text)
+				}
+			},
+			func(t *testing.T, err error) { assert.ErrorIs(t, err, refusing) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				opt := server.NewEndOptions()
+				test.set(opt)
+				clientDone := kit.Start(func() error { test.client(t, near); return nil })
+				start := time.Now()
+				end, err := server.NewEndWithConn(far, opt)
+				assert.Nil(t, end)
+				test.check(t, err)
+				assert.LessOrEqual(t, time.Since(start), 20*time.Second, "the time of the handshake and for closing")
+				<-clientDone
+				_, err = far.Write(nil)
+				assert.Error(t, err, "the connection is closed")
+				near.Close()
+			})
+		})
+	}
+}
+
+// refusingDelegate refuses every client.
+type refusingDelegate struct {
+	*delegate.UnimplementedDelegate
+	err error
+}
+
+func (d refusingDelegate) ConnOnline(delegate.ConnDescriber) error { return d.err }
+
+func TestNewEndWithConn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		clientOpt, serverOpt := client.NewEndOptions(), server.NewEndOptions()
+		clientOpt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "of the client", RPC: rig.Echo})
+		clientOpt.SetWaitRemoteRPCs("of the server")
+		clientOpt.SetMeta([]byte("meta"))
+		serverOpt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "of the server", RPC: rig.Echo})
+		serverOpt.SetWaitRemoteRPCs("of the client")
+		dialed := kit.Start(func() geminio.End {
+			end, err := client.NewEndWithConn(near, clientOpt)
+			assert.NoError(t, err)
+			return end
+		})
+		peer, err := server.NewEndWithConn(far, serverOpt)
+		require.NoError(t, err)
+		end := <-dialed
+		assert.IsType(t, (*server.ServerEnd)(nil), peer)
+		assert.Equal(t, geminio.RecipientSide, peer.Side())
+		assert.Equal(t, "meta", string(peer.Meta()))
+		assert.Equal(t, end.ClientID(), peer.ClientID())
+		_, err = peer.Call(t.Context(), "of the client", peer.NewRequest(nil))
+		assert.NoError(t, err)
+		_, err = end.Call(t.Context(), "of the server", end.NewRequest(nil))
+		assert.NoError(t, err)
+		require.NoError(t, peer.Close())
+		<-geminio.Done(end)
+	})
+}
