@@ -67,7 +67,7 @@ var (
 // Code classifies an error that is sent to the peer.
 type Code uint32
 
-// The codes from CodeOK to CodeReplaced belong to the library. The codes from
+// The codes from CodeOK to CodeInvalid belong to the library. The codes from
 // FirstApplicationCode on belong to the application. The codes between them are reserved and
 // mean the same as CodeApplication.
 const (
@@ -84,6 +84,7 @@ const (
 	CodeGoingAway               // the peer is shutting down
 	CodeClosed                  // the peer has closed the stream or End
 	CodeReplaced                // another connection has taken over the client id
+	CodeInvalid                 // the data does not have the expected form
 )
 
 // FirstApplicationCode is the smallest code of the application. Codes of the application are
@@ -102,9 +103,9 @@ const FirstApplicationCode Code = 1000
 // context.DeadlineExceeded, CodeCanceled if it matches context.Canceled, CodeTooLarge if it
 // matches ErrTooLarge, CodeLimit if it matches ErrTooMany, and CodeApplication otherwise.
 //
-// Code must return a code from FirstApplicationCode on, or one from CodeApplication to
-// CodeTooLarge. The other codes of the library concern connections; CodeApplication is sent
-// in their place.
+// Code must return a code from FirstApplicationCode on, one from CodeApplication to
+// CodeTooLarge, or CodeInvalid. The other codes of the library concern connections;
+// CodeApplication is sent in their place.
 type Coder interface {
 	error
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/ctxkey"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/internal/pairs"
 	"github.com/singchia/geminio/options"
@@ -167,7 +168,7 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, buf []byte, met
 	if err := s.closed(); err != nil {
 		return nil, err
 	}
-	if s.end.cfg.CheckRemote && !s.methods().knows(method) {
+	if s.end.cfg.CheckRemote && !s.methods().knows(method) && ctx.Value(ctxkey.Unchecked{}) == nil {
 		return nil, geminio.ErrRemoteRPCUnregistered
 	}
 	md, err := s.end.outgoing(ctx)

@@ -562,7 +562,7 @@ func TestWireMDTables(t *testing.T) {
 		geminio.CodeDeadline: "Deadline", geminio.CodeNoMethod: "NoMethod", geminio.CodePanic: "Panic",
 		geminio.CodeLimit: "Limit", geminio.CodeTooLarge: "TooLarge", geminio.CodeVersion: "Version",
 		geminio.CodeProtocol: "Protocol", geminio.CodeGoingAway: "GoingAway", geminio.CodeClosed: "Closed",
-		geminio.CodeReplaced: "Replaced",
+		geminio.CodeReplaced: "Replaced", geminio.CodeInvalid: "Invalid",
 	} {
 		want = append(want, fmt.Sprintf("%d | %s", code, name))
 	}

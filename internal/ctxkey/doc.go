@@ -5,5 +5,9 @@ package ctxkey
 // Stream is the key of the geminio.Stream that a handler or an interceptor works for.
 type Stream struct{}
 
+// Unchecked is the key of a value that lets a call pass although the peer has not registered its
+// method (see SetRemoteRPCCheck). Package typed knows that the peer has a hijack.
+type Unchecked struct{}
+
 // End is the key of the geminio.End of that stream.
 type End struct{}

@@ -87,7 +87,8 @@ func matched(err error) geminio.Code {
 // It may choose the codes of applications and the codes of the library that concern calls.
 // The other codes concern connections.
 func Choosable(code geminio.Code) bool {
-	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge || code >= geminio.FirstApplicationCode
+	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge ||
+		code == geminio.CodeInvalid || code >= geminio.FirstApplicationCode
 }
 
 // Reason returns the Reason that is sent to the peer when the user ends a stream or an End

@@ -241,7 +241,7 @@ func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 
 // Unknown codes reach the application unchanged, and match no error of the library.
 func TestCodesThatNobodyKnows(t *testing.T) {
-	for _, code := range []geminio.Code{13, 999, geminio.FirstApplicationCode, 1<<32 - 1} {
+	for _, code := range []geminio.Code{14, 999, geminio.FirstApplicationCode, 1<<32 - 1} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			results := make(chan error, 10)
 			w := serverSetup{serve: func(end geminio.End) {

@@ -30,6 +30,8 @@ var imports = map[string]string{
 	"metadata": "github.com/singchia/geminio/metadata",
 
 	"testing": "testing", "synctest": "testing/synctest",
+	"iter":        "iter",
+	"typed":       "github.com/singchia/geminio/typed",
 	"geminiotest": "github.com/singchia/geminio/geminiotest",
 	"mock":        "github.com/singchia/geminio/mock",
 	"gomock":      "go.uber.org/mock/gomock",

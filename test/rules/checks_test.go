@@ -16,7 +16,7 @@ const maxLines = 700
 var layers = []string{"packet", "conn", "multiplexer", "application", "client", "server"}
 
 // above are the packages above the layers: no layer imports them.
-var above = []string{"geminiotest", "mock"}
+var above = []string{"typed", "geminiotest", "mock"}
 
 // forbidden has, for each top directory, the top directories that its packages must not import
 // directly or through other packages.
@@ -31,8 +31,9 @@ var forbidden = map[string][]string{
 	"delegate":    slices.Concat(layers, above),
 	"pkg":         slices.Concat(layers, above),
 	"metadata":    slices.Concat(layers, above),
-	"geminiotest": {"mock", "test"},
-	"mock":        slices.Concat(layers, []string{"geminiotest", "test"}),
+	"typed":       {"client", "server", "conn", "multiplexer", "application", "geminiotest", "mock", "test"},
+	"geminiotest": {"typed", "mock", "test"},
+	"mock":        slices.Concat(layers, []string{"typed", "geminiotest", "test"}),
 }
 
 // leakChecks are the calls by which a TestMain looks for leaked goroutines.
