@@ -154,12 +154,24 @@ type resumeLog struct {
 	identify func() (uint64, error) // the answer of GetClientID; nil: 0
 	resumed  func() error           // the answer of ConnResumed; nil: none
 	misdeed  func()                 // is called by the other callbacks of interruptions; nil: none
+	noted    func(line string)      // is called by each callback; nil: none
 }
 
 func (d *resumeLog) note(line string) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.lines = append(d.lines, line)
+	f := d.noted
+	d.mu.Unlock()
+	if f != nil {
+		f(line)
+	}
+}
+
+// onLine has each callback call f with its line.
+func (d *resumeLog) onLine(f func(line string)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.noted = f
 }
 
 // take returns the callbacks since the last call of take.
