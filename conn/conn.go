@@ -202,6 +202,22 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return nil
 }
 
+// metadataDescriber is a transport with metadata of its own, such as the headers of the request
+// that has opened a WebSocket.
+type metadataDescriber interface{ HandshakeMetadata() metadata.MD }
+
+// TransportMetadata returns the metadata of the transport, or nil if it has none.
+func (c *Conn) TransportMetadata() (md metadata.MD) {
+	l := c.currentLink()
+	if d, ok := l.nc.(metadataDescriber); ok {
+		l.call("HandshakeMetadata", func() error {
+			md = d.HandshakeMetadata()
+			return nil
+		})
+	}
+	return md
+}
+
 // Side returns the side of the connection that this Conn is.
 func (c *Conn) Side() geminio.Side { return c.side }
 

@@ -93,6 +93,11 @@ type ServerConnDelegate interface {
 }
 
 // ConnInfo describes a client that connects, to the callback that authenticates it.
+//
+// Metadata with a key that begins with "http-" comes from the transport and not from the client: a
+// net.Conn whose method HandshakeMetadata() metadata.MD returns such keys adds them, and a client
+// cannot set them. The module websocket has there the headers of the HTTP request, such as
+// "http-cookie".
 type ConnInfo struct {
 	WantedID   uint64               // the id of the client's SetClientID, or 0
 	Meta       []byte               // the bytes of the client's SetMeta; they must not be changed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jumboframes/armorigo/log"
@@ -248,7 +249,7 @@ func (o *EndOptions) identify(ctx context.Context, c *conn.Conn, wanted uint64, 
 		return id, err
 	}
 	info := delegate.ConnInfo{
-		WantedID: wanted, Meta: c.Meta(), Metadata: c.Metadata(),
+		WantedID: wanted, Meta: c.Meta(), Metadata: withTransport(c.Metadata(), c.TransportMetadata()),
 		LocalAddr: c.LocalAddr(), RemoteAddr: c.RemoteAddr(), TLS: c.TLS(), Resumes: resumes,
 	}
 	err = guard.Wait(c.Log(), "Authenticate", func() (err error) {
@@ -256,6 +257,29 @@ func (o *EndOptions) identify(ctx context.Context, c *conn.Conn, wanted uint64, 
 		return err
 	})
 	return id, err
+}
+
+// transportPrefix begins the keys of metadata that the transport adds. A client cannot send such
+// keys in its place.
+const transportPrefix = "http-"
+
+// withTransport returns the metadata of a client's handshake, without the keys that begin with
+// transportPrefix, and with the keys of the transport that do.
+func withTransport(client, transport metadata.MD) metadata.MD {
+	for key := range client {
+		if strings.HasPrefix(key, transportPrefix) {
+			client.Delete(key)
+		}
+	}
+	for key, values := range transport {
+		if strings.HasPrefix(key, transportPrefix) {
+			if client == nil {
+				client = metadata.MD{}
+			}
+			client.Set(key, values...)
+		}
+	}
+	return client
 }
 
 // choose returns the id with which the delegate has identified the client, or what the option or

@@ -4,9 +4,12 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/coder/websocket"
+
+	"github.com/singchia/geminio/metadata"
 )
 
 // Subprotocol is the name of the WebSocket subprotocol of geminio's wire 2.
@@ -60,6 +63,26 @@ func (c *Conn) NetConn() net.Conn { return c.beneath }
 // Request returns the HTTP request that has opened the WebSocket, with its headers and cookies.
 // It is nil at the client. The request's context has ended, and its body must not be read.
 func (c *Conn) Request() *http.Request { return c.request }
+
+// HandshakeMetadata returns the headers of Request for the Metadata of delegate.ConnInfo: the
+// header "X-Token" as "http-x-token". The host of the request is "http-host", and its path with the
+// query "http-target". The headers of the WebSocket handshake itself are missing. It returns nil at the
+// client.
+func (c *Conn) HandshakeMetadata() metadata.MD {
+	if c.request == nil {
+		return nil
+	}
+	md := metadata.MD{}
+	for name, values := range c.request.Header {
+		name = strings.ToLower(name)
+		if name != "connection" && name != "upgrade" && !strings.HasPrefix(name, "sec-websocket-") {
+			md.Set("http-"+name, values...)
+		}
+	}
+	md.Set("http-host", c.request.Host)
+	md.Set("http-target", c.request.URL.RequestURI())
+	return md
+}
 
 // LocalAddr returns the local address of the connection that carries the WebSocket.
 func (c *Conn) LocalAddr() net.Addr {

@@ -21,6 +21,8 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -419,4 +421,45 @@ func TestCutWithinAMessage(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, "whole", string(got))
 	far.Close()
+}
+
+// authenticator records the metadata of the clients that connect.
+type authenticator struct {
+	*delegate.UnimplementedDelegate
+	seen chan metadata.MD
+}
+
+func (a *authenticator) Authenticate(_ context.Context, info delegate.ConnInfo) (uint64, error) {
+	a.seen <- info.Metadata
+	return 7, nil
+}
+
+// The headers of the request reach the callback that authenticates the client. The client cannot
+// set them by its own metadata.
+func TestHeadersAreMetadata(t *testing.T) {
+	s := newSite(t, false, nil)
+	a := &authenticator{&delegate.UnimplementedDelegate{}, make(chan metadata.MD, 1)}
+	so := server.NewEndOptions()
+	so.SetDelegate(a)
+	l, err := server.NewListener(s.l, so)
+	require.NoError(t, err)
+	defer l.Close()
+	opts := s.options()
+	opts.Header = func(context.Context) (http.Header, error) {
+		return http.Header{"Cookie": {"session=1"}, "X-Two": {"a", "b"}}, nil
+	}
+	co := client.NewEndOptions()
+	co.SetMetadata(metadata.Pairs("tenant", "blue", "http-cookie", "forged", "http-x-user", "root"))
+	end, err := client.NewEndWithDialer(Dialer(s.url()+"?token=t", opts), co)
+	require.NoError(t, err)
+	defer end.Close()
+	require.EqualValues(t, 7, end.ClientID())
+	md := kit.Await(t, kit.Forever, "the metadata", a.seen)
+	require.Equal(t, []string{"blue"}, md.Get("tenant"))
+	require.Equal(t, []string{"session=1"}, md.Get("http-cookie"))
+	require.Equal(t, []string{"a", "b"}, md.Get("http-x-two"))
+	require.Equal(t, []string{"/geminio?token=t"}, md.Get("http-target"))
+	require.Equal(t, []string{strings.TrimPrefix(s.URL, "http://")}, md.Get("http-host"))
+	require.Empty(t, md.Get("http-x-user"))
+	require.Empty(t, md.Get("http-sec-websocket-key"))
 }
