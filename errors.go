@@ -105,7 +105,8 @@ const FirstApplicationCode Code = 1000
 //
 // Code must return a code from FirstApplicationCode on, one from CodeApplication to
 // CodeTooLarge, or CodeInvalid. The other codes of the library concern connections;
-// CodeApplication is sent in their place.
+// CodeApplication is sent in their place. [CodeOf] returns the code that is sent for an
+// error.
 type Coder interface {
 	error
 

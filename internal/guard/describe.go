@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,73 +22,30 @@ func Describe(log *slog.Logger, err error) packet.Reason {
 
 // describe is Describe for an error whose methods do not panic, or whose caller recovers.
 func describe(err error) packet.Reason {
-	code, retry := carried(err)
-	if code <= geminio.CodeApplication {
-		code = matched(err)
-	}
-	return packet.Reason{Code: uint32(code), Retry: retry, Text: err.Error()}
+	return packet.Reason{Code: uint32(geminio.CodeOf(err)), Retry: retryAfter(err), Text: err.Error()}
 }
 
-// carried returns the code, and the time to wait before a retry, of the first error in the
-// tree of err that has a code. It returns 0 if there is none.
-func carried(err error) (code geminio.Code, retry time.Duration) {
-	for err != nil {
-		switch e := err.(type) {
-		case *geminio.RemoteError:
-			code = e.Code
-		case *geminio.StreamError:
-			code = e.Code
-		case *geminio.RefusedError:
-			code, retry = e.Code, e.RetryAfter
-		case *geminio.InterruptedError:
-			return 0, 0 // its cause concerns another stream or connection
-		case geminio.Coder:
-			if code = e.Code(); !Choosable(code) {
-				code = 0
-			}
-		}
-		if code > geminio.CodeApplication || retry > 0 {
-			return code, retry
-		}
-		switch e := err.(type) {
-		case interface{ Unwrap() error }:
-			err = e.Unwrap()
-		case interface{ Unwrap() []error }:
-			for _, err := range e.Unwrap() {
-				if code, retry = carried(err); code > geminio.CodeApplication || retry > 0 {
-					return code, retry
-				}
-			}
-			return 0, 0
-		default:
-			return 0, 0
-		}
+// retryAfter returns the time to wait before a retry that err carries, or 0.
+func retryAfter(err error) time.Duration {
+	var other *geminio.InterruptedError // its cause concerns another stream or connection
+	var refused *geminio.RefusedError
+	if errors.As(err, &other) || !errors.As(err, &refused) {
+		return 0
 	}
-	return 0, 0
-}
-
-// matched returns the code of the first standard error that err matches, or CodeApplication.
-func matched(err error) geminio.Code {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return geminio.CodeDeadline
-	case errors.Is(err, context.Canceled):
-		return geminio.CodeCanceled
-	case errors.Is(err, geminio.ErrTooLarge):
-		return geminio.CodeTooLarge
-	case errors.Is(err, geminio.ErrTooMany):
-		return geminio.CodeLimit
-	}
-	return geminio.CodeApplication
+	return refused.RetryAfter
 }
 
 // Choosable reports whether an error of the user may choose the code by its method Code.
-// It may choose the codes of applications and the codes of the library that concern calls.
-// The other codes concern connections.
-func Choosable(code geminio.Code) bool {
-	return code >= geminio.CodeApplication && code <= geminio.CodeTooLarge ||
-		code == geminio.CodeInvalid || code >= geminio.FirstApplicationCode
-}
+func Choosable(code geminio.Code) bool { return geminio.CodeOf(chosen(code)) == code }
+
+// chosen is an error that chooses a code.
+type chosen geminio.Code
+
+// Error implements error.
+func (c chosen) Error() string { return "" }
+
+// Code implements geminio.Coder.
+func (c chosen) Code() geminio.Code { return geminio.Code(c) }
 
 // Reason returns the Reason that is sent to the peer when the user ends a stream or an End
 // with a code and a text. It returns an error, which names the operation op, if the user may

@@ -31,6 +31,7 @@ var forbidden = map[string][]string{
 	"delegate":    slices.Concat(layers, above),
 	"pkg":         slices.Concat(layers, above),
 	"metadata":    slices.Concat(layers, above),
+	"middleware":  slices.Concat(layers, above),
 	"typed":       {"client", "server", "conn", "multiplexer", "application", "geminiotest", "mock", "test"},
 	"geminiotest": {"typed", "mock", "test"},
 	"mock":        slices.Concat(layers, []string{"typed", "geminiotest", "test"}),
