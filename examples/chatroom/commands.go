@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -34,7 +33,7 @@ func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 		err = line.err
 	case command == "":
 	case !strings.HasPrefix(command, "/"):
-		err = c.publish(ctx, topicSay, line.text)
+		err = topicSay.Publish(ctx, c.end, line.text) // again after a reconnect; the server receives it once
 	case command == "/who":
 		err = c.printMembers(ctx)
 	case command == "/msg":
@@ -60,24 +59,12 @@ func (c *chatClient) do(ctx context.Context, line typedLine) bool {
 	return true
 }
 
-// publish publishes a message. If the connection is lost, the End publishes it again, and the
-// server receives it once.
-func (c *chatClient) publish(ctx context.Context, topic, text string) error {
-	opt := options.NewMessage()
-	opt.SetTopic(topic)
-	return c.end.Publish(ctx, c.end.NewMessage([]byte(text), opt))
-}
-
 // printMembers prints the names of the members. The call is idempotent.
 func (c *chatClient) printMembers(ctx context.Context) error {
 	opt := options.Call()
 	opt.SetIdempotent(true)
-	resp, err := c.end.Call(ctx, methodWho, c.end.NewRequest(nil), opt)
+	here, err := methodWho.Call(ctx, c.end, struct{}{}, opt)
 	if err != nil {
-		return err
-	}
-	var here []string
-	if err := json.Unmarshal(resp.Data(), &here); err != nil {
 		return err
 	}
 	c.print("* here: %s", strings.Join(here, ", "))
@@ -91,11 +78,7 @@ func (c *chatClient) tell(ctx context.Context, rest string) error {
 	if strings.TrimSpace(text) == "" {
 		return errors.New("/msg NAME TEXT, please")
 	}
-	data, err := json.Marshal(event{To: to, Text: text})
-	if err != nil {
-		return err
-	}
-	if _, err := c.end.Call(ctx, methodTell, c.end.NewRequest(data)); err != nil {
+	if _, err := methodTell.Call(ctx, c.end, told{To: to, Text: text}); err != nil {
 		return err
 	}
 	c.print("[you to %s] %s", to, text)
@@ -107,6 +90,6 @@ func (c *chatClient) leave() {
 	c.over.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	c.publish(ctx, topicQuit, "")
+	topicQuit.Publish(ctx, c.end, struct{}{})
 	c.end.Close()
 }

@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/proc"
 	"github.com/singchia/geminio/server"
 )
@@ -21,13 +19,9 @@ func TestHostileServer(t *testing.T) {
 	const hostile = "\x1b[2J\u009b31m \u202eevil\u200b \x07\n* ada has joined\r\u2028!"
 	const shown = `\x1b[2J\u009b31m \u202eevil\u200b \x07\n* ada has joined\r\u2028!`
 	opt := server.NewEndOptions()
-	opt.SetRegisterLocalRPCs(
-		&geminio.MethodRPC{Method: methodWho, RPC: func(_ context.Context, _ geminio.Request, resp geminio.Response) {
-			data, err := json.Marshal([]string{"w" + hostile})
-			resp.SetData(data)
-			resp.SetError(err)
-		}},
-	)
+	opt.SetRegisterLocalRPCs(methodWho.Handler(func(context.Context, struct{}) ([]string, error) {
+		return []string{"w" + hostile}, nil
+	}))
 	l, err := server.Listen("tcp", "127.0.0.1:0", opt)
 	require.NoError(t, err)
 	served := make(chan struct{})
@@ -43,18 +37,14 @@ func TestHostileServer(t *testing.T) {
 				return
 			}
 			for _, e := range []event{
-				{kind: kindHello, To: "to" + hostile, Text: "1", Here: []string{"h" + hostile}},
-				{kind: kindLine, From: "f" + hostile, Text: "line" + hostile, Line: 1},
-				{kind: kindTold, From: "f" + hostile, Text: "told" + hostile},
-				{kind: kindJoined, From: "j" + hostile},
-				{kind: kindLeft, From: "l" + hostile, Text: "why" + hostile},
-				{kind: kindNotice, Text: "n" + hostile},
+				{Kind: kindHello, To: "to" + hostile, Text: "1", Here: []string{"h" + hostile}},
+				{Kind: kindLine, From: "f" + hostile, Text: "line" + hostile, Line: 1},
+				{Kind: kindTold, From: "f" + hostile, Text: "told" + hostile},
+				{Kind: kindJoined, From: "j" + hostile},
+				{Kind: kindLeft, From: "l" + hostile, Text: "why" + hostile},
+				{Kind: kindNotice, Text: "n" + hostile},
 			} {
-				msg, err := e.message(end)
-				if err == nil {
-					err = end.Publish(context.Background(), msg)
-				}
-				assert.NoError(t, err)
+				assert.NoError(t, topicEvent.Publish(context.Background(), end, e))
 			}
 			msg, err := end.Receive(context.Background())
 			if assert.NoError(t, err) {

@@ -22,6 +22,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/typed"
 )
 
 const joinUsage = `chatroom join joins the room of a server under a name, and says the lines that the user
@@ -94,7 +95,7 @@ func (c *chatClient) run(ctx context.Context) error {
 	listener.Go(c.listen)
 
 	lines, read := make(chan typedLine), make(chan error, 1)
-	go func() { read <- typed(os.Stdin, lines, c.end.Done()) }()
+	go func() { read <- readLines(os.Stdin, lines, c.end.Done()) }()
 	for {
 		select {
 		case line := <-lines:
@@ -130,9 +131,9 @@ type typedLine struct {
 // maxCommand bounds the bytes of a command and a name before the text of a line.
 const maxCommand = 200
 
-// typed reads lines until the input or the End ends. It truncates a line that is too long, and
+// readLines reads lines until the input or the End ends. It truncates a line that is too long, and
 // continues with the next one.
-func typed(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
+func readLines(r io.Reader, lines chan<- typedLine, done <-chan struct{}) error {
 	in := bufio.NewReader(r)
 	for number := 1; ; number++ {
 		text, length, err := cli.ReadLine(in, longestLine+maxCommand)
@@ -226,24 +227,20 @@ func (c *chatClient) printTo(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, line)
 }
 
-// listen prints the events of the server until the end, over all reconnects.
+// listen prints the events of the server until the end, over all reconnects. The server publishes
+// the next event when the one before was printed.
 func (c *chatClient) listen() {
-	for {
-		msg, err := c.end.Receive(context.Background())
-		if err != nil {
-			return
-		}
-		e, err := readEvent(msg)
-		if err == nil {
-			c.heard(e)
-		}
-		msg.Error(err) // a nil error is Done; the server then publishes the next event
-	}
+	var d typed.Dispatcher
+	topicEvent.Subscribe(&d, func(_ context.Context, e event) error {
+		c.heard(e)
+		return nil
+	})
+	d.Run(context.Background(), c.end)
 }
 
 // heard prints an event.
 func (c *chatClient) heard(e event) {
-	switch e.kind {
+	switch e.Kind {
 	case kindHello:
 		if c.fresh = e.Text != c.room; c.fresh {
 			c.room, c.line = e.Text, 0

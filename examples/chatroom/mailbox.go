@@ -72,7 +72,7 @@ func (b *mailbox) next() (e event, ok, more bool) {
 	defer b.mu.Unlock()
 	switch {
 	case b.skipped > 0:
-		e = event{kind: kindSkipped, Count: b.skipped}
+		e = event{Kind: kindSkipped, Count: b.skipped}
 		b.skipped = 0
 		return e, true, true
 	case len(b.events) == 0:

@@ -2,35 +2,41 @@ package main
 
 // The protocol of client and server.
 //
-// The client's meta is an auth.Hello, with its name. The client publishes lines
-// with topicSay, and calls methodWho and methodTell. The server publishes
-// events, each with its kind as the topic.
+// The client's meta is an auth.Hello, with its name. The client publishes lines with topicSay, and
+// calls methodWho and methodTell. The server publishes events. The data of all of them is JSON.
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/names"
 	"github.com/singchia/geminio/examples/internal/screen"
-	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/typed"
 )
 
-// The topics of a client's messages; the data is text.
-const (
-	topicSay  = "say"  // a line for all clients
-	topicQuit = "quit" // the client is about to close
+// The topics of a client's messages.
+var (
+	topicSay  = typed.Topic[string]{Name: "say"}    // a line for all clients
+	topicQuit = typed.Topic[struct{}]{Name: "quit"} // the client is about to close
 )
+
+// topicEvent is the topic of the server's messages.
+var topicEvent = typed.Topic[event]{Name: "event"}
 
 // The methods of the server.
-const (
-	methodWho  = "who"  // answers with the names, as a JSON list
-	methodTell = "tell" // a line for one client, as a JSON event with To and Text
+var (
+	methodWho  = typed.Method[struct{}, []string]{Name: "who"} // answers with the names
+	methodTell = typed.Method[told, struct{}]{Name: "tell"}    // a line for one client
 )
+
+// told is the request of methodTell.
+type told struct {
+	To   string `json:"to"`
+	Text string `json:"text"`
+}
 
 // The kinds of events.
 const (
@@ -45,7 +51,7 @@ const (
 
 // event is a message of the server to a client.
 type event struct {
-	kind  string
+	Kind  string   `json:"kind"`
 	From  string   `json:"from,omitempty"`
 	To    string   `json:"to,omitempty"`
 	Text  string   `json:"text,omitempty"`
@@ -53,26 +59,6 @@ type event struct {
 	Line  uint64   `json:"line,omitempty"`  // the number of the line in its room
 	Past  bool     `json:"past,omitempty"`  // the line is older than the connection
 	Count int      `json:"count,omitempty"` // of kindSkipped
-}
-
-// message makes the message of an event.
-func (e event) message(end geminio.End) (geminio.Message, error) {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	opt := options.NewMessage()
-	opt.SetTopic(e.kind)
-	return end.NewMessage(data, opt), nil
-}
-
-// readEvent is the reverse of message.
-func readEvent(msg geminio.Message) (event, error) {
-	e := event{kind: msg.Topic()}
-	if err := json.Unmarshal(msg.Data(), &e); err != nil {
-		return e, fmt.Errorf("event %q: %w", e.kind, err)
-	}
-	return e, nil
 }
 
 // program is the name of this program in an auth.Hello.

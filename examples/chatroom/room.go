@@ -83,10 +83,10 @@ func (r *room) enter(who auth.Hello, remote string) error {
 	if err := r.admitLocked(who); err != nil {
 		return err // another client has taken the name meanwhile
 	}
-	r.tellAll(event{kind: kindJoined, From: who.Name})
+	r.tellAll(event{Kind: kindJoined, From: who.Name})
 	m := &member{Hello: who, remote: remote, box: newMailbox(r.queue), gone: make(chan struct{})}
 	r.members[who.ClientID()], r.names[key(who.Name)] = m, m
-	m.box.put(event{kind: kindHello, To: who.Name, Text: r.number, Here: r.hereLocked()})
+	m.box.put(event{Kind: kindHello, To: who.Name, Text: r.number, Here: r.hereLocked()})
 	m.box.put(r.last...)
 	return nil
 }
@@ -102,7 +102,7 @@ func (r *room) leave(clientID uint64) {
 	delete(r.members, clientID)
 	delete(r.names, key(m.Name))
 	close(m.gone)
-	left := event{kind: kindLeft, From: m.Name}
+	left := event{Kind: kindLeft, From: m.Name}
 	if !m.quit {
 		left.Text = "connection lost"
 	}
@@ -147,7 +147,7 @@ func (r *room) say(m *member, text string) error {
 		return errStopping // the mailboxes are closed
 	}
 	r.lines++
-	line := event{kind: kindLine, From: m.Name, Text: text, Line: r.lines}
+	line := event{Kind: kindLine, From: m.Name, Text: text, Line: r.lines}
 	r.tellAll(line)
 	line.Past = true
 	r.last = append(r.last, line)
@@ -172,7 +172,7 @@ func (r *room) tell(clientID uint64, to, text string) error {
 	case other == nil:
 		return fmt.Errorf("there is nobody called %s", to)
 	}
-	other.box.put(event{kind: kindTold, From: from.Name, To: other.Name, Text: text})
+	other.box.put(event{Kind: kindTold, From: from.Name, To: other.Name, Text: text})
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (r *room) close(word string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	r.tellAll(event{kind: kindNotice, Text: word})
+	r.tellAll(event{Kind: kindNotice, Text: word})
 	for _, m := range r.members {
 		m.box.close()
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/typed"
 )
 
 const serveUsage = `chatroom serve serves a room for clients.
@@ -82,10 +82,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	opt.SetLogger(s.Log)
 	opt.SetHeartbeat(s.heartbeat)
 	opt.SetDelegate(admission{room: s.room, tokens: tokens, log: s.Log})
-	opt.SetRegisterLocalRPCs(
-		&geminio.MethodRPC{Method: methodWho, RPC: s.who},
-		&geminio.MethodRPC{Method: methodTell, RPC: s.tell},
-	)
+	opt.SetRegisterLocalRPCs(methodWho.Handler(s.who), methodTell.Handler(s.tell))
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return err
@@ -146,24 +143,16 @@ func (s *chatServer) serve(ctx context.Context, l server.Listener) error {
 // hear receives the messages of a client until its connection ends.
 func (s *chatServer) hear(end geminio.End, m *member) {
 	defer end.Close()
-	for {
-		msg, err := end.Receive(context.Background())
-		if err != nil {
-			s.Log.Info("client gone", "name", m.Name, "why", err)
-			return
-		}
-		switch msg.Topic() {
-		case topicSay:
-			err = s.room.say(m, string(msg.Data())) // also if the connection has ended meanwhile
-		case topicQuit:
-			s.room.quit(m)
-		default:
-			err = fmt.Errorf("there is no topic %q", msg.Topic())
-		}
-		if err = msg.Error(err); err != nil { // a nil error is Done
-			s.Log.Debug("the answer is not sent", "name", m.Name, "err", err)
-		}
-	}
+	var d typed.Dispatcher
+	topicSay.Subscribe(&d, func(_ context.Context, text string) error {
+		return s.room.say(m, text) // also if the connection has ended meanwhile
+	})
+	topicQuit.Subscribe(&d, func(context.Context, struct{}) error {
+		s.room.quit(m)
+		return nil
+	})
+	err := d.Run(context.Background(), end)
+	s.Log.Info("client gone", "name", m.Name, "why", err)
 }
 
 // publish publishes the events in a client's mailbox, one after the other. A client
@@ -174,29 +163,20 @@ func (s *chatServer) publish(end geminio.End, m *member) {
 		if !ok {
 			return
 		}
-		msg, err := e.message(end)
-		if err == nil {
-			err = end.Publish(context.Background(), msg)
-		}
-		if err != nil {
-			s.Log.Info("a client did not hear", "name", m.Name, "event", e.kind, "err", err)
+		if err := topicEvent.Publish(context.Background(), end, e); err != nil {
+			s.Log.Info("a client did not hear", "name", m.Name, "event", e.Kind, "err", err)
 		}
 	}
 }
 
-// who answers calls of methodWho.
-func (s *chatServer) who(_ context.Context, _ geminio.Request, resp geminio.Response) {
-	data, err := json.Marshal(s.room.here())
-	resp.SetData(data)
-	resp.SetError(err)
-}
+// who handles methodWho.
+func (s *chatServer) who(context.Context, struct{}) ([]string, error) { return s.room.here(), nil }
 
-// tell answers calls of methodTell.
-func (s *chatServer) tell(_ context.Context, req geminio.Request, resp geminio.Response) {
-	var e event
-	err := json.Unmarshal(req.Data(), &e)
-	if err == nil {
-		err = s.room.tell(req.ClientID(), e.To, e.Text)
+// tell handles methodTell.
+func (s *chatServer) tell(ctx context.Context, line told) (struct{}, error) {
+	from, ok := geminio.EndFrom(ctx)
+	if !ok {
+		return struct{}{}, errAway
 	}
-	resp.SetError(err)
+	return struct{}{}, s.room.tell(from.ClientID(), line.To, line.Text)
 }

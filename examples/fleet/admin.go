@@ -108,7 +108,7 @@ func (s *fleetServer) status(r *http.Request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.callTimeout)
 	defer cancel()
-	answer, err := call[struct{}, status](ctx, end, methodStatus, struct{}{})
+	answer, err := getStatus.Call(ctx, end, struct{}{})
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (s *fleetServer) reboot(r *http.Request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.callTimeout)
 	defer cancel()
-	return call[reboot, rebooted](ctx, end, methodReboot, reboot{Reason: r.FormValue("reason")})
+	return doReboot.Call(ctx, end, reboot{Reason: r.FormValue("reason")})
 }
 
 // kick ends the connection of a device with a reason, and keeps the device away for some time.

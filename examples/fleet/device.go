@@ -19,7 +19,6 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/names"
-	"github.com/singchia/geminio/options"
 )
 
 const deviceUsage = `fleet device is a device: it publishes a reading from time to time, and obeys the server.
@@ -55,15 +54,16 @@ type fleetDevice struct {
 	config
 	end geminio.End
 
-	answers  chan *geminio.Publish // has room for all publications
-	rebooted chan struct{}         // receives after a reboot
+	queue     chan reading  // readings that wait for the server
+	published chan struct{} // closed when the queue is closed and empty
+	rebooted  chan struct{} // receives after a reboot
 
 	mu      sync.Mutex
 	boot    string
 	booted  time.Time
 	number  uint64 // of the last reading
 	acked   uint64 // readings, since the program has started
-	waiting int    // readings
+	waiting int    // readings that are not acknowledged
 }
 
 func deviceMain(args []string) int {
@@ -99,7 +99,7 @@ func deviceMain(args []string) int {
 		d.measure(ctx)
 		bounded, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
-		return geminio.Shutdown(bounded, d.end)
+		return d.close(bounded)
 	})
 }
 
@@ -119,7 +119,7 @@ func dialer(addresses string, tls *cli.ClientTLS) client.ContextDialer {
 func newDevice(ctx context.Context, c config) (*fleetDevice, error) {
 	d := &fleetDevice{
 		config: c, boot: rand.Text(), booted: time.Now(),
-		answers: make(chan *geminio.Publish, maxWaiting), rebooted: make(chan struct{}, 1),
+		queue: make(chan reading, maxWaiting), published: make(chan struct{}), rebooted: make(chan struct{}, 1),
 	}
 	meta, err := json.Marshal(hello{Name: c.name, Token: c.token})
 	if err != nil {
@@ -134,31 +134,28 @@ func newDevice(ctx context.Context, c config) (*fleetDevice, error) {
 	opt.SetMaxRetryAfter(longestKick)
 	opt.SetConnectWait(0) // readings wait for the server, however long that takes
 	opt.SetRetryFailedFunc(d.failed)
-	opt.SetRegisterLocalRPCs(handle(methodStatus, d.onStatus), handle(methodReboot, d.onReboot))
+	opt.SetRegisterLocalRPCs(getStatus.Handler(d.onStatus), doReboot.Handler(d.onReboot))
 	if d.end, err = client.NewRetryEndWithDialer(nil, opt); err != nil {
 		return nil, err
 	}
-	go d.hear()
+	go d.publish()
 	return d, nil
 }
 
-// hear takes the answers of the server to readings, until the device ends.
-func (d *fleetDevice) hear() {
-	for {
-		select {
-		case p := <-d.answers:
-			d.mu.Lock()
-			d.waiting--
-			if p.Error == nil {
-				d.acked++
-			}
-			d.mu.Unlock()
-			if p.Error != nil {
-				d.log.Warn("a reading is lost", "err", p.Error)
-			}
-		case <-geminio.Done(d.end):
-			return
+// publish publishes the readings in the queue, one after the other. While there is no server, it
+// waits.
+func (d *fleetDevice) publish() {
+	defer close(d.published)
+	for r := range d.queue {
+		err := readings.Publish(context.Background(), d.end, r)
+		if err != nil {
+			d.log.Warn("a reading is not acknowledged", "number", r.Number, "err", err)
+			continue
 		}
+		d.mu.Lock()
+		d.waiting--
+		d.acked++
+		d.mu.Unlock()
 	}
 }
 
@@ -176,7 +173,7 @@ func (d *fleetDevice) measure(ctx context.Context) {
 	ticker := time.NewTicker(d.every)
 	defer ticker.Stop()
 	for {
-		d.publish(20 + mathrand.NormFloat64())
+		d.add(20 + mathrand.NormFloat64())
 		select {
 		case <-ticker.C:
 		case <-d.rebooted:
@@ -186,38 +183,44 @@ func (d *fleetDevice) measure(ctx context.Context) {
 	}
 }
 
-// publish publishes a reading. It does not wait for the server: the End keeps the reading until it
-// is acknowledged.
-func (d *fleetDevice) publish(value float64) {
+// add adds a reading to the queue. It does not wait.
+func (d *fleetDevice) add(value float64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := reading{Boot: d.boot, Number: d.number + 1, Time: time.Now(), Value: value}
-	data, err := json.Marshal(r)
-	if err == nil && d.waiting == maxWaiting {
-		err = errors.New("too many wait for the server")
+	select {
+	case d.queue <- r:
+		d.number++
+		d.waiting++
+	default:
+		d.log.Warn("a reading is lost: too many wait for the server")
 	}
-	if err == nil {
-		opt := options.NewMessage()
-		opt.SetTopic(topicReading)
-		opt.SetCnss(options.CnssAtLeastOnce)
-		_, err = d.end.PublishAsync(context.Background(), d.end.NewMessage(data, opt), d.answers)
-	}
-	if err != nil {
-		d.log.Warn("a reading is lost", "err", err)
-		return
-	}
-	d.number++
-	d.waiting++
 }
 
-// onStatus handles methodStatus.
+// close ends the device. It waits until all readings are acknowledged, at most until ctx ends. No
+// other method may be called at the same time, or later.
+func (d *fleetDevice) close(ctx context.Context) error {
+	close(d.queue)
+	select {
+	case <-d.published:
+	case <-ctx.Done():
+	}
+	d.end.Close() // a Publish that waits returns
+	<-d.published
+	if d.waiting > 0 {
+		return fmt.Errorf("%d readings are not acknowledged", d.waiting)
+	}
+	return nil
+}
+
+// onStatus handles getStatus.
 func (d *fleetDevice) onStatus(context.Context, struct{}) (status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return status{Boot: d.boot, Uptime: time.Since(d.booted), Acked: d.acked, Waiting: d.waiting}, nil
 }
 
-// onReboot handles methodReboot: readings are numbered from 1 again.
+// onReboot handles doReboot: readings are numbered from 1 again.
 func (d *fleetDevice) onReboot(_ context.Context, req reboot) (rebooted, error) {
 	if req.Reason == "" {
 		return rebooted{}, errors.New("a device reboots only for a reason")

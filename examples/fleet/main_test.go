@@ -169,13 +169,13 @@ func TestServerKilled(t *testing.T) {
 	require.NotContains(t, devices, (*fleetDevice)(nil))
 	defer func() {
 		for _, d := range devices {
-			d.end.Close()
+			assert.NoError(t, d.close(ctx))
 		}
 	}()
 	publish := func() {
 		for range part {
 			for _, d := range devices {
-				d.publish(20)
+				d.add(20)
 			}
 		}
 	}

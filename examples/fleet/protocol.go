@@ -1,23 +1,29 @@
 package main
 
-// What the server and the devices say to each other. All of it is JSON.
+// What the server and the devices say to each other.
 //
 //   - A device connects with a hello as the meta of its End. The server answers with the client id
 //     that belongs to the name, or refuses the device.
-//   - A device publishes its readings on the topic readings, one after the other, each with the next
-//     number. The server acknowledges a reading when it is stored.
-//   - The server calls the methods status and reboot of a device.
+//   - A device publishes its readings, one after the other, each with the next number. The server
+//     acknowledges a reading when it is stored.
+//   - The server calls the methods getStatus and doReboot of a device.
 //   - The server kicks a device by ending its connection with codeKicked and a reason. It refuses
 //     the device with the same code and reason until the kick is over.
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/typed"
+)
+
+// The methods and the topic. Their data is JSON.
+var (
+	getStatus = typed.Method[struct{}, status]{Name: "status"}
+	doReboot  = typed.Method[reboot, rebooted]{Name: "reboot"}
+	readings  = typed.Topic[reading]{Name: "readings"}
 )
 
 // codeKicked is the code of the end of a device that was kicked.
@@ -25,12 +31,6 @@ const codeKicked = geminio.FirstApplicationCode
 
 // tokenVariable is the environment variable with the token.
 const tokenVariable = "FLEET_TOKEN"
-
-const (
-	methodStatus = "status"
-	methodReboot = "reboot"
-	topicReading = "readings"
-)
 
 // hello is a device's description of itself.
 type hello struct {
@@ -54,50 +54,20 @@ type reading struct {
 	Value  float64   `json:"value"`
 }
 
-// status is the answer to methodStatus.
+// status is the answer to getStatus.
 type status struct {
 	Boot    string        `json:"boot"`
 	Uptime  time.Duration `json:"uptime"`  // in ns
 	Acked   uint64        `json:"acked"`   // readings that the server has stored, since the program has started
-	Waiting int           `json:"waiting"` // readings without an answer
+	Waiting int           `json:"waiting"` // readings that the server has not stored
 }
 
-// reboot is the request of methodReboot.
+// reboot is the request of doReboot.
 type reboot struct {
 	Reason string `json:"reason"`
 }
 
-// rebooted is the answer to methodReboot.
+// rebooted is the answer to doReboot.
 type rebooted struct {
 	Boot string `json:"boot"` // the new one
-}
-
-// call calls a method of a device and decodes the answer.
-func call[Req, Resp any](ctx context.Context, device geminio.RPCer, method string, req Req) (answer Resp, err error) {
-	data, err := json.Marshal(req)
-	if err != nil {
-		return answer, err
-	}
-	resp, err := device.Call(ctx, method, device.NewRequest(data))
-	if err != nil {
-		return answer, err
-	}
-	return answer, json.Unmarshal(resp.Data(), &answer)
-}
-
-// handle returns the handler of a method.
-func handle[Req, Resp any](method string, f func(context.Context, Req) (Resp, error)) *geminio.MethodRPC {
-	return &geminio.MethodRPC{Method: method, RPC: func(ctx context.Context, req geminio.Request, resp geminio.Response) {
-		var arg Req
-		err := json.Unmarshal(req.Data(), &arg)
-		if err == nil {
-			var answer Resp
-			if answer, err = f(ctx, arg); err == nil {
-				var data []byte
-				data, err = json.Marshal(answer)
-				resp.SetData(data)
-			}
-		}
-		resp.SetError(err)
-	}}
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/typed"
 )
 
 const serveUsage = `fleet serve serves devices, and operators over HTTP:
@@ -102,6 +102,8 @@ func (s *fleetServer) serve(signal context.Context, devices, operators net.Liste
 	api := &http.Server{Handler: s.api(), ReadHeaderTimeout: 10 * time.Second}
 	all.Go(func() { cancel(s.srv.Serve(devices)) })
 	all.Go(func() { cancel(api.Serve(operators)) })
+	var dispatcher typed.Dispatcher
+	readings.Subscribe(&dispatcher, s.storeReading)
 	all.Go(func() {
 		for {
 			end, err := s.srv.AcceptEnd()
@@ -113,8 +115,9 @@ func (s *fleetServer) serve(signal context.Context, devices, operators net.Liste
 			wait, done := s.turns.Take(end.ClientID())
 			readers.Go(func() {
 				defer done()
-				wait() // until the readings of the previous connection are stored
-				s.receive(end, name)
+				wait()                                    // until the readings of the previous connection are stored
+				dispatcher.Run(context.Background(), end) // until the connection ends
+				s.Log.Info("device gone", "name", name, "why", geminio.Cause(end))
 			})
 		}
 	})
@@ -135,31 +138,16 @@ func (s *fleetServer) serve(signal context.Context, devices, operators net.Liste
 	return why
 }
 
-// receive stores the readings of a device until its connection ends.
-func (s *fleetServer) receive(end geminio.End, name string) {
-	for {
-		msg, err := end.Receive(context.Background())
-		if err != nil {
-			s.Log.Info("device gone", "name", name, "why", geminio.Cause(end))
-			return
-		}
-		err = s.take(name, msg)
-		if err != nil {
-			s.Log.Warn("a reading is not stored", "name", name, "err", err)
-		}
-		msg.Error(err) // a nil error is Done
+// storeReading stores a reading of the device that has published it.
+func (s *fleetServer) storeReading(ctx context.Context, r reading) error {
+	device, ok := geminio.EndFrom(ctx)
+	if !ok {
+		return errors.New("the device has left")
 	}
-}
-
-// take stores a reading of a device.
-func (s *fleetServer) take(name string, msg geminio.Message) error {
-	if msg.Topic() != topicReading {
-		return fmt.Errorf("there is no topic %q", msg.Topic())
+	r.Device = nameOf(device)
+	err := s.store.add(r)
+	if err != nil {
+		s.Log.Warn("a reading is not stored", "name", r.Device, "err", err)
 	}
-	var r reading
-	if err := json.Unmarshal(msg.Data(), &r); err != nil {
-		return err
-	}
-	r.Device = name
-	return s.store.add(r)
+	return err
 }
