@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -53,6 +55,33 @@ func TestOpenStreamContextWhileWaiting(t *testing.T) {
 		l.waiting(0)
 		_, err := l.end.OpenStreamContext(context.Context(nil))
 		assert.EqualError(t, err, "open: the context is nil")
+	})
+}
+
+// slowDelegate decides about streams after an hour.
+type slowDelegate struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (slowDelegate) DialogueOnline(delegate.DialogueDescriber) error {
+	time.Sleep(time.Hour)
+	return nil
+}
+
+// The context of OpenStreamContext ends the wait for the answer of the server.
+func TestOpenStreamContextWithoutAnswer(t *testing.T) {
+	sopt := server.NewEndOptions()
+	sopt.SetDelegate(slowDelegate{})
+	withRetryEnd(t, sopt, nil, func(t *testing.T, l *retryTest) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		_, err := l.end.OpenStreamContext(ctx)
+		assert.Equal(t, context.DeadlineExceeded, err)
+		assert.Equal(t, time.Minute, time.Since(start))
+		assert.Len(t, l.end.ListStreams(), 1)
+		time.Sleep(2 * time.Hour)
+		assert.Len(t, l.server().ListStreams(), 1)
 	})
 }
 

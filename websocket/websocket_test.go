@@ -463,3 +463,61 @@ func TestHeadersAreMetadata(t *testing.T) {
 	require.Empty(t, md.Get("http-x-user"))
 	require.Empty(t, md.Get("http-sec-websocket-key"))
 }
+
+// One Server serves TCP and WebSockets. A client that changes from one to the other resumes its
+// session.
+func TestOneServerWithTCP(t *testing.T) {
+	for _, order := range []string{"TCP first", "WebSocket first"} {
+		t.Run(order, func(t *testing.T) {
+			s := newSite(t, false, nil)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			srv := server.New()
+			served := make(chan error, 2)
+			for _, l := range []net.Listener{l, s.l} {
+				go func() { served <- srv.Serve(l) }()
+			}
+			tcp := order == "TCP first"
+			var mu sync.Mutex
+			var last net.Conn
+			opt := client.NewEndOptions()
+			opt.SetContextDialer(func(ctx context.Context) (nc net.Conn, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if tcp {
+					var d net.Dialer
+					nc, err = d.DialContext(ctx, "tcp", l.Addr().String())
+				} else {
+					nc, err = Dial(ctx, s.url(), nil)
+				}
+				last, tcp = nc, !tcp
+				return nc, err
+			})
+			end, err := client.NewRetryEndWithDialer(nil, opt)
+			require.NoError(t, err)
+			defer end.Close()
+			peer, err := srv.AcceptEnd()
+			require.NoError(t, err)
+			for i := range 4 {
+				text := []byte{byte(i)}
+				_, err = peer.Write(text)
+				require.NoError(t, err)
+				got := make([]byte, 1)
+				_, err = io.ReadFull(end, got)
+				require.NoError(t, err)
+				require.Equal(t, text, got)
+				mu.Lock()
+				last.Close()
+				mu.Unlock()
+			}
+			found, ok := srv.End(end.ClientID())
+			require.True(t, ok)
+			assert.Same(t, peer, found)
+			require.NoError(t, srv.Close())
+			for range 2 {
+				assert.Equal(t, net.ErrClosed, <-served)
+			}
+			peer.Close()
+		})
+	}
+}
