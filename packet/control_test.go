@@ -243,6 +243,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add(unhex(f, "00010000 00008000 0004 70656572 6d657461"))
 	f.Add(unhex(f, "00010000 00008000 0000"))
 	f.Add(unhex(f, "00010000 00008000 ffff 70656572"))
+	f.Add(unhex(f, "00010000 00008000 8004 00000005 70656572 01 0001 6b 76 6d657461"))
+	f.Add(unhex(f, "00010000 00008000 8000 00000000"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := ParseOpen(b)
 		if err != nil {

@@ -326,6 +326,7 @@ func FuzzConn(f *testing.F) {
 	f.Add(connBody(`{}`))
 	f.Add(connBody(`{"meta":"bTE=","wire2":` + offerJSON + `,"other":0}`))
 	f.Add(connBody(`{"meta":"bT`))
+	f.Add(connBody(`{"metadata":"AQABa3Y="}`))
 	f.Add(connBody(`{"meta":null,"wire2":null,"Wire2":{},"wire2":{"raw":1,"raw":2}}`))
 	f.Add([]byte{0x18})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -354,6 +355,7 @@ func FuzzConnAck(f *testing.F) {
 	f.Add(ackBody(0, `{"wire2":`+offerJSON+`}`))
 	f.Add(ackBody(1, `{"error":"rejected","code":1}`))
 	f.Add(ackBody(1, `{"error":7}`))
+	f.Add(ackBody(0, `{"metadata":"AQABa3Y="}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := ParseConnAck(7, b)
 		if err != nil {
