@@ -251,11 +251,11 @@ func TestFramesBeforeAuthentication(t *testing.T) {
 // Over sockets and TLS, the context ends when the client has gone, and the connection works when
 // the handshake is over.
 func TestAuthenticateOverSockets(t *testing.T) {
-	type step struct{ ended chan error }
-	for name, secure := range map[string]bool{"tcp": false, "tls": true} {
+	for _, name := range []string{"tcp", "tls", "wrapped tls"} {
 		t.Run(name, func(t *testing.T) {
+			secure := name != "tcp"
 			decided := make(chan struct{}, 10)
-			s := step{make(chan error, 1)}
+			ended := make(chan error, 1)
 			g := &guardian{t: t, decide: func(ctx context.Context, info delegate.ConnInfo) (uint64, error) {
 				if (info.TLS != nil) != secure || secure && !info.TLS.HandshakeComplete {
 					return 0, errors.New("wrong TLS state")
@@ -265,7 +265,7 @@ func TestAuthenticateOverSockets(t *testing.T) {
 				}
 				decided <- struct{}{}
 				<-ctx.Done()
-				s.ended <- ctx.Err()
+				ended <- ctx.Err()
 				return 0, ctx.Err()
 			}}
 			opt := server.NewEndOptions()
@@ -274,8 +274,11 @@ func TestAuthenticateOverSockets(t *testing.T) {
 			require.NoError(t, err)
 			dial := func() (net.Conn, error) { return net.Dial("tcp", nl.Addr().String()) }
 			if secure {
-				nl = wrapping{tls.NewListener(nl, kit.ServerTLS())}
+				nl = tls.NewListener(nl, kit.ServerTLS())
 				dial = func() (net.Conn, error) { return tls.Dial("tcp", nl.Addr().String(), kit.ClientTLS()) }
+			}
+			if name == "wrapped tls" {
+				nl = wrapping{nl}
 			}
 			l, err := server.NewListener(nl, opt)
 			require.NoError(t, err)
@@ -294,7 +297,7 @@ func TestAuthenticateOverSockets(t *testing.T) {
 			})
 			<-decided
 			(<-dialed).Close()
-			assert.Equal(t, context.Canceled, <-s.ended)
+			assert.Equal(t, context.Canceled, <-ended)
 			assert.Error(t, <-failed)
 
 			end, err := client.NewEndWithDialer(dial)
