@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/names"
+	"github.com/singchia/geminio/metadata"
 )
 
 // admission is the delegate that admits devices. Its methods are safe for concurrent use.
@@ -32,9 +31,11 @@ type kick struct {
 	until  time.Time
 }
 
-// GetClientID implements delegate.ServerDelegate. The text of its error reaches the device.
-func (a *admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
-	name, err := a.admit(meta)
+// Authenticate implements delegate.AuthenticateDelegate. The text of its error reaches the device. It
+// is also called for each connection on which a device resumes its session.
+func (a *admission) Authenticate(_ context.Context, device delegate.ConnInfo) (uint64, error) {
+	name := first(device.Metadata, keyName)
+	err := a.admit(name, first(device.Metadata, keyToken))
 	if err != nil {
 		level := slog.LevelInfo
 		if a.seldom.Now("") { // repeated attempts must not fill the log
@@ -46,29 +47,25 @@ func (a *admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
 	return idOf(name), nil
 }
 
-// admit returns the name of a device that may connect.
-func (a *admission) admit(meta []byte) (name string, err error) {
-	var h hello
-	if err := json.Unmarshal(meta, &h); err != nil {
-		return "", errors.New("this is not a device of the fleet")
+// admit returns an error if a device may not connect.
+func (a *admission) admit(name, token string) error {
+	if err := names.Check(name); err != nil {
+		return err
 	}
-	if err := names.Check(h.Name); err != nil {
-		return h.Name, err
-	}
-	if err := a.tokens.Check(h.Name, h.Token); err != nil {
-		return h.Name, err
+	if err := a.tokens.Check(name, token); err != nil {
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	k, ok := a.kicked[h.Name]
+	k, ok := a.kicked[name]
 	left := time.Until(k.until)
 	if ok && left <= 0 {
-		delete(a.kicked, h.Name)
+		delete(a.kicked, name)
 	}
 	if ok && left > 0 {
-		return h.Name, &geminio.RefusedError{Code: codeKicked, Text: k.reason, RetryAfter: left}
+		return &geminio.RefusedError{Code: codeKicked, Text: k.reason, RetryAfter: left}
 	}
-	return h.Name, nil
+	return nil
 }
 
 // kick refuses a device for some time.
@@ -82,8 +79,13 @@ func (a *admission) kick(name, reason string, stay time.Duration) {
 }
 
 // nameOf returns the name of the device at the other side of an End.
-func nameOf(end geminio.End) string {
-	var h hello
-	json.Unmarshal(end.Meta(), &h) // admit has decoded it before
-	return h.Name
+func nameOf(end geminio.End) string { return first(metadata.From(end), keyName) }
+
+// first returns the first value of a key, and "" if there is none.
+func first(md metadata.MD, key string) string {
+	values := md.Get(key)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }

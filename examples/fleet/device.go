@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/names"
+	"github.com/singchia/geminio/metadata"
 )
 
 const deviceUsage = `fleet device is a device: it publishes a reading from time to time, and obeys the server.
@@ -121,12 +121,8 @@ func newDevice(ctx context.Context, c config) (*fleetDevice, error) {
 		config: c, boot: rand.Text(), booted: time.Now(),
 		queue: make(chan reading, maxWaiting), published: make(chan struct{}), rebooted: make(chan struct{}, 1),
 	}
-	meta, err := json.Marshal(hello{Name: c.name, Token: c.token})
-	if err != nil {
-		return nil, err
-	}
 	opt := client.NewEndOptions()
-	opt.SetMeta(meta)
+	opt.SetMetadata(metadata.Pairs(keyName, c.name, keyToken, c.token))
 	opt.SetContextDialer(c.dial)
 	opt.SetLogger(c.log)
 	opt.SetRetryFirst(ctx)
@@ -135,6 +131,7 @@ func newDevice(ctx context.Context, c config) (*fleetDevice, error) {
 	opt.SetConnectWait(0) // readings wait for the server, however long that takes
 	opt.SetRetryFailedFunc(d.failed)
 	opt.SetRegisterLocalRPCs(getStatus.Handler(d.onStatus), doReboot.Handler(d.onReboot))
+	var err error
 	if d.end, err = client.NewRetryEndWithDialer(nil, opt); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/leak"
 )
@@ -257,7 +258,7 @@ func operate(t *testing.T, f *fleet, devices []*fleetDevice, refusals <-chan str
 func TestKickHasAReason(t *testing.T) {
 	f := startFleet(t)
 	opt := client.NewEndOptions()
-	opt.SetMeta([]byte(`{"name":"plain","token":"` + token + `"}`))
+	opt.SetMetadata(metadata.Pairs(keyName, "plain", keyToken, token))
 	opt.SetContextDialer(dialer(f.proxy.Addr, f.tls()))
 	end, err := client.NewEndWithDialer(nil, opt)
 	require.NoError(t, err)

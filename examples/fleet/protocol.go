@@ -2,8 +2,8 @@ package main
 
 // What the server and the devices say to each other.
 //
-//   - A device connects with a hello as the meta of its End. The server answers with the client id
-//     that belongs to the name, or refuses the device.
+//   - A device connects with its name and token as the metadata of the handshake. The server answers
+//     with the client id that belongs to the name, or refuses the device.
 //   - A device publishes its readings, one after the other, each with the next number. The server
 //     acknowledges a reading when it is stored.
 //   - The server calls the methods getStatus and doReboot of a device.
@@ -32,11 +32,11 @@ const codeKicked = geminio.FirstApplicationCode
 // tokenVariable is the environment variable with the token.
 const tokenVariable = "FLEET_TOKEN"
 
-// hello is a device's description of itself.
-type hello struct {
-	Name  string `json:"name"`
-	Token string `json:"token,omitempty"`
-}
+// The keys of the metadata of a device's handshake.
+const (
+	keyName  = "name"
+	keyToken = "token"
+)
 
 // idOf returns the client id of the device with a name. It is the same on every server, and after
 // every restart.
