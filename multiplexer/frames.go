@@ -40,7 +40,9 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 	m.afterAppend()
 	m.path.send(b.Size() - start)
 	more = m.delayingClose > 0 || m.sched.ready(m.holdsRaw(0))
-	if bulk && m.path.sent >= probeFrom && m.path.wantsPing(m.c.Now()) {
+	// Raw bytes that wait need a Pong, also if packets alone have filled the path.
+	waits := m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw)
+	if (waits || bulk && m.path.sent >= probeFrom) && m.path.wantsPing(m.c.Now()) {
 		m.c.Probe()
 		more = true
 	}

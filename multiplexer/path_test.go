@@ -2,10 +2,16 @@ package multiplexer
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/packet"
 )
 
 // leg is a part of a recorded path.
@@ -254,4 +260,28 @@ func TestPathBeginsAnew(t *testing.T) {
 	assert.False(t, u.tx.holds(firstLimit-1))
 	u.tx.pong(u.now, u.pings)
 	assert.Zero(t, u.tx.shortest.get(), "a Pong of the transport before")
+}
+
+// Packets alone fill the path, and raw bytes that wait behind them have the path measured: they do
+// not wait for the next heartbeat, which is an hour away.
+func TestRawBehindPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		s := newSetup()
+		s.local.MaxMessage, s.peer.MaxMessage = 4*firstLimit, 4*firstLimit
+		s.local.Large, s.peer.Large = 8*firstLimit, 8*firstLimit
+		ms, _ := s.startPair(t, a, b)
+		defer stopPair(ms)
+		near, far := openPair(t, ms)
+		begin := time.Now()
+		require.NoError(t, near.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 2*firstLimit), AtOnce))
+		synctest.Wait() // all of it is sent
+		_, err := near.Write([]byte("raw"))
+		require.NoError(t, err)
+		got := make([]byte, 3)
+		_, err = io.ReadFull(far, got)
+		require.NoError(t, err)
+		require.Equal(t, "raw", string(got))
+		require.Less(t, time.Since(begin), time.Second)
+	})
 }
