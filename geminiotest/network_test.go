@@ -98,6 +98,10 @@ func TestDelay(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 60*time.Millisecond, time.Since(start))
 		nc.Close()
+
+		client, server := geminiotest.Pair(t, &geminiotest.PairOptions{Network: n})
+		require.NoError(t, server.Register(t.Context(), "echo", rig.Echo))
+		require.Equal(t, 60*time.Millisecond, call(t, client), "over a connection that is younger than the delay")
 	})
 	n := geminiotest.NewNetwork(t)
 	require.Panics(t, func() { n.SetDelay(-1) })

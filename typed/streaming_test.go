@@ -169,6 +169,8 @@ func TestClientStreaming(t *testing.T) {
 
 // A handler that returns early ends the sequence of the caller.
 func TestClientStreamingStops(t *testing.T) {
+	small := server.NewEndOptions()
+	small.SetBufferSize(4, 4)
 	for name, sent := range map[string]string{"small items": "x", "items that fill the windows": strings.Repeat("x", 1<<20)} {
 		t.Run(name, func(t *testing.T) {
 			inStreams(t, func(t *testing.T, p *streamPair) {
@@ -189,7 +191,7 @@ func TestClientStreamingStops(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, len(sent), a.N)
 				require.Less(t, n, 100)
-			})
+			}, &geminiotest.PairOptions{Server: small})
 		})
 	}
 }
