@@ -177,6 +177,7 @@ func TestClientStreamingStops(t *testing.T) {
 				first := typed.ClientStreaming[string, answer]{Name: "first"}
 				first.Register(&p.Server, func(_ context.Context, items iter.Seq2[string, error]) (answer, error) {
 					for text := range items {
+						time.Sleep(50 * time.Millisecond) // the caller sends as much as it can
 						return answer{N: len(text)}, nil
 					}
 					return answer{}, errors.New("no item")
