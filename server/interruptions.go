@@ -1,14 +1,23 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/guard"
 )
+
+// maxApprovals is how many handshakes may wait for ConnResumed of one End. A client that has given
+// up an attempt may make another one while the callback still runs.
+const maxApprovals = 4
+
+// errTooManyAttempts refuses an attempt to resume a session beyond maxApprovals.
+var errTooManyAttempts = fmt.Errorf("%w: other attempts to resume the session are not decided yet", geminio.ErrTooMany)
 
 // interruptions tells a delegate of the interruptions of one End. Each ConnInterrupted is
 // followed by a ConnResumed or by the ConnOffline of the End. The methods of interruptions
@@ -57,14 +66,19 @@ func (i *interruptions) update(c *conn.Conn) {
 	}
 }
 
-// approve asks the delegate whether c may continue. If it may, the caller calls settle when
-// the handshake is over. After end, approve does not ask: the client fetches the last bytes
-// of an End that was closed, and ConnOffline is the last callback.
+// approve asks the delegate whether c may continue, unless too many handshakes wait for the
+// answer. If c may continue, the caller calls settle when the handshake is over. After end,
+// approve does not ask: the client fetches the last bytes of an End that was closed, and
+// ConnOffline is the last callback.
 func (i *interruptions) approve(c *conn.Conn) error {
 	if i == nil {
 		return nil
 	}
 	i.mu.Lock()
+	if i.approved >= maxApprovals {
+		i.mu.Unlock()
+		return errTooManyAttempts
+	}
 	i.approved++
 	if i.ended {
 		i.mu.Unlock()

@@ -34,6 +34,7 @@ type resumeGate struct {
 	*delegate.UnimplementedDelegate
 	refusal atomic.Pointer[string]
 	resumed atomic.Int64
+	hang    atomic.Pointer[chan struct{}] // ConnResumed waits for it; nil: it does not
 }
 
 func (g *resumeGate) GetClientID(uint64, []byte) (uint64, error) {
@@ -45,6 +46,9 @@ func (g *resumeGate) GetClientID(uint64, []byte) (uint64, error) {
 
 func (g *resumeGate) ConnResumed(delegate.ConnDescriber) error {
 	g.resumed.Add(1)
+	if hang := g.hang.Load(); hang != nil {
+		<-*hang
+	}
 	return nil
 }
 
@@ -334,6 +338,41 @@ func TestClientThatConfirmsNothing(t *testing.T) {
 		stats := s.stats()
 		assert.Zero(t, stats.LogBytes)
 		assert.Zero(t, stats.Interrupted)
+		nc.Close()
+	})
+}
+
+// While ConnResumed of a session runs, its client makes attempt after attempt to resume the
+// session. The server keeps few of them, whether the client waits for the answers or not, and
+// the session can be resumed when ConnResumed has returned.
+func TestAttemptsWhileTheDelegateThinks(t *testing.T) {
+	onResumeSite(t, nil, nil, func(t *testing.T, s *resumeSite) {
+		nc, ack := s.ask("10.0.0.1", nil)
+		nc.Close()
+		synctest.Wait()
+		hang := make(chan struct{})
+		s.gate.hang.Store(&hang)
+		own := offer()
+		own.Log, own.Features = 8<<20, []string{packet.FeatureResume}
+		before := measure()
+		for i := range 500 {
+			near, far := net.Pipe()
+			require.NoError(t, s.pipes.Give(addressedConn{far, "10.0.0.1"}))
+			near.Write(hello(t, packet.Conn{PacketID: 1, Settings: &own, Resume: prove(ack.Ticket, uint64(i+1), 0)}))
+			if i%2 == 0 {
+				go io.Copy(io.Discard, near)
+			}
+			synctest.Wait()
+			near.Close()
+		}
+		synctest.Wait()
+		before.wantLeft(t, 1<<20, 40, "attempts that were given up")
+		s.gate.hang.Store(nil)
+		close(hang)
+		synctest.Wait()
+		nc, ack = s.ask("10.0.0.1", prove(ack.Ticket, 1000, 0))
+		assert.NotNil(t, ack.Resumed)
+		assert.Less(t, s.gate.resumed.Load(), int64(20))
 		nc.Close()
 	})
 }
