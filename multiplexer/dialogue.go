@@ -73,7 +73,6 @@ func (m *Mux) NewDialogue(peer string, md pairs.List, meta []byte) *Dialogue {
 // newDialogue returns a new dialogue in the state lifeNew, with the introduction o.
 func (m *Mux) newDialogue(id uint64, o packet.Open) *Dialogue {
 	d := &Dialogue{m: m, id: id}
-	d.recv.init(m.local)
 	if o.Content() > 0 {
 		d.intro = &o
 	}

@@ -101,7 +101,7 @@ func (d *Dialogue) appendControl(b *conn.Batch) {
 	m := d.m
 	ctl := d.control
 	d.control = 0
-	windows := packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages}
+	windows := d.firstWindows(ctl&(ctlOpen|ctlAccept) != 0)
 	if ctl&ctlOpen != 0 {
 		o := d.introduction()
 		o.Windows = windows
@@ -126,6 +126,16 @@ func (d *Dialogue) appendControl(b *conn.Batch) {
 			b.Buf = packet.AppendCredit(b.Buf, d.id, packet.Credit{Class: packet.ClassLargeMessages, Amount: n})
 		}
 	}
+}
+
+// firstWindows returns the windows, none of which has changed yet, if they are to be sent.
+func (d *Dialogue) firstWindows(sent bool) (w packet.Windows) {
+	if sent {
+		d.recv.mu.Lock()
+		defer d.recv.mu.Unlock()
+		w.Raw, w.Messages = d.recv.rx[packet.ClassRaw].size, d.recv.rx[packet.ClassMessages].size
+	}
+	return w
 }
 
 // appendCredit adds a Credit frame for one of d's own windows if it is due.

@@ -52,7 +52,9 @@ func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue 
 		m.streams.nextID += 2
 	}
 	if inTable(life) {
-		require.True(t, m.windows.add(0))
+		w, ok := m.windows.add(0)
+		require.True(t, ok)
+		d.initWindows(w)
 		m.table[d.id] = d
 		if life != lifeOffered {
 			m.streams.local++

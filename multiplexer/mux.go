@@ -52,6 +52,7 @@ type Limits struct {
 	Backlog   int    // the largest number of dialogues that the peer opened and Accept has not returned
 	MaxWindow uint64 // the size to which a window may grow, bytes
 	Windows   uint64 // the largest sum of all windows, names and metas, bytes
+	Spare     uint64 // the part of Windows for what windows have beyond their least sizes, bytes
 	SendQueue int    // the size of a dialogue's queue of raw bytes to be sent, bytes
 }
 
@@ -137,14 +138,15 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 		m.streams.nextID = 3
 	}
 	m.ledger = newLedger(m.local, m.peer)
-	m.windows = newWindowBudget(lim.Windows, lim.MaxWindow, m.local)
+	m.windows = newWindowBudget(lim, m.local)
 	m.path.begin(c.Now())
 	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
-	m.windows.used, m.windows.streams = m.windows.initial, 1
+	d.recv.init(packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages})
+	m.windows.used, m.windows.streams = d.recv.windowSizes(), 1
 	if debugging {
 		m.mu.onUnlock(m.verify)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -97,10 +98,20 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 			What: "meta, metadata and peer of a stream", Value: uint64(intro.Content()),
 			Limit: uint64(m.peer.MaxFrame) - uint64(intro.Overhead()), Err: geminio.ErrTooLarge,
 		}
-	case !m.windows.add(0):
+	}
+	w, ok := m.windows.add(0)
+	if !ok {
 		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
 	}
+	d.initWindows(w)
 	return nil
+}
+
+// initWindows sets the first windows that this side gives.
+func (d *Dialogue) initWindows(w packet.Windows) {
+	d.recv.mu.Lock()
+	defer d.recv.mu.Unlock()
+	d.recv.init(w)
 }
 
 // cancelOpen takes back the Open of d, which the peer has not answered: it ends d and sends
@@ -130,11 +141,12 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("%d refusals wait to be read", maxRefusals)}
 	}
 	m.lastPeerID = id
+	var windows packet.Windows
 	why := packet.Reason{}
 	if err := packet.CheckMetadata("open", o.Metadata, m.local.MaxMetadata); err != nil {
 		why = packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}
 	} else {
-		why = m.reservePeerOpen(o.Content())
+		windows, why = m.reservePeerOpen(o.Content())
 	}
 	if why.Code != 0 {
 		m.refusals = append(m.refusals, refusal{id, why})
@@ -144,6 +156,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	}
 	o.Meta, o.Metadata = bytes.Clone(o.Meta), slices.Clone(o.Metadata)
 	d := m.newDialogue(id, o)
+	d.initWindows(windows)
 	d.life, d.opened, d.slot = lifeOffered, openedRunning, slotHeld
 	d.grant(o.Windows)
 	m.streams.peer++
@@ -162,23 +175,25 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 }
 
 // reservePeerOpen takes the first windows of a dialogue that the peer opens, and intro bytes
-// for its name, metadata and meta, from the budget. It returns the reason of the refusal if there is
-// one, else the zero Reason. m.mu is held.
-func (m *Mux) reservePeerOpen(intro int) packet.Reason {
-	limit := func(what string, n int) packet.Reason {
-		return packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
+// for its name, metadata and meta, from the budget. It returns the windows, and the reason of the
+// refusal if there is one, else the zero Reason. m.mu is held.
+func (m *Mux) reservePeerOpen(intro int) (w packet.Windows, why packet.Reason) {
+	limit := func(what string, n int) (packet.Windows, packet.Reason) {
+		return w, packet.Reason{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many streams: %d %s", n, what)}
 	}
 	switch {
 	case m.goAway.sides != 0 || m.cause != nil:
-		return packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
+		return w, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
 	case m.streams.peer >= int(m.local.MaxStreams):
 		return limit("are open", m.streams.peer)
 	case m.streams.unaccepted >= m.limits.Backlog:
 		return limit("wait to be accepted", m.streams.unaccepted)
-	case !m.windows.add(intro):
+	}
+	w, ok := m.windows.add(intro)
+	if !ok {
 		return limit("use the memory budget up", len(m.table))
 	}
-	return packet.Reason{}
+	return w, packet.Reason{}
 }
 
 // peerAccepts handles an Accept. It ignores the answer to an Open that this side has taken
@@ -214,8 +229,8 @@ func (d *Dialogue) checkOpening(h packet.Header) error {
 // checkWindows returns an error if the first windows w that the peer gives are too small:
 // the largest small message, whose size follows from the settings of the peer, must fit.
 func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
-	if w.Raw == 0 || w.Messages < m.peer.Messages {
-		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d: windows of %d and %d bytes, need 1 and %d", id, w.Raw, w.Messages, m.peer.Messages)}
+	if least := charge.LeastWindow(m.smallTx); w.Raw == 0 || w.Messages < least {
+		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d: windows of %d and %d bytes, need 1 and %d", id, w.Raw, w.Messages, least)}
 	}
 	return nil
 }

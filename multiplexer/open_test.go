@@ -109,7 +109,7 @@ func TestOpenErrors(t *testing.T) {
 			assert.ErrorIs(t, err, geminio.ErrTooLarge)
 			assert.Greater(t, limit.Value, limit.Limit)
 		}
-		m.windows.limit = m.windows.used + 3*8<<10 - 1
+		m.windows.limit = m.windows.used + 3*5<<10 - 1
 		openTo(t, m, p)
 		openTo(t, m, p)
 		err := m.Open(m.NewDialogue("", nil, nil))
@@ -139,7 +139,7 @@ func TestOpensOfThePeerAreRefused(t *testing.T) {
 	}{
 		{"streams", func(s *setup) { s.local.MaxStreams, s.lim.Backlog = 3, 100 }, 3, "too many streams: 3 are open"},
 		{"backlog", func(s *setup) { s.lim.Backlog = 2 }, 2, "too many streams: 2 wait to be accepted"},
-		{"budget", func(s *setup) { s.lim.Windows = 3*8<<10 - 1 }, 1, "too many streams: 2 use the memory budget up"},
+		{"budget", func(s *setup) { s.lim.Windows, s.lim.Spare = 8<<10+2*5<<10-1, 0 }, 1, "too many streams: 2 use the memory budget up"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSetup()

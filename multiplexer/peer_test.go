@@ -181,7 +181,7 @@ func testSettings() packet.Settings {
 func newSetup() *setup {
 	return &setup{
 		side: geminio.RecipientSide, local: testSettings(), peer: testSettings(), linger: 5 * time.Second,
-		lim: Limits{Backlog: 4, MaxWindow: 1 << 20, Windows: 8 << 20, SendQueue: 16 << 10},
+		lim: Limits{Backlog: 4, MaxWindow: 1 << 20, Windows: 8 << 20, Spare: 4 << 20, SendQueue: 16 << 10},
 	}
 }
 

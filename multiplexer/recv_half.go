@@ -96,7 +96,7 @@ type readers struct {
 }
 
 // init sets the first windows.
-func (h *recvHalf) init(w packet.Settings) {
+func (h *recvHalf) init(w packet.Windows) {
 	h.rx[packet.ClassRaw] = newInflow(w.Raw)
 	h.rx[packet.ClassMessages] = newInflow(w.Messages)
 }

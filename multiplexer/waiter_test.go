@@ -39,8 +39,10 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 	t.Helper()
 	all := make([]*Dialogue, n)
 	for i := range all {
-		require.True(t, m.windows.add(0))
+		w, ok := m.windows.add(0)
+		require.True(t, ok)
 		d := m.newDialogue(m.streams.nextID, packet.Open{})
+		d.initWindows(w)
 		m.streams.nextID += 2
 		d.life, d.send.state = lifeOpen, sendOpen
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})

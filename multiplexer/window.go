@@ -3,18 +3,23 @@ package multiplexer
 import (
 	"time"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
 // windowBudget bounds the sum of the windows of all streams of a connection, together with
-// the names and metas of the streams that the peer opened, and decides when a window grows.
+// the names and metas of the streams that the peer opened, and decides how large windows are.
 // It is a plain value that neither locks nor waits; Mux.mu guards the budget of a Mux.
 // The names and metas count because the peer chooses their size.
+//
+// Each window has a least size, for which there is room. What windows have beyond it comes from
+// a part of the budget, the spare part.
 type windowBudget struct {
-	limit     uint64 // the largest sum of all windows, names and metas, bytes
-	maxWindow uint64 // the size to which a window may grow, bytes
-	initial   uint64 // the sum of the two windows of a new stream, bytes
-	first     [packet.StreamClasses]uint32
+	limit     uint64                       // the largest sum of all windows, names and metas, bytes
+	spare     uint64                       // the largest sum of what windows have beyond their least sizes, bytes
+	maxWindow uint64                       // the size to which a window may grow, bytes
+	first     [packet.StreamClasses]uint32 // the first sizes of the windows of a stream, bytes
+	least     [packet.StreamClasses]uint32 // their least sizes, bytes
 
 	used        uint64 // the sum of all windows, bytes
 	intros      uint64 // the sum of the names and metas of the peer's streams, bytes
@@ -22,24 +27,53 @@ type windowBudget struct {
 	shrinkAbove uint32 // the next raw window above this size gives a part of it back, bytes; 0: no window does
 }
 
+// leastRaw is the least size of a window for raw bytes, unless the first one is smaller, bytes.
+const leastRaw = 1 << 10
+
 // newWindowBudget returns the budget for streams whose first windows are those of w.
-func newWindowBudget(limit, maxWindow uint64, w packet.Settings) windowBudget {
+func newWindowBudget(lim Limits, w packet.Settings) windowBudget {
 	return windowBudget{
-		limit: limit, maxWindow: min(maxWindow, maxCredit), initial: uint64(w.Raw) + uint64(w.Messages),
+		limit: lim.Windows, spare: min(lim.Spare, lim.Windows), maxWindow: min(lim.MaxWindow, maxCredit),
 		first: [packet.StreamClasses]uint32{packet.ClassRaw: w.Raw, packet.ClassMessages: w.Messages},
+		least: [packet.StreamClasses]uint32{packet.ClassRaw: min(leastRaw, w.Raw), packet.ClassMessages: charge.LeastWindow(charge.MaxSmall(w))},
 	}
 }
 
-// add takes the first windows of a new stream and intro bytes for its name and meta. It
-// returns false, and takes nothing, if the budget has no room for them.
-func (b *windowBudget) add(intro int) bool {
-	if b.used+b.intros+b.initial+uint64(intro) > b.limit {
-		return false
+// leastSum returns the sum of the least windows of a stream, in bytes.
+func (b *windowBudget) leastSum() uint64 {
+	return uint64(b.least[packet.ClassRaw]) + uint64(b.least[packet.ClassMessages])
+}
+
+// spareRoom returns how many bytes windows may grow in sum.
+func (b *windowBudget) spareRoom() uint64 {
+	grown := b.used - min(b.used, uint64(b.streams)*b.leastSum())
+	return min(b.spare-min(b.spare, grown), b.limit-min(b.limit, b.used+b.intros))
+}
+
+// add takes the first windows of a new stream and intro bytes for its name and meta, and returns
+// the windows. They have their first sizes while more than half of the spare part is free, half
+// of these while more than a quarter is free, and so on, down to their least sizes. add returns
+// false, and takes nothing, if the budget has no room for them.
+func (b *windowBudget) add(intro int) (w packet.Windows, ok bool) {
+	least, room := b.leastSum(), b.spareRoom()
+	if b.used+b.intros+least+uint64(intro) > b.limit {
+		return w, false
 	}
-	b.used += b.initial
+	halvings := 0
+	for halvings < 31 && room <= b.spare>>(halvings+1) {
+		halvings++
+	}
+	w.Raw = max(b.first[packet.ClassRaw]>>halvings, b.least[packet.ClassRaw])
+	w.Messages = max(b.first[packet.ClassMessages]>>halvings, b.least[packet.ClassMessages])
+	sum := uint64(w.Raw) + uint64(w.Messages)
+	if b.used+b.intros+sum+uint64(intro) > b.limit || sum > least+room {
+		w = packet.Windows{Raw: b.least[packet.ClassRaw], Messages: b.least[packet.ClassMessages]}
+		sum = least
+	}
+	b.used += sum
 	b.intros += uint64(intro)
 	b.streams++
-	return true
+	return w, true
 }
 
 // remove gives back the windows of a stream, n bytes in sum, and intro bytes for its name and
@@ -65,19 +99,19 @@ func (b *windowBudget) resize(f *inflow, class packet.Class, since time.Duration
 	if target == 0 {
 		return
 	}
-	size, first := uint64(f.size), uint64(b.first[class])
+	size, least := uint64(f.size), uint64(b.least[class])
 	need := uint64(maxCredit)
 	if since > 0 {
 		need = uint64(2 * float64(f.owed()) * float64(p.latest) / float64(since))
 	}
 	switch {
 	case class == packet.ClassRaw && b.shrinkAbove != 0 && f.size > b.shrinkAbove:
-		b.shrink(f, max(uint64(b.shrinkAbove), first))
+		b.shrink(f, max(uint64(b.shrinkAbove), least))
 		b.shrinkAbove = 0
 	case size > target*3/2:
-		b.shrink(f, max(target, first))
+		b.shrink(f, max(target, least))
 	case size > 2*need:
-		b.shrink(f, max(need, first))
+		b.shrink(f, max(need, uint64(b.first[class])))
 	case size < target && size <= need:
 		b.grow(f, min(target, 2*size)-size)
 	}
@@ -92,11 +126,9 @@ func (b *windowBudget) shrink(f *inflow, to uint64) {
 	}
 }
 
-// grow makes the window f larger by up to n. All growth together may use half of the budget;
-// the rest is for new streams.
+// grow makes the window f larger by up to n.
 func (b *windowBudget) grow(f *inflow, n uint64) {
-	grown := b.used - uint64(b.streams)*b.initial
-	room := min(b.limit-min(b.used+b.intros, b.limit), b.limit/2-min(grown, b.limit/2))
+	room := b.spareRoom()
 	short := room < n
 	n = min(n, room)
 	f.size += uint32(n)

@@ -62,11 +62,24 @@ func pathWith(window uint64) *path {
 	return p
 }
 
-const first = 16 << 10 // the first size of the windows of testBudget
+const (
+	first         = 16 << 10          // the first size of the windows of testBudget
+	leastMessages = 2 * (1<<10 + 128) // the least size of its windows for messages
+)
 
+// testBudget returns a budget of which half is spare.
 func testBudget(limit, most uint64) *windowBudget {
-	b := newWindowBudget(limit, most, packet.Settings{Raw: first, Messages: first})
+	w := packet.Settings{Raw: first, Messages: first, Small: 1 << 10, MaxFrame: 64 << 10}
+	b := newWindowBudget(Limits{Windows: limit, Spare: limit / 2, MaxWindow: most}, w)
 	return &b
+}
+
+// mustAdd adds a stream.
+func mustAdd(t *testing.T, b *windowBudget) packet.Windows {
+	t.Helper()
+	w, ok := b.add(0)
+	assert.True(t, ok)
+	return w
 }
 
 // use has the peer send n bytes that are read at once, and lets the window grow or shrink. since
@@ -86,7 +99,7 @@ func use(t *testing.T, b *windowBudget, f *inflow, p *path, n uint64, since time
 func TestWindowGrowsIfItIsUsedInARoundTrip(t *testing.T) {
 	const rtt = 100 * time.Millisecond
 	b, p := testBudget(64<<20, 64<<20), pathWith(1<<20)
-	assert.True(t, b.add(0))
+	mustAdd(t, b)
 	f := newInflow(first)
 	assert.EqualValues(t, first, use(t, b, &f, pathWith(0), 4<<10, 0), "the path is not known")
 	assert.EqualValues(t, first, use(t, b, &f, p, 4<<10, rtt), "a quarter in a round trip: there is enough credit")
@@ -109,11 +122,11 @@ func TestWindowShrinks(t *testing.T) {
 		{"if little is used", pathWith(1 << 20), time.Hour, first, first},
 		{"not if it is a little too large", pathWith(700 << 10), 0, 1 << 20, 1 << 20},
 		{"not if a quarter is used in a round trip", pathWith(1 << 20), 100 * time.Millisecond, 1 << 20, 1 << 20},
-		{"not below its first size", pathWith(1000), 0, first, first},
+		{"not below its least size", pathWith(100), 0, leastRaw, leastRaw * 3 / 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := testBudget(64<<20, 64<<20)
-			assert.True(t, b.add(0))
+			mustAdd(t, b)
 			f := newInflow(first)
 			b.grow(&f, 1<<20-first)
 			f.grant()
@@ -133,13 +146,12 @@ func TestWindowIsBounded(t *testing.T) {
 		want        uint32
 	}{
 		{"by the largest window", 8 << 20, 100 << 10, 100 << 10},
-		{"by half of the budget", 400 << 10, 8 << 20, 200<<10 + first},
-		{"by the budget", 36 << 10, 8 << 20, 20 << 10},
+		{"by the spare half of the budget", 400 << 10, 8 << 20, 200<<10 + leastRaw - (first - leastMessages)},
 		{"by the wire", 64 << 30, 64 << 30, maxCredit},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := testBudget(test.limit, test.most)
-			assert.True(t, b.add(0))
+			mustAdd(t, b)
 			f, p := newInflow(first), pathWith(8<<30)
 			for range 40 {
 				use(t, b, &f, p, uint64(f.size/4), 0)
@@ -153,18 +165,42 @@ func TestWindowIsBounded(t *testing.T) {
 func TestWindowsBecomeEqual(t *testing.T) {
 	b, p := testBudget(400<<10, 8<<20), pathWith(8<<20)
 	wide, narrow := newInflow(first), newInflow(first)
-	assert.True(t, b.add(0))
-	assert.True(t, b.add(0))
+	mustAdd(t, b)
+	mustAdd(t, b)
 	for range 20 {
 		use(t, b, &wide, p, uint64(wide.size/4), 0)
 	}
-	assert.EqualValues(t, 200<<10+first, wide.size)
+	assert.EqualValues(t, 200<<10+leastRaw-2*(first-leastMessages)-(first-leastRaw), wide.size)
 	for range 40 {
 		use(t, b, &narrow, p, uint64(narrow.size/4), 0)
 		use(t, b, &wide, p, uint64(wide.size/4), 0)
 	}
 	assert.InEpsilon(t, narrow.size, wide.size, 0.35)
-	assert.Greater(t, b.used, uint64(200<<10), "the growth is in use")
+	assert.Zero(t, b.spareRoom(), "the spare part is in use")
+}
+
+// The first windows become smaller as streams multiply, and in the end a stream has the least
+// windows.
+func TestFirstWindows(t *testing.T) {
+	const limit = 1 << 20
+	b := testBudget(limit, limit)
+	var raw []uint32
+	for {
+		w, ok := b.add(0)
+		if !ok {
+			break
+		}
+		assert.LessOrEqual(t, b.used, uint64(limit))
+		raw = append(raw, w.Raw)
+		assert.Equal(t, max(w.Raw, leastMessages), max(w.Messages, leastMessages), "both are halved together")
+	}
+	assert.EqualValues(t, first, raw[0])
+	assert.EqualValues(t, leastRaw, raw[len(raw)-1])
+	assert.IsNonIncreasing(t, raw)
+	assert.GreaterOrEqual(t, len(raw), limit/2/(leastRaw+leastMessages), "streams for which there is room")
+	b.remove(uint64(raw[0])*2, 0)
+	w := mustAdd(t, b)
+	assert.Greater(t, w.Raw, uint32(leastRaw), "a stream has ended")
 }
 
 // A window grows when the peer uses all of it, and the path was measured.

@@ -53,8 +53,11 @@ func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
 // SetMaxMessageSize too.
 func (l *Limits) SetMaxMetadataSize(bytes int) { l.MaxMetadataSize = bytes }
 
-// SetMaxStreams bounds the number of open streams that the peer has opened. The default is
-// 1024. Further streams are refused.
+// SetMaxStreams bounds the number of open streams that the peer has opened, and reserves room
+// for them in the memory budget. The default is 4096, with room for 1024 of them: the default
+// budget has room for at least 2048 streams of both sides together. Further streams are refused.
+// The more streams have reserved room, the smaller are the least windows of a stream and the
+// packets that count as small.
 func (l *Limits) SetMaxStreams(n int) { l.MaxStreams = n }
 
 // SetAcceptBacklog bounds the number of streams of the peer that wait for AcceptStream. The

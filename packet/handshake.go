@@ -60,6 +60,9 @@ type Settings struct {
 	Large      uint32 `json:"large"`    // first credit of each of the three large classes, bytes
 	// Requests is the first credit of ClassLargeRequests, in bytes; 0 means Large.
 	Requests uint32 `json:"requests,omitempty"`
+	// Small is the largest body of a small packet, in bytes, unless Messages or MaxFrame
+	// allows less; 0: they alone decide. See package internal/charge.
+	Small uint32 `json:"small,omitempty"`
 	// Session identifies a client that reconnects, so that the server recognizes
 	// messages that are sent again. Only clients send it.
 	Session []byte `json:"session,omitempty"`

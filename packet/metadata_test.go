@@ -90,7 +90,7 @@ func TestCheckMetadata(t *testing.T) {
 func TestHandshakeContent(t *testing.T) {
 	most := uint32(math.MaxUint32)
 	settings := &Settings{
-		most, most, most, most, most, most, most, most, make([]byte, MaxSession), most, most, []string{FeatureResume},
+		most, most, most, most, most, most, most, most, most, make([]byte, MaxSession), most, most, []string{FeatureResume},
 	}
 	value := strings.Repeat("v", 20000-pairs.Overhead-1)
 	for meta := MaxHandshakeContent - 20000; meta > MaxHandshakeContent-20003; meta-- {

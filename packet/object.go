@@ -10,7 +10,7 @@ import (
 // offerKeys are the keys of an offer. The first mandatoryKeys of them are mandatory.
 var offerKeys = []string{
 	"frame", "message", "streams", "raw", "messages", "handlers", "large",
-	"requests", "session", "log", "metadata", "features",
+	"requests", "small", "session", "log", "metadata", "features",
 }
 
 const mandatoryKeys = 7

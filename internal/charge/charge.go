@@ -21,8 +21,16 @@ const maxSmall = 8 << 10
 // stream's first window. The receiver grants credit at the latest when half of the window is
 // free, so a small message never waits for ever.
 func MaxSmall(w packet.Settings) int {
-	return int(min(w.Messages/2-MessageOverhead, w.MaxFrame-packet.FragmentLen, maxSmall))
+	small := min(w.Messages/2-MessageOverhead, w.MaxFrame-packet.FragmentLen, maxSmall)
+	if w.Small > 0 {
+		small = min(small, w.Small)
+	}
+	return int(small)
 }
+
+// LeastWindow returns the least size of a window for messages, in bytes, if small is the
+// largest body of a small packet.
+func LeastWindow(small int) uint32 { return 2 * uint32(small+MessageOverhead) }
 
 // For returns the charge of a packet of type typ with a body of size bytes. A body of at most
 // small bytes is small.

@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/logging"
@@ -65,18 +66,24 @@ const (
 	defaultHeartbeat = 20 * time.Second
 	defaultLinger    = 5 * time.Second
 	defaultMessage   = 64 << 20
-	defaultStreams   = 1024
-	defaultBacklog   = 1024
-	defaultHandlers  = 4096
+	// defaultStreams bounds the streams of a peer if the memory budget does not.
+	// reservedStreams is the largest number of streams of each side for which the budget
+	// has room in any case if no number is set.
+	defaultStreams  = 4096
+	reservedStreams = 1024
+	defaultBacklog  = 1024
+	defaultHandlers = 4096
 	// defaultBudget is a little more than 256 MiB. A quarter of it has the first windows
 	// of the streams of both sides and of the default stream.
-	defaultBudget = parts * 4 * firstWindow * (defaultStreams + 1)
+	defaultBudget = parts * 64 << 10 * (reservedStreams + 1)
 
 	// firstWindow is the size of each of the two first windows of a stream, for raw
-	// bytes and for messages, in bytes. leastWindow is their size if the budget is too
-	// small for firstWindow.
-	firstWindow = 16 << 10
+	// bytes and for messages, in bytes, while the budget has room. leastWindow is the
+	// least size of both, and leastSmall the largest small packet that goes with it.
+	firstWindow = 256 << 10
 	leastWindow = 1 << 10
+	leastSmall  = leastWindow/2 - charge.MessageOverhead
+	mostSmall   = 8 << 10
 	// maxWindow is the default for the size to which a window may grow, in bytes.
 	maxWindow = math.MaxInt32
 	// sendQueue is the default for the raw bytes of a stream that wait to be sent.
@@ -107,11 +114,21 @@ const (
 // only one side has.
 func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *application.Config, error) {
 	l := *c.Limits
+	reserved := uint64(max(l.MaxStreams, 0)) // 0: as many as suit the budget
 	if err := errors.Join(resolveLimits(&l), c.check()); err != nil {
 		return nil, nil, err
 	}
 	part := uint64(l.MemoryBudget) / parts
-	window := uint32(min(max(part/(4*(uint64(l.MaxStreams)+1)), leastWindow), firstWindow))
+	if reserved == 0 {
+		reserved = min(reservedStreams, part/(16<<10))
+	}
+	small, spare := divide(part, reserved)
+	least := charge.LeastWindow(int(small))
+	window, most := uint32(min(spare/8, firstWindow)), uint64(maxWindow)
+	if c.ReadBufferSize > 0 {
+		most = max(uint64(c.ReadBufferSize)*bufferUnit, uint64(least))
+		window = uint32(min(uint64(window), uint64(c.ReadBufferSize)*bufferUnit))
+	}
 	cc := &conn.Config{
 		Clock:            clock.Runtime(),
 		Log:              l.Logger,
@@ -122,8 +139,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			MaxFrame:   packet.DefaultMaxFrame,
 			MaxMessage: uint32(l.MaxMessageSize),
 			MaxStreams: uint32(l.MaxStreams),
-			Raw:        window,
-			Messages:   window,
+			Raw:        max(window, leastWindow),
+			Messages:   max(window, least),
+			Small:      small,
 			Handlers:   uint32(l.MaxHandlers),
 			Large:      uint32(min(part, math.MaxInt32)),
 			Requests:   uint32(l.MaxHandlerBytes),
@@ -148,8 +166,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		IDs: c.PacketFactory,
 		Limits: multiplexer.Limits{
 			Backlog:   l.AcceptBacklog,
-			MaxWindow: maxWindow,
+			MaxWindow: most,
 			Windows:   part,
+			Spare:     spare,
 			SendQueue: sendQueue,
 		},
 		LocalMethods:  c.LocalMethods,
@@ -174,9 +193,6 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			mode = id.Even
 		}
 		ac.IDs = packet.NewPacketFactory(id.NewIDCounter(mode))
-	}
-	if c.ReadBufferSize > 0 {
-		ac.Limits.MaxWindow = max(uint64(c.ReadBufferSize)*bufferUnit, uint64(window))
 	}
 	if c.WriteBufferSize > 0 {
 		ac.Limits.SendQueue = c.WriteBufferSize * bufferUnit
@@ -205,6 +221,18 @@ func noneNil[F any](name string, all []F) error {
 		}
 	}
 	return nil
+}
+
+// divide divides the budget for windows, part, among streams of each side. It returns the
+// largest body of a small packet, which determines the least windows of a stream, and what is
+// left if each stream has these, for larger windows. The least windows use at most half of part,
+// unless there are so many streams that the smallest ones need more.
+func divide(part, streams uint64) (small uint32, spare uint64) {
+	all := 2 * (streams + 1)
+	small = uint32(min(max(int64(part/2/all)-leastWindow, 0)/2, mostSmall+charge.MessageOverhead))
+	small = max(small, leastSmall+charge.MessageOverhead) - charge.MessageOverhead
+	used := all * uint64(leastWindow+charge.LeastWindow(int(small)))
+	return small, part - min(used, part)
 }
 
 // check checks the settings outside of Limits.
@@ -249,6 +277,7 @@ func checkMethod(setting, name string) error {
 // resolveLimits sets the fields of l that are zero to their defaults. It returns an error for
 // values that are out of range or contradict each other.
 func resolveLimits(l *options.Limits) error {
+	streams := int64(l.MaxStreams) // that must have room
 	err := errors.Join(
 		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MaxHead),
 		Default("MaxMetadataSize", &l.MaxMetadataSize, packet.MaxMetadata, 1, maxMetadata),
@@ -278,7 +307,7 @@ func resolveLimits(l *options.Limits) error {
 		return err
 	}
 	// The computation uses 64 bits because an int may have 32.
-	need := parts * max(int64(l.MaxMessageSize)+packet.MaxHead, 4*leastWindow*(int64(l.MaxStreams)+1))
+	need := parts * max(int64(l.MaxMessageSize)+packet.MaxHead, 4*leastWindow*(streams+1))
 	budget := int64(l.MemoryBudget)
 	if budget == 0 {
 		budget = max(defaultBudget, need)

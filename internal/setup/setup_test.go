@@ -17,6 +17,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
@@ -36,8 +37,8 @@ func TestDefaults(t *testing.T) {
 	assert.Nil(t, cc.Online)
 	assert.Nil(t, cc.Offline)
 	assert.Equal(t, packet.Settings{
-		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 1024,
-		Raw: 16 << 10, Messages: 16 << 10, Handlers: 4096, Large: cc.Settings.Large,
+		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 4096,
+		Raw: 256 << 10, Messages: 256 << 10, Small: 7552, Handlers: 4096, Large: cc.Settings.Large,
 		MaxMetadata: 64 << 10,
 	}, cc.Settings)
 	assert.Equal(t, 1024, ac.Limits.Backlog)
@@ -106,7 +107,8 @@ func TestSettingsReachTheLayers(t *testing.T) {
 func TestBufferSizes(t *testing.T) {
 	cc, ac, err := (&Common{Limits: &options.Limits{}, ReadBufferSize: 1}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
-	assert.EqualValues(t, cc.Settings.Raw, ac.Limits.MaxWindow, "never less than the first window")
+	assert.EqualValues(t, bufferUnit, cc.Settings.Raw)
+	assert.EqualValues(t, cc.Settings.Messages, ac.Limits.MaxWindow, "never less than the least window for messages")
 	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
 	_, ac, err = (&Common{Limits: &options.Limits{}, ReadBufferSize: -5, WriteBufferSize: -5}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
@@ -138,11 +140,13 @@ func TestBudget(t *testing.T) {
 		require.NoError(t, err, "%+v", limits)
 		w := cc.Settings
 		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MaxHead, "%+v", limits)
-		assert.Equal(t, w.Raw, w.Messages)
 		assert.GreaterOrEqual(t, w.Raw, uint32(leastWindow))
 		assert.LessOrEqual(t, w.Raw, uint32(firstWindow))
-		first := uint64(w.Raw) + uint64(w.Messages)
-		assert.LessOrEqual(t, first*(2*uint64(w.MaxStreams)+1), ac.Limits.Windows, "%+v", limits)
+		least := uint64(leastWindow + charge.LeastWindow(charge.MaxSmall(w)))
+		assert.LessOrEqual(t, least*(2*uint64(limits.MaxStreams)+1)+ac.Limits.Spare, ac.Limits.Windows, "%+v", limits)
+		if limits.MaxStreams < 1000 {
+			assert.GreaterOrEqual(t, ac.Limits.Spare, ac.Limits.Windows/3, "%+v", limits)
+		}
 		_, err = packet.AppendConn(nil, packet.Conn{Settings: &w})
 		require.NoError(t, err)
 		if limits.MemoryBudget > 0 {

@@ -231,13 +231,15 @@ func TestGrownWindowsAreBounded(t *testing.T) {
 		for i := range streams {
 			a.mustSend(open(nil, number(i), nil), "a stream")
 		}
-		a.wait(packet.TypeAccept, streams, "the acceptance of all streams")
+		w, err := packet.ParseAccept(a.wait(packet.TypeAccept, streams, "the acceptance of all streams"))
+		require.NoError(t, err)
+		first := int64(w.Raw) // of the last stream, whose window is the smallest
 		sent := make([]int64, streams)
 		piece := make([]byte, 16<<10)
 		for stuck := time.Now(); time.Since(stuck) < time.Second/2; {
 			for i := range streams {
 				a.mu.Lock()
-				left := given[number(i)] + 16<<10 - sent[i]
+				left := given[number(i)] + first - sent[i]
 				a.mu.Unlock()
 				if left > 0 {
 					n := min(left, int64(len(piece)))

@@ -16,7 +16,7 @@ import (
 // stream counts against the limit until its last frame is written. Streams above the limit are
 // refused, and the connection ends when too many refusals wait.
 func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
-	const heap = 1024*(perStream+1024) + connHeap
+	const heap = 4096*(perStream+1024) + connHeap
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
 	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()

@@ -327,7 +327,7 @@ func TestOldSessionsWithoutNumber(t *testing.T) {
 		require.Equal(t, opens, sent)
 		waitFor(t, "the answers to all packets", func() bool { return a.count(wire1.TypeSessionAck) == opens })
 		a.mu.Lock()
-		require.Equal(t, "too many streams: 1024 are open", a.last[wire1.TypeSessionAck].Error)
+		require.Equal(t, "too many streams: 1024 wait to be accepted", a.last[wire1.TypeSessionAck].Error)
 		a.mu.Unlock()
 		a.goes("it has broken no rule")
 		s.wantService("during the attack")

@@ -406,6 +406,7 @@ func TestShutdownRefusesWhatWaitsForCredit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := rig.NewPair(t, "pipe", nil, nil)
 			held := kit.Start(func() error { return p.Client.Publish(context.Background(), p.Client.NewMessage(nil)) })
+			synctest.Wait() // it has its credit
 			fillMessages(t, p.Client, 1<<10)
 			waits := kit.Run(func() error {
 				return p.Client.Publish(context.Background(), p.Client.NewMessage(make([]byte, 1<<10)))

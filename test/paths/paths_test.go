@@ -178,7 +178,7 @@ func TestPaths(t *testing.T) {
 		}, bar{share: 0.95, calls: 2}},
 		{"1 Gbit/s, 100 ms", work{
 			path: kit.Path{Rate: 1000 * mbit, RTT: 100 * ms}, streams: 1, from: 4 * time.Second, to: 16 * time.Second,
-		}, bar{share: 0.90, ramp: 3 * time.Second}},
+		}, bar{share: 0.90, ramp: 2 * time.Second}},
 		{"1 Gbit/s, 300 ms, budget 1 GiB", work{
 			path: kit.Path{Rate: 1000 * mbit, RTT: 300 * ms}, streams: 1, budget: 1 << 30, from: 8 * time.Second, to: 20 * time.Second,
 		}, bar{share: 0.85}},

@@ -58,6 +58,7 @@ type offer struct {
 	Streams  int    `json:"streams"`
 	Raw      int    `json:"raw"`
 	Messages int    `json:"messages"`
+	Small    int    `json:"small,omitempty"`
 	Handlers int    `json:"handlers"`
 	Large    int    `json:"large"`
 	Requests int    `json:"requests,omitempty"`
@@ -66,7 +67,13 @@ type offer struct {
 }
 
 // small returns the length of the longest body that is small for the side with the offer.
-func (o offer) small() int { return min(o.Messages/2-128, o.Frame-12, 8192) }
+func (o offer) small() int {
+	n := min(o.Messages/2-128, o.Frame-12, 8192)
+	if o.Small > 0 {
+		n = min(n, o.Small)
+	}
+	return n
+}
 
 // remote is an error of the server.
 type remote struct {
