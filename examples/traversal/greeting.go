@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,38 +11,40 @@ import (
 
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/metadata"
 )
 
-// greeting is a node's description of itself. It travels in the handshake as the meta of the
-// node's End.
+// greeting is a node's description of itself. It travels in the metadata of the handshake.
 type greeting struct {
-	Node     string   `json:"node"`
-	Token    string   `json:"token"`
-	Services []string `json:"services"`
+	node, token string
+	services    []string
 }
+
+// The keys of a greeting in the metadata. There is a service for each value of keyService.
+const (
+	keyNode    = "node"
+	keyToken   = "token"
+	keyService = "service"
+)
 
 // validName matches the names of nodes and services.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// encode returns the greeting as a meta.
-func (g greeting) encode() []byte {
-	meta, err := json.Marshal(g)
-	if err != nil {
-		panic(err) // strings can always be encoded
-	}
-	return meta
+// metadata returns the greeting as metadata.
+func (g greeting) metadata() metadata.MD {
+	return metadata.MD{keyNode: {g.node}, keyToken: {g.token}, keyService: g.services}
 }
 
-// decodeGreeting decodes a meta and checks the name of the node.
-func decodeGreeting(meta []byte) (greeting, error) {
-	var g greeting
-	if err := json.Unmarshal(meta, &g); err != nil {
-		return g, errors.New("this is not a traversal node")
+// greetingOf is the reverse of metadata.
+func greetingOf(md metadata.MD) greeting {
+	g := greeting{services: md.Get(keyService)}
+	if names := md.Get(keyNode); len(names) > 0 {
+		g.node = names[0]
 	}
-	if !validName.MatchString(g.Node) {
-		return g, fmt.Errorf("invalid node name %q", g.Node)
+	if tokens := md.Get(keyToken); len(tokens) > 0 {
+		g.token = tokens[0]
 	}
-	return g, nil
+	return g
 }
 
 // admission is the server's delegate. It admits nodes or refuses them. The text of its error
@@ -53,19 +55,24 @@ type admission struct {
 	log    *slog.Logger
 }
 
-// GetClientID admits nodes with the right token: the token of their name, or that of all nodes. All
+// Authenticate admits nodes with the right token: the token of their name, or that of all nodes. All
 // Ends of a node get the same id, which is derived from its name. So the library ends the old
 // connection when a node connects again.
-func (d *admission) GetClientID(_ uint64, meta []byte) (uint64, error) {
-	g, err := decodeGreeting(meta)
+func (d *admission) Authenticate(_ context.Context, node delegate.ConnInfo) (uint64, error) {
+	g := greetingOf(node.Metadata)
+	var err error
+	switch {
+	case g.node == "":
+		err = errors.New("this is not a traversal node")
+	case !validName.MatchString(g.node):
+		err = fmt.Errorf("invalid node name %q", g.node)
+	case d.tokens.Check(g.node, g.token) != nil:
+		err = errors.New("wrong token")
+	}
 	if err != nil {
-		d.log.Warn("a node was refused", "err", err)
+		d.log.Warn("a node was refused", "node", g.node, "err", err)
 		return 0, err
 	}
-	if d.tokens.Check(g.Node, g.Token) != nil {
-		d.log.Warn("a node was refused", "node", g.Node, "err", "wrong token")
-		return 0, errors.New("wrong token")
-	}
-	name := sha256.Sum256([]byte(g.Node))
+	name := sha256.Sum256([]byte(g.node))
 	return max(1, binary.BigEndian.Uint64(name[:])), nil
 }

@@ -117,7 +117,7 @@ func (n *nodeSide) run(ctx context.Context) error {
 	go n.Figures(figures, carrier.Figures)
 	opt := client.NewEndOptions()
 	opt.Limits = tunnel.Limits(n.heartbeat, n.keep, n.Log)
-	opt.SetMeta(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.encode())
+	opt.SetMetadata(greeting{n.name, token, slices.Sorted(maps.Keys(n.services))}.metadata())
 	opt.SetDelegate(tunnel.Reconnected(func() {
 		fmt.Fprintf(n.Stdout, "%s is connected again with %s\n", n.name, n.connect)
 	}))

@@ -12,6 +12,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/tunnel"
+	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/server"
 )
 
@@ -171,18 +172,14 @@ func (s *serverSide) acceptNodes(l server.Listener) error {
 
 // admit lists a node for as long as its End exists.
 func (s *serverSide) admit(end geminio.End) {
-	g, err := decodeGreeting(end.Meta())
-	if err != nil { // admission refuses such a node
-		end.Close()
-		return
-	}
-	s.nodes.Replace(g.Node, end)
-	fmt.Fprintf(s.Stdout, "%s is connected from %s, with %s\n", g.Node, end.RemoteAddr(), strings.Join(g.Services, ", "))
+	g := greetingOf(metadata.From(end))
+	s.nodes.Replace(g.node, end)
+	fmt.Fprintf(s.Stdout, "%s is connected from %s, with %s\n", g.node, end.RemoteAddr(), strings.Join(g.services, ", "))
 	tunnel.Streams(end, func(stream geminio.Stream) {
 		tunnel.Stream(stream).Abort(errors.New("a node must not open streams"))
 	})
-	s.nodes.Remove(g.Node, end)
-	fmt.Fprintf(s.Stdout, "%s is gone\n", g.Node)
+	s.nodes.Remove(g.node, end)
+	fmt.Fprintf(s.Stdout, "%s is gone\n", g.node)
 }
 
 // carry connects a client's connection with its service.
