@@ -191,8 +191,11 @@ func (h *handler) OnGoAwayAcked() {
 const maxQueuedPings = 16
 
 // OnPing implements multiplexer.Handler: a heartbeat of the peer has arrived. OnPing drops it if
-// maxQueuedPings calls of the hook are queued.
+// maxQueuedPings calls of the hook are queued. The End may have become idle since the last
+// heartbeat, so OnPing frees what the tables keep for reuse.
 func (h *handler) OnPing() {
+	h.pending.trim()
+	h.serving.trim()
 	f := h.cfg.Hooks.Heartbeat
 	if f == nil || h.queuedPings.Load() >= maxQueuedPings {
 		return

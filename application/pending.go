@@ -156,6 +156,15 @@ func (t *pendingTable) recycle(p *pending) {
 	}
 }
 
+// trim frees the memory that the table keeps for reuse, unless an operation waits.
+func (t *pendingTable) trim() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.entries) == 0 {
+		t.entries, t.free = nil, nil
+	}
+}
+
 // empty tells whether no operation waits.
 func (t *pendingTable) empty() bool {
 	t.mu.Lock()

@@ -49,6 +49,31 @@ func TestPendingTable(t *testing.T) {
 	assert.Nil(t, d)
 }
 
+// trim frees what the tables keep for reuse, unless they are in use.
+func TestTrim(t *testing.T) {
+	var table pendingTable
+	s := &Stream{}
+	p, _ := table.begin(s, packet.TypeRequest, 0, time.Time{}, nil)
+	table.trim()
+	require.Same(t, p, table.take(p.seq, packet.TypeRequest))
+	table.recycle(p)
+	table.trim()
+	assert.Nil(t, table.entries)
+	assert.Nil(t, table.free)
+	p, _ = table.begin(s, packet.TypeRequest, 0, time.Time{}, nil)
+	assert.NotNil(t, table.take(p.seq, packet.TypeRequest))
+
+	var requests servingTable
+	v := &serving{seq: 1}
+	require.Equal(t, admitted, requests.add(s, v))
+	requests.trim()
+	require.Equal(t, inUse, requests.add(s, &serving{seq: 1}))
+	requests.remove(v)
+	requests.trim()
+	assert.Nil(t, requests.all)
+	require.Equal(t, admitted, requests.add(s, v))
+}
+
 func TestPendingTableKeepsFew(t *testing.T) {
 	var table pendingTable
 	var all []*pending

@@ -150,6 +150,15 @@ func (t *servingTable) remove(v *serving) {
 	v.link.Remove()
 }
 
+// trim frees the memory that the table keeps for reuse, unless it has requests.
+func (t *servingTable) trim() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.all) == 0 {
+		t.all = nil
+	}
+}
+
 // cancel is called when the caller of the request with a number on s no longer waits. why is
 // the error of the caller's context.
 func (t *servingTable) cancel(s *Stream, seq uint64, why error) {

@@ -163,7 +163,9 @@ func (p *workers) reap() {
 	p.idle = append(p.idle[:0], p.idle[n:]...)
 	p.epoch++
 	p.timer = len(p.idle) > 0
-	if p.timer {
+	if !p.timer {
+		p.idle = nil // free the memory
+	} else {
 		p.clock.AfterFunc(idleTime, p.reap)
 	}
 }

@@ -57,10 +57,15 @@ func members(what, prefix string, object []byte, known []string) (keys keySet, w
 		if s.first() == ',' {
 			s.take()
 		}
-		i := slices.IndexFunc(known, func(k string) bool { return bytes.EqualFold([]byte(k), key) })
+		i := slices.IndexFunc(known, func(k string) bool { return k == string(key) })
+		if i < 0 {
+			if j := slices.IndexFunc(known, func(k string) bool { return bytes.EqualFold([]byte(k), key) }); j >= 0 {
+				return 0, nil, malformed(what, "%sthe key %q is not %q", prefix, key, known[j])
+			}
+		}
 		_, twice := others[string(key)]
 		switch {
-		case twice || i >= 0 && known[i] == string(key) && seen.has(i):
+		case twice || i >= 0 && seen.has(i):
 			return 0, nil, malformed(what, "%sthe key %q occurs twice", prefix, key)
 		case i < 0:
 			if others == nil {
@@ -68,8 +73,6 @@ func members(what, prefix string, object []byte, known []string) (keys keySet, w
 			}
 			others[string(key)] = struct{}{}
 			continue
-		case known[i] != string(key):
-			return 0, nil, malformed(what, "%sthe key %q is not %q", prefix, key, known[i])
 		}
 		seen |= 1 << i
 		if string(value) != "null" {

@@ -18,6 +18,7 @@ const (
 	maxAsyncAllocs   = 9
 	maxRawAllocs     = 0
 	maxOpenAllocs    = 22
+	maxShakeAllocs   = 250 // with those of package net
 )
 
 func TestAllocations(t *testing.T) {
@@ -42,6 +43,10 @@ func TestAllocations(t *testing.T) {
 		{"open, a byte, close", maxOpenAllocs, func(t *testing.T) func() error {
 			c, s := ends(t)
 			return opening(streamOpener(c), s)
+		}},
+		{"connect, shake hands, close", maxShakeAllocs, func(t *testing.T) func() error {
+			one := handshakes(t)
+			return func() error { return one(1) }
 		}},
 	} {
 		t.Run(op.name, func(t *testing.T) {

@@ -33,7 +33,13 @@ func startGeminio(svc *service) (server, error) {
 	if svc.security != nil {
 		nl = tls.NewListener(nl, svc.security.server)
 	}
-	l, err := geminioserver.NewListener(nl)
+	opt := geminioserver.NewEndOptions()
+	if answer := svc.answer; answer != nil {
+		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: method, RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			resp.SetData(answer(req.Data()))
+		}})
+	}
+	l, err := geminioserver.NewListener(nl, opt)
 	if err != nil {
 		return nil, errors.Join(err, nl.Close())
 	}
@@ -63,17 +69,8 @@ func (s *geminioServer) dial() (link, error) {
 		accept: func() (io.ReadWriteCloser, error) { return e.AcceptStream() },
 		end:    func() error { return errors.Join(c.Close(), e.Close()) },
 	}, s.service)
-	if answer := s.service.answer; answer != nil {
-		err = e.Register(context.Background(), method, func(_ context.Context, req geminio.Request, resp geminio.Response) {
-			resp.SetData(answer(req.Data()))
-		})
-	}
 	if message := s.service.message; message != nil {
 		l.serving.Go(func() { receive(e, message) })
-	}
-	if err != nil {
-		l.close()
-		return nil, err
 	}
 	return l, nil
 }

@@ -31,6 +31,7 @@ var absent = map[string]string{
 	"open":     "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 	"open64":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 	"mixed":    "minimal echo,minimal calls,grpc stream,nats,JetStream",
+	"connect":  "minimal echo,minimal calls,JetStream",
 	"idle":     "minimal echo,minimal calls",
 	"parked":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 }

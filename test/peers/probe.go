@@ -70,6 +70,7 @@ func probes() []probe {
 		{"open" + onOneSuffix, onOne(touches(1))},
 		{"open64", touches(0)},
 		{"mixed", mixed},
+		{"connect", connections},
 		{"idle", idleEnds},
 		{"parked", idleStreams},
 		{"allocs", allocations},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -70,6 +71,38 @@ func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
 		}
 	}
 	return inUse(ctx, s.settle).each(before, 2*s.idle), ctx.Err()
+}
+
+// connections measures connections per second that are made one after the other, used for one
+// call, and closed.
+func connections(ctx context.Context, s settings, p *peer) (values, error) {
+	if p.name == minimalName || p.name == minimalCallsName {
+		return nil, errNotOffered // the minimal programs have large buffers for the other rows
+	}
+	answer := answers(callSize)
+	server, err := p.start(&service{answer: answer, security: s.security})
+	if err != nil {
+		return nil, err
+	}
+	defer server.close()
+	return pace(ctx, s, 1, func(int) func() error {
+		return func() error {
+			l, err := server.dial()
+			if err != nil {
+				return err
+			}
+			defer l.close()
+			all, err := callers(l, 1)
+			if err != nil {
+				return err
+			}
+			got, err := all[0](pattern[:callSize])
+			if err == nil && !bytes.Equal(got, answer(pattern[:callSize])) {
+				err = errUnexpected
+			}
+			return err
+		}
+	})
 }
 
 // idleStreams measures the cost of an idle stream, both sides together.

@@ -111,6 +111,14 @@ func rows() []row {
 			what: "the bytes that the 8 streams move at the same time; raw TCP is one copy without calls",
 			bars: []bar{{against: rawName, limit: 0.6}},
 		}, {
+			probe: "connect", metric: "rate", work: "connections, made and used once", format: rate,
+			what: "connect, one call of 256 B, close; one by one; connections per second",
+			bars: []bar{{against: bestPeer, limit: 1.2}, {against: rawName, shown: true}},
+		}, {
+			probe: "connect", metric: "cpu", work: "processor time of a connection, made and used once", format: seconds, less: true,
+			what: "user and system time of both sides",
+			bars: []bar{{against: bestPeer, shown: true}, {against: rawName, shown: true}},
+		}, {
 			probe: "idle", metric: "bytes", work: "an idle End", format: size, less: true,
 			what: "heap and stacks after a collection, for each side of an idle connection; half of the growth by 100 connections, for each connection",
 			bars: []bar{{limit: 8 << 10}},
