@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -34,6 +35,66 @@ func connect(opts ...*client.EndOptions) (near, far geminio.End) {
 		log.Fatal(err)
 	}
 	return near, <-accepted
+}
+
+// A handler finds the End of its caller, which may be used as a key.
+func ExampleEndFrom() {
+	var names sync.Map // the name of each client, by its End
+	opt := server.NewEndOptions()
+	opt.SetPrepareFunc(func(end geminio.End) error { // before any call of the client
+		names.Store(end, string(end.Meta()))
+		return nil
+	})
+	opt.SetHijack(func(ctx context.Context, method string, _ geminio.Request, resp geminio.Response) {
+		end, _ := geminio.EndFrom(ctx)
+		name, _ := names.Load(end)
+		resp.SetData(fmt.Appendf(nil, "%v calls %s", name, method))
+	})
+
+	near, far := net.Pipe()
+	go server.NewEndWithConn(far, opt)
+	co := client.NewEndOptions()
+	co.SetMeta([]byte("Ada"))
+	end, err := client.NewEndWithConn(near, co)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer end.Close()
+	resp, err := end.Call(context.Background(), "greet", end.NewRequest(nil))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", resp.Data())
+
+	// Output:
+	// Ada calls greet
+}
+
+// A middleware runs before and after each handler.
+func ExampleMiddleware() {
+	logged := func(next geminio.RPC) geminio.RPC {
+		return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+			next(ctx, req, resp)
+			fmt.Printf("%s: %d bytes, %d bytes, %v\n", req.Method(), len(req.Data()), len(resp.Data()), resp.Error())
+		}
+	}
+	opt := client.NewEndOptions()
+	opt.SetMiddleware(logged) // of the calls that the server makes
+	near, far := connect(opt)
+	defer near.Close()
+	ctx := context.Background()
+	near.Register(ctx, "upper", func(_ context.Context, req geminio.Request, resp geminio.Response) {
+		resp.SetData([]byte(strings.ToUpper(string(req.Data()))))
+	})
+	resp, err := far.Call(ctx, "upper", far.NewRequest([]byte("hello")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", resp.Data())
+
+	// Output:
+	// upper: 5 bytes, 5 bytes, <nil>
+	// HELLO
 }
 
 // Each side can call methods of the other side.

@@ -311,3 +311,32 @@ func TestMiddlewareThatAnswers(t *testing.T) {
 		assert.Equal(t, io.EOF, call(t.Context(), client, "m"))
 	})
 }
+
+// A middleware that has returned cannot run the handler any more, also if an outer one still runs.
+func TestNextOfAnInnerMiddlewareThatHasReturned(t *testing.T) {
+	returned := make(chan struct{})
+	outer := func(next geminio.RPC) geminio.RPC {
+		return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+			next(ctx, req, resp)
+			close(returned)
+			synctest.Wait()
+		}
+	}
+	inner := func(next geminio.RPC) geminio.RPC {
+		return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
+			go func() {
+				<-returned
+				next(ctx, req, resp)
+			}()
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		returned = make(chan struct{})
+		client, server := startPair(t, endConfig(), wrapped(outer, inner))
+		defer server.Close()
+		defer client.Close()
+		register(t, server, "m", func(context.Context, geminio.Request, geminio.Response) { t.Error("the handler ran") })
+		err := call(t.Context(), client, "m")
+		assert.Equal(t, &geminio.RemoteError{Code: geminio.CodePanic, Text: `a middleware of "m" has called next twice`}, err)
+	})
+}

@@ -27,6 +27,12 @@ const codeQuota = geminio.FirstApplicationCode + 7
 func (q *quota) Error() string    { return fmt.Sprintf("%d left", q.left) }
 func (*quota) Code() geminio.Code { return codeQuota }
 
+// chosen is an error that chooses any code.
+type chosen geminio.Code
+
+func (chosen) Error() string        { return "chosen" }
+func (c chosen) Code() geminio.Code { return geminio.Code(c) }
+
 // codes are errors of an application, and the codes with which the peer receives them.
 var codes = []struct {
 	name string
@@ -37,6 +43,13 @@ var codes = []struct {
 	{"its own", errors.New("no"), geminio.CodeApplication, nil},
 	{"with a code", &quota{3}, codeQuota, nil},
 	{"with a code, wrapped", fmt.Errorf("upload: %w", &quota{3}), codeQuota, nil},
+	{"the first code, wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", chosen(geminio.FirstApplicationCode))), geminio.FirstApplicationCode, nil},
+	{"the largest code, chosen", chosen(1<<32 - 1), 1<<32 - 1, nil},
+	{"no code, chosen", chosen(geminio.CodeOK), geminio.CodeApplication, nil},
+	{"a reserved code, chosen", chosen(geminio.FirstApplicationCode - 1), geminio.CodeApplication, nil},
+	{"a code of connections, chosen", chosen(geminio.CodeGoingAway), geminio.CodeApplication, nil},
+	{"a code of calls, chosen", chosen(geminio.CodeLimit), geminio.CodeLimit, geminio.ErrTooMany},
+	{"the second of two", errors.Join(errors.New("first"), chosen(1234)), 1234, nil},
 	{"the largest code", &geminio.RemoteError{Code: 1<<32 - 1, Text: "x"}, 1<<32 - 1, nil},
 	{"of another peer", &geminio.RemoteError{Code: geminio.CodeNoMethod, Text: "no such rpc: x"}, geminio.CodeNoMethod, nil},
 	{"of another peer, wrapped", fmt.Errorf("backend: %w", &geminio.RemoteError{Code: codeQuota, Text: "x"}), codeQuota, nil},
