@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 	"github.com/singchia/geminio/typed"
 )
@@ -38,5 +39,8 @@ func TestAllocations(t *testing.T) {
 		}
 		return nil
 	})
-	require.LessOrEqual(t, whole, call+work+2, "allocations of a typed call; %v are those of the call, %v those of JSON", call, work)
+	t.Logf("a typed call: %v allocations; a call: %v; JSON: %v", whole, call, work)
+	if !kit.Race { // the race detector allocates
+		require.LessOrEqual(t, whole, call+work+2, "allocations of a typed call")
+	}
 }

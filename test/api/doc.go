@@ -1,2 +1,3 @@
-// Package api tests that the names of the earlier library exist and have the same types.
+// Package api tests that the names of the earlier library exist and have the same types, and that
+// the methods and signatures of later names stay.
 package api
