@@ -145,10 +145,11 @@ func (srv *Server) Accept() (net.Conn, error) {
 	return e, nil
 }
 
-// Ends returns all Ends that are online: from ConnOnline on, until they have ended. They include
-// those that AcceptEnd has not returned yet, and those that are interrupted (see SetResumeKeep). The
-// range begins with the Ends of that moment, in no particular order, and skips those that have ended
-// meanwhile. The loop may use the Server and the Ends.
+// Ends returns all Ends that are online: from the end of the handshake on, so handlers find their own
+// End, until they have ended. They include those that AcceptEnd has not returned yet, and those that
+// are interrupted (see SetResumeKeep), but not one in the function of SetPrepareFunc. The range begins
+// with the Ends of that moment, in no particular order, and skips those that have ended meanwhile. The
+// loop may use the Server and the Ends.
 func (srv *Server) Ends() iter.Seq[geminio.End] {
 	return func(yield func(geminio.End) bool) {
 		srv.mu.Lock()
