@@ -366,6 +366,12 @@ func (r *RetryEnd) afterLoss(l *link) {
 	if errors.Is(cause, geminio.ErrReplaced) {
 		r.failures = replacedFailures
 		r.afterFailure(cause)
+		return
+	}
+	// An operation that waits does not get this error: there, a RemoteError is that of a handler.
+	var reason *geminio.RemoteError
+	if errors.As(cause, &reason) && geminio.CodeOf(reason) == reason.Code && !r.ended() {
+		r.reportFailure(reason) // of CloseWithError
 	}
 }
 

@@ -277,6 +277,31 @@ func TestStopOnRefusal(t *testing.T) {
 	}
 }
 
+// SetRetryFailedFunc gets the reason of a server that closes the End with an error. The RetryEnd
+// continues, also with SetStopOnRefusal, and an End that the server closes without an error is
+// not reported.
+func TestKickIsTold(t *testing.T) {
+	told := make(chan error, 1000)
+	opt := NewEndOptions()
+	opt.SetStopOnRefusal()
+	opt.SetRetryFailedFunc(func(err error) { told <- err })
+	withRetryEnd(t, serving("echo", echo), opt, func(t *testing.T, l *retryTest) {
+		require.NoError(t, l.server().Close())
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.Empty(t, told)
+		require.NoError(t, geminio.CloseWithError(l.server(), geminio.FirstApplicationCode+1, "the firmware is too old"))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.Len(t, told, 1)
+		assert.Equal(t, &geminio.RemoteError{Code: geminio.FirstApplicationCode + 1, Text: "the firmware is too old"}, <-told)
+		_, err := l.end.Call(context.Background(), "echo", l.end.NewRequest(nil))
+		require.NoError(t, err, "a call on the next connection")
+		assert.NoError(t, l.end.Cause())
+		assert.EqualValues(t, 3, l.dials.Load())
+	})
+}
+
 // The back-off is random below a bound, which doubles up to the largest one and does not
 // overflow.
 func TestBackoff(t *testing.T) {

@@ -57,8 +57,10 @@ func (o *RetryOptions) SetRetryFirst(ctx context.Context) { o.RetryFirst = ctx }
 // SetRetryFailedFunc has f called with the error of each failed attempt of a RetryEnd to
 // connect: a *geminio.RefusedError if the server refuses the client, for instance because of
 // its credentials; geminio.ErrReplaced if another connection has taken over the client's id;
-// otherwise an error of the dialer or the network. The next attempt waits until f returns. f
-// must not close the End.
+// otherwise an error of the dialer or the network. f also gets the reason, a
+// *geminio.RemoteError, when the server has closed the connection with CloseWithError. The
+// RetryEnd then makes the next connection. The next attempt waits until f returns. f must not
+// close the End.
 func (o *RetryOptions) SetRetryFailedFunc(f func(error)) { o.RetryFailed = f }
 
 // SetStopOnRefusal has a RetryEnd close itself when the server refuses it, or when another
