@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
@@ -175,6 +178,45 @@ func TestReceive(t *testing.T) {
 	require.Equal(t, strings.Repeat(`{"topic":"t","client":7,"data":"bmV3cw=="}`+"\n", 2), out)
 }
 
+// tokenDelegate accepts clients whose handshake has a token.
+type tokenDelegate struct {
+	*delegate.UnimplementedDelegate
+}
+
+func (tokenDelegate) Authenticate(_ context.Context, info delegate.ConnInfo) (uint64, error) {
+	if !slices.Equal(info.Metadata.Get("token"), []string{"a=b"}) || !slices.Equal(info.Metadata.Get("zone"), []string{"1", "2"}) {
+		return 0, errors.New("no token")
+	}
+	return 0, nil
+}
+
+// A server whose Authenticate needs metadata gets that of --handshake, and that of --metadata only
+// with calls.
+func TestHandshakeMetadata(t *testing.T) {
+	opts := server.NewEndOptions()
+	opts.SetDelegate(tokenDelegate{})
+	opts.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "token", RPC: func(ctx context.Context, _ geminio.Request, rsp geminio.Response) {
+		rsp.SetData([]byte(strings.Join(metadata.ValueFromIncomingContext(ctx, "token"), ",")))
+	}})
+	l, err := server.Listen("tcp", "127.0.0.1:0", opts)
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			if _, err := l.AcceptEnd(); err != nil {
+				return
+			}
+		}
+	}()
+	url := l.Addr().String()
+	hello := []string{"--handshake", "token=a=b", "--handshake", "zone=1", "--handshake", "zone=2"}
+	want(t, "", append([]string{"ping", url, "--count", "1"}, hello...)...)
+	require.Empty(t, want(t, "", append([]string{"call", url, "token", ""}, hello...)...))
+	r := command(t, "", "call", url, "token", "", "--metadata", "token=a=b")
+	require.Equal(t, exitConnect, r.status)
+	require.Contains(t, r.errOut, "no token")
+}
+
 // The exit status tells the kind of the error, and the message names its cause.
 func TestExitStatus(t *testing.T) {
 	opts := server.NewEndOptions()
@@ -209,6 +251,8 @@ func TestExitStatus(t *testing.T) {
 		{exitUsage, "want tls://host:port", []string{"ping", "tls://x"}},
 		{exitUsage, "Name: value", []string{"ping", url, "-H", "none"}},
 		{exitUsage, "want key=value", []string{"call", url, "m", "", "--metadata", "none"}},
+		{exitUsage, "handshake \"=x\": want key=value", []string{"ping", url, "--handshake", "=x"}},
+		{exitUsage, "a b", []string{"ping", url, "--handshake", "a b=c"}},
 		{exitUsage, "no such file", []string{"ping", url, "--ca", "/does/not/exist"}},
 		{exitUsage, "must be positive", []string{"bench", url, "m", "-c", "0"}},
 		{exitUsage, "--cert", []string{"serve", "tls://127.0.0.1:0"}},

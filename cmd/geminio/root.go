@@ -21,6 +21,7 @@ type settings struct {
 	meta     string
 	headers  []string
 	metadata []string
+	hello    []string
 	tls      tlsSettings
 }
 
@@ -47,6 +48,7 @@ the time was over.`,
 	flags.StringVar(&s.meta, "meta", "", "meta of the client, which the server's hook sees")
 	flags.StringArrayVarP(&s.headers, "header", "H", nil, `header of the request of ws and wss, as "Name: value"; may be repeated`)
 	flags.StringArrayVar(&s.metadata, "metadata", nil, `metadata of calls and messages, as "key=value"; may be repeated`)
+	flags.StringArrayVar(&s.hello, "handshake", nil, `metadata of the handshake, such as a token, as "key=value"; may be repeated`)
 	s.tls.register(flags)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
@@ -72,7 +74,12 @@ func (s *settings) connect(ctx context.Context, url string, prepare func(*client
 	if err != nil {
 		return nil, usageError{err}
 	}
+	hello, err := pairs("handshake", s.hello)
+	if err != nil {
+		return nil, err
+	}
 	opts := client.NewEndOptions()
+	opts.SetMetadata(hello)
 	if s.clientID != 0 {
 		opts.SetClientID(s.clientID)
 	}
@@ -102,14 +109,27 @@ func (s *settings) limited(ctx context.Context) (context.Context, context.Cancel
 
 // outgoing returns a context with the metadata of the flags.
 func (s *settings) outgoing(ctx context.Context) (context.Context, error) {
-	for _, pair := range s.metadata {
+	md, err := pairs("metadata", s.metadata)
+	if err != nil || md == nil {
+		return ctx, err
+	}
+	return metadata.NewOutgoingContext(ctx, md), nil
+}
+
+// pairs returns the metadata of a flag.
+func pairs(flag string, values []string) (metadata.MD, error) {
+	var md metadata.MD
+	for _, pair := range values {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return nil, usageError{fmt.Errorf("metadata %q: want key=value", pair)}
+			return nil, usageError{fmt.Errorf("%s %q: want key=value", flag, pair)}
 		}
-		ctx = metadata.AppendToOutgoingContext(ctx, key, value)
+		md = metadata.Join(md, metadata.Pairs(key, value))
 	}
-	return ctx, nil
+	if err := md.Validate(); err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", flag, err)}
+	}
+	return md, nil
 }
 
 // payload returns the data of a call or message: args[i], or all of the standard input if that
