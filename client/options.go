@@ -20,7 +20,9 @@ import (
 )
 
 // EndOptions are the options of a client's End. The zero value and nil stand for the
-// defaults. A constructor reads the options once: they may be changed afterwards.
+// defaults. A constructor reads the options once: they may be changed afterwards. Further setters,
+// such as SetHeartbeat and SetMiddleware, are methods of the embedded
+// [options.Limits], [geminio.Interceptors] and [RetryOptions].
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for programs that set it

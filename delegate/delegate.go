@@ -59,8 +59,8 @@ type ConnInterruptedDelegate interface {
 // ConnResumedDelegate is an optional interface of a delegate, like ConnInterruptedDelegate.
 type ConnResumedDelegate interface {
 	// ConnResumed is called when a client resumes the session of an End. At the
-	// server it is called before the client gets the answer, after GetClientID. An
-	// error refuses this attempt of the client, which gets the error's text; the
+	// server it is called before the client gets the answer, after Authenticate
+	// or GetClientID. An error refuses this attempt of the client, which gets the error's text; the
 	// session stays interrupted. At the client it is called when the session is resumed,
 	// and the error is logged and has no other effect. ConnResumed may be called without
 	// a ConnInterrupted before it, since the client may notice the loss of a connection
@@ -110,6 +110,11 @@ type ConnInfo struct {
 
 // AuthenticateDelegate is an optional interface of a ServerDelegate, for servers that look a client
 // up elsewhere or use its certificate or metadata.
+//
+// A method Authenticate with other parameters is not called, and every client is accepted. So let
+// the compiler check the type of the delegate:
+//
+//	var _ delegate.AuthenticateDelegate = authenticator{}
 type AuthenticateDelegate interface {
 	// Authenticate returns the id of a client that connects. It is called instead of
 	// GetClientID, before ConnOnline, and also for each connection with which a client

@@ -27,7 +27,9 @@ import (
 const maxRetryAfter = math.MaxUint32 * time.Millisecond
 
 // EndOptions are the options of a server's Ends. The zero value and nil stand for the
-// defaults. A constructor reads the options once: they may be changed afterwards.
+// defaults. A constructor reads the options once: they may be changed afterwards. Further setters,
+// such as SetHeartbeat and SetMiddleware, are methods of the embedded
+// [options.Limits] and [geminio.Interceptors].
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for programs that set it

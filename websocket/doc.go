@@ -7,7 +7,7 @@
 //	l := websocket.NewListener(nil)
 //	http.Handle("/geminio", l)
 //	go http.ListenAndServe(":8080", nil)
-//	ends, err := server.NewListener(l)
+//	srv, err := server.NewListener(l) // AcceptEnd returns the clients
 //
 // On the client, [Dialer] makes the dialer of NewEndWithDialer and NewRetryEndWithDialer:
 //
