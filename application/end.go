@@ -221,8 +221,11 @@ func (e *End) prepare(f func(geminio.End) error, over <-chan struct{}) error {
 	select {
 	case err = <-result:
 	case <-over:
-		e.neverBegin(fmt.Errorf("%w: the function of SetPrepareFunc has not returned", geminio.ErrHandshakeTimeout))
-		err = <-result
+		late := fmt.Errorf("%w: the function of SetPrepareFunc has not returned", geminio.ErrHandshakeTimeout)
+		e.neverBegin(late)
+		if err = <-result; err == nil {
+			err = late // the transport may not be closed yet: the peer must not take the End for begun
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
