@@ -26,7 +26,8 @@ func (u *frameHandler) OnPong(value uint64) {
 	m.mu.Lock()
 	now := m.c.Now()
 	m.path.pong(now, value)
-	probe := m.path.mode != pathFull && m.path.wantsPing(now)
+	// Raw bytes that still wait need another Pong.
+	probe := (m.path.mode != pathFull || m.rawWaits()) && m.path.wantsPing(now)
 	kick := !m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw)
 	m.mu.Unlock()
 	switch {

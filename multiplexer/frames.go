@@ -41,8 +41,7 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 	m.path.send(b.Size() - start)
 	more = m.delayingClose > 0 || m.sched.ready(m.holdsRaw(0))
 	// Raw bytes that wait need a Pong, also if packets alone have filled the path.
-	waits := m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw)
-	if (waits || bulk && m.path.sent >= probeFrom) && m.path.wantsPing(m.c.Now()) {
+	if (m.rawWaits() || bulk && m.path.sent >= probeFrom) && m.path.wantsPing(m.c.Now()) {
 		m.c.Probe()
 		more = true
 	}
@@ -55,6 +54,9 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 func (m *Mux) holdsRaw(n int) bool {
 	return m.path.holds(n) && m.cause == nil && m.goAway.sides == 0
 }
+
+// rawWaits reports whether there are raw bytes to send that wait for a Pong. m.mu is held.
+func (m *Mux) rawWaits() bool { return m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw) }
 
 // unlockAfterAppend releases m.mu. If Idle may have become true, it has Handler.OnIdle called
 // after the lock of b is released too.

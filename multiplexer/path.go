@@ -15,8 +15,9 @@ import "time"
 // that waits in front of the slowest link, and everything else, such as a call, waits behind it.
 //
 // Pings measure both properties. A Ping and its Pong take a round trip, and a Pong says that
-// everything that was sent before the Ping has arrived. A Ping is sent at least after each
-// eighth of what may be under way, and when credit is given.
+// everything that was sent before the Ping has arrived. A Ping is sent after each eighth of what
+// may be under way, if that is not too often for the peer, and when credit is given. While bulk
+// data waits, a Ping is always under way.
 //
 // The round trip is the shortest of the last ten to twenty seconds. The rate is the number of
 // bytes that arrived during the round trip of a Ping, divided by its time: the largest of the
@@ -71,7 +72,8 @@ type path struct {
 	pings     []pathPing // that are not answered, in order
 	requested bool       // a Ping is to be sent in the next batch
 	lastPing  time.Duration
-	pingSent  uint64 // sent at the last Ping
+	pingSent  uint64        // sent at the last Ping
+	paced     time.Duration // the time at which all Pings so far would be sent at an interval of pacedPing
 }
 
 // pathMode says how much may be under way.
@@ -123,6 +125,11 @@ const (
 	localPing = 100 * time.Millisecond
 	// leastPing is the least time between two Pings for windows.
 	leastPing = 5 * time.Millisecond
+	// pacedPing is the least time between two Pings on average, and burstPings the time in
+	// which more may be sent. So a second has fewer than the 1000 that the peer accepts, also
+	// when packets, which do not wait, send far more than the limit.
+	pacedPing  = 1500 * time.Microsecond
+	burstPings = 100 * time.Millisecond
 	// txSlack and rxSlack are the least times beyond a round trip in the limit and in a
 	// window.
 	txSlack = 10 * time.Millisecond
@@ -140,7 +147,7 @@ const (
 
 // begin forgets everything, because another path begins at the time now.
 func (p *path) begin(now time.Duration) {
-	*p = path{sent: p.sent, acked: p.sent, received: p.received, pings: p.pings[:0], pingSent: p.sent}
+	*p = path{sent: p.sent, acked: p.sent, received: p.received, pings: p.pings[:0], pingSent: p.sent, paced: p.paced}
 	p.limit, p.nextLow = firstLimit, now+pathPeriod
 	p.round = round{begin: now, received: p.received}
 	p.shortest.periodEnd = p.nextLow
@@ -188,8 +195,8 @@ func (p *path) setLimit() {
 	}
 }
 
-// wantsPing reports whether a Ping is to be sent with the next batch, because credit is given
-// or bulk data was sent. It remembers that.
+// wantsPing reports whether a Ping is to be sent with the next batch, because credit is given,
+// bulk data was sent, or bulk data waits and no Pong is to come. It remembers that.
 func (p *path) wantsPing(now time.Duration) bool {
 	if p.requested || len(p.pings) == maxPathPings {
 		return false
@@ -200,12 +207,14 @@ func (p *path) wantsPing(now time.Duration) bool {
 		every = localPing
 	}
 	switch {
+	case len(p.pings) == 0 && p.holds(0):
+		p.requested = true
 	case rtt == 0:
 		p.requested = len(p.pings) == 0
 	case p.mode != pathFull && p.underWay() <= p.limit:
 		p.requested = !p.measuresLow()
 	case p.limit > 0 && p.sent-p.pingSent >= p.limit/8:
-		p.requested = true
+		p.requested = p.paced <= now
 	default:
 		p.requested = now-p.lastPing >= every
 	}
@@ -221,6 +230,7 @@ func (p *path) measuresLow() bool {
 // counted next.
 func (p *path) ping(now time.Duration, value uint64) {
 	p.requested = false
+	p.paced = max(p.paced, now-burstPings) + pacedPing
 	if len(p.pings) == maxPathPings {
 		return
 	}
@@ -240,6 +250,7 @@ func (p *path) pong(now time.Duration, value uint64) {
 		n++
 	}
 	if n == len(p.pings) || p.pings[n].value != value {
+		p.pongOther(now, n)
 		return
 	}
 	g := p.pings[n]
@@ -275,6 +286,17 @@ func (p *path) pong(now time.Duration, value uint64) {
 		p.nextLow += pathPeriod
 	}
 	p.setLimit()
+}
+
+// pongOther evaluates the Pong of a Ping that is not recorded, for example because it was sent
+// while the log of a session was full, so that AppendFrames was not called. That Ping may be the
+// requested one. The peer need not answer the n recorded Pings before it.
+func (p *path) pongOther(now time.Duration, n int) {
+	p.requested = false
+	if n > 0 {
+		p.acked, p.ackedAt = p.pings[n-1].sent, now
+		p.pings = append(p.pings[:0], p.pings[n:]...)
+	}
 }
 
 // perSecond returns the rate of n bytes in d.

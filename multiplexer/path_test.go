@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // leg is a part of a recorded path.
@@ -27,15 +28,17 @@ type traffic struct {
 	legs   []leg
 	demand func(now time.Duration) bool // whether the sender has bulk data
 
-	now      time.Duration
-	tx       path
-	waiting  []parcel // in front of the path
-	flying   []parcel // on the path
-	pongs    []parcel // on their way back
-	pings    uint64
-	arrived  uint64 // bytes
-	queued   uint64 // bytes in waiting
-	leftOver uint64 // of the rate of the last millisecond
+	now       time.Duration
+	tx        path
+	waiting   []parcel // in front of the path
+	flying    []parcel // on the path
+	pongs     []parcel // on their way back
+	pings     uint64
+	pingTimes []time.Duration
+	packets   uint64 // queued is at least this, because packets do not wait
+	arrived   uint64 // bytes
+	queued    uint64 // bytes in waiting
+	leftOver  uint64 // of the rate of the last millisecond
 }
 
 // parcel is bytes on a path, or a Ping or Pong.
@@ -69,7 +72,7 @@ func (u *traffic) run(until time.Duration) uint64 {
 
 // send sends bulk data as long as the path allows, at most 1 MiB at a time.
 func (u *traffic) send() {
-	for n := 0; n < 1<<20 && u.demand(u.now) && !u.tx.holds(0); n += parcelBytes {
+	for n := 0; n < 1<<20 && (u.queued < u.packets || u.demand(u.now) && !u.tx.holds(0)); n += parcelBytes {
 		u.waiting = append(u.waiting, parcel{bytes: parcelBytes})
 		u.queued += parcelBytes
 		u.tx.send(parcelBytes)
@@ -81,6 +84,7 @@ func (u *traffic) send() {
 func (u *traffic) ping() {
 	if u.tx.sent >= probeFrom && u.tx.wantsPing(u.now) {
 		u.pings++
+		u.pingTimes = append(u.pingTimes, u.now)
 		u.tx.ping(u.now, u.pings)
 		u.waiting = append(u.waiting, parcel{ping: u.pings})
 	}
@@ -283,5 +287,72 @@ func TestRawBehindPackets(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "raw", string(got))
 		require.Less(t, time.Since(begin), time.Second)
+	})
+}
+
+// Packets do not wait, so on a short and fast path far more than the limit may be under way while
+// raw bytes wait. The Pings stay below the number that the peer accepts.
+func TestPingsHaveABound(t *testing.T) {
+	for _, l := range []leg{
+		{rate: 400 * mbit, rtt: 2 * time.Millisecond},
+		{rate: 1600 * mbit, rtt: 4 * time.Millisecond},
+		{rate: 100 * mbit, rtt: 10 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(l.rate/mbit, " Mbit/s, ", l.rtt), func(t *testing.T) {
+			u := newTraffic(l)
+			u.packets = l.rate / 100
+			u.run(12 * time.Second)
+			worst := 0
+			for i, first := 0, 0; i < len(u.pingTimes); i++ {
+				for u.pingTimes[i]-u.pingTimes[first] >= time.Second {
+					first++
+				}
+				worst = max(worst, i-first+1)
+			}
+			assert.Less(t, worst, 800, "Pings in a second")
+		})
+	}
+}
+
+// The peer answers the last of several Pings, which went out without frames of the Mux and is
+// not recorded.
+func TestPongOfAnotherPing(t *testing.T) {
+	var p path
+	p.begin(0)
+	p.send(probeFrom)
+	require.True(t, p.wantsPing(1))
+	p.ping(1, 1)
+	p.send(2 * firstLimit)
+	require.True(t, p.holds(0))
+	p.pong(time.Millisecond, 2)
+	require.True(t, p.holds(0))
+	require.True(t, p.wantsPing(time.Millisecond), "no Pong is to come")
+	p.pong(2*time.Millisecond, 3)
+	require.True(t, p.wantsPing(2*time.Millisecond), "the Ping was sent, and is not recorded")
+}
+
+// Far more packets than the limit follow the first Ping. Its Pong leaves raw bytes waiting, and has
+// the path measured again.
+func TestRawStillWaitsAfterAPong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := kit.NewLink(kit.Path{Rate: 10_000_000, RTT: 50 * time.Millisecond, Queue: 64 << 20})
+		a, b := link.Pipe()
+		s := newSetup()
+		s.local.MaxMessage, s.peer.MaxMessage = 4*firstLimit, 4*firstLimit
+		s.local.Large, s.peer.Large = 8*firstLimit, 8*firstLimit
+		s.local.Raw, s.peer.Raw = firstLimit, firstLimit
+		ms, _ := s.startPair(t, a, b)
+		defer stopPair(ms)
+		near, far := openPair(t, ms)
+		begin := time.Now()
+		_, err := near.Write(make([]byte, 2*probeFrom))
+		require.NoError(t, err)
+		require.NoError(t, near.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 4*firstLimit), AtOnce))
+		time.Sleep(time.Millisecond) // all of it is sent
+		_, err = near.Write([]byte("raw"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(far, make([]byte, 2*probeFrom+3))
+		require.NoError(t, err)
+		require.Less(t, time.Since(begin), 2*time.Second)
 	})
 }

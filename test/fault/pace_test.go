@@ -1,0 +1,54 @@
+package fault
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/test/kit"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// Raw bytes wait for Pongs on a long path. Pings that are sent while the log of the session is
+// full count: nothing waits for a heartbeat, which is an hour away.
+func TestPaceWithAFullLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 16 << 20
+		link := kit.NewLink(kit.Path{Rate: 5_000_000, RTT: 40 * time.Millisecond, Queue: 4 << 20})
+		co, so := clientBeat(time.Hour), serverBeat(time.Hour)
+		co.SetResumeBuffer(64 << 10)
+		so.SetResumeBuffer(64 << 10)
+		p, err := withResumption.join(func() (net.Conn, net.Conn, error) {
+			near, far := link.Pipe()
+			return near, far, nil
+		}, co, so)
+		require.NoError(t, err)
+		defer p.Close()
+		s, other := rig.OpenStream(t, p.Client, p.Server)
+		begin := time.Now()
+		data := kit.BytesOf(size, 1)
+		var moves sync.WaitGroup
+		for _, d := range []struct{ from, to geminio.Stream }{{s, other}, {other, s}} {
+			moves.Go(func() {
+				_, err := d.from.Write(data)
+				assert.NoError(t, err)
+			})
+			moves.Go(func() {
+				got := make([]byte, size)
+				_, err := io.ReadFull(d.to, got)
+				assert.NoError(t, err)
+				assert.True(t, bytes.Equal(data, got))
+			})
+		}
+		moves.Wait()
+		assert.Less(t, time.Since(begin), time.Minute)
+	})
+}
