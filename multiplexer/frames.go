@@ -31,7 +31,10 @@ func (u *frameHandler) AppendFrames(b *conn.Batch) (more bool) {
 			m.sched.push(d, l)
 		}
 		m.sched.sent(l, b.Size()-before)
-		bulk = bulk || l == laneRaw
+		if l == laneRaw {
+			bulk = true
+			m.path.sendRaw(b.Size() - before)
+		}
 		if d.slot == slotLeaving && d.queued == 0 {
 			d.freeSlot()
 			m.notifyIdle = true

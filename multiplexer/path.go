@@ -29,7 +29,8 @@ import "time"
 // Under way are at most 1.75 times the product. So the link always has work, although Pongs
 // come late, and a call takes at most 1.75 round trips. If the rate of the path grows, the
 // measured rate follows by a factor of up to 1.75 in each round trip. Calls and messages count
-// as under way, but only raw bytes wait.
+// as under way, but only raw bytes wait. Raw bytes may always use a quarter of the limit, because
+// otherwise they would never be sent while messages alone fill the path.
 //
 // A window is twice the product, for each stream: then the windows do not hold the sender back,
 // unless a reader is slow, and the turns of the scheduler decide which stream sends. All
@@ -56,6 +57,8 @@ import "time"
 type path struct {
 	sent     uint64 // bytes of all frames that batches contain
 	acked    uint64 // bytes of them that have arrived, at the time ackedAt
+	raw      uint64 // raw bytes that batches contain, with their headers
+	rawAcked uint64 // bytes of them that have arrived
 	ackedAt  time.Duration
 	received uint64 // bytes of raw data and messages from the peer
 
@@ -93,7 +96,8 @@ const (
 type pathPing struct {
 	value   uint64
 	at      time.Duration
-	sent    uint64 // path.sent, path.acked and path.ackedAt when it was sent
+	sent    uint64 // path.sent, path.raw, path.acked and path.ackedAt when it was sent
+	raw     uint64
 	acked   uint64
 	ackedAt time.Duration
 	alone   bool // no other Ping was on its way, so path.acked was not recent
@@ -147,7 +151,7 @@ const (
 
 // begin forgets everything, because another path begins at the time now.
 func (p *path) begin(now time.Duration) {
-	*p = path{sent: p.sent, acked: p.sent, received: p.received, pings: p.pings[:0], pingSent: p.sent, paced: p.paced}
+	*p = path{sent: p.sent, acked: p.sent, raw: p.raw, rawAcked: p.raw, received: p.received, pings: p.pings[:0], pingSent: p.sent, paced: p.paced}
 	p.limit, p.nextLow = firstLimit, now+pathPeriod
 	p.round = round{begin: now, received: p.received}
 	p.shortest.periodEnd = p.nextLow
@@ -155,6 +159,9 @@ func (p *path) begin(now time.Duration) {
 
 // send counts n bytes of frames that a batch contains.
 func (p *path) send(n int) { p.sent += uint64(n) }
+
+// sendRaw counts n bytes of a turn of raw bytes, which send counts as well.
+func (p *path) sendRaw(n int) { p.raw += uint64(n) }
 
 // receive counts n bytes from the peer.
 func (p *path) receive(n uint32) { p.received += uint64(n) }
@@ -164,8 +171,10 @@ func (p *path) receive(n uint32) { p.received += uint64(n) }
 func (p *path) underWay() uint64 { return p.sent - p.acked }
 
 // holds reports whether bulk data is to wait until more Pongs have arrived, when n more bytes
-// are sent.
-func (p *path) holds(n int) bool { return p.limit > 0 && p.underWay()+uint64(n) >= p.limit }
+// are sent. A quarter of the limit is its own, because packets may fill the path all the time.
+func (p *path) holds(n int) bool {
+	return p.limit > 0 && p.underWay()+uint64(n) >= p.limit && p.raw-p.rawAcked >= p.limit/4
+}
 
 // carried returns how many bytes the path carries in d at a rate.
 func carried(rate uint64, d time.Duration) uint64 {
@@ -236,7 +245,7 @@ func (p *path) ping(now time.Duration, value uint64) {
 	}
 	p.lastPing, p.pingSent = now, p.sent
 	p.pings = append(p.pings, pathPing{
-		value: value, at: now, sent: p.sent, acked: p.acked, ackedAt: p.ackedAt, alone: len(p.pings) == 0,
+		value: value, at: now, sent: p.sent, raw: p.raw, acked: p.acked, ackedAt: p.ackedAt, alone: len(p.pings) == 0,
 		enough: p.limit > 0 && p.mode == pathFull && p.underWay() >= p.limit*3/4,
 		low:    p.mode != pathFull && p.underWay() <= p.limit,
 	})
@@ -255,7 +264,7 @@ func (p *path) pong(now time.Duration, value uint64) {
 	}
 	g := p.pings[n]
 	p.pings = append(p.pings[:0], p.pings[n+1:]...)
-	p.acked, p.ackedAt = g.sent, now
+	p.acked, p.rawAcked, p.ackedAt = g.sent, g.raw, now
 	rtt := max(now-g.at, 1)
 	p.latest = rtt
 	var tx, rx uint64
@@ -294,7 +303,8 @@ func (p *path) pong(now time.Duration, value uint64) {
 func (p *path) pongOther(now time.Duration, n int) {
 	p.requested = false
 	if n > 0 {
-		p.acked, p.ackedAt = p.pings[n-1].sent, now
+		g := p.pings[n-1]
+		p.acked, p.rawAcked, p.ackedAt = g.sent, g.raw, now
 		p.pings = append(p.pings[:0], p.pings[n:]...)
 	}
 }

@@ -76,6 +76,7 @@ func (u *traffic) send() {
 		u.waiting = append(u.waiting, parcel{bytes: parcelBytes})
 		u.queued += parcelBytes
 		u.tx.send(parcelBytes)
+		u.tx.sendRaw(parcelBytes)
 		u.ping()
 	}
 	u.ping()
@@ -320,9 +321,11 @@ func TestPongOfAnotherPing(t *testing.T) {
 	var p path
 	p.begin(0)
 	p.send(probeFrom)
+	p.sendRaw(probeFrom)
 	require.True(t, p.wantsPing(1))
 	p.ping(1, 1)
 	p.send(2 * firstLimit)
+	p.sendRaw(firstLimit)
 	require.True(t, p.holds(0))
 	p.pong(time.Millisecond, 2)
 	require.True(t, p.holds(0))
@@ -340,18 +343,20 @@ func TestRawStillWaitsAfterAPong(t *testing.T) {
 		s := newSetup()
 		s.local.MaxMessage, s.peer.MaxMessage = 4*firstLimit, 4*firstLimit
 		s.local.Large, s.peer.Large = 8*firstLimit, 8*firstLimit
-		s.local.Raw, s.peer.Raw = firstLimit, firstLimit
+		// No credit is due, which comes with a Ping.
+		s.local.Raw, s.peer.Raw = 4*firstLimit, 4*firstLimit
+		s.lim.Windows = 64 * firstLimit
 		ms, _ := s.startPair(t, a, b)
 		defer stopPair(ms)
 		near, far := openPair(t, ms)
 		begin := time.Now()
-		_, err := near.Write(make([]byte, 2*probeFrom))
+		_, err := near.Write(make([]byte, firstLimit/2))
 		require.NoError(t, err)
 		require.NoError(t, near.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 4*firstLimit), AtOnce))
 		time.Sleep(time.Millisecond) // all of it is sent
 		_, err = near.Write([]byte("raw"))
 		require.NoError(t, err)
-		_, err = io.ReadFull(far, make([]byte, 2*probeFrom+3))
+		_, err = io.ReadFull(far, make([]byte, firstLimit/2+3))
 		require.NoError(t, err)
 		require.Less(t, time.Since(begin), 2*time.Second)
 	})
