@@ -27,7 +27,7 @@ func (u *frameHandler) OnPong(value uint64) {
 	now := m.c.Now()
 	m.path.pong(now, value)
 	// Raw bytes that still wait need another Pong.
-	probe := (m.path.mode != pathFull || m.rawWaits()) && m.path.wantsPing(now)
+	probe := (m.path.mode != pathFull || m.rawWaits() && len(m.path.pings) == 0) && m.path.wantsPing(now)
 	kick := !m.holdsRaw(0) && !m.sched.laneEmpty(laneRaw)
 	m.mu.Unlock()
 	switch {

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/packet"
-	"github.com/singchia/geminio/test/kit"
 )
 
 // leg is a part of a recorded path.
@@ -332,32 +331,4 @@ func TestPongOfAnotherPing(t *testing.T) {
 	require.True(t, p.wantsPing(time.Millisecond), "no Pong is to come")
 	p.pong(2*time.Millisecond, 3)
 	require.True(t, p.wantsPing(2*time.Millisecond), "the Ping was sent, and is not recorded")
-}
-
-// Far more packets than the limit follow the first Ping. Its Pong leaves raw bytes waiting, and has
-// the path measured again.
-func TestRawStillWaitsAfterAPong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		link := kit.NewLink(kit.Path{Rate: 10_000_000, RTT: 50 * time.Millisecond, Queue: 64 << 20})
-		a, b := link.Pipe()
-		s := newSetup()
-		s.local.MaxMessage, s.peer.MaxMessage = 4*firstLimit, 4*firstLimit
-		s.local.Large, s.peer.Large = 8*firstLimit, 8*firstLimit
-		// No credit is due, which comes with a Ping.
-		s.local.Raw, s.peer.Raw = 4*firstLimit, 4*firstLimit
-		s.lim.Windows = 64 * firstLimit
-		ms, _ := s.startPair(t, a, b)
-		defer stopPair(ms)
-		near, far := openPair(t, ms)
-		begin := time.Now()
-		_, err := near.Write(make([]byte, firstLimit/2))
-		require.NoError(t, err)
-		require.NoError(t, near.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, 4*firstLimit), AtOnce))
-		time.Sleep(time.Millisecond) // all of it is sent
-		_, err = near.Write([]byte("raw"))
-		require.NoError(t, err)
-		_, err = io.ReadFull(far, make([]byte, firstLimit/2+3))
-		require.NoError(t, err)
-		require.Less(t, time.Since(begin), 2*time.Second)
-	})
 }
