@@ -51,9 +51,10 @@ import "time"
 //
 // If for a whole round trip the Pings take more than twice as long as the shortest one, and
 // less arrives than before, the path itself is likely to have changed: if it had not, the rate
-// would be the same. Then all estimates begin anew with the present ones, and bulk data waits
-// until almost nothing is under way and a Ping has measured the path. A session that continues
-// on another transport begins anew as well.
+// would be the same. Then bulk data waits until almost nothing is under way and a Ping has
+// measured the path. If the round trip is longer now, it replaces the shorter one, and otherwise
+// the rate of the slow round trips replaces the larger one. A session that continues on another
+// transport begins anew.
 type path struct {
 	sent     uint64 // bytes of all frames that batches contain
 	acked    uint64 // bytes of them that have arrived, at the time ackedAt
@@ -118,6 +119,7 @@ type round struct {
 type slowness struct {
 	since    time.Duration // when the first of them was answered; 0: the last one was not slow
 	shortest time.Duration
+	rate     uint64 // the largest rate at which sent bytes arrived meanwhile
 }
 
 const (
@@ -275,9 +277,14 @@ func (p *path) pong(now time.Duration, value uint64) {
 		rx = perSecond(p.received-p.round.received, now-p.round.begin)
 		p.round = round{now, p.received, value + 1}
 	}
-	if g.low && rtt > p.shortest.get()*3/2 {
-		p.change(rtt) // the round trip is longer although little was under way
-	} else {
+	switch {
+	case g.low && rtt > p.shortest.get()*3/2:
+		// The round trip is longer although little was under way. That explains why less
+		// arrived, so the rate stays.
+		p.shortest.last, p.shortest.now = rtt, rtt
+	case g.low && p.mode == pathEmpty:
+		p.txRate = largest{now: p.slow.rate}
+	case p.mode == pathFull:
 		p.noteSlow(now, rtt, g, tx, rx)
 	}
 	p.shortest.add(now, rtt)
@@ -312,7 +319,7 @@ func (p *path) pongOther(now time.Duration, n int) {
 // perSecond returns the rate of n bytes in d.
 func perSecond(n uint64, d time.Duration) uint64 { return uint64(float64(n) / d.Seconds()) }
 
-// noteSlow begins the estimates anew if the path is likely to have changed.
+// noteSlow has the path measured anew if it is likely to have changed.
 func (p *path) noteSlow(now, rtt time.Duration, g pathPing, tx, rx uint64) {
 	usual := p.shortest.get()
 	less := tx > 0 && g.enough && tx < p.txRate.get()*3/4 || rx > 0 && rx < p.rxRate.get()*3/4
@@ -322,23 +329,18 @@ func (p *path) noteSlow(now, rtt time.Duration, g pathPing, tx, rx uint64) {
 		*s = slowness{}
 		return
 	case s.since == 0:
-		*s = slowness{now, rtt}
+		*s = slowness{now, rtt, tx}
 		return
 	}
-	s.shortest = min(s.shortest, rtt)
-	if g.at < s.since {
-		return
-	}
-	p.change(s.shortest)
-}
-
-// change begins the estimates anew, because the path has changed. rtt is a recent round trip.
-func (p *path) change(rtt time.Duration) {
-	p.slow = slowness{}
-	p.shortest.last, p.shortest.now = rtt, rtt
-	p.txRate, p.rxRate = largest{}, largest{}
-	if p.limit > 0 {
+	s.shortest, s.rate = min(s.shortest, rtt), max(s.rate, tx)
+	switch {
+	case g.at < s.since:
+	case g.enough:
+		s.since = 0
 		p.mode = pathEmpty
+	default: // this side receives, and cannot let less be under way
+		p.shortest.last, p.shortest.now = s.shortest, s.shortest
+		*s = slowness{}
 	}
 }
 

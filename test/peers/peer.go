@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"io"
+
+	"github.com/singchia/geminio/test/kit"
 )
 
 // role is the role of a peer in the comparison.
@@ -21,6 +23,8 @@ type peer struct {
 	module string // the module whose version is reported, if any
 	setup  string // a description and the settings, for the report
 	start  func(*service) (server, error)
+	// overTCP says that start uses a way, so that connections can have a path.
+	overTCP bool
 }
 
 // peers returns all peers, in the order of the report.
@@ -44,6 +48,7 @@ type service struct {
 	closed func(b byte)
 	// security has the configurations of TLS; nil for connections without TLS.
 	security *security
+	path     *kit.Path // that connections have; nil: the loopback interface
 }
 
 // server accepts connections.

@@ -16,19 +16,24 @@ func geminioPeer() *peer {
 	return &peer{
 		name: "geminio", role: ours,
 		setup: "over TCP, default options; Call, Publish and OpenStream of the library, all callers on one stream",
-		start: startGeminio,
+		start: startGeminio, overTCP: true,
 	}
 }
 
 type geminioServer struct {
 	listener geminioserver.Listener
 	service  *service
+	way      *way
 }
 
 func startGeminio(svc *service) (server, error) {
 	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
+	}
+	w, err := newWay(svc, nl.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, nl.Close())
 	}
 	if svc.security != nil {
 		nl = tls.NewListener(nl, svc.security.server)
@@ -43,17 +48,20 @@ func startGeminio(svc *service) (server, error) {
 	if err != nil {
 		return nil, errors.Join(err, nl.Close())
 	}
-	return &geminioServer{listener: l, service: svc}, nil
+	return &geminioServer{listener: l, service: svc, way: w}, nil
 }
 
-func (s *geminioServer) close() error { return s.listener.Close() }
+func (s *geminioServer) close() error {
+	s.way.close()
+	return s.listener.Close()
+}
 
 func (s *geminioServer) dial() (link, error) {
 	c, err := client.NewEndWithDialer(func() (net.Conn, error) {
 		if t := s.service.security; t != nil {
-			return tls.Dial("tcp", s.listener.Addr().String(), t.client)
+			return tls.Dial("tcp", s.way.address, t.client)
 		}
-		return net.Dial("tcp", s.listener.Addr().String())
+		return net.Dial("tcp", s.way.address)
 	})
 	if err != nil {
 		return nil, err

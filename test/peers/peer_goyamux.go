@@ -12,7 +12,8 @@ import (
 func goYamuxPeer() *peer {
 	return &peer{
 		name: "go-yamux", role: other, module: "github.com/libp2p/go-yamux/v5",
-		setup: "libp2p/go-yamux v5 over TCP, its defaults: windows of up to 16 MiB, writes collected for up to 100 µs; a stream for each caller",
+		setup:   "libp2p/go-yamux v5 over TCP, its defaults: windows of up to 16 MiB, writes collected for up to 100 µs; a stream for each caller",
+		overTCP: true,
 		start: func(svc *service) (server, error) {
 			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinGoYamux(c, s, svc) })
 		},

@@ -9,7 +9,8 @@ import (
 func rawPeer() *peer {
 	return &peer{
 		name: rawName, role: reference,
-		setup: "one TCP connection, without frames; ping-pong for calls and messages, a copy for bulk",
+		setup:   "one TCP connection, without frames; ping-pong for calls and messages, a copy for bulk",
+		overTCP: true,
 		start: func(svc *service) (server, error) {
 			return startTCP(svc, func(c, s net.Conn) (link, error) { return &rawLink{client: c, server: s, service: svc}, nil })
 		},

@@ -11,7 +11,8 @@ import (
 func smuxPeer() *peer {
 	return &peer{
 		name: "smux", role: other, module: "github.com/xtaci/smux",
-		setup: "xtaci/smux, protocol version 2, over TCP, frames of up to 64 KiB, MaxReceiveBuffer 16 MiB, MaxStreamBuffer 1 MiB; a stream for each caller",
+		setup:   "xtaci/smux, protocol version 2, over TCP, frames of up to 64 KiB, MaxReceiveBuffer 16 MiB, MaxStreamBuffer 1 MiB; a stream for each caller",
+		overTCP: true,
 		start: func(svc *service) (server, error) {
 			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinSmux(c, s, svc) })
 		},

@@ -11,7 +11,8 @@ import (
 func yamuxPeer() *peer {
 	return &peer{
 		name: "yamux", role: other, module: "github.com/hashicorp/yamux",
-		setup: "hashicorp/yamux over TCP, MaxStreamWindowSize 1 MiB; a stream for each caller",
+		setup:   "hashicorp/yamux over TCP, MaxStreamWindowSize 1 MiB; a stream for each caller",
+		overTCP: true,
 		start: func(svc *service) (server, error) {
 			return startTCP(svc, func(c, s net.Conn) (link, error) { return joinYamux(c, s, svc) })
 		},

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/singchia/geminio/test/kit"
 )
 
 // The sizes of payloads.
@@ -31,6 +33,8 @@ type settings struct {
 	counted int           // operations whose allocations are counted
 	// security has the configurations of TLS; nil for connections without TLS.
 	security *security
+	path     *kit.Path     // that connections have; nil: the loopback interface
+	ahead    time.Duration // the time before the measurement; 0: a quarter of it
 }
 
 // standard has the amounts that the rows state.
@@ -42,7 +46,12 @@ func standard(window time.Duration) settings {
 }
 
 // warm is how long work runs before it is measured.
-func (s settings) warm() time.Duration { return s.window / 4 }
+func (s settings) warm() time.Duration {
+	if s.ahead > 0 {
+		return s.ahead
+	}
+	return s.window / 4
+}
 
 // values are the results of a probe, by the name of the metric.
 type values map[string]float64
@@ -55,7 +64,7 @@ type probe struct {
 
 // probes returns all probes, in the order in which they run.
 func probes() []probe {
-	return []probe{
+	return append([]probe{
 		{"call", calls(1, callSize)},
 		{"call" + onOneSuffix, onOne(calls(1, callSize))},
 		{"calls", calls(0, callSize)},
@@ -81,7 +90,7 @@ func probes() []probe {
 		{"bulk" + tlsSuffix, overTLS(bulk(1, bulkWrite))},
 		{"bulk8" + tlsSuffix, overTLS(bulk(0, bulkWrite))},
 		{"mixed" + tlsSuffix, overTLS(mixed)},
-	}
+	}, overPaths()...)
 }
 
 // onOneSuffix ends the name of a probe that runs another probe on one processor.
@@ -106,7 +115,7 @@ func over(n, many int) int {
 // with runs f on a new link of a peer.
 func with(s settings, p *peer, svc *service, f func(link) error) error {
 	runtime.GC() // collects the garbage of the previous peer
-	svc.security = s.security
+	svc.security, svc.path = s.security, s.path
 	srv, err := p.start(svc)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

@@ -41,7 +41,7 @@ const grpcStreamName = "grpc stream"
 
 // rows returns all rows, in the order of the table.
 func rows() []row {
-	return []row{
+	return append([]row{
 		{
 			probe: "call", metric: "rate", work: "calls, one in flight", format: rate,
 			what: "one caller, requests and answers of 256 B; calls per second",
@@ -195,5 +195,5 @@ func rows() []row {
 			what: "as without TLS",
 			bars: []bar{{against: bestPeer, shown: true}, {against: rawName, shown: true}},
 		},
-	}
+	}, pathRows()...)
 }

@@ -2,10 +2,12 @@ package main
 
 import "net"
 
-// tcpServer makes links of loopback TCP connections, with TLS if the service says so.
+// tcpServer makes links of loopback TCP connections, with TLS and over an emulated path if the
+// service says so.
 type tcpServer struct {
 	listener net.Listener
 	security *security
+	way      *way
 	join     func(client, server net.Conn) (link, error)
 }
 
@@ -16,11 +18,16 @@ func startTCP(svc *service, join func(client, server net.Conn) (link, error)) (s
 	if err != nil {
 		return nil, err
 	}
-	return &tcpServer{listener: l, security: svc.security, join: join}, nil
+	w, err := newWay(svc, l.Addr().String())
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return &tcpServer{listener: l, security: svc.security, way: w, join: join}, nil
 }
 
 func (s *tcpServer) dial() (link, error) {
-	c, err := net.Dial("tcp", s.listener.Addr().String())
+	c, err := net.Dial("tcp", s.way.address)
 	if err != nil {
 		return nil, err
 	}
@@ -42,4 +49,7 @@ func (s *tcpServer) dial() (link, error) {
 	return l, nil
 }
 
-func (s *tcpServer) close() error { return s.listener.Close() }
+func (s *tcpServer) close() error {
+	s.way.close()
+	return s.listener.Close()
+}
