@@ -322,14 +322,18 @@ func perSecond(n uint64, d time.Duration) uint64 { return uint64(float64(n) / d.
 // noteSlow has the path measured anew if it is likely to have changed.
 func (p *path) noteSlow(now, rtt time.Duration, g pathPing, tx, rx uint64) {
 	usual := p.shortest.get()
-	less := tx > 0 && g.enough && tx < p.txRate.get()*3/4 || rx > 0 && rx < p.rxRate.get()*3/4
+	// A Pong may say nothing about a rate.
+	sends, receives := tx > 0 && g.enough, rx > 0
+	less := sends && tx < p.txRate.get()*3/4 || receives && rx < p.rxRate.get()*3/4
 	s := &p.slow
 	switch {
-	case usual == 0 || rtt <= 2*max(usual, txSlack) || !less:
+	case usual == 0 || rtt <= 2*max(usual, txSlack) || (sends || receives) && !less:
 		*s = slowness{}
 		return
 	case s.since == 0:
-		*s = slowness{now, rtt, tx}
+		if less {
+			*s = slowness{now, rtt, tx}
+		}
 		return
 	}
 	s.shortest, s.rate = min(s.shortest, rtt), max(s.rate, tx)
