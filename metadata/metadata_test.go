@@ -34,8 +34,10 @@ func TestMD(t *testing.T) {
 	assert.Nil(t, MD(nil).Get("a"))
 	assert.Zero(t, MD(nil).Size())
 	assert.NoError(t, MD(nil).Validate())
-	assert.Panics(t, func() { Pairs("a") })
-	assert.Panics(t, func() { AppendToOutgoingContext(t.Context(), "a", "b", "c") })
+	for _, odd := range [][]string{{"a"}, {"a", "b", "c"}} {
+		assert.Panics(t, func() { Pairs(odd...) })
+		assert.Panics(t, func() { AppendToOutgoingContext(t.Context(), odd...) })
+	}
 
 	shared := MD{"a": append(make([]string, 0, 10), "1")}
 	first, second := Join(shared), Join(shared)

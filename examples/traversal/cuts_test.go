@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
@@ -149,7 +150,7 @@ func cutsOfSSH(t *testing.T, secure bool, cuts int) {
 		sessions.Add(1)
 		return err
 	}))
-	transport := &http.Transport{Dial: func(_, _ string) (net.Conn, error) { return served.OpenStream() }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return served.OpenStream() }}
 	browser := &http.Client{Transport: transport}
 	wg.Go(until(func() error {
 		n := rand.IntN(500 << 10)

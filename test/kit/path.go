@@ -108,9 +108,6 @@ func (l *lane) take(now time.Duration, p []byte) (total int) {
 	return total
 }
 
-// empty reports whether all bytes were taken.
-func (l *lane) empty() bool { return l.bytes.Len() == 0 }
-
 // roomAt returns when the queue has room again. The queue must be full.
 func (l *lane) roomAt() time.Duration { return l.free + l.path.takes(l.waiting[0]) }
 
