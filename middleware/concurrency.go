@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/singchia/geminio"
@@ -37,9 +38,7 @@ func Concurrency(l Limits) geminio.Middleware {
 	}
 	running := running{limits: l, calls: make(map[string]int)}
 	running.limits.Methods = make(map[string]int, len(l.Methods))
-	for method, limit := range l.Methods {
-		running.limits.Methods[method] = limit
-	}
+	maps.Copy(running.limits.Methods, l.Methods)
 	return func(next geminio.RPC) geminio.RPC {
 		return func(ctx context.Context, req geminio.Request, resp geminio.Response) {
 			method := req.Method()
