@@ -48,7 +48,9 @@ func lengths(custom string, md list) []byte {
 	if len(md) == 0 {
 		return u32(len(custom))
 	}
-	return append(u32(1<<31|len(custom)), u32(len(md.bytes()))...)
+	n := u32(len(custom))
+	n[0] |= 0x80 // the highest bit
+	return append(n, u32(len(md.bytes()))...)
 }
 
 // split splits the part of a body that begins with the length of custom, and has a name of n
