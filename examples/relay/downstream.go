@@ -86,7 +86,7 @@ func (n nextHops) accept() {
 		n.c.Log.Info("a next hop has joined", "addr", end.RemoteAddr())
 		go func() {
 			tunnel.Streams(end, func(s geminio.Stream) {
-				tunnel.Stream(s).Abort(errors.New("the next hop must not open streams"))
+				geminio.Reset(s, geminio.CodeApplication, "the next hop must not open streams")
 			})
 			n.c.pool.Remove("", end)
 			n.c.Log.Info("a next hop has left", "addr", end.RemoteAddr())

@@ -176,7 +176,7 @@ func (s *serverSide) admit(end geminio.End) {
 	s.nodes.Replace(g.node, end)
 	fmt.Fprintf(s.Stdout, "%s is connected from %s, with %s\n", g.node, end.RemoteAddr(), strings.Join(g.services, ", "))
 	tunnel.Streams(end, func(stream geminio.Stream) {
-		tunnel.Stream(stream).Abort(errors.New("a node must not open streams"))
+		geminio.Reset(stream, geminio.CodeApplication, "a node must not open streams")
 	})
 	s.nodes.Remove(g.node, end)
 	fmt.Fprintf(s.Stdout, "%s is gone\n", g.node)
