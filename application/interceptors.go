@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -50,9 +51,15 @@ type chain[F any] struct {
 	err  error
 }
 
+// errChainExited is the error of a chain if a middleware has ended the goroutine that made it.
+var errChainExited = errors.New("a middleware ended its goroutine when it was called first")
+
 // get returns the operation. make makes it.
 func (c *chain[F]) get(make func() (F, error)) (F, error) {
-	c.once.Do(func() { c.f, c.err = make() })
+	c.once.Do(func() {
+		c.err = errChainExited
+		c.f, c.err = make() // assigns nothing after runtime.Goexit
+	})
 	return c.f, c.err
 }
 
@@ -268,27 +275,35 @@ func (e *End) admit(s *Stream) (out geminio.Stream, ok bool) {
 	if i == nil || len(i.AcceptMiddleware) == 0 {
 		return s, true
 	}
-	accept, err := e.acceptor.get(func() (geminio.Acceptor, error) {
-		return wrapAll(e.log, "AcceptMiddleware", e.user, i.AcceptMiddleware,
-			func(s geminio.Stream) (geminio.Stream, error) { return s, nil })
-	})
-	if err == nil {
-		guard.Run(e.log, "AcceptMiddleware", func() { out, err = accept(s) }, func(failed error) {
-			if failed != nil {
-				err = failed
-			}
+	guard.Run(e.log, "AcceptMiddleware", func() {
+		accept, err := e.acceptor.get(func() (geminio.Acceptor, error) {
+			return wrapAll(e.log, "AcceptMiddleware", e.user, i.AcceptMiddleware,
+				func(s geminio.Stream) (geminio.Stream, error) { return s, nil })
 		})
-	}
-	if err == nil && out == nil {
-		err = fmt.Errorf("AcceptMiddleware returned no stream")
-	}
-	if err != nil {
-		why := guard.Describe(e.log, err)
-		if !guard.Choosable(geminio.Code(why.Code)) {
-			why.Code = uint32(geminio.CodeApplication)
+		if err == nil {
+			out, err = accept(s)
 		}
-		s.d.Reset(why)
-		return nil, false
+		if err == nil && out == nil {
+			err = errors.New("AcceptMiddleware returned no stream")
+		}
+		if err != nil {
+			out = nil
+			e.refuse(s, err)
+		}
+	}, func(failed error) { // also if a middleware ends the goroutine of AcceptStream
+		if failed != nil {
+			out = nil
+			e.refuse(s, failed)
+		}
+	})
+	return out, out != nil
+}
+
+// refuse resets a stream that the AcceptMiddleware has refused.
+func (e *End) refuse(s *Stream, err error) {
+	why := guard.Describe(e.log, err)
+	if !guard.Choosable(geminio.Code(why.Code)) {
+		why.Code = uint32(geminio.CodeApplication)
 	}
-	return out, true
+	s.d.Reset(why)
 }
