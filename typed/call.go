@@ -3,6 +3,7 @@ package typed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -58,9 +59,25 @@ func open(ctx context.Context, end geminio.Multiplexer, c coder, limit int, data
 	return k, nil
 }
 
-// wait calls the method, and waits for the response.
+// wait calls the method, and waits for the response. Since it has a goroutine of its own, a
+// CallMiddleware that panics or ends the goroutine becomes the error of the call.
 func (k *call) wait(ctx context.Context, data []byte) {
+	problem := "a CallMiddleware ended its goroutine"
+	defer func() {
+		if v := recover(); v != nil {
+			problem = fmt.Sprintf("a CallMiddleware panicked: %v", v)
+		}
+		if problem != "" {
+			k.resp, k.err = nil, &methodError{geminio.CodePanic, fmt.Sprintf("call of %q: %s", k.r.coder.of, problem)}
+		}
+		k.answered()
+	}()
 	k.resp, k.err = k.stream.Call(ctx, k.r.coder.of, k.stream.NewRequest(data))
+	problem = ""
+}
+
+// answered is called when the call has its outcome.
+func (k *call) answered() {
 	orderly := k.resp != nil && len(metadata.From(k.resp).Get(endKey)) > 0
 	if k.err == nil && !orderly {
 		k.err = k.r.coder.fail("response", errNoStream)

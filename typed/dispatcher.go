@@ -151,11 +151,18 @@ func (r *run) take(m geminio.Message) {
 	s := r.d.find(m.Topic())
 	var j job
 	var k laneKey
-	guard.Run(r.log, "the key of a message", func() { k.key, j.t = s.prepare(m) }, func(failed error) {
-		if failed != nil {
-			j.t = func(context.Context) error { return failed }
+	var failed error
+	goes := false
+	defer func() {
+		if !goes { // the function Key has ended the goroutine of Run
+			r.finish(m, failed)
 		}
-	})
+	}()
+	guard.Run(r.log, "the key of a message", func() { k.key, j.t = s.prepare(m) }, func(err error) { failed = err })
+	goes = true
+	if failed != nil {
+		j.t = func(context.Context) error { return failed }
+	}
 	j.m, k.topic = m, m.Topic()
 	if !s.unordered && r.append(k, j) {
 		return
@@ -252,17 +259,23 @@ func (r *run) context(m geminio.Message) context.Context {
 
 // finish answers a message that has room.
 func (r *run) finish(m geminio.Message, err error) {
+	defer func() { <-r.room }() // also if the answer ends the goroutine
 	r.answer(m, err)
-	<-r.room
 }
 
-// answer answers a message.
+// answer answers a message. The message may be that of a ReceiveMiddleware, with methods of the user.
 func (r *run) answer(m geminio.Message, err error) {
-	if err == nil {
-		err = m.Done()
-	} else {
-		err = m.Error(err)
-	}
+	guard.Run(r.log, "the answer of a message", func() {
+		if err == nil {
+			err = m.Done()
+		} else {
+			err = m.Error(err)
+		}
+	}, func(failed error) {
+		if failed != nil { // and logged
+			err = nil
+		}
+	})
 	if err != nil && err != io.EOF && err != geminio.ErrAnswered { // Other may have answered it
 		r.log.Warn("a message was not answered", "topic", m.Topic(), "error", err)
 	}
