@@ -33,7 +33,8 @@ func Addresses(addresses ...string) Resolver {
 // load is spread, with two exceptions: the address of the last connection is the first, and it is
 // the last if the handshake over that connection has failed. If the context has a deadline, each
 // address has an equal part of the remaining time. If no address can be reached, the error has
-// those of all addresses.
+// those of all addresses. If dial panics, the attempt ends, and that address is the last one next
+// time.
 //
 // Each RetryEnd has its own last address, also if several share the ContextDialer. The last
 // address of other Ends is that of the ContextDialer, which learns nothing of their handshakes.
@@ -78,6 +79,13 @@ func (l *lastAddress) fail() {
 	l.failed = true
 }
 
+// failAt notes that dial has panicked for an address, or has ended its goroutine.
+func (l *lastAddress) failAt(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.address, l.failed = address, true
+}
+
 // order returns the addresses in the order in which they are tried.
 func (l *lastAddress) order(addresses []string) []string {
 	order := slices.Clone(addresses)
@@ -108,8 +116,16 @@ func dialAny(ctx context.Context, resolve Resolver, dial AddressDialer, last *la
 		return nil, errors.New("client: the resolver returned no addresses")
 	}
 	var failures []error
+	trying := ""
+	defer func() {
+		if trying != "" { // dial has panicked or ended the goroutine
+			last.failAt(trying)
+		}
+	}()
 	for i, address := range last.order(addresses) {
+		trying = address
 		nc, err := dialOne(ctx, dial, address, len(addresses)-i)
+		trying = ""
 		if err == nil {
 			last.set(address)
 			return nc, nil

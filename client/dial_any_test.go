@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -278,5 +280,33 @@ func TestDialAnyOverTCP(t *testing.T) {
 		for e := range srv.Ends() {
 			e.Close()
 		}
+	}
+}
+
+// A dial that panics, or ends its goroutine, at the last address has the others tried next time.
+func TestDialAnyWhoseDialPanics(t *testing.T) {
+	for name, fail := range map[string]func(){"panic": func() { panic("oops") }, "goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			var bad string
+			w := newTown()
+			dialer := DialAny(Addresses("a", "b", "c"), func(ctx context.Context, address string) (net.Conn, error) {
+				if address == bad {
+					fail()
+				}
+				return w.dial(ctx, address)
+			})
+			d := dialing{dialer: dialer}
+			nc, err := d.dial(t.Context(), slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			nc.Close()
+			bad = w.take()[0]
+			_, err = d.dial(t.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				nc, err = d.dial(t.Context(), slog.New(slog.DiscardHandler))
+			}
+			require.NoError(t, err)
+			nc.Close()
+			assert.NotContains(t, w.take(), bad)
+		})
 	}
 }
