@@ -64,7 +64,8 @@ type ReceiveMiddleware func(s Stream, next Receiver) Receiver
 type Opener func(ctx context.Context, opts ...*options.OpenStreamOptions) (Stream, error)
 
 // OpenMiddleware wraps OpenStream and OpenStreamContext of an End. It may return another Stream in
-// place of the opened one. It is called once for each End, at the first opening.
+// place of the opened one, which should have the optional methods too: those of [HalfCloser] and
+// [Resetter]. It is called once for each End, at the first opening.
 type OpenMiddleware func(e End, next Opener) Opener
 
 // An Acceptor gets a stream that the peer has opened, and returns the stream for the program.
@@ -72,7 +73,7 @@ type Acceptor func(s Stream) (Stream, error)
 
 // AcceptMiddleware wraps the streams that the peer opens, on their way to AcceptStream, Accept or
 // the function of SetAcceptStreamFunc. The Acceptor may return another Stream in place of the
-// accepted one. If it returns an error or panics, the stream is reset with the text and the code of
+// accepted one, which should have the optional methods too, as for an [OpenMiddleware]. If it returns an error or panics, the stream is reset with the text and the code of
 // the error (see [Coder]), and the program does not get it. It runs in the goroutine of
 // AcceptStream, or that of the function. AcceptMiddleware is called once for each connection, at its
 // first stream.

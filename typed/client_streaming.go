@@ -2,6 +2,7 @@ package typed
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
@@ -46,7 +47,9 @@ func (m ClientStreaming[Item, Resp]) Call(ctx context.Context, end geminio.Multi
 			return resp, err
 		}
 	}
-	geminio.CloseWrite(k.stream)
+	if err := geminio.CloseWrite(k.stream); errors.Is(err, errors.ErrUnsupported) {
+		return resp, err // the handler would wait for the end of the items
+	}
 	if err := k.outcome(io.EOF); err != io.EOF {
 		return resp, err
 	}

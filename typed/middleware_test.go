@@ -2,9 +2,11 @@ package typed_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -120,4 +122,39 @@ func TestKeyEndsRun(t *testing.T) {
 			require.Fail(t, "the message is not answered")
 		}
 	})
+}
+
+// plainStream hides the optional methods of a stream.
+type plainStream struct{ geminio.Stream }
+
+// Streaming calls that need the half-close fail if a middleware has replaced the stream by one that
+// has none. No side hangs.
+func TestStreamsWithoutHalfClose(t *testing.T) {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetOpenMiddleware(func(_ geminio.End, next geminio.Opener) geminio.Opener {
+		return func(ctx context.Context, opts ...*options.OpenStreamOptions) (geminio.Stream, error) {
+			s, err := next(ctx, opts...)
+			return plainStream{s}, err
+		}
+	})
+	so.SetAcceptMiddleware(func(geminio.End, geminio.Acceptor) geminio.Acceptor {
+		return func(s geminio.Stream) (geminio.Stream, error) { return plainStream{s}, nil }
+	})
+	ask := func(p *streamPair) (down, up error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, down = collect(count.Call(ctx, p.client, question{N: 2}))
+		_, up = sum.Call(ctx, p.client, sequence(nil, 1))
+		return down, up
+	}
+	inStreams(t, func(t *testing.T, p *streamPair) {
+		down, up := ask(p)
+		require.NoError(t, down)
+		require.ErrorIs(t, up, errors.ErrUnsupported)
+	}, &geminiotest.PairOptions{Client: co})
+	inStreams(t, func(t *testing.T, p *streamPair) {
+		down, up := ask(p)
+		requireCode(t, down, geminio.CodeApplication, "has no CloseWrite and CloseRead")
+		requireCode(t, up, geminio.CodeApplication, "has no CloseWrite and CloseRead")
+	}, &geminiotest.PairOptions{Server: so})
 }

@@ -19,6 +19,9 @@ const peerPrefix = "typed/"
 //
 // A program that accepts streams itself passes them to [Server.Offer] first, or accepts them from
 // a [Server.Listener]. Other programs use [Server.Serve].
+//
+// A stream that an AcceptMiddleware has returned in place of another one must be a
+// geminio.HalfCloser; otherwise its call is refused.
 type Server struct {
 	mu      sync.RWMutex
 	methods map[string]streamMethod
@@ -132,6 +135,9 @@ func (s *Server) call(ctx context.Context, stream geminio.Stream, name string, r
 	m, ok := s.find(name)
 	if !ok {
 		return nil, &methodError{geminio.CodeNoMethod, fmt.Sprintf("no such streaming method: %s", name)}
+	}
+	if _, ok := stream.(geminio.HalfCloser); !ok { // the caller would wait for the end of the items
+		return nil, fmt.Errorf("the stream of %q at the server has no CloseWrite and CloseRead", name)
 	}
 	if err := m.coder.checkRequest(ctx); err != nil {
 		return nil, err
