@@ -92,7 +92,7 @@ func (c *Chains) Call(ctx context.Context, method string, req geminio.Request, o
 	if err != nil {
 		return nil, err
 	}
-	return call(ctx, method, req, opts...)
+	return call(unstarted(ctx), method, req, opts...)
 }
 
 // StartCall is Call without the wait: it returns when the call has begun, or with an error that is
@@ -131,7 +131,7 @@ func (c *Chains) Publish(ctx context.Context, msg geminio.Message, opts ...*opti
 	if err != nil {
 		return err
 	}
-	return publish(ctx, msg, opts...)
+	return publish(unstarted(ctx), msg, opts...)
 }
 
 // StartPublish is Publish without the wait, as StartCall is Call without the wait.
@@ -199,6 +199,15 @@ type starter struct {
 
 // starterKey is the key of the *starter in the context of an asynchronous operation.
 type starterKey struct{}
+
+// unstarted returns ctx without a starter. A middleware has one in its context if it makes a call of
+// its own within an asynchronous operation.
+func unstarted(ctx context.Context) context.Context {
+	if st, _ := ctx.Value(starterKey{}).(*starter); st != nil {
+		return context.WithValue(ctx, starterKey{}, (*starter)(nil))
+	}
+	return ctx
+}
 
 // begin says that the operation has begun.
 func (st *starter) begin() {
