@@ -29,7 +29,7 @@ func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
 	}
 	old := c.cfg.Resume.Session
 	s := old.session
-	if err := old.lock(over, errReplaced); err != nil {
+	if err := old.lock(over, errReplaced, nil); err != nil {
 		return nil, err
 	}
 	a := &attempt{session: old}
@@ -49,12 +49,19 @@ func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
 }
 
 // lock waits until no other handshake resumes the session, and then until no goroutine
-// uses its link. unlock or attach ends that.
-func (c *Conn) lock(over <-chan struct{}, cause error) error {
+// uses its link. unlock or attach ends that. In between, lock calls check, which may be nil. If
+// check returns an error, lock returns it, and the link is left alone.
+func (c *Conn) lock(over <-chan struct{}, cause error, check func() error) error {
 	select {
 	case c.busy() <- struct{}{}:
 	case <-over:
 		return errOver
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			<-c.busy()
+			return err
+		}
 	}
 	if err := c.beQuiet(over, cause); err != nil {
 		<-c.busy()
@@ -213,16 +220,17 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 		return nil, nil // its first handshake has failed
 	}
 	refuse := func(why error) error { return c.refuse(over, *hello, guard.Describe(c.cfg.Log, why), why) }
-	stale := func() error {
+	var stale error // a later attempt was faster
+	check := func() error {
 		old.mu.Lock()
 		defer old.mu.Unlock()
 		if asked.Attempt <= s.attempt {
-			return fmt.Errorf("%w: attempt %d to resume, the last one was %d", geminio.ErrProtocol, asked.Attempt, s.attempt)
+			stale = fmt.Errorf("%w: attempt %d to resume, the last one was %d", geminio.ErrProtocol, asked.Attempt, s.attempt)
 		}
-		return nil
+		return stale
 	}
-	if err := stale(); err != nil {
-		return nil, refuse(err)
+	if check() != nil {
+		return nil, refuse(stale)
 	}
 	if !s.identity.allows(identityOf(c.link.nc)) {
 		return nil, nil // not a refusal: the certificate of a client may have been renewed
@@ -239,12 +247,11 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 	if end == nil {
 		end = old.checkPosition(asked.Received)
 	}
-	if err := old.lock(over, errReplaced); err != nil {
+	if err := old.lock(over, errReplaced, check); err != nil {
+		if stale != nil {
+			err = refuse(stale)
+		}
 		return nil, err
-	}
-	if err := stale(); err != nil { // a later attempt was faster
-		old.unlock()
-		return nil, refuse(err)
 	}
 	old.mu.Lock()
 	s.attempt = asked.Attempt

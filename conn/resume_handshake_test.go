@@ -250,6 +250,41 @@ func TestRefusedResumption(t *testing.T) {
 	}
 }
 
+// An attempt that the server checks for longer than it takes the client to resume the session with
+// a later one changes nothing: neither is the new link cut nor does ErrFresh end the session.
+func TestOvertakenAttempt(t *testing.T) {
+	for _, late := range []error{nil, ErrFresh} {
+		quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
+			p.cut(0)
+			synctest.Wait()
+			answer := make(chan error)
+			first := true
+			p.server.Resume.Allow = func(_, _ *Conn, _ uint64) error {
+				if !first {
+					return nil
+				}
+				first = false
+				return <-answer
+			}
+			near, far := p.wire()
+			cfg := *p.client
+			cfg.HandshakeTimeout = time.Second
+			cfg.Resume = &ResumeConfig{Keep: time.Minute, Log: MinLog, Session: p.c}
+			overtaken := shake(geminio.RecipientSide, far, p.server)
+			_, err := Client(near, &cfg)
+			require.Error(t, err)
+			_, err, _ = p.resume()
+			require.Equal(t, ErrResumed, err)
+			answer <- late
+			require.Error(t, (<-overtaken).err)
+			synctest.Wait()
+			assert.Equal(t, Open, p.s.State())
+			assert.True(t, p.s.SessionStats().Connected)
+			assert.EqualValues(t, 1, p.s.SessionStats().Interruptions)
+		})
+	}
+}
+
 // An answer that is no answer fails the attempt, and the session can be resumed later.
 func TestGarbageForAnAnswer(t *testing.T) {
 	quietPair(t, nil, func(t *testing.T, p *sessionPair, c, s *fakeHandler) {
