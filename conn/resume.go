@@ -348,7 +348,7 @@ func (c *Conn) expire(number uint64) {
 	s := c.session
 	c.mu.Lock()
 	down := s.phase == linkDown && s.stats.Interruptions == number
-	s.expired = down && s.quiet != nil // the handshake decides
+	s.expired = s.expired || down && s.quiet != nil // the handshake decides
 	down = down && s.quiet == nil
 	s.stats.Expired = down
 	cause := s.cause
@@ -620,10 +620,14 @@ func (c *Conn) stalled(now time.Duration) bool {
 }
 
 // onStall gives up a link whose peer acknowledges nothing. It ends the session if that has
-// happened on several links in a row.
+// happened on several links in a row. It does nothing if another link has replaced l.
 func (c *Conn) onStall(l *link) {
 	s := c.session
 	c.mu.Lock()
+	if c.link != l || s.phase == linkDown {
+		c.mu.Unlock()
+		return
+	}
 	s.stalls++
 	end := s.stalls >= maxStalls
 	c.mu.Unlock()

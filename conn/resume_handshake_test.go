@@ -148,6 +148,9 @@ func TestTwoLiveLinks(t *testing.T) {
 		require.Equal(t, ErrResumed, err)
 		assert.NotSame(t, old, p.s.currentLink())
 		p.s.cut(old, errMine)
+		for range maxStalls {
+			p.s.onStall(old)
+		}
 		assert.True(t, p.s.SessionStats().Connected, "the old link is of no account")
 		c.give(dataFrame(1))
 		p.c.Kick()
