@@ -32,10 +32,17 @@ func (l *link) settled() bool {
 
 // interrupted is called when l has lost its transport and its session is kept. If the
 // methods of both sides are not exchanged yet, no operation has begun on l, and the session
-// ends. It also ends if ConnOnline has refused l.
+// ends. It also ends if ConnOnline has refused l. If l closes already, no other connection takes
+// its place for that, and only the rest of its bytes is delivered, if the RetryEnd has ended too.
 func (r *RetryEnd) interrupted(l *link, c *conn.Conn) {
 	if !l.ready.Load() || l.declined.Load() {
 		c.Expire(nil)
+		return
+	}
+	if c.State() >= conn.Closing {
+		if r.ended() {
+			r.deliver(l)
+		}
 		return
 	}
 	if d, ok := r.opt.Delegate.(delegate.ConnInterruptedDelegate); ok {
@@ -106,16 +113,16 @@ func (r *RetryEnd) abandon(l *link) {
 	}
 }
 
-// deliver is called when l closes. If l is interrupted, deliver starts deliverAll, which resumes
-// the session so that the written bytes are delivered and the server learns of the end. The End
-// ends within the time of SetLinger in any case.
+// deliver is called when l closes, and when it is interrupted after that. If l is interrupted,
+// deliver starts deliverAll, which resumes the session so that the written bytes are delivered
+// and the server learns of the end. The End ends within the time of SetLinger in any case.
 func (r *RetryEnd) deliver(l *link) {
 	c := l.control().Conn()
 	if c.TicketID() == nil {
 		return
 	}
 	r.mu.Lock()
-	begin := !l.delivering && !l.hasEnded && !c.SessionStats().Connected
+	begin := !l.delivering && c.State() < conn.Closed && !c.SessionStats().Connected
 	l.delivering = l.delivering || begin
 	r.mu.Unlock()
 	if begin {
