@@ -559,40 +559,6 @@ func TestCutAfterCloseOfTheClient(t *testing.T) {
 	}
 }
 
-// The loss of a connection that was closed after the time for draining has no effect on the next
-// one.
-func TestCutOfADrainedConnection(t *testing.T) {
-	co := client.NewEndOptions()
-	co.SetDrainTimeout(10 * time.Second)
-	co.SetLinger(time.Minute)
-	withSession(t, co, nil, func(t *testing.T, f *resumeTest) {
-		ctx := context.Background()
-		require.NoError(t, f.s.Register(ctx, "hang", func(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() }))
-		call := kit.Start(func() error {
-			_, err := f.c.Call(ctx, "hang", f.c.NewRequest(nil))
-			return err
-		})
-		synctest.Wait()
-		down := kit.Start(func() error { return geminio.Shutdown(ctx, f.s) })
-		time.Sleep(5 * time.Second)
-		f.deafen() // the server does not learn of the end
-		old := f.links[0]
-		time.Sleep(10 * time.Second)
-		assert.Error(t, <-call)
-		next, err := f.l.AcceptEnd()
-		require.NoError(t, err)
-		require.EqualValues(t, 2, f.c.Stats().Connections)
-		old.Close()
-		time.Sleep(5 * time.Second)
-		assert.EqualValues(t, 2, f.c.Stats().Connections)
-		assert.NoError(t, geminio.Cause(next))
-		f.c.Close()
-		next.Close()
-		f.s.Close()
-		<-down
-	})
-}
-
 // count returns how many of lines are equal to line.
 func count(lines []string, line string) (n int) {
 	for _, l := range lines {
