@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/guard"
@@ -169,8 +170,9 @@ func (r *RetryEnd) deliverAll(l *link, c *conn.Conn) {
 var errNotResumed = errors.New("the server has not continued the session")
 
 // resumeOnly makes one attempt to resume the session of c. It returns an error that matches
-// conn.ErrResumed or errNotResumed if the server has answered. resumeOnly does not use a fresh
-// connection, and ends it in an orderly way, so that the server does not keep its session.
+// conn.ErrResumed or errNotResumed if the server has answered. It gets no fresh connection, of
+// which the callbacks of the server would be told. If the server has no such session any more, c
+// ends.
 func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 	nc, cc, _, err := r.prepare(ctx)
 	if err != nil {
@@ -179,6 +181,11 @@ func (r *RetryEnd) resumeOnly(ctx context.Context, c *conn.Conn) error {
 	cc.Online, cc.Offline = func(*conn.Conn) error { return errNotResumed }, nil
 	cc.Resume.Session, cc.Resume.Only = c, true
 	_, err = conn.Client(nc, cc)
+	var refused *geminio.RefusedError
+	if errors.As(err, &refused) && refused.Code == geminio.CodeClosed {
+		c.Expire(conn.ErrSessionUnknown)
+		return errNotResumed
+	}
 	return err
 }
 

@@ -272,6 +272,10 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	}
 	var who identification
 	ended, err := c.resume(over, &hello, offer, &who)
+	if err == nil && hello.Resume != nil && hello.Resume.Only {
+		said := packet.Reason{Code: uint32(geminio.CodeClosed), Text: ErrSessionEnded.Error()}
+		err = c.refuse(over, hello, said, ErrSessionEnded)
+	}
 	if err == nil {
 		err = c.identify(over, &hello, &who, false)
 	}

@@ -66,7 +66,8 @@ type ResumeConfig struct {
 	// session ends, and Client returns the fresh Conn. Client only, optional.
 	Session *Conn
 	// Only says that Client needs the session: if Session has ended, Client fails before
-	// it sends anything. Client only.
+	// it sends anything. If the server does not continue the session, it refuses the client
+	// with geminio.CodeClosed. Client only.
 	Only bool
 	// Issued is called before the client learns the ticket of c: from now on Find may
 	// return c. Server only, optional.

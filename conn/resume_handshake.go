@@ -42,7 +42,7 @@ func (c *Conn) beginResume(over <-chan struct{}) (*attempt, error) {
 	}
 	old.mu.Lock()
 	s.attempt++
-	a.asked = packet.Resume{ID: s.ticket.ID, Attempt: s.attempt, Received: s.position.Load()}
+	a.asked = packet.Resume{ID: s.ticket.ID, Attempt: s.attempt, Received: s.position.Load(), Only: c.cfg.Resume.Only}
 	old.mu.Unlock()
 	a.asked.Proof = packet.Proof(s.ticket.Secret, packet.RoleClient, s.ticket.ID, a.asked.Attempt, a.asked.Received)
 	return a, nil

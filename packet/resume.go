@@ -47,6 +47,8 @@ type Resume struct {
 	Attempt  uint64 `json:"attempt"`  // grows with every attempt to resume the session
 	Received uint64 `json:"received"` // the number of bytes of the session that the client has received
 	Proof    []byte `json:"proof"`    // Proof with RoleClient
+	// Only says that the client wants no fresh connection in place of the session.
+	Only bool `json:"only,omitempty"`
 }
 
 // check returns an error if r has a field of a wrong length; r may be nil.

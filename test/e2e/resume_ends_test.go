@@ -82,8 +82,8 @@ func TestRefusedConnectionIsNotResumed(t *testing.T) {
 	})
 }
 
-// Close of an interrupted End dials to deliver the rest. A server that was started anew keeps no
-// session of that connection.
+// Close of an interrupted End dials to deliver the rest. A server that was started anew has no
+// session to deliver to: it refuses the client, and its callbacks are not told of a connection.
 func TestCloseAfterTheServerWasStartedAnew(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
 		near, err := f.c.OpenStream()
@@ -95,7 +95,7 @@ func TestCloseAfterTheServerWasStartedAnew(t *testing.T) {
 		f.told.take()
 		require.NoError(t, f.c.Close())
 		synctest.Wait()
-		assert.Equal(t, []string{"online", "offline"}, lastOf(f.told.take(), 2))
+		assert.NotContains(t, f.told.take(), "online")
 		stats := f.serverStats()
 		assert.EqualValues(t, 1, stats.Unknown)
 		assert.Zero(t, stats.Interrupted)
