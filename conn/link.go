@@ -44,6 +44,10 @@ type link struct {
 	// goroutine that reads owns it.
 	early *earlyRead
 
+	// writeErr is the error of the first Write that has failed. Its bytes may be missing, so
+	// nothing is written after it. The goroutine that writes owns it.
+	writeErr error
+
 	mu    sync.Mutex
 	state linkState
 	timer clock.Timer // enters the next state if Close does not return
@@ -150,14 +154,17 @@ func (l *link) readOnce(p []byte) (n int, err error) {
 
 // write writes all of p.
 func (l *link) write(p []byte) error {
+	if l.writeErr != nil {
+		return l.writeErr
+	}
 	n, err := l.writeOnce(p)
 	switch {
 	case err != nil:
-		return l.safe(err)
+		l.writeErr = l.safe(err)
 	case n != len(p):
-		return fmt.Errorf("transport: Write returned %d for %d bytes: %w", n, len(p), io.ErrShortWrite)
+		l.writeErr = fmt.Errorf("transport: Write returned %d for %d bytes: %w", n, len(p), io.ErrShortWrite)
 	}
-	return nil
+	return l.writeErr
 }
 
 func (l *link) writeOnce(p []byte) (n int, err error) {

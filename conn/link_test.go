@@ -559,3 +559,24 @@ func TestHandshakeIsGivenUpInACallback(t *testing.T) {
 		assert.Equal(t, 1, offline)
 	})
 }
+
+// halfConn is a net.Conn whose Write takes half of its bytes and returns no error.
+type halfConn struct {
+	net.Conn
+	took []byte
+}
+
+func (c *halfConn) Write(p []byte) (int, error) {
+	c.took = append(c.took, p[:len(p)/2]...)
+	return len(p) / 2, nil
+}
+
+// After a Write that has failed nothing more is written, since the peer would take it for the
+// missing bytes.
+func TestNothingIsWrittenAfterAnError(t *testing.T) {
+	nc := &halfConn{}
+	l := &link{nc: nc}
+	require.ErrorIs(t, l.write([]byte("data")), io.ErrShortWrite)
+	require.ErrorIs(t, l.write([]byte("ping")), io.ErrShortWrite)
+	require.Equal(t, "da", string(nc.took))
+}
