@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,12 +262,11 @@ func TestOvertakenAttempt(t *testing.T) {
 			p.cut(0)
 			synctest.Wait()
 			answer := make(chan error)
-			first := true
+			var asked atomic.Bool
 			p.server.Resume.Allow = func(_, _ *Conn, _ uint64) error {
-				if !first {
+				if asked.Swap(true) {
 					return nil
 				}
-				first = false
 				return <-answer
 			}
 			near, far := p.wire()
