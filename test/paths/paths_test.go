@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
@@ -71,10 +72,16 @@ func (w work) runInBubble(t *testing.T) (r result) {
 	counts := make([]int, w.streams) // bytes of each stream between from and to
 	ticks := make([]int, w.to/tick)  // bytes of all streams in each tick
 	var mu sync.Mutex
+	type pair struct{ near, far geminio.Stream }
+	pairs := make([]pair, w.streams)
+	for i := range pairs {
+		near, far, err := rig.StreamPair(p.Client, p.Server)
+		require.NoError(t, err)
+		pairs[i] = pair{near, far}
+	}
 	start := time.Now()
 	for i := range w.streams {
-		s, d, err := rig.StreamPair(p.Client, p.Server)
-		require.NoError(t, err)
+		s, d := pairs[i].near, pairs[i].far
 		all.Go(func() { io.Copy(struct{ io.Writer }{s}, struct{ io.Reader }{zeros{}}) })
 		all.Go(func() {
 			buf := make([]byte, 64<<10)
@@ -98,7 +105,6 @@ func (w work) runInBubble(t *testing.T) (r result) {
 			}
 		})
 	}
-	start = time.Now()
 	if w.then > 0 {
 		time.AfterFunc(w.change, func() {
 			path := w.path
