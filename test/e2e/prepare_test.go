@@ -61,7 +61,7 @@ func TestFirstCallsOfManyClients(t *testing.T) {
 			var end geminio.End
 			var err error
 			if i%5 == 0 {
-				end, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
+				end, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return kit.Dial(l.Addr().String()) })
 			} else {
 				end, err = dial(l.Addr().String())
 			}
@@ -170,7 +170,7 @@ func TestServerRefusesWhenPreparing(t *testing.T) {
 				defer l.Close()
 				var err error
 				if retry {
-					_, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
+					_, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return kit.Dial(l.Addr().String()) })
 				} else {
 					_, err = dial(l.Addr().String())
 				}
@@ -205,9 +205,9 @@ func TestClientRefusesWhenPreparing(t *testing.T) {
 				})
 				var err error
 				if retry {
-					_, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, co)
+					_, err = client.NewRetryEndWithDialer(func() (net.Conn, error) { return kit.Dial(l.Addr().String()) }, co)
 				} else {
-					_, err = client.NewEnd("tcp", l.Addr().String(), co)
+					_, err = dial(l.Addr().String(), co)
 				}
 				require.ErrorContains(t, err, c.text)
 				kit.Within(t, kit.Forever, "the end of the End", func() { <-geminio.Done(refused) })
