@@ -270,19 +270,19 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	if err := packet.CheckMetadata("conn", hello.Metadata, packet.MaxHandshakeContent); err != nil {
 		return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}, err)
 	}
-	var who identification
-	ended, err := c.resume(over, &hello, offer, &who)
+	var client identification
+	ended, err := c.resume(over, &hello, offer, &client)
 	if err == nil && hello.Resume != nil && hello.Resume.Only {
 		said := packet.Reason{Code: uint32(geminio.CodeClosed), Text: ErrSessionEnded.Error()}
 		err = c.refuse(over, hello, said, ErrSessionEnded)
 	}
 	if err == nil {
-		err = c.identify(over, &hello, &who, false)
+		err = c.identify(over, &hello, &client, false)
 	}
 	if err != nil {
 		return false, err
 	}
-	if c.clientID, err = cfg.Admit(c, who.id, hello.ClientID, over); err != nil {
+	if c.clientID, err = cfg.Admit(c, client.id, hello.ClientID, over); err != nil {
 		return false, c.refuse(over, hello, guard.Describe(cfg.Log, err), err)
 	}
 	select {

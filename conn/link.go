@@ -257,17 +257,23 @@ func (l *link) cut() {
 // wrapper is a net.Conn around another one, such as *tls.Conn.
 type wrapper interface{ NetConn() net.Conn }
 
+// beneath returns the net.Conn that nc wraps, or nil if there is none.
+func beneath(nc net.Conn) net.Conn {
+	if w, wraps := nc.(wrapper); wraps {
+		if under := w.NetConn(); !isNil(under) {
+			return under
+		}
+	}
+	return nil
+}
+
 // innermost returns the net.Conn beneath all others, or nil if a NetConn method fails.
 func (l *link) innermost() (nc net.Conn) {
 	l.call("NetConn", func() error {
 		under := l.nc
 		for range maxBeneath {
-			w, wraps := under.(wrapper)
-			if !wraps {
-				break
-			}
-			next := w.NetConn()
-			if isNil(next) {
+			next := beneath(under)
+			if next == nil {
 				break
 			}
 			under = next

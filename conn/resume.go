@@ -195,11 +195,7 @@ func tlsOf(nc net.Conn) *tls.Conn {
 		if t, ok := nc.(*tls.Conn); ok {
 			return t
 		}
-		w, wraps := nc.(wrapper)
-		if !wraps {
-			return nil
-		}
-		if nc = w.NetConn(); isNil(nc) {
+		if nc = beneath(nc); nc == nil {
 			return nil
 		}
 	}

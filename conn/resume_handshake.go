@@ -200,7 +200,7 @@ func (c *Conn) checkPosition(received uint64) error {
 // resume continues the session that the client asks for on the link of c, and returns
 // ErrResumed. If it returns nil, the client gets a fresh connection; ended then answers
 // for a session that has ended.
-func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Settings, who *identification) (ended *packet.Resumed, err error) {
+func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Settings, client *identification) (ended *packet.Resumed, err error) {
 	asked, r := hello.Resume, c.cfg.Resume
 	if asked == nil || offer == nil || r == nil || r.Find == nil {
 		return nil, nil
@@ -235,12 +235,12 @@ func (c *Conn) resume(over <-chan struct{}, hello *packet.Conn, offer *packet.Se
 	if !s.identity.allows(identityOf(c.link.nc)) {
 		return nil, nil // not a refusal: the certificate of a client may have been renewed
 	}
-	if err := c.identify(over, hello, who, true); err != nil {
+	if err := c.identify(over, hello, client, true); err != nil {
 		return nil, err
 	}
 	end := error(nil) // why the session ends
 	if r.Allow != nil {
-		if end = r.Allow(old, c, who.id); end != nil && !errors.Is(end, ErrFresh) {
+		if end = r.Allow(old, c, client.id); end != nil && !errors.Is(end, ErrFresh) {
 			return nil, refuse(end)
 		}
 	}

@@ -58,12 +58,7 @@ func (g guarded) Write(p []byte) (int, error) {
 func (g guarded) Close() error { return g.l.call("Close", g.l.nc.Close) }
 
 // NetConn returns the connection beneath the link's net.Conn, or nil if there is none.
-func (g guarded) NetConn() (under net.Conn) {
-	if w, wraps := g.l.nc.(wrapper); wraps {
-		under = w.NetConn()
-	}
-	return under
-}
+func (g guarded) NetConn() net.Conn { return beneath(g.l.nc) }
 
 // LocalAddr implements net.Conn.
 func (g guarded) LocalAddr() net.Addr { return g.l.localAddr() }
