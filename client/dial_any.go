@@ -65,11 +65,12 @@ type lastAddress struct {
 // lastAddressKey is the key of a context value of type *lastAddress.
 type lastAddressKey struct{}
 
-// set notes the address of a new connection.
-func (l *lastAddress) set(address string) {
+// set notes the address of a new connection, or one whose dial has failed in such a way that it is
+// to be tried last.
+func (l *lastAddress) set(address string, failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.address, l.failed = address, false
+	l.address, l.failed = address, failed
 }
 
 // fail notes that the handshake over the last connection has failed.
@@ -77,13 +78,6 @@ func (l *lastAddress) fail() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = true
-}
-
-// failAt notes that dial has panicked for an address, or has ended its goroutine.
-func (l *lastAddress) failAt(address string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.address, l.failed = address, true
 }
 
 // order returns the addresses in the order in which they are tried.
@@ -119,7 +113,7 @@ func dialAny(ctx context.Context, resolve Resolver, dial AddressDialer, last *la
 	trying := ""
 	defer func() {
 		if trying != "" { // dial has panicked or ended the goroutine
-			last.failAt(trying)
+			last.set(trying, true)
 		}
 	}()
 	for i, address := range last.order(addresses) {
@@ -127,7 +121,7 @@ func dialAny(ctx context.Context, resolve Resolver, dial AddressDialer, last *la
 		nc, err := dialOne(ctx, dial, address, len(addresses)-i)
 		trying = ""
 		if err == nil {
-			last.set(address)
+			last.set(address, false)
 			return nc, nil
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", address, err))

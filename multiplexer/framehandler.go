@@ -32,8 +32,7 @@ func (u *frameHandler) OnPong(value uint64) {
 	m.mu.Unlock()
 	switch {
 	case probe:
-		m.c.Probe()
-		fallthrough
+		m.c.Probe() // kicks as well
 	case kick:
 		m.c.Kick()
 	}

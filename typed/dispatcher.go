@@ -233,16 +233,16 @@ func (r *run) work(k laneKey, l *lane) {
 // handle handles a message, and answers it.
 func (r *run) handle(j job) {
 	err := r.ctx.Err()
-	if err == nil {
-		guard.Run(r.log, "the handler of a message", func() { err = j.t(r.context(j.m)) }, func(failed error) {
-			if failed != nil {
-				err = failed
-			}
-			r.finish(j.m, err)
-		})
+	if err != nil {
+		r.finish(j.m, err)
 		return
 	}
-	r.finish(j.m, err)
+	guard.Run(r.log, "the handler of a message", func() { err = j.t(r.context(j.m)) }, func(failed error) {
+		if failed != nil {
+			err = failed
+		}
+		r.finish(j.m, err)
+	})
 }
 
 // context returns the context of the handler of a message.
