@@ -61,11 +61,11 @@ type tally struct {
 func (s *settings) bench(cmd *cobra.Command, b *benchSettings, url, method string) error {
 	ends := make([]geminio.End, b.clients)
 	for i := range ends {
-		end, err := s.connect(cmd.Context(), url, nil)
+		end, err := s.connect(cmd.Context(), url)
 		if err != nil {
 			return err
 		}
-		defer closeQuietly(end)
+		defer end.Close()
 		ends[i] = end
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), b.duration)

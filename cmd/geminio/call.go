@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/options"
 )
 
 // pingMethod is the method that ping calls. It need not exist: the answer that it does not also
@@ -27,11 +26,11 @@ not have it: the answer that it does not have it takes a round trip, too.`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			begin := time.Now()
-			end, err := s.connect(cmd.Context(), args[0], nil)
+			end, err := s.connect(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			defer closeQuietly(end)
+			defer end.Close()
 			fmt.Fprintf(cmd.OutOrStdout(), "connected to %s as client %d in %s\n",
 				end.RemoteAddr(), end.ClientID(), time.Since(begin).Round(time.Microsecond))
 			for i := 1; count == 0 || i <= count; i++ {
@@ -78,29 +77,14 @@ func newCall(s *settings) *cobra.Command {
 and writes the data of the answer to the standard output as it is.`,
 		Args: args(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			base, err := s.outgoing(cmd.Context())
-			if err != nil {
+			return s.once(cmd, args, func(ctx context.Context, end geminio.End, data []byte) error {
+				rsp, err := end.Call(ctx, args[1], end.NewRequest(data))
+				if err != nil {
+					return describe(err)
+				}
+				_, err = cmd.OutOrStdout().Write(rsp.Data())
 				return err
-			}
-			data, err := payload(cmd, args, 2)
-			if err != nil {
-				return err
-			}
-			end, err := s.connect(cmd.Context(), args[0], nil)
-			if err != nil {
-				return err
-			}
-			defer closeQuietly(end)
-			ctx, cancel := s.limited(base)
-			defer cancel()
-			opt := options.Call()
-			opt.SetTimeout(s.timeout)
-			rsp, err := end.Call(ctx, args[1], end.NewRequest(data), opt)
-			if err != nil {
-				return describe(err)
-			}
-			_, err = cmd.OutOrStdout().Write(rsp.Data())
-			return err
+			})
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,27 +22,14 @@ func newPublish(s *settings) *cobra.Command {
 until the receiver has acknowledged the message.`,
 		Args: args(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			base, err := s.outgoing(cmd.Context())
-			if err != nil {
-				return err
-			}
-			data, err := payload(cmd, args, 2)
-			if err != nil {
-				return err
-			}
-			end, err := s.connect(cmd.Context(), args[0], nil)
-			if err != nil {
-				return err
-			}
-			defer closeQuietly(end)
-			mopt := options.NewMessage()
-			mopt.SetTopic(args[1])
+			opt := options.NewMessage()
+			opt.SetTopic(args[1])
 			if noAck {
-				mopt.SetCnss(options.CnssAtMostOnce)
+				opt.SetCnss(options.CnssAtMostOnce)
 			}
-			ctx, cancel := s.limited(base)
-			defer cancel()
-			return describe(end.Publish(ctx, end.NewMessage(data, mopt)))
+			return s.once(cmd, args, func(ctx context.Context, end geminio.End, data []byte) error {
+				return describe(end.Publish(ctx, end.NewMessage(data, opt)))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&noAck, "at-most-once", false, "do not wait for an acknowledgement")
@@ -66,11 +54,11 @@ func newReceive(s *settings) *cobra.Command {
 message when it is printed.`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			end, err := s.connect(cmd.Context(), args[0], nil)
+			end, err := s.connect(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			defer closeQuietly(end)
+			defer end.Close()
 			for i := 0; count == 0 || i < count; i++ {
 				m, err := end.Receive(cmd.Context())
 				if errors.Is(err, io.EOF) || cmd.Context().Err() != nil {

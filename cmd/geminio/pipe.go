@@ -20,11 +20,11 @@ the input ends that direction of the stream only. pipe ends when the other side 
 other direction.`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			end, err := s.connect(cmd.Context(), args[0], nil)
+			end, err := s.connect(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			defer closeQuietly(end)
+			defer end.Close()
 			opt := options.OpenStream()
 			opt.SetMeta([]byte(streamMeta))
 			opt.SetPeer(peer)

@@ -67,9 +67,8 @@ func args(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// connect returns an End over a connection to a URL. prepare, which may be nil, changes the
-// options.
-func (s *settings) connect(ctx context.Context, url string, prepare func(*client.EndOptions)) (geminio.End, error) {
+// connect returns an End over a connection to a URL.
+func (s *settings) connect(ctx context.Context, url string) (geminio.End, error) {
 	dialer, err := s.dialer(ctx, url)
 	if err != nil {
 		return nil, usageError{err}
@@ -88,9 +87,6 @@ func (s *settings) connect(ctx context.Context, url string, prepare func(*client
 	}
 	if s.timeout > 0 {
 		opts.SetHandshakeTimeout(s.timeout)
-	}
-	if prepare != nil {
-		prepare(opts)
 	}
 	end, err := client.NewEndWithDialer(dialer, opts)
 	if err != nil {
@@ -132,14 +128,31 @@ func pairs(flag string, values []string) (metadata.MD, error) {
 	return md, nil
 }
 
-// payload returns the data of a call or message: args[i], or all of the standard input if that
-// is "-" or absent.
-func payload(cmd *cobra.Command, args []string, i int) ([]byte, error) {
-	if len(args) > i && args[i] != "-" {
-		return []byte(args[i]), nil
+// once calls do with an End, a context for one operation, which has the metadata of the flags,
+// and the data of the operation: args[2], or all of the standard input if that is "-" or absent.
+func (s *settings) once(cmd *cobra.Command, args []string, do func(context.Context, geminio.End, []byte) error) error {
+	ctx, err := s.outgoing(cmd.Context())
+	if err != nil {
+		return err
 	}
-	return io.ReadAll(cmd.InOrStdin())
+	data, err := payload(cmd.InOrStdin(), args[2:])
+	if err != nil {
+		return err
+	}
+	end, err := s.connect(cmd.Context(), args[0])
+	if err != nil {
+		return err
+	}
+	defer end.Close()
+	ctx, cancel := s.limited(ctx)
+	defer cancel()
+	return do(ctx, end, data)
 }
 
-// closeQuietly closes an End at the end of a command, whose result is known already.
-func closeQuietly(end geminio.End) { _ = end.Close() }
+// payload returns the first of args, or all of in if that is "-" or absent.
+func payload(in io.Reader, args []string) ([]byte, error) {
+	if len(args) > 0 && args[0] != "-" {
+		return []byte(args[0]), nil
+	}
+	return io.ReadAll(in)
+}
