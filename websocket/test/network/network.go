@@ -5,6 +5,7 @@ package network
 
 import (
 	"context"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -42,15 +43,10 @@ type listener struct {
 // listen returns a listener of WebSockets whose HTTP server runs over l.
 func listen(l net.Listener) net.Listener {
 	ws := websocket.NewListener(&websocket.ListenerOptions{Addr: l.Addr()})
-	site := &http.Server{Handler: ws, ErrorLog: log.New(discard{}, "", 0)}
+	site := &http.Server{Handler: ws, ErrorLog: log.New(io.Discard, "", 0)}
 	go site.Serve(l)
 	return listener{ws, site}
 }
-
-// discard is a Writer that does nothing.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // Close closes the HTTP server, too.
 func (l listener) Close() error {
