@@ -41,7 +41,7 @@ func (c *Control) Held() int {
 func (c *Control) CloseWith(cause error, reason packet.Reason) { c.mux.Close(cause, reason) }
 
 // Unused reports whether this side has no call, message, handler or stream under way, as far as
-// this side knows. What is to be sent, and what is about to arrive, does not count.
+// this side knows. Frames that are to be sent, and frames that are about to arrive, do not count.
 func (c *Control) Unused() bool {
 	return c.pending.empty() && c.serving.n.Load() == 0 && c.unanswered.Load() == 0 && len(c.mux.Dialogues()) <= 1
 }

@@ -55,8 +55,8 @@ func (w *wrapper) wrapHijack(hijack geminio.HijackRPC) (geminio.RPC, error) {
 	})
 }
 
-// stage says how far a call has got through the middleware of its handler: how many of them have
-// been entered, counted from stageEntered, and what has happened to the call.
+// stage says how far a call has got through the middleware of its handler: the number of entered
+// middleware, counted from stageEntered, and whether the call is over or next was misused.
 type stage = uint32
 
 const (

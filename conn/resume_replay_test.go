@@ -14,7 +14,7 @@ import (
 	"github.com/singchia/geminio/test/kit"
 )
 
-// mutedConn is a net.Conn that discards what is written after mute.
+// mutedConn is a net.Conn that discards bytes that are written after mute.
 type mutedConn struct {
 	net.Conn
 	muted atomic.Bool

@@ -53,7 +53,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.Builder.Write(p)
 }
 
-// take returns what was logged since the last take.
+// take returns the text that was logged since the last take.
 func (l *lines) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,12 +7,12 @@ import "time"
 // side gives (window). It is a plain value that neither locks nor waits, and its clock is an
 // argument; Mux.mu guards the path of a Mux.
 //
-// # What is measured
+// # Measurement
 //
 // A path has two properties: the rate of its slowest link and its round trip while nothing
 // waits. Their product is the number of bytes that are under way when the link is in full use
-// and nothing waits. With less under way, the link is idle at times. What is under way beyond
-// that waits in front of the slowest link, and everything else, such as a call, waits behind it.
+// and nothing waits. With less under way, the link is idle at times. Bytes under way beyond that
+// wait in front of the slowest link, and everything else, such as a call, waits behind them.
 //
 // Pings measure both properties. A Ping and its Pong take a round trip, and a Pong says that
 // everything that was sent before the Ping has arrived. A Ping is sent after each eighth of what
@@ -24,7 +24,7 @@ import "time"
 // last rounds. A sample in which this side had little to send proves only that the path is not
 // slower, so it does not replace a larger one.
 //
-// # What follows from it
+// # Limits
 //
 // Under way are at most 1.75 times the product. So the link always has work, although Pongs
 // come late, and a call takes at most 1.75 round trips. If the rate of the path grows, the

@@ -115,7 +115,7 @@ func (u *traffic) fly(all []parcel, p parcel) []parcel {
 	return append(all, p)
 }
 
-// arrive handles what has arrived at one of the sides.
+// arrive handles the parcels that have arrived at one of the sides.
 func (u *traffic) arrive() {
 	for ; len(u.flying) > 0 && u.flying[0].at <= u.now; u.flying = u.flying[1:] {
 		u.arrived += u.flying[0].bytes

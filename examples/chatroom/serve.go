@@ -82,7 +82,7 @@ func (s *chatServer) run(ctx context.Context) error {
 	opt.SetLogger(s.Log)
 	opt.SetHeartbeat(s.heartbeat)
 	opt.SetDelegate(admission{room: s.room, tokens: tokens, log: s.Log})
-	opt.SetRegisterLocalRPCs(methodWho.Handler(s.who), methodTell.Handler(s.tell))
+	opt.SetRegisterLocalRPCs(methodWho.Handler(s.names), methodTell.Handler(s.tell))
 	l, err := server.NewListener(nl, opt)
 	if err != nil {
 		return err
@@ -169,8 +169,8 @@ func (s *chatServer) publish(end geminio.End, m *member) {
 	}
 }
 
-// who handles methodWho.
-func (s *chatServer) who(context.Context, struct{}) ([]string, error) { return s.room.here(), nil }
+// names handles methodWho.
+func (s *chatServer) names(context.Context, struct{}) ([]string, error) { return s.room.here(), nil }
 
 // tell handles methodTell.
 func (s *chatServer) tell(ctx context.Context, line told) (struct{}, error) {

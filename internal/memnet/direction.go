@@ -126,7 +126,7 @@ func (d *direction) end(how last) {
 	d.send(0, how)
 }
 
-// send has n bytes arrive after the delay, and behind what was sent before.
+// send has n bytes arrive after the delay, and behind earlier bytes.
 func (d *direction) send(n int, how last) {
 	if n == 0 && how == moreData {
 		return

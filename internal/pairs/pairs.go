@@ -190,7 +190,7 @@ func (l List) largest() string {
 	return fmt.Sprintf("key %.40q", largest)
 }
 
-// CheckKey returns what is wrong with a key, or an empty text.
+// CheckKey returns a text that says why a key is not valid, or an empty text.
 func CheckKey[T string | []byte](key T) (problem string) {
 	switch {
 	case len(key) == 0:
@@ -210,8 +210,8 @@ func CheckKey[T string | []byte](key T) (problem string) {
 	return ""
 }
 
-// Check returns what is wrong with the content of a list that is framed: with a key, or with
-// the number of pairs. It returns an empty text if nothing is.
+// Check checks the content of a list that is framed: the keys and the number of pairs. It returns
+// a text that says why the content is not valid, or an empty text.
 func (l List) Check() (problem string) {
 	n := 0
 	for key := range l.All() {

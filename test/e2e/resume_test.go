@@ -469,7 +469,7 @@ func TestSessionEndsAfterItsTime(t *testing.T) {
 	})
 }
 
-// Close of an End at the server that has no connection delivers what was written, within the
+// Close of an End at the server that has no connection delivers the written bytes, within the
 // time for lingering. ConnOffline is called at once, and no callback of the End after it.
 func TestCloseOfAnInterruptedEnd(t *testing.T) {
 	withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {
@@ -535,7 +535,7 @@ func TestCutAfterCloseOfTheServer(t *testing.T) {
 }
 
 // A connection that is lost after Close of the client's End is resumed as often as necessary, until
-// the server has what was written.
+// the server has the written bytes.
 func TestCutAfterCloseOfTheClient(t *testing.T) {
 	for _, cuts := range []int{1, 2, 3} {
 		withSession(t, nil, nil, func(t *testing.T, f *resumeTest) {

@@ -127,7 +127,7 @@ func (w work) runInBubble(t *testing.T) (r result) {
 		close(end)
 	})
 	<-end
-	// What is under way arrives before the end.
+	// The bytes under way arrive before the end.
 	near.Close()
 	far.Close()
 	p.Close()

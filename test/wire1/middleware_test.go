@@ -54,8 +54,8 @@ func wrapped(c *config) {
 	c.serve.SetPrepareFunc(prepare)
 }
 
-// The calls of a peer of wire 1 pass through the middleware, and find what was prepared. Errors
-// arrive without their code.
+// The calls of a peer of wire 1 pass through the middleware, and find the hijack and the methods of
+// the prepared End. Errors arrive without their code.
 func TestMiddlewareOfCallsOfThePeer(t *testing.T) {
 	eachRole(t, wrapped, func(t *testing.T, s *setup) {
 		a, err := s.peer.CallWith(t.Context(), wire1.Content{Key: []byte("hijacked")})
