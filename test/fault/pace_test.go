@@ -1,12 +1,10 @@
 package fault
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
 	"os"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
@@ -38,19 +35,7 @@ func TestPaceWithAFullLog(t *testing.T) {
 		s, other := rig.OpenStream(t, p.Client, p.Server)
 		begin := time.Now()
 		data := kit.BytesOf(size, 1)
-		var moves sync.WaitGroup
-		for _, d := range []struct{ from, to geminio.Stream }{{s, other}, {other, s}} {
-			moves.Go(func() {
-				_, err := d.from.Write(data)
-				assert.NoError(t, err)
-			})
-			moves.Go(func() {
-				got := make([]byte, size)
-				_, err := io.ReadFull(d.to, got)
-				assert.NoError(t, err)
-				assert.True(t, bytes.Equal(data, got))
-			})
-		}
+		moves := moveBothWays(t, s, other, data)
 		moves.Wait()
 		assert.Less(t, time.Since(begin), time.Minute)
 	})

@@ -71,6 +71,25 @@ func TestReplayArrivesWithTheAnswer(t *testing.T) {
 	})
 }
 
+// moveBothWays writes data to both ends of a stream, and requires that each end reads it. The
+// result waits for that.
+func moveBothWays(t *testing.T, a, b geminio.Stream, data []byte) *sync.WaitGroup {
+	var moves sync.WaitGroup
+	for _, d := range []struct{ from, to geminio.Stream }{{a, b}, {b, a}} {
+		moves.Go(func() {
+			_, err := d.from.Write(data)
+			assert.NoError(t, err)
+		})
+		moves.Go(func() {
+			got := make([]byte, len(data))
+			_, err := io.ReadFull(d.to, got)
+			assert.NoError(t, err)
+			assert.True(t, bytes.Equal(data, got))
+		})
+	}
+	return &moves
+}
+
 // A slow link is cut while it carries the replay, again and again. Meanwhile the peer reports
 // what it has received, so that the next replay begins there, and nothing is lost or comes twice.
 func TestReportsRaceTheReplay(t *testing.T) {
@@ -87,19 +106,7 @@ func TestReportsRaceTheReplay(t *testing.T) {
 		defer p.Close()
 		s, other := rig.OpenStream(t, p.Client, p.Server)
 		data := kit.BytesOf(size, 1)
-		var moves sync.WaitGroup
-		for _, d := range []struct{ from, to geminio.Stream }{{s, other}, {other, s}} {
-			moves.Go(func() {
-				_, err := d.from.Write(data)
-				assert.NoError(t, err)
-			})
-			moves.Go(func() {
-				got := make([]byte, len(data))
-				_, err := io.ReadFull(d.to, got)
-				assert.NoError(t, err)
-				assert.True(t, bytes.Equal(data, got))
-			})
-		}
+		moves := moveBothWays(t, s, other, data)
 		over := make(chan struct{})
 		go func() {
 			moves.Wait()
