@@ -51,15 +51,21 @@ func TestIdleEnd(t *testing.T) {
 	const pairs = 100
 	kept := make([]*rig.Pair, 0, pairs+1)
 	connect := func() { kept = append(kept, rig.NewPair(t, "tcp", nil, nil)) }
-	connect()
-	used := grown(connect, pairs, func(u gauge.Usage) bool {
-		return u.Goroutines <= 2*pairs && (kit.Race || u.Heap <= maxIdleEnd*2*pairs)
-	})
+	checkEnds(t, pairs, maxIdleEnd, connect)
 	runtime.KeepAlive(kept)
+}
 
-	t.Logf("%d bytes of the heap and %d of stacks for an End", used.Heap/(2*pairs), used.Stacks/(2*pairs))
-	require.LessOrEqual(t, used.Goroutines, 2*pairs, "goroutines of %d Ends", 2*pairs)
-	checkBytes(t, used.Heap/(2*pairs), maxIdleEnd)
+// checkEnds requires that an End, of which each call of add makes two, has one goroutine and at most
+// most bytes of the heap.
+func checkEnds(t *testing.T, pairs, most int, add func()) {
+	ends := 2 * pairs
+	add()
+	used := grown(add, pairs, func(u gauge.Usage) bool {
+		return u.Goroutines <= ends && (kit.Race || u.Heap <= int64(most*ends))
+	})
+	t.Logf("%d bytes of the heap and %d of stacks for an End", used.Heap/int64(ends), used.Stacks/int64(ends))
+	require.LessOrEqual(t, used.Goroutines, ends, "goroutines of %d Ends", ends)
+	checkBytes(t, used.Heap/int64(ends), int64(most))
 }
 
 // TestUsedEnd measures the memory of an idle End that was used before: each side has made
@@ -76,15 +82,8 @@ func TestUsedEnd(t *testing.T) {
 		useEnd(t, p.Client, p.Server)
 		useEnd(t, p.Server, p.Client)
 	}
-	use()
-	used := grown(use, pairs, func(u gauge.Usage) bool {
-		return u.Goroutines <= 2*pairs && (kit.Race || u.Heap <= maxUsedEnd*2*pairs)
-	})
+	checkEnds(t, pairs, maxUsedEnd, use)
 	runtime.KeepAlive(kept)
-
-	t.Logf("%d bytes of the heap and %d of stacks for an End", used.Heap/(2*pairs), used.Stacks/(2*pairs))
-	require.LessOrEqual(t, used.Goroutines, 2*pairs, "goroutines of %d Ends", 2*pairs)
-	checkBytes(t, used.Heap/(2*pairs), maxUsedEnd)
 }
 
 // useEnd has near make a call, publish a message and write bytes to far.
