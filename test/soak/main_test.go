@@ -31,4 +31,6 @@ func TestSoak(t *testing.T) {
 	require.NotZero(t, samples[len(samples)-1].cuts)
 	require.NotZero(t, samples[len(samples)-1].resumes)
 	require.NotZero(t, w.visits.Load())
+	_, err = w.oldWork()
+	require.NoError(t, err)
 }

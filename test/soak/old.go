@@ -17,9 +17,10 @@ import (
 type oldClient struct {
 	w *work
 
-	mu   sync.Mutex
-	cond *sync.Cond
-	back map[uint64][]byte // received raw bytes, by session
+	mu     sync.Mutex
+	cond   *sync.Cond
+	back   map[uint64][]byte   // received raw bytes, by session that this client has opened
+	theirs map[uint64]struct{} // the sessions that the server has opened
 }
 
 // errOver is the error of an operation of an oldClient if its connection has ended.
@@ -33,7 +34,11 @@ func (w *work) workOld() {
 			return
 		default:
 		}
-		if err := w.connectOld(); err != nil {
+		err := w.connectOld()
+		if errors.Is(err, context.DeadlineExceeded) {
+			w.wrong.CompareAndSwap(nil, &err)
+		}
+		if err != nil {
 			time.Sleep(rand.N(50 * time.Millisecond))
 		}
 	}
@@ -45,25 +50,44 @@ func (w *work) connectOld() error {
 	if err != nil {
 		return err
 	}
-	c := &oldClient{w: w, back: make(map[uint64][]byte)}
+	c := &oldClient{w: w, back: make(map[uint64][]byte), theirs: make(map[uint64]struct{})}
 	c.cond = sync.NewCond(&c.mu)
 	p, err := oldpeer.Dial(nc, oldpeer.Config{
-		Newer: rand.IntN(2) == 0,
+		Meta: []byte(old), Newer: rand.IntN(2) == 0, LateAnswer: rand.IntN(2) == 0,
+		Lag: rand.N(time.Millisecond), Skew: rand.N(2*time.Hour) - time.Hour,
 		Handle: func(_ context.Context, _ *oldpeer.Session, p wire1.Packet) ([]byte, error) {
 			return p.Value, nil
 		},
+		Opened: func(s *oldpeer.Session) error {
+			c.mu.Lock()
+			c.theirs[s.ID] = struct{}{}
+			c.mu.Unlock()
+			return nil
+		},
 		Raw: func(s *oldpeer.Session, b []byte) {
 			c.mu.Lock()
-			c.back[s.ID] = append(c.back[s.ID], b...)
+			_, theirs := c.theirs[s.ID]
+			if !theirs {
+				c.back[s.ID] = append(c.back[s.ID], b...)
+				c.cond.Broadcast()
+			}
+			c.mu.Unlock()
+			if theirs {
+				s.Write(b)
+			}
+		},
+		Dismissed: func(s *oldpeer.Session) {
+			c.mu.Lock()
+			delete(c.theirs, s.ID)
 			c.cond.Broadcast()
 			c.mu.Unlock()
 		},
-		Dismissed: func(*oldpeer.Session) { c.cond.Broadcast() },
 	})
 	if err != nil {
 		nc.Close()
 		return err
 	}
+	w.oldLinks.Add(1)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, do := range []func(context.Context, *oldpeer.Peer) error{c.call, c.call, c.publish, c.stream, c.stream} {
@@ -83,13 +107,26 @@ func (w *work) connectOld() error {
 	}
 	select {
 	case <-p.Over():
+	case <-time.After(rand.N(5 * time.Second)): // leaves, and comes back
+		cancel()
+		err = shut(p)
 	case <-w.stop:
-		p.Shut(context.Background())
+		err = shut(p)
 	}
 	cancel()
 	c.cond.Broadcast()
 	wg.Wait()
 	p.Cut()
+	return err
+}
+
+// shut closes a connection in an orderly way. A cut of the connection is not an error.
+func shut(p *oldpeer.Peer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := p.Shut(ctx); errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
 	return nil
 }
 
@@ -107,13 +144,19 @@ func (c *oldClient) call(ctx context.Context, p *oldpeer.Peer) error {
 		return nil
 	case err == nil && !bytes.Equal(data, back):
 		return fmt.Errorf("an old call of %d bytes was answered with %d others", len(data), len(back))
+	case err == nil:
+		c.w.oldCalls.Add(1)
 	}
 	return err
 }
 
 func (c *oldClient) publish(ctx context.Context, p *oldpeer.Peer) error {
 	c.w.messages.Add(1)
-	return p.Publish(ctx, "topic", payload())
+	err := p.Publish(ctx, "topic", payload())
+	if err == nil {
+		c.w.oldMessages.Add(1)
+	}
+	return err
 }
 
 // stream moves bytes in both directions.
@@ -145,5 +188,18 @@ func (c *oldClient) stream(ctx context.Context, p *oldpeer.Peer) error {
 	if !bytes.Equal(back, data) {
 		return fmt.Errorf("%d other bytes came back of an old client's %d", len(back), len(data))
 	}
+	c.w.oldStreams.Add(1)
 	return s.Dismiss(ctx)
+}
+
+// oldWork returns what the old clients have done, and an error if they did not do everything.
+func (w *work) oldWork() (string, error) {
+	links, calls, messages, streams := w.oldLinks.Load(), w.oldCalls.Load(), w.oldMessages.Load(), w.oldStreams.Load()
+	back := w.oldBack.Load()
+	text := fmt.Sprintf("clients of wire 1: %d connections, %d calls, %d messages, %d streams, %d operations of the server",
+		links, calls, messages, streams, back)
+	if min(links, calls, messages, streams, back) == 0 {
+		return text, fmt.Errorf("something was not done by the %s", text)
+	}
+	return text, nil
 }

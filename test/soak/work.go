@@ -33,15 +33,24 @@ type work struct {
 
 	calls, messages, streams, bytes, cuts atomic.Int64
 	visits                                atomic.Int64 // clients that came and left
-	wrong                                 atomic.Pointer[error]
+
+	// The work of the old clients, which the counters above contain as well.
+	oldCalls, oldMessages, oldStreams atomic.Int64
+	oldBack                           atomic.Int64 // successful operations of the server with them
+	oldLinks                          atomic.Int64 // their connections
+
+	wrong atomic.Pointer[error]
 }
 
-// resuming is the meta of clients whose sessions are resumed.
-const resuming = "resuming"
+// The meta of clients. It is empty for those that come and go.
+const (
+	resuming = "resuming" // the sessions of these clients are resumed
+	old      = "old"      // these clients speak wire 1
+)
 
 // newWork makes a work with clients of this library and old clients, which speak wire 1. The
 // server keeps sessions for the time keep.
-func newWork(clients, old int, keep time.Duration) (*work, error) {
+func newWork(clients, olds int, keep time.Duration) (*work, error) {
 	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{})}
 	var err error
 	opt := server.NewEndOptions()
@@ -57,11 +66,12 @@ func newWork(clients, old int, keep time.Duration) (*work, error) {
 			return nil, err
 		}
 		w.ends = append(w.ends, r)
+		w.answer(r)
 		for _, do := range []func(*client.RetryEnd) error{w.call, w.call, w.publish, w.publishAsync, w.stream, w.stream, w.slow} {
 			w.wg.Go(func() { w.repeat(r, do) })
 		}
 	}
-	for range old {
+	for range olds {
 		w.wg.Go(w.workOld)
 	}
 	w.wg.Go(w.cut)
@@ -166,52 +176,113 @@ func (w *work) cut() {
 	}
 }
 
-// serve answers everything.
+// serve serves all clients.
 func (w *work) serve() {
 	for {
 		end, err := w.l.AcceptEnd()
 		if err != nil {
 			return
 		}
-		w.wg.Go(func() {
-			for {
-				m, err := end.Receive(context.Background())
-				if err != nil {
-					return
-				}
-				m.Done()
-			}
-		})
-		w.wg.Go(func() {
-			for {
-				s, err := end.AcceptStream()
-				if err != nil {
-					return
-				}
-				w.wg.Go(func() {
-					io.Copy(s, s)
-					s.Close()
-				})
-			}
-		})
-		resumes := string(end.Meta()) == resuming
-		w.wg.Go(func() { // the server calls the client
-			for {
-				_, err := end.Call(context.Background(), "echo", end.NewRequest([]byte("from the server")))
-				if err != nil && resumes {
-					w.fail(err)
-				}
-				if err != nil && !errors.Is(err, geminio.ErrNotExecuted) {
-					return
-				}
-				select {
-				case <-w.stop:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-			}
-		})
+		w.answer(end)
+		for _, do := range []func(geminio.End) error{w.callBack, w.publishBack, w.streamBack} {
+			w.wg.Go(func() { w.repeatBack(end, do) })
+		}
 	}
+}
+
+// answer receives the messages of an End and returns the bytes of its accepted streams.
+func (w *work) answer(end geminio.End) {
+	w.wg.Go(func() {
+		for {
+			m, err := end.Receive(context.Background())
+			if err != nil {
+				return
+			}
+			m.Done()
+		}
+	})
+	w.wg.Go(func() {
+		for {
+			s, err := end.AcceptStream()
+			if err != nil {
+				return
+			}
+			w.wg.Go(func() {
+				io.Copy(s, s)
+				s.Close()
+			})
+		}
+	})
+}
+
+// repeatBack repeats an operation of the server until the End ends or the work does. Only the
+// sessions of resuming clients survive a cut.
+func (w *work) repeatBack(end geminio.End, do func(geminio.End) error) {
+	meta := string(end.Meta())
+	for {
+		err := do(end)
+		switch {
+		case err != nil && (meta == resuming || !ended(err)):
+			w.fail(fmt.Errorf("the server, of a client %q: %w", meta, err))
+		case err != nil && geminio.Cause(end) != nil:
+			return
+		case err == nil && meta == old:
+			w.oldBack.Add(1)
+		}
+		select {
+		case <-w.stop:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ended reports whether an error is that of an operation whose connection has ended.
+func ended(err error) bool {
+	for _, end := range []error{
+		io.EOF, io.ErrClosedPipe, net.ErrClosed, geminio.ErrConnectionLost, geminio.ErrMaybeExecuted,
+		geminio.ErrNotExecuted, geminio.ErrGoingAway,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *work) callBack(end geminio.End) error {
+	data := payload()
+	resp, err := end.Call(context.Background(), "echo", end.NewRequest(data))
+	if err == nil && !bytes.Equal(resp.Data(), data) {
+		err = fmt.Errorf("a call of %d bytes was answered with %d others", len(data), len(resp.Data()))
+	}
+	return err
+}
+
+func (w *work) publishBack(end geminio.End) error {
+	return end.Publish(context.Background(), end.NewMessage(payload()))
+}
+
+// streamBack opens a stream, writes to it, and reads as many bytes. It does not half-close the
+// stream, because wire 1 cannot.
+func (w *work) streamBack(end geminio.End) error {
+	s, err := end.OpenStream()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	data := payload()
+	if _, err := s.Write(data); err != nil {
+		return err
+	}
+	back := make([]byte, len(data))
+	if _, err := io.ReadFull(s, back); err != nil {
+		return err
+	}
+	if !bytes.Equal(back, data) {
+		return fmt.Errorf("other %d bytes came back", len(back))
+	}
+	return nil
 }
 
 func echo(_ context.Context, req geminio.Request, resp geminio.Response) { resp.SetData(req.Data()) }
