@@ -96,10 +96,11 @@ type Config struct {
 
 	// Translate returns a transport over which this side speaks wire 2 with a peer
 	// that speaks only wire 1, with the settings Wire1Offer on behalf of that peer. The
-	// transport owns nc. If Translate is nil, such peers are refused with
-	// geminio.ErrVersion.
-	Translate  func(nc net.Conn, peer Wire1Peer) net.Conn
-	Wire1Offer packet.Settings
+	// transport owns nc, and may hold Wire1Budget bytes. cfg is this Config. If
+	// Translate is nil, such peers are refused with geminio.ErrVersion.
+	Translate   func(cfg *Config, nc net.Conn, peer Wire1Peer) net.Conn
+	Wire1Offer  packet.Settings
+	Wire1Budget uint64
 
 	// Resume lets sessions survive the loss of their transports. nil: they end.
 	Resume *ResumeConfig

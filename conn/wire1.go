@@ -36,7 +36,7 @@ func (c *Conn) translate() {
 	under := &link{
 		nc: c.link.nc, clock: c.link.clock, log: c.link.log, lost: c.abort, closed: make(chan struct{}),
 	}
-	c.link.nc = c.cfg.Translate(guarded{under}, *c.wire1)
+	c.link.nc = c.cfg.Translate(c.cfg, guarded{under}, *c.wire1)
 }
 
 // guarded is a link as a net.Conn. If Read or Write of the link's net.Conn panics or

@@ -21,7 +21,7 @@ import (
 func translating(peers chan<- Wire1Peer) *Config {
 	cfg := testConfig()
 	cfg.Wire1Offer = wire1.Offer()
-	cfg.Translate = func(nc net.Conn, peer Wire1Peer) net.Conn {
+	cfg.Translate = func(_ *Config, nc net.Conn, peer Wire1Peer) net.Conn {
 		if peers != nil {
 			peers <- peer
 		}
@@ -85,7 +85,7 @@ func TestPeersOfWire1(t *testing.T) {
 	})
 	t.Run("peers of wire 2 have no translator", func(t *testing.T) {
 		cfg := testConfig()
-		cfg.Translate = func(net.Conn, Wire1Peer) net.Conn { panic("not needed") }
+		cfg.Translate = func(*Config, net.Conn, Wire1Peer) net.Conn { panic("not needed") }
 		onPipe(t, cfg, func(c *Conn, _ *fakeHandler, p *peer) { assert.Nil(t, c.wire1) })
 	})
 }

@@ -18,13 +18,18 @@ func BenchmarkHandshake(b *testing.B) {
 
 // handshakes makes Ends one after the other.
 func handshakes(tb testing.TB) side {
-	l, err := server.Listen("tcp", "127.0.0.1:0")
+	return handshakesWith(tb, client.NewEndOptions(), server.NewEndOptions())
+}
+
+// handshakesWith makes Ends with options one after the other.
+func handshakesWith(tb testing.TB, co *client.EndOptions, so *server.EndOptions) side {
+	l, err := server.Listen("tcp", "127.0.0.1:0", so)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { l.Close() })
 	over := serve(l, untilEnd)
 	address := l.Addr().String()
 	return by(1, func() error {
-		c, err := client.NewEnd("tcp", address)
+		c, err := client.NewEnd("tcp", address, co)
 		if err != nil {
 			return err
 		}
