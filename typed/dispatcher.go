@@ -86,8 +86,9 @@ func (d *Dispatcher) other(ctx context.Context, m geminio.Message) error {
 // Run receives the messages of an End or stream, and no other goroutine should do that. It calls
 // the handlers in goroutines of their own, and answers each message with the error of its handler.
 // The context of a handler is derived from ctx; geminio.StreamFrom and geminio.EndFrom return the
-// stream and End of the message, and metadata.FromIncomingContext its metadata. A handler that
-// panics answers with geminio.CodePanic.
+// stream and End of the message, and metadata.FromIncomingContext its metadata. If the message is that
+// of a ReceiveMiddleware and has a method Context(context.Context) context.Context, the handler gets
+// the result. A handler that panics answers with geminio.CodePanic.
 //
 // Run returns when Receive fails, after all handlers have returned. It returns io.EOF after the end
 // of the stream or End; the messages that had arrived are handled. It returns ctx.Err() when ctx
@@ -253,6 +254,11 @@ func (r *run) context(m geminio.Message) context.Context {
 	}
 	if md := metadata.From(m); len(md) > 0 {
 		ctx = metadata.NewIncomingContext(ctx, md)
+	}
+	if c, ok := m.(interface {
+		Context(context.Context) context.Context
+	}); ok {
+		ctx = c.Context(ctx)
 	}
 	return ctx
 }
