@@ -102,6 +102,9 @@ func (e *CutEnd) Read(p []byte) (int, error) {
 		if n > 0 && e.isDead() && e.w.mode == CutSilence {
 			continue
 		}
+		if err != nil && e.w.mode == CutFIN && e.isDead() {
+			return n, io.EOF
+		}
 		return n, e.failed(err)
 	}
 }
