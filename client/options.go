@@ -21,8 +21,8 @@ import (
 
 // EndOptions are the options of a client's End. The zero value and nil stand for the
 // defaults. A constructor reads the options once: they may be changed afterwards. Further setters,
-// such as SetHeartbeat and SetMiddleware, are methods of the embedded
-// [options.Limits], [geminio.Interceptors] and [RetryOptions].
+// such as SetHeartbeat, SetMiddleware and SetStats, are methods of the embedded
+// [options.Limits], [geminio.Interceptors], [geminio.StatsOptions] and [RetryOptions].
 type EndOptions struct {
 	Timer             timer.Timer
 	TimerOwner        any // not used; kept for programs that set it
@@ -42,9 +42,10 @@ type EndOptions struct {
 	HijackOptions     *options.HijackOptions
 	PrepareFunc       func(geminio.End) error
 
-	// Limits and Interceptors have further options, each with its setter.
+	// Limits, Interceptors and StatsOptions have further options, each with its setter.
 	options.Limits
 	geminio.Interceptors
+	geminio.StatsOptions
 
 	// RetryOptions are for NewRetryEndWithDialer.
 	RetryOptions
@@ -144,7 +145,7 @@ func (o *EndOptions) SetHijack(rpc geminio.HijackRPC, opts ...*options.HijackOpt
 func (o *EndOptions) SetPrepareFunc(f func(geminio.End) error) { o.PrepareFunc = f }
 
 // MergeEndOptions returns new options. Each field has the last value that is set in opts, each
-// buffer size the last one above 0, and the middleware that of all opts. It skips nil entries, and
+// buffer size the last one above 0, and the middleware and the Stats are those of all opts. It skips nil entries, and
 // changes none. The result shares no slices with opts, which may be changed afterwards.
 func MergeEndOptions(opts ...*EndOptions) *EndOptions {
 	o := merge.Merge(opts...)

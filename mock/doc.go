@@ -8,4 +8,4 @@
 // For tests over a connection, package geminiotest has pairs of Ends.
 package mock
 
-//go:generate go tool mockgen -write_package_comment=false -destination=mock.go -package=mock github.com/singchia/geminio Request,Response,Message,RPCer,Messager,Raw,RawRPCMessager,Stream,Multiplexer,End,Coder,Shutdowner,StreamOpener,HalfCloser,Resetter,ErrorCloser,Causer,Doner,EndOwned,StreamOwned
+//go:generate go tool mockgen -write_package_comment=false -destination=mock.go -package=mock github.com/singchia/geminio Request,Response,Message,RPCer,Messager,Raw,RawRPCMessager,Stream,Multiplexer,End,Coder,Shutdowner,StreamOpener,HalfCloser,Resetter,ErrorCloser,Causer,Doner,EndOwned,StreamOwned,Snapshotter,StreamSnapshotter,CallLister,Pinger
