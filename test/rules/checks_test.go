@@ -16,7 +16,7 @@ const maxLines = 700
 var layers = []string{"packet", "conn", "multiplexer", "application", "client", "server"}
 
 // above are the packages above the layers: no layer imports them.
-var above = []string{"typed", "geminiotest", "mock"}
+var above = []string{"typed", "geminiotest", "mock", "inspect"}
 
 // forbidden has, for each top directory, the top directories that its packages must not import
 // directly or through other packages.
@@ -35,6 +35,7 @@ var forbidden = map[string][]string{
 	"typed":       {"client", "server", "conn", "multiplexer", "application", "geminiotest", "mock", "test"},
 	"geminiotest": {"typed", "mock", "test"},
 	"mock":        slices.Concat(layers, []string{"typed", "geminiotest", "test"}),
+	"inspect":     slices.Concat(layers, []string{"typed", "geminiotest", "mock", "test"}),
 }
 
 // leakChecks are the calls by which a TestMain looks for leaked goroutines.

@@ -43,7 +43,7 @@ func TestRules(t *testing.T) {
 // TestNestedModules checks the nested modules for the rule about leaks alone. The other rules are
 // about the packages of the library.
 func TestNestedModules(t *testing.T) {
-	for _, module := range []string{"examples", "test/peers", "test/tunnels", "websocket", "cmd/geminio", "ratelimit", "protobuf", "otel"} {
+	for _, module := range []string{"examples", "test/inspect", "test/peers", "test/tunnels", "websocket", "cmd/geminio", "ratelimit", "protobuf", "otel"} {
 		source, err := readTree(os.DirFS(root + "/" + module))
 		require.NoError(t, err)
 		require.NotEmpty(t, source.pkgs)
@@ -73,7 +73,7 @@ func lawful() fstest.MapFS {
 		"internal/documented/names.go": text(documented),
 	}
 	for _, dir := range []string{"packet", "conn", "multiplexer", "application", "client", "server",
-		"options", "delegate", "pkg/id", "metadata", "middleware", "typed", "geminiotest", "mock", "internal/documented"} {
+		"options", "delegate", "pkg/id", "metadata", "middleware", "typed", "geminiotest", "mock", "inspect", "internal/documented"} {
 		name := dir[strings.LastIndex(dir, "/")+1:]
 		tree[dir+"/doc.go"] = text("// Package " + name + " is lawful.\npackage " + name)
 	}

@@ -1,0 +1,2 @@
+// Package inspect tests the pages of package inspect in Chromium.
+package inspect
