@@ -54,7 +54,7 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 		if d.life != lifeOpen {
 			continue
 		}
-		if d.assemblies.Len() > 0 || !d.packets.empty() {
+		if !d.assemblies.Empty() || !d.packets.empty() {
 			report("stream %d: %d packets have arrived in part; packets wait to be sent: %v", id, d.assemblies.Len(), !d.packets.empty())
 		}
 		for class := packet.ClassHandlers; class < packet.Classes; class++ {

@@ -241,7 +241,7 @@ func (m *Mux) verifyWaits(d *Dialogue) (n int) {
 	for kind := range waitKinds {
 		q := &d.waits[kind]
 		n += q.waiters.Len()
-		assertEqual(q.inTree, kind < sharedKinds && q.waiters.Len() > 0, "stream %d is in the tree of kind %d", d.id, kind)
+		assertEqual(q.inTree, kind < sharedKinds && !q.waiters.Empty(), "stream %d is in the tree of kind %d", d.id, kind)
 		if q.inTree {
 			p := q.newNode()
 			assertEqual([3]uint64{q.key, q.ticket, q.need}, [3]uint64{p.key, p.ticket, p.need}, "the node of stream %d, of kind %d", d.id, kind)

@@ -72,5 +72,5 @@ func (m *Mux) afterAppend() {
 func (m *Mux) Idle() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.streams.local+m.streams.peer == 0 && m.main.assemblies.Len() == 0 && m.begunWorkIsSent()
+	return m.streams.local+m.streams.peer == 0 && m.main.assemblies.Empty() && m.begunWorkIsSent()
 }

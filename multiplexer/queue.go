@@ -62,7 +62,7 @@ func (q *packetQueue) bytes() (n int) {
 }
 
 // hasLarge reports whether the large queue has packets.
-func (q *packetQueue) hasLarge() bool { return q.large != nil && q.large.turns.Len() > 0 }
+func (q *packetQueue) hasLarge() bool { return q.large != nil && !q.large.turns.Empty() }
 
 // hasMessage reports whether a message that is added now must wait for another one.
 func (q *packetQueue) hasMessage() bool { return q.large != nil && q.large.message != nil }

@@ -111,7 +111,7 @@ func (t *waitTable) reposition(q *waitQueue) {
 	}
 	tree := &t.trees[q.kind]
 	tree.remove(&q.node)
-	if q.waiters.Len() > 0 {
+	if !q.waiters.Empty() {
 		q.node = q.newNode()
 		tree.add(&q.node)
 	}
@@ -171,7 +171,7 @@ func (d *Dialogue) admit(seq uint64, c charge.Charge) bool {
 		return true
 	}
 	if m.waits.count > 0 {
-		if d.waits != nil && d.waits[kind].waiters.Len() > 0 {
+		if d.waits != nil && !d.waits[kind].waiters.Empty() {
 			return false
 		}
 		if kind < sharedKinds {
@@ -272,7 +272,7 @@ func (d *Dialogue) removeWaiter(w *creditWaiter, err error) {
 	w.finished, w.err = true, err
 	close(w.done)
 	for kind := range waitKinds {
-		if d.waits[kind].waiters.Len() > 0 {
+		if !d.waits[kind].waiters.Empty() {
 			return
 		}
 	}

@@ -31,6 +31,7 @@ func TestList(t *testing.T) {
 		l.Add(&v.place, v)
 	}
 	assert.Equal(t, []int{1, 2, 3}, values(&l))
+	assert.False(t, l.Empty())
 	l.Remove(&b.place)
 	assert.Equal(t, []int{1, 3}, values(&l), "without the one in the middle")
 	assert.False(t, b.place.Listed())
@@ -42,7 +43,7 @@ func TestList(t *testing.T) {
 	l.Remove(&b.place)
 	l.Remove(&c.place)
 	assert.Nil(t, l.First())
-	assert.Zero(t, l.Len())
+	assert.True(t, l.Empty())
 }
 
 func TestWrongListPanics(t *testing.T) {
