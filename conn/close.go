@@ -153,6 +153,7 @@ func (c *Conn) terminate(orderly bool) {
 	if !first {
 		return
 	}
+	c.flusher.end()
 	l.close(patience)
 	if c.session != nil {
 		c.endSession()

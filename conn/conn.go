@@ -141,7 +141,6 @@ type Conn struct {
 	peer     packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
-	flush    func()     // flushAll, made once because it is started often
 
 	// The reading goroutine owns these fields; doc.go describes the hints.
 
@@ -153,7 +152,9 @@ type Conn struct {
 	pingCountEnd     time.Duration // the time at which pingCount restarts
 	workSeen         bool          // a copy of worked
 
+	flusher flusher               // runs flushAll for goroutines that may not wait
 	token   atomic.Uint32         // the write token: one of the token constants
+	rest    *Batch                // flushAll writes it first; nil: none; the token's holder owns it
 	gather  bool                  // flushAll lets other goroutines run first; the token's holder owns it
 	current atomic.Pointer[Batch] // the batch that the token's holder is writing
 
@@ -289,6 +290,6 @@ func (c *Conn) Start(upper FrameHandler) {
 	}
 	c.heartbeatTimer = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onHeartbeatTimer)
 	if !c.releaseWrite() {
-		go c.flush()
+		c.flusher.start()
 	}
 }

@@ -20,10 +20,11 @@
 //
 // This package queues nothing. A goroutine that has made something ready in the
 // layer above calls [Conn.Push], which writes in that goroutine, or [Conn.Kick],
-// which starts another one. Both try to acquire the write token. The holder of
-// the token asks the layer above for batches ([FrameHandler.AppendFrames]) and writes
-// each batch with one system call until nothing is left. If the token is taken,
-// its holder looks for new work once more before it releases the token.
+// which has the flusher write: another goroutine, which ends when it was not needed
+// for a while. Both try to acquire the write token. The holder of the token asks the
+// layer above for batches ([FrameHandler.AppendFrames]) and writes each batch with one
+// system call until nothing is left. If the token is taken, its holder looks for new
+// work once more before it releases the token.
 //
 // # Sessions
 //

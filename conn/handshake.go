@@ -38,7 +38,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	c := &Conn{cfg: cfg, side: side, start: time.Now()}
 	l := &link{nc: nc, clock: cfg.Clock, log: cfg.Log, closed: make(chan struct{})}
 	c.link, c.done = l, l.closed
-	c.flush = c.flushAll
+	c.flusher.clock, c.flusher.run = cfg.Clock, c.flushAll
 	c.token.Store(tokenTaken) // until Start
 	over := make(chan struct{})
 	var once sync.Once

@@ -49,10 +49,10 @@ func (c *Conn) releaseWrite() bool {
 	return false
 }
 
-// Kick has another goroutine write what AppendFrames gives. It never blocks.
+// Kick has the flusher write what AppendFrames gives. It never blocks.
 func (c *Conn) Kick() {
 	if c.acquireWrite() {
-		go c.flush()
+		c.flusher.start()
 	}
 }
 
@@ -64,8 +64,8 @@ type Writer interface {
 
 // Push writes in the caller's goroutine until w.Sent reports true, or one batch if w is
 // nil. If another goroutine writes, Push leaves the work to that goroutine. On
-// transports other than sockets a write may have to wait, so Push starts another goroutine
-// there, as Kick does. With gather set, other goroutines run first, so that their frames join
+// transports other than sockets a write may have to wait, so there Push leaves it to the
+// flusher, as Kick does. With gather set, other goroutines run first, so that their frames join
 // the batch; see the package comment.
 func (c *Conn) Push(w Writer, gather bool) {
 	if !c.acquireWrite() {
@@ -73,7 +73,7 @@ func (c *Conn) Push(w Writer, gather bool) {
 	}
 	if !c.io.lends() {
 		c.gather = gather
-		go c.flush()
+		c.flusher.start()
 		return
 	}
 	if gather {
@@ -82,8 +82,14 @@ func (c *Conn) Push(w Writer, gather bool) {
 	c.write(w, false)
 }
 
-// flushAll writes until nothing is left. Another goroutine has acquired the token for it.
+// flushAll writes until nothing is left. The flusher calls it, for which another goroutine has
+// acquired the token.
 func (c *Conn) flushAll() {
+	if b := c.rest; b != nil {
+		c.rest = nil
+		c.io.write(b, true)
+		c.finished(b)
+	}
 	if c.gather {
 		c.gather = false
 		runtime.Gosched()
@@ -93,8 +99,8 @@ func (c *Conn) flushAll() {
 
 // write writes batches. The caller holds the token. With all set, write returns when
 // nothing is left to write, and waits for the transport where necessary. Without it,
-// write leaves the rest to another goroutine when w.Sent reports true or when the
-// transport would block.
+// write leaves the rest to the flusher when w.Sent reports true or when the transport
+// would block.
 func (c *Conn) write(w Writer, all bool) {
 	for {
 		b := newBatch(c.io.lends())
@@ -109,7 +115,8 @@ func (c *Conn) write(w Writer, all bool) {
 			continue
 		}
 		if !b.logOnly && c.io.write(b, all) {
-			go c.finish(b)
+			c.rest = b
+			c.flusher.start()
 			return
 		}
 		c.finished(b)
@@ -120,18 +127,10 @@ func (c *Conn) write(w Writer, all bool) {
 			c.io.wakeReader()
 			runtime.Gosched()
 		default:
-			go c.flush()
+			c.flusher.start()
 			return
 		}
 	}
-}
-
-// finish writes the rest of b, for which the transport would block, and all batches
-// after it.
-func (c *Conn) finish(b *Batch) {
-	c.io.write(b, true)
-	c.finished(b)
-	c.write(nil, true)
 }
 
 // finished frees b after it was written.
