@@ -149,7 +149,8 @@ func (r *RetryEnd) shouldRetry(op *operation, l *link, err error) bool {
 
 // finish ends an operation whose last attempt has ended with err, and returns its error.
 // If the end of the RetryEnd has interrupted the operation, the returned error is a
-// *geminio.InterruptedError.
+// *geminio.InterruptedError. If the context or the time of the operation has ended while its
+// session was interrupted, the error has the last failure too.
 func (r *RetryEnd) finish(op *operation, err error) error {
 	state := op.state
 	op.state = opDone
@@ -160,6 +161,9 @@ func (r *RetryEnd) finish(op *operation, err error) error {
 	case *geminio.InterruptedError:
 		maybeExecuted = maybeExecuted || e.MaybeExecuted
 	default:
+		if err == context.Canceled || err == context.DeadlineExceeded {
+			return r.withFailure(err)
+		}
 		notBegun := err == io.EOF || err == geminio.ErrGoingAway
 		if !notBegun || !op.accepted && !maybeExecuted {
 			return err

@@ -357,3 +357,62 @@ func TestWriteOfAnInterruptedEnd(t *testing.T) {
 		assert.Equal(t, keepTime+10*time.Second, time.Since(start), "the time of SetConnectWait")
 	})
 }
+
+// The time of operations that were sent is up while the session is interrupted. Their errors have
+// the last failure too, as those of operations that were not sent.
+func TestTimeIsUpWhileInterrupted(t *testing.T) {
+	so := server.NewEndOptions()
+	so.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "hang", RPC: rig.Hang})
+	begin := func(f *resumeTest, ctx context.Context, timeout time.Duration) map[string]<-chan error {
+		call, publish := options.Call(), options.Publish()
+		call.SetTimeout(timeout)
+		publish.SetTimeout(timeout)
+		return map[string]<-chan error{
+			"Call": kit.Start(func() error {
+				_, err := f.c.Call(ctx, "hang", f.c.NewRequest(nil), call)
+				return err
+			}),
+			"CallAsync": kit.Start(func() error {
+				c, err := f.c.CallAsync(ctx, "hang", f.c.NewRequest(nil), nil, call)
+				if err != nil {
+					return err
+				}
+				return (<-c.Done).Error
+			}),
+			"Publish": kit.Start(func() error { return f.c.Publish(ctx, f.c.NewMessage(nil), publish) }),
+			"PublishAsync": kit.Start(func() error {
+				p, err := f.c.PublishAsync(ctx, f.c.NewMessage(nil), nil, publish)
+				if err != nil {
+					return err
+				}
+				return (<-p.Done).Error
+			}),
+		}
+	}
+	for _, timeout := range []time.Duration{0, 30 * time.Second} {
+		withSession(t, nil, so, func(t *testing.T, f *resumeTest) {
+			ctx := t.Context()
+			if timeout == 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, 30*time.Second)
+				defer cancel()
+			}
+			sent := begin(f, ctx, timeout)
+			synctest.Wait()
+			f.cut(true)
+			for name, done := range sent {
+				err := <-done
+				assert.ErrorIs(t, err, context.DeadlineExceeded, name)
+				assert.ErrorIs(t, err, errDialerClosed, name)
+				assert.NotErrorIs(t, err, geminio.ErrNotConnected, name)
+			}
+			f.mend()
+			time.Sleep(5 * time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			for name, done := range begin(f, ctx, timeout) {
+				assert.Equal(t, context.DeadlineExceeded, <-done, "%s with a connection", name)
+			}
+		})
+	}
+}
