@@ -127,7 +127,7 @@ func (p *observed) taken() tracetest.SpanStubs {
 func attrs(all []attribute.KeyValue) map[string]string {
 	m := make(map[string]string)
 	for _, kv := range all {
-		m[string(kv.Key)] = kv.Value.Emit()
+		m[string(kv.Key)] = kv.Value.String()
 	}
 	return m
 }
