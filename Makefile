@@ -141,7 +141,7 @@ generate: ## generate the mocks
 	$(GO) generate ./...
 
 .PHONY: lint
-lint: vet format static tidy modern generated ## run all checks that need no tests
+lint: vet format small static tidy modern generated ## run all checks that need no tests
 
 .PHONY: vet
 vet:
@@ -151,6 +151,12 @@ vet:
 format:
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+# A built program that is committed by mistake stays in the history for ever.
+.PHONY: small
+small:
+	@large=$$(git ls-files -z | xargs -0 -I '{}' find '{}' -maxdepth 0 -size +512k); \
+	if [ -n "$$large" ]; then echo "tracked files of more than 512 KiB:"; echo "$$large"; exit 1; fi
 
 .PHONY: static
 static:
