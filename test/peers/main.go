@@ -94,6 +94,10 @@ func compare(ctx context.Context, s settings, all []*peer, rounds int, pick *reg
 	var failed []error
 	for _, pr := range probes() {
 		absent := map[string]bool{}
+		rounds := rounds
+		if pr.most > 0 {
+			rounds = min(rounds, pr.most)
+		}
 		for round := range rounds {
 			fmt.Fprintf(log, "%s: round %d of %d\n", pr.name, round+1, rounds)
 			for i := range all {

@@ -48,7 +48,9 @@ type service struct {
 	closed func(b byte)
 	// security has the configurations of TLS; nil for connections without TLS.
 	security *security
-	path     *kit.Path // that connections have; nil: the loopback interface
+	link     *kit.Link // that connections have; nil: the loopback interface, unless there is a wire
+	wire     *wire     // that connections have; nil: none
+	budget   int       // the MemoryBudget of geminio; 0: the default
 }
 
 // server accepts connections.

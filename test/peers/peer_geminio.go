@@ -27,18 +27,18 @@ type geminioServer struct {
 }
 
 func startGeminio(svc *service) (server, error) {
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	w, err := newWay(svc)
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWay(svc, nl.Addr().String())
-	if err != nil {
-		return nil, errors.Join(err, nl.Close())
-	}
+	var nl net.Listener = w
 	if svc.security != nil {
 		nl = tls.NewListener(nl, svc.security.server)
 	}
 	opt := geminioserver.NewEndOptions()
+	if svc.budget > 0 {
+		opt.SetMemoryBudget(svc.budget)
+	}
 	if answer := svc.answer; answer != nil {
 		opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: method, RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
 			resp.SetData(answer(req.Data()))
@@ -52,17 +52,21 @@ func startGeminio(svc *service) (server, error) {
 }
 
 func (s *geminioServer) close() error {
-	s.way.close()
 	return s.listener.Close()
 }
 
 func (s *geminioServer) dial() (link, error) {
+	opt := client.NewEndOptions()
+	if budget := s.service.budget; budget > 0 {
+		opt.SetMemoryBudget(budget)
+	}
 	c, err := client.NewEndWithDialer(func() (net.Conn, error) {
-		if t := s.service.security; t != nil {
-			return tls.Dial("tcp", s.way.address, t.client)
+		c, err := s.way.dial()
+		if t := s.service.security; t != nil && err == nil {
+			return tls.Client(c, t.client), nil
 		}
-		return net.Dial("tcp", s.way.address)
-	})
+		return c, err
+	}, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,11 @@ type settings struct {
 	counted int           // operations whose allocations are counted
 	// security has the configurations of TLS; nil for connections without TLS.
 	security *security
-	path     *kit.Path     // that connections have; nil: the loopback interface
+	link     *kit.Link     // that connections have; nil: the loopback interface, unless there is a wire
+	wire     *wire         // that connections have; nil: none
+	shorter  int           // divides the round trips of paths; 0 takes 1
+	budget   int           // the MemoryBudget of geminio; 0: the default
+	slowRead time.Duration // the pause before each Read of the first stream, which then does not count as fast or slow; 0: none
 	ahead    time.Duration // the time before the measurement; 0: a quarter of it
 }
 
@@ -59,38 +63,39 @@ type values map[string]float64
 // probe is one measurement.
 type probe struct {
 	name string
+	most int // how many rounds there are at most; 0: no bound
 	run  func(context.Context, settings, *peer) (values, error)
 }
 
 // probes returns all probes, in the order in which they run.
 func probes() []probe {
 	return append([]probe{
-		{"call", calls(1, callSize)},
-		{"call" + onOneSuffix, onOne(calls(1, callSize))},
-		{"calls", calls(0, callSize)},
-		{"calls4k", calls(0, bigAnswer)},
-		{"message", messages(1)},
-		{"message" + onOneSuffix, onOne(messages(1))},
-		{"messages", messages(0)},
-		{"bulk", bulk(1, bulkWrite)},
-		{"bulk8", bulk(0, bulkWrite)},
-		{"small", bulk(1, smallWrite)},
-		{"open", touches(1)},
-		{"open" + onOneSuffix, onOne(touches(1))},
-		{"open64", touches(0)},
-		{"mixed", mixed},
-		{"connect", connections},
-		{"idle", idleEnds},
-		{"parked", idleStreams},
-		{"allocs", allocations},
-		{"call" + tlsSuffix, overTLS(calls(1, callSize))},
-		{"calls" + tlsSuffix, overTLS(calls(0, callSize))},
-		{"calls4k" + tlsSuffix, overTLS(calls(0, bigAnswer))},
-		{"messages" + tlsSuffix, overTLS(messages(0))},
-		{"bulk" + tlsSuffix, overTLS(bulk(1, bulkWrite))},
-		{"bulk8" + tlsSuffix, overTLS(bulk(0, bulkWrite))},
-		{"mixed" + tlsSuffix, overTLS(mixed)},
-	}, overPaths()...)
+		{name: "call", run: calls(1, callSize)},
+		{name: "call" + onOneSuffix, run: onOne(calls(1, callSize))},
+		{name: "calls", run: calls(0, callSize)},
+		{name: "calls4k", run: calls(0, bigAnswer)},
+		{name: "message", run: messages(1)},
+		{name: "message" + onOneSuffix, run: onOne(messages(1))},
+		{name: "messages", run: messages(0)},
+		{name: "bulk", run: bulk(1, bulkWrite)},
+		{name: "bulk8", run: bulk(0, bulkWrite)},
+		{name: "small", run: bulk(1, smallWrite)},
+		{name: "open", run: touches(1)},
+		{name: "open" + onOneSuffix, run: onOne(touches(1))},
+		{name: "open64", run: touches(0)},
+		{name: "mixed", run: mixed},
+		{name: "connect", run: connections},
+		{name: "idle", run: idleEnds},
+		{name: "parked", run: idleStreams},
+		{name: "allocs", run: allocations},
+		{name: "call" + tlsSuffix, run: overTLS(calls(1, callSize))},
+		{name: "calls" + tlsSuffix, run: overTLS(calls(0, callSize))},
+		{name: "calls4k" + tlsSuffix, run: overTLS(calls(0, bigAnswer))},
+		{name: "messages" + tlsSuffix, run: overTLS(messages(0))},
+		{name: "bulk" + tlsSuffix, run: overTLS(bulk(1, bulkWrite))},
+		{name: "bulk8" + tlsSuffix, run: overTLS(bulk(0, bulkWrite))},
+		{name: "mixed" + tlsSuffix, run: overTLS(mixed)},
+	}, pathProbes()...)
 }
 
 // onOneSuffix ends the name of a probe that runs another probe on one processor.
@@ -115,7 +120,7 @@ func over(n, many int) int {
 // with runs f on a new link of a peer.
 func with(s settings, p *peer, svc *service, f func(link) error) error {
 	runtime.GC() // collects the garbage of the previous peer
-	svc.security, svc.path = s.security, s.path
+	svc.security, svc.link, svc.wire, svc.budget = s.security, s.link, s.wire, s.budget
 	srv, err := p.start(svc)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

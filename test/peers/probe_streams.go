@@ -16,7 +16,7 @@ func bulk(n, size int) func(context.Context, settings, *peer) (values, error) {
 	return func(ctx context.Context, s settings, p *peer) (values, error) {
 		got := values{}
 		err := with(s, p, &service{}, func(l link) error {
-			f, err := startFlow(l, over(n, s.streams), size)
+			f, err := startFlow(l, over(n, s.streams), size, s.slowRead)
 			if err != nil {
 				return err
 			}
@@ -28,6 +28,12 @@ func bulk(n, size int) func(context.Context, settings, *peer) (values, error) {
 				return err
 			}
 			slowest, fastest, total := spread(before, after)
+			if s.slowRead > 0 {
+				if len(after) < 2 { // the connection itself is the only stream
+					return errNotOffered
+				}
+				slowest, fastest, _ = spread(before[1:], after[1:])
+			}
 			got["bytes"] = float64(total) / took.Seconds()
 			got["writes"] = float64(total) / float64(size) / took.Seconds()
 			got["even"] = float64(slowest) / float64(max(fastest, 1))
@@ -59,9 +65,10 @@ type flow struct {
 	running sync.WaitGroup
 }
 
-// startFlow opens n streams of a link, verifies them and fills them. A connection that is
-// itself the only stream counts as n.
-func startFlow(l link, n, size int) (*flow, error) {
+// startFlow opens n streams of a link, verifies them and fills them. The reader of the first
+// stream pauses for slowRead before each Read. A connection that is itself the only stream
+// counts as n.
+func startFlow(l link, n, size int, slowRead time.Duration) (*flow, error) {
 	s, ok := l.(streaming)
 	if !ok {
 		return nil, errNotOffered
@@ -83,9 +90,24 @@ func startFlow(l link, n, size int) (*flow, error) {
 	f := &flow{moved: make([]counter, len(writers))}
 	for i := range writers {
 		f.running.Go(func() { f.write(writers[i], pattern[:size]) })
-		f.running.Go(func() { f.read(readers[i], &f.moved[i]) })
+		var r io.Reader = readers[i]
+		if i == 0 && slowRead > 0 {
+			r = slowReader{r, slowRead}
+		}
+		f.running.Go(func() { f.read(r, &f.moved[i]) })
 	}
 	return f, nil
+}
+
+// slowReader is a reader that pauses before each Read.
+type slowReader struct {
+	io.Reader
+	pause time.Duration
+}
+
+func (r slowReader) Read(p []byte) (int, error) {
+	time.Sleep(r.pause)
+	return r.Reader.Read(p)
 }
 
 func (f *flow) write(w io.Writer, p []byte) {
@@ -196,7 +218,7 @@ func mixed(ctx context.Context, s settings, p *peer) (values, error) {
 		if err := verifyCalls(one, answer); err != nil {
 			return err
 		}
-		f, err := startFlow(l, s.streams, bulkWrite)
+		f, err := startFlow(l, s.streams, bulkWrite, 0)
 		if err != nil {
 			return err
 		}

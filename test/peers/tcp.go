@@ -2,36 +2,28 @@ package main
 
 import "net"
 
-// tcpServer makes links of loopback TCP connections, with TLS and over an emulated path if the
-// service says so.
+// tcpServer makes links of TCP connections, with TLS and over a way.
 type tcpServer struct {
-	listener net.Listener
-	security *security
 	way      *way
+	security *security
 	join     func(client, server net.Conn) (link, error)
 }
 
-// startTCP listens on a loopback port; join makes a link of the two sides of a
-// connection, and then owns them.
+// startTCP listens; join makes a link of the two sides of a connection, and then owns them.
 func startTCP(svc *service, join func(client, server net.Conn) (link, error)) (server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	w, err := newWay(svc)
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWay(svc, l.Addr().String())
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	return &tcpServer{listener: l, security: svc.security, way: w, join: join}, nil
+	return &tcpServer{way: w, security: svc.security, join: join}, nil
 }
 
 func (s *tcpServer) dial() (link, error) {
-	c, err := net.Dial("tcp", s.way.address)
+	c, err := s.way.dial()
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := s.listener.Accept()
+	accepted, err := s.way.Accept()
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -49,7 +41,4 @@ func (s *tcpServer) dial() (link, error) {
 	return l, nil
 }
 
-func (s *tcpServer) close() error {
-	s.way.close()
-	return s.listener.Close()
-}
+func (s *tcpServer) close() error { return s.way.Close() }
