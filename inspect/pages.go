@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -71,10 +72,18 @@ func errorText(err error) string {
 	return printable(err.Error())
 }
 
-// ends calls f with all Ends until it returns false.
+// turn is the number of Ends after which other goroutines run.
+const turn = 64
+
+// ends calls f with all Ends until it returns false. It lets other goroutines run meanwhile, so that
+// calls do not wait on a machine with few processors.
 func (b *builder) ends(f func(geminio.End) bool) {
+	n := 0
 	for _, source := range b.h.Sources {
 		for end := range source.Ends() {
+			if n++; n%turn == 0 {
+				runtime.Gosched()
+			}
 			if !f(end) {
 				return
 			}

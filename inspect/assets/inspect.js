@@ -116,18 +116,14 @@
     e.preventDefault();
     go(a.href);
   });
-  document.addEventListener("keydown", (e) => {
+  // On keyup, so that the character of the key does not get into the field that gets the focus.
+  document.addEventListener("keyup", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     if (e.key === "Escape" && e.target.type === "search") return e.target.blur();
-    if (e.target.closest("input, select, textarea")) return;
+    if (e.target.closest("input, select")) return;
     if (e.key === "p") toggle();
     else if (e.key === "r") refresh();
-    else if (e.key === "/") {
-      const filter = document.querySelector("input[type=search]");
-      if (!filter) return;
-      e.preventDefault();
-      filter.focus();
-    }
+    else if (e.key === "/") document.querySelector("input[type=search]")?.focus();
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) refresh(); else schedule(); });
   interval.value = sessionStorage.getItem("interval") || interval.value;

@@ -3,12 +3,14 @@ package inspect
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -102,4 +104,45 @@ func serve(t *testing.T, h http.Handler) string {
 	site := httptest.NewServer(mux)
 	t.Cleanup(site.Close)
 	return site.URL + "/debug/geminio/"
+}
+
+// forever bounds the waits of tests for what must happen, on a machine that is busy.
+const forever = 2 * time.Minute
+
+// open loads a page.
+func (b *tab) open(url string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(url))
+}
+
+// follow clicks a link that leads to another page, and waits for the page.
+func (b *tab) follow(selector string) {
+	b.t.Helper()
+	_, err := chromedp.Run(b.ctx, chromedp.WaitEvent(page.LoadEventFired, nil, chromedp.Click(chromedp.CSS(selector))))
+	require.NoError(b.t, err, selector)
+}
+
+// until waits until an expression of JavaScript is true. It looks again whenever the document changes.
+func (b *tab) until(expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, forever)
+	defer cancel()
+	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](fmt.Sprintf(`new Promise((done) => {
+		const check = () => {
+			if (!(%s)) return false;
+			observer.disconnect();
+			done(true);
+			return true;
+		};
+		const observer = new MutationObserver(check);
+		if (check()) return;
+		observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+	})`, expression), chromedp.EvalAwaitPromise))
+	require.NoError(b.t, err, "%s\nthe page: %s", expression, evaluate[string](b, "document.body.innerText"))
+}
+
+// texts returns the texts of all elements that match a selector.
+func (b *tab) texts(selector string) []string {
+	b.t.Helper()
+	return evaluate[[]string](b, fmt.Sprintf("[...document.querySelectorAll(%q)].map((e) => e.textContent.trim())", selector))
 }
