@@ -92,10 +92,13 @@ func (m *Mux) beginPacket(h packet.Header, f packet.FragmentHeader, atOnce bool)
 	if d, err = m.find(h); err != nil {
 		return nil, nil, err
 	}
+	c, err := m.arrivingCharge(d, h, int(f.Total))
+	if err != nil {
+		return nil, nil, err
+	}
 	if d != nil && d.life != lifeOpen {
 		d = nil
 	}
-	c := m.peersCharge(h.Type, int(f.Total))
 	if err := m.receive(d, c); err != nil || d == nil {
 		return nil, nil, err
 	}

@@ -274,7 +274,7 @@ func TestFragmentsOfAStreamThatIsGone(t *testing.T) {
 // A size of more than 2 GiB is handled correctly where an int has 32 bits.
 func TestSizesBeyondAnInt(t *testing.T) {
 	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = math.MaxUint32-packet.MaxHead, math.MaxUint32
+	s.peer.MaxMessage, s.peer.Large = math.MaxUint32-packet.MinLarge, math.MaxUint32
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		assert.Positive(t, m.MaxBody())
 		p.writeFragment(packet.TypeMessage, more, DefaultID, 1, 1<<31+7, 1000, "a total of more than 2 GiB")

@@ -90,7 +90,7 @@ func (d *Dialogue) CountReceived(typ packet.Type, size int) {
 	m := d.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.receive(d, m.peersCharge(typ, size)); err != nil {
+	if err := m.receive(d, d.peersCharge(typ, size)); err != nil {
 		bug("%v", err)
 	}
 }

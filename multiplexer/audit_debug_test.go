@@ -31,7 +31,7 @@ func TestAudit(t *testing.T) {
 		}
 		require.Eventually(t, func() bool { return Audit(ms[0], ms[1]) == nil }, patience, patience/10_000, "%v", Audit(ms[0], ms[1]))
 		ms[0].mu.Lock()
-		c := ms[0].charge(packet.TypeRequest, 50_000)
+		c := near.charge(packet.TypeRequest, 50_000)
 		require.True(t, near.admit(9, c))
 		near.enqueue(packet.TypeRequest, 9, c, nil, make([]byte, 50_000))
 		near.dropQueue()

@@ -5,18 +5,35 @@ package multiplexer
 // Dialogue.Release.
 
 import (
+	"fmt"
+
 	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
-// charge returns the charge of a packet that this side sends, with a body of that size.
-func (m *Mux) charge(typ packet.Type, size int) charge.Charge {
-	return charge.For(typ, size, m.smallTx)
+// charge returns the charge of a packet that this side sends, with a body of that size. It is
+// valid from the time d is open.
+func (d *Dialogue) charge(typ packet.Type, size int) charge.Charge {
+	return charge.For(typ, size, d.m.smallTx, d.credit.own)
 }
 
 // peersCharge returns the charge of a packet that the peer sends, with a body of that size.
-func (m *Mux) peersCharge(typ packet.Type, size int) charge.Charge {
-	return charge.For(typ, size, m.smallRx)
+func (d *Dialogue) peersCharge(typ packet.Type, size int) charge.Charge {
+	return charge.For(typ, size, d.m.smallRx, d.recv.own)
+}
+
+// arrivingCharge returns the charge of a packet that begins to arrive for d, or for a dialogue
+// that has left the table if d is nil. It returns an error if the frame has a wrong flag for it.
+func (m *Mux) arrivingCharge(d *Dialogue, h packet.Header, size int) (charge.Charge, error) {
+	own := uint16(m.smallRx + charge.MessageOverhead)
+	if h.Flags&packet.FlagShared != 0 {
+		own = 0
+	}
+	c := charge.For(h.Type, size, m.smallRx, own)
+	if c.Flags(size) != h.Flags&packet.FlagShared || d != nil && c != d.peersCharge(h.Type, size) {
+		return c, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes with flags 0x%02x on stream %d", size, uint8(h.Flags), h.Stream)}
+	}
+	return c, nil
 }
 
 // refund takes back the credit of packet seq. No part of the packet was sent or will be.
@@ -110,7 +127,7 @@ func (m *Mux) receive(d *Dialogue, c charge.Charge) (err error) {
 // dialogue holds; Release does nothing for these messages.
 func (d *Dialogue) Release(typ packet.Type, size int) {
 	m := d.m
-	c := m.peersCharge(typ, size)
+	c := d.peersCharge(typ, size)
 	if c == (charge.Charge{}) {
 		return
 	}

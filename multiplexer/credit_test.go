@@ -123,7 +123,7 @@ func TestLargeCredit(t *testing.T) {
 		t.Run(test.text, func(t *testing.T) {
 			const size = 50000
 			s := newSetup()
-			s.local.MaxMessage, s.local.Large = 60000, 60000+packet.MaxHead
+			s.local.MaxMessage, s.local.Large = 60000, 60000+packet.MinLarge
 			s.peer = s.local
 			s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 				ctx := t.Context()
@@ -154,7 +154,7 @@ func TestLargeCredit(t *testing.T) {
 					return
 				}
 				p.writePacket(test.typ, 1, 3, size, "a packet beyond the credit")
-				p.wantViolation("a packet beyond the credit", test.text, "50000 sent with credit for 10032")
+				p.wantViolation("a packet beyond the credit", test.text, "50000 sent with credit for 10160")
 			})
 		})
 	}
@@ -281,7 +281,7 @@ func TestSendAfterTheEnd(t *testing.T) {
 func TestAbandonedRequestsAreNotOutstanding(t *testing.T) {
 	const size = 1 << 20 // several batches
 	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = size, size+packet.MaxHead
+	s.peer.MaxMessage, s.peer.Large = size, size+packet.MinLarge
 	s.peer.Handlers = 4
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := m.Main()
@@ -305,7 +305,7 @@ func TestAbandonedRequestsAreNotOutstanding(t *testing.T) {
 // A response that the peer abandons resolves its request.
 func TestAnAbandonedResponseResolvesItsRequest(t *testing.T) {
 	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MinLarge
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		d := m.Main()
 		first := sendOn(d, t.Context(), packet.TypeRequest, 1, 50000)
@@ -448,5 +448,57 @@ func TestCloseAfterAResetReleasesMessages(t *testing.T) {
 		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "the received message is granted again"))
 		require.NoError(t, d.Close())
 		assert.EqualValues(t, 50000, p.wantCredit(0, packet.ClassLargeMessages, "the other message is granted again by Close"))
+	})
+}
+
+// A stream whose first windows pay no messages uses the credit for large messages for small ones,
+// with the flag. The credit comes back for the stream while it is open, and for the connection
+// after that.
+func TestSmallMessagesThatShareCredit(t *testing.T) {
+	const size = 100
+	const cost = size + charge.MessageOverhead
+	s := newSetup()
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		m.windows.limit = m.windows.used + 1000
+		p.write(packet.AppendOpen(nil, 3, packet.Open{Windows: packet.Windows{Raw: 1, Messages: 2*cost - 1}}), "an Open with a small window")
+		_, payload := p.next("the Accept")
+		w, err := packet.ParseAccept(payload)
+		require.NoError(t, err)
+		require.Equal(t, packet.Windows{Raw: crowdedRaw}, w)
+		d, err := m.Accept()
+		require.NoError(t, err)
+
+		require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 1, nil, make([]byte, size-1), AtOnce))
+		head, _ := p.next("a message that the window pays")
+		assert.Zero(t, head.Flags)
+		require.NoError(t, d.Send(t.Context(), 0, packet.TypeMessage, 2, nil, make([]byte, size), AtOnce))
+		head, _ = p.next("a message that the connection pays")
+		assert.Equal(t, packet.FlagShared, head.Flags)
+		avail := func(class packet.Class) uint32 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if class == packet.ClassMessages {
+				return d.credit.tx[class].avail
+			}
+			return m.ledger.tx[class].avail
+		}
+		assert.EqualValues(t, 2*cost-1-(cost-1), avail(packet.ClassMessages))
+		assert.EqualValues(t, s.peer.Large-cost, avail(packet.ClassLargeMessages))
+
+		shared := func(number uint64) []byte {
+			b := kit.AppendPacket(nil, packet.TypeMessage, 3, number, make([]byte, size))
+			b[1] = byte(packet.FlagShared)
+			return b
+		}
+		p.write(shared(1), "a message that the connection pays")
+		synctest.Wait()
+		d.Release(packet.TypeMessage, size)
+		assert.EqualValues(t, cost, p.wantCredit(3, packet.ClassLargeMessages, "the credit of the message"))
+		d.Reset(packet.Reason{})
+		p.wantReason(packet.TypeReset, 3, 0, "the stream ends")
+		p.write(shared(2), "a message for the stream that has ended")
+		assert.EqualValues(t, cost, p.wantCredit(0, packet.ClassLargeMessages, "its credit"))
+		p.write(kit.AppendPacket(nil, packet.TypeMessage, 3, 3, make([]byte, size)), "a message that the window would have paid")
+		p.wantIdle("a closed stream has no credit of its own")
 	})
 }

@@ -85,7 +85,7 @@ func (m *Mux) newDialogue(id uint64, o packet.Open) *Dialogue {
 // grant sets the first credit of the dialogue's own classes, which the peer gives with its
 // Open or Accept. m.mu is held.
 func (d *Dialogue) grant(w packet.Windows) {
-	d.credit = newStreamLedger(w)
+	d.credit = newStreamLedger(w, d.m.smallTx)
 }
 
 // DialogueID returns the id, the same on both sides.

@@ -31,10 +31,11 @@ import (
 //
 //   - refund: no part of the packet was sent or will be.
 //   - resolve: the request or registration is answered, or its rest is abandoned.
-//   - addCredit: a Credit frame for the stream arrives. It resolves large messages, by bytes.
+//   - addCredit: a Credit frame for the stream arrives. It resolves large messages, and small
+//     ones that their class pays, by bytes.
 //   - The stream ends.
 //
-// Large responses and small messages are not counted as outstanding.
+// Large responses and messages that the stream's own window pays are not counted as outstanding.
 //
 // # Receiving
 //
@@ -76,6 +77,7 @@ type streamLedger struct {
 	streamTotals
 	tx            [packet.StreamClasses]outflow // credit of the stream's own classes
 	handlers      uint32                        // outstanding requests and registrations of this side
+	own           uint16                        // charge.MaxOwn of the peer's first window for messages; read-only
 	dropsMessages bool                          // this side has closed and released all messages that it held
 	large         *largeLedger                  // nil until the first large packet
 }
@@ -120,8 +122,10 @@ func newLedger(local, peer packet.Settings) (l ledger) {
 	return l
 }
 
-// newStreamLedger returns the ledger of a stream for which the peer has given the windows w.
-func newStreamLedger(w packet.Windows) (s streamLedger) {
+// newStreamLedger returns the ledger of a stream for which the peer has given the windows w. The
+// argument small is the largest body of a small packet to the peer.
+func newStreamLedger(w packet.Windows, small int) (s streamLedger) {
+	s.own = charge.MaxOwn(w.Messages, small)
 	s.tx[packet.ClassRaw] = newOutflow(w.Raw)
 	s.tx[packet.ClassMessages] = newOutflow(w.Messages)
 	return s

@@ -85,10 +85,12 @@ const pairSmall = 100
 
 // newLedgerPair returns a pair with three streams and random settings.
 func newLedgerPair(t *testing.T, r *rand.Rand) *ledgerPair {
-	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000), Messages: 2 * (pairSmall + charge.MessageOverhead)}
+	w := packet.Settings{Handlers: 1 + r.Uint32N(10), Large: 1000 + r.Uint32N(2000)}
 	k := &ledgerPair{t: t, r: r, sender: newLedger(w, w), receiver: newLedger(w, w)}
 	for range 3 {
-		s := &ledgerStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}), receiver: &streamLedger{}, open: true}
+		// The window pays all small messages, some, or none.
+		w.Messages = []uint32{2 * (pairSmall + charge.MessageOverhead), 300, 0}[r.IntN(3)]
+		s := &ledgerStream{sender: newStreamLedger(packet.Windows{Raw: 1, Messages: w.Messages}, pairSmall), receiver: &streamLedger{}, open: true}
 		window := newInflow(w.Messages)
 		s.messages = &window
 		k.streams = append(k.streams, s)
@@ -104,7 +106,7 @@ func (k *ledgerPair) admit() {
 	if k.r.IntN(2) == 0 {
 		size = pairSmall + 1 + k.r.IntN(900)
 	}
-	c := charge.For(typ, size, pairSmall)
+	c := charge.For(typ, size, pairSmall, s.sender.own)
 	if c == (charge.Charge{}) || !k.sender.affords(&s.sender, c) {
 		return
 	}

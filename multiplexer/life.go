@@ -247,6 +247,15 @@ func (d *Dialogue) freeSlot() {
 	if d.m.cause == nil { // the end of the connection sets the count to 0
 		d.m.streams.peer--
 	}
+	d.freeIntro()
+}
+
+// freeIntro gives the part of the budget for the name and the meta back, if d is neither in the
+// table nor counts among the streams of the peer. m.mu is held.
+func (d *Dialogue) freeIntro() {
+	if d.slot == slotNone && d.m.table[d.id] != d {
+		d.m.windows.removeIntro(d.introSize())
+	}
 }
 
 // CloseWrite ends the raw bytes of this side, behind those that were written. Packets can
@@ -384,5 +393,6 @@ func (m *Mux) remove(d *Dialogue) {
 		m.notifyIdle = true
 	}
 	m.ledger.close(&d.credit)
-	m.windows.remove(d.windowSizes(), d.introSize())
+	m.windows.remove(d.windowSizes())
+	d.freeIntro()
 }

@@ -145,7 +145,7 @@ func New(c *conn.Conn, h Handler, lim Limits) *Mux {
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
 	m.table[DefaultID] = d
 	m.main = d
-	d.recv.init(packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages})
+	d.recv.init(packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages}, m.smallRx)
 	m.windows.used, m.windows.streams = d.recv.windowSizes(), 1
 	if debugging {
 		m.mu.onUnlock(m.verify)

@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"github.com/singchia/geminio"
-	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -111,7 +110,7 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 func (d *Dialogue) initWindows(w packet.Windows) {
 	d.recv.mu.Lock()
 	defer d.recv.mu.Unlock()
-	d.recv.init(w)
+	d.recv.init(w, d.m.smallRx)
 }
 
 // cancelOpen takes back the Open of d, which the peer has not answered: it ends d and sends
@@ -132,7 +131,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 		m.mu.Unlock()
 		return &packet.Error{What: "open", Reason: fmt.Sprintf("stream %d cannot be opened by the peer, or was already", id)}
 	}
-	if err := m.checkWindows("open", id, o.Windows); err != nil {
+	if err := checkWindows("open", id, o.Windows); err != nil {
 		m.mu.Unlock()
 		return err
 	}
@@ -202,7 +201,7 @@ func (m *Mux) peerAccepts(h packet.Header, w packet.Windows) error {
 	m.mu.Lock()
 	d, err := m.find(h)
 	if err == nil && d != nil {
-		if err = m.checkWindows("accept", d.id, w); err == nil {
+		if err = checkWindows("accept", d.id, w); err == nil {
 			err = d.checkOpening(h)
 		}
 	}
@@ -226,11 +225,11 @@ func (d *Dialogue) checkOpening(h packet.Header) error {
 	return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("stream %d is not being opened", d.id)}
 }
 
-// checkWindows returns an error if the first windows w that the peer gives are too small:
-// the largest small message, whose size follows from the settings of the peer, must fit.
-func (m *Mux) checkWindows(what string, id uint64, w packet.Windows) error {
-	if least := charge.LeastWindow(m.smallTx); w.Raw == 0 || w.Messages < least {
-		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d: windows of %d and %d bytes, need 1 and %d", id, w.Raw, w.Messages, least)}
+// checkWindows returns an error if the peer gives no first credit for raw bytes: no Credit frame
+// would be due then. It may give none for messages, which are paid by the connection then.
+func checkWindows(what string, id uint64, w packet.Windows) error {
+	if w.Raw == 0 {
+		return &packet.Error{What: what, Reason: fmt.Sprintf("stream %d has no credit for raw bytes", id)}
 	}
 	return nil
 }

@@ -54,10 +54,10 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	if size > m.MaxBody()+packet.MaxHead {
 		return &geminio.LimitError{What: typ.String(), Value: uint64(size), Limit: uint64(m.MaxBody()), Err: geminio.ErrTooLarge}
 	}
-	c := m.charge(typ, size)
 	var w *creditWaiter
 	m.mu.Lock()
 	err := d.checkSend(typ)
+	c := d.charge(typ, size)
 	switch {
 	case err != nil:
 	case d.admit(seq, c):
@@ -102,7 +102,7 @@ func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, d
 	m.sched.push(d, lanePackets)
 	size := len(head) + len(data)
 	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || !d.packets.hasMessage()) {
-		d.packets.addSmall(d.id, typ, seq, head, data)
+		d.packets.addSmall(packet.Header{Type: typ, Flags: c.Flags(size), Stream: d.id}, seq, head, data)
 		return
 	}
 	o := &outgoing{typ: typ, seq: seq, charge: c, head: bytes.Clone(head), data: data}
@@ -207,7 +207,7 @@ func (d *Dialogue) dropQueue() {
 	}
 	for c := d.packets.small.Pop(); c != nil; c = d.packets.small.Pop() {
 		for h, f := range packets(c.Bytes()) {
-			d.refund(f.Seq, m.charge(h.Type, int(h.Length)-packet.FragmentHeaderLen(h)))
+			d.refund(f.Seq, d.charge(h.Type, int(h.Length)-packet.FragmentHeaderLen(h)))
 			d.dropped[packetID{h.Type, f.Seq}] = struct{}{}
 		}
 		c.Free()

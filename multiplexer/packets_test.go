@@ -217,7 +217,7 @@ func TestLargePacketsTakeTurns(t *testing.T) {
 		m.c.Kick()
 		m.mu.Lock()
 		for i, body := range bodies {
-			c := m.charge(packet.TypeRequest, len("head")+len(body))
+			c := m.main.charge(packet.TypeRequest, len("head")+len(body))
 			assert.True(t, m.main.admit(uint64(i), c))
 			m.main.enqueue(packet.TypeRequest, uint64(i), c, []byte("head"), body)
 		}

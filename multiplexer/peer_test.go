@@ -173,7 +173,7 @@ type setup struct {
 func testSettings() packet.Settings {
 	return packet.Settings{
 		MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
-		Raw: 4 << 10, Messages: 4 << 10, Handlers: 8, Large: 4 << 20,
+		Raw: 4 << 10, Messages: 4 << 10, Small: 1920, Handlers: 8, Large: 4 << 20,
 	}
 }
 

@@ -70,11 +70,13 @@ func (q *packetQueue) hasMessage() bool { return q.large != nil && q.large.messa
 // smallEnd returns the value of smallSent at which all bytes that are in small now have left.
 func (q *packetQueue) smallEnd() uint64 { return q.smallSent + uint64(q.small.Len()) }
 
-// addSmall adds a packet as one frame. It copies head and data.
-func (q *packetQueue) addSmall(stream uint64, typ packet.Type, seq uint64, head, data []byte) {
+// addSmall adds a packet as one frame with header h, whose length addSmall sets. It copies head
+// and data.
+func (q *packetQueue) addSmall(h packet.Header, seq uint64, head, data []byte) {
 	size := len(head) + len(data)
+	h.Length = uint32(8 + size)
 	b := q.small.Tail(packet.HeaderLen + 8 + size).Space()[:0]
-	b = packet.AppendHeader(b, packet.Header{Type: typ, Stream: stream, Length: uint32(8 + size)})
+	b = packet.AppendHeader(b, h)
 	b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: seq}, 0)
 	b = append(append(b, head...), data...)
 	q.small.Wrote(len(b))
@@ -169,6 +171,7 @@ func (o *outgoing) appendFragment(b *conn.Batch, stream uint64, frame int) (last
 	if n < rest {
 		flags |= packet.FlagMore
 	}
+	flags |= o.charge.Flags(o.size())
 	start := len(b.Buf)
 	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: o.typ, Flags: flags, Stream: stream})
 	b.Buf = packet.AppendFragmentHeader(b.Buf, packet.FragmentHeader{Seq: o.seq, Total: uint32(o.size())}, flags)

@@ -51,7 +51,7 @@ func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
 	assert.True(t, q.empty())
 	q.addLarge(large(packet.TypeRequest, 1, 25_000))
 	q.addLarge(large(packet.TypeRequest, 2, 15_000))
-	q.addSmall(1, packet.TypeRequest, 3, []byte("head"), []byte("data"))
+	q.addSmall(packet.Header{Type: packet.TypeRequest, Stream: 1}, 3, []byte("head"), []byte("data"))
 	var all []uint64
 	for !q.empty() {
 		all = append(all, sendTurn(t, &q, 10_000)...)
@@ -62,7 +62,7 @@ func TestLargePacketsTakeTurnsInTheQueue(t *testing.T) {
 // Messages are sent one after the other. A message that is removed lets the next one go.
 func TestMessagesWaitForEachOther(t *testing.T) {
 	var q packetQueue
-	q.addSmall(1, packet.TypeMessage, 1, nil, nil)
+	q.addSmall(packet.Header{Type: packet.TypeMessage, Stream: 1}, 1, nil, nil)
 	q.addLarge(large(packet.TypeMessage, 2, 15_000))
 	assert.True(t, q.hasMessage())
 	for seq := uint64(3); seq < 6; seq++ {
@@ -89,9 +89,9 @@ func TestAMessageBeginsBehindTheAbandonOfTheOneBefore(t *testing.T) {
 	q.addLarge(large(packet.TypeMessage, 2, 50_000))
 	assert.Equal(t, []uint64{1}, sendTurn(t, &q, 10_000))
 	for seq := uint64(10); seq < 400; seq++ { // more than one chunk
-		q.addSmall(1, packet.TypeRequest, seq, nil, make([]byte, 1000))
+		q.addSmall(packet.Header{Type: packet.TypeRequest, Stream: 1}, seq, nil, make([]byte, 1000))
 	}
-	q.addSmall(1, packet.TypeAbandon, 1, nil, []byte{byte(packet.TypeMessage)})
+	q.addSmall(packet.Header{Type: packet.TypeAbandon, Stream: 1}, 1, nil, []byte{byte(packet.TypeMessage)})
 	q.remove(first)
 	turns := 0
 	for ; ; turns++ {

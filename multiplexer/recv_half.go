@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/chunk"
 	"github.com/singchia/geminio/packet"
 )
@@ -80,7 +81,8 @@ type recvHalf struct {
 	err     error                               // what Read returns when buf is empty; nil in recvOpen
 	readers *readers                            // nil until first use
 	state   recvState
-	reading bool // a Read has its turn
+	reading bool   // a Read has its turn
+	own     uint16 // charge.MaxOwn of the first window for messages; read-only after init
 	// receivedSinceWrite says that a Data frame has arrived since the last Write. The peer is
 	// then likely to wait for an answer.
 	receivedSinceWrite bool
@@ -95,8 +97,10 @@ type readers struct {
 	deadline *deadline // nil if none is set
 }
 
-// init sets the first windows.
-func (h *recvHalf) init(w packet.Windows) {
+// init sets the first windows. The argument small is the largest body of a small packet from the
+// peer.
+func (h *recvHalf) init(w packet.Windows, small int) {
+	h.own = charge.MaxOwn(w.Messages, small)
 	h.rx[packet.ClassRaw] = newInflow(w.Raw)
 	h.rx[packet.ClassMessages] = newInflow(w.Messages)
 }

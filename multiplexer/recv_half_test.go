@@ -18,7 +18,7 @@ import (
 // newTestRecvHalf returns a half with windows of 100 bytes that events have led to the state.
 func newTestRecvHalf(t *testing.T, state recvState) *recvHalf {
 	h := new(recvHalf)
-	h.init(packet.Windows{Raw: 100, Messages: 100})
+	h.init(packet.Windows{Raw: 100, Messages: 100}, 1<<10)
 	for _, ev := range map[recvState][]event{
 		recvOpen:       nil,
 		recvFin:        {evPeerFin},

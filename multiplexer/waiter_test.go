@@ -23,7 +23,7 @@ import (
 func withSilentPeer(t *testing.T, change func(s *setup), test func(t *testing.T, m *Mux)) {
 	s := newSetup()
 	s.lim.Windows = math.MaxInt64
-	s.peer.MaxMessage, s.peer.Large = 60_000, 60_000+packet.MaxHead
+	s.peer.MaxMessage, s.peer.Large = 60_000, 60_000+packet.MinLarge
 	if change != nil {
 		change(s)
 	}
@@ -56,7 +56,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 // sendOrWait queues a packet if there is credit for it, and otherwise returns a waiter for it.
 // m.mu is held.
 func (m *Mux) sendOrWait(d *Dialogue, typ packet.Type, seq uint64, size int) *creditWaiter {
-	c := m.charge(typ, size)
+	c := d.charge(typ, size)
 	data := make([]byte, size)
 	if d.admit(seq, c) {
 		d.enqueue(typ, seq, c, nil, data)
@@ -164,7 +164,7 @@ func TestManyStreamsWithWaitersEnd(t *testing.T) {
 					data := make([]byte, size)
 					for i, d := range all {
 						d.credit.tx[packet.ClassMessages] = newOutflow(0)
-						w := &creditWaiter{typ: typ, seq: uint64(i + 2), charge: m.charge(typ, size), data: data}
+						w := &creditWaiter{typ: typ, seq: uint64(i + 2), charge: d.charge(typ, size), data: data}
 						require.False(t, d.admit(w.seq, w.charge))
 						d.addWaiter(w)
 					}
@@ -345,7 +345,7 @@ func TestKindOf(t *testing.T) {
 		{packet.TypeCancel, 0, waitNone},
 		{packet.TypeAbandon, 1, waitNone},
 	} {
-		got := kindOf(charge.For(test.typ, test.size, small))
+		got := kindOf(charge.For(test.typ, test.size, small, small+charge.MessageOverhead))
 		assert.Equal(t, test.want, got, "kind of %v of %d bytes", test.typ, test.size)
 	}
 }
@@ -353,7 +353,7 @@ func TestKindOf(t *testing.T) {
 // The waiters of one kind and one stream are served in their order.
 func TestWaitersAreServedInOrder(t *testing.T) {
 	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MinLarge
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		ctx := t.Context()
 		first := sendOn(m.Main(), ctx, packet.TypeResponse, 0, 55000)
@@ -430,7 +430,7 @@ func TestWaitForCreditEnds(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				s := newSetup()
-				s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+				s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MinLarge
 				s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 					d := openFrom(t, m, p, 3)
 					go io.Copy(io.Discard, p.nc)
@@ -475,7 +475,7 @@ func TestMessagesBeyondTheShareDelayNoOther(t *testing.T) {
 // Packets that wait behind a packet of another stream are admitted when that stream ends.
 func TestTheEndOfAStreamAdmitsOthers(t *testing.T) {
 	s := newSetup()
-	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MaxHead
+	s.peer.MaxMessage, s.peer.Large = 60000, 60000+packet.MinLarge
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
 		first, second := openTo(t, m, p), openTo(t, m, p)
 		go io.Copy(io.Discard, p.nc)

@@ -13,13 +13,18 @@ import (
 // The names and metas count because the peer chooses their size.
 //
 // Each window has a least size, for which there is room. What windows have beyond it comes from
-// a part of the budget, the spare part.
+// a part of the budget, the spare part. The first streams have windows of at least leastWindow.
+// Further ones, from wide on, have at least crowdedRaw for raw bytes and nothing for messages;
+// the credit for large messages pays theirs.
+//
+// The memory of the streams themselves is not part of the sum, but the budget bounds it too:
+// there are at most as many streams as would fill the budget with streamBytes each.
 type windowBudget struct {
 	limit     uint64                       // the largest sum of all windows, names and metas, bytes
 	spare     uint64                       // the largest sum of what windows have beyond their least sizes, bytes
 	maxWindow uint64                       // the size to which a window may grow, bytes
 	first     [packet.StreamClasses]uint32 // the first sizes of the windows of a stream, bytes
-	least     [packet.StreamClasses]uint32 // their least sizes, bytes
+	floor     [packet.StreamClasses]uint32 // the sizes below which windows do not shrink, bytes
 
 	used        uint64 // the sum of all windows, bytes
 	intros      uint64 // the sum of the names and metas of the peer's streams, bytes
@@ -27,26 +32,39 @@ type windowBudget struct {
 	shrinkAbove uint32 // the next raw window above this size gives a part of it back, bytes; 0: no window does
 }
 
-// leastRaw is the least size of a window for raw bytes, unless the first one is smaller, bytes.
-const leastRaw = 1 << 10
+const (
+	leastWindow = 1 << 10  // the least size of each window of the first streams, bytes
+	crowdedRaw  = 128      // the least size of the window for raw bytes of further streams, bytes
+	wideShare   = 16 << 10 // the bytes of the budget for each stream that counts as one of the first
+)
+
+// LeastWindows returns the sum of the least windows of a number of streams, in bytes. A
+// connection has them within a budget for windows of limit bytes.
+func LeastWindows(limit, streams uint64) uint64 {
+	wide := min(streams, limit/wideShare)
+	return wide*2*leastWindow + (streams-wide)*crowdedRaw
+}
 
 // newWindowBudget returns the budget for streams whose first windows are those of w.
 func newWindowBudget(lim Limits, w packet.Settings) windowBudget {
 	return windowBudget{
 		limit: lim.Windows, spare: min(lim.Spare, lim.Windows), maxWindow: min(lim.MaxWindow, maxCredit),
 		first: [packet.StreamClasses]uint32{packet.ClassRaw: w.Raw, packet.ClassMessages: w.Messages},
-		least: [packet.StreamClasses]uint32{packet.ClassRaw: min(leastRaw, w.Raw), packet.ClassMessages: charge.LeastWindow(charge.MaxSmall(w))},
+		floor: [packet.StreamClasses]uint32{packet.ClassRaw: min(leastWindow, w.Raw), packet.ClassMessages: charge.FullWindow(charge.MaxSmall(w))},
 	}
 }
 
-// leastSum returns the sum of the least windows of a stream, in bytes.
-func (b *windowBudget) leastSum() uint64 {
-	return uint64(b.least[packet.ClassRaw]) + uint64(b.least[packet.ClassMessages])
+// least returns the least windows of the next stream.
+func (b *windowBudget) least() packet.Windows {
+	if uint64(b.streams) < b.limit/wideShare {
+		return packet.Windows{Raw: min(leastWindow, b.first[packet.ClassRaw]), Messages: min(leastWindow, b.first[packet.ClassMessages])}
+	}
+	return packet.Windows{Raw: min(crowdedRaw, b.first[packet.ClassRaw])}
 }
 
 // spareRoom returns how many bytes windows may grow in sum.
 func (b *windowBudget) spareRoom() uint64 {
-	grown := b.used - min(b.used, uint64(b.streams)*b.leastSum())
+	grown := b.used - min(b.used, LeastWindows(b.limit, uint64(b.streams)))
 	return min(b.spare-min(b.spare, grown), b.limit-min(b.limit, b.used+b.intros))
 }
 
@@ -55,20 +73,23 @@ func (b *windowBudget) spareRoom() uint64 {
 // of these while more than a quarter is free, and so on, down to their least sizes. add returns
 // false, and takes nothing, if the budget has no room for them.
 func (b *windowBudget) add(intro int) (w packet.Windows, ok bool) {
-	least, room := b.leastSum(), b.spareRoom()
-	if b.used+b.intros+least+uint64(intro) > b.limit {
+	least, room := b.least(), b.spareRoom()
+	leastSum := uint64(least.Raw) + uint64(least.Messages)
+	if b.used+b.intros+leastSum+uint64(intro) > b.limit || uint64(b.streams) >= b.limit/streamBytes {
 		return w, false
 	}
 	halvings := 0
 	for halvings < 31 && room <= b.spare>>(halvings+1) {
 		halvings++
 	}
-	w.Raw = max(b.first[packet.ClassRaw]>>halvings, b.least[packet.ClassRaw])
-	w.Messages = max(b.first[packet.ClassMessages]>>halvings, b.least[packet.ClassMessages])
+	w.Raw = max(b.first[packet.ClassRaw]>>halvings, least.Raw)
+	w.Messages = max(b.first[packet.ClassMessages]>>halvings, least.Messages)
+	if w.Messages < leastWindow && w.Messages < b.first[packet.ClassMessages] {
+		w.Messages = 0 // it would pay the smallest messages only
+	}
 	sum := uint64(w.Raw) + uint64(w.Messages)
-	if b.used+b.intros+sum+uint64(intro) > b.limit || sum > least+room {
-		w = packet.Windows{Raw: b.least[packet.ClassRaw], Messages: b.least[packet.ClassMessages]}
-		sum = least
+	if b.used+b.intros+sum+uint64(intro) > b.limit || sum > leastSum+room {
+		w, sum = least, leastSum
 	}
 	b.used += sum
 	b.intros += uint64(intro)
@@ -76,13 +97,14 @@ func (b *windowBudget) add(intro int) (w packet.Windows, ok bool) {
 	return w, true
 }
 
-// remove gives back the windows of a stream, n bytes in sum, and intro bytes for its name and
-// meta.
-func (b *windowBudget) remove(n uint64, intro int) {
+// remove gives back the windows of a stream, n bytes in sum.
+func (b *windowBudget) remove(n uint64) {
 	b.used -= min(b.used, n)
-	b.intros -= min(b.intros, uint64(intro))
 	b.streams--
 }
+
+// removeIntro gives back n bytes for the name and the meta of a stream.
+func (b *windowBudget) removeIntro(n int) { b.intros -= min(b.intros, uint64(n)) }
 
 // resize adapts the window f of class when credit for it is due. since is the time since credit
 // for f was last due.
@@ -99,17 +121,17 @@ func (b *windowBudget) resize(f *inflow, class packet.Class, since time.Duration
 	if target == 0 {
 		return
 	}
-	size, least := uint64(f.size), uint64(b.least[class])
+	size, floor := uint64(f.size), uint64(b.floor[class])
 	need := uint64(maxCredit)
 	if since > 0 {
 		need = uint64(2 * float64(f.owed()) * float64(p.latest) / float64(since))
 	}
 	switch {
 	case class == packet.ClassRaw && b.shrinkAbove != 0 && f.size > b.shrinkAbove:
-		b.shrink(f, max(uint64(b.shrinkAbove), least))
+		b.shrink(f, max(uint64(b.shrinkAbove), floor))
 		b.shrinkAbove = 0
 	case size > target*3/2:
-		b.shrink(f, max(target, least))
+		b.shrink(f, max(target, floor))
 	case size > 2*need:
 		b.shrink(f, max(need, uint64(b.first[class])))
 	case size < target && size <= need:

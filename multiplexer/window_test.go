@@ -62,10 +62,7 @@ func pathWith(window uint64) *path {
 	return p
 }
 
-const (
-	first         = 16 << 10          // the first size of the windows of testBudget
-	leastMessages = 2 * (1<<10 + 128) // the least size of its windows for messages
-)
+const first = 16 << 10 // the first size of the windows of testBudget
 
 // testBudget returns a budget of which half is spare.
 func testBudget(limit, most uint64) *windowBudget {
@@ -122,7 +119,7 @@ func TestWindowShrinks(t *testing.T) {
 		{"if little is used", pathWith(1 << 20), time.Hour, first, first},
 		{"not if it is a little too large", pathWith(700 << 10), 0, 1 << 20, 1 << 20},
 		{"not if a quarter is used in a round trip", pathWith(1 << 20), 100 * time.Millisecond, 1 << 20, 1 << 20},
-		{"not below its least size", pathWith(100), 0, leastRaw, leastRaw * 3 / 2},
+		{"not below its least size", pathWith(100), 0, leastWindow, leastWindow * 3 / 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := testBudget(64<<20, 64<<20)
@@ -146,7 +143,7 @@ func TestWindowIsBounded(t *testing.T) {
 		want        uint32
 	}{
 		{"by the largest window", 8 << 20, 100 << 10, 100 << 10},
-		{"by the spare half of the budget", 400 << 10, 8 << 20, 200<<10 + leastRaw - (first - leastMessages)},
+		{"by the spare half of the budget", 400 << 10, 8 << 20, 200<<10 + leastWindow - (first - leastWindow)},
 		{"by the wire", 64 << 30, 64 << 30, maxCredit},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -170,7 +167,7 @@ func TestWindowsBecomeEqual(t *testing.T) {
 	for range 20 {
 		use(t, b, &wide, p, uint64(wide.size/4), 0)
 	}
-	assert.EqualValues(t, 200<<10+leastRaw-2*(first-leastMessages)-(first-leastRaw), wide.size)
+	assert.EqualValues(t, 200<<10+leastWindow-3*(first-leastWindow), wide.size)
 	for range 40 {
 		use(t, b, &narrow, p, uint64(narrow.size/4), 0)
 		use(t, b, &wide, p, uint64(wide.size/4), 0)
@@ -192,15 +189,20 @@ func TestFirstWindows(t *testing.T) {
 		}
 		assert.LessOrEqual(t, b.used, uint64(limit))
 		raw = append(raw, w.Raw)
-		assert.Equal(t, max(w.Raw, leastMessages), max(w.Messages, leastMessages), "both are halved together")
+		if w.Raw >= leastWindow {
+			assert.Equal(t, w.Raw, w.Messages, "both are halved together")
+		} else {
+			assert.Zero(t, w.Messages)
+		}
 	}
 	assert.EqualValues(t, first, raw[0])
-	assert.EqualValues(t, leastRaw, raw[len(raw)-1])
+	assert.EqualValues(t, leastWindow, raw[limit/wideShare-1])
+	assert.EqualValues(t, crowdedRaw, raw[len(raw)-1])
 	assert.IsNonIncreasing(t, raw)
-	assert.GreaterOrEqual(t, len(raw), limit/2/(leastRaw+leastMessages), "streams for which there is room")
-	b.remove(uint64(raw[0])*2, 0)
+	assert.Len(t, raw, limit/streamBytes)
+	b.remove(uint64(raw[0]) * 2)
 	w := mustAdd(t, b)
-	assert.Greater(t, w.Raw, uint32(leastRaw), "a stream has ended")
+	assert.Greater(t, w.Raw, uint32(crowdedRaw), "a stream has ended")
 }
 
 // A window grows when the peer uses all of it, and the path was measured.

@@ -162,5 +162,5 @@ func ExampleLimits() {
 	defer far.Close()
 	_, err := client.NewEndWithConn(near, opt)
 	fmt.Println(err)
-	// Output: options: MemoryBudget of 1048576 is too small: messages of 1048576 bytes and 64 streams need 4194432
+	// Output: options: MemoryBudget of 1048576 is too small: messages of 1048576 bytes and 64 streams need 4194944
 }

@@ -54,10 +54,10 @@ func (l *Limits) SetMaxMessageSize(bytes int) { l.MaxMessageSize = bytes }
 func (l *Limits) SetMaxMetadataSize(bytes int) { l.MaxMetadataSize = bytes }
 
 // SetMaxStreams bounds the number of open streams that the peer has opened, and reserves room
-// for them in the memory budget. The default is 4096, with room for 1024 of them: the default
-// budget has room for at least 2048 streams of both sides together. Further streams are refused.
-// The more streams have reserved room, the smaller are the least windows of a stream and the
-// packets that count as small.
+// for them, and for as many of this side, in the memory budget. Further streams are refused. The
+// default is one for each 4 KiB of the memory budget: 65,599. A peer of wire 1 has at most 4096.
+// While there are few streams, each has large windows. The more streams are reserved, the less of
+// the budget is left for that.
 func (l *Limits) SetMaxStreams(n int) { l.MaxStreams = n }
 
 // SetAcceptBacklog bounds the number of streams of the peer that wait for AcceptStream. The
@@ -78,12 +78,14 @@ func (l *Limits) SetMaxHandlerBytes(bytes int) { l.MaxHandlerBytes = bytes }
 // SetMemoryBudget bounds the bytes that the peer can make this End hold. A quarter each is for
 //
 //   - the windows of the streams: raw bytes, small messages, and the metas and names of streams,
-//   - messages above 8 KiB that were not received yet,
+//   - messages above 8 KiB that were not received yet, and smaller ones for which the windows of
+//     their streams are too small,
 //   - requests above 8 KiB whose handlers run,
 //   - responses above 8 KiB that arrive.
 //
-// A quarter must hold one message of the largest size, and 2 KiB for each stream of both
-// sides. The default is 256 MiB, or more if that is necessary.
+// A quarter must hold one message of the largest size and 160 bytes, and 1 KiB for each stream of
+// SetMaxStreams and one more. The default is 256 MiB, or more if that is necessary. The memory of
+// the streams themselves, about 512 bytes each, is not part of the budget.
 func (l *Limits) SetMemoryBudget(bytes int) { l.MemoryBudget = bytes }
 
 // SetRefuseWireV1 refuses peers that speak only wire 1, the wire of the earlier library. The

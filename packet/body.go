@@ -15,6 +15,10 @@ import (
 // custom bytes and texts in it.
 const MaxHead = 32
 
+// MinLarge is how much more than Settings.MaxMessage the credit for large messages must have, in
+// bytes: it must pay the longest body, and the overhead of a small message.
+const MinLarge = MaxHead + 128
+
 // MaxName bounds the names of methods and topics, in bytes.
 const MaxName = 1<<16 - 1
 

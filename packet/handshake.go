@@ -55,13 +55,13 @@ type Settings struct {
 	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
 	MaxStreams uint32 `json:"streams"`  // streams that the peer may have open, without the default one
 	Raw        uint32 `json:"raw"`      // first credit of ClassRaw for the default stream, bytes
-	Messages   uint32 `json:"messages"` // first credit of ClassMessages for the default stream, bytes; a small message costs at most half of it
+	Messages   uint32 `json:"messages"` // first credit of ClassMessages for the default stream, bytes
 	Handlers   uint32 `json:"handlers"` // first credit of ClassHandlers
 	Large      uint32 `json:"large"`    // first credit of each of the three large classes, bytes
 	// Requests is the first credit of ClassLargeRequests, in bytes; 0 means Large.
 	Requests uint32 `json:"requests,omitempty"`
-	// Small is the largest body of a small packet, in bytes, unless Messages or MaxFrame
-	// allows less; 0: they alone decide. See package internal/charge.
+	// Small is the largest body of a small packet, in bytes, unless MaxFrame allows less;
+	// 0: 8 KiB. See package internal/charge.
 	Small uint32 `json:"small,omitempty"`
 	// Session identifies a client that reconnects, so that the server recognizes
 	// messages that are sent again. Only clients send it.
@@ -95,7 +95,11 @@ func (w *Settings) check(what string, keys keySet) error {
 		return malformed(what, "first credit too small: raw %d, messages %d, handlers %d", w.Raw, w.Messages, w.Handlers)
 	}
 	for class := ClassLargeMessages; class <= ClassLargeResponses; class++ {
-		if credit := w.Credit(class); uint64(credit) < uint64(w.MaxMessage)+MaxHead {
+		least := uint64(w.MaxMessage) + MaxHead
+		if class == ClassLargeMessages {
+			least = uint64(w.MaxMessage) + MinLarge
+		}
+		if credit := w.Credit(class); uint64(credit) < least {
 			return malformed(what, "credit of %d for %v of %d", credit, class, w.MaxMessage)
 		}
 	}

@@ -110,6 +110,8 @@ func (t Type) flags() int {
 	switch {
 	case t == TypeData:
 		return int(FlagFin | FlagClose)
+	case t == TypeMessage:
+		return int(FlagMore | FlagNext | FlagShared)
 	case t.Fragmented():
 		return int(FlagMore | FlagNext)
 	case t >= TypePing && t <= TypeReceived, t >= TypeOpen && t <= TypeReset, t >= TypeAck && t <= TypeAbandon:
@@ -132,6 +134,9 @@ const (
 	FlagMore Flags = 0x01
 	// FlagNext on a packet: the fragment continues the packet with this number.
 	FlagNext Flags = 0x02
+	// FlagShared on a small Message, which has one frame: it costs credit of
+	// ClassLargeMessages, not of ClassMessages.
+	FlagShared Flags = 0x04
 )
 
 // Header is the header of a wire 2 frame.
@@ -182,6 +187,8 @@ func ParseHeader(b []byte, maxFrame uint32) (Header, error) {
 	switch {
 	case h.Type == TypeData && h.Flags == FlagClose:
 		return h, malformed("data", "flag close without fin")
+	case h.Type == TypeMessage && h.Flags&FlagShared != 0 && h.Flags != FlagShared:
+		return h, malformed("message", "flag shared on a fragment")
 	case h.Type == TypeCredit:
 	case h.Type.IsControl() && h.Stream != 0:
 		return h, malformed(h.Type.String(), "stream %d in a frame of the connection", h.Stream)

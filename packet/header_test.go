@@ -32,7 +32,7 @@ var types = []struct {
 	{typ: 0x15, name: "reset", flags: []Flags{0}, stream: true},
 	{typ: 0x20, name: "request", flags: []Flags{0, 1, 2, 3}, stream: true, packet: true, fragmented: true},
 	{typ: 0x21, name: "response", flags: []Flags{0, 1, 2, 3}, stream: true, packet: true, fragmented: true},
-	{typ: 0x22, name: "message", flags: []Flags{0, 1, 2, 3}, stream: true, packet: true, fragmented: true},
+	{typ: 0x22, name: "message", flags: []Flags{0, 1, 2, 3, FlagShared}, stream: true, packet: true, fragmented: true},
 	{typ: 0x23, name: "ack", flags: []Flags{0}, stream: true, packet: true},
 	{typ: 0x24, name: "register", flags: []Flags{0}, stream: true, packet: true},
 	{typ: 0x25, name: "registered", flags: []Flags{0}, stream: true, packet: true},

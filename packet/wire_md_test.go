@@ -302,7 +302,7 @@ func (d *decoder) packet(from string, h Header, p []byte) (again []byte) {
 	d.add("number", f.Seq)
 	piece := p[FragmentHeaderLen(h):]
 	again = AppendFragmentHeader(AppendHeader(nil, h), f, h.Flags)
-	if h.Flags == 0 {
+	if h.Flags&(FlagMore|FlagNext) == 0 {
 		again = append(again, d.body(h.Type, piece)...)
 		PutLength(again)
 		return again
@@ -390,7 +390,7 @@ func flagNames(h Header) string {
 	case h.Flags == 0:
 		return "none"
 	case h.Type != TypeData:
-		names = []string{"more", "next"}
+		names = []string{"more", "next", "shared"}
 	}
 	var set []string
 	for i, name := range names {
@@ -537,6 +537,8 @@ func TestWireMDTables(t *testing.T) {
 			switch {
 			case Type(typ) == TypeData:
 				flags = "fin, close"
+			case Type(typ) == TypeMessage:
+				flags = "more, next, shared"
 			case Type(typ).Fragmented():
 				flags = "more, next"
 			}

@@ -23,7 +23,7 @@ type rawClient struct {
 func rawOffer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 1 << 20, MaxStreams: 100,
-		Raw: 1 << 20, Messages: 1 << 20, Handlers: 100, Large: 1<<20 + packet.MaxHead,
+		Raw: 1 << 20, Messages: 1 << 20, Handlers: 100, Large: 1<<20 + packet.MinLarge,
 	}
 }
 

@@ -9,32 +9,38 @@ type Charge struct {
 	Bytes    uint32       // 0 for packets that cost no bytes
 }
 
-// MessageOverhead is the cost of a small message in addition to its body, in bytes of
-// packet.ClassMessages.
+// MessageOverhead is the cost of a small message in addition to its body, in bytes.
 const MessageOverhead = 128
 
 // maxSmall bounds the body of a small packet for every offer of the receiver, in bytes.
 const maxSmall = 8 << 10
 
 // MaxSmall returns the largest body of a small packet for a receiver that has offered w, in
-// bytes. A small packet fits into one frame, and as a message it costs at most half of the
-// stream's first window. The receiver grants credit at the latest when half of the window is
-// free, so a small message never waits for ever.
+// bytes. A small packet fits into one frame.
 func MaxSmall(w packet.Settings) int {
-	small := min(w.Messages/2-MessageOverhead, w.MaxFrame-packet.FragmentLen, maxSmall)
+	small := min(w.MaxFrame-packet.FragmentLen, maxSmall)
 	if w.Small > 0 {
 		small = min(small, w.Small)
 	}
 	return int(small)
 }
 
-// LeastWindow returns the least size of a window for messages, in bytes, if small is the
-// largest body of a small packet.
-func LeastWindow(small int) uint32 { return 2 * uint32(small+MessageOverhead) }
+// MaxOwn returns the largest cost of a message that the window of its stream pays, in bytes. The
+// window was first given with a size of window bytes, and small is the largest body of a small
+// packet. All other messages are paid by packet.ClassLargeMessages. A message costs at most half
+// of the window that pays it. The receiver grants credit at the latest when half of the window is
+// free, so a message never waits for ever.
+func MaxOwn(window uint32, small int) uint16 {
+	return uint16(min(window/2, uint32(small+MessageOverhead)))
+}
+
+// FullWindow returns the size of a window, in bytes, that pays all small messages, whose largest
+// body has small bytes. A window that was larger must not shrink below it.
+func FullWindow(small int) uint32 { return 2 * uint32(small+MessageOverhead) }
 
 // For returns the charge of a packet of type typ with a body of size bytes. A body of at most
-// small bytes is small.
-func For(typ packet.Type, size, small int) (c Charge) {
+// small bytes is small. The argument own is MaxOwn of the stream.
+func For(typ packet.Type, size, small int, own uint16) (c Charge) {
 	if typ == packet.TypeRequest || typ == packet.TypeRegister {
 		c.Handlers = 1
 	}
@@ -45,8 +51,20 @@ func For(typ packet.Type, size, small int) (c Charge) {
 		}
 	case typ == packet.TypeMessage:
 		c.Class, c.Bytes = packet.ClassMessages, uint32(size+MessageOverhead)
+		if c.Bytes > uint32(own) {
+			c.Class = packet.ClassLargeMessages
+		}
 	}
 	return c
+}
+
+// Flags returns packet.FlagShared if c is the charge of a small message, with a body of size
+// bytes, that packet.ClassLargeMessages pays. Otherwise it returns 0.
+func (c Charge) Flags(size int) packet.Flags {
+	if c.Class == packet.ClassLargeMessages && c.Bytes > uint32(size) {
+		return packet.FlagShared
+	}
+	return 0
 }
 
 // LargeClass returns the class of the bytes of large packets of type typ, or 0 if they cost

@@ -15,7 +15,6 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
-	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/clock"
 	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/internal/logging"
@@ -66,24 +65,24 @@ const (
 	defaultHeartbeat = 20 * time.Second
 	defaultLinger    = 5 * time.Second
 	defaultMessage   = 64 << 20
-	// defaultStreams bounds the streams of a peer if the memory budget does not.
-	// reservedStreams is the largest number of streams of each side for which the budget
-	// has room in any case if no number is set.
-	defaultStreams  = 4096
-	reservedStreams = 1024
+	// streamShare is the part of a quarter of the budget for each stream that a side may open,
+	// in bytes. It has room for the least windows of that stream and of one of the other side,
+	// and for introShare, the name and the meta of the stream.
+	streamShare     = 1 << 10
+	introShare      = 64
 	defaultBacklog  = 1024
 	defaultHandlers = 4096
-	// defaultBudget is a little more than 256 MiB. A quarter of it has the first windows
-	// of the streams of both sides and of the default stream.
-	defaultBudget = parts * 64 << 10 * (reservedStreams + 1)
+	// defaultBudget is a little more than 256 MiB, for 65,536 streams from each side.
+	defaultBudget = parts * streamShare * (64<<10 + 64)
 
 	// firstWindow is the size of each of the two first windows of a stream, for raw
-	// bytes and for messages, in bytes, while the budget has room. leastWindow is the
-	// least size of both, and leastSmall the largest small packet that goes with it.
+	// bytes and for messages, in bytes, while the budget has room. leastWindow is the least
+	// size of those of the default stream.
 	firstWindow = 256 << 10
 	leastWindow = 1 << 10
-	leastSmall  = leastWindow/2 - charge.MessageOverhead
-	mostSmall   = 8 << 10
+	// The largest small packet has between leastSmall and mostSmall bytes.
+	leastSmall = 384
+	mostSmall  = 8 << 10
 	// maxWindow is the default for the size to which a window may grow, in bytes.
 	maxWindow = math.MaxInt32
 	// sendQueue is the default for the raw bytes of a stream that wait to be sent.
@@ -114,20 +113,15 @@ const (
 // only one side has.
 func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *application.Config, error) {
 	l := *c.Limits
-	reserved := uint64(max(l.MaxStreams, 0)) // 0: as many as suit the budget
 	if err := errors.Join(resolveLimits(&l), c.check()); err != nil {
 		return nil, nil, err
 	}
 	part := uint64(l.MemoryBudget) / parts
-	if reserved == 0 {
-		reserved = min(reservedStreams, part/(16<<10))
-	}
-	small, spare := divide(part, reserved)
-	least := charge.LeastWindow(int(small))
-	window, most := uint32(min(spare/8, firstWindow)), uint64(maxWindow)
+	spare := spareOf(part, uint64(l.MaxStreams))
+	window, most := max(min(spare/8, firstWindow), leastWindow), uint64(maxWindow)
 	if c.ReadBufferSize > 0 {
-		most = max(uint64(c.ReadBufferSize)*bufferUnit, uint64(least))
-		window = uint32(min(uint64(window), uint64(c.ReadBufferSize)*bufferUnit))
+		most = uint64(c.ReadBufferSize) * bufferUnit
+		window = min(window, most)
 	}
 	cc := &conn.Config{
 		Clock:            clock.Runtime(),
@@ -139,9 +133,9 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 			MaxFrame:   packet.DefaultMaxFrame,
 			MaxMessage: uint32(l.MaxMessageSize),
 			MaxStreams: uint32(l.MaxStreams),
-			Raw:        max(window, leastWindow),
-			Messages:   max(window, least),
-			Small:      small,
+			Raw:        uint32(window),
+			Messages:   uint32(window),
+			Small:      smallOf(part, uint64(l.MaxHandlers)),
 			Handlers:   uint32(l.MaxHandlers),
 			Large:      uint32(min(part, math.MaxInt32)),
 			Requests:   uint32(l.MaxHandlerBytes),
@@ -224,16 +218,22 @@ func noneNil[F any](name string, all []F) error {
 	return nil
 }
 
-// divide divides the budget for windows, part, among streams of each side. It returns the
-// largest body of a small packet, which determines the least windows of a stream, and what is
-// left if each stream has these, for larger windows. The least windows use at most half of part,
-// unless there are so many streams that the smallest ones need more.
-func divide(part, streams uint64) (small uint32, spare uint64) {
-	all := 2 * (streams + 1)
-	small = uint32(min(max(int64(part/2/all)-leastWindow, 0)/2, mostSmall+charge.MessageOverhead))
-	small = max(small, leastSmall+charge.MessageOverhead) - charge.MessageOverhead
-	used := all * uint64(leastWindow+charge.LeastWindow(int(small)))
-	return small, part - min(used, part)
+// spareOf returns what is left of the budget for windows, part, for larger windows if each side
+// opens a number of streams and all of them have the least windows.
+func spareOf(part, streams uint64) uint64 {
+	used := multiplexer.LeastWindows(part, 2*(streams+1)) + streams*introShare
+	return part - min(used, part)
+}
+
+// smallOf returns the largest body of a small packet. The small requests of all handlers have at
+// most half of part, a quarter of the budget, unless there are so many handlers that the
+// smallest size needs more. It returns 0, which means mostSmall, if part has room for that.
+func smallOf(part, handlers uint64) uint32 {
+	small := max(part/2/handlers, leastSmall)
+	if small >= mostSmall {
+		return 0
+	}
+	return uint32(small)
 }
 
 // check checks the settings outside of Limits.
@@ -278,11 +278,10 @@ func checkMethod(setting, name string) error {
 // resolveLimits sets the fields of l that are zero to their defaults. It returns an error for
 // values that are out of range or contradict each other.
 func resolveLimits(l *options.Limits) error {
-	streams := int64(l.MaxStreams) // that must have room
 	err := errors.Join(
-		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MaxHead),
+		Default("MaxMessageSize", &l.MaxMessageSize, defaultMessage, 1, math.MaxInt32-packet.MinLarge),
 		Default("MaxMetadataSize", &l.MaxMetadataSize, packet.MaxMetadata, 1, maxMetadata),
-		Default("MaxStreams", &l.MaxStreams, defaultStreams, 1, math.MaxInt32),
+		Range("MaxStreams", l.MaxStreams, 0, math.MaxInt32),
 		Default("AcceptBacklog", &l.AcceptBacklog, defaultBacklog, 1, math.MaxInt32),
 		Default("MaxHandlers", &l.MaxHandlers, defaultHandlers, 1, math.MaxInt32),
 		Default("HandshakeTimeout", &l.HandshakeTimeout, defaultHandshake, time.Millisecond, LongestTime),
@@ -308,7 +307,7 @@ func resolveLimits(l *options.Limits) error {
 		return err
 	}
 	// The computation uses 64 bits because an int may have 32.
-	need := parts * max(int64(l.MaxMessageSize)+packet.MaxHead, 4*leastWindow*(streams+1))
+	need := parts * max(int64(l.MaxMessageSize)+packet.MinLarge, streamShare*(int64(l.MaxStreams)+1))
 	budget := int64(l.MemoryBudget)
 	if budget == 0 {
 		budget = max(defaultBudget, need)
@@ -322,6 +321,9 @@ func resolveLimits(l *options.Limits) error {
 			l.MemoryBudget, l.MaxMessageSize, l.MaxStreams, need)
 	}
 	l.MemoryBudget = int(budget)
+	if l.MaxStreams == 0 {
+		l.MaxStreams = int(min(max(budget/parts/streamShare-1, 1), math.MaxInt32))
+	}
 	if b := l.MaxHandlerBytes; b != 0 && (b < l.MaxMessageSize+packet.MaxHead || b > l.MemoryBudget/parts) {
 		return fmt.Errorf("options: MaxHandlerBytes of %d is not between a largest message of %d and a quarter of the budget, %d",
 			b, l.MaxMessageSize+packet.MaxHead, l.MemoryBudget/parts)

@@ -19,6 +19,7 @@ import (
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/charge"
 	"github.com/singchia/geminio/internal/clock"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/pkg/id"
@@ -37,8 +38,8 @@ func TestDefaults(t *testing.T) {
 	assert.Nil(t, cc.Online)
 	assert.Nil(t, cc.Offline)
 	assert.Equal(t, packet.Settings{
-		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 4096,
-		Raw: 256 << 10, Messages: 256 << 10, Small: 7552, Handlers: 4096, Large: cc.Settings.Large,
+		MaxFrame: 64 << 10, MaxMessage: 64 << 20, MaxStreams: 65599,
+		Raw: 256 << 10, Messages: 256 << 10, Handlers: 4096, Large: cc.Settings.Large,
 		MaxMetadata: 64 << 10,
 	}, cc.Settings)
 	assert.Equal(t, 1024, ac.Limits.Backlog)
@@ -108,7 +109,8 @@ func TestBufferSizes(t *testing.T) {
 	cc, ac, err := (&Common{Limits: &options.Limits{}, ReadBufferSize: 1}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
 	assert.EqualValues(t, bufferUnit, cc.Settings.Raw)
-	assert.EqualValues(t, cc.Settings.Messages, ac.Limits.MaxWindow, "never less than the least window for messages")
+	assert.EqualValues(t, bufferUnit, cc.Settings.Messages)
+	assert.EqualValues(t, bufferUnit, ac.Limits.MaxWindow)
 	assert.Equal(t, sendQueue, ac.Limits.SendQueue)
 	_, ac, err = (&Common{Limits: &options.Limits{}, ReadBufferSize: -5, WriteBufferSize: -5}).Resolve(geminio.InitiatorSide, nil)
 	require.NoError(t, err)
@@ -127,7 +129,7 @@ func TestBudget(t *testing.T) {
 		{MaxStreams: math.MaxInt32},
 		{MaxMessageSize: 1},
 		{MaxMessageSize: 1 << 30},
-		{MaxMessageSize: math.MaxInt32 - packet.MaxHead},
+		{MaxMessageSize: math.MaxInt32 - packet.MinLarge},
 		{MaxMessageSize: 1000, MaxStreams: 1, MemoryBudget: 64 << 10},
 		{MaxMessageSize: 1 << 20, MaxStreams: 100, MemoryBudget: 8 << 20},
 		{MemoryBudget: math.MaxInt},
@@ -139,14 +141,17 @@ func TestBudget(t *testing.T) {
 		}
 		require.NoError(t, err, "%+v", limits)
 		w := cc.Settings
-		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MaxHead, "%+v", limits)
+		assert.GreaterOrEqual(t, uint64(w.Large), uint64(w.MaxMessage)+packet.MinLarge, "%+v", limits)
 		assert.GreaterOrEqual(t, w.Raw, uint32(leastWindow))
 		assert.LessOrEqual(t, w.Raw, uint32(firstWindow))
-		least := uint64(leastWindow + charge.LeastWindow(charge.MaxSmall(w)))
-		assert.LessOrEqual(t, least*(2*uint64(limits.MaxStreams)+1)+ac.Limits.Spare, ac.Limits.Windows, "%+v", limits)
-		if limits.MaxStreams < 1000 {
-			assert.GreaterOrEqual(t, ac.Limits.Spare, ac.Limits.Windows/3, "%+v", limits)
+		least := multiplexer.LeastWindows(ac.Limits.Windows, 2*uint64(w.MaxStreams)+1)
+		assert.LessOrEqual(t, least+ac.Limits.Spare, ac.Limits.Windows, "%+v", limits)
+		assert.GreaterOrEqual(t, ac.Limits.Spare, ac.Limits.Windows/3, "%+v", limits)
+		if limits.MaxStreams > 0 {
+			assert.EqualValues(t, limits.MaxStreams, w.MaxStreams)
 		}
+		small := uint64(charge.MaxSmall(w))
+		assert.True(t, small*uint64(w.Handlers) <= ac.Limits.Windows/2 || small == leastSmall, "%+v", limits)
 		_, err = packet.AppendConn(nil, packet.Conn{Settings: &w})
 		require.NoError(t, err)
 		if limits.MemoryBudget > 0 {
@@ -158,7 +163,7 @@ func TestBudget(t *testing.T) {
 // The least budget that is enough is the one that the error names.
 func TestLeastBudget(t *testing.T) {
 	limits := options.Limits{MaxMessageSize: 100_000, MaxStreams: 10}
-	least := parts * (100_000 + packet.MaxHead)
+	least := parts * (100_000 + packet.MinLarge)
 	limits.MemoryBudget = least
 	_, _, err := (&Common{Limits: &limits}).Resolve(geminio.InitiatorSide, nil)
 	assert.NoError(t, err)

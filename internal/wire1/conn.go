@@ -193,7 +193,7 @@ func (t *Translator) connAccepts(number uint64, w packet.Windows) {
 	}
 	ack := Packet{Type: TypeSessionAck, ID: s.offered.ID, Negotiate: s.offered.Negotiate, Session: s.session}
 	s.state, s.offered = streamOpen, Packet{}
-	s.grantWindows(w)
+	t.grantWindows(s, w)
 	t.sessions[s.session] = s
 	b := t.encode(ack)
 	s.delaying = t.server
@@ -369,7 +369,7 @@ func (t *Translator) connPacket(now time.Time, h packet.Header, payload []byte) 
 // charge counts the credit that a packet of the Conn costs. Stream s is nil if it has ended.
 // Its own credit does not matter then.
 func (t *Translator) charge(s *stream, typ packet.Type, size int) error {
-	c := charge.For(typ, size, t.smallRx)
+	c := t.chargeOfConn(typ, size)
 	if g := t.grantOf(s, c.Class); g != nil {
 		if err := g.take(c.Class, uint64(c.Bytes)); err != nil {
 			return err
@@ -378,15 +378,21 @@ func (t *Translator) charge(s *stream, typ packet.Type, size int) error {
 	return t.given[packet.ClassHandlers].take(packet.ClassHandlers, uint64(c.Handlers))
 }
 
+// chargeOfConn returns the charge of a packet of the Conn. The windows of Offer pay all small
+// messages.
+func (t *Translator) chargeOfConn(typ packet.Type, size int) charge.Charge {
+	return charge.For(typ, size, t.smallRx, charge.MaxOwn(Offer().Messages, t.smallRx))
+}
+
 // cost returns the mark that gives back the bytes that a packet of the Conn costs.
 func (t *Translator) cost(typ packet.Type, size int) mark {
-	c := charge.For(typ, size, t.smallRx)
+	c := t.chargeOfConn(typ, size)
 	return mark{class: c.Class, credit: uint64(c.Bytes)}
 }
 
 // refund gives back at once the credit of a packet that is not sent to the peer.
 func (t *Translator) refund(s *stream, typ packet.Type, size int) {
-	c := charge.For(typ, size, t.smallRx)
+	c := t.chargeOfConn(typ, size)
 	if c.Bytes > 0 {
 		t.giveBack(s, c.Class, uint64(c.Bytes))
 	}
@@ -642,6 +648,7 @@ func (t *Translator) connAnswers(s *stream, typ packet.Type, number uint64, a pa
 func (t *Translator) deliver(s *stream, typ packet.Type, number uint64, head, data []byte) {
 	total := len(head) + len(data)
 	maxPayload := int(min(t.cfg.Offer.MaxFrame, packet.DefaultMaxFrame)) - packet.FragmentLen
+	shared := charge.For(typ, total, t.smallTx, s.own).Flags(total)
 	var room [packet.HeaderLen + packet.FragmentLen]byte
 	for off := 0; ; {
 		var flags packet.Flags
@@ -652,6 +659,7 @@ func (t *Translator) deliver(s *stream, typ packet.Type, number uint64, head, da
 		if off+n < total {
 			flags |= packet.FlagMore
 		}
+		flags |= shared
 		b := packet.AppendHeader(room[:0], packet.Header{Type: typ, Flags: flags, Stream: s.number})
 		b = packet.AppendFragmentHeader(b, packet.FragmentHeader{Seq: number, Total: uint32(total)}, flags)
 		binary.BigEndian.PutUint32(b[8:], uint32(len(b)-packet.HeaderLen+n))

@@ -327,7 +327,7 @@ func run(t testing.TB, code []byte) {
 	}
 	p := newPair(t, side, func(c *Config) {
 		c.Budget = 1 << 20
-		c.Offer.MaxMessage, c.Offer.Large = 200<<10, 200<<10+packet.MaxHead
+		c.Offer.MaxMessage, c.Offer.Large = 200<<10, 200<<10+packet.MinLarge
 	})
 	g := &program{pair: p, code: code}
 	g.next(2)

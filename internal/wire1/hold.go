@@ -73,7 +73,7 @@ func (t *Translator) pass(now time.Time, s *stream, h *held) bool {
 	if h.canceled {
 		return true
 	}
-	if !t.spend(s, charge.For(h.typ, h.size, t.smallTx)) {
+	if !t.spend(s, charge.For(h.typ, h.size, t.smallTx, s.own)) {
 		return false
 	}
 	p := &h.p

@@ -101,7 +101,7 @@ func TestHeldStreamsTakeTurns(t *testing.T) {
 
 func TestLargeResponse(t *testing.T) {
 	for _, side := range []geminio.Side{geminio.InitiatorSide, geminio.RecipientSide} {
-		p := newPair(t, side, func(c *Config) { c.Offer.MaxMessage, c.Offer.Large = 1<<20, 1<<20+packet.MaxHead })
+		p := newPair(t, side, func(c *Config) { c.Offer.MaxMessage, c.Offer.Large = 1<<20, 1<<20+packet.MinLarge })
 		large := bytes.Repeat([]byte("x"), 700<<10)
 		first, second := p.call(1, packet.Request{}), p.call(1, packet.Request{})
 		a, b := p.want(TypeRequest, "the first request is sent"), p.want(TypeRequest, "the second request is sent")

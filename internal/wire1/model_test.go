@@ -217,8 +217,9 @@ func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 	piece := payload[packet.FragmentHeaderLen(h):]
 	small := int(f.Total) <= charge.MaxSmall(m.own)
 	if h.Flags&packet.FlagNext == 0 {
-		m.charge(s, h.Type, int(f.Total), small)
+		m.charge(s, h, int(f.Total), small)
 	}
+	h.Flags &^= packet.FlagShared
 	key := assemblyKey{h.Stream, h.Type, f.Seq}
 	switch a := m.asm[key]; {
 	case h.Flags == 0:
@@ -241,12 +242,22 @@ func (m *model) packet(s *modelStream, h packet.Header, payload []byte) {
 	}
 }
 
-func (m *model) charge(s *modelStream, typ packet.Type, size int, small bool) {
+// pays reports whether the window of a stream pays a small message with a body of size bytes.
+func (m *model) pays(size int) bool { return uint32(size+charge.MessageOverhead) <= m.own.Messages/2 }
+
+func (m *model) charge(s *modelStream, h packet.Header, size int, small bool) {
+	typ := h.Type
+	shared := typ == packet.TypeMessage && small && !m.pays(size)
+	if shared != (h.Flags&packet.FlagShared != 0) {
+		m.failf("%v of %d bytes with flags %x", typ, size, h.Flags)
+	}
 	if size > int(m.own.MaxMessage)+packet.MaxHead {
 		m.failf("%v of %d bytes", typ, size)
 	}
 	ok := true
 	switch {
+	case shared:
+		ok = m.give.take(packet.ClassLargeMessages, uint64(size+charge.MessageOverhead))
 	case small && typ == packet.TypeMessage:
 		ok = s.give.take(packet.ClassMessages, uint64(size+charge.MessageOverhead))
 	case !small && charge.LargeClass(typ) != 0:
@@ -320,6 +331,8 @@ func (m *model) release(e event) (frames []byte) {
 		switch {
 		case !small:
 			give(0, &m.give, packet.ClassLargeMessages, e.size())
+		case !m.pays(e.size()):
+			give(0, &m.give, packet.ClassLargeMessages, e.size()+charge.MessageOverhead)
 		case open && !s.ended && s.state == modelOpen:
 			give(e.stream, &s.give, packet.ClassMessages, e.size()+charge.MessageOverhead)
 		}
@@ -396,7 +409,7 @@ type pair struct {
 func testOffer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 64 << 10, MaxMessage: 8 << 20, MaxStreams: 8,
-		Raw: 4 << 10, Messages: 4 << 10, Handlers: 4, Large: 8<<20 + packet.MaxHead,
+		Raw: 4 << 10, Messages: 4 << 10, Handlers: 4, Large: 8<<20 + packet.MinLarge,
 	}
 }
 

@@ -125,6 +125,10 @@ func (t *Translator) peerDisconnects(now time.Time, p Packet) {
 	t.leave(now)
 }
 
+// maxStreams bounds the streams that a peer has open. All of them can wait for the answer of the
+// Conn, which refuses fewer than 8192 at a time.
+const maxStreams = 4096
+
 // peerOpens handles a Session packet: it offers a stream to the Conn.
 func (t *Translator) peerOpens(p Packet) error {
 	refuse := func(text string) error {
@@ -137,7 +141,7 @@ func (t *Translator) peerOpens(p Packet) error {
 	intro := packet.Open{Peer: p.Peer, Meta: p.Meta}
 	offer := Offer()
 	intro.Windows = packet.Windows{Raw: offer.Raw, Messages: offer.Messages}
-	switch limit := t.cfg.Offer.MaxStreams; {
+	switch limit := min(t.cfg.Offer.MaxStreams, maxStreams); {
 	case t.goingAway || t.phase != phaseWorking:
 		return refuse(geminio.ErrGoingAway.Error())
 	case uint64(t.peerStreams) >= uint64(limit):

@@ -40,6 +40,7 @@ type stream struct {
 	offered Packet // the Session packet of the peer; only in streamOffered
 	byPeer  bool   // the peer has opened the stream
 	state   streamState
+	own     uint16                      // charge.MaxOwn of the Conn's first window for messages
 	credit  balance                     // credit of the stream's classes that the Conn has given
 	given   [packet.StreamClasses]grant // credit that the Conn has been given
 

@@ -183,14 +183,15 @@ func NewTranslator(cfg Config, now time.Time) *Translator {
 func (t *Translator) newStream(number uint64, w packet.Windows) *stream {
 	offer := Offer()
 	s := &stream{number: number}
-	s.grantWindows(w)
+	t.grantWindows(s, w)
 	s.given[packet.ClassRaw] = newGrant(offer.Raw)
 	s.given[packet.ClassMessages] = newGrant(offer.Messages)
 	return s
 }
 
-// grantWindows sets the credit that the Conn has given.
-func (s *stream) grantWindows(w packet.Windows) {
+// grantWindows sets the first credit that the Conn has given for s.
+func (t *Translator) grantWindows(s *stream, w packet.Windows) {
+	s.own = charge.MaxOwn(w.Messages, t.smallTx)
 	s.credit[packet.ClassRaw], s.credit[packet.ClassMessages] = uint64(w.Raw), uint64(w.Messages)
 }
 

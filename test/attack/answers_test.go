@@ -214,7 +214,7 @@ func TestHandlerCreditOfAResponseThatWaits(t *testing.T) {
 	few := serverSetup{options: func(o *server.EndOptions) { o.SetMaxHandlers(2) }}
 	inBubble(t, few, func(t *testing.T, s *targetServer) {
 		w := offer()
-		w.MaxMessage, w.Large = size, size+packet.MaxHead
+		w.MaxMessage, w.Large = size, size+packet.MinLarge
 		a := s.attackOffering(w, nil)
 		back := make(map[packet.Class]int)
 		a.onCredit = func(_ uint64, c packet.Credit) { back[c.Class] += int(c.Amount) }

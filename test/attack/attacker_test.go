@@ -32,15 +32,16 @@ type attacker struct {
 	readDone      chan struct{}
 
 	// Set before startReading.
-	onCredit func(stream uint64, c packet.Credit) // called with mu held
-	pongs    bool                                 // answer pings
+	onCredit func(stream uint64, c packet.Credit)  // called with mu held
+	onAccept func(stream uint64, w packet.Windows) // called with mu held
+	pongs    bool                                  // answer pings
 }
 
 // offer returns the settings of an attacker, which allow the server everything.
 func offer() packet.Settings {
 	return packet.Settings{
 		MaxFrame: 1 << 20, MaxMessage: 1 << 30, MaxStreams: 1 << 20,
-		Raw: 1 << 30, Messages: 1 << 30, Handlers: 1 << 30, Large: 1<<30 + packet.MaxHead,
+		Raw: 1 << 30, Messages: 1 << 30, Handlers: 1 << 30, Large: 1<<30 + packet.MinLarge,
 	}
 }
 
@@ -133,6 +134,14 @@ func (a *attacker) readOne() error {
 			return err
 		}
 		a.closeReason = &n
+	case packet.TypeAccept:
+		w, err := packet.ParseAccept(payload)
+		if err != nil {
+			return err
+		}
+		if a.onAccept != nil {
+			a.onAccept(h.Stream, w)
+		}
 	case packet.TypeCredit:
 		c, err := packet.ParseCredit(payload, h.Stream)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/multiplexer"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/server"
 )
@@ -81,7 +82,7 @@ func TestCreditAfterTheCloseIsIgnored(t *testing.T) {
 const (
 	lawlessBody    = 64 << 10                            // bytes of the largest body
 	lawlessStreams = 15                                  // streams
-	lawlessPart    = lawlessBody + packet.MaxHead        // a quarter of the budget: one body
+	lawlessPart    = lawlessBody + packet.MinLarge       // a quarter of the budget: one body
 	lawlessHeap    = 3*lawlessPart + 2*16<<10 + connHeap // all of a connection's parts, or windows
 )
 
@@ -94,9 +95,12 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 		o.SetMemoryBudget(4 * lawlessPart)
 	}
 	large := func(typ packet.Type) func(i int) []byte {
-		return func(i int) []byte { return frame(nil, typ, lawlessPart, 1, uint64(i+1), make([]byte, 60<<10)) }
+		return func(i int) []byte {
+			return frame(nil, typ, lawlessBody+packet.MaxHead, 1, uint64(i+1), make([]byte, 60<<10))
+		}
 	}
-	const window = lawlessPart / (4 * (lawlessStreams + 1)) // bytes; the budget and the number of streams determine it
+	// The budget and the number of streams determine the window, in bytes.
+	window := (lawlessPart - int(multiplexer.LeastWindows(lawlessPart, 2*(lawlessStreams+1))) - 64*lawlessStreams) / 8
 	for name, test := range map[string]struct {
 		next func(i int) []byte
 		fit  int // the number of frames with credit
@@ -106,9 +110,9 @@ func TestSenderThatIgnoresTheWindow(t *testing.T) {
 			fmt.Sprintf("raw bytes: 100 sent with credit for %d", window%100)},
 		"small messages": {func(i int) []byte { return message(nil, 1, uint64(i+1), make([]byte, 100)...) }, window / (24 + 100 + 128),
 			fmt.Sprintf("messages: 252 sent with credit for %d", window%252)},
-		"large messages":  {large(packet.TypeMessage), 1, "large messages: 65568 sent with credit for 0"},
-		"large requests":  {large(packet.TypeRequest), 1, "large requests: 65568 sent with credit for 0"},
-		"large responses": {large(packet.TypeResponse), 1, "large responses: 65568 sent with credit for 0"},
+		"large messages":  {large(packet.TypeMessage), 1, "large messages: 65568 sent with credit for 128"},
+		"large requests":  {large(packet.TypeRequest), 1, "large requests: 65568 sent with credit for 128"},
+		"large responses": {large(packet.TypeResponse), 1, "large responses: 65568 sent with credit for 128"},
 		"small requests": {func(i int) []byte { return request(nil, 1, uint64(i+1), "ignore") }, 4096,
 			"handlers: 1 sent with credit for 0"},
 	} {

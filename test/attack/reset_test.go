@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -16,16 +17,23 @@ import (
 // stream counts against the limit until its last frame is written. Streams above the limit are
 // refused, and the connection ends when too many refusals wait.
 func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
-	const heap = 4096*(perStream+1024) + connHeap
+	for meta, opens := range map[int]int{1000: 20_000, 60_000: 3_000} {
+		t.Run(fmt.Sprint("metas of ", meta), func(t *testing.T) { rapidReset(t, meta, opens/kit.Slowdown) })
+	}
+}
+
+// rapidReset opens and resets a number of streams with metas of meta bytes.
+func rapidReset(t *testing.T, meta, opens int) {
+	heap := opens*perStream + min(opens*(meta+24), windowsPart) + connHeap
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
 	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
 		a := s.attack()
 		defer a.leave()
-		meta := make([]byte, 1000)
-		for id := 0; id < 20_000/kit.Slowdown; id += 100 {
+		intro := make([]byte, meta)
+		for id := 0; id < opens; id += 100 {
 			for i := range 100 {
-				if a.send(open(nil, number(id+i), meta)) != nil {
+				if a.send(open(nil, number(id+i), intro)) != nil {
 					break
 				}
 			}
@@ -38,7 +46,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 			synctest.Wait()
 		}
 		s.wantService("during the attack")
-		before.wantAtMost(t, heap, connGoroutines, "streams that were reset")
+		before.wantAtMost(t, int64(heap), connGoroutines, "streams that were reset")
 		if cause := a.end.Cause(); cause != nil {
 			require.ErrorContains(t, cause, "refusals wait to be read")
 		}

@@ -23,6 +23,8 @@ const (
 	opens = 1_000_000 / kit.Slowdown
 	// perStream bounds the bytes of a stream with neither meta nor data.
 	perStream = 2 << 10
+	// windowsPart is the part of the default memory budget for windows, names and metas, in bytes.
+	windowsPart = 64<<20 + 64<<10
 )
 
 // A peer opens streams without end, and the application accepts none. Streams beyond the
@@ -98,6 +100,97 @@ func TestStreamsWithLargeMeta(t *testing.T) {
 		s.wantService("during the attack")
 		before.wantAtMost(t, heap, connGoroutines+4, "streams with 64 KiB of meta each")
 	})
+}
+
+// A peer opens as many streams as the memory budget allows, and fills all windows and the credit
+// for large messages with bytes and small messages. The application reads nothing. The memory
+// stays within the memory budget, with what the streams themselves and their queues need.
+func TestAsManyStreamsAsTheBudgetAllowsAreFilled(t *testing.T) {
+	const (
+		body = 1000            // bytes of a message
+		cost = body + 24 + 128 // of such a message
+		part = windowsPart     // bytes of a quarter of the budget
+		most = part/1024 - 1   // streams
+	)
+	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(geminio.Stream) {}) }}
+	overTCP(t, w, func(t *testing.T, s *targetServer) {
+		before := measure()
+		a := s.attack()
+		windows := make(map[uint64]packet.Windows)
+		a.onAccept = func(stream uint64, w packet.Windows) { windows[stream] = w }
+		a.startReading()
+		defer a.leave()
+		require.EqualValues(t, most, a.theirs.MaxStreams)
+		const burst = 512
+		done := 0
+		for ; done < most+burst; done += burst {
+			n := a.flood(burst, func(b []byte, i int) []byte { return open(b, number(done+i), nil) })
+			require.Equal(t, burst, n, "opens that were sent before the connection ended")
+			require.True(t, a.until(func() bool { return a.counts[packet.TypeAccept]+a.counts[packet.TypeRefuse] >= done+burst }))
+		}
+		require.Equal(t, most, a.count(packet.TypeAccept), "streams that were accepted")
+		seq := uint64(0)
+		given := 0
+		for i := range most {
+			id := number(i)
+			w := windows[id]
+			given += int(w.Raw) + int(w.Messages)
+			var b []byte
+			for left := int(w.Raw); left > 0; left -= 32 << 10 {
+				b = data(b, 0, id, make([]byte, min(left, 32<<10)))
+			}
+			if w.Messages >= 2*cost {
+				for left := w.Messages; left >= cost; left -= cost {
+					seq++
+					b = message(b, id, seq, make([]byte, body)...)
+				}
+			}
+			a.mustSend(b, "bytes and messages within the windows of a stream")
+		}
+		require.LessOrEqual(t, given, part, "all windows")
+		shared := int(a.theirs.Large) / cost
+		n := a.flood(shared, func(b []byte, i int) []byte {
+			seq++
+			return withFlag(b, packet.FlagShared, message(nil, number(most-1-i%(most/2)), seq, make([]byte, body)...))
+		})
+		require.Equal(t, shared, n, "messages with the credit for large messages")
+		a.mustSend(packet.AppendPing(nil, packet.TypePing, 1), "a ping behind everything")
+		a.wait(packet.TypePong, 1, "the answer: the server has received everything")
+		s.wantService("during the attack")
+		before.wantAtMost(t, 4*part, connGoroutines+4, "streams that are full, within the whole budget")
+		a.mustSend(withFlag(nil, packet.FlagShared, message(nil, number(most-1), seq+1, make([]byte, body)...)), "a message beyond the credit")
+		a.wantViolation("a message beyond the credit", "large messages: 1152 sent with credit for")
+	})
+}
+
+// withFlag appends a frame with a flag set.
+func withFlag(b []byte, flag packet.Flags, frame []byte) []byte {
+	frame[1] |= byte(flag)
+	return append(b, frame...)
+}
+
+// A message whose class does not follow from the first window of its stream ends the connection.
+func TestMessagesOfTheWrongClass(t *testing.T) {
+	small := func(o *server.EndOptions) { o.SetBufferSize(1, 0) } // a window of 4 KiB
+	for name, test := range map[string]struct {
+		b    []byte
+		text string
+	}{
+		"shared, but the stream's own": {withFlag(nil, packet.FlagShared, message(nil, 1, 1, 1)), "body of 25 bytes with flags 0x04 on stream 1"},
+		"the stream's own, but shared": {message(nil, 1, 1, make([]byte, 3000)...), "body of 3024 bytes with flags 0x00 on stream 1"},
+		"shared, and large":            {withFlag(nil, packet.FlagShared, message(nil, 1, 1, make([]byte, 20_000)...)), "body of 20024 bytes with flags 0x04 on stream 1"},
+		"shared, and more follows":     {withFlag(nil, packet.FlagShared, frame(nil, packet.TypeMessage, 20_000, 1, 1, make([]byte, 100))), "flag shared on a fragment"},
+		"a shared request":             {withFlag(nil, packet.FlagShared, request(nil, 1, 1, "echo")), "unknown flags 0x04"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onPipeAndTCP(t, serverSetup{options: small}, func(t *testing.T, s *targetServer) {
+				a := s.attack().startReading()
+				defer a.leave()
+				a.mustSend(test.b, "a message")
+				a.wantViolation(name, test.text)
+			})
+		})
+	}
 }
 
 // A peer does not close the streams that the server has closed. Their memory, with the names
@@ -213,17 +306,16 @@ func TestOpensThatBreakARule(t *testing.T) {
 		bytes []byte
 		text  string
 	}{
-		"no window for bytes":    {windows(0, 1<<30), "windows of 0 and"},
-		"no window for messages": {windows(1, 0), "windows of 1 and 0 bytes"},
-		"the server's number":    {open(nil, 4, nil), "stream 4 cannot be opened by the peer"},
-		"the default stream":     {open(nil, 1, nil), "stream 1 cannot be opened by the peer"},
-		"a number twice":         {open(open(nil, 3, nil), 3, nil), "stream 3 cannot be opened by the peer, or was already"},
-		"a lower number":         {open(open(nil, 9, nil), 5, nil), "stream 5 cannot"},
-		"accept of nothing":      {packet.AppendAccept(nil, 2, packet.Windows{Raw: 1, Messages: 1 << 20}), "stream 2 was never opened"},
-		"accept of its own":      {packet.AppendAccept(open(nil, 3, nil), 3, packet.Windows{Raw: 1, Messages: 1 << 30}), "stream 3 is not being opened"},
-		"refuse of its own":      {packet.AppendReason(open(nil, 3, nil), packet.TypeRefuse, 3, packet.Reason{}), "stream 3 is not being opened"},
-		"data of nothing":        {data(nil, 0, 77, []byte("x")), "data: stream 77 was never opened"},
-		"a request of nothing":   {request(nil, 77, 1, "echo"), "request: stream 77 was never opened"},
+		"no window for bytes":  {windows(0, 1<<30), "stream 3 has no credit for raw bytes"},
+		"the server's number":  {open(nil, 4, nil), "stream 4 cannot be opened by the peer"},
+		"the default stream":   {open(nil, 1, nil), "stream 1 cannot be opened by the peer"},
+		"a number twice":       {open(open(nil, 3, nil), 3, nil), "stream 3 cannot be opened by the peer, or was already"},
+		"a lower number":       {open(open(nil, 9, nil), 5, nil), "stream 5 cannot"},
+		"accept of nothing":    {packet.AppendAccept(nil, 2, packet.Windows{Raw: 1, Messages: 1 << 20}), "stream 2 was never opened"},
+		"accept of its own":    {packet.AppendAccept(open(nil, 3, nil), 3, packet.Windows{Raw: 1, Messages: 1 << 30}), "stream 3 is not being opened"},
+		"refuse of its own":    {packet.AppendReason(open(nil, 3, nil), packet.TypeRefuse, 3, packet.Reason{}), "stream 3 is not being opened"},
+		"data of nothing":      {data(nil, 0, 77, []byte("x")), "data: stream 77 was never opened"},
+		"a request of nothing": {request(nil, 77, 1, "echo"), "request: stream 77 was never opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onPipeAndTCP(t, serverSetup{}, func(t *testing.T, s *targetServer) {
@@ -247,8 +339,8 @@ func TestPeerThatNeverCloses(t *testing.T) {
 	const (
 		body    = 1 << 10
 		streams = 8
-		budget  = 4 * 4 * (1 << 10) * (streams + 1) // a quarter has room for the first windows of 18 streams
-		fit     = 17                                // streams beside the default one
+		budget  = 4 * (1 << 10) * (streams + 1) // a quarter has room for 18 streams
+		fit     = 17                            // streams beside the default one
 	)
 	closeAll := serverSetup{
 		options: func(o *server.EndOptions) {

@@ -35,7 +35,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				a.flood(4000, func(b []byte, i int) []byte { return request(b, 1, uint64(i+1), "hang") })
 			case "fragments":
 				for _, typ := range []packet.Type{packet.TypeMessage, packet.TypeResponse} {
-					a.flood(7700, func(b []byte, i int) []byte { return frame(b, typ, 8180, 1, uint64(i+1), []byte("x")) })
+					a.flood(7700, func(b []byte, i int) []byte { return frame(b, typ, 8200, 1, uint64(i+1), []byte("x")) })
 				}
 			}
 			for i := range streams / 100 {
@@ -44,7 +44,7 @@ func TestResetsDoNotWalkTheConnection(t *testing.T) {
 				var b []byte
 				for j := range 100 {
 					id := number(i*100 + j)
-					b = frame(b, packet.TypeResponse, 8180, id, 1, []byte("x"))
+					b = frame(b, packet.TypeResponse, 8200, id, 1, []byte("x"))
 					b = packet.AppendReason(b, packet.TypeReset, id, packet.Reason{})
 				}
 				start := time.Now()

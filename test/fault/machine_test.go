@@ -38,8 +38,8 @@ type machineProfile struct {
 var profiles = []machineProfile{
 	{"fast", 20_000, 2 << 20, 4, 1000, 0, 1, false},
 	{"small windows", 36_000, 4 * 9 * 4096, 2, 500, time.Microsecond, 1, false},
-	{"large messages", 1 << 20, 4 * (1<<20 + packet.MaxHead), 4, 16 << 10, 100 * time.Nanosecond, 1, false},
-	{"slow", 100_000, 4 * (100_000 + packet.MaxHead), 3, 2000, 10 * time.Microsecond, 1, false},
+	{"large messages", 1 << 20, 4 * (1<<20 + packet.MinLarge), 4, 16 << 10, 100 * time.Nanosecond, 1, false},
+	{"slow", 100_000, 4 * (100_000 + packet.MinLarge), 3, 2000, 10 * time.Microsecond, 1, false},
 }
 
 // machine runs programs of operations on a pair of Ends. Each operation has a deadline of its

@@ -37,6 +37,7 @@ const (
 	flagClose = 2
 	flagMore  = 1
 	flagNext  = 2
+	flagShare = 4
 
 	classRaw       = 0
 	classMessages  = 1
@@ -68,7 +69,7 @@ type offer struct {
 
 // small returns the length of the longest body that is small for the side with the offer.
 func (o offer) small() int {
-	n := min(o.Messages/2-128, o.Frame-12, 8192)
+	n := min(o.Frame-12, 8192)
 	if o.Small > 0 {
 		n = min(n, o.Small)
 	}
@@ -132,6 +133,7 @@ type stream struct {
 	metadata   list       // of a stream that the server has opened
 	sent       sync.Mutex // held while the fragments of a message are sent; taken before client.mu
 	credit     [2]int
+	first      int  // the server's first credit for messages
 	answered   bool // the server has answered the open frame
 	open       bool
 	err        error // the cause of the end
@@ -230,7 +232,7 @@ func connectWith(nc net.Conn, own offer, wish uint64, keys map[string]any) (*cli
 }
 
 func (c *client) newStream(id uint64, raw, messages int) *stream {
-	return &stream{c: c, id: id, credit: [2]int{raw, messages}, parts: make(map[part]*assembly)}
+	return &stream{c: c, id: id, credit: [2]int{raw, messages}, first: messages, parts: make(map[part]*assembly)}
 }
 
 // main returns stream 1.
@@ -419,6 +421,7 @@ func (c *client) takeStream(typ, flags byte, id uint64, p []byte) {
 	case s == nil: // the stream has ended
 	case typ == typeAccept:
 		s.credit = [2]int{int(binary.BigEndian.Uint32(p)), int(binary.BigEndian.Uint32(p[4:]))}
+		s.first = s.credit[1]
 		s.answered, s.open = true, true
 	case typ == typeRefuse, typ == typeReset:
 		s.answered = true
@@ -526,6 +529,12 @@ func (c *client) release(s *stream, typ byte, size int) {
 			id = s.id
 		}
 		c.give(id, classMessage, size)
+	case typ == typeMessage && size+128 > c.own.Messages/2:
+		id := uint64(0)
+		if s != nil {
+			id = s.id
+		}
+		c.give(id, classMessage, size+128)
 	case typ == typeMessage && s != nil:
 		c.give(s.id, classMessages, size+128)
 	case typ == typeRequest, typ == typeRegister:
@@ -628,11 +637,13 @@ func (c *client) takeRequest(s *stream, number uint64, b []byte) {
 }
 
 // cost returns the class and the number of bytes of credit that a packet costs.
-func (c *client) cost(typ byte, size int) (class byte, n int) {
-	large := size > c.server.small()
+func (s *stream) cost(typ byte, size int) (class byte, n int) {
+	large := size > s.c.server.small()
 	switch {
 	case typ == typeMessage && large:
 		return classMessage, size
+	case typ == typeMessage && size+128 > s.first/2:
+		return classMessage, size + 128
 	case typ == typeMessage:
 		return classMessages, size + 128
 	case typ == typeRequest && large:
@@ -646,7 +657,7 @@ func (c *client) cost(typ byte, size int) (class byte, n int) {
 // pay takes the credit that a packet costs. It blocks until there is enough.
 func (s *stream) pay(typ byte, size int) error {
 	c := s.c
-	class, n := c.cost(typ, size)
+	class, n := s.cost(typ, size)
 	from := &c.credit[class]
 	if class == classMessages {
 		from = &s.credit[class]
@@ -710,7 +721,11 @@ func (s *stream) fragments(typ byte, number uint64, body []byte, between func() 
 	if total <= s.c.server.small() || total <= piece {
 		piece = total
 	}
-	for flags := byte(0); ; flags |= flagNext {
+	var first byte
+	if typ == typeMessage && total <= s.c.server.small() && total+128 > s.first/2 {
+		first = flagShare
+	}
+	for flags := first; ; flags |= flagNext {
 		n := min(piece, len(body))
 		flags &^= flagMore
 		head := u64(number)

@@ -26,9 +26,9 @@ import (
 // large is an offer with which the server sends fragments, and smallest is that of the last
 // section of docs/wire.md.
 var (
-	large    = offer{Frame: 10_000, Message: 4 << 20, Streams: 8, Raw: 30_000, Messages: 5000, Handlers: 3, Large: 4<<20 + 32}
-	narrow   = offer{Frame: 1024, Message: 4 << 20, Streams: 8, Raw: 1, Messages: 1024, Handlers: 1, Large: 4<<20 + 32}
-	smallest = offer{Frame: 65536, Message: 8160, Messages: 32768, Raw: 65536, Handlers: 16, Large: 8192}
+	large    = offer{Frame: 10_000, Message: 4 << 20, Streams: 8, Raw: 30_000, Messages: 5000, Handlers: 3, Large: 4<<20 + 160}
+	narrow   = offer{Frame: 1024, Message: 4 << 20, Streams: 8, Raw: 1, Messages: 1024, Handlers: 1, Large: 4<<20 + 160}
+	smallest = offer{Frame: 65536, Message: 8160, Messages: 32768, Raw: 65536, Handlers: 16, Large: 8320}
 )
 
 // pair is a client of this package and the End of a server.
