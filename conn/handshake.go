@@ -124,10 +124,20 @@ func (c *Conn) read(over <-chan struct{}, server bool) (id uint64, body []byte, 
 		return err
 	})
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, malformed(err)
 	}
 	r := <-done
 	return r.id, r.body, nil
+}
+
+// malformed returns the error of a handshake whose peer has sent what is not a handshake packet.
+// Errors of the transport are returned as they are.
+func malformed(err error) error {
+	var bad *packet.Error
+	if errors.As(err, &bad) {
+		return fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
+	}
+	return err
 }
 
 // send writes one handshake packet.
@@ -189,17 +199,17 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	ack, err := packet.ParseConnAck(id, body)
 	switch {
 	case err != nil:
-		return false, err
+		return false, malformed(err)
 	case ack.Refused:
 		return false, &geminio.RefusedError{Code: geminio.Code(ack.Code), Text: ack.Error, RetryAfter: ack.Retry}
 	case ack.ClientID == 0:
-		return false, &packet.Error{What: "connack", Reason: "a client id of 0"}
+		return false, malformed(&packet.Error{What: "connack", Reason: "a client id of 0"})
 	}
 	if ack.Resumed != nil {
 		return false, attempt.resumed(c, ack.Resumed)
 	}
 	if err := packet.CheckMetadata("connack", ack.Metadata, packet.MaxHandshakeContent); err != nil {
-		return false, err
+		return false, malformed(err)
 	}
 	if ack.Settings == nil {
 		err = c.acceptWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
@@ -254,7 +264,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	}
 	hello, err := packet.ParseConn(id, body)
 	if err != nil {
-		return false, err
+		return false, malformed(err)
 	}
 	own := cfg.offer()
 	offer := &own
@@ -268,7 +278,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	}
 	c.meta, c.metadata = hello.Meta, hello.Metadata
 	if err := packet.CheckMetadata("conn", hello.Metadata, packet.MaxHandshakeContent); err != nil {
-		return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}, err)
+		return false, c.refuse(over, hello, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}, malformed(err))
 	}
 	var client identification
 	ended, err := c.resume(over, &hello, offer, &client)

@@ -136,6 +136,7 @@ func TestBrokenHandshakes(t *testing.T) {
 					require.Error(t, r.err)
 					assert.Nil(t, r.c)
 					assert.ErrorContains(t, r.err, test.want)
+					assert.Equal(t, !errors.Is(test.is, io.ErrUnexpectedEOF), errors.Is(r.err, geminio.ErrProtocol), "the peer has broken the protocol")
 					if test.is != nil {
 						assert.ErrorIs(t, r.err, test.is)
 					}

@@ -237,10 +237,11 @@ func (w *work) repeatBack(end geminio.End, do func(geminio.End) error) {
 	}
 }
 
-// ended reports whether an error is that of an operation whose connection has ended.
+// ended reports whether an error is that of an operation whose connection has ended. A client of
+// wire 1 that leaves dismisses its streams, so that they end within their data.
 func ended(err error) bool {
 	for _, end := range []error{
-		io.EOF, io.ErrClosedPipe, net.ErrClosed, geminio.ErrConnectionLost, geminio.ErrMaybeExecuted,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, geminio.ErrConnectionLost, geminio.ErrMaybeExecuted,
 		geminio.ErrNotExecuted, geminio.ErrGoingAway,
 	} {
 		if errors.Is(err, end) {
