@@ -1,6 +1,6 @@
 // Command geminio talks to servers of the geminio library from a terminal: it calls methods,
-// publishes and receives messages, connects standard input and output to a stream, serves, and
-// measures. Run "geminio help" for its commands.
+// publishes and receives messages, connects standard input and output to a stream, serves,
+// measures, and looks into processes. Run "geminio help" for its commands.
 //
 // A server is named by a URL: tcp://host:port, tls://host:port, unix:///path, ws://host/path or
 // wss://host/path. An address without a scheme stands for tcp.

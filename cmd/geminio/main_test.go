@@ -73,11 +73,17 @@ func want(t *testing.T, in string, args ...string) string {
 // serveAt runs the command serve until the test ends. It returns the address and the output.
 func serveAt(t *testing.T, args ...string) (address string, out *buffer) {
 	t.Helper()
+	address, out, _ = serveLogged(t, args...)
+	return address, out
+}
+
+// serveLogged is serveAt that returns the log too.
+func serveLogged(t *testing.T, args ...string) (address string, out, log *buffer) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	out = &buffer{}
-	var log buffer
+	out, log = &buffer{}, &buffer{}
 	done := kit.Start(func() int {
-		return run(ctx, append([]string{"serve"}, args...), strings.NewReader(""), out, &log)
+		return run(ctx, append([]string{"serve"}, args...), strings.NewReader(""), out, log)
 	})
 	t.Cleanup(func() {
 		cancel()
@@ -88,7 +94,7 @@ func serveAt(t *testing.T, args ...string) (address string, out *buffer) {
 		address, _, _ = strings.Cut(rest, "\n")
 		return ok && address != ""
 	}, kit.Forever, time.Millisecond, "the address")
-	return address, out
+	return address, out, log
 }
 
 // certificate writes a certificate for localhost and its key to files.

@@ -32,7 +32,8 @@ func readmeCommands(t *testing.T) (lines []string) {
 
 // Each command of the README succeeds. Those that run until they are interrupted are.
 func TestReadme(t *testing.T) {
-	address, _ := serveAt(t, "127.0.0.1:0")
+	address, _, log := serveLogged(t, "127.0.0.1:0", "--inspect", "127.0.0.1:0")
+	inspector := inspectorOf(t, log)
 	lines := readmeCommands(t)
 	require.Greater(t, len(lines), 8)
 	for _, line := range lines {
@@ -46,6 +47,7 @@ func TestReadme(t *testing.T) {
 		words = words[1:]
 		for i := range words {
 			words[i] = strings.ReplaceAll(strings.Trim(words[i], `"`), "localhost:8080", address)
+			words[i] = strings.ReplaceAll(words[i], "localhost:6060", inspector)
 		}
 		switch words[0] {
 		case "serve": // it runs already

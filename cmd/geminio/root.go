@@ -46,13 +46,13 @@ the time was over.`,
 	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "time for connecting, and for each call and publication; 0: no limit")
 	flags.Uint64Var(&s.clientID, "id", 0, "client id; 0: the server chooses")
 	flags.StringVar(&s.meta, "meta", "", "meta of the client, which the server's hook sees")
-	flags.StringArrayVarP(&s.headers, "header", "H", nil, `header of the request of ws and wss, as "Name: value"; may be repeated`)
+	flags.StringArrayVarP(&s.headers, "header", "H", nil, `header of the request of ws, wss and inspect, as "Name: value"; may be repeated`)
 	flags.StringArrayVar(&s.metadata, "metadata", nil, `metadata of calls and messages, as "key=value"; may be repeated`)
 	flags.StringArrayVar(&s.hello, "handshake", nil, `metadata of the handshake, such as a token, as "key=value"; may be repeated`)
 	s.tls.register(flags)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newPing(s), newCall(s), newPublish(s), newReceive(s), newServe(s), newPipe(s), newBench(s),
+		newPing(s), newCall(s), newPublish(s), newReceive(s), newServe(s), newPipe(s), newBench(s), newInspect(s),
 	)
 	return root
 }

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/inspect"
 	"github.com/singchia/geminio/server"
 )
 
 // newServe returns the command serve.
 func newServe(s *settings) *cobra.Command {
-	var command string
+	var command, inspected string
 	cmd := &cobra.Command{
 		Use:   "serve URL",
 		Short: "serve: echo calls and streams, print messages",
@@ -38,6 +41,14 @@ acknowledges messages. Clients of ws and wss need the path of the URL.`,
 			if err != nil {
 				return err
 			}
+			if inspected != "" {
+				stop, err := serveInspect(sv.log, inspected, l.(*server.Server))
+				if err != nil {
+					l.Close()
+					return err
+				}
+				defer stop()
+			}
 			fmt.Fprintf(sv.log, "listening at %s\n", addr)
 			unwatch := context.AfterFunc(cmd.Context(), func() { l.Close() })
 			defer unwatch()
@@ -45,7 +56,26 @@ acknowledges messages. Clients of ws and wss need the path of the URL.`,
 		},
 	}
 	cmd.Flags().StringVar(&command, "exec", "", "command whose output answers calls")
+	cmd.Flags().StringVar(&inspected, "inspect", "", "serve the pages of the connections over HTTP at this host:port, which must not be public")
 	return cmd
+}
+
+// serveInspect serves the pages of package inspect. stop ends that.
+func serveInspect(log io.Writer, addr string, srv *server.Server) (stop func(), err error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(inspectPath, &inspect.Handler{Sources: []inspect.Source{srv}})
+	site := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() { site.Serve(l) })
+	fmt.Fprintf(log, "inspect at http://%s%s\n", l.Addr(), inspectPath)
+	return func() {
+		site.Close()
+		wg.Wait()
+	}, nil
 }
 
 // serving is the state of the command serve.

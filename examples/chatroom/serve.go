@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/turns"
+	"github.com/singchia/geminio/inspect"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/typed"
 )
@@ -42,6 +44,7 @@ type chatServer struct {
 	heartbeat      time.Duration
 	tls            *cli.ServerTLS
 	tokens         *cli.ServerTokens
+	inspector      *cli.Inspector
 	room           *room
 	turns          turns.Turns // orders the connections of one client
 }
@@ -54,6 +57,7 @@ func serveMain(args []string) int {
 	s.Flags.DurationVar(&s.heartbeat, "heartbeat", 10*time.Second, "end the connection of a client that is silent for twice that `TIME`")
 	s.tls = cli.ServerTLSFlags(s.Flags)
 	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
+	s.inspector = cli.InspectorFlag(s.Flags)
 	return s.Main(args, s.run)
 }
 
@@ -87,6 +91,12 @@ func (s *chatServer) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stop, err := s.inspector.Serve(s.Program, &inspect.Handler{Sources: []inspect.Source{l.(*server.Server)}, Name: auth.NameOf})
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer stop()
 	fmt.Fprintf(s.Stdout, "listening on %s\n", l.Addr())
 	return s.serve(ctx, l)
 }

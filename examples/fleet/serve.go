@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/turns"
+	"github.com/singchia/geminio/inspect"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/typed"
 )
@@ -41,6 +42,7 @@ type fleetServer struct {
 	callTimeout         time.Duration
 	tls                 *cli.ServerTLS
 	tokens              *cli.ServerTokens
+	inspector           *cli.Inspector
 
 	srv       *server.Server
 	store     *store
@@ -56,6 +58,7 @@ func serveMain(args []string) int {
 	s.Flags.DurationVar(&s.callTimeout, "call-timeout", 5*time.Second, "give a device that `TIME` to answer a call")
 	s.tls = cli.ServerTLSFlags(s.Flags)
 	s.tokens = cli.ServerTokenFlags(s.Flags, tokenVariable)
+	s.inspector = cli.InspectorFlag(s.Flags)
 	return s.Main(args, s.run)
 }
 
@@ -90,6 +93,13 @@ func (s *fleetServer) run(ctx context.Context) (err error) {
 	opt.SetLogger(s.Log)
 	opt.SetDelegate(s.admission)
 	s.srv = server.New(opt)
+	stop, err := s.inspector.Serve(s.Program, &inspect.Handler{Sources: []inspect.Source{s.srv}, Name: nameOf})
+	if err != nil {
+		devices.Close()
+		operators.Close()
+		return err
+	}
+	defer stop()
 	fmt.Fprintf(s.Stdout, "devices connect to %s, operators to http://%s/devices\n", devices.Addr(), operators.Addr())
 	return s.serve(ctx, devices, operators)
 }

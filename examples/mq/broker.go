@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/auth"
 	"github.com/singchia/geminio/examples/internal/cli"
+	"github.com/singchia/geminio/inspect"
 	"github.com/singchia/geminio/server"
 )
 
@@ -51,6 +52,7 @@ type broker struct {
 	groups                []subscription // the groups of -group
 	tls                   *cli.ServerTLS
 	tokens                *cli.ServerTokens
+	inspector             *cli.Inspector
 	queues                queues
 
 	engine   *engine
@@ -91,6 +93,7 @@ func brokerMain(args []string) int {
 	})
 	b.tls = cli.ServerTLSFlags(b.Flags)
 	b.tokens = cli.ServerTokenFlags(b.Flags, tokenVariable)
+	b.inspector = cli.InspectorFlag(b.Flags)
 	return b.Main(args, b.run)
 }
 
@@ -166,6 +169,12 @@ func (b *broker) once(ctx context.Context, tokens *cli.Tokens) error {
 	if err != nil {
 		return err
 	}
+	stop, err := b.inspector.Serve(b.Program, &inspect.Handler{Sources: []inspect.Source{l.(*server.Server)}, Name: auth.NameOf})
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer stop()
 	fmt.Fprintf(b.Stdout, "listening on %s\n", l.Addr())
 
 	watched, cancel := context.WithCancelCause(ctx)

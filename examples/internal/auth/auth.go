@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/names"
@@ -65,6 +66,15 @@ func Read(program string, meta []byte) (Hello, error) {
 		return h, names.Check(h.Name)
 	}
 	return h, nil
+}
+
+// NameOf returns the name of the client of an End, empty if it has none.
+func NameOf(end geminio.End) string {
+	var h Hello
+	if json.Unmarshal(end.Meta(), &h) != nil {
+		return ""
+	}
+	return h.Name
 }
 
 // Delegate admits clients of a program that know the token. It logs each refusal at info, and
