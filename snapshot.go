@@ -33,11 +33,12 @@ type CallLister interface {
 
 // Pinger is implemented by Ends.
 type Pinger interface {
-	// Ping sends a heartbeat to the peer, behind everything that is queued by then, and returns
-	// the round trip when the peer has answered. The peer's program takes no part. Ping returns
-	// ctx.Err() if ctx is done first, io.EOF if the End had ended, and an
-	// [*InterruptedError] if it ended meanwhile. On an End that reconnects, Ping waits for a
-	// connection. A peer that is shutting down answers when its work has ended.
+	// Ping sends a heartbeat to the peer, ahead of everything that is queued, and returns the
+	// round trip when the peer has answered. The peer's program takes no part. Ping returns
+	// ctx.Err() if ctx is done first, and io.EOF if the End has ended. On an End that
+	// reconnects, Ping waits for a connection. Calls of Ping at the same time share a heartbeat,
+	// and an End sends at most a hundred of them in a second. While one side is shutting down, the
+	// answer may wait until work under way has ended.
 	Ping(ctx context.Context) (time.Duration, error)
 }
 

@@ -141,18 +141,21 @@ type Conn struct {
 	peer     packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
+	observer Observer   // nil if there is none
 
 	// The reading goroutine owns these fields; doc.go describes the hints.
 
-	rb               *chunk.Chunk  // bytes that were read and not yet used; nil while the goroutine waits
-	left             int           // unread bytes of the present frame's payload
-	bulk             bool          // the last frame was large
-	packetDispatched bool          // a packet was handled since the last read
+	rb               *chunk.Chunk // bytes that were read and not yet used; nil while the goroutine waits
+	left             int          // unread bytes of the present frame's payload
+	bulk             bool         // the last frame was large
+	packetDispatched bool         // a packet was handled since the last read
+	received         receivedCounter
 	pingCount        int           // Pings of the peer since pingCountEnd-1s
 	pingCountEnd     time.Duration // the time at which pingCount restarts
 	workSeen         bool          // a copy of worked
 
-	flusher flusher               // runs flushAll for goroutines that may not wait
+	flusher flusher // runs flushAll for goroutines that may not wait
+	sent    sentCounter
 	token   atomic.Uint32         // the write token: one of the token constants
 	rest    *Batch                // flushAll writes it first; nil: none; the token's holder owns it
 	gather  bool                  // flushAll lets other goroutines run first; the token's holder owns it
@@ -164,6 +167,11 @@ type Conn struct {
 	state    atomic.Uint32 // a State
 
 	mu               sync.Mutex     // guards the fields below
+	began            time.Duration  // when Start was called; 0 before
+	changed          time.Duration  // when the state has changed last, or whether there is a link
+	pinging          []*pingWaiter  // calls of RoundTrip
+	pingerPing       time.Duration  // when a Ping was last asked for by RoundTrip
+	pingerTimer      bool           // a timer asks for the next one
 	link             *link          // the net.Conn; read-only without a session
 	cause            error          // why the connection ended; set on entering Closing or Closed
 	pingDue          bool           // the next batch contains a Ping
@@ -281,6 +289,7 @@ func (c *Conn) Start(upper FrameHandler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(Open)
+	c.began = max(c.changed, 1)
 	c.lastRead.Store(int64(c.Now()))
 	c.nextPing = c.Now() + c.cfg.Heartbeat
 	if c.session != nil {

@@ -90,12 +90,14 @@ func (c *Conn) onPong(value uint64) {
 		c.mu.Unlock()
 		return // this side has sent no such Ping
 	}
+	rtt := max(c.Now()-time.Duration(value), 1) // the clock may be too coarse to have moved
+	c.answerPings(value, rtt)
 	acked := c.goAwayAckPending && value >= c.goAwayPing
 	c.goAwayAckPending = c.goAwayAckPending && !acked
 	c.mu.Unlock()
 	if acked {
 		c.upper.OnGoAwayAcked()
 	}
-	c.rtt.Store(int64(max(c.Now()-time.Duration(value), 1))) // the clock may be too coarse to have moved
+	c.rtt.Store(int64(rtt))
 	c.upper.OnPong(value)
 }

@@ -41,6 +41,7 @@ func (c *Conn) Run() {
 			err = c.upper.Frame(h)
 		}
 		if err != nil {
+			c.received.publish()
 			c.fail(err)
 			c.readerEnded()
 			if c.rb != nil { // c may be referenced for long; the buffer need not be
@@ -118,6 +119,7 @@ func (c *Conn) takeWhole() error {
 func (c *Conn) begin(h packet.Header) {
 	c.rb.Took(packet.HeaderLen)
 	c.left = int(h.Length)
+	c.received.add(h)
 	if c.session != nil && !h.Type.IsLink() {
 		c.session.received += packet.HeaderLen + uint64(h.Length)
 	}

@@ -126,7 +126,8 @@ type session struct {
 	busy      chan struct{} // holds one value while a handshake resumes the session; nil before the first such handshake
 	began     bool          // Start was called, or the first handshake has failed
 	begun     chan struct{} // closed when began is set; nil if no goroutine waits for that
-	cause     error         // why the last link was lost
+	cause     error         // why the last link was lost, or why the session ends
+	lost      error         // why the last link was lost
 	attempt   uint64        // the highest attempt to resume
 	bound     uint64        // the most bytes that the log may have
 	full      bool          // the log was full since growSince
@@ -319,8 +320,10 @@ func (c *Conn) cut(l *link, cause error) {
 		c.mu.Unlock()
 		return
 	}
-	s.phase, s.cause = linkDown, cause
+	s.phase, s.cause, s.lost = linkDown, cause, cause
 	s.stats.Interruptions++
+	lasted := c.change()
+	open := c.State() < Closing
 	c.stopHeartbeat()
 	// A peer that has closed discards everything that it has not received.
 	delivered := c.peerClosed || c.closeState == closeSent && s.acked == s.sent
@@ -333,6 +336,9 @@ func (c *Conn) cut(l *link, cause error) {
 	if delivered {
 		c.terminate(false)
 		return
+	}
+	if c.observer != nil && open {
+		c.observer.Interrupted(cause, lasted)
 	}
 	if f := c.cfg.Resume.Interrupted; f != nil {
 		f(c, cause)
@@ -379,6 +385,7 @@ func (c *Conn) readSink(s Sink) error {
 // noteReceived updates the position of the received bytes, and has the position
 // reported if that is due. The reading goroutine calls it before it reads.
 func (c *Conn) noteReceived() {
+	c.received.publish()
 	s := c.session
 	if s == nil {
 		return
@@ -589,6 +596,8 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 	s.paused = false
 	s.reported.Store(s.position.Load())
 	s.stats.Resumes++
+	lasted := c.change()
+	open := c.State() < Closing
 	if s.keepTimer != nil {
 		s.keepTimer.Stop()
 	}
@@ -603,6 +612,9 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 	}
 	s.wakeReader()
 	c.mu.Unlock()
+	if c.observer != nil && open {
+		c.observer.Resumed(lasted)
+	}
 	if f := c.cfg.Resume.Resumed; f != nil {
 		f(c)
 	}

@@ -71,6 +71,7 @@ func (s *session) room() int { return int(s.bound) - int(s.sent-s.acked) }
 func (c *Conn) countSent(b *Batch, linkBytes int) {
 	s := c.session
 	b.seal()
+	c.countFrames(b)
 	b.whole = append(b.whole[:0], b.pieces...)
 	if n := b.size - linkBytes; n > 0 {
 		c.mu.Lock()

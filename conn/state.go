@@ -32,6 +32,7 @@ func (c *Conn) setState(s State) bool {
 		return false
 	}
 	c.state.Store(uint32(s))
+	c.change()
 	return true
 }
 

@@ -168,6 +168,7 @@ func (c *Conn) fillBatchLocked(b *Batch) (more bool) {
 		c.fillClose(b)
 	}
 	b.seal()
+	c.countFrames(b)
 	return more
 }
 

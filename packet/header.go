@@ -86,6 +86,12 @@ func (t Type) String() string {
 	return fmt.Sprintf("type 0x%02x", uint8(t))
 }
 
+// FrameSize returns the type and the length with the header of a frame of this side, which begins
+// with b.
+func FrameSize(b []byte) (typ Type, size int) {
+	return Type(b[0]), HeaderLen + int(binary.BigEndian.Uint32(b[8:HeaderLen]))
+}
+
 // Known reports whether this version of the wire defines t.
 func (t Type) Known() bool { return t.flags() >= 0 }
 
