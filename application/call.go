@@ -42,7 +42,13 @@ func (s *Stream) plainCall(ctx context.Context, method string, req geminio.Reque
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
-	return s.doCall(ctx, method, req, CallTimeout(req, opts))
+	o := s.end.cfg.Observer
+	if !o.Calls() {
+		return s.doCall(ctx, method, req, CallTimeout(req, opts))
+	}
+	return o.Call(s.user(), s.end.user, ctx, method, req, func() (geminio.Response, error) {
+		return s.doCall(ctx, method, req, CallTimeout(req, opts))
+	})
 }
 
 // doCall is Call without the checks of the arguments. A timeout of 0 stands for none.
@@ -99,7 +105,13 @@ func (s *Stream) plainStartCall(ctx context.Context, method string, req geminio.
 	if err := s.check(req.ClientID(), req.StreamID()); err != nil {
 		return err
 	}
-	return s.startCall(ctx, method, req, CallTimeout(req, opts), done)
+	start := func(done func(geminio.Response, error)) error {
+		return s.startCall(ctx, method, req, CallTimeout(req, opts), done)
+	}
+	if o := s.end.cfg.Observer; o.Calls() {
+		return o.StartCall(s.user(), s.end.user, ctx, method, req, start, done)
+	}
+	return start(done)
 }
 
 // startCall is doCall without the wait for the response. It calls done with the outcome; done

@@ -91,12 +91,16 @@ func (c *Control) Prepare(f func(geminio.End) error, over <-chan struct{}) error
 	return (*End)(c).prepare(f, over)
 }
 
-// Begin has the End carry calls, messages and streams. The caller calls it once, when the
-// handshake is done.
+// Announce reports the connection to the Observer. The caller calls it once, when the handshake is
+// done, and Begin next.
+func (c *Control) Announce() { (*End)(c).announce() }
+
+// Begin has the End carry calls, messages and streams.
 func (c *Control) Begin() { (*End)(c).begin() }
 
-// BeginAndExchange is Begin and ExchangeMethods. On an error it closes the End.
+// BeginAndExchange is Announce, Begin and ExchangeMethods. On an error it closes the End.
 func (c *Control) BeginAndExchange(ctx context.Context) error {
+	c.Announce()
 	c.Begin()
 	return (*End)(c).exchangeOrClose(ctx)
 }

@@ -61,6 +61,8 @@ type Config struct {
 	Hijack         geminio.HijackRPC      // of the default stream, unless Methods is set; nil: none
 	HijackOptions  *options.HijackOptions
 	Methods        *Methods             // the methods of the default stream; nil stands for new ones
+	Observer       *Observer            // nil: nobody is told of events
+	MemoryBudget   uint64               // see geminio.EndSnapshot
 	LocalMethods   []*geminio.MethodRPC // the methods to register with the peer at the start
 	RemoteMethods  []string             // the methods of the peer to wait for, on the default stream
 	Deliveries     *Deliveries          // what the peer's session has delivered; nil if it has no session
@@ -83,6 +85,8 @@ type End struct {
 	log      *slog.Logger
 	connSeq  uint64 // the number of this connection among those of Config.Deliveries
 
+	began time.Time // when the handshake was done; set by announce
+
 	events          events
 	pending         pendingTable
 	serving         servingTable
@@ -99,10 +103,21 @@ type End struct {
 	mu      sync.Mutex
 	phase   phase
 	closing *packet.Reason // the End is to be closed when it begins; nil: it is not
-	streams int            // how many streams have not posted the hooks of their end yet
+	streams [2]streamCount // by geminio.Direction
 	cause   error          // why the End ended; set once
 	drained chan struct{}  // closed in state drainOver; nil before Shutdown
 	done    chan struct{}  // closed when the End has ended
+}
+
+// streamCount counts the streams of one direction, without the default stream.
+type streamCount struct {
+	begun uint64
+	open  int // have not posted the hooks of their end yet
+}
+
+// openStreams returns how many streams have not posted the hooks of their end yet. e.mu is held.
+func (e *End) openStreams() int {
+	return e.streams[geminio.Outgoing].open + e.streams[geminio.Incoming].open
 }
 
 // phase says whether an End carries anything.
@@ -125,6 +140,7 @@ func New(ctx context.Context, c *conn.Conn, cfg *Config) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.announce()
 	e.begin()
 	return e, e.exchangeOrClose(ctx)
 }
@@ -154,6 +170,12 @@ func Prepare(c *conn.Conn, cfg *Config) (*End, error) {
 	}
 	e.events.log = e.log
 	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
+	if o := cfg.Observer; o != nil {
+		c.Observe((*connObserver)(e))
+		if o.stalls {
+			e.mux.OnStall(e.stalled)
+		}
+	}
 	e.Stream = e.newStream(e.mux.Main())
 	e.user = e
 	if cfg.User != nil {
@@ -165,6 +187,13 @@ func Prepare(c *conn.Conn, cfg *Config) (*End, error) {
 		e.Stream.rpc = own.connect(cfg.CheckRemote)
 	}
 	return e, nil
+}
+
+// announce reports the connection, whose handshake is done. The caller calls begin next, unless it
+// calls neither.
+func (e *End) announce() {
+	e.began = time.Now()
+	e.begins()
 }
 
 // begin has the End carry calls, messages and streams. The handshake is done.

@@ -1,7 +1,9 @@
 package application
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/guard"
@@ -19,7 +21,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := e.newStream(d)
 	s.onlinePosted = true
-	e.countStream()
+	e.countStream(s)
 	hooks := &e.cfg.Hooks
 	if hooks.DialogueOnline == nil && hooks.AcceptStream == nil {
 		s.offlineDue = true
@@ -30,7 +32,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 		e.askDialogueOnline(s, func(why packet.Reason) {
 			if why.Code != 0 {
 				d.Refuse(why)
-				e.uncountStream(s)
+				e.uncountStream(s, &geminio.RefusedError{Code: geminio.Code(why.Code), Text: why.Text})
 				return
 			}
 			s.offlineDue = true
@@ -59,7 +61,7 @@ func (h *handler) Opened(d *multiplexer.Dialogue) {
 func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	e := (*End)(h)
 	s := d.Owner.(*Stream)
-	e.countStream()
+	e.countStream(s)
 	e.events.post("DialogueOnline", func() {
 		s.offlineDue = true
 		e.askDialogueOnline(s, func(why packet.Reason) {
@@ -73,7 +75,7 @@ func (h *handler) Accepted(d *multiplexer.Dialogue) {
 	ended := s.ended.Load()
 	s.mu.Unlock()
 	if ended {
-		e.postStreamOffline(s)
+		e.postStreamOffline(s, cmp.Or(e.Cause(), io.EOF))
 	}
 }
 
@@ -111,12 +113,12 @@ func (h *handler) Closed(d *multiplexer.Dialogue, cause error) {
 	s.mu.Unlock()
 	s.endOperations(cause)
 	if announced {
-		e.postStreamOffline(s)
+		e.postStreamOffline(s, cause)
 	}
 }
 
-// postStreamOffline posts the hooks of a stream's end.
-func (e *End) postStreamOffline(s *Stream) {
+// postStreamOffline posts the hooks of the end of a stream, which has ended for a cause.
+func (e *End) postStreamOffline(s *Stream, cause error) {
 	if f := e.cfg.Hooks.DialogueOffline; f != nil {
 		e.events.post("DialogueOffline", func() {
 			if s.offlineDue {
@@ -131,20 +133,23 @@ func (e *End) postStreamOffline(s *Stream) {
 			f(s)
 		}
 	})
-	e.uncountStream(s)
+	e.uncountStream(s, cause)
 }
 
 // countStream counts a stream in e.streams, so that the hook of the connection's end is posted
 // after the hooks of the stream's end.
-func (e *End) countStream() {
+func (e *End) countStream(s *Stream) {
 	e.mu.Lock()
-	e.streams++
+	n := &e.streams[s.direction()]
+	n.begun++
+	n.open++
 	e.mu.Unlock()
+	e.streamBegins(s)
 }
 
-// uncountStream undoes countStream, once. If s was the last stream and the End has ended, it
-// posts the hook of the connection's end.
-func (e *End) uncountStream(s *Stream) {
+// uncountStream undoes countStream, once, when the stream has ended for a cause or was refused. If s
+// was the last stream and the End has ended, it posts the hook of the connection's end.
+func (e *End) uncountStream(s *Stream, cause error) {
 	s.mu.Lock()
 	done := s.uncounted
 	s.uncounted = true
@@ -152,13 +157,22 @@ func (e *End) uncountStream(s *Stream) {
 	if done {
 		return
 	}
+	e.streamEnds(s, cause)
 	e.mu.Lock()
-	e.streams--
-	last := e.streams == 0 && e.cause != nil
+	e.streams[s.direction()].open--
+	last := e.openStreams() == 0 && e.cause != nil
 	e.mu.Unlock()
 	if last {
 		e.postOffline()
 	}
+}
+
+// direction returns geminio.Outgoing if this side has opened the stream.
+func (s *Stream) direction() geminio.Direction {
+	if s.Side() == geminio.InitiatorSide {
+		return geminio.Outgoing
+	}
+	return geminio.Incoming
 }
 
 // postOffline posts the hook of the connection's end, after all others.
@@ -221,16 +235,19 @@ func (h *handler) End(cause error) {
 	e.mu.Lock()
 	e.cause = cause
 	abandoned := e.phase == phaseAbandoned // the handshake calls the hooks of its end
-	last := e.streams == 0
+	last := e.openStreams() == 0
 	e.mu.Unlock()
 	close(e.done)
 	e.pending.end()
 	e.Stream.endOperations(cause)
-	e.serving.endAll()
+	for _, v := range e.serving.endAll() {
+		v.ends(e, io.EOF)
+	}
 	e.workers.end()
 	if abandoned {
 		return
 	}
+	e.endsWith(cause)
 	if last {
 		e.postOffline()
 	}

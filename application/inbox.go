@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"sync"
+
+	"github.com/singchia/geminio"
 )
 
 // inbox holds the messages of a stream that have arrived and that Receive has not returned.
@@ -17,6 +19,10 @@ type inbox struct {
 	topic    string // of the last message; further messages with that topic share its memory
 	ended    bool   // the stream has ended: after the last message next returns io.EOF
 	discards bool   // put rejects messages
+
+	// begun has the messages that Receive has returned, that have no answer, and whose
+	// beginning was reported to an Observer.
+	begun map[*message]geminio.MessageEvent
 }
 
 // newInbox makes the inbox of a stream, which may have ended or discard its messages already.
@@ -53,12 +59,37 @@ func (b *inbox) put(m *message, topic []byte) bool {
 	return true
 }
 
-// end is called when the stream has ended.
-func (b *inbox) end() {
+// end is called when the stream has ended. It returns begun, which gets no more messages.
+func (b *inbox) end() (begun map[*message]geminio.MessageEvent) {
 	b.mu.Lock()
 	b.ended = true
+	begun, b.begun = b.begun, nil
 	b.mu.Unlock()
 	b.signal()
+	return begun
+}
+
+// begin adds m, whose beginning was reported, to begun. It reports false if the stream has ended.
+func (b *inbox) begin(m *message, ev geminio.MessageEvent) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return false
+	}
+	if b.begun == nil {
+		b.begun = make(map[*message]geminio.MessageEvent)
+	}
+	b.begun[m] = ev
+	return true
+}
+
+// answer removes m from begun, and reports whether m was there.
+func (b *inbox) answer(m *message) (ev geminio.MessageEvent, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ev, ok = b.begun[m]
+	delete(b.begun, m)
+	return ev, ok
 }
 
 // drop removes and returns the messages of the inbox. From now on put rejects messages.

@@ -3,6 +3,7 @@ package application
 // This file has messages at both sides: Publish, PublishAsync, Receive, and the answers.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func (m *message) Stream() geminio.Stream {
 // Done answers the message: Publish returns nil. Done returns geminio.ErrAnswered if the message
 // was answered before, and io.EOF if the stream has ended. At the publisher, and for a message
 // that is delivered at most once, it does nothing.
-func (m *message) Done() error { return m.answer(packet.Answer{}) }
+func (m *message) Done() error { return m.answer(packet.Answer{}, nil) }
 
 // Error answers the message with an error: Publish returns a *geminio.RemoteError with at most
 // 1000 bytes of the text of err, and its code (geminio.Coder). The results of Error are those
@@ -73,23 +74,25 @@ func (m *message) Error(err error) error {
 		return m.Done()
 	}
 	why := guard.Describe(m.s.end.log, err)
-	return m.answer(packet.Answer{Code: why.Code, Text: why.Text})
+	return m.answer(packet.Answer{Code: why.Code, Text: why.Text}, err)
 }
 
-// answer is Done and Error.
-func (m *message) answer(a packet.Answer) error {
+// answer is Done, and Error with err.
+func (m *message) answer(a packet.Answer, err error) error {
 	if m.s == nil || m.cnss != options.CnssAtLeastOnce {
 		return nil
 	}
 	if m.answered.Swap(true) {
 		return geminio.ErrAnswered
 	}
-	d := m.deliveries()
-	if d == nil {
-		return m.s.sendAck(m.seq, a)
+	var sent error
+	if d := m.deliveries(); d == nil {
+		sent = m.s.sendAck(m.seq, a)
+	} else {
+		d.answered(m, a).sendAck(m.seq, a) // if that fails, the answer waits for the next copy
 	}
-	d.answered(m, a).sendAck(m.seq, a) // if that fails, the answer waits for the next copy
-	return nil
+	m.s.messageAnswered(m, a, cmp.Or(sent, err))
+	return sent
 }
 
 // sendAck sends the answer to a message of this stream. It waits for credit.
@@ -184,7 +187,13 @@ func (s *Stream) plainPublish(ctx context.Context, msg geminio.Message, opts ...
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
-	return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
+	o := s.end.cfg.Observer
+	if !o.Messages() {
+		return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
+	}
+	return o.Publish(s.user(), s.end.user, ctx, msg, func() error {
+		return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
+	})
 }
 
 // doPublish is Publish without the checks of the arguments. A timeout of 0 stands for none. number
@@ -239,7 +248,13 @@ func (s *Stream) plainStartPublish(ctx context.Context, msg geminio.Message, opt
 	if err := s.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
-	return s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), done)
+	start := func(done func(error)) error {
+		return s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), done)
+	}
+	if o := s.end.cfg.Observer; o.Messages() {
+		return o.StartPublish(s.user(), s.end.user, ctx, msg, start, done)
+	}
+	return start(done)
 }
 
 // startPublish is doPublish without the wait for the answer. It calls done with the outcome; done
@@ -368,6 +383,9 @@ func (s *Stream) receive(ctx context.Context) (geminio.Message, error) {
 		}
 		s.d.Release(packet.TypeMessage, m.size)
 		if d := m.deliveries(); d == nil || d.handOut(m) {
+			if s.end.cfg.Observer.Messages() {
+				s.messageReceived(ctx, box, m)
+			}
 			return m, nil
 		}
 	}

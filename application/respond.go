@@ -4,6 +4,7 @@ package application
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -15,13 +16,15 @@ import (
 // respond sends the response of a handler on s. why is the error of the call, and zero if the
 // call has succeeded. respond waits for credit, so the reading goroutine must not call it. If
 // the caller no longer waits, respond sends an empty response instead of the handler's.
-func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
+//
+// The result is what was sent.
+func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) answered {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
 	data := v.resp.data
 	if md, err := s.end.permitted(v.ctx.answered()); err == nil {
 		m.Metadata = md
 	} else {
-		why := guard.Describe(s.end.log, err)
+		why, v.resp.err = guard.Describe(s.end.log, err), err
 		m, data = packet.Response{Code: why.Code, Text: why.Text}, nil
 	}
 	var buf [headSize]byte
@@ -35,13 +38,26 @@ func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) {
 	switch {
 	case err == nil && canceled != nil: // after Lend: the response is queued
 		s.d.Withdraw(v.seq, emptyResponse(canceled))
+		return answered{code: giveUpCode(canceled), err: canceled}
 	case canceled != nil:
 		s.d.Post(packet.TypeResponse, v.seq, emptyResponse(canceled))
+		return answered{code: giveUpCode(canceled), err: canceled}
 	case tooLarge:
 		m = packet.Response{Code: uint32(geminio.CodeTooLarge), Text: err.Error()}
 		s.d.Send(context.Background(), 0, packet.TypeResponse, v.seq, m.Append(buf[:0]), nil, when)
+		return answered{code: geminio.CodeTooLarge, err: err}
+	case err != nil: // the stream has ended: the peer learns that from the stream
+		return answered{code: geminio.CodeClosed, err: io.EOF}
 	}
-	// Any other error says that the stream has ended. The peer learns that from the stream.
+	return answered{code: geminio.Code(why.Code), text: why.Text, err: v.resp.err, size: len(m.Custom) + len(data)}
+}
+
+// answered is how a call was answered.
+type answered struct {
+	code geminio.Code
+	text string
+	err  error // nil if there is none with this text
+	size int   // the length of the data and the custom
 }
 
 // emptyResponse returns the body of the response to a call whose caller no longer waits. err

@@ -3,10 +3,12 @@ package application
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/singchia/geminio"
@@ -26,7 +28,9 @@ type serving struct {
 	resp   response
 	ctx    handlerContext // of the handler
 	seq    uint64         // the number of the request's packet, which the response names
-	size   int            // the length of the packet's body, whose credit goes back to the peer
+	size   int32          // the length of the packet's body, whose credit goes back to the peer
+	sent   int32          // the length of its data and custom
+	began  time.Duration  // when it has arrived, by the connection's clock
 	rpc    geminio.RPC
 	hijack geminio.HijackRPC // called instead of rpc; nil if there is no hijack
 	stage  atomic.Uint32     // a stage
@@ -108,6 +112,7 @@ type servingTable struct {
 
 	mu    sync.Mutex
 	all   map[uint64]*serving // by number
+	begun uint64              // requests that were added
 	ended bool                // the End has ended: add rejects requests
 }
 
@@ -133,21 +138,23 @@ func (t *servingTable) add(s *Stream, v *serving) admission {
 		t.all = make(map[uint64]*serving)
 	}
 	t.all[v.seq] = v
+	t.begun++
 	t.n.Add(1)
 	s.serving.Add(&v.link, v)
 	return admitted
 }
 
-// remove removes v.
-func (t *servingTable) remove(v *serving) {
+// remove removes v. It reports false if endAll has removed it.
+func (t *servingTable) remove(v *serving) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.all[v.seq] != v {
-		return // endAll has removed it
+		return false
 	}
 	delete(t.all, v.seq)
 	t.n.Add(-1)
 	v.link.Remove()
+	return true
 }
 
 // trim frees the memory that the table keeps for reuse, unless it has requests.
@@ -185,11 +192,11 @@ func (t *servingTable) endStream(s *Stream) {
 }
 
 // endAll is called when the End and its streams have ended. It ends the contexts of all
-// handlers, and removes their requests.
-func (t *servingTable) endAll() {
+// handlers, and removes and returns their requests.
+func (t *servingTable) endAll() (all map[uint64]*serving) {
 	t.mu.Lock()
 	t.ended = true
-	all := t.all
+	all = t.all
 	t.all = nil
 	t.n.Store(0)
 	for _, v := range all {
@@ -199,6 +206,7 @@ func (t *servingTable) endAll() {
 	for _, v := range all {
 		v.endAll()
 	}
+	return all
 }
 
 // takeRequest starts the handler of a request of the peer. Package multiplexer calls it on
@@ -208,7 +216,7 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 	if err != nil {
 		return err
 	}
-	v := &serving{s: s, e: e, seq: seq, size: len(body)}
+	v := &serving{s: s, e: e, seq: seq, size: int32(len(body)), sent: int32(len(m.Custom) + len(m.Data)), began: e.c.LastRead()}
 	v.req = request{id: m.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: m.Timeout}
 	v.ctx.incoming, v.req.custom, v.req.data = keep(m.Metadata, m.Custom, m.Data, owned)
 	v.req.method, v.rpc, v.hijack = s.find(m.Method)
@@ -220,11 +228,18 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 		v.stage.Store(stageEntered)
 	}
 	v.ctx.v, v.ctx.clock, v.ctx.deadline = v, e.c.Clock(), deadlineIn(m.Timeout)
+	if o := e.cfg.Observer; o.Calls() {
+		ev := v.event(e, s)
+		o.BeginCall(&ev)
+	}
 	switch e.serving.add(s, v) {
 	case inUse:
-		return &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", seq)}
+		err := &packet.Error{What: "request", Reason: fmt.Sprintf("number %d is in use", seq)}
+		v.ends(e, err)
+		return err
 	case afterTheEnd:
-		s.d.Release(packet.TypeRequest, v.size)
+		v.ends(e, io.EOF)
+		s.d.Release(packet.TypeRequest, int(v.size))
 		return nil
 	}
 	e.workers.run(v)
@@ -286,10 +301,13 @@ func (v *serving) done(why packet.Reason) {
 	if e.serving.n.Load() > 1 {
 		when = multiplexer.Gathered
 	}
+	var sent answered
 	if s != nil {
-		v.respond(s, why, when)
+		sent = v.respond(s, why, when)
 	}
-	e.serving.remove(v)                            // not earlier: Shutdown waits for the response too
-	e.Stream.d.Release(packet.TypeRequest, v.size) // the credit of requests is one for all streams
+	if e.serving.remove(v) { // not earlier: Shutdown waits for the response too
+		v.answers(e, s, sent)
+	}
+	e.Stream.d.Release(packet.TypeRequest, int(v.size)) // the credit of requests is one for all streams
 	e.checkIdle()
 }

@@ -93,7 +93,7 @@ func (s *Stream) endOperations(cause error) {
 	box := s.box
 	s.mu.Unlock()
 	if box != nil {
-		box.end()
+		s.messagesEnd(box.end())
 	}
 	s.end.pending.endStream(s, cause)
 	s.end.serving.endStream(s)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
@@ -18,11 +19,13 @@ func NewEnd(network, address string, opts ...*EndOptions) (geminio.End, error) {
 		return nil, err
 	}
 	d := net.Dialer{Timeout: cc.HandshakeTimeout}
+	begin := time.Now()
 	nc, err := d.Dial(network, address)
 	if err != nil {
+		ac.Observer.HandshakeFailed(geminio.InitiatorSide, nil, begin, err)
 		return nil, err
 	}
-	return opt.newEnd(nc, cc, ac)
+	return opt.newEnd(begin, nc, cc, ac)
 }
 
 // NewEndWithDialer returns an End over a connection that dialer makes. It calls dialer once.
@@ -38,11 +41,13 @@ func NewEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	nc, err := d.dial(context.Background(), cc.Log)
 	if err != nil {
+		ac.Observer.HandshakeFailed(geminio.InitiatorSide, nil, begin, err)
 		return nil, err
 	}
-	return opt.newEnd(nc, cc, ac)
+	return opt.newEnd(begin, nc, cc, ac)
 }
 
 // NewEndWithConn returns an End over nc. The End owns nc from now on. If NewEndWithConn
@@ -58,11 +63,21 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		conn.Discard(nc)
 		return nil, err
 	}
-	return opt.newEnd(nc, cc, ac)
+	return opt.newEnd(time.Now(), nc, cc, ac)
 }
 
-// newEnd shakes hands over nc and starts an End.
-func (o *EndOptions) newEnd(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
+// newEnd is shakeHands that reports a failure to the Observer. begin is the time at which the client
+// began to connect.
+func (o *EndOptions) newEnd(begin time.Time, nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
+	e, err := o.shakeHands(nc, cc, ac)
+	if err != nil {
+		ac.Observer.HandshakeFailed(geminio.InitiatorSide, conn.RemoteAddr(cc.Log, nc), begin, err)
+	}
+	return e, err
+}
+
+// shakeHands shakes hands over nc and starts an End.
+func (o *EndOptions) shakeHands(nc net.Conn, cc *conn.Config, ac *application.Config) (geminio.End, error) {
 	cc.Resume = nil // no other connection can be made
 	var err error
 	if ac.Methods, err = application.NewMethods(cc.Log, ac); err != nil {

@@ -167,7 +167,7 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 		Timer: o.Timer, PacketFactory: o.PacketFactory, Log: o.Log,
 		RemoteMethods: o.RemoteMethods, CheckRemote: o.RemoteMethodCheck, LocalMethods: o.LocalMethods,
 		ReadBufferSize: o.ReadBufferSize, WriteBufferSize: o.WriteBufferSize, Limits: &o.Limits,
-		Hijack: o.HijackRPC, HijackOptions: o.HijackOptions, Interceptors: &o.Interceptors,
+		Hijack: o.HijackRPC, HijackOptions: o.HijackOptions, Interceptors: &o.Interceptors, Stats: o.Stats,
 	}
 	cc, ac, err := common.Resolve(geminio.InitiatorSide, setup.DelegateOrNil(o.Delegate))
 	if err != nil {

@@ -53,6 +53,7 @@ type RetryEnd struct {
 	methods      *application.Methods
 	chains       *application.Chains   // the operations in their middleware
 	interceptors *geminio.Interceptors // the middleware of the operations; nil: none
+	observer     *application.Observer // nil: nobody is told of events
 	first        *conn.Conn            // the connection for which the function of SetPrepareFunc is called
 	ctx          context.Context       // ends with Close
 	cancel       context.CancelFunc
@@ -126,7 +127,7 @@ func NewRetryEndWithDialer(dialer Dialer, opts ...*EndOptions) (geminio.End, err
 	if r.methods, err = application.NewMethods(r.log, ac); err != nil {
 		return nil, err
 	}
-	r.interceptors = ac.Interceptors
+	r.interceptors, r.observer = ac.Interceptors, ac.Observer
 	r.chains = application.NewChains(r.log, r, ac.Interceptors, application.Plain{
 		Call: r.plainCall, StartCall: r.plainStartCall,
 		Publish: r.plainPublish, StartPublish: r.plainStartPublish,

@@ -85,13 +85,16 @@ func (r *RetryEnd) prepare(ctx context.Context) (net.Conn, *conn.Config, *applic
 // connect makes a connection, shakes hands and exchanges methods. If lost has a session that
 // the server continues, the error is conn.ErrResumed. lost may be nil.
 func (r *RetryEnd) connect(lost *link) (_ *link, err error) {
+	begin := time.Now()
 	nc, cc, ac, err := r.prepare(r.ctx)
 	if err != nil {
+		r.observer.HandshakeFailed(geminio.InitiatorSide, nil, begin, err)
 		return nil, err
 	}
 	defer func() {
 		if err != nil && err != conn.ErrResumed {
 			r.dialed.fail()
+			r.observer.HandshakeFailed(geminio.InitiatorSide, conn.RemoteAddr(r.log, nc), begin, err)
 		}
 	}()
 	ctx, stop := context.WithCancelCause(r.ctx)

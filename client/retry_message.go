@@ -44,6 +44,14 @@ func (r *RetryEnd) plainPublish(ctx context.Context, msg geminio.Message, opts .
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
+	if !r.observer.Messages() {
+		return r.doPublish(ctx, msg, opts)
+	}
+	return r.observer.Publish(r, r, ctx, msg, func() error { return r.doPublish(ctx, msg, opts) })
+}
+
+// doPublish is plainPublish without the checks of the arguments.
+func (r *RetryEnd) doPublish(ctx context.Context, msg geminio.Message, opts []*options.PublishOptions) error {
 	if err := r.beginOperation(); err != nil {
 		return err
 	}
@@ -108,6 +116,15 @@ func (r *RetryEnd) plainStartPublish(ctx context.Context, msg geminio.Message, o
 	if err := r.check(msg.ClientID(), msg.StreamID()); err != nil {
 		return err
 	}
+	start := func(done func(error)) error { return r.startPublish(ctx, msg, opts, done) }
+	if r.observer.Messages() {
+		return r.observer.StartPublish(r, r, ctx, msg, start, done)
+	}
+	return start(done)
+}
+
+// startPublish is plainStartPublish without the checks of the arguments.
+func (r *RetryEnd) startPublish(ctx context.Context, msg geminio.Message, opts []*options.PublishOptions, done func(error)) error {
 	if err := r.beginOperation(); err != nil {
 		return err
 	}

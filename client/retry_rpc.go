@@ -40,6 +40,14 @@ func (r *RetryEnd) plainCall(ctx context.Context, method string, req geminio.Req
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return nil, err
 	}
+	if !r.observer.Calls() {
+		return r.doCall(ctx, method, req, opts)
+	}
+	return r.observer.Call(r, r, ctx, method, req, func() (geminio.Response, error) { return r.doCall(ctx, method, req, opts) })
+}
+
+// doCall is plainCall without the checks of the arguments.
+func (r *RetryEnd) doCall(ctx context.Context, method string, req geminio.Request, opts []*options.CallOptions) (geminio.Response, error) {
 	if err := r.beginOperation(); err != nil {
 		return nil, err
 	}
@@ -91,6 +99,15 @@ func (r *RetryEnd) plainStartCall(ctx context.Context, method string, req gemini
 	if err := r.check(req.ClientID(), req.StreamID()); err != nil {
 		return err
 	}
+	start := func(done func(geminio.Response, error)) error { return r.startCall(ctx, method, req, opts, done) }
+	if r.observer.Calls() {
+		return r.observer.StartCall(r, r, ctx, method, req, start, done)
+	}
+	return start(done)
+}
+
+// startCall is plainStartCall without the checks of the arguments.
+func (r *RetryEnd) startCall(ctx context.Context, method string, req geminio.Request, opts []*options.CallOptions, done func(geminio.Response, error)) error {
 	if err := r.beginOperation(); err != nil {
 		return err
 	}

@@ -192,6 +192,15 @@ func (l *link) localAddr() net.Addr { return l.address("LocalAddr", l.nc.LocalAd
 // remoteAddr returns the remote address of the net.Conn, never nil.
 func (l *link) remoteAddr() net.Addr { return l.address("RemoteAddr", l.nc.RemoteAddr) }
 
+// RemoteAddr returns the remote address of nc, never nil.
+func RemoteAddr(log *slog.Logger, nc net.Conn) net.Addr {
+	if Check(nc) != nil {
+		return unknownAddr{}
+	}
+	l := &link{nc: nc, log: log}
+	return l.remoteAddr()
+}
+
 func (l *link) address(method string, f func() net.Addr) (a net.Addr) {
 	l.call(method, func() error { a = f(); return nil })
 	if a == nil {

@@ -102,6 +102,10 @@ func (m *Mux) beginPacket(h packet.Header, f packet.FragmentHeader, atOnce bool)
 	if err := m.receive(d, c); err != nil || d == nil {
 		return nil, nil, err
 	}
+	d.packetsBegun.add(h.Type)
+	if h.Type == packet.TypeMessage {
+		m.messagesBegun++
+	}
 	if d.sendsLarge(largeQuestionOf(h.Type), f.Seq) {
 		return nil, nil, &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("number %d is answered before all of it was sent", f.Seq)}
 	}

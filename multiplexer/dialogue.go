@@ -2,6 +2,7 @@ package multiplexer
 
 import (
 	"net"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/list"
@@ -57,6 +58,10 @@ type Dialogue struct {
 	assemblies list.List[assembly]   // packets that have arrived in part
 	dropped    map[packetID]struct{} // packets that the end of the dialogue has removed from the queue; nil if there are none
 
+	begun        time.Duration // when it was opened, by the connection's clock
+	packetsSent  packetCounts
+	packetsBegun packetCounts // of the peer
+
 	send sendHalf // raw bytes of this side
 	recv recvHalf // raw bytes of the peer; has its own lock
 }
@@ -90,6 +95,14 @@ func (d *Dialogue) grant(w packet.Windows) {
 
 // DialogueID returns the id, the same on both sides.
 func (d *Dialogue) DialogueID() uint64 { return d.id }
+
+// Began returns when the dialogue was opened, by the connection's clock. The peer's Open has arrived
+// then, or that of this side was made.
+func (d *Dialogue) Began() time.Duration {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return d.begun
+}
 
 // NegotiatingID returns the id under which the dialogue was opened. It is the DialogueID.
 func (d *Dialogue) NegotiatingID() uint64 { return d.id }

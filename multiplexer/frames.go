@@ -177,6 +177,7 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 		return false
 	}
 	b.Buf = packet.AppendHeader(b.Buf, packet.Header{Type: packet.TypeData, Flags: flags, Stream: d.id, Length: uint32(n)})
+	h.sent += uint64(n)
 	switch c := h.buf.Head(); {
 	case n == 0:
 	case c == nil:

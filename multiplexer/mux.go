@@ -83,6 +83,11 @@ type Mux struct {
 	// mu guards all fields below.
 	mu checkedMutex
 
+	stalled func(Stall) // nil if nobody is told; read-only after Start
+
+	messagesSentOnce uint64 // messages of this side that have no answer
+	messagesBegun    uint64 // messages of the peer that have begun to arrive
+
 	table         map[uint64]*Dialogue // the dialogues for which frames may arrive, by id
 	streams       streamCounts
 	backlog       []*Dialogue // accepted dialogues of the peer that Accept has not returned

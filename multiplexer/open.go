@@ -48,7 +48,7 @@ func (m *Mux) Open(d *Dialogue) error {
 		m.mu.Unlock()
 		return err
 	}
-	d.id = m.streams.nextID
+	d.id, d.begun = m.streams.nextID, m.c.Now()
 	m.streams.nextID += 2
 	m.streams.local++
 	m.table[d.id] = d
@@ -156,6 +156,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	o.Meta, o.Metadata = bytes.Clone(o.Meta), slices.Clone(o.Metadata)
 	d := m.newDialogue(id, o)
 	d.initWindows(windows)
+	d.begun = m.c.Now()
 	d.life, d.opened, d.slot = lifeOffered, openedRunning, slotHeld
 	d.grant(o.Windows)
 	m.streams.peer++

@@ -68,7 +68,7 @@ func (d *Dialogue) Lend(ctx context.Context, timeout time.Duration, typ packet.T
 	}
 	m.mu.Unlock()
 	if w != nil {
-		err = d.waitCredit(ctx, timeout, w)
+		err = d.waitObserved(ctx, timeout, w)
 	}
 	if err != nil {
 		return err
@@ -100,6 +100,10 @@ func (d *Dialogue) Post(typ packet.Type, seq uint64, body []byte) error {
 func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, data []byte) {
 	m := d.m
 	m.sched.push(d, lanePackets)
+	d.packetsSent.add(typ)
+	if typ == packet.TypeMessage && seq == 0 {
+		m.messagesSentOnce++
+	}
 	size := len(head) + len(data)
 	if !typ.Fragmented() || size <= m.smallTx && (typ != packet.TypeMessage || !d.packets.hasMessage()) {
 		d.packets.addSmall(packet.Header{Type: typ, Flags: c.Flags(size), Stream: d.id}, seq, head, data)

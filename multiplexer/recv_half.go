@@ -76,6 +76,7 @@ func (s recvState) stopped() bool { return s == recvStopped || s == recvStoppedF
 type recvHalf struct {
 	mu      checkedMutex
 	buf     chunk.Queue                         // raw bytes that have arrived and were not read
+	begun   uint64                              // raw bytes of the frames that have begun to arrive
 	rx      [packet.StreamClasses]inflow        // the window of each class
 	granted [packet.StreamClasses]time.Duration // when credit of each class was last granted, by the connection's clock
 	err     error                               // what Read returns when buf is empty; nil in recvOpen
@@ -144,6 +145,7 @@ func (h *recvHalf) begin(stream uint64, n uint32, closes bool) error {
 		return &packet.Error{What: "data", Reason: fmt.Sprintf("%d bytes behind the end of stream %d", n, stream)}
 	}
 	h.receivedSinceWrite = true
+	h.begun += uint64(n)
 	return h.rx[packet.ClassRaw].receive(packet.ClassRaw, uint64(n))
 }
 

@@ -3,6 +3,7 @@ package multiplexer
 import (
 	"net"
 	"sync"
+	"time"
 
 	"github.com/singchia/geminio/internal/chunk"
 )
@@ -85,6 +86,7 @@ var sendTable = [sendStates][events]sendState{
 // state of its Writes. Mux.mu guards it. Dialogue.credit has the credit for raw bytes.
 type sendHalf struct {
 	buf         chunk.Queue // raw bytes that Write has copied
+	sent        uint64      // raw bytes that batches contain
 	err         error       // what Write returns; nil in sendReady and sendOpen
 	writers     *writers    // nil until first use
 	state       sendState
@@ -95,9 +97,10 @@ type sendHalf struct {
 // writers is the part of a sendHalf that is needed only by Writes that wait or lend their
 // memory, and by deadlines.
 type writers struct {
-	lent     []byte // raw bytes behind those in sendHalf.buf, in the memory of a Write's caller
-	loans    int    // pieces of the memory of Write's callers that are in batches
-	waiting  int    // Writes that wait for their turn
+	lent     []byte        // raw bytes behind those in sendHalf.buf, in the memory of a Write's caller
+	loans    int           // pieces of the memory of Write's callers that are in batches
+	waiting  int           // Writes that wait for their turn
+	blocked  time.Duration // when the Write that has its turn began to wait for credit, by the connection's clock; 0 if it does not
 	cond     sync.Cond
 	deadline *deadline // nil if none is set
 }

@@ -45,7 +45,7 @@ func (d *Dialogue) Write(p []byte) (total int, err error) {
 			m.mu.Lock()
 			pushed = true
 		case avail == 0:
-			d.waitWrite()
+			d.waitRawCredit()
 		case len(p) >= lendFrom && avail >= lendFrom:
 			n, err = d.writeLent(p)
 		default:
@@ -88,6 +88,25 @@ func (d *Dialogue) takeTurn() error {
 
 // waitWrite waits until something has changed for the Writes. m.mu is held.
 func (d *Dialogue) waitWrite() { d.send.makeWriters(&d.m.mu).cond.Wait() }
+
+// waitRawCredit waits until there is credit for raw bytes, or Write has to return. m.mu is held,
+// but not while it waits.
+func (d *Dialogue) waitRawCredit() {
+	m, h := d.m, &d.send
+	w := h.makeWriters(&m.mu)
+	w.blocked = max(m.c.Now(), 1)
+	for d.credit.tx[packet.ClassRaw].avail == 0 && h.writable() == nil {
+		d.waitWrite()
+	}
+	since := w.blocked
+	w.blocked = 0
+	if m.stalled != nil {
+		err := h.writable()
+		m.mu.Unlock()
+		m.stalled(Stall{d, packet.ClassRaw, since, m.c.Now() - since, err})
+		m.mu.Lock()
+	}
+}
 
 // writeReturns ends a Write that leaves rest bytes unsent. After the last Write has
 // returned, it is known whether one was cut off, and the frame that ends the raw bytes can

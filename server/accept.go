@@ -163,7 +163,7 @@ func (srv *Server) admit(nc net.Conn) {
 		go conn.Discard(nc)
 		return
 	}
-	cl := &clientConn{nc: nc, holder: newHolder()}
+	cl := &clientConn{nc: nc, begin: time.Now(), holder: newHolder()}
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	srv.clients[cl] = struct{}{}
 	srv.count(cl.stage, 1)

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
-	"github.com/singchia/geminio/internal/guard"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -37,10 +38,12 @@ const (
 // clientConn is a connection of a client to a Server, from Accept to the end of its End.
 type clientConn struct {
 	nc     net.Conn
+	begin  time.Time       // when it was accepted
 	holder *holder         // has the client's id
 	ctx    context.Context // ends the handshake; nil once finish was called
 
 	// Used by the goroutine of serve.
+	observer  *application.Observer
 	resumable *resumable // the session of this connection; nil if it cannot be resumed
 	approved  *resumable // the session that this connection may resume; else nil
 
@@ -67,6 +70,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 	if err != nil {
 		return err // never: resolve has succeeded before
 	}
+	cl.observer = ac.Observer
 	srv.configure(cl, cc)
 	var e *ServerEnd
 	cc.Prepare = func(c *conn.Conn, over <-chan struct{}) (err error) {
@@ -102,6 +106,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 		}
 	}
 	srv.ids.keep(cl.holder) // until the callbacks for the end of the End have returned
+	e.control().Announce()
 	if !srv.startEnd(cl, e) {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
@@ -292,9 +297,9 @@ func (srv *Server) finish(cl *clientConn, err error) {
 	case errors.Is(err, conn.ErrResumed):
 		srv.log.Debug("a session was resumed", "client", cl.approved.c.ClientID())
 	case err != nil:
-		guard.Run(srv.log, "RemoteAddr", func() {
-			srv.log.Info("no End for a client", "remote", cl.nc.RemoteAddr(), "err", err)
-		}, nil)
+		remote := conn.RemoteAddr(srv.log, cl.nc)
+		srv.log.Info("no End for a client", "remote", remote, "err", err)
+		cl.observer.HandshakeFailed(geminio.RecipientSide, remote, cl.begin, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
@@ -48,12 +49,16 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		e, err = opt.prepare(c, ac, over)
 		return err
 	}
+	begin := time.Now()
 	if _, err = conn.Server(nc, cc); err != nil {
 		e.abandon(err)
+		ac.Observer.HandshakeFailed(geminio.RecipientSide, conn.RemoteAddr(cc.Log, nc), begin, err)
 		return nil, err
 	}
+	e.control().Announce()
 	e.control().Begin()
 	if err := e.exchangeMethods(cc, ac); err != nil {
+		ac.Observer.HandshakeFailed(geminio.RecipientSide, e.RemoteAddr(), begin, err)
 		return nil, err
 	}
 	return e, nil

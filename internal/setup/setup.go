@@ -38,6 +38,7 @@ type Common struct {
 	Hijack          geminio.HijackRPC
 	HijackOptions   *options.HijackOptions
 	Interceptors    *geminio.Interceptors
+	Stats           []geminio.Stats
 	Limits          *options.Limits
 }
 
@@ -171,6 +172,8 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		CheckRemote:   c.CheckRemote,
 		Hijack:        c.Hijack,
 		HijackOptions: c.HijackOptions,
+		Observer:      application.NewObserver(cc.Log, c.Stats),
+		MemoryBudget:  uint64(l.MemoryBudget),
 	}
 	if i := c.Interceptors; i != nil {
 		ac.Middleware = i.Middleware
