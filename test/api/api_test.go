@@ -122,6 +122,7 @@ func TestOptions(t *testing.T) {
 	c.SetRemoteRPCCheck()
 	c.SetRegisterLocalRPCs(method)
 	c.SetBufferSize(1, 2)
+	c.SetConnectWait(time.Second)
 
 	s := &server.EndOptions{
 		Timer: clock, TimerOwner: t, PacketFactory: numbers, Log: logger, Delegate: nil,
@@ -160,6 +161,7 @@ func TestOptions(t *testing.T) {
 		"topic":   *message.Topic == "t",
 		"peer":    *open.Peer == "p",
 		"match":   *hijack.Match && *hijack.Pattern == "^m",
+		"wait":    *c.ConnectWait == time.Second,
 		"client":  *client.MergeEndOptions(nil, c).ClientID == wish,
 		"server":  server.MergeEndOptions(s, &server.EndOptions{ReadBufferSize: -1}).ReadBufferSize == 1,
 		"side":    geminio.InitiatorSide == 0 && geminio.RecipientSide == 1,

@@ -293,6 +293,13 @@ func TestDependent(t *testing.T) {
 	assert.True(t, err == io.EOF)
 	assert.NoError(t, end.Close())
 	assert.NoError(t, <-done)
+
+	// There is no server any more.
+	l.Close()
+	_, err = client.NewEnd("tcp", l.Addr().String())
+	var op *net.OpError
+	assert.True(t, errors.As(err, &op))
+	assert.False(t, errors.Is(err, geminio.ErrNotConnected), "of a client.RetryEnd only")
 }
 
 // serve serves one client.

@@ -2,6 +2,9 @@ package wire1
 
 import (
 	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -183,4 +186,147 @@ func TestWhyThereIsNoConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A RetryEnd does work while servers of both wires, broken ones and none at all take turns. Every
+// operation ends with success or with an error that says why it did not take place.
+func TestServersThatComeAndGo(t *testing.T) {
+	const rounds = 100 / kit.Slowdown
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for i := range uint64(rounds) {
+		synctest.Test(t, func(t *testing.T) { comeAndGo(t, rand.New(rand.NewPCG(seed, i))) })
+		if t.Failed() {
+			t.Fatalf("round %d", i)
+		}
+	}
+}
+
+func comeAndGo(t *testing.T, r *rand.Rand) {
+	p := &places{t: t}
+	defer p.wg.Wait()
+	all := []func(*places) (net.Conn, error){
+		(*places).nobody, (*places).old, (*places).old, (*places).oldThatRefuses, (*places).oldThatHangs,
+		(*places).oldThatBreaks, (*places).another, (*places).newer, (*places).newer,
+	}
+	var (
+		mu   sync.Mutex
+		at   = (*places).newer
+		last net.Conn
+	)
+	opt := client.NewEndOptions()
+	opt.SetResumeKeep(0)
+	opt.SetHandshakeTimeout(time.Second)
+	opt.SetRetryBackoff(100*time.Millisecond, time.Second)
+	opt.SetHeartbeat(5 * time.Second)
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "local", RPC: handler})
+	end, err := client.NewRetryEndWithDialer(func() (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		nc, err := at(p)
+		if err == nil {
+			last = nc
+		}
+		return nc, err
+	}, opt)
+	require.NoError(t, err)
+	retry := end.(*client.RetryEnd)
+
+	var wg sync.WaitGroup
+	work := func(seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		ctx, bound := context.Background(), 10*time.Second
+		switch r.IntN(4) {
+		case 0:
+			bound = time.Duration(1+r.IntN(20_000)) * time.Millisecond
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, bound)
+			defer cancel()
+		case 1:
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithCancel(ctx)
+			time.AfterFunc(time.Duration(1+r.IntN(8000))*time.Millisecond, cancel)
+		}
+		kind := r.IntN(3)
+		done := make(chan struct{})
+		wg.Go(func() { // measures how long the operation waits while there is no connection
+			var connections uint64
+			down := 0 * time.Second
+			for kind != 1 { // a registration that was sent waits without this bound
+				select {
+				case <-done:
+					return
+				case <-time.After(500 * time.Millisecond):
+				}
+				stats := retry.Stats()
+				if down += 500 * time.Millisecond; stats.Connected || stats.Connections != connections {
+					down, connections = 0, stats.Connections
+				}
+				if !assert.LessOrEqual(t, down, bound+time.Second, "an operation waits without a connection") {
+					return
+				}
+			}
+		})
+		start := time.Now()
+		var err error
+		switch kind {
+		case 0:
+			var resp geminio.Response
+			resp, err = end.Call(ctx, "echo", end.NewRequest([]byte("hi")))
+			if err == nil {
+				assert.Contains(t, []string{"old hi", "new hi "}, string(resp.Data()))
+			}
+		case 1:
+			err = end.Register(ctx, "other", handler)
+		case 2:
+			var s geminio.Stream
+			s, err = geminio.OpenStreamContext(ctx, end)
+			if err == nil {
+				s.Close()
+			}
+		}
+		close(done)
+		switch {
+		case err == nil, errors.Is(err, geminio.ErrMaybeExecuted):
+		case errors.Is(err, geminio.ErrNotConnected):
+			assert.GreaterOrEqual(t, time.Since(start), 10*time.Second)
+			assert.True(t, isFailure(err), "no reason in %v", err)
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+			assert.ErrorIs(t, err, ctx.Err())
+		default:
+			assert.NoError(t, err)
+		}
+	}
+	for range 5 + r.IntN(20) {
+		mu.Lock()
+		at = all[r.IntN(len(all))]
+		if r.IntN(2) == 0 {
+			last.Close()
+		}
+		mu.Unlock()
+		for range r.IntN(4) {
+			seed := r.Uint64()
+			wg.Go(func() { work(seed) })
+			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+		}
+		time.Sleep(time.Duration(r.IntN(6000)) * time.Millisecond)
+	}
+	mu.Lock()
+	at = (*places).newer
+	mu.Unlock()
+	wg.Wait()
+	time.Sleep(time.Minute) // until the End has noticed the last close
+	_, err = end.Call(context.Background(), "echo", end.NewRequest(nil))
+	assert.NoError(t, err)
+	end.Close()
+}
+
+// isFailure reports whether an error has one of the reasons why there may be no connection.
+func isFailure(err error) bool {
+	var (
+		op      *net.OpError
+		refused *geminio.RefusedError
+	)
+	return errors.As(err, &op) || errors.As(err, &refused) || errors.Is(err, geminio.ErrHandshakeTimeout) ||
+		errors.Is(err, geminio.ErrProtocol) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
 }
