@@ -21,6 +21,7 @@ var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*
 var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log",
 	"net": "net", "os": "os", "slog": "log/slog", "sync": "sync", "atomic": "sync/atomic", "time": "time",
+	"signal": "os/signal", "syscall": "syscall",
 	"tls":        "crypto/tls",
 	"geminio":    "github.com/singchia/geminio",
 	"client":     "github.com/singchia/geminio/client",
@@ -29,6 +30,7 @@ var imports = map[string]string{
 	"delegate":   "github.com/singchia/geminio/delegate",
 	"middleware": "github.com/singchia/geminio/middleware",
 	"metadata":   "github.com/singchia/geminio/metadata",
+	"inspect":    "github.com/singchia/geminio/inspect",
 
 	"testing": "testing", "synctest": "testing/synctest",
 	"iter":        "iter",
@@ -69,15 +71,21 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// TestCode compiles the Go blocks of each document as one package. Each block must be formatted
-// by gofmt.
+// builtElsewhere is a block that a nested module compiles: TestQuotes requires that it is in the file that
+// it names.
+var builtElsewhere = regexp.MustCompile("(?ms)^<!-- built in \\S+ -->\n```go\n.*?^```\n")
+
+// TestCode compiles the Go blocks of each document as one package, without those that a nested module
+// compiles. Each block must be formatted by gofmt.
 func TestCode(t *testing.T) {
 	blocks := 0
 	for _, file := range files(t) {
 		var code strings.Builder
-		for _, block := range goBlock.FindAllStringSubmatch(read(t, file), -1) {
+		text := read(t, file)
+		elsewhere := strings.Join(builtElsewhere.FindAllString(text, -1), "")
+		for _, block := range goBlock.FindAllStringSubmatch(text, -1) {
 			blocks++
-			if !isProgram(block[1]) {
+			if !isProgram(block[1]) && !strings.Contains(elsewhere, block[0]) {
 				code.WriteString(block[1] + "\n")
 			}
 			if tidy, err := format.Source([]byte(block[1])); err != nil || string(tidy) != block[1] {
@@ -201,7 +209,7 @@ func anchors(text string) map[string]bool {
 	return all
 }
 
-var quote = regexp.MustCompile("(?m)^<!-- from (\\S+) -->\n```go\n((?s).*?)^```")
+var quote = regexp.MustCompile("(?m)^<!-- (?:from|built in) (\\S+) -->\n```go\n((?s).*?)^```")
 
 // TestQuotes requires that code that a document quotes is in the file that it names.
 func TestQuotes(t *testing.T) {

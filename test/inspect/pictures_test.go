@@ -33,17 +33,19 @@ func TestPictures(t *testing.T) {
 	}
 	url := serve(t, h)
 	b := newTab(t)
-	b.do(chromedp.EmulateViewport(1440, 860), chromedp.Navigate(url+"?ends.sort=oldest&ends.desc=1"))
-	end := evaluate[string](b, `document.querySelector("#ends-rows tr:nth-child(6) a").href`)
-	for _, p := range []struct{ name, url string }{
-		{"inspect-ends", url + "?ends.sort=oldest&ends.desc=1&ends.limit=18"},
-		{"inspect-end", end},
-		{"calls", url + "calls"},
-		{"streams", url + "streams"},
+	b.open(url + "?ends.q=device-8501")
+	end := evaluate[string](b, `document.querySelector("#ends-rows a").href`)
+	for _, p := range []struct {
+		name, url string
+		width     int64
+	}{
+		{"inspect-ends", url + "?ends.sort=oldest&ends.desc=1&ends.limit=18", 1600},
+		{"inspect-end", end, 1440},
 	} {
+		b.do(chromedp.EmulateViewport(p.width, 860))
 		for _, scheme := range []string{"light", "dark"} {
 			b.colours(scheme)
-			b.do(chromedp.Navigate(p.url))
+			b.open(p.url)
 			picture := small(t, b.picture())
 			name := fmt.Sprintf("%s-%s.png", p.name, scheme)
 			require.LessOrEqual(t, len(picture), maxPicture, name)
