@@ -156,6 +156,10 @@ func (d *Dialogue) appendCredit(b *conn.Batch, due bool, class packet.Class) {
 	}
 }
 
+// shortRest is the number of bytes below which the rest of a lent Write is queued, so that the
+// Write returns, and the next one can add its bytes to the same batch.
+const shortRest = 1 << 10
+
 // appendRaw adds one frame of raw bytes, queued ones first, then those that a Write lends.
 // The last one has the flags that end the raw bytes or the dialogue.
 func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
@@ -185,6 +189,10 @@ func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
 			h.writers.loans++
 		}
 		h.writers.lent = h.writers.lent[n:]
+		if rest := h.writers.lent; len(rest) < shortRest {
+			h.buf.Append(rest)
+			h.writers.lent = nil
+		}
 	case n < c.Len():
 		b.Buf = append(b.Buf, c.Bytes()[:n]...)
 		h.buf.Took(n)

@@ -142,3 +142,37 @@ func TestOnIdleWithoutTheBatchLock(t *testing.T) {
 	<-m.c.Done()
 	<-h.ended
 }
+
+// A Write whose rest is short returns when the frame before the rest is in a batch. The rest goes
+// with the bytes of the next Write.
+func TestShortRestOfAWrite(t *testing.T) {
+	const frame = 64<<10 - packet.HeaderLen // with its header, a frame fills a batch
+	s := newSetup()
+	s.peer.Raw = 1 << 20
+	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
+		p.windows.Raw = s.peer.Raw
+		d := openFrom(t, m, p, 3)
+		sent := make([]byte, 2*frame+shortRest-1)
+		for i := range sent {
+			sent[i] = byte(i / 251)
+		}
+		n, err := d.Write(sent[:frame+shortRest-1])
+		assert.Equal(t, frame+shortRest-1, n, "the peer has read nothing")
+		require.NoError(t, err)
+		_, err = d.Write(sent[n:][:10])
+		require.NoError(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- errOf(d.Write(sent[n+10:])) }()
+		synctest.Wait()
+		assert.Empty(t, ended, "a Write whose rest is not short")
+
+		got := p.want(packet.TypeData, 0, 3, "the frame of the first Write")
+		assert.Len(t, got, frame)
+		for len(got) < len(sent) {
+			got = append(got, p.want(packet.TypeData, 0, 3, "the other bytes")...)
+		}
+		assert.Equal(t, sent, got)
+		assert.NoError(t, <-ended)
+		p.wantIdle("no more bytes")
+	})
+}
