@@ -19,6 +19,7 @@ type flusher struct {
 
 	mu    sync.Mutex
 	wake  chan struct{} // has room for one; nil: there is no goroutine
+	timer clock.Timer   // calls reap; nil: start was never called
 	used  bool          // start was called since the last call of reap
 	ended bool          // the connection has ended: a goroutine ends after one run
 }
@@ -34,7 +35,7 @@ func (f *flusher) start() {
 	case f.wake == nil:
 		f.wake = make(chan struct{}, 1)
 		go f.loop(f.wake)
-		f.clock.AfterFunc(flusherIdle, f.reap)
+		f.timer = f.clock.AfterFunc(flusherIdle, f.reap)
 	}
 	f.used = true
 	f.wake <- struct{}{} // there is room: the last run has begun before it released the token
@@ -55,7 +56,7 @@ func (f *flusher) reap() {
 	case f.ended:
 	case f.used:
 		f.used = false
-		f.clock.AfterFunc(flusherIdle, f.reap)
+		f.timer.Reset(flusherIdle)
 	default:
 		f.stop()
 	}
@@ -66,6 +67,9 @@ func (f *flusher) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
+	if f.timer != nil {
+		f.timer.Stop() // or it would keep the connection reachable
+	}
 	f.stop()
 }
 
