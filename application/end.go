@@ -169,7 +169,7 @@ func Prepare(c *conn.Conn, cfg *Config) (*End, error) {
 		e.events.all = &Events{}
 	}
 	e.events.log = e.log
-	e.mux = multiplexer.New(c, (*handler)(e), cfg.Limits)
+	e.mux = multiplexer.New(c, (*handler)(e), &cfg.Limits)
 	if o := cfg.Observer; o != nil {
 		c.Observe((*connObserver)(e))
 		if o.stalls {

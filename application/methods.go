@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"regexp"
-	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -36,19 +34,12 @@ type Methods struct {
 	wrap *wrapper // read-only
 
 	mu       sync.RWMutex
-	local    map[string]method
-	names    []string          // the names in local, in the order of their registration
-	hijack   geminio.HijackRPC // nil if there is none
-	hijacked geminio.RPC       // the hijack in its middleware; nil if there is no middleware
-	match    *regexp.Regexp    // the pattern of the hijack; nil matches every method
-	onMatch  bool              // the hijack takes the methods that match; false: the others
-	last     *methods          // the methods of the last connection; nil before the first
-}
-
-// method is a method that this side serves.
-type method struct {
-	name string
-	rpc  geminio.RPC // in its middleware
+	local    byName[geminio.RPC] // each in its middleware
+	hijack   geminio.HijackRPC   // nil if there is none
+	hijacked geminio.RPC         // the hijack in its middleware; nil if there is no middleware
+	match    *regexp.Regexp      // the pattern of the hijack; nil matches every method
+	onMatch  bool                // the hijack takes the methods that match; false: the others
+	last     *methods            // the methods of the last connection; nil before the first
 }
 
 // NewMethods returns the methods that all connections of an End share: those of the Config, with
@@ -80,15 +71,7 @@ func (m *Methods) set(name string, rpc geminio.RPC) (added bool, err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.local == nil {
-		m.local = make(map[string]method)
-	}
-	if _, found := m.local[name]; !found {
-		m.names = append(m.names, name)
-		added = true
-	}
-	m.local[name] = method{name, rpc}
-	return added, nil
+	return m.local.set(name, rpc), nil
 }
 
 // Add adds a method. The connections that begin from now on register it with the peer. The error
@@ -113,23 +96,21 @@ func checkMethod(name string) error {
 func (m *Methods) Has(name string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	_, found := m.local[name]
-	return found
+	return m.local.has(name)
 }
 
 // Remove removes a method.
 func (m *Methods) Remove(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.local, name)
-	m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == name })
+	m.local.remove(name)
 }
 
 // all returns the names of all methods, in the order of their registration.
 func (m *Methods) all() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return slices.Clone(m.names)
+	return m.local.names()
 }
 
 // find returns the handler of a method, which is an RPC or a hijack, and the name as a
@@ -143,8 +124,8 @@ func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 		}
 		return string(name), nil, m.hijack
 	}
-	if found, ok := m.local[string(name)]; ok {
-		return found.name, found.rpc, nil
+	if found := m.local.find(name); found != nil {
+		return found.name, found.value, nil
 	}
 	return string(name), nil, nil
 }
@@ -169,7 +150,7 @@ type methods struct {
 	served *Methods
 
 	mu         sync.Mutex
-	remote     map[string]bool
+	remote     byName[struct{}]
 	grown      chan struct{}   // closed when remote grows; nil if no goroutine waits for that
 	previous   map[string]bool // remote of the connection before, until settled reports true
 	firstAdded time.Time       // when the first method was added to remote
@@ -183,14 +164,14 @@ const registrationTime = time.Second
 
 // settled tells whether the methods of the connection before no longer count. m.mu is held.
 func (m *methods) settled() bool {
-	return len(m.remote) > 0 && time.Since(m.firstAdded) >= registrationTime
+	return len(m.remote.entries) > 0 && time.Since(m.firstAdded) >= registrationTime
 }
 
 // knows tells whether the peer has registered a method, or is likely to do so soon.
 func (m *methods) knows(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.remote[name] || m.previous[name] && !m.settled()
+	return m.remote.has(name) || m.previous[name] && !m.settled()
 }
 
 // takeNames returns the methods that count as registered when the next connection begins:
@@ -199,8 +180,10 @@ func (m *methods) knows(name string) bool {
 func (m *methods) takeNames() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	names := make(map[string]bool, len(m.remote))
-	maps.Copy(names, m.remote)
+	names := make(map[string]bool, len(m.remote.entries))
+	for _, name := range m.remote.names() {
+		names[name] = true
+	}
 	if !m.settled() {
 		for name := range m.previous {
 			if len(names) >= MaxRemoteMethods {
@@ -229,14 +212,12 @@ func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
 func (m *methods) addRemote(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.remote[name] {
+	if !m.remote.set(name, struct{}{}) {
 		return false
 	}
-	if m.remote == nil {
-		m.remote = make(map[string]bool)
+	if len(m.remote.entries) == 1 {
 		m.firstAdded = time.Now()
 	}
-	m.remote[name] = true
 	m.notifyGrown()
 	return true
 }
@@ -254,7 +235,7 @@ func (m *methods) waitRemote(ctx context.Context, names []string, done <-chan st
 	for _, name := range names {
 		for {
 			m.mu.Lock()
-			found := m.remote[name]
+			found := m.remote.has(name)
 			if m.grown == nil {
 				m.grown = make(chan struct{})
 			}

@@ -98,6 +98,7 @@ func (o *EndOptions) shakeHands(nc net.Conn, cc *conn.Config, ac *application.Co
 		}
 		return nil, err
 	}
+	cc.Prepare = nil // the connection keeps cc, and need not keep o
 	if err := (*application.Control)(e).BeginAndExchange(context.Background()); err != nil {
 		return nil, err
 	}

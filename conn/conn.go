@@ -95,11 +95,11 @@ type Config struct {
 	Context context.Context
 
 	// Translate returns a transport over which this side speaks wire 2 with a peer
-	// that speaks only wire 1, with the settings Wire1Offer on behalf of that peer. The
+	// that speaks only wire 1, with the settings of Wire1Offer on behalf of that peer. The
 	// transport owns nc, and may hold Wire1Budget bytes. cfg is this Config. If
 	// Translate is nil, such peers are refused with geminio.ErrVersion.
 	Translate   func(cfg *Config, nc net.Conn, peer Wire1Peer) net.Conn
-	Wire1Offer  packet.Settings
+	Wire1Offer  func() packet.Settings
 	Wire1Budget uint64
 
 	// Resume lets sessions survive the loss of their transports. nil: they end.
@@ -138,7 +138,7 @@ type Conn struct {
 	clientID uint64        // the id that the server has chosen
 	meta     []byte        // the description of the client
 	metadata pairs.List    // the metadata of the peer's handshake; valid
-	peer     packet.Settings
+	peer     *packet.Settings
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
 	observer Observer   // nil if there is none
@@ -244,8 +244,8 @@ func (c *Conn) currentLink() *link {
 	return c.link
 }
 
-// Peer returns the settings that the peer offered.
-func (c *Conn) Peer() packet.Settings { return c.peer }
+// Peer returns the settings that the peer offered. They must not be changed.
+func (c *Conn) Peer() *packet.Settings { return c.peer }
 
 // Session returns the session id of a client that reconnects, by which the server
 // recognizes its connections. It is nil for other clients.
@@ -256,8 +256,8 @@ func (c *Conn) Session() []byte {
 	return c.peer.Session
 }
 
-// Local returns the settings that this side offered.
-func (c *Conn) Local() packet.Settings { return c.cfg.Settings }
+// Local returns the settings that this side offered. They must not be changed.
+func (c *Conn) Local() *packet.Settings { return &c.cfg.Settings }
 
 // HandshakeTimeout returns the configured bound of a handshake.
 func (c *Conn) HandshakeTimeout() time.Duration { return c.cfg.HandshakeTimeout }

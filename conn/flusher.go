@@ -19,7 +19,7 @@ type flusher struct {
 
 	mu    sync.Mutex
 	wake  chan struct{} // has room for one; nil: there is no goroutine
-	timer clock.Timer   // calls reap; nil: start was never called
+	timer clock.Timer   // calls reap; nil: there is no goroutine
 	used  bool          // start was called since the last call of reap
 	ended bool          // the connection has ended: a goroutine ends after one run
 }
@@ -77,6 +77,6 @@ func (f *flusher) end() {
 func (f *flusher) stop() {
 	if f.wake != nil {
 		close(f.wake)
-		f.wake = nil
+		f.wake, f.timer = nil, nil
 	}
 }

@@ -214,7 +214,7 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 	if ack.Settings == nil {
 		err = c.acceptWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
 	} else {
-		c.peer = *ack.Settings
+		c.peer = ack.Settings
 	}
 	if err != nil {
 		return false, err
@@ -274,7 +274,7 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 		}
 		offer = nil
 	} else {
-		c.peer = *hello.Settings
+		c.peer = hello.Settings
 	}
 	c.meta, c.metadata = hello.Meta, hello.Metadata
 	if err := packet.CheckMetadata("conn", hello.Metadata, packet.MaxHandshakeContent); err != nil {

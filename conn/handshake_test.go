@@ -60,9 +60,9 @@ func TestHandshake(t *testing.T) {
 		}
 		assert.Equal(t, geminio.RecipientSide, s.c.Side())
 		assert.Equal(t, geminio.InitiatorSide, c.c.Side())
-		assert.Equal(t, clientCfg.Settings, s.c.Peer())
-		assert.Equal(t, serverCfg.Settings, c.c.Peer())
-		assert.Equal(t, serverCfg.Settings, s.c.Local())
+		assert.Equal(t, clientCfg.Settings, *s.c.Peer())
+		assert.Equal(t, serverCfg.Settings, *c.c.Peer())
+		assert.Equal(t, serverCfg.Settings, *s.c.Local())
 		assert.EqualValues(t, 2, online.Load())
 		near.Close()
 		far.Close()

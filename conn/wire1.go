@@ -21,7 +21,8 @@ type Wire1Peer struct {
 // side does not serve such peers.
 func (c *Conn) acceptWire1(p Wire1Peer) error {
 	if c.cfg.Translate != nil {
-		c.wire1, c.peer = &p, c.cfg.Wire1Offer
+		offer := c.cfg.Wire1Offer()
+		c.wire1, c.peer = &p, &offer
 		return nil
 	}
 	peer, own := "client", "server"

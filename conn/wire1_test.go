@@ -20,7 +20,7 @@ import (
 // translating returns a configuration that serves peers of wire 1 and sends them to peers.
 func translating(peers chan<- Wire1Peer) *Config {
 	cfg := testConfig()
-	cfg.Wire1Offer = wire1.Offer()
+	cfg.Wire1Offer = wire1.Offer
 	cfg.Translate = func(_ *Config, nc net.Conn, peer Wire1Peer) net.Conn {
 		if peers != nil {
 			peers <- peer
@@ -48,7 +48,7 @@ func TestPeersOfWire1(t *testing.T) {
 			require.NoError(t, r.err)
 			assert.Equal(t, Wire1Peer{Side: geminio.RecipientSide, PacketID: 7, HeartbeatExponent: 2}, <-peers)
 			assert.Equal(t, "m", string(r.c.Meta()))
-			assert.Equal(t, wire1.Offer(), r.c.Peer())
+			assert.Equal(t, wire1.Offer(), *r.c.Peer())
 			assert.Nil(t, r.c.Session())
 			assert.Equal(t, near.RemoteAddr(), r.c.RemoteAddr())
 			r.c.Start(&fakeHandler{c: r.c, over: make(chan struct{})})
@@ -66,7 +66,7 @@ func TestPeersOfWire1(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		peers := make(chan Wire1Peer, 1)
 		change := func(cfg *Config) {
-			cfg.Translate, cfg.Wire1Offer, cfg.Heartbeat = translating(peers).Translate, wire1.Offer(), 90*time.Second
+			cfg.Translate, cfg.Wire1Offer, cfg.Heartbeat = translating(peers).Translate, wire1.Offer, 90*time.Second
 		}
 		withAck(t, packet.ConnAck{ClientID: 7}, change, func(t *testing.T, r result) {
 			require.NoError(t, r.err)

@@ -163,7 +163,7 @@ const shortRest = 1 << 10
 // appendRaw adds one frame of raw bytes, queued ones first, then those that a Write lends.
 // The last one has the flags that end the raw bytes or the dialogue.
 func (d *Dialogue) appendRaw(b *conn.Batch) (again bool) {
-	limit := b.Fit(int(d.m.peer.MaxFrame))
+	limit := b.Fit(d.m.maxFrame)
 	n := 0
 	h := &d.send
 	if c := h.buf.Head(); c != nil {

@@ -66,14 +66,15 @@ const DefaultID = 1
 type Mux struct {
 	// These fields are read-only after New.
 
-	c       *conn.Conn
-	h       Handler
-	limits  Limits
-	main    *Dialogue       // the dialogue with DefaultID
-	peer    packet.Settings // settings of the peer, with MaxFrame reduced to packet.DefaultMaxFrame
-	local   packet.Settings // settings of this side
-	smallTx int             // the largest body of a small packet to the peer, bytes
-	smallRx int             // the largest body of a small packet from the peer, bytes
+	c        *conn.Conn
+	h        Handler
+	limits   *Limits
+	main     *Dialogue        // the dialogue with DefaultID
+	peer     *packet.Settings // settings of the peer
+	local    *packet.Settings // settings of this side
+	maxFrame int              // the largest payload of a frame to the peer, bytes
+	smallTx  int              // the largest body of a small packet to the peer, bytes
+	smallRx  int              // the largest body of a small packet from the peer, bytes
 
 	// The reading goroutine owns these fields.
 
@@ -128,22 +129,22 @@ const maxRefusals = 8 << 10
 
 // New returns a Mux over c, whose ids and settings of both sides are known. Nothing is sent
 // before Start, which is called when the handshake is done: until then, operations wait.
-func New(c *conn.Conn, h Handler, lim Limits) *Mux {
+func New(c *conn.Conn, h Handler, lim *Limits) *Mux {
 	m := &Mux{
 		c: c, h: h, limits: lim, peer: c.Peer(), local: c.Local(),
 		table: make(map[uint64]*Dialogue, 1),
 	}
 	m.accepting = sync.NewCond(&m.mu)
 	// A frame is a turn of the scheduler: a longer frame would delay all other dialogues.
-	m.peer.MaxFrame = min(m.peer.MaxFrame, packet.DefaultMaxFrame)
+	m.maxFrame = int(min(m.peer.MaxFrame, packet.DefaultMaxFrame))
 	m.lastPeerID = DefaultID
-	m.smallTx, m.smallRx = charge.MaxSmall(m.peer), charge.MaxSmall(m.local)
+	m.smallTx, m.smallRx = charge.MaxSmall(*m.peer), charge.MaxSmall(*m.local)
 	m.streams.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
 		m.streams.nextID = 3
 	}
-	m.ledger = newLedger(m.local, m.peer)
-	m.windows = newWindowBudget(lim, m.local)
+	m.ledger = newLedger(*m.local, *m.peer)
+	m.windows = newWindowBudget(*lim, *m.local)
 	m.path.begin(c.Now())
 	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen

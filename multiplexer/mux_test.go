@@ -22,7 +22,7 @@ func TestNew(t *testing.T) {
 	s.peer.Raw, s.peer.Handlers, s.local.Handlers = 3000, 5, 7
 	s.peer.Large = math.MaxUint32
 	s.run(t, func(t *testing.T, m *Mux, h *fakeHandler, p *peer) {
-		assert.EqualValues(t, packet.DefaultMaxFrame, m.peer.MaxFrame, "frames to the peer")
+		assert.EqualValues(t, packet.DefaultMaxFrame, m.maxFrame, "frames to the peer")
 		assert.Equal(t, charge.MaxSmall(s.peer), m.smallTx, "small packets to the peer")
 		assert.Equal(t, charge.MaxSmall(s.local), m.smallRx, "small packets from the peer")
 		assert.Equal(t, math.MaxInt32, m.MaxBody(), "MaxBody is at most the largest int of 32 bits")

@@ -92,10 +92,10 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 		return geminio.ErrGoingAway
 	case len(intro.Peer) > packet.MaxPeer:
 		return &geminio.LimitError{What: "peer of a stream", Value: uint64(len(intro.Peer)), Limit: packet.MaxPeer, Err: geminio.ErrTooLarge}
-	case size > int(m.peer.MaxFrame):
+	case size > m.maxFrame:
 		return &geminio.LimitError{
 			What: "meta, metadata and peer of a stream", Value: uint64(intro.Content()),
-			Limit: uint64(m.peer.MaxFrame) - uint64(intro.Overhead()), Err: geminio.ErrTooLarge,
+			Limit: uint64(m.maxFrame) - uint64(intro.Overhead()), Err: geminio.ErrTooLarge,
 		}
 	}
 	w, ok := m.windows.add(0)

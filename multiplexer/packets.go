@@ -122,7 +122,7 @@ func (d *Dialogue) enqueue(typ packet.Type, seq uint64, c charge.Charge, head, d
 func (d *Dialogue) appendPackets(b *conn.Batch) (again bool) {
 	m := d.m
 	d.countNextSmall()
-	first, last := d.packets.appendTurn(b, d.id, int(m.peer.MaxFrame))
+	first, last := d.packets.appendTurn(b, d.id, m.maxFrame)
 	if first != nil {
 		d.countBegun(first.seq, first.charge)
 	}

@@ -219,7 +219,7 @@ func (s *setup) start(t testing.TB, near, far net.Conn) (*Mux, *fakeHandler, *pe
 		c, _ = handshake(t, near, far, s.config(s.local), s.config(s.peer))
 	}
 	h := newFakeHandler()
-	m := New(c, h, s.lim)
+	m := New(c, h, &s.lim)
 	h.adopt(m.Main())
 	m.Start()
 	return m, h, &peer{t: t, nc: far, windows: packet.Windows{Raw: s.peer.Raw, Messages: s.peer.Messages}}
@@ -247,7 +247,7 @@ func (s *setup) startPair(t testing.TB, a, b net.Conn) (ms [2]*Mux, hs [2]*fakeH
 	client, server := handshake(t, a, b, s.config(s.local), s.config(s.peer))
 	for i, c := range []*conn.Conn{client, server} {
 		hs[i] = newFakeHandler()
-		ms[i] = New(c, hs[i], s.lim)
+		ms[i] = New(c, hs[i], &s.lim)
 		hs[i].adopt(ms[i].Main())
 	}
 	for _, m := range ms {

@@ -91,6 +91,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 		srv.resumables.remove(cl.resumable)
 		return err
 	}
+	cc.Context, cc.Prepare, cc.Admit, cc.Identify = nil, nil, nil, nil // the connection keeps cc
 	s := srv.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), srv.ids.chosen(cl.holder))
 	if s != nil {
 		ac.Deliveries = &s.deliveries

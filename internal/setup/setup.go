@@ -148,7 +148,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		cc.Resume = &conn.ResumeConfig{Keep: keep, Log: uint32(*l.ResumeBuffer), MaxLog: min(part, maxResumeBuffer)}
 	}
 	if !l.RefuseWireV1 {
-		cc.Translate, cc.Wire1Offer = translate, wire1.Offer()
+		cc.Translate, cc.Wire1Offer = translate, wire1.Offer
 		cc.Wire1Budget = uint64(l.MemoryBudget) / parts * (parts - 1) // without the part for the windows of streams
 	}
 	if c.Timer != nil {
