@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/internal/guard"
 )
 
@@ -160,6 +161,9 @@ func classify(err error, other geminio.Code) geminio.Code {
 		if errors.Is(err, c.err) {
 			return c.code
 		}
+	}
+	if errors.Is(err, conn.ErrClientRefused) {
+		return code // the client gets it
 	}
 	return other
 }

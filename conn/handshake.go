@@ -329,6 +329,9 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	return online, err
 }
 
+// ErrClientRefused matches the error of a server's handshake that has refused the client.
+var ErrClientRefused = errors.New("client refused")
+
 // refuse tells the client why it is refused, and returns why as an error.
 func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Reason, why error) error {
 	no := packet.ConnAck{
@@ -340,9 +343,9 @@ func (c *Conn) refuse(over <-chan struct{}, hello packet.Conn, said packet.Reaso
 		err = c.send(over, ack)
 	}
 	if err != nil {
-		return fmt.Errorf("%w (the client was not told: %w)", why, err)
+		return fmt.Errorf("%w: %w (the client was not told: %w)", ErrClientRefused, why, err)
 	}
-	return fmt.Errorf("client refused: %w", why)
+	return fmt.Errorf("%w: %w", ErrClientRefused, why)
 }
 
 // readHandshake reads one handshake packet and no byte after it. Its allocations grow
