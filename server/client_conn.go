@@ -112,12 +112,10 @@ func (srv *Server) handshake(cl *clientConn) error {
 		e.control().CloseWith(io.EOF, packet.Reason{})
 	}
 	srv.ids.evictBy(cl.holder, func(replace bool) bool {
-		if expired := c.Expire(geminio.ErrReplaced); expired || !replace {
-			return expired
+		if !replace {
+			return c.Expire(geminio.ErrReplaced)
 		}
-		e.control().CloseWith(geminio.ErrReplaced, packet.Reason{
-			Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
-		})
+		e.Replace()
 		return true
 	})
 	srv.resumables.setEnd(cl.resumable, e)

@@ -11,6 +11,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
+	"github.com/singchia/geminio/packet"
 )
 
 // ServerEnd is the End of a server: see [geminio.End].
@@ -25,6 +26,18 @@ var _ geminio.End = (*ServerEnd)(nil)
 
 // control returns the End with the methods that its users do not have.
 func (e *ServerEnd) control() *application.Control { return (*application.Control)(e.end) }
+
+// Replace ends the End as a connection that takes over its client id does: the client gets
+// geminio.ErrReplaced. A session without a connection ends too, and cannot be resumed. It is for
+// programs in which several servers share the ids of clients. Replace does not wait.
+func (e *ServerEnd) Replace() {
+	if e.control().Conn().Expire(geminio.ErrReplaced) {
+		return
+	}
+	e.control().CloseWith(geminio.ErrReplaced, packet.Reason{
+		Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
+	})
+}
 
 // NewEndWithConn shakes hands with the client at the other side of nc, and returns an End. The
 // End owns nc from now on. If NewEndWithConn returns an error, nc is closed. Within the time

@@ -13,6 +13,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/geminiotest"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
@@ -136,4 +137,40 @@ func TestNewEndWithConn(t *testing.T) {
 		require.NoError(t, peer.Close())
 		<-geminio.Done(end)
 	})
+}
+
+// TestReplace ends an End as another connection of its client would do, with and without a connection.
+func TestReplace(t *testing.T) {
+	for name, interrupted := range map[string]bool{"connected": false, "interrupted": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := geminiotest.NewNetwork(t)
+				l, err := server.NewListener(n.Listen())
+				require.NoError(t, err)
+				defer l.Close()
+				opt := client.NewEndOptions()
+				opt.SetStopOnRefusal()
+				end, err := client.NewRetryEndWithDialer(n.Dial, opt)
+				require.NoError(t, err)
+				defer end.Close()
+				accepted, err := l.AcceptEnd()
+				require.NoError(t, err)
+				if interrupted {
+					n.SetRefuse(true)
+					n.Cut()
+					synctest.Wait()
+					require.Equal(t, 1, l.(*server.Server).ResumeStats().Interrupted)
+				}
+				accepted.(*server.ServerEnd).Replace()
+				<-geminio.Done(accepted)
+				assert.ErrorIs(t, geminio.Cause(accepted), geminio.ErrReplaced)
+				synctest.Wait()
+				assert.Zero(t, l.(*server.Server).ResumeStats().Interrupted)
+				if !interrupted {
+					<-geminio.Done(end)
+					assert.ErrorIs(t, geminio.Cause(end), geminio.ErrReplaced)
+				}
+			})
+		})
+	}
 }
