@@ -43,7 +43,7 @@ func TestRules(t *testing.T) {
 // TestNestedModules checks the nested modules for the rule about leaks alone. The other rules are
 // about the packages of the library.
 func TestNestedModules(t *testing.T) {
-	for _, module := range []string{"examples", "test/inspect", "test/peers", "test/tunnels", "websocket", "cmd/geminio", "ratelimit", "protobuf", "otel", "otel/test", "prometheus", "prometheus/test"} {
+	for _, module := range []string{"examples", "test/inspect", "test/peers", "test/tunnels", "websocket", "cmd/geminio", "ratelimit", "protobuf", "otel", "otel/test", "prometheus", "prometheus/test", "cluster"} {
 		source, err := readTree(os.DirFS(root + "/" + module))
 		require.NoError(t, err)
 		require.NotEmpty(t, source.pkgs)

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The keys of the bucket:
+//
+//	n.<node id>     a nodeRecord in JSON, which the bucket drops after the lease
+//	c.<client id>   the id of the node that has the client, a space, and the time at which the
+//	                connection was attached, in milliseconds since 1970
+const (
+	nodeKey   = "n."
+	clientKey = "c."
+)
+
+// markerTTL is how long the bucket keeps the marker of a removed key, so that nodes whose watch was
+// interrupted still learn of the removal.
+const markerTTL = time.Minute
+
+// nodeRecord is the entry of a node in the bucket.
+type nodeRecord struct {
+	Host    string `json:"host,omitempty"`
+	Addr    string `json:"addr"`              // where it accepts direct connections
+	Key     string `json:"key"`               // the fingerprint of its TLS key
+	Leaving bool   `json:"leaving,omitempty"` // it takes no more work
+}
+
+// bucket writes and reads the key-value bucket of a cluster. It is safe for concurrent use.
+type bucket struct {
+	js     jetstream.JetStream
+	name   string
+	config jetstream.KeyValueConfig
+}
+
+// newBucket returns the bucket of a cluster. It does not use the connection yet.
+func newBucket(nc *nats.Conn, o *Options) (*bucket, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(o.Lease), jetstream.WithDefaultTimeout(o.Lease))
+	if err != nil {
+		return nil, err
+	}
+	return &bucket{js: js, name: o.Name, config: jetstream.KeyValueConfig{
+		Bucket: o.Name, Description: "nodes and clients of a geminio cluster",
+		History: 1, Replicas: o.Replicas, LimitMarkerTTL: markerTTL,
+	}}, nil
+}
+
+// open returns the bucket, which it creates if it does not exist.
+func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
+	kv, err := b.js.KeyValue(ctx, b.name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		if kv, err = b.js.CreateKeyValue(ctx, b.config); errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = b.js.KeyValue(ctx, b.name) // another node has created it, with other options
+		}
+	}
+	return kv, err
+}
+
+// subject returns the subject of a key.
+func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key }
+
+// lease writes the entry of a node, for the time of the lease.
+func (b *bucket) lease(id string, r nodeRecord, ttl time.Duration) (jetstream.PubAckFuture, error) {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return b.js.PublishMsgAsync(&nats.Msg{Subject: b.subject(nodeKey + id), Data: value}, jetstream.WithMsgTTL(ttl))
+}
+
+// put writes the entry of a client, if the last revision of its key is rev.
+func (b *bucket) put(client uint64, node string, since time.Time, rev uint64) (jetstream.PubAckFuture, error) {
+	value := strconv.AppendInt(append([]byte(node), ' '), since.UnixMilli(), 10)
+	m := &nats.Msg{Subject: b.subject(clientName(client)), Data: value}
+	return b.js.PublishMsgAsync(m, jetstream.WithExpectLastSequencePerSubject(rev))
+}
+
+// remove removes a key, if its last revision is rev. It leaves a marker for markerTTL.
+func (b *bucket) remove(key string, rev uint64) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{
+		"KV-Operation":      {"PURGE"},
+		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
+	}}
+	opts := []jetstream.PublishOpt{jetstream.WithMsgTTL(markerTTL)}
+	if rev > 0 {
+		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(rev))
+	}
+	return b.js.PublishMsgAsync(m, opts...)
+}
+
+// readClient returns the last entry of a client, also if it is a marker. The entry has the revision
+// 0 if there is none.
+func (b *bucket) readClient(ctx context.Context, client uint64) (record, error) {
+	m, err := b.read(ctx, clientName(client))
+	if err != nil || m == nil {
+		return record{}, err
+	}
+	return newRecord(m.Data, !isMarker(m.Header), m.Sequence, m.Time), nil
+}
+
+// readNode returns a node that is alive, or nil.
+func (b *bucket) readNode(ctx context.Context, id string) (*peer, error) {
+	if !validName.MatchString(id) {
+		return nil, nil
+	}
+	m, err := b.read(ctx, nodeKey+id)
+	if err != nil || m == nil || isMarker(m.Header) {
+		return nil, err
+	}
+	return parseNode(id, m.Data)
+}
+
+// read returns the last message of a key, or nil if there is none.
+func (b *bucket) read(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
+	s, err := b.js.Stream(ctx, "KV_"+b.name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, b.subject(key))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// isMarker reports whether a message with a header says that the key was removed.
+func isMarker(h nats.Header) bool {
+	return h.Get("KV-Operation") != "" || h.Get(jetstream.MarkerReasonHeader) != ""
+}
+
+// isConflict reports whether a write has failed because the last revision of the key is another one.
+func isConflict(err error) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// clientName returns the key of a client.
+func clientName(id uint64) string { return clientKey + strconv.FormatUint(id, 10) }
+
+// parseClientName returns the id of a client by its key.
+func parseClientName(key string) (id uint64, ok bool) {
+	s, ok := strings.CutPrefix(key, clientKey)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(s, 10, 64)
+	return id, err == nil
+}
+
+// newRecord returns the record for an entry. Without put the entry is a marker. An entry that is not
+// valid counts as one.
+func newRecord(value []byte, put bool, rev uint64, written time.Time) record {
+	r := record{rev: rev, written: written}
+	node, since, ok := strings.Cut(string(value), " ")
+	millis, err := strconv.ParseInt(since, 10, 64)
+	if put && ok && err == nil && validName.MatchString(node) {
+		r.node, r.since = node, time.UnixMilli(millis)
+	}
+	return r
+}
+
+// parseNode returns the node of an entry.
+func parseNode(id string, value []byte) (*peer, error) {
+	var r nodeRecord
+	if err := json.Unmarshal(value, &r); err != nil {
+		return nil, fmt.Errorf("cluster: entry of node %.64q: %w", id, err)
+	}
+	return &peer{id: id, host: r.Host, addr: r.Addr, key: r.Key, leaving: r.Leaving}, nil
+}

@@ -1,0 +1,9 @@
+package embed_test
+
+import (
+	"testing"
+
+	"github.com/singchia/geminio/test/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -1,0 +1,65 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/cluster"
+	"github.com/singchia/geminio/cluster/embed"
+	"github.com/singchia/geminio/server"
+)
+
+// Two nodes, of which the second one has a client. The first one calls a method of the client.
+func Example() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := embed.Start(ctx, embed.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer s.Close()
+
+	var nodes []*cluster.Node
+	for range 2 {
+		nc, err := s.Connect()
+		if err != nil {
+			panic(err)
+		}
+		defer nc.Close()
+		node, err := cluster.Join(ctx, nc, cluster.Options{Listen: "127.0.0.1:0"})
+		if err != nil {
+			panic(err)
+		}
+		defer node.Close()
+		nodes = append(nodes, node)
+	}
+
+	l, err := server.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	attached := nodes[1].Listener(l)
+	go attached.AcceptEnd()
+
+	opt := client.NewEndOptions()
+	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "greet", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+		resp.SetData(fmt.Appendf(nil, "hello, %s", req.Data()))
+	}})
+	end, err := client.NewEnd("tcp", l.Addr().String(), opt)
+	if err != nil {
+		panic(err)
+	}
+	defer end.Close()
+
+	for err = cluster.ErrClientOffline; err == cluster.ErrClientOffline; {
+		var resp *cluster.Response
+		if resp, err = nodes[0].Call(ctx, end.ClientID(), "greet", []byte("Ada")); err == nil {
+			fmt.Printf("%s\n", resp.Data)
+		}
+	}
+	// Output: hello, Ada
+}

@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/metadata"
+	"github.com/singchia/geminio/options"
+)
+
+// executions are the requests of other nodes over NATS that this node executes. All methods are safe
+// for concurrent use.
+type executions struct {
+	max int
+
+	mu      sync.Mutex
+	running map[string]context.CancelFunc // by the reply subject of the request
+}
+
+// begin adds a request. Its context ends with cancel. The caller calls done at the end.
+func (x *executions) begin(parent context.Context, reply string) (ctx context.Context, done func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.running) >= x.max {
+		return nil, nil, &geminio.LimitError{
+			What: "requests of other nodes", Value: uint64(len(x.running)) + 1, Limit: uint64(x.max), Err: geminio.ErrTooMany,
+		}
+	}
+	ctx, cancel := context.WithCancel(parent)
+	x.running[reply] = cancel
+	return ctx, func() {
+		x.mu.Lock()
+		delete(x.running, reply)
+		x.mu.Unlock()
+		cancel()
+	}, nil
+}
+
+// cancel ends the context of a request.
+func (x *executions) cancel(reply string) {
+	x.mu.Lock()
+	cancel := x.running[reply]
+	x.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// count returns the number of requests.
+func (x *executions) count() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.running)
+}
+
+// execute executes a request of another node with a client of this node.
+func (n *Node) execute(ctx context.Context, r *request) *answer {
+	if !n.enter() {
+		return &answer{status: absent}
+	}
+	defer n.leave()
+	n.counters.executed.Add(1)
+	end := n.locals.end(r.client)
+	if end == nil {
+		return &answer{status: absent}
+	}
+	if r.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+	}
+	if len(r.md) > 0 {
+		ctx = metadata.NewOutgoingContext(ctx, r.md)
+	}
+	if r.kind == publishKind {
+		err := publishTo(ctx, end, r)
+		if err == io.EOF {
+			return &answer{status: absent}
+		}
+		return answerFor(err)
+	}
+	resp, err := callTo(ctx, end, r)
+	if err == io.EOF {
+		return &answer{status: absent}
+	}
+	a := answerFor(err)
+	if resp != nil {
+		a.data, a.custom, a.md = resp.Data(), resp.Custom(), metadata.From(resp)
+	}
+	return a
+}
+
+// callTo calls a method of a client that is connected to this node. The error is io.EOF itself if
+// the End had ended before.
+func callTo(ctx context.Context, end geminio.End, r *request) (geminio.Response, error) {
+	opt := options.NewRequest()
+	opt.SetCustom(r.custom)
+	return end.Call(ctx, r.name, end.NewRequest(r.data, opt))
+}
+
+// publishTo publishes a message to a client that is connected to this node. The error is io.EOF
+// itself if the End had ended before.
+func publishTo(ctx context.Context, end geminio.End, r *request) error {
+	opt := options.NewMessage()
+	opt.SetCustom(r.custom)
+	opt.SetTopic(r.name)
+	opt.SetCnss(r.cnss)
+	return end.Publish(ctx, end.NewMessage(r.data, opt))
+}

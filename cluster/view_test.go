@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestCountsOfAView makes random changes and counts the clients after each.
+func TestCountsOfAView(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	nodes := []string{"a", "b", "c"}
+	node := func() string { return nodes[r.IntN(len(nodes))] }
+	v := newView()
+	for step := range 5000 {
+		id := uint64(r.IntN(5))
+		switch r.IntN(7) {
+		case 0:
+			v.setNode(&peer{id: node()})
+		case 1:
+			v.removeNode(node())
+		case 2:
+			v.leave(node())
+		case 3:
+			v.setClient(id, record{rev: uint64(r.IntN(step + 1))})
+		case 4:
+			v.correctClient(id, record{})
+		case 5:
+			v.forget(time.Now())
+		default:
+			v.setClient(id, record{node: node(), rev: uint64(step)})
+		}
+		online := 0
+		counts := make(map[string]int)
+		for id := range uint64(5) {
+			if r, alive := v.client(id); alive {
+				online++
+				counts[r.node]++
+			}
+		}
+		require.Equal(t, online, v.online, "seed %d, step %d", seed, step)
+		for _, p := range v.nodes {
+			require.Equal(t, counts[p.id], p.clients, "seed %d, step %d", seed, step)
+		}
+	}
+}
+
+func TestAViewKeepsTheNewestEntry(t *testing.T) {
+	v := newView()
+	v.setNode(&peer{id: "a"})
+	v.setNode(&peer{id: "b"})
+	v.setClient(7, record{node: "b", rev: 5})
+	v.setClient(7, record{node: "a", rev: 4}) // a late update
+	v.setClient(7, record{rev: 3})            // a late removal
+	r, alive := v.client(7)
+	assert.True(t, alive)
+	assert.Equal(t, record{node: "b", rev: 5}, r)
+	assert.Equal(t, []uint64{7}, v.clientsOf("b"))
+
+	v.setClient(7, record{rev: 6, written: time.Now()})
+	r, alive = v.client(7)
+	assert.False(t, alive)
+	assert.Equal(t, uint64(6), r.rev, "the next write has to name it")
+	v.forget(time.Now().Add(-time.Minute))
+	assert.Len(t, v.clients, 1)
+	v.forget(time.Now().Add(time.Minute))
+	assert.Empty(t, v.clients)
+}
+
+func TestAViewThatIsReadAnew(t *testing.T) {
+	v := newView()
+	v.setNode(&peer{id: "a"})
+	v.setNode(&peer{id: "b"})
+	v.leave("c")
+	v.setClient(7, record{node: "b", rev: 5})
+	next := newView()
+	next.setClient(8, record{node: "a", rev: 1})
+	next.setNode(&peer{id: "a"})
+	next.setClient(9, record{node: "x", rev: 2})
+	assert.ElementsMatch(t, []string{"b", "c"}, v.replace(next))
+	assert.Equal(t, 1, v.online)
+	assert.Equal(t, map[uint64]record{9: {node: "x", rev: 2}}, v.orphans())
+	assert.True(t, v.first("a"))
+	assert.False(t, v.first("b"))
+}
