@@ -7,37 +7,39 @@ import (
 	"github.com/singchia/geminio/internal/clock"
 )
 
-// flusherIdle is the time after which the goroutine of a flusher ends if it was not needed.
-const flusherIdle = 100 * time.Millisecond
+// flusherIdle is the time within which a flusher must be needed again for its goroutine to stay.
+const flusherIdle = 20 * time.Millisecond
 
 // flusher is a goroutine that writes if the goroutine that has made something ready may not wait.
-// It stays for a while after it has written: a Write of TLS needs a large stack, which a new
+// While it is needed often it stays, because a Write of TLS needs a large stack, which a new
 // goroutine would have to grow each time. Its methods are safe for concurrent use.
 type flusher struct {
 	clock clock.Clock
 	run   func() // writes until nothing is left, and then releases the write token
 
 	mu    sync.Mutex
-	wake  chan struct{} // has room for one; nil: there is no goroutine
-	timer clock.Timer   // calls reap; nil: there is no goroutine
-	used  bool          // start was called since the last call of reap
-	ended bool          // the connection has ended: a goroutine ends after one run
+	last  time.Time     // when start was called last
+	wake  chan struct{} // has room for one; nil: there is no goroutine that stays
+	timer clock.Timer   // calls reap; nil: there is no goroutine that stays
+	ended bool          // the connection has ended: no goroutine stays
 }
 
 // start calls run in the goroutine. The caller has acquired the write token for it.
 func (f *flusher) start() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.ended:
-		go f.run()
-		return
-	case f.wake == nil:
+	now := time.Now()
+	often := now.Sub(f.last) < flusherIdle
+	f.last = now
+	if f.wake == nil {
+		if !often || f.ended {
+			go f.run()
+			return
+		}
 		f.wake = make(chan struct{}, 1)
 		go f.loop(f.wake)
 		f.timer = f.clock.AfterFunc(flusherIdle, f.reap)
 	}
-	f.used = true
 	f.wake <- struct{}{} // there is room: the last run has begun before it released the token
 }
 
@@ -48,14 +50,13 @@ func (f *flusher) loop(wake <-chan struct{}) {
 	}
 }
 
-// reap ends the goroutine if start was not called since the last call of reap.
+// reap ends the goroutine if start was not called for flusherIdle.
 func (f *flusher) reap() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.ended:
-	case f.used:
-		f.used = false
+	case time.Since(f.last) < flusherIdle:
 		f.timer.Reset(flusherIdle)
 	default:
 		f.stop()
@@ -73,7 +74,7 @@ func (f *flusher) end() {
 	f.stop()
 }
 
-// stop ends the goroutine, if there is one. f.mu is held.
+// stop ends the goroutine that stays, if there is one. f.mu is held.
 func (f *flusher) stop() {
 	if f.wake != nil {
 		close(f.wake)

@@ -10,33 +10,30 @@ import (
 	"github.com/singchia/geminio/internal/clock"
 )
 
+// The goroutine stays while it is needed often.
 func TestFlusher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		f := &flusher{clock: clock.Runtime(), run: func() { runs++ }}
-		goroutine := func() chan struct{} {
+		start := func(after time.Duration) (goroutine chan struct{}) {
+			time.Sleep(after)
+			f.start()
+			synctest.Wait()
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.wake
 		}
-		f.start()
-		synctest.Wait()
-		first := goroutine()
-		for range 10 { // needed again within flusherIdle
-			time.Sleep(flusherIdle - 1)
-			f.start()
-			synctest.Wait()
-			assert.Equal(t, first, goroutine(), "the goroutine is used again")
+		assert.Nil(t, start(0), "no goroutine stays for one run")
+		assert.Nil(t, start(flusherIdle), "nor for seldom runs")
+		stays := start(flusherIdle - 1)
+		assert.NotNil(t, stays)
+		for range 10 {
+			assert.Equal(t, stays, start(flusherIdle-1), "it is used again")
 		}
-		assert.Equal(t, 11, runs)
-		time.Sleep(2 * flusherIdle)
-		synctest.Wait()
-		assert.Nil(t, goroutine(), "the goroutine has ended") // or the bubble would wait for it for ever
-
-		f.start()
-		synctest.Wait()
-		assert.Equal(t, 12, runs, "a new goroutine")
-		time.Sleep(3 * flusherIdle)
+		assert.Nil(t, start(2*flusherIdle), "it has ended")
+		assert.NotNil(t, start(0), "another one")
+		assert.Equal(t, 15, runs)
+		time.Sleep(2 * flusherIdle) // the bubble would wait for a goroutine that does not end
 	})
 }
 
@@ -47,6 +44,12 @@ func TestFlusherOfAnEndedConn(t *testing.T) {
 			began <- struct{}{}
 			<-proceed
 		}}
+		for range 2 {
+			f.start()
+			<-began
+			proceed <- struct{}{}
+			synctest.Wait()
+		}
 		f.start()
 		<-began
 		f.end()
