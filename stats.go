@@ -179,8 +179,8 @@ type CallEvent struct {
 	// Method is the called method. The peer chooses it for incoming calls, so a metric should
 	// not have a label for every method. Registered tells the known ones.
 	Method string
-	// Registered reports whether a handler is registered for the method or has hijacked it. It is
-	// set for incoming calls only.
+	// Registered reports whether the method is registered. It is false for other methods that a
+	// hijack serves, since the peer can make up any number of them, and for outgoing calls.
 	Registered bool
 	// ID is that of the Request.
 	ID uint64

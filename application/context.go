@@ -50,6 +50,8 @@ func (c *handlerContext) Value(key any) any {
 		if s := c.v.stream(); s != nil {
 			return s.user()
 		}
+	case ctxkey.Registered:
+		return c.v.registered
 	case ctxkey.End:
 		if e := c.v.end(); e != nil {
 			return e.user

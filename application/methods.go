@@ -114,20 +114,24 @@ func (m *Methods) all() []string {
 }
 
 // find returns the handler of a method, which is an RPC or a hijack, and the name as a
-// string. If there is none, both handlers are nil.
-func (m *Methods) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
+// string. If there is none, both handlers are nil. registered reports whether a method of this
+// name is registered, also if the hijack takes it.
+func (m *Methods) find(name []byte) (method string, rpc geminio.RPC, hijack geminio.HijackRPC, registered bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if m.hijack != nil && (m.match == nil || m.match.Match(name) == m.onMatch) {
-		if m.hijacked != nil {
-			return string(name), m.hijacked, nil
+	found := m.local.find(name)
+	switch {
+	case m.hijack != nil && (m.match == nil || m.match.Match(name) == m.onMatch):
+		if rpc = m.hijacked; rpc == nil {
+			hijack = m.hijack
 		}
-		return string(name), nil, m.hijack
+	case found != nil:
+		rpc = found.value
 	}
-	if found := m.local.find(name); found != nil {
-		return found.name, found.value, nil
+	if found != nil {
+		return found.name, rpc, hijack, true
 	}
-	return string(name), nil, nil
+	return string(name), rpc, hijack, false
 }
 
 // connect returns the methods of a new connection. check says that methods.knows will be
@@ -197,12 +201,12 @@ func (m *methods) takeNames() map[string]bool {
 }
 
 // find calls Methods.find of the stream's methods.
-func (s *Stream) find(name []byte) (string, geminio.RPC, geminio.HijackRPC) {
+func (s *Stream) find(name []byte) (method string, rpc geminio.RPC, hijack geminio.HijackRPC, registered bool) {
 	s.mu.Lock()
 	m := s.rpc
 	s.mu.Unlock()
 	if m == nil {
-		return string(name), nil, nil
+		return string(name), nil, nil, false
 	}
 	return m.served.find(name)
 }

@@ -46,16 +46,18 @@ func TestMethods(t *testing.T) {
 	assert.False(t, set("b"), "a method that is replaced")
 	assert.True(t, m.Has("b"))
 	assert.Equal(t, []string{"b", "a"}, m.all(), "in the order of registration")
-	name, rpc, hijack := m.find([]byte("a"))
+	name, rpc, hijack, registered := m.find([]byte("a"))
 	assert.Equal(t, "a", name)
 	assert.NotNil(t, rpc)
 	assert.Nil(t, hijack)
+	assert.True(t, registered)
 	m.Remove("b")
 	m.Remove("unknown")
 	assert.Equal(t, []string{"a"}, m.all())
-	name, rpc, _ = m.find([]byte("b"))
+	name, rpc, _, registered = m.find([]byte("b"))
 	assert.Equal(t, "b", name)
 	assert.Nil(t, rpc, "after Remove")
+	assert.False(t, registered, "after Remove")
 }
 
 func TestHijack(t *testing.T) {
@@ -80,9 +82,10 @@ func TestHijack(t *testing.T) {
 			}
 			require.NoError(t, m.Hijack(func(context.Context, string, geminio.Request, geminio.Response) {}, opt))
 			for method, want := range test.want {
-				_, rpc, hijack := m.find([]byte(method))
+				_, rpc, hijack, registered := m.find([]byte(method))
 				assert.Equal(t, want, hijack != nil, "the hijack of %q", method)
 				assert.Equal(t, !want && method == "a", rpc != nil, "the RPC of %q", method)
+				assert.Equal(t, method == "a", registered, "%q is registered", method)
 			}
 		})
 	}

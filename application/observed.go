@@ -109,7 +109,7 @@ func (o *Observer) StartPublish(s geminio.Stream, e geminio.End, ctx context.Con
 func (v *serving) event(e *End, s *Stream) geminio.CallEvent {
 	return geminio.CallEvent{
 		Context: &v.ctx, End: e.user, Stream: s.user(), Direction: geminio.Incoming, Method: v.req.method,
-		Registered: v.rpc != nil || v.hijack != nil, ID: v.req.id, RequestSize: int(v.sent), Begin: e.c.Time(v.began),
+		Registered: v.registered, ID: v.req.id, RequestSize: int(v.sent), Begin: e.c.Time(v.began),
 	}
 }
 

@@ -35,6 +35,8 @@ type serving struct {
 	hijack geminio.HijackRPC // called instead of rpc; nil if there is no hijack
 	stage  atomic.Uint32     // a stage
 
+	registered bool // a method of this name is registered: the peer has not made it up
+
 	next *serving           // the next request that waits for a worker; workers.mu guards it
 	link list.Link[serving] // the position in Stream.serving; servingTable.mu guards it
 
@@ -219,7 +221,7 @@ func (e *End) takeRequest(s *Stream, seq uint64, body []byte, owned bool) error 
 	v := &serving{s: s, e: e, seq: seq, size: int32(len(body)), sent: int32(len(m.Custom) + len(m.Data)), began: e.c.LastRead()}
 	v.req = request{id: m.ID, clientID: s.ClientID(), streamID: s.StreamID(), timeout: m.Timeout}
 	v.ctx.incoming, v.req.custom, v.req.data = keep(m.Metadata, m.Custom, m.Data, owned)
-	v.req.method, v.rpc, v.hijack = s.find(m.Method)
+	v.req.method, v.rpc, v.hijack, v.registered = s.find(m.Method)
 	if err := e.checkIncoming("request", m.Metadata); err != nil {
 		v.rpc, v.hijack, v.ctx.incoming = refuseCall(err), nil, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/ctxkey"
 	"github.com/singchia/geminio/options"
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -24,7 +25,7 @@ func (i *Instrumentation) call(s geminio.Stream, next geminio.Caller) geminio.Ca
 			return next(i.inject(ctx), method, req, opts...)
 		}
 		start := time.Now()
-		name := i.method(method)
+		name := i.method(method, true)
 		ctx, span := i.startCall(ctx, clientKind, s, name, method)
 		resp, err := next(i.inject(ctx), method, req, opts...)
 		o := returned(err)
@@ -46,7 +47,7 @@ func (i *Instrumentation) handle(next geminio.RPC) geminio.RPC {
 			return
 		}
 		start := time.Now()
-		name := i.method(method)
+		name := i.method(method, ctx.Value(ctxkey.Registered{}) != false)
 		s, _ := geminio.StreamFrom(ctx)
 		ctx, span := i.startCall(ctx, serverKind, s, name, method, links...)
 		done := false
@@ -66,12 +67,13 @@ func (i *Instrumentation) handle(next geminio.RPC) geminio.RPC {
 	}
 }
 
-// method returns the name of a method for the names of spans and for metrics.
-func (i *Instrumentation) method(method string) string {
-	if i.methods != nil && !i.methods[method] {
-		return otherMethod
+// method returns the name of a method for the names of spans and for metrics. known says that the
+// peer has not made it up.
+func (i *Instrumentation) method(method string, known bool) string {
+	if i.methods[method] || i.methods == nil && known {
+		return valid(method)
 	}
-	return valid(method)
+	return otherMethod
 }
 
 // startCall begins the span of a call.

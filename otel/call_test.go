@@ -237,7 +237,22 @@ func FuzzExtract(f *testing.F) {
 	})
 }
 
-// A hijack serves methods whose names the peer chooses.
+// The methods of a hijack have no name by default, since the peer chooses them.
+func TestHijack(t *testing.T) {
+	hijack := func(_ context.Context, _ string, _ geminio.Request, _ geminio.Response) {}
+	in(t, setup{server: func(o *server.EndOptions) { o.SetHijack(hijack) }}, func(t *testing.T, p *observed) {
+		require.NoError(t, p.call(t.Context(), "made up"))
+		require.NoError(t, p.call(t.Context(), "echo"))
+		all := p.taken()
+		require.Len(t, all, 4)
+		assert.Equal(t, "geminio", all[0].Name)
+		assert.Equal(t, "made up", attrs(all[0].Attributes)["rpc.method_original"])
+		assert.Equal(t, "made up", all[1].Name, "the caller knows what it calls")
+		assert.Equal(t, "echo", all[2].Name, "a registered method that the hijack takes")
+	})
+}
+
+// With Methods, all others have no name.
 func TestNames(t *testing.T) {
 	hijack := func(_ context.Context, _ string, _ geminio.Request, _ geminio.Response) {}
 	in(t, setup{

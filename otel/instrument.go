@@ -52,9 +52,9 @@ type Options struct {
 	Filter func(ctx context.Context, op Operation, name string) bool
 
 	// Methods are the methods that appear by name in the names of spans and in metrics. Others
-	// appear as "_OTHER" there. Nil stands for all methods, except for those of a hijack, since
-	// the peer chooses their names. If the method of a call to a hijack is among Methods, it
-	// appears by name too.
+	// appear as "_OTHER" there. Nil stands for the methods that this side has registered or calls.
+	// The peer chooses the other methods of a hijack. A program that calls methods whose names a
+	// peer has chosen should set Methods.
 	Methods []string
 
 	// Topics are the topics that appear in the names of spans and in metrics. Other topics appear

@@ -9,5 +9,9 @@ type Stream struct{}
 // method (see SetRemoteRPCCheck). Package typed knows that the peer has a hijack.
 type Unchecked struct{}
 
+// Registered is the key of a bool: whether a method of the name that the peer has called is
+// registered. It is false if only a hijack serves the method, since the peer chooses its name.
+type Registered struct{}
+
 // End is the key of the geminio.End of that stream.
 type End struct{}
