@@ -6,7 +6,6 @@ import (
 
 	prom "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/assert"
@@ -79,7 +78,7 @@ func check(t *testing.T, all map[string]map[string]bool, query string) (names []
 			known := all[n.Name]
 			assert.NotNil(t, known, "%s is not exported: %s", n.Name, query)
 			for _, m := range n.LabelMatchers {
-				assert.True(t, m.Name == labels.MetricName || known[m.Name], "%s has no label %s: %s", n.Name, m.Name, query)
+				assert.True(t, m.Name == model.MetricNameLabel || known[m.Name], "%s has no label %s: %s", n.Name, m.Name, query)
 			}
 		case *parser.AggregateExpr:
 			checkGrouping(t, all, n, query)
