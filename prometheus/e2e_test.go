@@ -81,7 +81,9 @@ func TestHostileClient(t *testing.T) {
 			s := newSystem(t)
 			s.co = client.NewEndOptions() // without Stats
 			if hijacks {
-				s.so.SetHijack(func(_ context.Context, _ string, req geminio.Request, resp geminio.Response) { echo(nil, req, resp) })
+				s.so.SetHijack(func(_ context.Context, _ string, req geminio.Request, resp geminio.Response) {
+					resp.SetData(req.Data())
+				})
 			}
 			s.listen(t)
 			end := s.dial(t)
