@@ -82,15 +82,16 @@ func callAge(age time.Duration) cell {
 }
 
 // olderThan returns a choice of calls.
-func olderThan(age time.Duration, name string) choice[callItem] {
-	return choice[callItem]{name, "at least " + formatDuration(age), func(i *callItem) bool { return i.age() >= age }}
+func olderThan(age time.Duration, name, title string) choice[callItem] {
+	return choice[callItem]{name, "at least " + title, func(i *callItem) bool { return i.age() >= age }}
 }
 
 // callTable is the table of calls in flight.
 var callTable = table[callItem]{
 	name: "calls", title: "Calls in flight", order: "age", descending: true, choosing: "Age",
 	choices: []choice[callItem]{
-		olderThan(time.Second, "1s"), olderThan(10*time.Second, "10s"), olderThan(time.Minute, "1m"), olderThan(10*time.Minute, "10m"),
+		olderThan(time.Second, "1s", "a second"), olderThan(10*time.Second, "10s", "10 seconds"),
+		olderThan(time.Minute, "1m", "a minute"), olderThan(10*time.Minute, "10m", "10 minutes"),
 	},
 	empty: "There are no calls in flight.",
 	id:    (*callItem).row,

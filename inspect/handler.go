@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/json"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -232,9 +233,7 @@ func (b *builder) finish() {
 // with returns a query with another value of a parameter.
 func with(query url.Values, name, value string) url.Values {
 	changed := make(url.Values, len(query)+1)
-	for n, values := range query {
-		changed[n] = values
-	}
+	maps.Copy(changed, query)
 	changed.Set(name, value)
 	return changed
 }
