@@ -7,6 +7,7 @@
 //	l := node.Listener(server.New(opts))              // attaches the End of every client
 //	resp, err := node.Call(ctx, clientID, "reboot", data)
 //	err = node.Publish(ctx, clientID, "news", data)   // the client has acknowledged it
+//	stream, err := node.OpenStream(ctx, clientID)     // a geminio.Stream, also through another node
 //
 // Package embed has a NATS server for one process. The page docs/cluster.md states the semantics, also
 // under failures, and the limits.
@@ -23,5 +24,7 @@
 // An operation looks into the table, and then into the view (remote.go). What it asks another node for is
 // a request, which the other node executes with its local End (envelope.go, execute.go). Small requests
 // take NATS (exchange.go), and large ones a direct connection between the two nodes (link.go), where each
-// node proves that it has the key which its entry names (identity.go).
+// node proves that it has the key which its entry names (identity.go). A stream to a client of another node is
+// a stream of the direct connection, which that node splices with one of the client's End (stream.go,
+// splice.go).
 package cluster

@@ -24,6 +24,8 @@ const (
 	callKind kind = iota
 	// publishKind: publish a message to a client.
 	publishKind
+	// openKind: open a stream to a client.
+	openKind
 )
 
 // request is what one node asks another one to do with a client. On the way it has a header, which
@@ -34,16 +36,16 @@ const (
 //	uint64   id of the client, big-endian
 //	uvarint  timeout in nanoseconds; 0 for none
 //	byte     delivery guarantee of a message (options.Cnss)
-//	bytes    method or topic: uvarint length, then the bytes
-//	bytes    custom bytes
+//	bytes    method, topic, or peer of a stream: uvarint length, then the bytes
+//	bytes    custom bytes, or meta of a stream
 //	uvarint  number of metadata values; for each one the key and the value, as bytes
 type request struct {
 	kind    kind
 	client  uint64
 	timeout time.Duration
 	cnss    options.Cnss
-	name    string // the method or the topic
-	custom  []byte
+	name    string // the method, the topic, or the peer of a stream
+	custom  []byte // custom bytes, or the meta of a stream
 	md      metadata.MD
 	data    []byte
 }
@@ -66,7 +68,7 @@ func parseRequest(header, data []byte) (*request, error) {
 	r := &request{kind: kind(p.byte()), client: p.uint64(), timeout: time.Duration(p.uvarint()), data: data}
 	r.cnss = options.Cnss(p.byte())
 	r.name, r.custom, r.md = string(p.bytes()), p.bytes(), p.metadata()
-	if !p.done() || version != envelopeVersion || r.kind > publishKind || r.timeout < 0 {
+	if !p.done() || version != envelopeVersion || r.kind > openKind || r.timeout < 0 {
 		return nil, errEnvelope
 	}
 	return r, nil

@@ -48,7 +48,7 @@ func TestRequestOnTheWay(t *testing.T) {
 		_, err = parseRequest(header, nil)
 		assert.Equal(t, errEnvelope, err, "another version")
 	}
-	_, err := parseRequest((&request{kind: publishKind + 1}).appendHeader(nil), nil)
+	_, err := parseRequest((&request{kind: openKind + 1}).appendHeader(nil), nil)
 	assert.Equal(t, errEnvelope, err)
 	_, _, err = unframe([]byte{5, 1})
 	assert.Equal(t, errEnvelope, err)

@@ -74,7 +74,10 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 	if len(r.md) > 0 {
 		ctx = metadata.NewOutgoingContext(ctx, r.md)
 	}
-	if r.kind == publishKind {
+	switch r.kind {
+	case openKind: // a stream of a direct connection asks for it
+		return answerFor(errEnvelope)
+	case publishKind:
 		err := publishTo(ctx, end, r)
 		if err == io.EOF {
 			return &answer{status: absent}

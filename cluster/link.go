@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -22,6 +23,8 @@ const (
 	linkTimeout = 5 * time.Second
 	// linkLinger bounds the time in which the end of a direct connection delivers what was sent.
 	linkLinger = time.Second
+	// linkWindow bounds what a stream of a direct connection holds for its reader, in units of 4 KiB.
+	linkWindow = 256
 	// linkRoom is what a message over a direct connection needs besides the data of the application.
 	linkRoom = 256 << 10
 )
@@ -49,6 +52,7 @@ type link struct {
 	made chan struct{} // closed when end or err is set
 	end  geminio.End
 	err  error
+	lost atomic.Bool // the node was lost, or this one was closed
 }
 
 // newLinks returns the links of a node, which accept connections over l.
@@ -59,6 +63,7 @@ func newLinks(n *Node, l net.Listener) *links {
 	so.SetMaxHandlers(n.opt.MaxRunning)
 	so.SetHandshakeTimeout(linkTimeout)
 	so.SetRefuseWireV1()
+	so.SetBufferSize(linkWindow, 0)
 	so.SetLinger(linkLinger)
 	so.SetLogger(n.opt.Logger)
 	so.SetRegisterLocalRPCs(
@@ -70,6 +75,7 @@ func newLinks(n *Node, l net.Listener) *links {
 	x.options = client.NewEndOptions()
 	x.options.SetMaxMessageSize(n.opt.MaxMessageSize + linkRoom)
 	x.options.SetHandshakeTimeout(linkTimeout)
+	x.options.SetBufferSize(linkWindow, 0)
 	x.options.SetConnectWait(linkTimeout)
 	x.options.SetLinger(linkLinger)
 	x.options.SetLogger(n.opt.Logger)
@@ -79,10 +85,14 @@ func newLinks(n *Node, l net.Listener) *links {
 	return x
 }
 
-// accept accepts the Ends of other nodes, which need nothing more: handlers do their work.
+// accept accepts the Ends of other nodes.
 func (x *links) accept() {
 	for {
-		if _, err := x.srv.AcceptEnd(); err != nil {
+		end, err := x.srv.AcceptEnd()
+		if err != nil {
+			return
+		}
+		if !x.n.start(func() { x.serveStreams(end) }) {
 			return
 		}
 	}
@@ -106,7 +116,7 @@ func (n *Node) verifyNode(node, fingerprint string) error {
 }
 
 // to returns the connection to a node, which it makes if there is none.
-func (x *links) to(ctx context.Context, node string) (geminio.End, error) {
+func (x *links) to(ctx context.Context, node string) (*link, error) {
 	x.mu.Lock()
 	if x.closed {
 		x.mu.Unlock()
@@ -124,7 +134,7 @@ func (x *links) to(ctx context.Context, node string) (geminio.End, error) {
 	x.mu.Unlock()
 	select {
 	case <-k.made:
-		return k.end, k.err
+		return k, k.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -165,7 +175,7 @@ func (x *links) make(node string, k *link) {
 	close(k.made)
 	x.mu.Unlock()
 	if end != nil {
-		end.Close()
+		endLink(end)
 	}
 }
 
@@ -212,10 +222,22 @@ func (k *link) close() {
 	select {
 	case <-k.made:
 		if k.end != nil {
-			geminio.CloseWithError(k.end, geminio.CodeApplication, "the node was lost")
+			k.lost.Store(true)
+			endLink(k.end)
 		}
 	default:
 	}
+}
+
+// endLink ends a direct connection. It resets the streams first, because their readers would take what has
+// arrived for complete otherwise.
+func endLink(end geminio.End) {
+	for _, s := range end.ListStreams() {
+		if s.StreamID() != end.StreamID() {
+			geminio.Reset(s, geminio.CodeApplication, lostText)
+		}
+	}
+	end.Close()
 }
 
 // closeAll ends all connections, and accepts no more.
@@ -230,7 +252,7 @@ func (x *links) closeAll() {
 		closing.Go(k.close)
 	}
 	for end := range x.srv.Ends() {
-		closing.Go(func() { end.Close() })
+		closing.Go(func() { endLink(end) })
 	}
 	closing.Go(func() { x.srv.Close() })
 	closing.Wait()
@@ -263,7 +285,7 @@ func (x *links) call(ctx context.Context, node, method string, header, data []by
 	if len(data) > x.n.opt.MaxMessageSize { // the header has room besides
 		return nil, &geminio.LimitError{What: "data", Value: uint64(len(data)), Limit: uint64(x.n.opt.MaxMessageSize), Err: geminio.ErrTooLarge}
 	}
-	end, err := x.to(ctx, node)
+	k, err := x.to(ctx, node)
 	if err != nil {
 		if ctx.Err() != nil || err == ErrClosed {
 			return nil, err
@@ -273,7 +295,7 @@ func (x *links) call(ctx context.Context, node, method string, header, data []by
 	opt := options.NewRequest()
 	opt.SetCustom(header)
 	// The metadata of ctx is in the header, for the client and not for the node.
-	resp, err := end.Call(withoutMetadata{ctx}, method, end.NewRequest(data, opt))
+	resp, err := k.end.Call(withoutMetadata{ctx}, method, k.end.NewRequest(data, opt))
 	if err != nil {
 		return nil, linkError(ctx, node, err)
 	}

@@ -70,53 +70,63 @@ func (n *Node) Publish(ctx context.Context, clientID uint64, topic string, data 
 	return err
 }
 
-// do executes a request on the node that has the client.
-func (n *Node) do(ctx context.Context, r *request) (*Response, error) {
+// do executes a call or a publication on the node that has the client.
+func (n *Node) do(ctx context.Context, r *request) (resp *Response, err error) {
 	if ctx == nil {
 		return nil, errNilContext
 	}
+	err = n.route(ctx, r.client,
+		func(end geminio.End) error {
+			resp, err = doLocally(ctx, end, r)
+			return err
+		},
+		func(node string) (*answer, error) {
+			a, err := n.ask(ctx, node, r)
+			if err == nil && a.status <= failed {
+				resp = &Response{Data: a.data, Custom: a.custom, md: a.md}
+			}
+			return a, err
+		})
+	return resp, err
+}
+
+// route executes an operation on the node that has the client: locally, which returns io.EOF itself if the
+// End had ended before, or remotely.
+func (n *Node) route(ctx context.Context, client uint64, locally func(geminio.End) error, remotely func(node string) (*answer, error)) error {
 	if !n.enter() {
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	defer n.leave()
 	var last uint64   // the revision of the entry that was tried
 	var refused error // what has come of it
 	for range maxHops {
-		if end := n.locals.end(r.client); end != nil {
-			resp, err := doLocally(ctx, end, r)
-			if err != io.EOF {
+		if end := n.locals.end(client); end != nil {
+			if err := locally(end); err != io.EOF {
 				n.counters.local.Add(1)
-				return resp, err
+				return err
 			}
 		}
-		node, rev, err := n.find(ctx, r.client, last)
+		node, rev, err := n.find(ctx, client, last)
 		if err == ErrClientOffline && refused != nil {
-			return nil, refused
+			return refused
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		n.counters.remote.Add(1)
-		a, err := n.ask(ctx, node, r)
+		a, err := remotely(node)
 		switch {
 		case errors.Is(err, ErrNodeLost) && errors.Is(err, geminio.ErrNotExecuted):
 			last, refused = rev, err
 		case err != nil:
-			return nil, err
+			return err
 		case a.status == absent:
 			last, refused = rev, ErrClientOffline
 		default:
-			resp := &Response{Data: a.data, Custom: a.custom, md: a.md}
-			if err := a.err(); err != nil {
-				if a.status != failed {
-					resp = nil
-				}
-				return resp, err
-			}
-			return resp, nil
+			return a.err()
 		}
 	}
-	return nil, refused
+	return refused
 }
 
 // doLocally executes a request with a client of this node. The error is io.EOF itself if the End had

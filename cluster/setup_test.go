@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/cluster/embed"
+	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/server"
 )
 
@@ -67,7 +68,7 @@ type host struct {
 func join(t *testing.T, nc *nats.Conn, opt cluster.Options, ends ...*server.EndOptions) *host {
 	t.Helper()
 	if opt.Lease == 0 {
-		opt.Lease = 2 * time.Second
+		opt.Lease = patience // so that a busy machine loses no node
 	}
 	if opt.Listen == "" {
 		opt.Listen = "127.0.0.1:0"
@@ -159,3 +160,17 @@ var echo = &geminio.MethodRPC{Method: "echo", RPC: func(_ context.Context, req g
 	resp.SetData(req.Data())
 	resp.SetCustom(req.Custom())
 }}
+
+// refusing is a delegate of clients that refuses streams, after wait is closed if it is not nil.
+type refusing struct {
+	delegate.UnimplementedDelegate
+	wait chan struct{}
+}
+
+// DialogueOnline implements delegate.ClientDelegate.
+func (r *refusing) DialogueOnline(delegate.DialogueDescriber) error {
+	if r.wait != nil {
+		<-r.wait
+	}
+	return &geminio.RemoteError{Code: 1234, Text: "not now"}
+}

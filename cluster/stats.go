@@ -9,6 +9,7 @@ import (
 // counters count the events of a Node.
 type counters struct {
 	local, remote, executed, lookups, writes, replaced atomic.Uint64
+	streams                                            atomic.Int64
 }
 
 // Stats are the numbers of a Node: see [Node.Stats].
@@ -20,6 +21,7 @@ type Stats struct {
 	Waiting      int    // operations of this node that wait for an answer over NATS
 	Running      int    // operations of other nodes over NATS that this node executes
 	Links        int    // direct connections that this node has made
+	Streams      int    // streams of other nodes to clients of this node
 	Queue        int    // clients whose entry in the bucket is to be checked or written
 	Local        uint64 // operations of this node with its own clients
 	Remote       uint64 // requests of this node to other nodes
@@ -33,7 +35,7 @@ type Stats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{
 		LocalClients: n.locals.count(), Waiting: n.exchanges.count(), Running: n.executions.count(),
-		Links: n.links.count(), Queue: n.registrar.length(),
+		Links: n.links.count(), Queue: n.registrar.length(), Streams: int(n.counters.streams.Load()),
 		Local: n.counters.local.Load(), Remote: n.counters.remote.Load(), Executed: n.counters.executed.Load(),
 		Lookups: n.counters.lookups.Load(), Writes: n.counters.writes.Load(), Replaced: n.counters.replaced.Load(),
 	}
