@@ -125,14 +125,15 @@ func TestHungHandlersKeepOnlyTheirRequests(t *testing.T) {
 			a.mustSend(request(nil, 1, names+1, "ignore", make([]byte, body)...), "a call")
 			waitFor(t, "the handler of the call", func() bool { return s.running.Load() == int64(i+1) })
 			if i == 0 {
-				require.Greater(t, measure().Since(before.Usage).Heap, int64(held), "the memory of one attack; the test attacks with too little")
+				// The heap of the beginning may have had garbage of the previous test.
+				require.Greater(t, measure().Since(before.Usage).Heap, int64(held/2), "the memory of one attack; the test attacks with too little")
 			}
 			a.leave()
 			a.wantEnd("the attacker closed the connection")
 			s.dropEnd(a)
 		}
 		s.wantService("after the attackers have left")
-		before.wantAtMost(t, left+handlerNoise, peers+8, "handlers of ended connections")
+		before.wantLeft(t, left+handlerNoise, peers+8, "handlers of ended connections")
 		require.EqualValues(t, peers, s.running.Load(), "running handlers")
 	})
 }

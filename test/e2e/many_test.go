@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -10,14 +11,15 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/gauge"
 	"github.com/singchia/geminio/test/kit"
 	"github.com/singchia/geminio/test/rig"
 )
 
-// The time to close an End with many streams, each with a call in flight, grows with their
-// number and not with its square.
+// The processor time to close an End with many streams, each with a call in flight, grows with
+// their number and not with its square.
 func TestCloseOfManyStreamsIsLinear(t *testing.T) {
-	const slower = 10 // times; a quadratic time would be at least 16 times
+	const slower = 8 // times; it is 3 to 6, and it was 10 with a walk over all streams at the end of each one
 	few := kit.Amount("pipe", 4000)
 	many := 4 * few
 	short, long := closeMany(t, few), closeMany(t, many)
@@ -25,14 +27,16 @@ func TestCloseOfManyStreamsIsLinear(t *testing.T) {
 		if long < slower*short {
 			break
 		}
-		long = min(long, closeMany(t, many)) // the best of several measurements, since other load only adds time
+		long = min(long, closeMany(t, many)) // the collector may have run
 	}
 	t.Logf("%d streams: %v, %d: %v", few, short, many, long)
-	require.Less(t, long, slower*short)
+	if short > 0 { // some systems do not say the time
+		require.Less(t, long, slower*short)
+	}
 }
 
-// closeMany returns the time to close an End with n streams and as many calls, until all of the
-// calls have returned.
+// closeMany returns the processor time to close an End with n streams and as many calls, until all
+// of the calls have returned.
 func closeMany(t *testing.T, n int) time.Duration {
 	co, so := client.NewEndOptions(), server.NewEndOptions()
 	for _, o := range []interface{ SetMaxStreams(int) }{co, so} {
@@ -56,10 +60,11 @@ func closeMany(t *testing.T, n int) time.Duration {
 		_, err = s.CallAsync(t.Context(), "hang", s.NewRequest(nil), done)
 		require.NoError(t, err)
 	}
-	start := time.Now()
+	runtime.GC()
+	before := gauge.Processor()
 	p.Client.Close()
 	for range n {
 		require.ErrorIs(t, (<-done).Error, geminio.ErrMaybeExecuted)
 	}
-	return time.Since(start)
+	return gauge.Processor() - before
 }

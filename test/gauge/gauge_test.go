@@ -4,6 +4,7 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,4 +42,17 @@ func TestUsage(t *testing.T) {
 	left := Settle(Patience, func(u Usage) bool { return u.Goroutines <= before.Goroutines }).Since(before)
 	require.LessOrEqual(t, left.Goroutines, 0)
 	require.Less(t, left.Heap, int64(size/2))
+}
+
+func TestProcessor(t *testing.T) {
+	before := Processor()
+	if before == 0 {
+		t.Log("the system does not say it")
+		return
+	}
+	for Processor()-before < 20*time.Millisecond { // fails by the timeout of the test
+	}
+	before = Processor()
+	time.Sleep(100 * time.Millisecond)
+	require.Less(t, Processor()-before, 80*time.Millisecond, "a process that sleeps")
 }
