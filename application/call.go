@@ -187,7 +187,7 @@ func (s *Stream) prepareCall(ctx context.Context, op *operation, buf []byte, met
 	if err != nil {
 		return nil, err
 	}
-	op.typ = packet.TypeRequest
+	op.typ, op.method = packet.TypeRequest, method
 	p := packet.Request{
 		ID: req.ID(), Timeout: remaining(ctx, op.timeout), Method: stringBytes(method), Metadata: md, Custom: req.Custom(),
 	}

@@ -26,6 +26,9 @@ type pending struct {
 
 	deadline time.Time // the deadline; zero: none
 
+	method string        // of a call
+	began  time.Duration // when the operation has begun, by the connection's clock
+
 	link list.Link[pending] // the position in Stream.waiting; the table's lock guards it
 
 	// The result. It is set before done is signaled or async is called.
@@ -57,6 +60,27 @@ func (w *watch) stop() {
 	}
 }
 
+// pendingKind is a kind of operations that are counted.
+type pendingKind uint8
+
+const (
+	kindCall pendingKind = iota
+	kindMessage
+	kindRegister
+	pendingKinds
+)
+
+// kindOf returns the kind of the operations whose packets have a type.
+func kindOf(typ packet.Type) pendingKind {
+	switch typ {
+	case packet.TypeRequest:
+		return kindCall
+	case packet.TypeMessage:
+		return kindMessage
+	}
+	return kindRegister
+}
+
 // pendingTable holds the operations of an End that wait for an answer. Its methods are safe
 // for concurrent use.
 type pendingTable struct {
@@ -64,6 +88,7 @@ type pendingTable struct {
 	last    uint64
 	entries map[uint64]*pending
 	free    []*pending
+	kinds   [pendingKinds]geminio.Counts
 	several bool // the table had other entries when the last one began
 	ended   bool
 }
@@ -72,9 +97,10 @@ type pendingTable struct {
 const maxFree = 128
 
 // begin makes an entry, or returns nil after the end. others says that there are other
-// entries, or that they are likely to follow. If number is 0, the table chooses the number of
+// entries, or that they are likely to follow. If op has no number, the table chooses that of
 // the packet. A zero deadline stands for none.
-func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, deadline time.Time, async func(*pending)) (p *pending, others bool) {
+func (t *pendingTable) begin(s *Stream, op *operation, deadline time.Time, async func(*pending)) (p *pending, others bool) {
+	typ, number := op.typ, op.number
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
@@ -95,7 +121,11 @@ func (t *pendingTable) begin(s *Stream, typ packet.Type, number uint64, deadline
 		panic("BUG: a delivery is under way twice on one connection")
 	}
 	p.seq, p.typ, p.s, p.deadline, p.async = number, typ, s, deadline, async
+	p.method, p.began = op.method, op.began
 	t.entries[p.seq] = p
+	n := &t.kinds[kindOf(typ)]
+	n.Begun++
+	n.InFlight++
 	s.waiting.Add(&p.link, p)
 	// If several operations have just been answered together, others are likely to follow
 	// the first one that begins afterwards.
@@ -143,6 +173,7 @@ func otherStream(what string, seq uint64, of, on *Stream) error {
 // remove removes p. t.mu is held.
 func (t *pendingTable) remove(p *pending) {
 	delete(t.entries, p.seq)
+	t.kinds[kindOf(p.typ)].InFlight--
 	p.link.Remove()
 }
 
@@ -221,6 +252,8 @@ func (p *pending) expired() bool { return !p.deadline.IsZero() && !time.Now().Be
 // be reused at once, but the memory of data only when the operation has ended.
 type operation struct {
 	typ      packet.Type
+	method   string        // of a call
+	began    time.Duration // by the connection's clock; set by start
 	number   uint64        // of a delivery; 0: the table chooses the number of the packet
 	data     []byte        // the user must not change it until the operation has ended
 	timeout  time.Duration // 0: none
@@ -246,12 +279,12 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	op.deadline = deadlineIn(op.timeout)
+	op.began, op.deadline = e.c.Now(), deadlineIn(op.timeout)
 	deadline := op.deadline
 	if at, ok := ctx.Deadline(); ok && (deadline.IsZero() || at.Before(deadline)) {
 		deadline = at
 	}
-	p, others := e.pending.begin(s, op.typ, op.number, deadline, async)
+	p, others := e.pending.begin(s, op, deadline, async)
 	if p == nil {
 		return nil, io.EOF
 	}

@@ -21,9 +21,9 @@ import (
 func TestPendingTable(t *testing.T) {
 	var table pendingTable
 	assert.True(t, table.empty())
-	a, others := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
+	a, others := table.begin(&Stream{}, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 	assert.False(t, others)
-	b, others := table.begin(&Stream{}, packet.TypeMessage, 0, time.Time{}, nil)
+	b, others := table.begin(&Stream{}, &operation{typ: packet.TypeMessage}, time.Time{}, nil)
 	assert.True(t, others)
 	assert.NotEqual(t, a.seq, b.seq)
 	assert.Nil(t, table.take(a.seq, packet.TypeMessage), "of another type")
@@ -35,7 +35,7 @@ func TestPendingTable(t *testing.T) {
 	call := a.seq
 	a.err = io.EOF
 	table.recycle(a)
-	c, _ := table.begin(&Stream{}, packet.TypeRegister, 0, time.Time{}, nil)
+	c, _ := table.begin(&Stream{}, &operation{typ: packet.TypeRegister}, time.Time{}, nil)
 	assert.Same(t, a, c, "used again")
 	assert.NoError(t, c.err, "as new")
 	assert.Greater(t, c.seq, call, "a number is never used again")
@@ -45,7 +45,7 @@ func TestPendingTable(t *testing.T) {
 	assert.True(t, table.empty())
 
 	table.end()
-	d, _ := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
+	d, _ := table.begin(&Stream{}, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 	assert.Nil(t, d)
 }
 
@@ -53,14 +53,14 @@ func TestPendingTable(t *testing.T) {
 func TestTrim(t *testing.T) {
 	var table pendingTable
 	s := &Stream{}
-	p, _ := table.begin(s, packet.TypeRequest, 0, time.Time{}, nil)
+	p, _ := table.begin(s, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 	table.trim()
 	require.Same(t, p, table.take(p.seq, packet.TypeRequest))
 	table.recycle(p)
 	table.trim()
 	assert.Nil(t, table.entries)
 	assert.Nil(t, table.free)
-	p, _ = table.begin(s, packet.TypeRequest, 0, time.Time{}, nil)
+	p, _ = table.begin(s, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 	assert.NotNil(t, table.take(p.seq, packet.TypeRequest))
 
 	var requests servingTable
@@ -78,7 +78,7 @@ func TestPendingTableKeepsFew(t *testing.T) {
 	var table pendingTable
 	var all []*pending
 	for range 3 * maxFree {
-		p, _ := table.begin(&Stream{}, packet.TypeRequest, 0, time.Time{}, nil)
+		p, _ := table.begin(&Stream{}, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 		all = append(all, p)
 	}
 	for _, p := range all {

@@ -142,7 +142,7 @@ func TestEndOfAStreamDoesNotWalkTheOthers(t *testing.T) {
 		"operations": func(others int) time.Duration {
 			var table pendingTable
 			return timeEnds(others, func(s *Stream) { table.endStream(s, io.EOF) }, func(s *Stream) {
-				table.begin(s, packet.TypeRequest, 0, time.Time{}, func(*pending) {})
+				table.begin(s, &operation{typ: packet.TypeRequest}, time.Time{}, func(*pending) {})
 			})
 		},
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/internal/guard"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/multiplexer"
@@ -66,6 +67,8 @@ type RetryEnd struct {
 	preparing  atomic.Bool          // the function of SetPrepareFunc has not returned: there is no connection
 	operations atomic.Int64         // calls, publications, registrations and openings of streams that have no outcome yet
 
+	callCounts, messageCounts counter // calls and publications of the End, without those of its streams
+
 	events application.Events // callbacks
 	dialed lastAddress        // used by DialAny
 	calls  retryQueue         // asynchronous calls that wait
@@ -87,8 +90,10 @@ type RetryEnd struct {
 	connecting       bool          // the goroutine of reconnect runs
 	connections      uint64        // made so far
 	resumes          resumeCounts  // of the connections before the last one
-	formerIDs        []uint64      // client ids that earlier connections had
-	waiting          int           // operations that wait for a connection
+	former           formerCounts  // of the connections before the last one
+	waitingCalls     list.List[waitingCall]
+	formerIDs        []uint64 // client ids that earlier connections had
+	waiting          int      // operations that wait for a connection
 	waitingBytes     int
 	idleCh           chan struct{} // closed when no operation waits; nil if no Shutdown waits for that
 	settledCh        chan struct{} // the channel of opsSettled; nil if no Shutdown waits for that

@@ -258,8 +258,11 @@ func (r *RetryEnd) setClientID(clientID uint64) {
 // ended already, or if the RetryEnd has ended. Then the caller has to make the next
 // connection, since l does not start reconnect.
 func (r *RetryEnd) install(l *link) bool {
+	prev, former := r.last.Load(), r.former // only this goroutine changes them
+	if prev != nil {
+		former.add(prev) // r.mu is not held: the addresses of prev are those of a net.Conn of the user
+	}
 	r.mu.Lock()
-	prev := r.last.Load()
 	r.receiving.follow(prev, l)
 	r.accepting.follow(prev, l)
 	r.reading.follow(prev, l)
@@ -277,6 +280,7 @@ func (r *RetryEnd) install(l *link) bool {
 	r.connecting = !installed
 	r.connections++
 	if prev != nil {
+		r.former = former
 		r.resumes.add(prev.control().Conn(), prev.e.Cause())
 	}
 	r.last.Store(l)

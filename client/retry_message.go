@@ -56,6 +56,8 @@ func (r *RetryEnd) doPublish(ctx context.Context, msg geminio.Message, opts []*o
 		return err
 	}
 	defer r.endOperation()
+	r.messageCounts.begun.Add(1)
+	defer r.messageCounts.ended.Add(1)
 	d := r.delivery(ctx, msg, opts)
 	op := d.operation
 	l, err := r.outbox.waitTurn(&op)
@@ -128,11 +130,14 @@ func (r *RetryEnd) startPublish(ctx context.Context, msg geminio.Message, opts [
 	if err := r.beginOperation(); err != nil {
 		return err
 	}
+	r.messageCounts.begun.Add(1)
 	err := r.outbox.start(r.delivery(ctx, msg, opts).job(r, func(err error) {
+		r.messageCounts.ended.Add(1)
 		done(err)
 		r.endOperation()
 	}))
 	if err != nil {
+		r.messageCounts.ended.Add(1)
 		r.endOperation()
 	}
 	return err

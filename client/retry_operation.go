@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/internal/list"
 	"github.com/singchia/geminio/internal/pairs"
 	"github.com/singchia/geminio/packet"
 )
@@ -51,7 +52,17 @@ type operation struct {
 	waitStart  time.Time       // when its present wait began
 	bounded    bool            // ctx has a deadline; set when the wait begins
 	accepted   bool            // it has waited: from then on the end of the RetryEnd interrupts it
+	call       bool            // it is a call
+	method     string          // of a call
+	waiter     *waitingCall    // of a call that waits; else nil
 	state      opState
+}
+
+// waitingCall is a call that waits for a connection, for snapshots.
+type waitingCall struct {
+	link   list.Link[waitingCall] // in RetryEnd.waitingCalls
+	method string
+	begin  time.Time // when it began to wait for the first time
 }
 
 // metadataSize returns the size of the metadata that an operation with ctx sends.

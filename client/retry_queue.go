@@ -133,6 +133,7 @@ func (q *retryQueue) push(j *job) error {
 	if q.closed {
 		q.mu.Unlock()
 		unwatch()
+		q.r.leave(&j.operation)
 		q.r.endWait(j.size)
 		return q.r.interrupt(&j.operation)
 	}
@@ -197,6 +198,7 @@ func (q *retryQueue) giveUp(j *job, reason func() error) {
 	q.mu.Unlock()
 	if err != nil {
 		j.unwatch()
+		q.r.leave(&j.operation)
 		q.r.endWait(j.size)
 		j.done(nil, j.fail(err))
 	}
@@ -229,6 +231,7 @@ func (q *retryQueue) run() {
 		q.mu.Unlock()
 
 		j.unwatch()
+		q.r.leave(&j.operation)
 		size := j.size // the job is another goroutine's once it has begun
 		if err := j.attempt(l); err != nil {
 			j.ended(l, nil, err)
@@ -263,6 +266,7 @@ func (q *retryQueue) end() {
 	q.mu.Unlock()
 	for _, j := range all {
 		j.unwatch()
+		q.r.leave(&j.operation)
 		q.r.endWait(j.size)
 		j.done(nil, q.r.interrupt(&j.operation))
 	}

@@ -52,7 +52,10 @@ func (r *RetryEnd) doCall(ctx context.Context, method string, req geminio.Reques
 		return nil, err
 	}
 	defer r.endOperation()
+	r.callCounts.begun.Add(1)
+	defer r.callCounts.ended.Add(1)
 	op := operation{
+		call: true, method: method,
 		ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
 		size: len(req.Data()) + len(req.Custom()) + metadataSize(ctx), repeatable: idempotent(opts),
 	}
@@ -111,9 +114,11 @@ func (r *RetryEnd) startCall(ctx context.Context, method string, req geminio.Req
 	if err := r.beginOperation(); err != nil {
 		return err
 	}
+	r.callCounts.begun.Add(1)
 	err := r.calls.start(&job{
 		queue: &r.calls, order: req.ID(),
 		operation: operation{
+			call: true, method: method,
 			ctx: ctx, deadline: deadlineAfter(application.CallTimeout(req, opts)),
 			size: len(req.Data()) + len(req.Custom()) + metadataSize(ctx), repeatable: idempotent(opts),
 		},
@@ -121,11 +126,13 @@ func (r *RetryEnd) startCall(ctx context.Context, method string, req geminio.Req
 			return l.control().StartCall(ctx, method, req, timeout, done)
 		},
 		done: func(resp geminio.Response, err error) {
+			r.callCounts.ended.Add(1)
 			done(resp, err)
 			r.endOperation()
 		},
 	})
 	if err != nil {
+		r.callCounts.ended.Add(1)
 		r.endOperation()
 	}
 	return err

@@ -81,7 +81,10 @@ func (r *RetryEnd) await(op *operation) (*link, error) {
 	if err := r.startWait(op); err != nil {
 		return nil, err
 	}
-	defer r.endWait(op.size)
+	defer func() {
+		r.leave(op)
+		r.endWait(op.size)
+	}()
 	left, err := r.waitLeft(op)
 	if err != nil {
 		return nil, op.fail(err)
@@ -132,7 +135,23 @@ func (r *RetryEnd) startWait(op *operation) error {
 	r.waitingBytes += op.size
 	r.notifySettled()
 	op.queue()
+	if op.call {
+		op.waiter = &waitingCall{method: op.method, begin: op.waitStart}
+		r.waitingCalls.Add(&op.waiter.link, op.waiter)
+	}
 	return nil
+}
+
+// leave removes an operation that no longer waits from the calls that wait. The caller owns the
+// operation, and calls endWait too.
+func (r *RetryEnd) leave(op *operation) {
+	if op.waiter == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	op.waiter.link.Remove()
+	op.waiter = nil
 }
 
 // endWait removes an operation of the given size from the count of those that wait.

@@ -11,7 +11,7 @@ import (
 
 // Traffic counts frames of one direction, and their bytes with the headers. Link frames do not
 // count. A frame that is written again on another link counts once.
-type Traffic struct{ Frames, Bytes uint64 }
+type Traffic struct{ Bytes, Frames uint64 }
 
 // sentCounter counts the frames of the batches. The holder of the write token adds to it.
 type sentCounter struct{ frames, bytes atomic.Uint64 }
@@ -90,8 +90,8 @@ type Snapshot struct {
 // Snapshot returns the present state.
 func (c *Conn) Snapshot() Snapshot {
 	s := Snapshot{SessionStats: c.SessionStats()}
-	s.Sent = Traffic{c.sent.frames.Load(), c.sent.bytes.Load()}
-	s.Received = Traffic{c.received.frames.Load(), c.received.bytes.Load()}
+	s.Sent = Traffic{Bytes: c.sent.bytes.Load(), Frames: c.sent.frames.Load()}
+	s.Received = Traffic{Bytes: c.received.bytes.Load(), Frames: c.received.frames.Load()}
 	s.LastRead = c.Time(time.Duration(c.lastRead.Load()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,15 +110,11 @@ func (c *Conn) Snapshot() Snapshot {
 // Time returns the time at which Now has returned d.
 func (c *Conn) Time(d time.Duration) time.Time { return c.start.Add(d) }
 
+// SpeaksWire1 reports whether the peer speaks only wire 1.
+func (c *Conn) SpeaksWire1() bool { return c.wire1 != nil }
+
 // LastRead returns the time of the last byte, as by Now.
 func (c *Conn) LastRead() time.Duration { return time.Duration(c.lastRead.Load()) }
-
-// Began returns the time at which Start was called, as by Now.
-func (c *Conn) Began() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.began
-}
 
 // change notes that the state has changed, and returns the time since the last change. The
 // caller holds c.mu.

@@ -20,10 +20,10 @@ type pingWaiter struct {
 }
 
 // RoundTrip has a Ping sent at the beginning of the next batch, and returns the round trip when the
-// peer has answered it. It returns ctx.Err() if ctx is done first, and Cause if the connection has
-// ended. Calls at the same time share a Ping. If the session loses its link, the Ping is sent again
+// peer has answered it. It returns ctx.Err() if ctx is done first, and false if ended is closed
+// first. Calls at the same time share a Ping. If the session loses its link, the Ping is sent again
 // on the next one.
-func (c *Conn) RoundTrip(ctx context.Context, ended <-chan struct{}) (time.Duration, error) {
+func (c *Conn) RoundTrip(ctx context.Context, ended <-chan struct{}) (rtt time.Duration, ok bool, err error) {
 	w := &pingWaiter{done: make(chan struct{})}
 	c.mu.Lock()
 	if c.pingSent {
@@ -34,13 +34,13 @@ func (c *Conn) RoundTrip(ctx context.Context, ended <-chan struct{}) (time.Durat
 	c.askPing()
 	select {
 	case <-w.done:
-		return w.rtt, nil
+		return w.rtt, true, nil
 	case <-ended:
 		c.forgetPing(w)
-		return 0, c.Cause()
+		return 0, false, nil
 	case <-ctx.Done():
 		c.forgetPing(w)
-		return 0, ctx.Err()
+		return 0, false, ctx.Err()
 	}
 }
 
