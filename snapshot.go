@@ -121,7 +121,9 @@ func (c Counts) Ended() uint64 { return c.Begun - c.InFlight }
 // Traffic counts the bytes and frames of one direction of a connection. They are those of frames
 // with their headers, apart from the handshake, heartbeats and the reports of received bytes that
 // sessions exchange. What is sent again when a session is resumed counts once. So when nothing is
-// under way, the traffic that one side has sent equals the traffic that the other has received.
+// under way, the traffic that one side has sent equals the traffic that the other has received, apart
+// from the last frames of an End that is being closed. With a peer of the earlier library, it is the
+// traffic of wire 2 to which the frames of that peer are translated.
 type Traffic struct {
 	Bytes  uint64
 	Frames uint64

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,11 +48,12 @@ var profiles = []machineProfile{
 // out at most once, and a call gets its own response. When no operation is in flight, no credit
 // is lost. If the session is resumed, all that holds across the loss of any transport.
 type machine struct {
-	t    testing.TB
-	p    machineProfile
-	link *rig.Pair
-	ops  sync.WaitGroup // operations
-	wg   sync.WaitGroup // goroutines that run until the Ends are closed
+	t     testing.TB
+	p     machineProfile
+	link  *rig.Pair
+	tally *rig.Tally
+	ops   sync.WaitGroup // operations
+	wg    sync.WaitGroup // goroutines that run until the Ends are closed
 
 	running atomic.Int64 // handlers
 
@@ -116,6 +118,8 @@ func startMachine(t testing.TB, p machineProfile, dial func() (near, far net.Con
 	so.SetMaxMessageSize(p.message)
 	co.SetMemoryBudget(p.budget)
 	so.SetMemoryBudget(p.budget)
+	m.tally = rig.NewTally()
+	co, so = m.tally.Add(co, so)
 	connect := func() (near, far net.Conn, err error) {
 		near, far, breaks, err := dial()
 		m.mu.Lock()
@@ -283,12 +287,13 @@ func (m *machine) audit(rest func()) {
 	}
 	for end := time.Now().Add(10 * kit.Forever); ; rest() {
 		m.drain()
-		err := rig.Audit(m.link.Client, m.link.Server)
+		err := errors.Join(rig.Audit(m.link.Client, m.link.Server), rig.Traffic(m.link.Client, m.link.Server),
+			m.tally.Match(m.link.Client), m.tally.Match(m.link.Server))
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			m.t.Errorf("credit is lost: %v", err)
+			m.t.Errorf("credit or counts are lost: %v", err)
 			return
 		}
 	}

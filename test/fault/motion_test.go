@@ -36,7 +36,7 @@ func TestBothWriteIntoAFullPipe(t *testing.T) {
 }
 
 func bothWriteIntoAFullPipe(t *testing.T, r resumption) {
-	p, err := r.join(func() (net.Conn, net.Conn, error) {
+	p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 		near, far := newBufferedPair(64)
 		return near, far, nil
 	}, nil, nil)
@@ -141,7 +141,7 @@ func lastByteArrives(t *testing.T, kind resumption) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	p, err := kind.join(func() (net.Conn, net.Conn, error) { return kit.RawPair("tcp") }, nil, nil)
+	p, err := kind.join(t, func() (net.Conn, net.Conn, error) { return kit.RawPair("tcp") }, nil, nil)
 	require.NoError(t, err)
 	defer p.Close()
 	once := func(size int, slow bool) {

@@ -196,19 +196,30 @@ func eachResumption(t *testing.T, test func(t *testing.T, r resumption)) {
 // errUnplugged is the error of a dial without a network.
 var errUnplugged = errors.New("there is no network")
 
-// join returns a pair of Ends over transports that dial makes.
-func (r resumption) join(dial func() (near, far net.Conn, err error), co *client.EndOptions, so *server.EndOptions) (*rig.Pair, error) {
+// join returns a pair of Ends over transports that dial makes. When the test ends, it closes the
+// pair, and requires that the events of the Ends pair off.
+func (r resumption) join(t testing.TB, dial func() (near, far net.Conn, err error), co *client.EndOptions, so *server.EndOptions) (p *rig.Pair, err error) {
+	tally := rig.NewTally()
+	co, so = tally.Add(co, so)
 	if r == noResumption {
-		near, far, err := dial()
-		if err != nil {
-			return nil, err
+		near, far, derr := dial()
+		if derr != nil {
+			return nil, derr
 		}
-		return rig.JoinPair(near, far, co, so)
+		p, err = rig.JoinPair(near, far, co, so)
+	} else {
+		keptC, keptS := client.NewEndOptions(), server.NewEndOptions()
+		keptC.SetResumeKeep(keptTime)
+		keptS.SetResumeKeep(keptTime)
+		p, err = rig.JoinSession(dial, client.MergeEndOptions(co, keptC), server.MergeEndOptions(so, keptS))
 	}
-	keptC, keptS := client.NewEndOptions(), server.NewEndOptions()
-	keptC.SetResumeKeep(keptTime)
-	keptS.SetResumeKeep(keptTime)
-	return rig.JoinSession(dial, client.MergeEndOptions(co, keptC), server.MergeEndOptions(so, keptS))
+	if err == nil {
+		t.Cleanup(func() {
+			p.Close()
+			tally.Check(t)
+		})
+	}
+	return p, err
 }
 
 // observedPair is a pair of Ends over connections in memory, with a delegate at each side.
@@ -235,7 +246,7 @@ func newObservedPair(t *testing.T, r resumption, co *client.EndOptions, so *serv
 	withClient.SetDelegate(l.clientLog)
 	withServer.SetDelegate(l.serverLog)
 	var err error
-	l.Pair, err = r.join(dial, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
+	l.Pair, err = r.join(t, dial, client.MergeEndOptions(co, withClient), server.MergeEndOptions(so, withServer))
 	require.NoError(t, err)
 	t.Cleanup(l.Close)
 	return l

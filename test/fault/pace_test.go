@@ -26,7 +26,7 @@ func TestPaceWithAFullLog(t *testing.T) {
 		co, so := clientBeat(time.Hour), serverBeat(time.Hour)
 		co.SetResumeBuffer(64 << 10)
 		so.SetResumeBuffer(64 << 10)
-		p, err := withResumption.join(func() (net.Conn, net.Conn, error) {
+		p, err := withResumption.join(t, func() (net.Conn, net.Conn, error) {
 			near, far := link.Pipe()
 			return near, far, nil
 		}, co, so)
@@ -45,7 +45,7 @@ func TestPaceWithAFullLog(t *testing.T) {
 func TestMessagesDoNotStopRawBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := kit.NewLink(kit.Path{Rate: 10_000_000, RTT: 40 * time.Millisecond, Queue: 4 << 20})
-		p, err := noResumption.join(func() (net.Conn, net.Conn, error) {
+		p, err := noResumption.join(t, func() (net.Conn, net.Conn, error) {
 			near, far := link.Pipe()
 			return near, far, nil
 		}, clientBeat(time.Hour), serverBeat(time.Hour))

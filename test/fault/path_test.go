@@ -23,7 +23,7 @@ func TestLogDoesNotBoundALongPath(t *testing.T) {
 	measure := func(r resumption) (whole, second time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			link := kit.NewLink(path)
-			p, err := r.join(func() (net.Conn, net.Conn, error) {
+			p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 				near, far := link.Pipe()
 				return near, far, nil
 			}, nil, nil)

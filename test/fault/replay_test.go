@@ -47,7 +47,7 @@ func (c *lateConn) Write(p []byte) (int, error) {
 func TestReplayArrivesWithTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var near *bufferedConn
-		p, err := withResumption.join(func() (net.Conn, net.Conn, error) {
+		p, err := withResumption.join(t, func() (net.Conn, net.Conn, error) {
 			a, b := newBufferedPair(1 << 20)
 			near = a
 			return &lateConn{bufferedConn: a}, &lateConn{bufferedConn: b}, nil
@@ -96,7 +96,7 @@ func TestReportsRaceTheReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 300 << 10 // takes 30 s
 		var near *bufferedConn
-		p, err := withResumption.join(func() (net.Conn, net.Conn, error) {
+		p, err := withResumption.join(t, func() (net.Conn, net.Conn, error) {
 			a, b := newBufferedPair(1000)
 			a.perByte, b.perByte = 100*time.Microsecond, 100*time.Microsecond
 			near = a
@@ -136,7 +136,7 @@ func TestEitherSideNoticesTheLossFirst(t *testing.T) {
 		t.Run(first, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var near, far *bufferedConn
-				p, err := withResumption.join(func() (net.Conn, net.Conn, error) {
+				p, err := withResumption.join(t, func() (net.Conn, net.Conn, error) {
 					near, far = newBufferedPair(64 << 10)
 					return near, far, nil
 				}, clientBeat(4*time.Second), serverBeat(4*time.Second))

@@ -81,6 +81,8 @@ func runScript(t *testing.T, dial func() (near, far net.Conn, err error), begun 
 	co.SetDelegate(&scriptDelegate{s: s, side: 0})
 	so.SetDelegate(&scriptDelegate{s: s, side: 1})
 	co.SetRetryBackoff(time.Second, time.Second)
+	tally := rig.NewTally()
+	co, so = tally.Add(co, so)
 	p, err := rig.JoinSession(dial, co, so)
 	require.NoError(t, err)
 	synctest.Wait()
@@ -93,8 +95,11 @@ func runScript(t *testing.T, dial func() (near, far net.Conn, err error), begun 
 	}
 	stats := p.Client.(*client.RetryEnd).Stats()
 	assert.EqualValues(t, 1, stats.Connections)
+	synctest.Wait()
+	assert.NoError(t, rig.Traffic(p.Client, p.Server))
 	p.Close()
 	synctest.Wait()
+	tally.Check(t)
 	s.mu.Lock() // for the callbacks that are still running
 	defer s.mu.Unlock()
 	return s

@@ -62,7 +62,7 @@ func TestLimitedTransportsGiveTheirPlacesBack(t *testing.T) {
 		for _, r := range []resumption{noResumption, withResumption} {
 			t.Run(fmt.Sprintf("%s, %v", name, r), func(t *testing.T) {
 				var places atomic.Int32
-				p, err := r.join(func() (net.Conn, net.Conn, error) {
+				p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 					cc, sc, err := kit.RawPair("tcp")
 					if err != nil {
 						return nil, nil, err
@@ -136,7 +136,7 @@ func TestCloseOfATransportThatHangs(t *testing.T) {
 			eachResumption(t, func(t *testing.T, r resumption) {
 				stuck := make(chan struct{})
 				var first [2]*bufferedConn
-				p, err := r.join(func() (net.Conn, net.Conn, error) {
+				p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 					near, far := newBufferedPair(64 << 10)
 					if first[0] == nil {
 						first = [2]*bufferedConn{near, far}
@@ -180,7 +180,7 @@ func TestTransportThatWritesShort(t *testing.T) {
 	eachResumption(t, func(t *testing.T, r resumption) {
 		dials := 0
 		var failing atomic.Bool
-		p, err := r.join(func() (net.Conn, net.Conn, error) {
+		p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 			near, far := newBufferedPair(64 << 10)
 			if dials++; dials > 1 {
 				return near, far, nil
@@ -261,7 +261,7 @@ func TestTransportThatPanics(t *testing.T) {
 		for _, side := range []string{"client", "server"} {
 			dials := 0
 			var bad atomic.Bool
-			p, err := r.join(func() (net.Conn, net.Conn, error) {
+			p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 				near, far := newBufferedPair(64 << 10)
 				if dials++; dials > 1 {
 					return near, far, nil
@@ -308,7 +308,7 @@ func (s emptyReadConn) Read(p []byte) (int, error) {
 // its timeout.
 func TestTransportThatReadsNothing(t *testing.T) {
 	eachResumption(t, func(t *testing.T, r resumption) {
-		p, err := r.join(func() (net.Conn, net.Conn, error) {
+		p, err := r.join(t, func() (net.Conn, net.Conn, error) {
 			near, far := newBufferedPair(64 << 10)
 			return emptyReadConn{near, &atomic.Int32{}}, far, nil
 		}, nil, nil)
