@@ -4,8 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
-
-	"github.com/singchia/geminio"
+	"time"
 )
 
 // inbox holds the messages of a stream that have arrived and that Receive has not returned.
@@ -22,7 +21,16 @@ type inbox struct {
 
 	// begun has the messages that Receive has returned, that have no answer, and whose
 	// beginning was reported to an Observer.
-	begun map[*message]geminio.MessageEvent
+	begun map[*message]begunMessage
+}
+
+// begunMessage is what the event of a received message needs beside what the program cannot change
+// in the message. It is small, so that a map of it allocates nothing for each element.
+type begunMessage struct {
+	ctx   context.Context // of Receive
+	topic string
+	size  int // of data and custom
+	begin time.Time
 }
 
 // newInbox makes the inbox of a stream, which may have ended or discard its messages already.
@@ -60,7 +68,7 @@ func (b *inbox) put(m *message, topic []byte) bool {
 }
 
 // end is called when the stream has ended. It returns begun, which gets no more messages.
-func (b *inbox) end() (begun map[*message]geminio.MessageEvent) {
+func (b *inbox) end() (begun map[*message]begunMessage) {
 	b.mu.Lock()
 	b.ended = true
 	begun, b.begun = b.begun, nil
@@ -70,26 +78,26 @@ func (b *inbox) end() (begun map[*message]geminio.MessageEvent) {
 }
 
 // begin adds m, whose beginning was reported, to begun. It reports false if the stream has ended.
-func (b *inbox) begin(m *message, ev geminio.MessageEvent) bool {
+func (b *inbox) begin(m *message, v begunMessage) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
 		return false
 	}
 	if b.begun == nil {
-		b.begun = make(map[*message]geminio.MessageEvent)
+		b.begun = make(map[*message]begunMessage)
 	}
-	b.begun[m] = ev
+	b.begun[m] = v
 	return true
 }
 
 // answer removes m from begun, and reports whether m was there.
-func (b *inbox) answer(m *message) (ev geminio.MessageEvent, ok bool) {
+func (b *inbox) answer(m *message) (v begunMessage, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ev, ok = b.begun[m]
+	v, ok = b.begun[m]
 	delete(b.begun, m)
-	return ev, ok
+	return v, ok
 }
 
 // drop removes and returns the messages of the inbox. From now on put rejects messages.

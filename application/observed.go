@@ -149,18 +149,25 @@ func (v *serving) lastStream(e *End) *Stream {
 	return cmp.Or(v.s, v.asked, v.former.Value(), e.Stream)
 }
 
+// event returns the event of m, which was received.
+func (m *message) event(v begunMessage) geminio.MessageEvent {
+	return geminio.MessageEvent{
+		Context: v.ctx, End: m.s.end.user, Stream: m.s.user(), Direction: geminio.Incoming, Topic: v.topic, Cnss: m.cnss, ID: m.id,
+		Size: v.size, Begin: v.begin,
+	}
+}
+
 // messageReceived reports that Receive returns m, which was in the inbox b.
 func (s *Stream) messageReceived(ctx context.Context, b *inbox, m *message) {
 	o := s.end.cfg.Observer
-	ev := geminio.MessageEvent{
-		Context: ctx, End: s.end.user, Stream: s.user(), Direction: geminio.Incoming, Topic: m.topic, Cnss: m.cnss, ID: m.id,
-		Size: len(m.data) + len(m.custom),
-	}
+	v := begunMessage{ctx: ctx, topic: m.topic, size: len(m.data) + len(m.custom)}
+	ev := m.event(v)
 	o.BeginMessage(&ev)
+	v.begin = ev.Begin
 	switch {
 	case m.cnss != options.CnssAtLeastOnce:
 		o.EndMessage(&ev)
-	case !b.begin(m, ev):
+	case !b.begin(m, v):
 		ev.Outcome = geminio.Outcome{Code: geminio.CodeClosed, Err: io.EOF}
 		o.EndMessage(&ev)
 	}
@@ -172,7 +179,8 @@ func (s *Stream) messageAnswered(m *message, a packet.Answer, err error) {
 	if !o.Messages() {
 		return
 	}
-	if ev, ok := s.inbox().answer(m); ok {
+	if v, ok := s.inbox().answer(m); ok {
+		ev := m.event(v)
 		ev.Outcome = geminio.Outcome{Code: geminio.Code(a.Code), Err: err}
 		if err == io.EOF {
 			ev.Code = geminio.CodeClosed
@@ -182,8 +190,9 @@ func (s *Stream) messageAnswered(m *message, a packet.Answer, err error) {
 }
 
 // messagesEnd reports that received messages end with their stream.
-func (s *Stream) messagesEnd(begun map[*message]geminio.MessageEvent) {
-	for _, ev := range begun {
+func (s *Stream) messagesEnd(begun map[*message]begunMessage) {
+	for m, v := range begun {
+		ev := m.event(v)
 		ev.Outcome = geminio.Outcome{Code: geminio.CodeClosed, Err: io.EOF}
 		s.end.cfg.Observer.EndMessage(&ev)
 	}

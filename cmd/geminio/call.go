@@ -10,19 +10,15 @@ import (
 	"github.com/singchia/geminio"
 )
 
-// pingMethod is the method that ping calls. It need not exist: the answer that it does not also
-// takes one round trip.
-const pingMethod = "geminio.ping"
-
 // newPing returns the command ping.
 func newPing(s *settings) *cobra.Command {
 	var count int
 	var interval time.Duration
 	cmd := &cobra.Command{
 		Use:   "ping URL",
-		Short: "connect, and measure round trips of calls",
-		Long: `ping connects and calls the method "` + pingMethod + `" again and again. The server need
-not have it: the answer that it does not have it takes a round trip, too.`,
+		Short: "connect, and measure round trips",
+		Long: `ping connects, and sends heartbeats again and again. The server answers them by itself, so
+the program that runs there takes no part.`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			begin := time.Now()
@@ -51,21 +47,16 @@ not have it: the answer that it does not have it takes a round trip, too.`,
 			return nil
 		},
 	}
-	cmd.Flags().IntVarP(&count, "count", "c", 4, "number of calls; 0: until it is interrupted")
-	cmd.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two calls")
+	cmd.Flags().IntVarP(&count, "count", "c", 4, "number of heartbeats; 0: until it is interrupted")
+	cmd.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two heartbeats, at least 10ms")
 	return cmd
 }
 
-// roundTrip returns the time of one call.
+// roundTrip measures one round trip.
 func (s *settings) roundTrip(ctx context.Context, end geminio.End) (time.Duration, error) {
 	ctx, cancel := s.limited(ctx)
 	defer cancel()
-	begin := time.Now()
-	_, err := end.Call(ctx, pingMethod, end.NewRequest(nil))
-	if err != nil && !answered(err) {
-		return 0, err
-	}
-	return time.Since(begin), nil
+	return geminio.Ping(ctx, end)
 }
 
 // newCall returns the command call.

@@ -52,9 +52,10 @@ func TestMethodSets(t *testing.T) {
 	require.NoError(t, err)
 
 	stream := slices.Concat(methodsOf[geminio.Stream](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
-		methodsOf[geminio.EndOwned](), methodsOf[metadata.Carrier]())
+		methodsOf[geminio.EndOwned](), methodsOf[metadata.Carrier](), methodsOf[geminio.StreamSnapshotter]())
 	end := slices.Concat(methodsOf[geminio.End](), methodsOf[geminio.HalfCloser](), methodsOf[geminio.Resetter](),
-		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.StreamOpener](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner](), methodsOf[metadata.Carrier]())
+		methodsOf[geminio.EndOwned](), methodsOf[geminio.ErrorCloser](), methodsOf[geminio.Shutdowner](), methodsOf[geminio.StreamOpener](), methodsOf[geminio.Causer](), methodsOf[geminio.Doner](), methodsOf[metadata.Carrier](),
+		methodsOf[geminio.StreamSnapshotter](), methodsOf[geminio.Snapshotter](), methodsOf[geminio.CallLister](), methodsOf[geminio.Pinger]())
 	copies := []string{"ReadFrom", "WriteTo"} // io.ReaderFrom and io.WriterTo, for io.Copy
 	for name, c := range map[string]struct {
 		value any

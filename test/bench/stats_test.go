@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/client"
+	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
+	"github.com/singchia/geminio/test/rig"
+)
+
+// counters is what a metric of calls and messages needs at least.
+type counters struct{ begun, ended, bytes, nanoseconds atomic.Int64 }
+
+// stats returns functions that count all events.
+func (c *counters) stats() geminio.Stats {
+	return geminio.Stats{
+		CallBegin: func(geminio.CallEvent) { c.begun.Add(1) },
+		CallEnd: func(ev geminio.CallEvent) {
+			c.ended.Add(1)
+			c.bytes.Add(int64(ev.RequestSize + ev.ResponseSize))
+			c.nanoseconds.Add(int64(ev.Duration))
+		},
+		MessageBegin: func(geminio.MessageEvent) { c.begun.Add(1) },
+		MessageEnd: func(ev geminio.MessageEvent) {
+			c.ended.Add(1)
+			c.bytes.Add(int64(ev.Size))
+			c.nanoseconds.Add(int64(ev.Duration))
+		},
+	}
+}
+
+// countedPair returns a pair of Ends that count their events.
+func countedPair(tb testing.TB) *rig.Pair {
+	co, so := client.NewEndOptions(), server.NewEndOptions()
+	co.SetStats((&counters{}).stats())
+	so.SetStats((&counters{}).stats())
+	return rig.NewPair(tb, "tcp", co, so)
+}
+
+// BenchmarkStats makes calls with Stats at both sides, beside the same calls without: one after the
+// other, and 64 at once. The metric of-off is the ratio of the pace with them to the pace without.
+func BenchmarkStats(b *testing.B) {
+	for name, callers := range map[string]int{"One": 1, "Many": many} {
+		b.Run(name, func(b *testing.B) {
+			on, off := countedPair(b), rig.NewPair(b, "tcp", nil, nil)
+			contest{
+				raw:   by(callers, callerOf(b, off.Client, off.Server, 256)),
+				ours:  by(callers, callerOf(b, on.Client, on.Server, 256)),
+				ratio: "of-off", least: 2 * callers,
+			}.run(b)
+		})
+	}
+}
+
+// Events of calls and messages allocate nothing.
+func TestStatsAllocations(t *testing.T) {
+	p := countedPair(t)
+	go rig.AnswerAll(p.Server)
+	data := make([]byte, 256)
+	for name, op := range map[string]struct {
+		max float64
+		run func() error
+	}{
+		"call":    {maxCallAllocs, callerOf(t, p.Client, p.Server, 256)},
+		"message": {maxMessageAllocs, func() error { return p.Client.Publish(t.Context(), p.Client.NewMessage(data)) }},
+	} {
+		var err error
+		got := testing.AllocsPerRun(2000, func() {
+			if e := op.run(); e != nil {
+				err = e
+			}
+		})
+		require.NoError(t, err)
+		t.Logf("%s: %v allocations", name, got)
+		if got > op.max && !kit.Race {
+			t.Errorf("%s: %v allocations, at most %v are allowed", name, got, op.max)
+		}
+	}
+}
