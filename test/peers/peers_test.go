@@ -16,7 +16,7 @@ import (
 // small is the smallest load that shows that everything works.
 var small = settings{
 	window: 5 * time.Millisecond, callers: 4, streams: 2,
-	idle: 2, parked: 3, settle: time.Millisecond, counted: 10, shorter: 20,
+	idle: 2, clients: 4, parked: 3, settle: time.Millisecond, counted: 10, shorter: 20,
 }
 
 // absent has the peers that do not support a probe.
@@ -32,7 +32,9 @@ var absent = map[string]string{
 	"open64":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 	"mixed":    "minimal echo,minimal calls,grpc stream,nats,JetStream",
 	"connect":  "minimal echo,minimal calls,JetStream",
+	"clients":  "minimal echo,minimal calls,quic,grpc,grpc stream,nats,JetStream",
 	"idle":     "minimal echo,minimal calls",
+	"used":     "minimal echo,minimal calls,JetStream",
 	"parked":   "raw TCP,minimal echo,minimal calls,grpc stream,nats,JetStream",
 }
 

@@ -28,6 +28,7 @@ type settings struct {
 	callers int           // for probes with many callers, publishers or openers
 	streams int           // for probes with many streams
 	idle    int           // idle connections
+	clients int           // connections that call at the same time
 	parked  int           // idle streams
 	settle  time.Duration // the wait until everything is idle
 	counted int           // operations whose allocations are counted
@@ -45,7 +46,7 @@ type settings struct {
 func standard(window time.Duration) settings {
 	return settings{
 		window: window, callers: 64, streams: 8,
-		idle: 100, parked: 1000, settle: 500 * time.Millisecond, counted: 2000,
+		idle: 100, clients: 4000, parked: 1000, settle: 500 * time.Millisecond, counted: 2000,
 	}
 }
 
@@ -85,7 +86,9 @@ func probes() []probe {
 		{name: "open64", run: touches(0)},
 		{name: "mixed", run: mixed},
 		{name: "connect", run: connections},
+		{name: "clients", most: 2, run: clients},
 		{name: "idle", run: idleEnds},
+		{name: "used", run: usedEnds},
 		{name: "parked", run: idleStreams},
 		{name: "allocs", run: allocations},
 		{name: "call" + tlsSuffix, run: overTLS(calls(1, callSize))},

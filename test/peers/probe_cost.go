@@ -42,13 +42,66 @@ func (u usage) each(before usage, n int) values {
 	}
 }
 
-// idleEnds measures the cost of one side of an idle connection. One connection exists
-// before, so that shared resources do not count.
+// idleEnds measures the cost of one side of an idle connection.
 func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
+	return heldBy(ctx, s, p, func(link) error { return nil })
+}
+
+// usedEnds measures the same after one call.
+func usedEnds(ctx context.Context, s settings, p *peer) (values, error) {
+	return heldBy(ctx, s, p, func(l link) error {
+		all, err := callers(l, 1)
+		if err == nil {
+			_, err = all[0](pattern[:callSize])
+		}
+		return err
+	})
+}
+
+// clients measures calls over many connections, one in flight on each.
+func clients(ctx context.Context, s settings, p *peer) (values, error) {
+	if !p.overTCP {
+		return nil, errNotOffered // it would take minutes to connect
+	}
+	server, err := p.start(&service{answer: answers(callSize), security: s.security})
+	if err != nil {
+		return nil, err
+	}
+	var links []link
+	defer func() {
+		for _, l := range links {
+			l.close()
+		}
+		server.close()
+	}()
+	var calls []call
+	for range s.clients {
+		l, err := server.dial()
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, l)
+		all, err := callers(l, 1)
+		if err != nil {
+			return nil, err
+		}
+		calls = append(calls, all...)
+	}
+	return pace(ctx, s, s.clients, func(i int) func() error {
+		return func() error {
+			_, err := calls[i](pattern[:callSize])
+			return err
+		}
+	})
+}
+
+// heldBy measures the cost of one side of a connection that was used by a function and is idle.
+// One connection exists before, so that shared resources do not count.
+func heldBy(ctx context.Context, s settings, p *peer, use func(link) error) (values, error) {
 	if p.name == minimalName || p.name == minimalCallsName {
 		return nil, errNotOffered // the minimal programs have large buffers for the other rows
 	}
-	server, err := p.start(&service{})
+	server, err := p.start(&service{answer: answers(callSize)})
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +119,9 @@ func idleEnds(ctx context.Context, s settings, p *peer) (values, error) {
 			return nil, err
 		}
 		links = append(links, l)
+		if err := use(l); err != nil {
+			return nil, err
+		}
 		if i == 0 {
 			before = inUse(ctx, s.settle)
 		}

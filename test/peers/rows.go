@@ -119,6 +119,22 @@ func rows() []row {
 			what: "user and system time of both sides",
 			bars: []bar{{against: bestPeer, shown: true}, {against: rawName, shown: true}},
 		}, {
+			probe: "clients", metric: "rate", work: "4000 clients, each calling", format: rate,
+			what: "4000 connections with one call of 256 B in flight on each; calls per second of all",
+			bars: []bar{{against: rawName, limit: 0.7}, {against: bestPeer, shown: true}},
+		}, {
+			probe: "clients", metric: "cpu", work: "processor time of such a call", format: seconds, less: true,
+			what: "user and system time of both sides",
+			bars: []bar{{against: rawName, shown: true}, {against: bestPeer, shown: true}},
+		}, {
+			probe: "used", metric: "bytes", work: "an End that was used once and is idle", format: size, less: true,
+			what: "as for an idle End, after one call of 256 B",
+			bars: []bar{{limit: 6 << 10}},
+		}, {
+			probe: "used", metric: "goroutines", work: "goroutines of such an End", format: plain, less: true,
+			what: "as above",
+			bars: []bar{{limit: 1}},
+		}, {
 			probe: "idle", metric: "bytes", work: "an idle End", format: size, less: true,
 			what: "heap and stacks after a collection, for each side of an idle connection; half of the growth by 100 connections, for each connection",
 			bars: []bar{{limit: 8 << 10}},
