@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/singchia/geminio"
 )
 
@@ -53,6 +55,7 @@ func (s *fleetServer) api() http.Handler {
 	handle("GET /devices/{name}", s.status)
 	handle("POST /devices/{name}/reboot", s.reboot)
 	handle("DELETE /devices/{name}", s.kick)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	return mux
 }
 

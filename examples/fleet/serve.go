@@ -11,10 +11,13 @@ import (
 	"sync"
 	"time"
 
+	prom "github.com/prometheus/client_golang/prometheus"
+
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/examples/internal/turns"
 	"github.com/singchia/geminio/inspect"
+	"github.com/singchia/geminio/prometheus"
 	"github.com/singchia/geminio/server"
 	"github.com/singchia/geminio/typed"
 )
@@ -25,6 +28,7 @@ const serveUsage = `fleet serve serves devices, and operators over HTTP:
   GET    /devices/NAME                   the status of a device, and its last reading
   POST   /devices/NAME/reboot?reason=R   reboot a device
   DELETE /devices/NAME?reason=R&for=1m   kick a device, and keep it away for that time
+  GET    /metrics                        metrics for Prometheus
 
   fleet serve [FLAGS]
 
@@ -48,6 +52,7 @@ type fleetServer struct {
 	store     *store
 	admission *admission
 	turns     turns.Turns // orders the connections of one device
+	metrics   *prom.Registry
 }
 
 func serveMain(args []string) int {
@@ -92,6 +97,10 @@ func (s *fleetServer) run(ctx context.Context) (err error) {
 	opt := server.NewEndOptions()
 	opt.SetLogger(s.Log)
 	opt.SetDelegate(s.admission)
+	collector := prometheus.NewCollector(&prometheus.Options{Topics: []string{readings.Name}})
+	s.metrics = prom.NewRegistry()
+	s.metrics.MustRegister(collector)
+	opt.SetStats(collector.Stats())
 	s.srv = server.New(opt)
 	stop, err := s.inspector.Serve(s.Program, &inspect.Handler{Sources: []inspect.Source{s.srv}, Name: nameOf})
 	if err != nil {
