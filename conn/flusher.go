@@ -8,7 +8,7 @@ import (
 )
 
 // flusherIdle is the time within which a flusher must be needed again for its goroutine to stay.
-const flusherIdle = 20 * time.Millisecond
+const flusherIdle = 100 * time.Millisecond
 
 // flusher is a goroutine that writes if the goroutine that has made something ready may not wait.
 // While it is needed often it stays, because a Write of TLS needs a large stack, which a new
