@@ -24,10 +24,11 @@
 //
 // # Cost
 //
-// A page costs a snapshot of each End, or of each stream and call of each End, and memory for its own rows
-// alone, whatever the number of Ends. A page is complete before its first byte is written, so a slow reader
-// of a page holds no lock and delays nothing. At most four pages are made at a time; further requests
-// are answered with the status 503.
+// A page costs a snapshot of each End, or of each stream and call of each End: for 10,000 Ends some tens of
+// milliseconds of one processor. It keeps its own rows alone, whatever the number of Ends; about 1 KiB
+// for each further End is garbage at once. A page is complete before its first byte is written, so a slow
+// reader of a page holds no lock and delays nothing. At most four pages are made at a time; further
+// requests are answered with the status 503.
 //
 // # JSON
 //
@@ -38,8 +39,10 @@
 //	/debug/geminio/streams?format=json&end=ID
 //	/debug/geminio/calls?format=json&calls.q=reboot&calls.only=10s
 //
-// sort names a column, desc=1 reverses the order, q is a text that a row must contain, only is one of
-// the choices of the page, and limit is the number of rows, by default 50, at most 500. The fields
-// previous and next of a Page are the queries of the pages beside it. end restricts streams and calls
-// to an End. Later versions may add columns and fields.
+// sort names a column, as in the links of the page, desc=1 reverses the order, q is a text that a row must
+// contain, and limit is the number of rows, by default 50, at most 500. only chooses rows: of the Ends
+// those in a state, such as interrupted; of the streams "stuck", "own" or "peer"; of the calls those with an
+// age of at least "1s", "10s", "1m" or "10m". The fields previous and next of a Page are the queries of
+// the pages beside it. end restricts streams and calls to an End, and the page "end" has all about one End,
+// an [EndPage]. A request that fails has an [Error]. Later versions may add columns and fields.
 package inspect
