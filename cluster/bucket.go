@@ -18,9 +18,12 @@ import (
 //	n.<node id>     a nodeRecord in JSON, which the bucket drops after the lease
 //	c.<client id>   the id of the node that has the client, a space, and the time at which the
 //	                connection was attached, in milliseconds since 1970
+//	g.<group>.<client id>
+//	                an empty value: the client is a member. The name of the group is in base64.
 const (
 	nodeKey   = "n."
 	clientKey = "c."
+	groupKey  = "g."
 )
 
 // markerTTL is how long the bucket keeps the marker of a removed key, so that nodes whose watch was

@@ -7,6 +7,7 @@
 //	l := node.Listener(server.New(opts))              // attaches the End of every client
 //	resp, err := node.Call(ctx, clientID, "reboot", data)
 //	err = node.Publish(ctx, clientID, "news", data)   // the client has acknowledged it
+//	got, err := node.Broadcast(ctx, "room-7", "said", data) // to the members of a group
 //	stream, err := node.OpenStream(ctx, clientID)     // a geminio.Stream, also through another node
 //
 // Package embed has a NATS server for one process. The page docs/cluster.md states the semantics, also
@@ -26,5 +27,5 @@
 // take NATS (exchange.go), and large ones a direct connection between the two nodes (link.go), where each
 // node proves that it has the key which its entry names (identity.go). A stream to a client of another node is
 // a stream of the direct connection, which that node splices with one of the client's End (stream.go,
-// splice.go).
+// splice.go). A broadcast is one request to each node that has members of the group (group.go).
 package cluster

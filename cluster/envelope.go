@@ -26,6 +26,8 @@ const (
 	publishKind
 	// openKind: open a stream to a client.
 	openKind
+	// broadcastKind: publish a message to the members of a group.
+	broadcastKind
 )
 
 // request is what one node asks another one to do with a client. On the way it has a header, which
@@ -37,6 +39,7 @@ const (
 //	uvarint  timeout in nanoseconds; 0 for none
 //	byte     delivery guarantee of a message (options.Cnss)
 //	bytes    method, topic, or peer of a stream: uvarint length, then the bytes
+//	bytes    group; empty except for a broadcast
 //	bytes    custom bytes, or meta of a stream
 //	uvarint  number of metadata values; for each one the key and the value, as bytes
 type request struct {
@@ -45,6 +48,7 @@ type request struct {
 	timeout time.Duration
 	cnss    options.Cnss
 	name    string // the method, the topic, or the peer of a stream
+	group   string // the group of a broadcast
 	custom  []byte // custom bytes, or the meta of a stream
 	md      metadata.MD
 	data    []byte
@@ -57,6 +61,7 @@ func (r *request) appendHeader(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(max(r.timeout, 0)))
 	b = append(b, byte(r.cnss))
 	b = appendBytes(b, r.name)
+	b = appendBytes(b, r.group)
 	b = appendBytes(b, r.custom)
 	return appendMetadata(b, r.md)
 }
@@ -67,8 +72,8 @@ func parseRequest(header, data []byte) (*request, error) {
 	version := p.byte()
 	r := &request{kind: kind(p.byte()), client: p.uint64(), timeout: time.Duration(p.uvarint()), data: data}
 	r.cnss = options.Cnss(p.byte())
-	r.name, r.custom, r.md = string(p.bytes()), p.bytes(), p.metadata()
-	if !p.done() || version != envelopeVersion || r.kind > openKind || r.timeout < 0 {
+	r.name, r.group, r.custom, r.md = string(p.bytes()), string(p.bytes()), p.bytes(), p.metadata()
+	if !p.done() || version != envelopeVersion || r.kind > broadcastKind || r.timeout < 0 {
 		return nil, errEnvelope
 	}
 	return r, nil

@@ -19,6 +19,7 @@ import (
 var requests = []request{
 	{},
 	{kind: publishKind, client: math.MaxUint64, timeout: math.MaxInt64, cnss: options.CnssAtMostOnce, name: "m", custom: []byte("c")},
+	{kind: broadcastKind, group: "room", name: "said"},
 	{client: 7, timeout: time.Second, name: strings.Repeat("x", 300), md: metadata.Pairs("a", "1", "a", "2", "b", ""), data: []byte("data")},
 }
 
@@ -48,7 +49,7 @@ func TestRequestOnTheWay(t *testing.T) {
 		_, err = parseRequest(header, nil)
 		assert.Equal(t, errEnvelope, err, "another version")
 	}
-	_, err := parseRequest((&request{kind: openKind + 1}).appendHeader(nil), nil)
+	_, err := parseRequest((&request{kind: broadcastKind + 1}).appendHeader(nil), nil)
 	assert.Equal(t, errEnvelope, err)
 	_, _, err = unframe([]byte{5, 1})
 	assert.Equal(t, errEnvelope, err)

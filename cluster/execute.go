@@ -62,10 +62,6 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 	}
 	defer n.leave()
 	n.counters.executed.Add(1)
-	end := n.locals.end(r.client)
-	if end == nil {
-		return &answer{status: absent}
-	}
 	if r.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.timeout)
@@ -73,6 +69,13 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 	}
 	if len(r.md) > 0 {
 		ctx = metadata.NewOutgoingContext(ctx, r.md)
+	}
+	if r.kind == broadcastKind {
+		return &answer{data: n.broadcastHere(ctx, r).encode()}
+	}
+	end := n.locals.end(r.client)
+	if end == nil {
+		return &answer{status: absent}
 	}
 	switch r.kind {
 	case openKind: // a stream of a direct connection asks for it

@@ -164,6 +164,10 @@ func (s *session) update(e jetstream.KeyValueEntry) {
 		s.updateNode(v, id, e.Value(), put)
 		return
 	}
+	if group, id, ok := parseMemberName(e.Key()); ok {
+		v.watchMember(group, id, put, e.Revision())
+		return
+	}
 	if id, ok := parseClientName(e.Key()); ok {
 		v.setClient(id, newRecord(e.Value(), put, e.Revision(), e.Created()))
 		if s.filling == nil {

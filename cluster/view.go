@@ -13,7 +13,9 @@ type view struct {
 	nodes   map[string]*peer // those that are alive and do not leave
 	leaving map[string]bool  // nodes that take no more work, and finish what they have begun
 	clients map[uint64]record
-	online  int // clients of nodes
+	groups  groups
+	watched uint64 // the revision of the last entry of a member that the watch has brought
+	online  int    // clients of nodes
 }
 
 // peer is a node of the bucket.
@@ -36,7 +38,7 @@ type record struct {
 
 // newView returns an empty view.
 func newView() *view {
-	return &view{nodes: make(map[string]*peer), leaving: make(map[string]bool), clients: make(map[uint64]record)}
+	return &view{nodes: make(map[string]*peer), leaving: make(map[string]bool), clients: make(map[uint64]record), groups: make(groups)}
 }
 
 // node returns a node that is alive, or nil.
@@ -149,6 +151,7 @@ func (v *view) replace(other *view) (lost []string) {
 		}
 	}
 	v.nodes, v.leaving, v.clients, v.online = other.nodes, other.leaving, other.clients, other.online
+	v.groups, v.watched = other.groups, other.watched
 	return lost
 }
 

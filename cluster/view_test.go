@@ -87,3 +87,37 @@ func TestAViewThatIsReadAnew(t *testing.T) {
 	assert.True(t, v.first("a"))
 	assert.False(t, v.first("b"))
 }
+
+// TestMembersOfAView brings the entries of a member by the watch and by the writes of this node.
+func TestMembersOfAView(t *testing.T) {
+	v := newView()
+	v.watchMember("g", 7, true, 5)
+	v.setMember("g", 7, false, 6) // this node has removed it
+	assert.Empty(t, v.members("g"))
+	v.watchMember("g", 7, true, 5)
+	assert.Empty(t, v.members("g"), "the entry is older than the removal")
+	v.watchMember("g", 7, false, 6)
+	assert.Empty(t, v.groups, "nothing is left")
+	v.setMember("g", 7, true, 4)
+	assert.Empty(t, v.members("g"), "the watch has brought this write already")
+	v.setMember("g", 7, true, 7)
+	assert.Equal(t, []uint64{7}, v.members("g"))
+
+	v.setNode(&peer{id: "a"})
+	v.setClient(7, record{node: "a", rev: 1})
+	assert.Equal(t, []string{"a"}, v.nodesOf("g"))
+	v.removeNode("a")
+	assert.Empty(t, v.nodesOf("g"))
+}
+
+func FuzzParseMemberName(f *testing.F) {
+	f.Add(memberName("room 7", 7))
+	f.Fuzz(func(t *testing.T, key string) {
+		if group, client, ok := parseMemberName(key); ok {
+			again, id, ok := parseMemberName(memberName(group, client))
+			assert.True(t, ok)
+			assert.Equal(t, group, again)
+			assert.Equal(t, client, id)
+		}
+	})
+}
