@@ -44,17 +44,19 @@ func (s *Stream) plainCall(ctx context.Context, method string, req geminio.Reque
 	}
 	o := s.end.cfg.Observer
 	if !o.Calls() {
-		return s.doCall(ctx, method, req, CallTimeout(req, opts))
+		return s.doCall(ctx, 0, method, req, CallTimeout(req, opts))
 	}
-	return o.Call(s.user(), s.end.user, ctx, method, req, func() (geminio.Response, error) {
-		return s.doCall(ctx, method, req, CallTimeout(req, opts))
+	begin := s.end.c.Now()
+	return o.Call(s.user(), s.end.user, ctx, method, req, s.end.c.Time(begin), func() (geminio.Response, error) {
+		return s.doCall(ctx, begin, method, req, CallTimeout(req, opts))
 	})
 }
 
-// doCall is Call without the checks of the arguments. A timeout of 0 stands for none.
-func (s *Stream) doCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
+// doCall is Call without the checks of the arguments. begin is the time at which the call has begun, by
+// the connection's clock; 0 stands for now. A timeout of 0 stands for none.
+func (s *Stream) doCall(ctx context.Context, begin time.Duration, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
 	var buf [headSize]byte
-	op := operation{timeout: timeout}
+	op := operation{began: begin, timeout: timeout}
 	head, err := s.prepareCall(ctx, &op, buf[:0], method, req)
 	if err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func (s *Stream) plainStartCall(ctx context.Context, method string, req geminio.
 		return s.startCall(ctx, method, req, CallTimeout(req, opts), done)
 	}
 	if o := s.end.cfg.Observer; o.Calls() {
-		return o.StartCall(s.user(), s.end.user, ctx, method, req, start, done)
+		return o.StartCall(s.user(), s.end.user, ctx, method, req, time.Now(), start, done)
 	}
 	return start(done)
 }

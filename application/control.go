@@ -53,7 +53,7 @@ func (c *Control) PostHook(name string, f func()) { c.events.post(name, f) }
 // DoCall is Call on the default stream without the checks of the arguments. A timeout of 0
 // stands for none. A client.RetryEnd calls DoCall once for each attempt.
 func (c *Control) DoCall(ctx context.Context, method string, req geminio.Request, timeout time.Duration) (geminio.Response, error) {
-	return c.doCall(ctx, method, req, timeout)
+	return c.doCall(ctx, 0, method, req, timeout)
 }
 
 // StartCall is DoCall without the wait for the response. It calls done with the outcome; done

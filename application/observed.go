@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/multiplexer"
@@ -19,9 +20,9 @@ import (
 var errNotReturned = errors.New("the operation panicked or ended its goroutine")
 
 // outgoingCall returns the event of a call of this side.
-func outgoingCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request) geminio.CallEvent {
+func outgoingCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time) geminio.CallEvent {
 	return geminio.CallEvent{
-		Context: ctx, End: e, Stream: s, Method: method, ID: req.ID(), RequestSize: len(req.Data()) + len(req.Custom()),
+		Context: ctx, End: e, Stream: s, Begin: begin, Method: method, ID: req.ID(), RequestSize: len(req.Data()) + len(req.Custom()),
 	}
 }
 
@@ -34,9 +35,10 @@ func (o *Observer) endCall(ev *geminio.CallEvent, resp geminio.Response, err err
 	o.EndCall(ev)
 }
 
-// Call reports a call of this side on stream s of e, which do makes.
-func (o *Observer) Call(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, do func() (geminio.Response, error)) (resp geminio.Response, err error) {
-	ev := outgoingCall(s, e, ctx, method, req)
+// Call reports a call of this side on stream s of e, which begins at the time begin and which do
+// makes.
+func (o *Observer) Call(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time, do func() (geminio.Response, error)) (resp geminio.Response, err error) {
+	ev := outgoingCall(s, e, ctx, method, req, begin)
 	o.BeginCall(&ev)
 	outcome := errNotReturned
 	defer func() { o.endCall(&ev, resp, outcome) }()
@@ -47,8 +49,8 @@ func (o *Observer) Call(s geminio.Stream, e geminio.End, ctx context.Context, me
 
 // StartCall is Call without the wait: start calls its argument with the outcome, unless it returns
 // an error.
-func (o *Observer) StartCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, start func(func(geminio.Response, error)) error, done func(geminio.Response, error)) error {
-	ev := outgoingCall(s, e, ctx, method, req)
+func (o *Observer) StartCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time, start func(func(geminio.Response, error)) error, done func(geminio.Response, error)) error {
+	ev := outgoingCall(s, e, ctx, method, req, begin)
 	o.BeginCall(&ev)
 	outcome := errNotReturned
 	defer func() {

@@ -72,18 +72,23 @@ func contain[E any](log *slog.Logger, what string, f func(E), ev *E) {
 	returned = true
 }
 
-// BeginCall sets the beginning of a call to now, unless it is set, and reports it.
+// BeginCall reports the beginning of a call.
 func (o *Observer) BeginCall(ev *geminio.CallEvent) {
-	if ev.Begin.IsZero() {
-		ev.Begin = time.Now()
+	for i := range o.all {
+		if f := o.all[i].CallBegin; f != nil {
+			contain(o.log, "CallBegin", f, ev)
+		}
 	}
-	report(o, "CallBegin", func(s *geminio.Stats) func(geminio.CallEvent) { return s.CallBegin }, ev)
 }
 
 // EndCall reports the end of a call. The caller has set its outcome.
 func (o *Observer) EndCall(ev *geminio.CallEvent) {
 	ev.Duration = time.Since(ev.Begin)
-	report(o, "CallEnd", func(s *geminio.Stats) func(geminio.CallEvent) { return s.CallEnd }, ev)
+	for i := range o.all {
+		if f := o.all[i].CallEnd; f != nil {
+			contain(o.log, "CallEnd", f, ev)
+		}
+	}
 }
 
 // BeginMessage sets the beginning of a message to now and reports it.

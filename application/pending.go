@@ -253,7 +253,7 @@ func (p *pending) expired() bool { return !p.deadline.IsZero() && !time.Now().Be
 type operation struct {
 	typ      packet.Type
 	method   string        // of a call
-	began    time.Duration // by the connection's clock; set by start
+	began    time.Duration // by the connection's clock; 0: start sets it to now
 	number   uint64        // of a delivery; 0: the table chooses the number of the packet
 	data     []byte        // the user must not change it until the operation has ended
 	timeout  time.Duration // 0: none
@@ -279,7 +279,10 @@ func (s *Stream) start(ctx context.Context, op *operation, head []byte, async fu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	op.began, op.deadline = e.c.Now(), deadlineIn(op.timeout)
+	if op.began == 0 {
+		op.began = e.c.Now()
+	}
+	op.deadline = deadlineIn(op.timeout)
 	deadline := op.deadline
 	if at, ok := ctx.Deadline(); ok && (deadline.IsZero() || at.Before(deadline)) {
 		deadline = at

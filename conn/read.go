@@ -33,8 +33,16 @@ type Sink interface {
 }
 
 // Run reads frames until the connection ends, and passes those of the layer above to
-// its Frame method. The goroutine that calls Run is the reading goroutine.
+// its Frame method. The goroutine that calls Run is the reading goroutine. If a function of the user
+// that must not do so ends the goroutine, the connection ends too.
 func (c *Conn) Run() {
+	returned := false
+	defer func() {
+		if !returned {
+			c.abort(errReaderExited)
+			c.readerEnded()
+		}
+	}()
 	for {
 		h, err := c.readFrame()
 		if err == nil {
@@ -48,10 +56,14 @@ func (c *Conn) Run() {
 				c.rb.Free()
 				c.rb = nil
 			}
+			returned = true
 			return
 		}
 	}
 }
+
+// errReaderExited ends a connection whose reading goroutine was ended.
+var errReaderExited = errors.New("a function of the user ended the goroutine that reads the connection")
 
 // readFrame returns the header of the next frame for the layer above. It skips the
 // rest of the present frame.

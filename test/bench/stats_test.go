@@ -3,6 +3,7 @@ package bench
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,7 +52,7 @@ func BenchmarkStats(b *testing.B) {
 			contest{
 				raw:   by(callers, callerOf(b, off.Client, off.Server, 256)),
 				ours:  by(callers, callerOf(b, on.Client, on.Server, 256)),
-				ratio: "of-off", least: 2 * callers,
+				ratio: "of-off", least: 2 * callers, turn: 100 * time.Millisecond,
 			}.run(b)
 		})
 	}

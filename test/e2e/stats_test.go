@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +158,78 @@ func TestStatsOfCalls(t *testing.T) {
 	<-async.Done
 	near.want(t, "outgoing call of last ends: 11 "+async.Error.Error()+", 0 bytes", "connection ends: 0 <nil>")
 	far.want(t, "incoming call of last ends: 11 EOF, 0 bytes", "connection ends: 0 <nil>")
+}
+
+// A function that ends the goroutine which reads a connection ends that connection.
+func TestStatsThatExit(t *testing.T) {
+	so := server.NewEndOptions()
+	so.SetStats(geminio.Stats{CallBegin: func(geminio.CallEvent) { runtime.Goexit() }})
+	p := rig.NewPair(t, "tcp", nil, so)
+	_, err := p.Client.Call(t.Context(), "any", p.Client.NewRequest(nil))
+	require.ErrorIs(t, err, geminio.ErrMaybeExecuted)
+	<-geminio.Done(p.Server)
+	assert.ErrorContains(t, geminio.Cause(p.Server), "ended the goroutine")
+}
+
+// Snapshots of both sides agree.
+func TestSnapshots(t *testing.T) {
+	p, _, _ := newDiaries(t)
+	ctx := t.Context()
+	require.NoError(t, p.Server.Register(ctx, "hang", rig.Hang))
+	s, other := rig.OpenStream(t, p.Client, p.Server)
+	_, err := s.Write(make([]byte, 1000))
+	require.NoError(t, err)
+	call, err := p.Client.CallAsync(ctx, "hang", p.Client.NewRequest(nil), nil)
+	require.NoError(t, err)
+	published := kit.Start(func() error { return p.Client.Publish(ctx, p.Client.NewMessage(nil)) })
+	rtt, err := geminio.Ping(ctx, p.Client)
+	require.NoError(t, err)
+	assert.Greater(t, rtt, time.Duration(0))
+	require.Eventually(t, func() bool {
+		a, _ := geminio.SnapshotOf(p.Client)
+		b, _ := geminio.SnapshotOf(p.Server)
+		return rig.Traffic(p.Client, p.Server) == nil && b.IncomingCalls.InFlight == 1 && b.IncomingMessages.InFlight == 1 && a.RoundTrip > 0
+	}, kit.Forever, time.Millisecond)
+	a, _ := geminio.SnapshotOf(p.Client)
+	b, _ := geminio.SnapshotOf(p.Server)
+	assert.Equal(t, geminio.EndConnected, a.State)
+	assert.Equal(t, p.Client.ClientID(), a.ClientID)
+	assert.Equal(t, 2, a.Wire)
+	assert.EqualValues(t, 1, a.Connections)
+	assert.Equal(t, geminio.Counts{Begun: 1, InFlight: 1}, a.OutgoingStreams)
+	assert.Equal(t, geminio.Counts{Begun: 1, InFlight: 1}, b.IncomingStreams)
+	assert.Equal(t, geminio.Counts{Begun: 1, InFlight: 1}, a.OutgoingCalls)
+	assert.Equal(t, geminio.Counts{Begun: 1, InFlight: 1}, a.OutgoingMessages)
+	assert.WithinDuration(t, time.Now(), a.Begin, kit.Forever)
+	assert.WithinDuration(t, time.Now(), b.LastReceived, kit.Forever)
+	assert.Greater(t, a.MemoryBudget, a.BudgetUsed)
+	assert.Greater(t, a.BudgetUsed, uint64(0))
+	calls := geminio.CallsOf(p.Server, 1)
+	require.Len(t, calls, 1)
+	assert.Equal(t, geminio.Incoming, calls[0].Direction)
+	assert.Equal(t, "hang", calls[0].Method)
+	assert.Equal(t, geminio.CallRunning, calls[0].State)
+	assert.EqualValues(t, 1, calls[0].StreamID)
+	sent, _ := geminio.StreamSnapshotOf(s)
+	got, _ := geminio.StreamSnapshotOf(other)
+	assert.EqualValues(t, 1000, sent.BytesSent)
+	assert.EqualValues(t, 1000, got.RawWindow.Held)
+	assert.Equal(t, geminio.HalfOpen, got.Receiving)
+	main, _ := geminio.StreamSnapshotOf(p.Server)
+	assert.Equal(t, 1, main.Unreceived)
+	assert.Equal(t, geminio.Counts{Begun: 1, InFlight: 1}, main.IncomingCalls)
+
+	require.NoError(t, geminio.CloseWrite(s))
+	require.Eventually(t, func() bool { v, _ := geminio.StreamSnapshotOf(other); return v.Receiving == geminio.HalfEnding }, kit.Forever, time.Millisecond)
+	p.Client.Close()
+	require.Error(t, <-published)
+	<-call.Done
+	<-geminio.Done(p.Server)
+	b, _ = geminio.SnapshotOf(p.Server)
+	assert.GreaterOrEqual(t, b.State, geminio.EndClosing)
+	assert.Equal(t, io.EOF, b.Cause)
+	assert.Zero(t, b.IncomingCalls.InFlight+b.IncomingMessages.InFlight+b.IncomingStreams.InFlight)
+	assert.Empty(t, geminio.CallsOf(p.Server, 0))
 }
 
 func TestStatsOfMessages(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 type Tally struct {
 	mu    sync.Mutex
 	ends  map[geminio.End]map[string]*balance
+	sums  bool    // ends has the sums of all Ends, for the key nil
 	wrong []error // events that cannot be
 }
 
@@ -28,6 +29,28 @@ type balance struct{ begun, ended uint64 }
 
 // NewTally returns a Tally without Ends.
 func NewTally() *Tally { return &Tally{ends: make(map[geminio.End]map[string]*balance)} }
+
+// NewSums returns a Tally that only has the sums of all Ends, and keeps none of them in memory.
+func NewSums() *Tally {
+	c := NewTally()
+	c.sums = true
+	return c
+}
+
+// Over returns an error unless everything that has begun has ended.
+func (c *Tally) Over() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := slices.Clone(c.wrong)
+	for _, kinds := range c.ends {
+		for kind, b := range kinds {
+			if kind != "interruptions" && b.begun != b.ended { // the end of a connection ends an interruption
+				all = append(all, fmt.Errorf("%d %s have begun, and %d have ended", b.begun, kind, b.ended))
+			}
+		}
+	}
+	return errors.Join(all...)
+}
 
 // Add adds the Tally to the options of both sides. It does not change co and so, which may be nil.
 func (c *Tally) Add(co *client.EndOptions, so *server.EndOptions) (*client.EndOptions, *server.EndOptions) {
@@ -72,6 +95,7 @@ func (c *Tally) end(e geminio.End, kind string, o geminio.Outcome, lasted time.D
 	b := c.of(e, kind)
 	b.ended++
 	switch {
+	case len(c.wrong) > 10:
 	case b.ended > b.begun:
 		c.wrong = append(c.wrong, fmt.Errorf("%d %s have ended, and %d have begun", b.ended, kind, b.begun))
 	case (o.Code == geminio.CodeOK) != (o.Err == nil):
@@ -83,6 +107,9 @@ func (c *Tally) end(e geminio.End, kind string, o geminio.Outcome, lasted time.D
 
 // of returns the balance of a kind. c.mu is held.
 func (c *Tally) of(e geminio.End, kind string) *balance {
+	if c.sums {
+		e = nil
+	}
 	if c.ends[e] == nil {
 		c.ends[e] = make(map[string]*balance)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/rig"
 )
 
 // work is a server with busy clients. Its counters may be read at any time.
@@ -27,6 +28,7 @@ type work struct {
 	ends []*client.RetryEnd
 	wg   sync.WaitGroup
 	stop chan struct{}
+	sums *rig.Tally // of the events of all Ends
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -51,10 +53,11 @@ const (
 // newWork makes a work with clients of this library and old clients, which speak wire 1. The
 // server keeps sessions for the time keep.
 func newWork(clients, olds int, keep time.Duration) (*work, error) {
-	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{})}
+	w := &work{stop: make(chan struct{}), conns: make(map[net.Conn]struct{}), sums: rig.NewSums()}
 	var err error
 	opt := server.NewEndOptions()
 	opt.SetResumeKeep(keep)
+	opt.SetStats(w.sums.Stats())
 	opt.SetRegisterLocalRPCs(&geminio.MethodRPC{Method: "echo", RPC: echo})
 	if w.l, err = server.Listen("tcp", "127.0.0.1:0", opt); err != nil {
 		return nil, err
@@ -83,6 +86,7 @@ func newWork(clients, olds int, keep time.Duration) (*work, error) {
 func (w *work) connect(dialer client.Dialer, meta string) (*client.RetryEnd, error) {
 	opt := client.NewEndOptions()
 	opt.SetMeta([]byte(meta))
+	opt.SetStats(w.sums.Stats())
 	opt.SetRetryBackoff(time.Millisecond, 50*time.Millisecond)
 	if meta != resuming {
 		opt.SetLinger(100 * time.Millisecond) // it may not be able to deliver its last bytes
@@ -418,7 +422,12 @@ func (w *work) close() error {
 			return fmt.Errorf("a session was not resumed: %+v", s)
 		}
 	}
-	return nil
+	var err error
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // events may be under way
+		if err = w.sums.Over(); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // resumed returns how many sessions were resumed, and how many wait for their client.
