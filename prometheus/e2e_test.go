@@ -73,6 +73,73 @@ func (s *system) dial(t *testing.T) geminio.End {
 	return end
 }
 
+// The metrics follow real Ends: work, a resumed session, a new session, and the end.
+func TestLifeOfEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		s.so.SetResumeKeep(time.Minute)
+		s.listen(t)
+		r := registered(t, s.c)
+		expect := func(want float64, name, labels string) {
+			t.Helper()
+			synctest.Wait()
+			assert.Equal(t, want, value(t, r, name, labels), "%s{%s}", name, labels)
+		}
+		end := s.dial(t)
+		_, err := end.Call(t.Context(), "echo", end.NewRequest(make([]byte, 1000)))
+		require.NoError(t, err)
+		require.NoError(t, end.Publish(t.Context(), end.NewMessage([]byte("news"))))
+		stream, err := end.OpenStream()
+		require.NoError(t, err)
+		for _, side := range []string{"client", "server"} {
+			expect(1, "geminio_connections", "side="+side+",state=connected")
+			expect(1, "geminio_connections_begun_total", "side="+side)
+		}
+		for _, direction := range []string{"outgoing", "incoming"} {
+			expect(1, "geminio_open_streams", "direction="+direction)
+			expect(1, "geminio_calls_total", "code=ok,direction="+direction+",method=echo")
+			expect(0, "geminio_calls_in_flight", "direction="+direction)
+			expect(1, "geminio_messages_total", "code=ok,direction="+direction+",topic=other")
+			expect(0, "geminio_messages_in_flight", "direction="+direction)
+		}
+		require.NoError(t, stream.Close())
+		expect(0, "geminio_open_streams", "direction=incoming")
+		sent := value(t, r, "geminio_sent_bytes_total", "side=client")
+		assert.Greater(t, sent, 1000.0)
+		expect(sent, "geminio_received_bytes_total", "side=server")
+		expect(value(t, r, "geminio_sent_frames_total", "side=server"), "geminio_received_frames_total", "side=client")
+
+		s.network.Cut()
+		time.Sleep(30 * time.Second)
+		for _, side := range []string{"client", "server"} {
+			expect(1, "geminio_resumes_total", "side="+side)
+			expect(1, "geminio_connections", "side="+side+",state=connected")
+		}
+
+		s.network.SetRefuse(true)
+		s.network.Cut()
+		time.Sleep(time.Second)
+		expect(1, "geminio_connections", "side=server,state=interrupted")
+		time.Sleep(5 * time.Minute) // the session is not kept so long
+		expect(1, "geminio_connections_ended_total", "code=closed,side=server")
+		expect(1, "geminio_connections", "side=client,state=reconnecting")
+		before := value(t, r, "geminio_sent_bytes_total", "side=client")
+		s.network.SetRefuse(false)
+		time.Sleep(5 * time.Minute)
+		expect(1, "geminio_connections", "side=client,state=connected")
+		expect(2, "geminio_connections_begun_total", "side=client")
+		assert.GreaterOrEqual(t, value(t, r, "geminio_sent_bytes_total", "side=client"), before)
+		require.NoError(t, end.Close())
+		time.Sleep(time.Minute)
+		for state := range states {
+			expect(0, "geminio_connections", fmt.Sprint("side=client,state=", geminio.EndState(state)))
+			expect(0, "geminio_connections", fmt.Sprint("side=server,state=", geminio.EndState(state)))
+		}
+		assert.Empty(t, s.c.ends.known)
+		assert.GreaterOrEqual(t, value(t, r, "geminio_sent_bytes_total", "side=client"), before)
+	})
+}
+
 // A client that calls and publishes under ever new names adds no metrics, also if the server serves
 // any method.
 func TestHostileClient(t *testing.T) {
