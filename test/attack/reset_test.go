@@ -24,7 +24,8 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 
 // rapidReset opens and resets a number of streams with metas of meta bytes.
 func rapidReset(t *testing.T, meta, opens int) {
-	heap := opens*perStream + min(opens*(meta+24), windowsPart) + connHeap
+	const rounding = 8 // memory is rounded up by at most an eighth
+	heap := opens*perStream + min(opens*meta, windowsPart)*(rounding+1)/rounding + connHeap
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
 	inBubble(t, w, func(t *testing.T, s *targetServer) {
 		before := measure()
