@@ -369,6 +369,9 @@ func (m *Methods) Hijack(rpc geminio.HijackRPC, opts ...*options.HijackOptions) 
 
 // CheckHijackOptions returns an error if the pattern of a hijack is not a regular expression.
 func CheckHijackOptions(opt *options.HijackOptions) error {
+	if opt == nil {
+		return nil
+	}
 	_, _, err := hijackPattern([]*options.HijackOptions{opt})
 	return err
 }

@@ -113,21 +113,35 @@ func (c *Conn) exchange(over <-chan struct{}, part func() error) error {
 
 // read reads one handshake packet.
 func (c *Conn) read(over <-chan struct{}, server bool) (id uint64, body []byte, err error) {
+	r := &patientReader{c.link, c.link.read, over}
+	if c.link.prompt() {
+		id, body, err = readHandshake(r, server)
+	} else {
+		id, body, err = c.readElsewhere(r, server)
+	}
+	if err != nil {
+		return 0, nil, malformed(err)
+	}
+	return id, body, nil
+}
+
+// readElsewhere is readHandshake in another goroutine. It returns errOver when r.over is closed.
+func (c *Conn) readElsewhere(r *patientReader, server bool) (uint64, []byte, error) {
 	type read struct {
 		id   uint64
 		body []byte
 	}
 	done := make(chan read, 1)
-	err = c.exchange(over, func() error {
-		id, body, err := readHandshake(&patientReader{c.link, c.link.read, over}, server)
+	err := c.exchange(r.over, func() error {
+		id, body, err := readHandshake(r, server)
 		done <- read{id, body}
 		return err
 	})
 	if err != nil {
-		return 0, nil, malformed(err)
+		return 0, nil, err
 	}
-	r := <-done
-	return r.id, r.body, nil
+	got := <-done
+	return got.id, got.body, nil
 }
 
 // malformed returns the error of a handshake whose peer has sent what is not a handshake packet.

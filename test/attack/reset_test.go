@@ -24,7 +24,7 @@ func TestRapidResetOfAPeerThatDoesNotRead(t *testing.T) {
 
 // rapidReset opens and resets a number of streams with metas of meta bytes.
 func rapidReset(t *testing.T, meta, opens int) {
-	const rounding = 8 // memory is rounded up by at most an eighth
+	const rounding = 4 // memory is rounded up by less than a quarter
 	heap := opens*perStream + min(opens*meta, windowsPart)*(rounding+1)/rounding + connHeap
 	w := serverSetup{options: func(o *server.EndOptions) { o.SetAcceptStreamFunc(func(s geminio.Stream) { s.Close() }) }}
 	inBubble(t, w, func(t *testing.T, s *targetServer) {
