@@ -38,7 +38,8 @@ type Pinger interface {
 	// ctx.Err() if ctx is done first, and io.EOF if the End has ended. On an End that
 	// reconnects, Ping waits for a connection. Calls of Ping at the same time share a heartbeat,
 	// and an End sends at most a hundred of them in a second. While one side is shutting down, the
-	// answer may wait until work under way has ended.
+	// answer may wait until work under way has ended. If the peer is one of the earlier library,
+	// Ping returns an error that matches errors.ErrUnsupported.
 	Ping(ctx context.Context) (time.Duration, error)
 }
 
@@ -166,9 +167,10 @@ type EndSnapshot struct {
 	LastFailure error
 
 	// RoundTrip is the last round trip that was measured over the present transport; 0 if none
-	// was.
+	// was, as with a peer of the earlier library.
 	RoundTrip time.Duration
-	// LastReceived is the time at which the last byte has arrived.
+	// LastReceived is the time at which the last byte has arrived. With a peer of the earlier
+	// library, it may be later by the time of SetHeartbeat.
 	LastReceived time.Time
 	// Sent and Received count the traffic.
 	Sent, Received Traffic

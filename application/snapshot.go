@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -31,7 +33,7 @@ func (e *End) Snapshot() geminio.EndSnapshot {
 		MemoryBudget: e.cfg.MemoryBudget, BudgetUsed: m.Used,
 	}
 	if e.c.SpeaksWire1() {
-		s.Wire = 1
+		s.Wire, s.RoundTrip = 1, 0 // only that to the translator was measured
 	}
 	s.OutgoingCalls, s.OutgoingMessages = e.pending.counts()
 	s.OutgoingMessages.Begun += m.MessagesSentOnce
@@ -230,6 +232,9 @@ func (e *End) Ping(ctx context.Context) (time.Duration, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
+	}
+	if e.c.SpeaksWire1() {
+		return 0, fmt.Errorf("ping: the peer speaks wire 1: %w", errors.ErrUnsupported)
 	}
 	rtt, ok, err := e.c.RoundTrip(ctx, e.done)
 	if !ok && err == nil {

@@ -159,6 +159,7 @@ func (s *cutScript) run(closedByPeer bool) {
 	work.Go(func() { s.theirs(s.peer.Publish(ctx, "t", []byte("message"))) })
 	work.Go(func() { s.theirs(s.session()) })
 	work.Wait()
+	synctest.Wait() // until the End has noticed a cut; streams of an End that was closed return io.EOF
 	if closedByPeer {
 		s.peer.Shut(ctx)
 	}

@@ -212,6 +212,19 @@ func TestStats(t *testing.T) {
 			return err
 		})
 		time.Sleep(time.Second)
+		snapshot, ok := geminio.SnapshotOf(s.end)
+		require.True(t, ok)
+		assert.Equal(t, 1, snapshot.Wire)
+		assert.Equal(t, geminio.EndConnected, snapshot.State)
+		assert.NotZero(t, snapshot.Received.Bytes)
+		assert.EqualValues(t, 1, snapshot.OutgoingCalls.InFlight)
+		assert.Zero(t, snapshot.RoundTrip)
+		_, err = geminio.Ping(t.Context(), s.end)
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+		calls := geminio.CallsOf(s.end, 10)
+		if assert.Len(t, calls, 1) {
+			assert.Equal(t, "wait", calls[0].Method)
+		}
 		s.peer.Cut()
 		require.ErrorIs(t, <-hung, geminio.ErrMaybeExecuted)
 		s.end.Close()
