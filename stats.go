@@ -14,9 +14,9 @@ import (
 //
 // A function is called synchronously, by the goroutine in which the event happens, which may be the
 // one that reads the connection. So it must return quickly: it must not block, must not use methods
-// of the End that wait, and must not call runtime.Goexit. Different goroutines may call the same
-// function at the same time. A panic is logged, and has no other effect. An event is passed by
-// value and costs no allocation.
+// of the End that wait, Close among them, and must not call runtime.Goexit. Different goroutines
+// may call the same function at the same time. A panic is logged, and has no other effect. An event
+// is passed by value and costs no allocation.
 //
 // Each Begin is followed by one End at the same Stats, at the latest when the connection has ended.
 // So the number of connections, streams, calls and messages in flight is the number of their Begins
