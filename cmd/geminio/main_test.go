@@ -266,6 +266,8 @@ func TestExitStatus(t *testing.T) {
 		{exitError, "no such rpc", []string{"call", url, "none", ""}},
 		{exitError, io.ErrNoProgress.Error(), []string{"call", url, "fail", ""}},
 		{exitTimeout, "deadline", []string{"call", url, "hang", "", "--timeout", "50ms"}},
+		{exitTimeout, "", []string{"call", url, "hang", "", "--timeout", "1ns"}},
+		{exitError, "no such rpc", []string{"call", url, "none", "", "--timeout", "20000h"}},
 	} {
 		r := command(t, "", test.args...)
 		assert.Equal(t, test.status, r.status, "%s: %s", test.args, r.errOut)

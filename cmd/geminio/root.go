@@ -86,7 +86,7 @@ func (s *settings) connect(ctx context.Context, url string) (geminio.End, error)
 		opts.SetMeta([]byte(s.meta))
 	}
 	if s.timeout > 0 {
-		opts.SetHandshakeTimeout(s.timeout)
+		opts.SetHandshakeTimeout(min(max(s.timeout, time.Millisecond), 8760*time.Hour)) // what the option accepts
 	}
 	end, err := client.NewEndWithDialer(dialer, opts)
 	if err != nil {
