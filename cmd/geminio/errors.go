@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/singchia/geminio"
 )
@@ -17,4 +18,18 @@ func describe(err error) error {
 		return fmt.Errorf("%w (code %d)", err, remote.Code)
 	}
 	return err
+}
+
+// message returns the text of err. The other side may have chosen it, so the characters that control a
+// terminal are escaped, except ends of lines and tabs.
+func message(err error) string {
+	text := strings.Builder{}
+	for _, r := range err.Error() {
+		if r == '\n' || r == '\t' {
+			text.WriteRune(r)
+		} else {
+			text.WriteString(plain(string(r)))
+		}
+	}
+	return text.String()
 }

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(errOut, "geminio:", err)
+		fmt.Fprintln(errOut, "geminio:", message(err))
 	}
 	return statusOf(ctx, err)
 }

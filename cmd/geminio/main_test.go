@@ -229,6 +229,9 @@ func TestExitStatus(t *testing.T) {
 	opts.SetRegisterLocalRPCs(
 		&geminio.MethodRPC{Method: "hang", RPC: func(ctx context.Context, _ geminio.Request, _ geminio.Response) { <-ctx.Done() }},
 		&geminio.MethodRPC{Method: "fail", RPC: func(_ context.Context, _ geminio.Request, rsp geminio.Response) { rsp.SetError(io.ErrNoProgress) }},
+		&geminio.MethodRPC{Method: "escape", RPC: func(_ context.Context, _ geminio.Request, rsp geminio.Response) {
+			rsp.SetError(errors.New("\x1b]0;title\a\x1b[31mred \u202e\nline"))
+		}},
 		&geminio.MethodRPC{Method: "meta", RPC: func(ctx context.Context, _ geminio.Request, rsp geminio.Response) {
 			md, _ := metadata.FromIncomingContext(ctx)
 			rsp.SetData([]byte(strings.Join(md.Get("tenant"), ",")))
@@ -265,6 +268,7 @@ func TestExitStatus(t *testing.T) {
 		{exitConnect, "", []string{"ping", "unix:///does/not/exist"}},
 		{exitError, "no such rpc", []string{"call", url, "none", ""}},
 		{exitError, io.ErrNoProgress.Error(), []string{"call", url, "fail", ""}},
+		{exitError, `\x1b]0;title\a\x1b[31mred \u202e` + "\nline", []string{"call", url, "escape", ""}},
 		{exitTimeout, "deadline", []string{"call", url, "hang", "", "--timeout", "50ms"}},
 		{exitTimeout, "", []string{"call", url, "hang", "", "--timeout", "1ns"}},
 		{exitError, "no such rpc", []string{"call", url, "none", "", "--timeout", "20000h"}},
