@@ -158,6 +158,9 @@ func TestReturned(t *testing.T) {
 	}
 	reserved := outcome{code: 500, answered: true}
 	assert.Equal(t, "APPLICATION", reserved.name(false), "a reserved code")
+	largest := outcome{code: ^geminio.Code(0), answered: true} // no int of a 32-bit system
+	assert.Equal(t, "4294967295", largest.name(false))
+	assert.Equal(t, "APPLICATION", largest.name(true))
 }
 
 // Baggage reaches the handler, and what the handler calls.

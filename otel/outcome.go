@@ -48,7 +48,7 @@ func (o *outcome) name(bounded bool) string {
 	switch {
 	case o.local != "":
 		return o.local
-	case int(o.code) < len(codeNames):
+	case o.code < geminio.Code(len(codeNames)):
 		return codeNames[o.code]
 	case bounded || o.code < geminio.FirstApplicationCode:
 		return codeNames[geminio.CodeApplication]

@@ -24,7 +24,7 @@ var codeNames = [...]string{
 // have one value.
 func codeOf(o geminio.Outcome) string {
 	switch {
-	case int(o.Code) >= len(codeNames):
+	case o.Code >= geminio.Code(len(codeNames)):
 		return codeNames[geminio.CodeApplication]
 	case o.Code == geminio.CodeOK && o.Err != nil:
 		return codeNames[geminio.CodeApplication]
