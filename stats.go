@@ -105,8 +105,9 @@ func (d Direction) String() string {
 // Outcome is how something has ended. In an event of a beginning it is zero, and so is the outcome
 // of a success.
 type Outcome struct {
-	// Code classifies Err, with few values: it suits the label of a metric. It is that of [CodeOf]
-	// for an error of a handler, a receiver or a delegate, with these exceptions. It is
+	// Code classifies Err. The peer may choose any code that is not one of the constants, so a label
+	// of a metric should have one value for all others. It is that of [CodeOf] for an error of a
+	// handler, a receiver or a delegate, with these exceptions. It is
 	// CodeClosed if the stream or the connection has ended, and if there was no connection;
 	// CodeGoingAway for [ErrGoingAway]; CodeNoMethod for [ErrRemoteRPCUnregistered];
 	// CodeProtocol and CodeVersion for [ErrProtocol] and [ErrVersion]; CodeReplaced for
