@@ -142,8 +142,7 @@ func (i *endItem) meta() string {
 	return printable(string(i.snap.Meta))
 }
 
-func (i *endItem) remote() string     { return address(i.snap.RemoteAddr) }
-func (i *endItem) age() time.Duration { return i.b.age(i.snap.Begin) }
+func (i *endItem) remote() string { return address(i.snap.RemoteAddr) }
 func (i *endItem) streams() uint64 {
 	return i.snap.OutgoingStreams.InFlight + i.snap.IncomingStreams.InFlight
 }
