@@ -67,6 +67,7 @@ func TestMessage(t *testing.T) {
 			assert.NotEmpty(t, got["messaging.message.id"])
 			assert.Equal(t, codes.Unset, all[spans[name]].Status.Code)
 		}
+		assert.Len(t, p.points(t, "messaging.process.duration"), 1, "the second answer counts")
 	})
 }
 
