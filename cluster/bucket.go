@@ -40,18 +40,20 @@ type nodeRecord struct {
 
 // bucket writes and reads the key-value bucket of a cluster. It is safe for concurrent use.
 type bucket struct {
-	js     jetstream.JetStream
-	name   string
-	config jetstream.KeyValueConfig
+	js       jetstream.JetStream
+	name     string
+	patience time.Duration // how long JetStream may take for an answer; shorter than a lease
+	config   jetstream.KeyValueConfig
 }
 
 // newBucket returns the bucket of a cluster. It does not use the connection yet.
 func newBucket(nc *nats.Conn, o *Options) (*bucket, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(o.Lease), jetstream.WithDefaultTimeout(o.Lease))
+	patience := max(o.Lease/5, time.Second)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(patience), jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		return nil, err
 	}
-	return &bucket{js: js, name: o.Name, config: jetstream.KeyValueConfig{
+	return &bucket{js: js, name: o.Name, patience: patience, config: jetstream.KeyValueConfig{
 		Bucket: o.Name, Description: "nodes and clients of a geminio cluster",
 		History: 1, Replicas: o.Replicas, LimitMarkerTTL: markerTTL,
 	}}, nil

@@ -48,6 +48,8 @@ type Node struct {
 	sub        *nats.Subscription
 	status     chan nats.Status
 
+	hasLease bool // the entry was written once; used by the goroutine of keep alone
+
 	// Signals of watchStatus for the goroutine of keep, with the capacity 1.
 	connected    chan struct{}
 	disconnected chan struct{}

@@ -209,6 +209,7 @@ func TestPresenceOutlivesNATS(t *testing.T) {
 
 // TestEntriesOfALostNodeAreRemoved lets the lease of a node end that does not say so.
 func TestEntriesOfALostNodeAreRemoved(t *testing.T) {
+	t.Parallel()
 	s := natsServer(t, embed.Options{})
 	cut := connect(t, s)
 	opt := cluster.Options{Lease: time.Second}

@@ -59,18 +59,20 @@ func (n *Node) runSession() error {
 		return errDisconnected
 	}
 	s := &session{n: n, unseen: make(map[string]time.Time)}
-	ctx, cancel := context.WithTimeout(n.ctx, n.opt.Lease)
-	defer cancel()
+	// A lease comes first, since the rest can take longer than it lasts. Without a bucket it fails soon.
+	if !n.hasLease || s.renewNow() != nil {
+		if err := s.openBucket(); err != nil {
+			return err
+		}
+		if err := s.renewNow(); err != nil {
+			return err
+		}
+	}
+	n.hasLease = true
+	if err := s.openBucket(); err != nil {
+		return err
+	}
 	var err error
-	if s.kv, err = n.bucket.open(ctx); err != nil {
-		return err
-	}
-	if err := s.renew(); err != nil {
-		return err
-	}
-	if err := s.awaitRenewal(ctx); err != nil {
-		return err
-	}
 	s.filling = newView()
 	watch, stop := context.WithCancel(n.ctx)
 	if s.watcher, err = s.kv.WatchAll(watch); err != nil {
@@ -135,16 +137,32 @@ func (s *session) renew() (err error) {
 	return err
 }
 
-// awaitRenewal waits for the end of the renewal.
-func (s *session) awaitRenewal(ctx context.Context) error {
-	select {
-	case <-s.renewal.Ok():
-		s.renewed, s.renewal = s.begun, nil
+// openBucket opens the bucket, which it creates if it does not exist.
+func (s *session) openBucket() (err error) {
+	if s.kv != nil {
 		return nil
-	case err := <-s.renewal.Err():
+	}
+	ctx, cancel := context.WithTimeout(s.n.ctx, s.n.bucket.patience)
+	defer cancel()
+	s.kv, err = s.n.bucket.open(ctx)
+	return err
+}
+
+// renewNow renews the lease and waits for the end of the renewal.
+func (s *session) renewNow() error {
+	if err := s.renew(); err != nil {
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	}
+	f := s.renewal
+	s.renewal = nil
+	select {
+	case <-f.Ok():
+		s.renewed = s.begun
+		return nil
+	case err := <-f.Err():
+		return err
+	case <-s.n.ctx.Done():
+		return s.n.ctx.Err()
 	}
 }
 
