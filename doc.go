@@ -17,6 +17,12 @@
 // CloseWrite, that the interfaces do not name. Interfaces of their own name them:
 // [Shutdowner], [HalfCloser], [Resetter], [ErrorCloser], [Causer] and [Doner].
 //
+// # Stats and snapshots
+//
+// [Stats] has functions that are called with the events of an End, for metrics. SetStats of the
+// options of client and server sets them. [SnapshotOf], [StreamSnapshotOf] and [CallsOf] return the
+// present state of an End, a stream and the calls in flight, and [Ping] measures the round trip.
+//
 // # Concurrency
 //
 // All methods of an End, a Stream and a Listener are safe for concurrent use. A

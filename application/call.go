@@ -47,7 +47,7 @@ func (s *Stream) plainCall(ctx context.Context, method string, req geminio.Reque
 		return s.doCall(ctx, 0, method, req, CallTimeout(req, opts))
 	}
 	begin := s.end.c.Now()
-	return o.Call(s.user(), s.end.user, ctx, method, req, s.end.c.Time(begin), func() (geminio.Response, error) {
+	return o.Call(ctx, s.user(), s.end.user, method, req, s.end.c.Time(begin), func() (geminio.Response, error) {
 		return s.doCall(ctx, begin, method, req, CallTimeout(req, opts))
 	})
 }
@@ -111,7 +111,7 @@ func (s *Stream) plainStartCall(ctx context.Context, method string, req geminio.
 		return s.startCall(ctx, method, req, CallTimeout(req, opts), done)
 	}
 	if o := s.end.cfg.Observer; o.Calls() {
-		return o.StartCall(s.user(), s.end.user, ctx, method, req, time.Now(), start, done)
+		return o.StartCall(ctx, s.user(), s.end.user, method, req, time.Now(), start, done)
 	}
 	return start(done)
 }

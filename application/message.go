@@ -191,7 +191,7 @@ func (s *Stream) plainPublish(ctx context.Context, msg geminio.Message, opts ...
 	if !o.Messages() {
 		return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
 	}
-	return o.Publish(s.user(), s.end.user, ctx, msg, func() error {
+	return o.Publish(ctx, s.user(), s.end.user, msg, func() error {
 		return s.doPublish(ctx, 0, msg, PublishTimeout(msg, opts))
 	})
 }
@@ -252,7 +252,7 @@ func (s *Stream) plainStartPublish(ctx context.Context, msg geminio.Message, opt
 		return s.startPublish(ctx, 0, msg, PublishTimeout(msg, opts), done)
 	}
 	if o := s.end.cfg.Observer; o.Messages() {
-		return o.StartPublish(s.user(), s.end.user, ctx, msg, start, done)
+		return o.StartPublish(ctx, s.user(), s.end.user, msg, start, done)
 	}
 	return start(done)
 }

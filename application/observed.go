@@ -20,7 +20,7 @@ import (
 var errNotReturned = errors.New("the operation panicked or ended its goroutine")
 
 // outgoingCall returns the event of a call of this side.
-func outgoingCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time) geminio.CallEvent {
+func outgoingCall(ctx context.Context, s geminio.Stream, e geminio.End, method string, req geminio.Request, begin time.Time) geminio.CallEvent {
 	return geminio.CallEvent{
 		Context: ctx, End: e, Stream: s, Begin: begin, Method: method, ID: req.ID(), RequestSize: len(req.Data()) + len(req.Custom()),
 	}
@@ -37,8 +37,8 @@ func (o *Observer) endCall(ev *geminio.CallEvent, resp geminio.Response, err err
 
 // Call reports a call of this side on stream s of e, which begins at the time begin and which do
 // makes.
-func (o *Observer) Call(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time, do func() (geminio.Response, error)) (resp geminio.Response, err error) {
-	ev := outgoingCall(s, e, ctx, method, req, begin)
+func (o *Observer) Call(ctx context.Context, s geminio.Stream, e geminio.End, method string, req geminio.Request, begin time.Time, do func() (geminio.Response, error)) (resp geminio.Response, err error) {
+	ev := outgoingCall(ctx, s, e, method, req, begin)
 	o.BeginCall(&ev)
 	outcome := errNotReturned
 	defer func() { o.endCall(&ev, resp, outcome) }()
@@ -49,8 +49,8 @@ func (o *Observer) Call(s geminio.Stream, e geminio.End, ctx context.Context, me
 
 // StartCall is Call without the wait: start calls its argument with the outcome, unless it returns
 // an error.
-func (o *Observer) StartCall(s geminio.Stream, e geminio.End, ctx context.Context, method string, req geminio.Request, begin time.Time, start func(func(geminio.Response, error)) error, done func(geminio.Response, error)) error {
-	ev := outgoingCall(s, e, ctx, method, req, begin)
+func (o *Observer) StartCall(ctx context.Context, s geminio.Stream, e geminio.End, method string, req geminio.Request, begin time.Time, start func(func(geminio.Response, error)) error, done func(geminio.Response, error)) error {
+	ev := outgoingCall(ctx, s, e, method, req, begin)
 	o.BeginCall(&ev)
 	outcome := errNotReturned
 	defer func() {
@@ -67,7 +67,7 @@ func (o *Observer) StartCall(s geminio.Stream, e geminio.End, ctx context.Contex
 }
 
 // outgoingMessage returns the event of a publication.
-func outgoingMessage(s geminio.Stream, e geminio.End, ctx context.Context, msg geminio.Message) geminio.MessageEvent {
+func outgoingMessage(ctx context.Context, s geminio.Stream, e geminio.End, msg geminio.Message) geminio.MessageEvent {
 	return geminio.MessageEvent{
 		Context: ctx, End: e, Stream: s, Topic: msg.Topic(), Cnss: msg.Cnss(), ID: msg.ID(), Size: len(msg.Data()) + len(msg.Custom()),
 	}
@@ -80,8 +80,8 @@ func (o *Observer) endPublish(ev *geminio.MessageEvent, err error) {
 }
 
 // Publish reports a publication on stream s of e, which do makes.
-func (o *Observer) Publish(s geminio.Stream, e geminio.End, ctx context.Context, msg geminio.Message, do func() error) error {
-	ev := outgoingMessage(s, e, ctx, msg)
+func (o *Observer) Publish(ctx context.Context, s geminio.Stream, e geminio.End, msg geminio.Message, do func() error) error {
+	ev := outgoingMessage(ctx, s, e, msg)
 	o.BeginMessage(&ev)
 	outcome := errNotReturned
 	defer func() { o.endPublish(&ev, outcome) }()
@@ -90,8 +90,8 @@ func (o *Observer) Publish(s geminio.Stream, e geminio.End, ctx context.Context,
 }
 
 // StartPublish is Publish without the wait, as StartCall is Call without the wait.
-func (o *Observer) StartPublish(s geminio.Stream, e geminio.End, ctx context.Context, msg geminio.Message, start func(func(error)) error, done func(error)) error {
-	ev := outgoingMessage(s, e, ctx, msg)
+func (o *Observer) StartPublish(ctx context.Context, s geminio.Stream, e geminio.End, msg geminio.Message, start func(func(error)) error, done func(error)) error {
+	ev := outgoingMessage(ctx, s, e, msg)
 	o.BeginMessage(&ev)
 	outcome := errNotReturned
 	defer func() {

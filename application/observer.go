@@ -3,6 +3,7 @@ package application
 // This file calls the functions of geminio.Stats.
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -233,6 +234,9 @@ func (e *End) streamBegins(s *Stream) {
 // streamEnds reports that s has ended for a cause.
 func (e *End) streamEnds(s *Stream, cause error) {
 	if o := e.cfg.Observer; o != nil {
+		if cause == io.EOF {
+			cause = cmp.Or(s.d.ResetError(), cause)
+		}
 		ev := s.streamEvent()
 		ev.Duration, ev.Outcome = time.Since(ev.Begin), o.ended(cause)
 		report(o, "StreamEnd", func(s *geminio.Stats) func(geminio.StreamEvent) { return s.StreamEnd }, &ev)

@@ -225,7 +225,8 @@ func (b *inbox) len() int {
 }
 
 // Ping sends a heartbeat and returns the round trip when the peer has answered. It returns ctx's
-// error if ctx ends earlier, and io.EOF if the End has ended.
+// error if ctx ends earlier, io.EOF if the End has ended, and an error that matches
+// errors.ErrUnsupported if the peer speaks wire 1.
 func (e *End) Ping(ctx context.Context) (time.Duration, error) {
 	if ctx == nil {
 		return 0, nilarg.New("ping", "context")

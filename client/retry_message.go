@@ -47,7 +47,7 @@ func (r *RetryEnd) plainPublish(ctx context.Context, msg geminio.Message, opts .
 	if !r.observer.Messages() {
 		return r.doPublish(ctx, msg, opts)
 	}
-	return r.observer.Publish(r, r, ctx, msg, func() error { return r.doPublish(ctx, msg, opts) })
+	return r.observer.Publish(ctx, r, r, msg, func() error { return r.doPublish(ctx, msg, opts) })
 }
 
 // doPublish is plainPublish without the checks of the arguments.
@@ -120,7 +120,7 @@ func (r *RetryEnd) plainStartPublish(ctx context.Context, msg geminio.Message, o
 	}
 	start := func(done func(error)) error { return r.startPublish(ctx, msg, opts, done) }
 	if r.observer.Messages() {
-		return r.observer.StartPublish(r, r, ctx, msg, start, done)
+		return r.observer.StartPublish(ctx, r, r, msg, start, done)
 	}
 	return start(done)
 }

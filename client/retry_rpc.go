@@ -43,7 +43,7 @@ func (r *RetryEnd) plainCall(ctx context.Context, method string, req geminio.Req
 	if !r.observer.Calls() {
 		return r.doCall(ctx, method, req, opts)
 	}
-	return r.observer.Call(r, r, ctx, method, req, time.Now(), func() (geminio.Response, error) { return r.doCall(ctx, method, req, opts) })
+	return r.observer.Call(ctx, r, r, method, req, time.Now(), func() (geminio.Response, error) { return r.doCall(ctx, method, req, opts) })
 }
 
 // doCall is plainCall without the checks of the arguments.
@@ -104,7 +104,7 @@ func (r *RetryEnd) plainStartCall(ctx context.Context, method string, req gemini
 	}
 	start := func(done func(geminio.Response, error)) error { return r.startCall(ctx, method, req, opts, done) }
 	if r.observer.Calls() {
-		return r.observer.StartCall(r, r, ctx, method, req, time.Now(), start, done)
+		return r.observer.StartCall(ctx, r, r, method, req, time.Now(), start, done)
 	}
 	return start(done)
 }

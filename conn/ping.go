@@ -14,7 +14,8 @@ const pingPause = 10 * time.Millisecond
 
 // pingWaiter is a call of RoundTrip. Conn.mu guards it until done is closed.
 type pingWaiter struct {
-	after uint64 // the Ping that is awaited has a larger value
+	later bool // the Ping that is awaited has a larger value than after
+	after uint64
 	rtt   time.Duration
 	done  chan struct{} // closed when rtt is set
 }
@@ -26,9 +27,7 @@ type pingWaiter struct {
 func (c *Conn) RoundTrip(ctx context.Context, ended <-chan struct{}) (rtt time.Duration, ok bool, err error) {
 	w := &pingWaiter{done: make(chan struct{})}
 	c.mu.Lock()
-	if c.pingSent {
-		w.after = c.lastPing
-	}
+	w.later, w.after = c.pingSent, c.lastPing
 	c.pinging = append(c.pinging, w)
 	c.mu.Unlock()
 	c.askPing()
@@ -68,7 +67,7 @@ func (c *Conn) planPing(now time.Duration) (due bool) {
 		})
 		return false
 	}
-	c.pingerPing, c.pingDue = now, true
+	c.pingerPing, c.pingDue = max(now, 1), true
 	return true
 }
 
@@ -83,7 +82,7 @@ func (c *Conn) forgetPing(w *pingWaiter) {
 // c.mu.
 func (c *Conn) answerPings(value uint64, rtt time.Duration) {
 	c.pinging = slices.DeleteFunc(c.pinging, func(w *pingWaiter) bool {
-		if value <= w.after {
+		if w.later && value <= w.after {
 			return false
 		}
 		w.rtt = rtt

@@ -104,6 +104,16 @@ func (d *Dialogue) Began() time.Duration {
 	return d.begun
 }
 
+// ResetError returns the error with which this side has reset the dialogue, nil if it has not.
+func (d *Dialogue) ResetError() error {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if n := d.resetReason; n != nil {
+		return &geminio.StreamError{Code: geminio.Code(n.Code), Text: n.Text}
+	}
+	return nil
+}
+
 // NegotiatingID returns the id under which the dialogue was opened. It is the DialogueID.
 func (d *Dialogue) NegotiatingID() uint64 { return d.id }
 

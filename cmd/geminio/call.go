@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,10 @@ import (
 
 	"github.com/singchia/geminio"
 )
+
+// pingMethod is the method that ping calls if the server is one of the earlier library, which heartbeats
+// do not measure. It need not exist: the answer that it does not also takes one round trip.
+const pingMethod = "geminio.ping"
 
 // newPing returns the command ping.
 func newPing(s *settings) *cobra.Command {
@@ -56,7 +61,16 @@ the program that runs there takes no part.`,
 func (s *settings) roundTrip(ctx context.Context, end geminio.End) (time.Duration, error) {
 	ctx, cancel := s.limited(ctx)
 	defer cancel()
-	return geminio.Ping(ctx, end)
+	begin := time.Now()
+	took, err := geminio.Ping(ctx, end)
+	if errors.Is(err, errors.ErrUnsupported) {
+		_, err = end.Call(ctx, pingMethod, end.NewRequest(nil))
+		took = time.Since(begin)
+		if answered(err) {
+			err = nil
+		}
+	}
+	return took, err
 }
 
 // newCall returns the command call.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,12 +41,7 @@ func (d *diary) add(format string, args ...any) {
 func (d *diary) has(line string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, l := range d.lines {
-		if l == line {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.lines, line)
 }
 
 // want waits until the diary has all lines.
@@ -274,7 +270,7 @@ func TestStatsOfStreams(t *testing.T) {
 	opened, _ = rig.OpenStream(t, p.Server, p.Client)
 	require.NoError(t, geminio.Reset(opened, 1002, "why"))
 	near.want(t, "incoming stream 2 ends: 1002")
-	far.want(t, "outgoing stream 2 begins")
+	far.want(t, "outgoing stream 2 begins", "outgoing stream 2 ends: 1002")
 	rig.OpenStream(t, p.Client, p.Server)
 	p.ClientConn.Close()
 	near.want(t, "outgoing stream 5 ends: 11")

@@ -57,6 +57,22 @@ func TestRefuseWireV1(t *testing.T) {
 	})
 }
 
+// The snapshot of an End says that its peer speaks wire 1. Ping cannot reach the peer.
+func TestSnapshotWithAnOldPeer(t *testing.T) {
+	for _, side := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := connect(t, &config{server: side})
+			defer s.close()
+			v, ok := geminio.SnapshotOf(s.end)
+			assert.True(t, ok)
+			assert.Equal(t, 1, v.Wire)
+			assert.Equal(t, geminio.EndConnected, v.State)
+			_, err := geminio.Ping(s.ctx, s.end)
+			assert.ErrorIs(t, err, errors.ErrUnsupported)
+		})
+	}
+}
+
 // refusingDelegate is a delegate that refuses all.
 type refusingDelegate struct {
 	*delegate.UnimplementedDelegate
