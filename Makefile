@@ -28,6 +28,10 @@ help: ## list the targets
 demo: ## run the file push example
 	cd examples/filepush && $(GO) run .
 
+.PHONY: cluster
+cluster: ## run the gateway example: three nodes, three NATS servers and a thousand devices
+	cd examples/gateway && $(GO) run . demo
+
 .PHONY: test
 test: ## run all tests
 	$(call in-modules,$(GO) test -timeout 30m ./...)
