@@ -252,8 +252,8 @@ type StreamSnapshot struct {
 	// that have arrived.
 	BytesSent, BytesReceived uint64
 
-	// The calls and messages of this side and of the peer on the stream, as in EndSnapshot, except
-	// that messages of the peer are in flight also until they are received.
+	// The calls and messages of this side and of the peer on the stream, as in EndSnapshot. For an End
+	// that reconnects, they are those of its default stream.
 	OutgoingCalls, IncomingCalls       Counts
 	OutgoingMessages, IncomingMessages Counts
 	// Unreceived is how many messages wait for Receive.

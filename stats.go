@@ -158,7 +158,7 @@ type StreamEvent struct {
 	Stream Stream
 	// Direction is Outgoing if this side has opened the stream.
 	Direction Direction
-	// Begin is the time of StreamBegin.
+	// Begin is the time at which this side asked for the stream, or the peer's request has arrived.
 	Begin time.Time
 	// Duration is the time since Begin; 0 in StreamBegin.
 	Duration time.Duration

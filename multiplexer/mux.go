@@ -75,6 +75,7 @@ type Mux struct {
 	maxFrame int              // the largest payload of a frame to the peer, bytes
 	smallTx  int              // the largest body of a small packet to the peer, bytes
 	smallRx  int              // the largest body of a small packet from the peer, bytes
+	stalled  func(Stall)      // is told of waits for credit; nil if nobody is
 
 	// The reading goroutine owns these fields.
 
@@ -83,8 +84,6 @@ type Mux struct {
 
 	// mu guards all fields below.
 	mu checkedMutex
-
-	stalled func(Stall) // nil if nobody is told; read-only after Start
 
 	messagesSentOnce uint64 // messages of this side that have no answer
 	messagesBegun    uint64 // messages of the peer that have begun to arrive
