@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -45,7 +46,7 @@ func (a *admission) Authenticate(_ context.Context, device delegate.ConnInfo) (u
 // admit returns an error if a device may not connect.
 func (a *admission) admit(device delegate.ConnInfo) error {
 	if device.WantedID == 0 { // the library of one node does not know which ids others have chosen
-		return fmt.Errorf("a device needs an id of its own, above 0")
+		return errors.New("a device needs an id of its own, above 0")
 	}
 	token := ""
 	if values := device.Metadata.Get(keyToken); len(values) > 0 {

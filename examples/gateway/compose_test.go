@@ -65,7 +65,7 @@ func TestCompose(t *testing.T) {
 			checkNode(t, file, name, s.Command)
 		default:
 			assert.Equal(t, []string{"/gateway", "devices"}, s.Command[:2], name)
-			for _, address := range strings.Split(s.Command[slices.Index(s.Command, "-connect")+1], ",") {
+			for address := range strings.SplitSeq(s.Command[slices.Index(s.Command, "-connect")+1], ",") {
 				host, _, _ := strings.Cut(address, ":")
 				assert.Contains(t, file.Services, host, name)
 			}
@@ -98,7 +98,7 @@ func checkNode(t *testing.T, file composeFile, name string, command []string) {
 	assert.Equal(t, name, g.options.Host)
 	assert.Equal(t, 3, g.options.Replicas, name)
 	assert.Equal(t, name+g.options.Listen, g.options.Advertise, "the other nodes dial the name of the service")
-	for _, url := range strings.Split(g.nats.urls, ",") {
+	for url := range strings.SplitSeq(g.nats.urls, ",") {
 		assert.Contains(t, file.Services, strings.TrimPrefix(url, "nats://"), name)
 	}
 }

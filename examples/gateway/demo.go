@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ const (
 type demo struct {
 	*cli.Program
 	port, devices int
+	dir           string // has the files of the NATS servers
 }
 
 func demoMain(args []string) int {
@@ -67,6 +69,10 @@ func (d *demo) run(signal context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.dir, err = os.MkdirTemp("", "gateway-demo-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(d.dir) // after the end of the nodes
 	ctx, cancel := context.WithCancelCause(signal)
 	defer cancel(nil)
 	password := rand.Text()
@@ -160,7 +166,7 @@ func (d *demo) start(i int, routes []string, password string) (*nodeProcess, err
 	n := &nodeProcess{name: fmt.Sprintf("node-%d", i+1), ready: make(chan string, 1), ended: make(chan struct{})}
 	n.cmd = exec.Command(program, "node", "-with-stdin", "-name", n.name,
 		"-http", port(0), "-listen", port(devicePorts),
-		"-nats-name", n.name, "-nats-route-listen", routes[i], "-nats-routes", strings.Join(routes, ","),
+		"-nats-name", n.name, "-nats-dir", filepath.Join(d.dir, n.name), "-nats-route-listen", routes[i], "-nats-routes", strings.Join(routes, ","),
 		"-replicas", strconv.Itoa(demoNodes), "-lease", demoLease)
 	n.cmd.Env = append(os.Environ(), natsVariable+"="+password)
 	n.cmd.Stderr = d.Stderr

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,7 +31,8 @@ to another one when it loses that. A device acknowledges messages, and answers c
 
   gateway devices [FLAGS]
 
-It ends on SIGINT or SIGTERM, or when a node refuses a device.
+It ends on SIGINT or SIGTERM, when a node refuses the first connection of a device, or when all devices
+have ended.
 `
 
 const (
@@ -98,15 +100,18 @@ func devicesMain(args []string) int {
 	})
 }
 
-// runDevices runs devices until ctx ends or a node refuses one. It calls connected when each of them has
-// made its first connection.
+// errAllEnded is why devices end when none of them is left.
+var errAllEnded = errors.New("all devices have ended, for instance since others have their ids")
+
+// runDevices runs devices until ctx ends, a node refuses the first connection of one, or all have ended.
+// It calls connected when each of them has made its first connection.
 func runDevices(signal context.Context, c fleetConfig, connected func()) error {
 	ctx, cancel := context.WithCancelCause(signal)
 	defer cancel(nil)
 	var all sync.WaitGroup
 	defer all.Wait()
 	ids := make(chan uint64)
-	var online atomic.Int64
+	var online, ended atomic.Int64
 	for range min(connecting, c.number) {
 		all.Go(func() {
 			for id := range ids {
@@ -115,7 +120,14 @@ func runDevices(signal context.Context, c fleetConfig, connected func()) error {
 					cancel(fmt.Errorf("%s: %w", deviceName(id), err))
 					return
 				}
-				all.Go(func() { cancel(d.run(ctx)) })
+				all.Go(func() {
+					if err := d.run(ctx); ctx.Err() == nil {
+						c.log.Warn("a device has ended", "id", id, "err", err)
+					}
+					if ended.Add(1) == int64(c.number) {
+						cancel(errAllEnded)
+					}
+				})
 				if online.Add(1) == int64(c.number) {
 					connected()
 				}

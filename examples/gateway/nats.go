@@ -123,3 +123,9 @@ func (h atInfo) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = slog.LevelInfo
 	return h.Handler.Handle(ctx, r)
 }
+
+// WithAttrs implements slog.Handler.
+func (h atInfo) WithAttrs(attrs []slog.Attr) slog.Handler { return atInfo{h.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (h atInfo) WithGroup(name string) slog.Handler { return atInfo{h.Handler.WithGroup(name)} }

@@ -3,7 +3,6 @@ package main
 // A node: it serves devices, and reaches those of the other nodes.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 
 	prom "github.com/prometheus/client_golang/prometheus"
 
-	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/inspect"
@@ -196,9 +194,10 @@ func (g *gateway) serve(signal context.Context, devices, operators net.Listener)
 	bounded, stop := context.WithTimeout(context.Background(), grace)
 	defer stop()
 	// The other nodes stop using this one before its devices move to them.
-	err := cmp.Or(api.Shutdown(bounded), g.node.Shutdown(bounded), geminio.Shutdown(bounded, g.srv))
-	if err != nil {
-		g.Log.Info("operations were cut off", "err", err)
+	for _, shutdown := range []func(context.Context) error{api.Shutdown, g.node.Shutdown, g.srv.Shutdown} {
+		if err := shutdown(bounded); err != nil {
+			g.Log.Info("operations were cut off", "err", err)
+		}
 	}
 	api.Close()
 	g.node.Close()
