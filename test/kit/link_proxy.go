@@ -21,9 +21,11 @@ type LinkProxy struct {
 	conns  []net.Conn
 }
 
-// socketBuffer is the size of the buffers of the sockets of a LinkProxy, bytes. They are small,
-// so that bytes wait for the path in the queue of the Link, and not in the kernel.
-const socketBuffer = 32 << 10
+// socketBuffer returns the size of the buffers of the sockets of a LinkProxy, bytes. They are
+// small, so that bytes wait for the path in the queue of the Link, and not in the kernel. They
+// hold the bytes of two milliseconds, since each buffer costs the wake-up of a thread, which
+// takes tenths of a millisecond when the processors sleep.
+func (p Path) socketBuffer() int { return max(p.Rate/500, 32<<10) }
 
 // NewLinkProxy returns a proxy to the TCP address target, whose connections have the path of
 // l. The caller closes it.
@@ -79,9 +81,12 @@ func (p *LinkProxy) carry(near, far net.Conn) {
 		}
 	}
 	p.mu.Unlock()
+	p.link.mu.Lock()
+	size := p.link.path.socketBuffer()
+	p.link.mu.Unlock()
 	for _, c := range []net.Conn{near, far} {
-		c.(*net.TCPConn).SetReadBuffer(socketBuffer)
-		c.(*net.TCPConn).SetWriteBuffer(socketBuffer)
+		c.(*net.TCPConn).SetReadBuffer(size)
+		c.(*net.TCPConn).SetWriteBuffer(size)
 	}
 	p.wg.Go(func() { pump(a, near) })
 	p.wg.Go(func() { pump(b, far) })
