@@ -36,11 +36,17 @@ var errDisconnected = errors.New("disconnected from NATS")
 func (n *Node) keep() {
 	const pause = time.Second
 	for n.ctx.Err() == nil {
-		err := n.runSession()
-		if n.ctx.Err() != nil {
+		if n.nc.IsClosed() {
+			n.opt.Logger.Error("cluster: the NATS connection is closed: only local clients are served", "node", n.id)
 			return
 		}
-		n.opt.Logger.Warn("cluster: the session with NATS has ended", "node", n.id, "err", err)
+		if n.nc.IsConnected() {
+			err := n.runSession()
+			if n.ctx.Err() != nil {
+				return
+			}
+			n.opt.Logger.Warn("cluster: the session with NATS has ended", "node", n.id, "err", err)
+		}
 		select {
 		case <-n.ctx.Done():
 		case <-n.connected: // a signal that NATS is connected again
@@ -54,9 +60,6 @@ func (n *Node) runSession() error {
 	select {
 	case <-n.disconnected: // an old signal
 	default:
-	}
-	if !n.nc.IsConnected() {
-		return errDisconnected
 	}
 	s := &session{n: n, unseen: make(map[string]time.Time)}
 	// A lease comes first, since the rest can take longer than it lasts. Without a bucket it fails soon.
@@ -209,7 +212,10 @@ func (s *session) updateNode(v *view, id string, value []byte, put bool) {
 		}
 		return
 	}
-	if id == s.n.id { // NATS could not be reached for too long; the next renewal makes the entry again
+	if id == s.n.id { // NATS could not be reached for too long
+		if err := s.renew(); err != nil {
+			s.n.opt.Logger.Warn("cluster: the lease was not renewed", "node", s.n.id, "err", err)
+		}
 		return
 	}
 	if v.removeNode(id) && s.filling == nil {

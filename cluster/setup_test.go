@@ -19,16 +19,16 @@ import (
 )
 
 // patience bounds every wait of the tests. No test depends on its length.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // eventually waits until a condition holds.
-func eventually(t *testing.T, why string, f func() bool) {
+func eventually(t testing.TB, why string, f func() bool) {
 	t.Helper()
 	require.Eventually(t, f, patience, 2*time.Millisecond, why)
 }
 
 // natsServer starts a NATS server, which is closed when the test ends.
-func natsServer(t *testing.T, opt embed.Options) *embed.Server {
+func natsServer(t testing.TB, opt embed.Options) *embed.Server {
 	t.Helper()
 	s, err := embed.Start(t.Context(), opt)
 	require.NoError(t, err)
@@ -37,7 +37,7 @@ func natsServer(t *testing.T, opt embed.Options) *embed.Server {
 }
 
 // connect connects to a NATS server in this process.
-func connect(t *testing.T, s *embed.Server) *nats.Conn {
+func connect(t testing.TB, s *embed.Server) *nats.Conn {
 	t.Helper()
 	nc, err := s.Connect(nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0))
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func connect(t *testing.T, s *embed.Server) *nats.Conn {
 }
 
 // connectURL connects to a NATS server over TCP.
-func connectURL(t *testing.T, s *embed.Server, opts ...nats.Option) *nats.Conn {
+func connectURL(t testing.TB, s *embed.Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	all := []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0)}
 	nc, err := nats.Connect(s.URL(), append(all, opts...)...)
@@ -58,14 +58,14 @@ func connectURL(t *testing.T, s *embed.Server, opts ...nats.Option) *nats.Conn {
 // host is a node with a listener for clients.
 type host struct {
 	*cluster.Node
-	t    *testing.T
+	t    testing.TB
 	nc   *nats.Conn
 	l    *server.Server
 	addr string
 }
 
 // join starts a node with a listener for clients. The Ends are attached as they are accepted.
-func join(t *testing.T, nc *nats.Conn, opt cluster.Options, ends ...*server.EndOptions) *host {
+func join(t testing.TB, nc *nats.Conn, opt cluster.Options, ends ...*server.EndOptions) *host {
 	t.Helper()
 	if opt.Lease == 0 {
 		opt.Lease = patience // so that a busy machine loses no node
@@ -101,7 +101,7 @@ func join(t *testing.T, nc *nats.Conn, opt cluster.Options, ends ...*server.EndO
 }
 
 // three starts a NATS server and three nodes.
-func three(t *testing.T) (a, b, c *host) {
+func three(t testing.TB) (a, b, c *host) {
 	t.Helper()
 	s := natsServer(t, embed.Options{})
 	return join(t, connect(t, s), cluster.Options{}), join(t, connect(t, s), cluster.Options{}), join(t, connect(t, s), cluster.Options{})
@@ -130,7 +130,7 @@ func on(at *host, id uint64, where *host) bool {
 }
 
 // settled waits until all nodes regard a client as one of a node.
-func settled(t *testing.T, id uint64, where *host, at ...*host) {
+func settled(t testing.TB, id uint64, where *host, at ...*host) {
 	t.Helper()
 	for _, h := range at {
 		eventually(t, "the node knows where the client is", func() bool { return on(h, id, where) })
@@ -138,7 +138,7 @@ func settled(t *testing.T, id uint64, where *host, at ...*host) {
 }
 
 // offline waits until all nodes regard a client as offline.
-func offline(t *testing.T, id uint64, at ...*host) {
+func offline(t testing.TB, id uint64, at ...*host) {
 	t.Helper()
 	for _, h := range at {
 		eventually(t, "the node knows that the client is offline", func() bool {
@@ -149,7 +149,7 @@ func offline(t *testing.T, id uint64, at ...*host) {
 }
 
 // within returns a context for one operation.
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
