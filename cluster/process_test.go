@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +34,7 @@ const (
 )
 
 // roles are the functions of the processes.
-var roles = map[string]func(){"node": runNode, "nats": runNATS}
+var roles = map[string]func(){"node": runNode}
 
 // ready is the line of a process that is ready.
 type ready struct{ ID, Addr string }
@@ -78,13 +77,6 @@ func runNode() {
 		}
 	}()
 	serve(ready{n.ID(), l.Addr().String()})
-}
-
-// runNATS is a NATS server.
-func runNATS() {
-	s, err := embed.Start(context.Background(), settings[embed.Options]())
-	must(err)
-	serve(ready{Addr: s.Addr()})
 }
 
 // must ends a process after an error.
@@ -214,66 +206,6 @@ func isClosed(ch <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// TestKilledNATSServers kills one and then another one of three NATS servers, and starts one again.
-func TestKilledNATSServers(t *testing.T) {
-	t.Parallel() // JetStream takes its time to elect leaders
-	var routes []string
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		routes = append(routes, l.Addr().String())
-		l.Close()
-	}
-	var servers []*process
-	var opts []embed.Options
-	var urls []string
-	for i, name := range []string{"s1", "s2", "s3"} {
-		o := embed.Options{Name: name, Dir: t.TempDir(), Listen: "127.0.0.1:-1", Cluster: "c", ClusterListen: routes[i], Routes: routes}
-		p := start(t, "nats", o)
-		o.Listen = p.Addr
-		servers, opts, urls = append(servers, p), append(opts, o), append(urls, "nats://"+p.Addr)
-	}
-	connect := func(urls []string) *nats.Conn {
-		nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.DontRandomize())
-		require.NoError(t, err)
-		t.Cleanup(nc.Close)
-		return nc
-	}
-	opt := cluster.Options{Replicas: 3, Lease: 10 * time.Second}
-	a := join(t, connect(urls), opt)
-	b := join(t, connect([]string{urls[1], urls[2], urls[0]}), opt)
-	a.dial(7, echo)
-	settled(t, 7, a, a, b)
-	calls := func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		_, err := b.Call(ctx, 7, "echo", nil)
-		assert.NotErrorIs(t, err, context.DeadlineExceeded)
-		return err == nil
-	}
-	require.True(t, calls())
-
-	servers[0].kill() // that of node a
-	eventually(t, "calls succeed without one server", calls)
-	a.dial(8, echo)
-	settled(t, 8, a, b)
-
-	servers[1].kill() // that of node b: JetStream has no majority
-	_, err := a.Call(within(t), 7, "echo", nil)
-	require.NoError(t, err, "local clients continue")
-	eventually(t, "calls of known clients succeed over the third server", calls)
-	a.dial(9, echo)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	_, err = b.Call(ctx, 9, "echo", nil)
-	assert.Error(t, err, "the client is not known yet, and the call does not hang")
-
-	start(t, "nats", opts[1])
-	settled(t, 9, a, b)
-	settled(t, 7, a, b)
-	eventually(t, "calls succeed again", calls)
 }
 
 // TestAPartition cuts a node off from NATS and from the other nodes. One of its clients connects to another
