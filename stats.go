@@ -107,11 +107,12 @@ func (d Direction) String() string {
 type Outcome struct {
 	// Code classifies Err. The peer may choose any code that is not one of the constants, so a label
 	// of a metric should have one value for all others. It is that of [CodeOf] for an error of a
-	// handler, a receiver or a delegate, with these exceptions. It is
-	// CodeClosed if the stream or the connection has ended, and if there was no connection;
-	// CodeGoingAway for [ErrGoingAway]; CodeNoMethod for [ErrRemoteRPCUnregistered];
-	// CodeProtocol and CodeVersion for [ErrProtocol] and [ErrVersion]; CodeReplaced for
-	// [ErrReplaced]; CodeDeadline for [ErrHandshakeTimeout].
+	// handler, a receiver or the delegate of a server, with these exceptions. It is CodeClosed if
+	// the stream or the connection has ended, if there was no connection, and if a client itself
+	// has declined the connection (ConnOnline, SetPrepareFunc); CodeGoingAway for
+	// [ErrGoingAway]; CodeNoMethod for [ErrRemoteRPCUnregistered]; CodeProtocol and
+	// CodeVersion for [ErrProtocol] and [ErrVersion]; CodeReplaced for [ErrReplaced];
+	// CodeDeadline for [ErrHandshakeTimeout].
 	Code Code
 	// Err is the error, nil for a success and for an orderly end.
 	Err error

@@ -38,10 +38,14 @@ type Sink interface {
 func (c *Conn) Run() {
 	returned := false
 	defer func() {
-		if !returned {
-			c.abort(errReaderExited)
-			c.readerEnded()
+		if returned {
+			return
 		}
+		if v := recover(); v != nil {
+			panic(v) // a fault of the library, which may hold locks that abort takes
+		}
+		c.abort(errReaderExited)
+		c.readerEnded()
 	}()
 	for {
 		h, err := c.readFrame()

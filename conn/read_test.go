@@ -187,3 +187,30 @@ func TestFramesOverTCP(t *testing.T) {
 		assertFrames(t, want, u.seen().got)
 	}
 }
+
+// A panic of the FrameHandler, which is a fault of the library, is passed on at once, although
+// the FrameHandler may hold locks that the end of the connection takes.
+func TestPanicOfAFrameHandlerIsPassedOn(t *testing.T) {
+	near, far := kit.TCPPair(t)
+	p := &peer{t, far}
+	cfg := testConfig()
+	cfg.Heartbeat = time.Hour
+	ch := shake(geminio.RecipientSide, near, cfg)
+	p.write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
+	c := (<-ch).c
+	u := &stepHandler{fakeHandler: fakeHandler{c: c}, t: t, steps: []func(){func() {
+		c.mu.Lock() // never unlocked
+		panic("fault")
+	}}}
+	c.Start(u)
+	p.write(dataFrame(1), "a frame")
+	panicked := kit.Start(func() (v any) {
+		defer func() { v = recover() }()
+		c.Run()
+		return nil
+	})
+	assert.Equal(t, "fault", kit.Await(t, kit.Forever, "the panic of Run", panicked))
+	c.mu.Unlock()
+	c.abort(errors.New("the test is over"))
+	c.readerEnded()
+}
