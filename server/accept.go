@@ -30,8 +30,7 @@ type served struct {
 //
 // A program may serve any number of listeners, at any time. The error of one does not disturb the
 // others, nor the clients that have connected over it. To stop serving l alone, close l. If l is
-// nil, Serve returns an error that matches geminio.ErrNil. If the options of the Server have an
-// error, Serve returns that.
+// nil, or the options of the Server have an error, Serve returns an error that says so.
 func (srv *Server) Serve(l net.Listener) error {
 	if isNil(l) {
 		return nilarg.New("server", "net.Listener")

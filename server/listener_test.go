@@ -369,6 +369,7 @@ func TestShutdownLetsTheExchangeEnd(t *testing.T) {
 		end, err := client.NewEndWithDialer(nl.Dial)
 		require.NoError(t, err)
 		defer end.Close()
+		synctest.Wait() // the server waits for the method
 		down := kit.Start(func() error { return geminio.Shutdown(context.Background(), l) })
 		synctest.Wait()
 		require.Empty(t, down)
