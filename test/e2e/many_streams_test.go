@@ -41,6 +41,7 @@ type manyStreams struct {
 // openManyStreams opens n streams from one End to the other.
 func openManyStreams(t *testing.T, from, to geminio.End, n int) *manyStreams {
 	m := &manyStreams{opened: make([]geminio.Stream, n), accepted: make(map[uint64]geminio.Stream, n)}
+	unaccepted := make(chan struct{}, 512) // the openers are faster than the acceptor, and an End refuses more than 1024
 	accepted := kit.Start(func() error {
 		for range n {
 			s, err := to.AcceptStream()
@@ -48,10 +49,12 @@ func openManyStreams(t *testing.T, from, to geminio.End, n int) *manyStreams {
 				return err
 			}
 			m.accepted[s.StreamID()] = s
+			<-unaccepted
 		}
 		return nil
 	})
 	each(n, func(i int) {
+		unaccepted <- struct{}{}
 		var err error
 		m.opened[i], err = from.OpenStream()
 		assert.NoError(t, err, "stream %d", i)
