@@ -35,7 +35,9 @@ func TestRoundTripOnDemand(t *testing.T) {
 		p.writePong(value, "the pong")
 		<-trips
 		<-trips
+		c.mu.Lock()
 		assert.Empty(t, c.pinging)
+		c.mu.Unlock()
 		p.wantIdle(time.Second, "no further ping")
 	})
 }
