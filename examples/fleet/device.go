@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,7 +74,7 @@ func deviceMain(args []string) int {
 		if p.Flags.NArg() != 1 {
 			return cli.Usagef("a device has one name")
 		}
-		c := config{name: p.Flags.Arg(0), every: *every, log: p.Log, dial: dialer(*connect, tls)}
+		c := config{name: p.Flags.Arg(0), every: *every, log: p.Log, dial: tls.DialAny(*connect)}
 		if err := names.Check(c.name); err != nil {
 			return cli.Usagef("%v", err)
 		}
@@ -100,18 +98,6 @@ func deviceMain(args []string) int {
 		bounded, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
 		return d.close(bounded)
-	})
-}
-
-// dialer returns a dialer for one of several addresses.
-func dialer(addresses string, tls *cli.ClientTLS) client.ContextDialer {
-	list := client.Addresses(strings.Split(addresses, ",")...)
-	return client.DialAny(list, func(ctx context.Context, address string) (net.Conn, error) {
-		dial, err := tls.Dialer(ctx, address) // reads certificates each time, since they may be renewed
-		if err != nil {
-			return nil, err
-		}
-		return dial()
 	})
 }
 

@@ -158,7 +158,7 @@ func TestServerKilled(t *testing.T) {
 	for i := range devices {
 		all.Go(func() {
 			d, err := newDevice(ctx, config{
-				name: fmt.Sprintf("d%03d", i), token: token, dial: dialer(f.proxy.Addr, f.tls()), every: time.Hour,
+				name: fmt.Sprintf("d%03d", i), token: token, dial: f.tls().DialAny(f.proxy.Addr), every: time.Hour,
 				log: slog.New(slog.DiscardHandler), refused: func(err error) { refusals <- err.Error() },
 			})
 			if assert.NoError(t, err) {
@@ -259,7 +259,7 @@ func TestKickHasAReason(t *testing.T) {
 	f := startFleet(t)
 	opt := client.NewEndOptions()
 	opt.SetMetadata(metadata.Pairs(keyName, "plain", keyToken, token))
-	opt.SetContextDialer(dialer(f.proxy.Addr, f.tls()))
+	opt.SetContextDialer(f.tls().DialAny(f.proxy.Addr))
 	end, err := client.NewEndWithDialer(nil, opt)
 	require.NoError(t, err)
 	defer end.Close()

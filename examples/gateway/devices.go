@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,7 +153,7 @@ func newDevice(ctx context.Context, c fleetConfig, id uint64) (*device, error) {
 	opt := client.NewEndOptions()
 	opt.SetClientID(id)
 	opt.SetMetadata(metadata.Pairs(keyToken, c.token))
-	opt.SetContextDialer(dialer(c.connect, c.tls))
+	opt.SetContextDialer(c.tls.DialAny(c.connect))
 	opt.SetLogger(c.log)
 	opt.SetRetryFirst(ctx)
 	opt.SetRetryBackoff(retryMin, retryMax)
@@ -175,18 +173,6 @@ func newDevice(ctx context.Context, c fleetConfig, id uint64) (*device, error) {
 	var err error
 	d.end, err = client.NewRetryEndWithDialer(nil, opt)
 	return d, err
-}
-
-// dialer returns a dialer for one of several addresses.
-func dialer(addresses string, tls *cli.ClientTLS) client.ContextDialer {
-	list := client.Addresses(strings.Split(addresses, ",")...)
-	return client.DialAny(list, func(ctx context.Context, address string) (net.Conn, error) {
-		dial, err := tls.Dialer(ctx, address) // reads certificates each time, since they may be renewed
-		if err != nil {
-			return nil, err
-		}
-		return dial()
-	})
 }
 
 // run receives messages until ctx ends, and closes the device. It returns why the device has ended

@@ -9,6 +9,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
+
+	"github.com/singchia/geminio/client"
 )
 
 // TLS is below geminio, which takes any net.Listener and any net.Conn.
@@ -176,6 +179,19 @@ func (t *ClientTLS) Dialer(ctx context.Context, addr string) (func() (net.Conn, 
 	}
 	d := &tls.Dialer{Config: conf}
 	return func() (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }, nil
+}
+
+// DialAny returns a dialer for one of several TCP addresses, which commas separate. It reads the
+// certificates for each dial, since they may be renewed.
+func (t *ClientTLS) DialAny(addresses string) client.ContextDialer {
+	list := client.Addresses(strings.Split(addresses, ",")...)
+	return client.DialAny(list, func(ctx context.Context, address string) (net.Conn, error) {
+		dial, err := t.Dialer(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		return dial()
+	})
 }
 
 func pool(flag, file string) (*x509.CertPool, error) {
