@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -54,6 +55,19 @@ type request struct {
 	data    []byte
 }
 
+// context returns a context with the timeout and the metadata of r. The caller calls the function
+// when the operation has ended.
+func (r *request) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	cancel := func() {}
+	if r.timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, r.timeout)
+	}
+	if len(r.md) > 0 {
+		ctx = metadata.NewOutgoingContext(ctx, r.md)
+	}
+	return ctx, cancel
+}
+
 // appendHeader appends the header of r to b.
 func (r *request) appendHeader(b []byte) []byte {
 	b = append(b, envelopeVersion, byte(r.kind))
@@ -79,7 +93,7 @@ func parseRequest(header, data []byte) (*request, error) {
 	return r, nil
 }
 
-// status says what has become of a request.
+// status is the result of a request.
 type status uint8
 
 const (

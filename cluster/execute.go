@@ -62,14 +62,8 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 	}
 	defer n.leave()
 	n.counters.executed.Add(1)
-	if r.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.timeout)
-		defer cancel()
-	}
-	if len(r.md) > 0 {
-		ctx = metadata.NewOutgoingContext(ctx, r.md)
-	}
+	ctx, cancel := r.context(ctx)
+	defer cancel()
 	if r.kind == broadcastKind {
 		return &answer{data: n.broadcastHere(ctx, r).encode()}
 	}

@@ -173,15 +173,8 @@ func (x *links) openFor(s geminio.Stream, r *request) (geminio.Stream, *answer) 
 		stop()
 		<-watched
 	}()
-	opening := context.Context(ctx)
-	if r.timeout > 0 {
-		var cancel context.CancelFunc
-		opening, cancel = context.WithTimeout(opening, r.timeout)
-		defer cancel()
-	}
-	if len(r.md) > 0 {
-		opening = metadata.NewOutgoingContext(opening, r.md)
-	}
+	opening, cancel := r.context(ctx)
+	defer cancel()
 	far, err := openTo(opening, end, r)
 	if err == io.EOF {
 		return nil, &answer{status: absent}
@@ -199,7 +192,7 @@ type remoteStream struct {
 	md         metadata.MD
 }
 
-// Read implements net.Conn. What has arrived of a stream is not complete if its node was lost.
+// Read implements net.Conn. The received bytes are not complete if the node was lost.
 func (s *remoteStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
 	if err == io.EOF && s.link.lost.Load() {
