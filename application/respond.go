@@ -17,7 +17,7 @@ import (
 // call has succeeded. respond waits for credit, so the reading goroutine must not call it. If
 // the caller no longer waits, respond sends an empty response instead of the handler's.
 //
-// The result is what was sent.
+// The result describes the response that was sent.
 func (v *serving) respond(s *Stream, why packet.Reason, when multiplexer.When) answered {
 	m := packet.Response{Code: why.Code, Text: why.Text, Custom: v.resp.custom}
 	data := v.resp.data

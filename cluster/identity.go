@@ -14,8 +14,8 @@ import (
 )
 
 // identity is the TLS identity of a node: a key that the node makes when it joins, and that its entry
-// in the bucket names. So the nodes need no common secret and no certificate authority: those that may
-// write the bucket decide who is a node.
+// in the bucket names. So the nodes need no common secret and no certificate authority: every
+// program that may write the bucket can add nodes.
 type identity struct {
 	certificate tls.Certificate
 	fingerprint string

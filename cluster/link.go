@@ -21,9 +21,9 @@ import (
 const (
 	// linkTimeout bounds connecting to a node, TLS included, and the handshake after that.
 	linkTimeout = 5 * time.Second
-	// linkLinger bounds the time in which the end of a direct connection delivers what was sent.
+	// linkLinger bounds the time in which the end of a direct connection delivers bytes that were sent.
 	linkLinger = time.Second
-	// linkWindow bounds what a stream of a direct connection holds for its reader, in units of 4 KiB.
+	// linkWindow bounds the bytes that a stream of a direct connection holds for its reader, in units of 4 KiB.
 	linkWindow = 256
 	// linkRoom is what a message over a direct connection needs besides the data of the application.
 	linkRoom = 256 << 10

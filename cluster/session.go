@@ -239,9 +239,9 @@ func (s *session) complete() {
 	s.n.setReady(true)
 }
 
-// sweep drops what is no longer needed. The node with the smallest id removes the entries of
-// clients whose node has not been alive for two leases. That time lets nodes come back which have
-// lost their connection to NATS.
+// sweep drops outdated entries of the view. The node with the smallest id removes the entries of
+// clients whose node has not been alive for two leases. In that time, a node that has lost
+// its connection to NATS can come back.
 func (s *session) sweep() {
 	now := time.Now()
 	s.n.view.forget(now.Add(-markerTTL))

@@ -22,8 +22,8 @@ const copySize = 32 << 10
 //
 // The caller has passed the calls of both streams on with forwardCalls before.
 //
-// If ctx has ended, or if this program has closed the End of a stream, what has arrived on a stream is not
-// complete, although its Read returns io.EOF: the other stream is reset then.
+// If ctx has ended, or if this program has closed the End of a stream, the received bytes are not complete,
+// although Read returns io.EOF. The other stream is reset then.
 func splice(ctx context.Context, a, b geminio.Stream) {
 	var all sync.WaitGroup
 	all.Go(func() { pass(ctx, a, b) })
@@ -118,7 +118,7 @@ func passMessages(to, from geminio.Stream) {
 	}
 }
 
-// answerMessage answers a message with what has become of its copy. If the stream of the copy has ended, the
+// answerMessage answers a message with the result of its copy. If the stream of the copy has ended, the
 // message gets no answer: its own stream ends too, which tells its publisher that the outcome is not known.
 func answerMessage(m geminio.Message, err error) {
 	if err == nil {

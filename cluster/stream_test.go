@@ -193,7 +193,7 @@ func TestCallsAndMessagesOfAStream(t *testing.T) {
 		})
 	}
 
-	// The end of the stream interrupts what is under way.
+	// The end of the stream interrupts the operations under way.
 	entered := make(chan struct{})
 	require.NoError(t, far.Register(within(t), "hangs", func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
 		close(entered)

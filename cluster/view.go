@@ -56,7 +56,7 @@ func (v *view) client(id uint64) (r record, alive bool) {
 	return r, r.node != "" && v.nodes[r.node] != nil
 }
 
-// setNode adds a node, or replaces what is known of it.
+// setNode adds a node, or replaces its entry.
 func (v *view) setNode(p *peer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -144,7 +144,7 @@ func (c *Conn) readElsewhere(r *patientReader, server bool) (uint64, []byte, err
 	return got.id, got.body, nil
 }
 
-// malformed returns the error of a handshake whose peer has sent what is not a handshake packet.
+// malformed returns the error of a handshake whose peer has sent something other than a handshake packet.
 // Errors of the transport are returned as they are.
 func malformed(err error) error {
 	var bad *packet.Error

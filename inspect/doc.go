@@ -10,7 +10,7 @@
 // [Of] makes one of single Ends, such as those of a client. The command "geminio inspect" prints the
 // same tables on a terminal.
 //
-// # Who may see it
+// # Access
 //
 // Serve the handler only where operators reach it, such as on the loopback interface, or behind
 // authentication. Never expose it publicly: it shows the addresses and ids of clients, the names of

@@ -58,8 +58,7 @@ type Handler struct {
 	Name func(geminio.End) string
 
 	// ShowMeta adds the metas of Ends and streams. They may be secrets, such as the tokens
-	// of clients, which everybody who sees the page could use. The default is not to
-	// show them.
+	// of clients, which any viewer of the page could use. By default they are hidden.
 	ShowMeta bool
 
 	pages atomic.Int32 // that are being made

@@ -221,8 +221,8 @@ func noneNil[F any](name string, all []F) error {
 	return nil
 }
 
-// spareOf returns what is left of the budget for windows, part, for larger windows if each side
-// opens a number of streams and all of them have the least windows.
+// spareOf returns the rest of part, the budget for windows, when each side has opened a number of
+// streams with the smallest windows. The rest is for larger windows.
 func spareOf(part, streams uint64) uint64 {
 	used := multiplexer.LeastWindows(part, 2*(streams+1)) + streams*introShare
 	return part - min(used, part)

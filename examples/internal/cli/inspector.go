@@ -40,7 +40,7 @@ func (i *Inspector) Serve(p *Program, h *inspect.Handler) (stop func(), err erro
 		return nil, err
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		p.Log.Warn("everybody who reaches the address of -inspect sees the clients", "addr", l.Addr())
+		p.Log.Warn("every program that reaches the address of -inspect sees the clients", "addr", l.Addr())
 	}
 	h.Program = p.Name
 	mux := http.NewServeMux()
