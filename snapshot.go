@@ -97,16 +97,19 @@ const (
 	EndClosed
 )
 
+// nameOf returns the name of a constant, or "unknown" if it has none.
+func nameOf[T ~uint8](names []string, v T) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return "unknown"
+}
+
 // endStateNames has the names of the constants above.
 var endStateNames = [...]string{"preparing", "connected", "interrupted", "reconnecting", "draining", "closing", "closed"}
 
 // String returns the name of the state, such as "connected".
-func (s EndState) String() string {
-	if int(s) < len(endStateNames) {
-		return endStateNames[s]
-	}
-	return "unknown"
-}
+func (s EndState) String() string { return nameOf(endStateNames[:], s) }
 
 // Counts counts things of one kind and one direction.
 type Counts struct {
@@ -219,20 +222,15 @@ const (
 var halfStateNames = [...]string{"open", "ending", "closed"}
 
 // String returns the name of the state, such as "open".
-func (s HalfState) String() string {
-	if int(s) < len(halfStateNames) {
-		return halfStateNames[s]
-	}
-	return "unknown"
-}
+func (s HalfState) String() string { return nameOf(halfStateNames[:], s) }
 
 // Window is the room that this side gives to the peer for one kind of data of a stream, in bytes.
 type Window struct {
 	// Size is the size of the window, which follows the path and the reader.
 	Size uint32
-	// Left is what the peer may still send.
+	// Left is the number of bytes that the peer may still send.
 	Left uint32
-	// Held is what has arrived, and was not read or received by the program.
+	// Held is the number of bytes that have arrived, and that the program has not read or received.
 	Held uint32
 }
 
@@ -294,12 +292,7 @@ const (
 var callStateNames = [...]string{"waits-for-connection", "waits-for-credit", "sent", "running", "abandoned"}
 
 // String returns the name of the state, such as "running".
-func (s CallState) String() string {
-	if int(s) < len(callStateNames) {
-		return callStateNames[s]
-	}
-	return "unknown"
-}
+func (s CallState) String() string { return nameOf(callStateNames[:], s) }
 
 // CallSnapshot is a call in flight.
 type CallSnapshot struct {

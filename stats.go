@@ -265,9 +265,4 @@ const (
 var creditNames = [...]string{"raw", "messages", "handlers", "large-messages", "large-requests", "large-responses"}
 
 // String returns the name of the kind, such as "raw" or "large-requests".
-func (c Credit) String() string {
-	if int(c) < len(creditNames) {
-		return creditNames[c]
-	}
-	return "unknown"
-}
+func (c Credit) String() string { return nameOf(creditNames[:], c) }
