@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/singchia/geminio"
@@ -17,6 +18,7 @@ import (
 // ServerEnd is the End of a server: see [geminio.End].
 type ServerEnd struct {
 	*end
+	sessionFunc atomic.Pointer[func()] // see SetSessionFunc; nil if there is none
 }
 
 // end is the embedded type of a ServerEnd, whose method End would otherwise be hidden.
@@ -37,6 +39,28 @@ func (e *ServerEnd) Replace() {
 	e.control().CloseWith(geminio.ErrReplaced, packet.Reason{
 		Code: uint32(geminio.CodeReplaced), Text: geminio.ErrReplaced.Error(),
 	})
+}
+
+// SetSessionFunc has f called whenever the connection of the End was lost while its session is kept, and
+// whenever the session continues on another connection. f must not block. geminio.SnapshotOf returns the
+// state at that moment, which may have changed again. A second SetSessionFunc replaces f, and nil removes
+// it. An End whose session cannot be resumed does not call f.
+func (e *ServerEnd) SetSessionFunc(f func()) {
+	if f == nil {
+		e.sessionFunc.Store(nil)
+		return
+	}
+	e.sessionFunc.Store(&f)
+}
+
+// sessionChanged calls the function of SetSessionFunc. e may be nil.
+func (e *ServerEnd) sessionChanged() {
+	if e == nil {
+		return
+	}
+	if f := e.sessionFunc.Load(); f != nil {
+		(*f)()
+	}
 }
 
 // NewEndWithConn shakes hands with the client at the other side of nc, and returns an End. The

@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,4 +174,41 @@ func TestReplace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSessionFunc cuts a session and resumes it: the function of SetSessionFunc sees both states.
+func TestSessionFunc(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := geminiotest.NewNetwork(t)
+		l, err := server.NewListener(n.Listen())
+		require.NoError(t, err)
+		defer l.Close()
+		end, err := client.NewRetryEndWithDialer(n.Dial)
+		require.NoError(t, err)
+		defer end.Close()
+		accepted, err := l.AcceptEnd()
+		require.NoError(t, err)
+		var mu sync.Mutex
+		var states []geminio.EndState
+		accepted.(*server.ServerEnd).SetSessionFunc(func() {
+			s, _ := geminio.SnapshotOf(accepted)
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, s.State)
+		})
+		n.SetRefuse(true)
+		n.Cut()
+		synctest.Wait()
+		assert.Equal(t, []geminio.EndState{geminio.EndInterrupted}, states)
+		n.SetRefuse(false)
+		_, err = geminio.Ping(t.Context(), end)
+		require.NoError(t, err)
+		synctest.Wait()
+		assert.Equal(t, []geminio.EndState{geminio.EndInterrupted, geminio.EndConnected}, states)
+		accepted.(*server.ServerEnd).SetSessionFunc(nil)
+		n.Cut()
+		_, err = geminio.Ping(t.Context(), end)
+		require.NoError(t, err)
+		assert.Len(t, states, 2, "the function was removed")
+	})
 }

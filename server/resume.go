@@ -148,11 +148,13 @@ func (t *resumables) findConn(id []byte) *conn.Conn {
 // update is called when a session has lost its connection or has another one.
 func (t *resumables) update(r *resumable) {
 	t.mu.Lock()
-	if t.all[ticketID(r.c.TicketID())] == r && r.e != nil {
+	e := r.e
+	if t.all[ticketID(r.c.TicketID())] == r && e != nil {
 		t.count(r)
 	}
 	t.unlock()
 	r.callbacks.update(r.c)
+	e.sessionChanged()
 }
 
 // count counts r as interrupted or as connected. t.mu is held.

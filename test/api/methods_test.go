@@ -62,7 +62,7 @@ func TestMethodSets(t *testing.T) {
 		want  []string
 	}{
 		"client End":    {clientEnd, slices.Concat(end, copies)},
-		"server End":    {serverEnd, slices.Concat(end, copies, []string{"Replace"})},
+		"server End":    {serverEnd, slices.Concat(end, copies, []string{"Replace", "SetSessionFunc"})},
 		"RetryEnd":      {retry, slices.Concat(end, []string{"Stats"})},
 		"client stream": {clientStream, slices.Concat(stream, copies)},
 		"server stream": {serverStream, slices.Concat(stream, copies)},
