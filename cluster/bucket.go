@@ -16,8 +16,9 @@ import (
 // The keys of the bucket:
 //
 //	n.<node id>     a nodeRecord in JSON, which the bucket drops after the lease
-//	c.<client id>   the id of the node that has the client, a space, and the time at which the
-//	                connection was attached, in milliseconds since 1970
+//	c.<client id>   the id of the node that has the client, a space, the time at which the
+//	                connection was attached, in milliseconds since 1970, a space, and the ClientState
+//	                as a number
 //	g.<group>.<client id>
 //	                an empty value: the client is a member. The name of the group is in base64.
 const (
@@ -83,8 +84,8 @@ func (b *bucket) lease(id string, r nodeRecord, ttl time.Duration) (jetstream.Pu
 }
 
 // put writes the entry of a client, if the last revision of its key is rev.
-func (b *bucket) put(client uint64, node string, since time.Time, rev uint64) (jetstream.PubAckFuture, error) {
-	value := strconv.AppendInt(append([]byte(node), ' '), since.UnixMilli(), 10)
+func (b *bucket) put(client uint64, r record, rev uint64) (jetstream.PubAckFuture, error) {
+	value := fmt.Appendf(nil, "%s %d %d", r.node, r.since.UnixMilli(), r.state)
 	m := &nats.Msg{Subject: b.subject(clientName(client)), Data: value}
 	return b.js.PublishMsgAsync(m, jetstream.WithExpectLastSequencePerSubject(rev))
 }
@@ -166,10 +167,14 @@ func parseClientName(key string) (id uint64, ok bool) {
 // valid counts as one.
 func newRecord(value []byte, put bool, rev uint64, written time.Time) record {
 	r := record{rev: rev, written: written}
-	node, since, ok := strings.Cut(string(value), " ")
-	millis, err := strconv.ParseInt(since, 10, 64)
-	if put && ok && err == nil && validName.MatchString(node) {
-		r.node, r.since = node, time.UnixMilli(millis)
+	fields := strings.Split(string(value), " ")
+	if !put || len(fields) != 3 || !validName.MatchString(fields[0]) {
+		return r
+	}
+	millis, err := strconv.ParseInt(fields[1], 10, 64)
+	state, err2 := strconv.ParseUint(fields[2], 10, 8)
+	if err == nil && err2 == nil {
+		r.node, r.since, r.state = fields[0], time.UnixMilli(millis), ClientState(state)
 	}
 	return r
 }

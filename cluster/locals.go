@@ -9,6 +9,11 @@ import (
 	"github.com/singchia/geminio/server"
 )
 
+// stateDelay is how long a change of the state of a client waits before its entry is written. A change
+// that is reverted meanwhile is not written. So a client causes at most one write in that time, and a
+// network that fails for a moment causes none.
+const stateDelay = time.Second
+
 // locals are the clients that are connected to this node. All methods are safe for concurrent use.
 type locals struct {
 	mu      sync.Mutex
@@ -21,8 +26,9 @@ type local struct {
 	since time.Time // when it was attached
 
 	// Guarded by locals.mu.
-	gen  uint64 // the revision of its entry in the bucket; 0 if it has none
-	late bool   // its entry could not be written at once, so it may replace a newer one
+	gen   uint64 // the revision of its entry in the bucket; 0 if it has none
+	late  bool   // its entry could not be written at once, so it may replace a newer one
+	noted bool   // its state may have changed, and is checked after stateDelay
 }
 
 // end returns the End of a client, or nil.
@@ -66,7 +72,8 @@ func (l *locals) count() int {
 
 // Attach makes the client of an End known to the cluster, until the End ends. If a client with the
 // same id is attached already, here or at another node, the new connection replaces it: the other
-// End ends as if its own server had replaced it.
+// End ends as if its own server had replaced it. Attach sets the function of SetSessionFunc of an End of
+// package server.
 //
 // Attach returns at once. The other nodes know the client when its entry in the bucket is written,
 // which takes a round trip to NATS, or has to wait until NATS can be reached. If another node has
@@ -91,8 +98,35 @@ func (n *Node) Attach(end geminio.End) error {
 	if old != nil && old.end != end {
 		replaceEnd(old.end)
 	}
+	if e, ok := end.(interface{ SetSessionFunc(func()) }); ok {
+		e.SetSessionFunc(func() { n.noteState(id, c) })
+	}
 	n.registrar.add(id)
 	return nil
+}
+
+// noteState has the state of a client checked after stateDelay.
+func (n *Node) noteState(id uint64, c *local) {
+	n.locals.mu.Lock()
+	defer n.locals.mu.Unlock()
+	if c.noted || n.ctx.Err() != nil {
+		return
+	}
+	c.noted = true
+	time.AfterFunc(stateDelay, func() {
+		n.locals.mu.Lock()
+		c.noted = false
+		n.locals.mu.Unlock()
+		n.registrar.add(id)
+	})
+}
+
+// stateOf returns the state of the client of an End.
+func stateOf(end geminio.End) ClientState {
+	if s, ok := geminio.SnapshotOf(end); ok && s.State == geminio.EndInterrupted {
+		return ClientInterrupted
+	}
+	return ClientOnline
 }
 
 // await waits for the end of a connection, and removes it.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -250,4 +251,107 @@ func TestWrongOptions(t *testing.T) {
 	_, err = n.Call(none, 1, "", nil)
 	assert.Error(t, err)
 	assert.Error(t, n.Shutdown(none))
+}
+
+// retry connects a client that reconnects through a proxy, with the method echo.
+func retry(t *testing.T, through *kit.Proxy) *client.RetryEnd {
+	t.Helper()
+	opt := client.NewEndOptions()
+	opt.SetRegisterLocalRPCs(echo)
+	opt.SetRetryBackoff(time.Millisecond, 10*time.Millisecond)
+	end, err := client.NewRetryEndWithDialer(through.Dial, opt)
+	require.NoError(t, err)
+	t.Cleanup(func() { end.Close() })
+	return end.(*client.RetryEnd)
+}
+
+// inState waits until all nodes regard a client as one of a node, with a state.
+func inState(t *testing.T, id uint64, where *host, state cluster.ClientState, at ...*host) {
+	t.Helper()
+	for _, h := range at {
+		eventually(t, "the node knows the state of the client: "+state.String(), func() bool {
+			c, err := h.Locate(id)
+			return err == nil && c.Node == where.ID() && c.State == state
+		})
+	}
+}
+
+// TestAnInterruptedClient cuts the connection of a client, whose session its server keeps. A call of
+// another node waits until the client is back.
+func TestAnInterruptedClient(t *testing.T) {
+	a, b, c := three(t)
+	proxy := kit.NewProxy(t, a.addr)
+	end := retry(t, proxy)
+	id := end.ClientID()
+	inState(t, id, a, cluster.ClientOnline, a, b, c)
+	proxy.SetTarget("")
+	proxy.Cut()
+	inState(t, id, a, cluster.ClientInterrupted, a, b, c)
+	for where := range b.Clients(t.Context()) {
+		assert.Equal(t, id, where.ID)
+		assert.Equal(t, cluster.ClientInterrupted, where.State)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := b.Call(ctx, id, "echo", nil)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+
+	called := make(chan error, 2)
+	for _, h := range []*host{a, b} {
+		go func() {
+			resp, err := h.Call(within(t), id, "echo", []byte("x"))
+			if err == nil && string(resp.Data) != "x" {
+				err = errors.New("another answer")
+			}
+			called <- err
+		}()
+	}
+	eventually(t, "the node executes the call", func() bool { return a.Stats().Running == 1 })
+	assert.Empty(t, called)
+	proxy.SetTarget(a.addr)
+	for range 2 {
+		assert.NoError(t, <-called)
+	}
+	inState(t, id, a, cluster.ClientOnline, a, b, c)
+	assert.Equal(t, uint64(1), end.Stats().Resumes)
+
+	// The session ends without its client.
+	proxy.SetTarget("")
+	proxy.Cut()
+	inState(t, id, a, cluster.ClientInterrupted, a, b, c)
+	kept, _ := a.l.End(id)
+	kept.Close()
+	offline(t, id, a, b, c)
+}
+
+// TestAnInterruptionWithoutNATS interrupts a client, and another one resumes its session, while their node
+// is not connected to NATS.
+func TestAnInterruptionWithoutNATS(t *testing.T) {
+	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1"})
+	toNATS := kit.NewProxy(t, s.Addr())
+	nc, err := nats.Connect("nats://"+toNATS.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.IgnoreDiscoveredServers())
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	a, b := join(t, nc, cluster.Options{}), join(t, connect(t, s), cluster.Options{})
+	first, second := kit.NewProxy(t, a.addr), kit.NewProxy(t, a.addr)
+	goes, comes := retry(t, first).ClientID(), retry(t, second).ClientID()
+	second.SetTarget("")
+	second.Cut()
+	inState(t, goes, a, cluster.ClientOnline, b)
+	inState(t, comes, a, cluster.ClientInterrupted, b)
+
+	toNATS.SetTarget("")
+	toNATS.Cut()
+	eventually(t, "the node notices", func() bool { return !a.Stats().Connected })
+	first.SetTarget("")
+	first.Cut()
+	second.SetTarget(a.addr)
+	eventually(t, "one session was resumed", func() bool {
+		s := a.l.ResumeStats()
+		return s.Interruptions == 2 && s.Resumes == 1 && s.Interrupted == 1
+	})
+	toNATS.SetTarget(s.Addr())
+	inState(t, goes, a, cluster.ClientInterrupted, a, b)
+	inState(t, comes, a, cluster.ClientOnline, a, b)
 }

@@ -60,6 +60,7 @@ type task struct {
 	id     uint64
 	orphan bool
 	c      *local                 // the connection whose entry is written; nil if the entry is removed
+	entry  record                 // what is written
 	future jetstream.PubAckFuture // the write under way
 }
 
@@ -139,7 +140,10 @@ func (g *registrar) begin(t *task) (err error) {
 	n.locals.mu.Lock()
 	c := n.locals.clients[t.id]
 	yields := c != nil && c.gen == 0 && c.late && alive && r.node != n.id && r.since.After(c.since)
-	written := c != nil && c.gen > 0
+	var gen uint64
+	if c != nil {
+		gen = c.gen
+	}
 	if yields {
 		delete(n.locals.clients, t.id)
 	}
@@ -147,10 +151,12 @@ func (g *registrar) begin(t *task) (err error) {
 	switch {
 	case yields:
 		n.evict(t.id, c)
-	case written:
 	case c != nil:
-		t.c = c
-		t.future, err = n.bucket.put(t.id, n.id, c.since, r.rev)
+		state := stateOf(c.end)
+		if gen == 0 || r.rev == gen && r.state != state {
+			t.c, t.entry = c, record{node: n.id, since: c.since, state: state}
+			t.future, err = n.bucket.put(t.id, t.entry, r.rev)
+		}
 	case r.node == n.id || t.orphan && r.node != "" && !alive:
 		t.future, err = n.bucket.remove(clientName(t.id), r.rev)
 	}
@@ -159,9 +165,9 @@ func (g *registrar) begin(t *task) (err error) {
 
 // finish records the revision of a write.
 func (g *registrar) finish(t *task, rev uint64) {
-	r := record{rev: rev, written: time.Now()}
+	r := t.entry
+	r.rev, r.written = rev, time.Now()
 	if t.c != nil {
-		r.node, r.since = g.n.id, t.c.since
 		g.n.locals.mu.Lock()
 		t.c.gen = rev
 		g.n.locals.mu.Unlock()

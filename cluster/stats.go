@@ -68,11 +68,39 @@ func (n *Node) Nodes() []NodeInfo {
 	return nodes
 }
 
+// ClientState is the state of a client that is not offline.
+type ClientState uint8
+
+const (
+	// ClientOnline: the client is connected to its node.
+	ClientOnline ClientState = iota
+	// ClientInterrupted: the client has lost its connection, and its node keeps its session. Operations
+	// with the client wait until it resumes the session, or the session ends.
+	ClientInterrupted
+)
+
+// String returns the name of the state, such as "online".
+func (s ClientState) String() string {
+	switch s {
+	case ClientOnline:
+		return "online"
+	case ClientInterrupted:
+		return "interrupted"
+	}
+	return "unknown"
+}
+
 // Client says where a client is.
 type Client struct {
 	ID         uint64
-	Node       string // the id of the node that it is connected to
-	Generation uint64 // grows with each connection of the client
+	Node       string      // the id of the node that has its connection or its session
+	State      ClientState // changes a second later than the connection: see docs/cluster.md
+	Generation uint64      // grows with each connection of the client and each change of its State
+}
+
+// newClient returns the Client of an entry.
+func newClient(id uint64, r record) Client {
+	return Client{ID: id, Node: r.node, State: r.state, Generation: r.rev}
 }
 
 // Locate returns where a client is, as this node knows it: without NATS, and for a moment after a
@@ -82,7 +110,7 @@ func (n *Node) Locate(clientID uint64) (Client, error) {
 	if !alive {
 		return Client{}, ErrClientOffline
 	}
-	return Client{ID: clientID, Node: r.node, Generation: r.rev}, nil
+	return newClient(clientID, r), nil
 }
 
 // Clients returns all clients of the cluster, in no particular order, as this node knows them when the
@@ -93,7 +121,7 @@ func (n *Node) Clients(ctx context.Context) iter.Seq[Client] {
 		clients := make([]Client, 0, n.view.online)
 		for id, r := range n.view.clients {
 			if n.view.nodes[r.node] != nil {
-				clients = append(clients, Client{id, r.node, r.rev})
+				clients = append(clients, newClient(id, r))
 			}
 		}
 		n.view.mu.RUnlock()

@@ -32,7 +32,8 @@ type peer struct {
 type record struct {
 	node    string    // the id of the node that has the client; "" if the entry was removed
 	since   time.Time // when the connection was attached, by the clock of its node
-	rev     uint64    // the revision of the entry, which is the generation of the connection
+	state   ClientState
+	rev     uint64    // the revision of the entry
 	written time.Time // when the entry was written or removed, by the clock of NATS
 }
 

@@ -28,9 +28,10 @@ const (
 
 // clientAt is a client that is online.
 type clientAt struct {
-	ID   uint64 `json:"id"`
-	Node string `json:"node"` // the id of its node
-	Host string `json:"host"` // the name of its node
+	ID    uint64 `json:"id"`
+	Node  string `json:"node"`  // the id of its node
+	Host  string `json:"host"`  // the name of its node
+	State string `json:"state"` // "online" or "interrupted"
 }
 
 // clientPage is the answer to GET /clients.
@@ -177,7 +178,7 @@ func (g *gateway) list(r *http.Request) (any, error) {
 	for c := range g.node.Clients(r.Context()) {
 		page.Total++
 		if c.ID > after {
-			page.Clients = append(page.Clients, clientAt{c.ID, c.Node, hosts[c.Node]})
+			page.Clients = append(page.Clients, clientAt{c.ID, c.Node, hosts[c.Node], c.State.String()})
 		}
 	}
 	slices.SortFunc(page.Clients, func(a, b clientAt) int { return cmp.Compare(a.ID, b.ID) })
@@ -198,7 +199,7 @@ func (g *gateway) locate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return clientAt{c.ID, c.Node, g.hosts()[c.Node]}, nil
+	return clientAt{c.ID, c.Node, g.hosts()[c.Node], c.State.String()}, nil
 }
 
 // call calls a method of a client, and answers with its answer.
