@@ -22,7 +22,7 @@ in-modules = @for module in $(MODULES); do echo "[$$module] $(strip $(1))"; (cd 
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: ## run the file push example
@@ -79,6 +79,10 @@ soak: ## keep a pair of Ends busy for SOAK (30m), and check that nothing grows
 .PHONY: scale
 scale: ## measure the cost of ten thousand clients and a hundred thousand streams
 	$(GO) run ./test/scale
+
+.PHONY: cluster-scale
+cluster-scale: ## measure a cluster of three nodes with ten thousand clients
+	cd cluster && $(GO) run ./scale
 
 .PHONY: transports
 transports: ## run the end-to-end tests over other transports, such as TLS and WebSockets
