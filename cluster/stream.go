@@ -173,8 +173,8 @@ func (x *links) openFor(s geminio.Stream, r *request) (geminio.Stream, *answer) 
 		stop()
 		<-watched
 	}()
-	opening, cancel := r.context(ctx)
-	defer cancel()
+	opening, expire := r.context(ctx)
+	defer expire()
 	far, err := openTo(opening, end, r)
 	if err == io.EOF {
 		return nil, &answer{status: absent}
