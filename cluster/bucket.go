@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/singchia/geminio/clusterinfo"
 )
 
 // The keys of the bucket:
@@ -37,6 +39,9 @@ type nodeRecord struct {
 	Addr    string `json:"addr"`              // where it accepts direct connections
 	Key     string `json:"key"`               // the fingerprint of its TLS key
 	Leaving bool   `json:"leaving,omitempty"` // it takes no more work
+
+	Lease int              `json:"lease"`         // in seconds
+	Load  clusterinfo.Load `json:"load,omitzero"` // when the lease was renewed
 }
 
 // bucket writes and reads the key-value bucket of a cluster. It is safe for concurrent use.
@@ -76,6 +81,7 @@ func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key
 
 // lease writes the entry of a node, for the time of the lease.
 func (b *bucket) lease(id string, r nodeRecord, ttl time.Duration) (jetstream.PubAckFuture, error) {
+	r.Lease = int(ttl / time.Second)
 	value, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
@@ -90,9 +96,22 @@ func (b *bucket) put(client uint64, r record, rev uint64) (jetstream.PubAckFutur
 	return b.js.PublishMsgAsync(m, jetstream.WithExpectLastSequencePerSubject(rev))
 }
 
+// goodbye is the data of the marker of a node that was closed. That of a lease which has ended has no data.
+const goodbye = "closed"
+
+// close removes the entry of a node that is closed.
+func (b *bucket) close(id string) (jetstream.PubAckFuture, error) {
+	return b.removeWith(nodeKey+id, 0, []byte(goodbye))
+}
+
 // remove removes a key, if its last revision is rev. It leaves a marker for markerTTL.
 func (b *bucket) remove(key string, rev uint64) (jetstream.PubAckFuture, error) {
-	m := &nats.Msg{Subject: b.subject(key), Header: nats.Header{
+	return b.removeWith(key, rev, nil)
+}
+
+// removeWith is remove with the data of the marker.
+func (b *bucket) removeWith(key string, rev uint64, data []byte) (jetstream.PubAckFuture, error) {
+	m := &nats.Msg{Subject: b.subject(key), Data: data, Header: nats.Header{
 		"KV-Operation":      {"PURGE"},
 		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
 	}}
@@ -185,5 +204,8 @@ func parseNode(id string, value []byte) (*peer, error) {
 	if err := json.Unmarshal(value, &r); err != nil {
 		return nil, fmt.Errorf("cluster: entry of node %.64q: %w", id, err)
 	}
-	return &peer{id: id, host: r.Host, addr: r.Addr, key: r.Key, leaving: r.Leaving}, nil
+	return &peer{
+		id: id, host: r.Host, addr: r.Addr, key: r.Key, leaving: r.Leaving,
+		lease: time.Duration(r.Lease) * time.Second, renewed: time.Now(), load: r.Load,
+	}, nil
 }

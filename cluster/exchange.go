@@ -84,13 +84,6 @@ func (x *exchanges) fail(err error, ends func(*exchange) bool) {
 	}
 }
 
-// count returns the number of exchanges.
-func (x *exchanges) count() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.waiting)
-}
-
 // subjectOf returns a subject of a node.
 func (n *Node) subjectOf(node string, tokens ...string) string {
 	return n.opt.Name + ".n." + node + "." + strings.Join(tokens, ".")
@@ -175,6 +168,7 @@ func (n *Node) receiveRequest(m *nats.Msg) {
 	}
 	ctx, done, err := n.executions.begin(n.ctx, m.Reply)
 	if err != nil {
+		n.counters.refused.Add(1)
 		n.reply(caller, number, m.Reply, answerFor(err))
 		return
 	}

@@ -48,20 +48,13 @@ func (x *executions) cancel(reply string) {
 	}
 }
 
-// count returns the number of requests.
-func (x *executions) count() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.running)
-}
-
 // execute executes a request of another node with a client of this node.
 func (n *Node) execute(ctx context.Context, r *request) *answer {
 	if !n.enter() {
 		return &answer{status: absent}
 	}
 	defer n.leave()
-	n.counters.executed.Add(1)
+	defer n.counters.execute()()
 	ctx, cancel := r.context(ctx)
 	defer cancel()
 	if r.kind == broadcastKind {

@@ -154,8 +154,7 @@ func (n *Node) broadcastAt(ctx context.Context, node string, r request) (Broadca
 	if !n.nc.IsConnected() {
 		return Broadcast{}, ErrNoNATS
 	}
-	n.counters.remote.Add(1)
-	a, err := n.ask(ctx, node, &r)
+	a, err := n.counters.request(func() (*answer, error) { return n.ask(ctx, node, &r) })
 	if err == nil {
 		err = a.err()
 	}

@@ -42,9 +42,21 @@ type links struct {
 	srv     *server.Server
 	options *client.EndOptions
 
-	mu     sync.Mutex
-	byNode map[string]*link
-	closed bool
+	mu       sync.Mutex
+	byNode   map[string]*link
+	accepted map[geminio.End]bool // that other nodes have made
+	past     traffic              // of connections that are in neither
+	closed   bool
+}
+
+// traffic is the bytes of frames of direct connections.
+type traffic struct{ sent, received uint64 }
+
+// add adds the traffic of a connection.
+func (t *traffic) add(end geminio.End) {
+	if s, ok := geminio.SnapshotOf(end); ok {
+		t.sent, t.received = t.sent+s.Sent.Bytes, t.received+s.Received.Bytes
+	}
 }
 
 // link is a direct connection to a node.
@@ -57,7 +69,7 @@ type link struct {
 
 // newLinks returns the links of a node, which accept connections over l.
 func newLinks(n *Node, l net.Listener) *links {
-	x := &links{n: n, byNode: make(map[string]*link)}
+	x := &links{n: n, byNode: make(map[string]*link), accepted: make(map[geminio.End]bool)}
 	so := server.NewEndOptions()
 	so.SetMaxMessageSize(n.opt.MaxMessageSize + linkRoom)
 	so.SetMaxHandlers(n.opt.MaxRunning)
@@ -92,10 +104,21 @@ func (x *links) accept() {
 		if err != nil {
 			return
 		}
-		if !x.n.start(func() { x.serveStreams(end) }) {
+		x.mu.Lock()
+		x.accepted[end] = true
+		x.mu.Unlock()
+		if !x.n.start(func() { x.serveStreams(end); x.left(end) }) {
 			return
 		}
 	}
+}
+
+// left forgets a connection that another node has made, and that has ended.
+func (x *links) left(end geminio.End) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.accepted, end)
+	x.past.add(end)
 }
 
 // verifyNode returns an error unless a key belongs to a node that is alive.
@@ -125,6 +148,7 @@ func (x *links) to(ctx context.Context, node string) (*link, error) {
 	k := x.byNode[node]
 	if k == nil || k.ended() {
 		made := &link{made: make(chan struct{})}
+		x.forget(k)
 		if !x.n.start(func() { x.make(node, made) }) {
 			x.mu.Unlock()
 			return nil, ErrClosed
@@ -211,6 +235,7 @@ func (x *links) drop(node string) {
 	x.mu.Lock()
 	k := x.byNode[node]
 	delete(x.byNode, node)
+	x.forget(k)
 	x.mu.Unlock()
 	if k != nil {
 		k.close()
@@ -246,6 +271,9 @@ func (x *links) closeAll() {
 	x.closed = true
 	all := x.byNode
 	x.byNode = nil
+	for _, k := range all {
+		x.forget(k)
+	}
 	x.mu.Unlock()
 	var closing sync.WaitGroup
 	for _, k := range all {
@@ -258,11 +286,45 @@ func (x *links) closeAll() {
 	closing.Wait()
 }
 
-// count returns the number of connections that this node has made.
-func (x *links) count() int {
+// forget keeps the traffic of a link that is removed, which may be nil. x.mu is held.
+func (x *links) forget(k *link) {
+	if k != nil && k.end != nil {
+		x.past.add(k.end)
+	}
+}
+
+// stats adds the numbers of the connections.
+func (x *links) stats(s *Stats) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.byNode)
+	t := x.past
+	for _, k := range x.byNode {
+		if k.end == nil {
+			continue
+		}
+		t.add(k.end)
+		if !k.ended() {
+			s.Links++
+		}
+	}
+	for end := range x.accepted {
+		t.add(end)
+	}
+	s.AcceptedLinks, s.LinkSent, s.LinkReceived = len(x.accepted), t.sent, t.received
+}
+
+// snapshot returns a snapshot of the connection that this node has made to a node, nil if there is none.
+func (x *links) snapshot(node string) *geminio.EndSnapshot {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := x.byNode[node]
+	if k == nil || k.end == nil {
+		return nil
+	}
+	if s, ok := geminio.SnapshotOf(k.end); ok {
+		return &s
+	}
+	return nil
 }
 
 // request has a node execute a request.

@@ -36,6 +36,7 @@ type Node struct {
 	bucket     *bucket
 	identity   *identity
 	record     nodeRecord
+	began      time.Time
 	view       *view
 	locals     locals
 	registrar  *registrar
@@ -107,7 +108,7 @@ func Join(ctx context.Context, nc *nats.Conn, options Options) (*Node, error) {
 // newNode returns a Node that does nothing yet.
 func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 	n := &Node{
-		id: nuid.Next(), opt: o, nc: nc, view: newView(),
+		id: nuid.Next(), opt: o, nc: nc, view: newView(), began: time.Now(),
 		connected: make(chan struct{}, 1), disconnected: make(chan struct{}, 1), readiness: make(chan struct{}),
 	}
 	n.locals.clients = make(map[uint64]*local)
@@ -204,9 +205,12 @@ func (n *Node) leave() {
 	}
 }
 
-// onNodeLost is called when another node has left, or was lost.
-func (n *Node) onNodeLost(node string) {
-	n.opt.Logger.Info("cluster: a node has left", "node", n.id, "left", node)
+// onNodeLost is called when another node has left. It was lost if it has not said so.
+func (n *Node) onNodeLost(node string, lost bool) {
+	if lost {
+		n.counters.nodesLost.Add(1)
+	}
+	n.opt.Logger.Info("cluster: a node has left", "node", n.id, "left", node, "lost", lost)
 	n.exchanges.failNode(node, nodeLost(node, true, nil))
 	n.start(func() { n.links.drop(node) })
 }
@@ -246,7 +250,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // writeLease begins to write the entry of the node.
 func (n *Node) writeLease() (jetstream.PubAckFuture, error) {
 	r := n.record
-	r.Leaving = n.leaving.Load()
+	r.Leaving, r.Load = n.leaving.Load(), n.load()
 	return n.bucket.lease(n.id, r, n.opt.Lease)
 }
 
@@ -282,7 +286,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel() // the session ends first, so that it does not write the entry again
-	n.awaitWrite(context.Background(), func() (jetstream.PubAckFuture, error) { return n.bucket.remove(nodeKey+n.id, 0) })
+	n.awaitWrite(context.Background(), func() (jetstream.PubAckFuture, error) { return n.bucket.close(n.id) })
 	if n.sub != nil {
 		n.sub.Unsubscribe()
 	}

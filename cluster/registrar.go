@@ -192,6 +192,7 @@ func (g *registrar) refresh(ctx context.Context, t *task) error {
 
 // fail has a write tried again, when NATS has failed.
 func (g *registrar) fail(t *task, err error) {
+	g.n.counters.failedWrites.Add(1)
 	if !errors.Is(err, context.Canceled) {
 		g.n.opt.Logger.Warn("cluster: an entry was not written", "node", g.n.id, "client", t.id, "err", err)
 	}

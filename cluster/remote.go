@@ -113,8 +113,7 @@ func (n *Node) route(ctx context.Context, client uint64, locally func(geminio.En
 		if err != nil {
 			return err
 		}
-		n.counters.remote.Add(1)
-		a, err := remotely(node)
+		a, err := n.counters.request(func() (*answer, error) { return remotely(node) })
 		switch {
 		case errors.Is(err, ErrNodeLost) && errors.Is(err, geminio.ErrNotExecuted):
 			last, refused = rev, err

@@ -114,7 +114,7 @@ func (s *session) run() error {
 			}
 			s.update(e)
 		case <-renewed:
-			s.renewed, s.renewal = s.begun, nil
+			s.noteRenewal()
 		case err := <-failed:
 			s.n.opt.Logger.Warn("cluster: the lease was not renewed", "node", s.n.id, "err", err)
 			s.renewal = nil
@@ -160,13 +160,19 @@ func (s *session) renewNow() error {
 	s.renewal = nil
 	select {
 	case <-f.Ok():
-		s.renewed = s.begun
+		s.noteRenewal()
 		return nil
 	case err := <-f.Err():
 		return err
 	case <-s.n.ctx.Done():
 		return s.n.ctx.Err()
 	}
+}
+
+// noteRenewal records that the renewal under way has succeeded.
+func (s *session) noteRenewal() {
+	s.renewed, s.renewal = s.begun, nil
+	s.n.counters.renewed.Store(int64(s.renewed.Sub(s.n.began)))
 }
 
 // update handles an update of the bucket. A nil update says that all entries of the beginning were
@@ -206,7 +212,7 @@ func (s *session) updateNode(v *view, id string, value []byte, put bool) {
 			return
 		}
 		if p.leaving {
-			v.leave(id)
+			v.leave(p)
 		} else {
 			v.setNode(p)
 		}
@@ -219,7 +225,7 @@ func (s *session) updateNode(v *view, id string, value []byte, put bool) {
 		return
 	}
 	if v.removeNode(id) && s.filling == nil {
-		s.n.onNodeLost(id)
+		s.n.onNodeLost(id, string(value) != goodbye)
 	}
 }
 
@@ -232,7 +238,7 @@ func (s *session) complete() {
 	s.filling = nil
 	for _, id := range lost {
 		if id != s.n.id {
-			s.n.onNodeLost(id)
+			s.n.onNodeLost(id, true)
 		}
 	}
 	s.n.settleAll()

@@ -3,104 +3,126 @@ package cluster
 import (
 	"context"
 	"iter"
+	"maps"
+	"slices"
 	"sync/atomic"
+	"time"
+
+	"github.com/singchia/geminio/clusterinfo"
 )
 
-// counters count the events of a Node.
-type counters struct {
-	local, remote, executed, lookups, writes, replaced atomic.Uint64
-	streams                                            atomic.Int64
-}
-
 // Stats are the numbers of a Node: see [Node.Stats].
-type Stats struct {
-	Nodes        int    // nodes that are alive, with this one
-	Clients      int    // clients of the cluster
-	LocalClients int    // clients that are connected to this node
-	Connected    bool   // this node has read the bucket, and NATS was not lost since
-	Waiting      int    // operations of this node that wait for an answer over NATS
-	Running      int    // operations of other nodes over NATS that this node executes
-	Links        int    // direct connections that this node has made
-	Streams      int    // streams of other nodes to clients of this node
-	Queue        int    // clients whose entry in the bucket is to be checked or written
-	Local        uint64 // operations of this node with its own clients
-	Remote       uint64 // requests of this node to other nodes
-	Executed     uint64 // requests of other nodes, over NATS and direct connections
-	Lookups      uint64 // reads of the bucket, for clients that this node did not know
-	Writes       uint64 // entries of clients that were written or removed
-	Replaced     uint64 // connections that ended because their client was at another node
+type Stats = clusterinfo.Stats
+
+// NodeInfo describes a node: see [Node.Nodes].
+type NodeInfo = clusterinfo.Node
+
+// Client says where a client is: see [Node.Locate].
+type Client = clusterinfo.Client
+
+// ClientState is the state of a client that is not offline: see [Client].
+type ClientState = clusterinfo.ClientState
+
+// The states of clients: see [clusterinfo.ClientState].
+const (
+	ClientOnline      = clusterinfo.ClientOnline
+	ClientInterrupted = clusterinfo.ClientInterrupted
+)
+
+// counters count the events of a Node. Those of type Int64 are the numbers of a moment.
+type counters struct {
+	nodesLost, failedWrites, writes, lookups, replaced atomic.Uint64
+	local, remote, failed, executed, refused           atomic.Uint64
+	waiting, running, streams                          atomic.Int64
+
+	renewed atomic.Int64 // when the renewal has begun that was the last one to succeed, since Node.began
 }
 
-// Stats returns the numbers of this moment.
+// Stats returns the numbers of this moment. It waits for nothing.
 func (n *Node) Stats() Stats {
+	c, nats := &n.counters, n.nc.Stats()
 	s := Stats{
-		LocalClients: n.locals.count(), Waiting: n.exchanges.count(), Running: n.executions.count(),
-		Links: n.links.count(), Queue: n.registrar.length(), Streams: int(n.counters.streams.Load()),
-		Local: n.counters.local.Load(), Remote: n.counters.remote.Load(), Executed: n.counters.executed.Load(),
-		Lookups: n.counters.lookups.Load(), Writes: n.counters.writes.Load(), Replaced: n.counters.replaced.Load(),
+		NodesLost: c.nodesLost.Load(), Reconnects: nats.Reconnects, NATSSent: nats.OutBytes, NATSReceived: nats.InBytes,
+		Lease: n.opt.Lease, LeaseAge: time.Since(n.began) - time.Duration(c.renewed.Load()),
+		LocalClients: n.locals.count(), Queue: n.registrar.length(), Writes: c.writes.Load(),
+		FailedWrites: c.failedWrites.Load(), Lookups: c.lookups.Load(), Replaced: c.replaced.Load(),
+		Local: c.local.Load(), Failed: c.failed.Load(), Waiting: int(c.waiting.Load()), Refused: c.refused.Load(),
+		Running: int(c.running.Load()), Streams: int(c.streams.Load()),
 	}
+	// A request is counted as begun before it counts as one that waits or runs.
+	s.Remote, s.Executed = c.remote.Load(), c.executed.Load()
+	n.links.stats(&s)
 	n.mu.Lock()
 	s.Connected = n.ready
 	n.mu.Unlock()
 	n.view.mu.RLock()
-	s.Nodes, s.Clients = len(n.view.nodes), n.view.online
+	s.Nodes, s.Clients, s.Interrupted, s.Entries = len(n.view.nodes), n.view.online, n.view.interrupted, len(n.view.clients)
 	n.view.mu.RUnlock()
 	return s
 }
 
-// NodeInfo describes a node that is alive.
-type NodeInfo struct {
-	ID      string
-	Host    string // Options.Host of the node
-	Addr    string // where it accepts direct connections
-	Clients int    // the number of its clients
+// load returns the numbers that the lease of this node tells the others.
+func (n *Node) load() clusterinfo.Load {
+	c := &n.counters
+	l := clusterinfo.Load{
+		Queue: n.registrar.length(), Waiting: int(c.waiting.Load()), Running: int(c.running.Load()),
+		Streams: int(c.streams.Load()), Local: c.local.Load(), Failed: c.failed.Load(),
+	}
+	l.Remote, l.Executed = c.remote.Load(), c.executed.Load()
+	return l
 }
 
-// Nodes returns the nodes that are alive, with this one, in no particular order, as this node knows
-// them.
+// request counts a request to another node, which f makes.
+func (c *counters) request(f func() (*answer, error)) (*answer, error) {
+	c.remote.Add(1)
+	c.waiting.Add(1)
+	defer c.waiting.Add(-1)
+	a, err := f()
+	if err != nil {
+		c.failed.Add(1)
+	}
+	return a, err
+}
+
+// execute counts a request of another node. The caller calls done at its end.
+func (c *counters) execute() (done func()) {
+	c.executed.Add(1)
+	c.running.Add(1)
+	return func() { c.running.Add(-1) }
+}
+
+// Nodes returns the nodes that are alive, with this one and those that are leaving, in no particular order, as
+// this node knows them.
 func (n *Node) Nodes() []NodeInfo {
 	n.view.mu.RLock()
-	defer n.view.mu.RUnlock()
-	nodes := make([]NodeInfo, 0, len(n.view.nodes))
+	nodes := make([]NodeInfo, 0, len(n.view.nodes)+len(n.view.leaving))
 	for _, p := range n.view.nodes {
-		nodes = append(nodes, NodeInfo{p.id, p.host, p.addr, p.clients})
+		nodes = append(nodes, p.info(p.clients))
+	}
+	for _, p := range n.view.leaving {
+		nodes = append(nodes, p.info(0))
+	}
+	n.view.mu.RUnlock()
+	for i := range nodes {
+		if nodes[i].ID == n.id {
+			nodes[i].Load = n.load()
+		}
+		nodes[i].Link = n.links.snapshot(nodes[i].ID)
 	}
 	return nodes
 }
 
-// ClientState is the state of a client that is not offline.
-type ClientState uint8
-
-const (
-	// ClientOnline: the client is connected to its node.
-	ClientOnline ClientState = iota
-	// ClientInterrupted: the client has lost its connection, and its node keeps its session. Operations
-	// with the client wait until it resumes the session, or the session ends.
-	ClientInterrupted
-)
-
-// String returns the name of the state, such as "online".
-func (s ClientState) String() string {
-	switch s {
-	case ClientOnline:
-		return "online"
-	case ClientInterrupted:
-		return "interrupted"
+// info describes a node.
+func (p *peer) info(clients int) NodeInfo {
+	return NodeInfo{
+		ID: p.id, Host: p.host, Addr: p.addr, Leaving: p.leaving, Clients: clients,
+		Lease: p.lease, Renewed: p.renewed, Load: p.load,
 	}
-	return "unknown"
-}
-
-// Client says where a client is.
-type Client struct {
-	ID         uint64
-	Node       string      // the id of the node that has its connection or its session
-	State      ClientState // changes a second later than the connection: see docs/cluster.md
-	Generation uint64      // grows with each connection of the client and each change of its State
 }
 
 // newClient returns the Client of an entry.
 func newClient(id uint64, r record) Client {
-	return Client{ID: id, Node: r.node, State: r.state, Generation: r.rev}
+	return Client{ID: id, Node: r.node, State: r.state, Since: r.since, Generation: r.rev}
 }
 
 // Locate returns where a client is, as this node knows it: without NATS, and for a moment after a
@@ -113,21 +135,31 @@ func (n *Node) Locate(clientID uint64) (Client, error) {
 	return newClient(clientID, r), nil
 }
 
-// Clients returns all clients of the cluster, in no particular order, as this node knows them when the
-// range begins. The range ends early when ctx ends. The loop may use the Node.
+// clientsPerLock is the number of clients that Clients reads at a time.
+const clientsPerLock = 256
+
+// Clients returns all clients of the cluster, in no particular order, as this node knows them: those that
+// were online when the range began, and are online when it reaches them. The range ends early when ctx ends.
+// It needs 8 bytes of memory for each client. The loop may use the Node.
 func (n *Node) Clients(ctx context.Context) iter.Seq[Client] {
 	return func(yield func(Client) bool) {
 		n.view.mu.RLock()
-		clients := make([]Client, 0, n.view.online)
-		for id, r := range n.view.clients {
-			if n.view.nodes[r.node] != nil {
-				clients = append(clients, newClient(id, r))
-			}
-		}
+		ids := slices.AppendSeq(make([]uint64, 0, len(n.view.clients)), maps.Keys(n.view.clients))
 		n.view.mu.RUnlock()
-		for _, c := range clients {
-			if ctx.Err() != nil || !yield(c) {
-				return
+		var some []Client
+		for chunk := range slices.Chunk(ids, clientsPerLock) {
+			some = some[:0]
+			n.view.mu.RLock()
+			for _, id := range chunk {
+				if r := n.view.clients[id]; n.view.nodes[r.node] != nil {
+					some = append(some, newClient(id, r))
+				}
+			}
+			n.view.mu.RUnlock()
+			for _, c := range some {
+				if ctx.Err() != nil || !yield(c) {
+					return
+				}
 			}
 		}
 	}

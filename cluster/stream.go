@@ -131,8 +131,9 @@ func (x *links) serveStream(s geminio.Stream) {
 		geminio.Reset(s, geminio.CodeInvalid, errEnvelope.Error())
 		return
 	}
-	x.n.counters.executed.Add(1)
+	done := x.n.counters.execute()
 	far, a := x.openFor(s, r)
+	done()
 	if far != nil {
 		defer far.Close()
 		if err := errors.Join(forwardCalls(far, s), forwardCalls(s, far)); err != nil {

@@ -3,6 +3,8 @@ package cluster
 import (
 	"sync"
 	"time"
+
+	"github.com/singchia/geminio/clusterinfo"
 )
 
 // view is what this node knows of the bucket: the nodes that are alive, and the clients. The
@@ -11,11 +13,13 @@ import (
 type view struct {
 	mu      sync.RWMutex
 	nodes   map[string]*peer // those that are alive and do not leave
-	leaving map[string]bool  // nodes that take no more work, and finish what they have begun
+	leaving map[string]*peer // nodes that take no more work, and finish what they have begun
 	clients map[uint64]record
 	groups  groups
 	watched uint64 // the revision of the last entry of a member that the watch has brought
-	online  int    // clients of nodes
+
+	online      int // clients of nodes
+	interrupted int // those of them that are interrupted
 }
 
 // peer is a node of the bucket.
@@ -25,7 +29,14 @@ type peer struct {
 	addr    string // where it accepts direct connections
 	key     string // the fingerprint of its TLS key
 	leaving bool   // it takes no more work
-	clients int    // the number of its clients in the view; guarded by view.mu
+
+	// Guarded by view.mu.
+	clients     int // the number of its clients in the view
+	interrupted int // those of them that are interrupted
+
+	lease   time.Duration
+	renewed time.Time        // when this node has learned of the last renewal of its lease
+	load    clusterinfo.Load // at that time
 }
 
 // record is the entry of a client in the bucket.
@@ -39,7 +50,7 @@ type record struct {
 
 // newView returns an empty view.
 func newView() *view {
-	return &view{nodes: make(map[string]*peer), leaving: make(map[string]bool), clients: make(map[uint64]record), groups: make(groups)}
+	return &view{nodes: make(map[string]*peer), leaving: make(map[string]*peer), clients: make(map[uint64]record), groups: make(groups)}
 }
 
 // node returns a node that is alive, or nil.
@@ -62,34 +73,33 @@ func (v *view) setNode(p *peer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if old := v.nodes[p.id]; old != nil {
-		p.clients = old.clients
+		p.clients, p.interrupted = old.clients, old.interrupted
 		v.nodes[p.id] = p
 		return
 	}
+	v.nodes[p.id] = p
 	for _, r := range v.clients {
 		if r.node == p.id {
-			p.clients++
+			v.count(r, 1)
 		}
 	}
-	v.nodes[p.id] = p
-	v.online += p.clients
 }
 
 // removeNode removes a node, and reports whether there was one.
 func (v *view) removeNode(id string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	was := v.remove(id) || v.leaving[id]
+	was := v.remove(id) || v.leaving[id] != nil
 	delete(v.leaving, id)
 	return was
 }
 
 // leave has a node leave.
-func (v *view) leave(id string) {
+func (v *view) leave(p *peer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.remove(id)
-	v.leaving[id] = true
+	v.remove(p.id)
+	v.leaving[p.id] = p
 }
 
 // remove removes a node that does not leave, and reports whether there was one. v.mu is held.
@@ -99,7 +109,7 @@ func (v *view) remove(id string) bool {
 		return false
 	}
 	delete(v.nodes, id)
-	v.online -= p.clients
+	v.online, v.interrupted = v.online-p.clients, v.interrupted-p.interrupted
 	return true
 }
 
@@ -111,16 +121,20 @@ func (v *view) setClient(id uint64, r record) {
 	if r.rev <= old.rev {
 		return
 	}
-	v.count(old.node, -1)
-	v.count(r.node, 1)
+	v.count(old, -1)
+	v.count(r, 1)
 	v.clients[id] = r
 }
 
-// count adds n to the numbers of clients of a node. v.mu is held.
-func (v *view) count(node string, n int) {
-	if p := v.nodes[node]; p != nil {
-		p.clients += n
-		v.online += n
+// count adds n to the numbers of clients for an entry. v.mu is held.
+func (v *view) count(r record, n int) {
+	p := v.nodes[r.node]
+	if p == nil {
+		return
+	}
+	p.clients, v.online = p.clients+n, v.online+n
+	if r.state == ClientInterrupted {
+		p.interrupted, v.interrupted = p.interrupted+n, v.interrupted+n
 	}
 }
 
@@ -142,16 +156,17 @@ func (v *view) replace(other *view) (lost []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id := range v.nodes {
-		if other.nodes[id] == nil && !other.leaving[id] {
+		if other.nodes[id] == nil && other.leaving[id] == nil {
 			lost = append(lost, id)
 		}
 	}
 	for id := range v.leaving {
-		if !other.leaving[id] {
+		if other.leaving[id] == nil {
 			lost = append(lost, id)
 		}
 	}
-	v.nodes, v.leaving, v.clients, v.online = other.nodes, other.leaving, other.clients, other.online
+	v.nodes, v.leaving, v.clients = other.nodes, other.leaving, other.clients
+	v.online, v.interrupted = other.online, other.interrupted
 	v.groups, v.watched = other.groups, other.watched
 	return lost
 }
@@ -190,7 +205,7 @@ func (v *view) correctClient(id uint64, r record) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.count(v.clients[id].node, -1)
+	v.count(v.clients[id], -1)
 	delete(v.clients, id)
 }
 

@@ -24,7 +24,7 @@ func TestCountsOfAView(t *testing.T) {
 		case 1:
 			v.removeNode(node())
 		case 2:
-			v.leave(node())
+			v.leave(&peer{id: node(), leaving: true})
 		case 3:
 			v.setClient(id, record{rev: uint64(r.IntN(step + 1))})
 		case 4:
@@ -32,17 +32,19 @@ func TestCountsOfAView(t *testing.T) {
 		case 5:
 			v.forget(time.Now())
 		default:
-			v.setClient(id, record{node: node(), rev: uint64(step)})
+			v.setClient(id, record{node: node(), state: ClientState(r.IntN(2)), rev: uint64(step)})
 		}
-		online := 0
+		online, interrupted := 0, 0
 		counts := make(map[string]int)
 		for id := range uint64(5) {
 			if r, alive := v.client(id); alive {
 				online++
+				interrupted += int(r.state)
 				counts[r.node]++
 			}
 		}
 		require.Equal(t, online, v.online, "seed %d, step %d", seed, step)
+		require.Equal(t, interrupted, v.interrupted, "seed %d, step %d", seed, step)
 		for _, p := range v.nodes {
 			require.Equal(t, counts[p.id], p.clients, "seed %d, step %d", seed, step)
 		}
@@ -75,7 +77,7 @@ func TestAViewThatIsReadAnew(t *testing.T) {
 	v := newView()
 	v.setNode(&peer{id: "a"})
 	v.setNode(&peer{id: "b"})
-	v.leave("c")
+	v.leave(&peer{id: "c", leaving: true})
 	v.setClient(7, record{node: "b", rev: 5})
 	next := newView()
 	next.setClient(8, record{node: "a", rev: 1})

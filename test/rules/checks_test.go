@@ -35,6 +35,7 @@ var forbidden = map[string][]string{
 	"typed":       {"client", "server", "conn", "multiplexer", "application", "geminiotest", "mock", "test"},
 	"geminiotest": {"typed", "mock", "test"},
 	"mock":        slices.Concat(layers, []string{"typed", "geminiotest", "test"}),
+	"clusterinfo": slices.Concat(layers, above),
 	"inspect":     slices.Concat(layers, []string{"typed", "geminiotest", "mock", "test"}),
 }
 

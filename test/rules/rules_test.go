@@ -73,7 +73,7 @@ func lawful() fstest.MapFS {
 		"internal/documented/names.go": text(documented),
 	}
 	for _, dir := range []string{"packet", "conn", "multiplexer", "application", "client", "server",
-		"options", "delegate", "pkg/id", "metadata", "middleware", "typed", "geminiotest", "mock", "inspect", "internal/documented"} {
+		"options", "delegate", "pkg/id", "metadata", "middleware", "typed", "geminiotest", "mock", "clusterinfo", "inspect", "internal/documented"} {
 		name := dir[strings.LastIndex(dir, "/")+1:]
 		tree[dir+"/doc.go"] = text("// Package " + name + " is lawful.\npackage " + name)
 	}
