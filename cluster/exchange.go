@@ -174,6 +174,9 @@ func (n *Node) receiveRequest(m *nats.Msg) {
 	}
 	if !n.start(func() {
 		defer done()
+		if n.enter() { // Shutdown waits for the answer too
+			defer n.leave()
+		}
 		a := n.execute(ctx, r)
 		if n.ctx.Err() == nil { // Close has not interrupted it; the caller learns of Close by the bucket
 			n.reply(caller, number, m.Reply, a)

@@ -265,6 +265,20 @@ func endLink(end geminio.End) {
 	end.Close()
 }
 
+// flush waits until the answers of handlers that have returned are sent, at most for linkLinger. The other
+// nodes send no more requests.
+func (x *links) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, linkLinger)
+	defer cancel()
+	var flushing sync.WaitGroup
+	for end := range x.srv.Ends() {
+		if s, ok := geminio.SnapshotOf(end); ok && s.State == geminio.EndConnected {
+			flushing.Go(func() { geminio.Shutdown(ctx, end) })
+		}
+	}
+	flushing.Wait()
+}
+
 // closeAll ends all connections, and accepts no more.
 func (x *links) closeAll() {
 	x.mu.Lock()

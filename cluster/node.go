@@ -240,6 +240,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	var err error
 	select {
 	case <-idle:
+		n.links.flush(ctx)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

@@ -141,32 +141,42 @@ func TestANodeThatLeavesTakesItsClientsAlong(t *testing.T) {
 	eventually(t, "two nodes are left", func() bool { return b.Stats().Nodes == 2 })
 }
 
-// TestShutdownWaitsForWork shuts down a node that executes a call of another node.
+// TestShutdownWaitsForWork shuts down a node that executes two calls of another node, over NATS and over a
+// direct connection. Their answers arrive.
 func TestShutdownWaitsForWork(t *testing.T) {
-	a, b, _ := three(t)
-	entered, release := make(chan struct{}), make(chan struct{})
-	a.dial(7, &geminio.MethodRPC{Method: "works", RPC: func(_ context.Context, _ geminio.Request, resp geminio.Response) {
-		close(entered)
-		<-release
-		resp.SetData([]byte("done"))
-	}})
-	settled(t, 7, a, b)
-	called := make(chan error, 1)
-	go func() {
-		resp, err := b.Call(within(t), 7, "works", nil)
-		if err == nil && string(resp.Data) != "done" {
-			err = errors.New("another answer")
+	s := natsServer(t, embed.Options{})
+	b := join(t, connect(t, s), cluster.Options{})
+	sizes := []int{1, 200 << 10}
+	for id := uint64(1); id <= 5; id++ {
+		a := join(t, connect(t, s), cluster.Options{})
+		entered, release := make(chan struct{}, len(sizes)), make(chan struct{})
+		a.dial(id, &geminio.MethodRPC{Method: "works", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+			entered <- struct{}{}
+			<-release
+			resp.SetData(req.Data())
+		}})
+		settled(t, id, a, b)
+		called := make(chan error, len(sizes))
+		for _, size := range sizes {
+			go func() {
+				resp, err := b.Call(within(t), id, "works", make([]byte, size))
+				if err == nil && len(resp.Data) != size {
+					err = errors.New("another answer")
+				}
+				called <- err
+			}()
+			<-entered
 		}
-		called <- err
-	}()
-	<-entered
-	down := make(chan error, 1)
-	go func() { down <- a.Shutdown(within(t)) }()
-	offline(t, 7, b)
-	assert.Empty(t, down)
-	close(release)
-	require.NoError(t, <-called)
-	require.NoError(t, <-down)
+		down := make(chan error, 1)
+		go func() { down <- a.Shutdown(within(t)) }()
+		offline(t, id, b)
+		assert.Empty(t, down)
+		close(release)
+		for range sizes {
+			require.NoError(t, <-called)
+		}
+		require.NoError(t, <-down)
+	}
 }
 
 // TestPresenceOutlivesNATS stops the only NATS server, which loses its files, and starts another one.
