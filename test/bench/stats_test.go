@@ -56,17 +56,20 @@ func observedPair(tb testing.TB, near, far geminio.Stats) *rig.Pair {
 	return rig.NewPair(tb, "tcp", co, so)
 }
 
-// BenchmarkStats makes calls with Stats at both sides, beside the same calls without: one after the
-// other, and 64 at once. The functions do nothing, which is the cost of the library, or count with
-// four atomic additions for a call at each side. The metric of-off is the ratio of the pace with them
-// to the pace without.
+// BenchmarkStats makes calls with Stats beside the same calls without: one after the other, and 64 at
+// once, with Stats of the caller, of the handler, or of both. The functions do nothing, which is the cost
+// of the library, or count with four atomic additions for a call at each side. The metric of-off is the
+// ratio of the pace with them to the pace without.
 func BenchmarkStats(b *testing.B) {
+	none := geminio.Stats{}
 	for _, c := range []struct {
 		name    string
 		callers int
 		pair    func(testing.TB) *rig.Pair
 	}{
 		{"One", 1, func(tb testing.TB) *rig.Pair { return observedPair(tb, emptyStats(), emptyStats()) }},
+		{"ManyCaller", many, func(tb testing.TB) *rig.Pair { return observedPair(tb, emptyStats(), none) }},
+		{"ManyHandler", many, func(tb testing.TB) *rig.Pair { return observedPair(tb, none, emptyStats()) }},
 		{"Many", many, func(tb testing.TB) *rig.Pair { return observedPair(tb, emptyStats(), emptyStats()) }},
 		{"ManyCounted", many, countedPair},
 	} {
