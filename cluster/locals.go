@@ -141,9 +141,14 @@ func (n *Node) await(id uint64, c *local) {
 }
 
 // settle compares a connection with the entry in the view, which may be newer.
-func (n *Node) settle(id uint64) {
-	r, alive := n.view.client(id)
+func (n *Node) settle(id uint64) { n.settleAfter(id, func() {}) }
+
+// settleAfter changes the view, and settles a client in the same moment. So no operation goes to a connection
+// after Locate has returned a newer one of another node.
+func (n *Node) settleAfter(id uint64, change func()) {
 	n.locals.mu.Lock()
+	change()
+	r, alive := n.view.client(id)
 	c := n.locals.clients[id]
 	var add, evict bool
 	switch {

@@ -196,9 +196,11 @@ func (s *session) update(e jetstream.KeyValueEntry) {
 		return
 	}
 	if id, ok := parseClientName(e.Key()); ok {
-		v.setClient(id, newRecord(e.Value(), put, e.Revision(), e.Created()))
-		if s.filling == nil {
-			s.n.settle(id)
+		set := func() { v.setClient(id, newRecord(e.Value(), put, e.Revision(), e.Created())) }
+		if s.filling != nil {
+			set()
+		} else {
+			s.n.settleAfter(id, set)
 		}
 	}
 }
