@@ -2,6 +2,9 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/cluster/embed"
+	"github.com/singchia/geminio/inspect"
 )
 
 // paired waits until the numbers of some nodes, which are the whole cluster, pair off: nothing waits or
@@ -197,4 +201,34 @@ func TestNodesKnowEachOther(t *testing.T) {
 	eventually(t, "the node has left", func() bool { return len(b.Nodes()) == 1 })
 	assert.Zero(t, b.Stats().NodesLost)
 	end.Close()
+}
+
+// TestInspectorOfANode has the inspector show a node, and find a client of another one.
+func TestInspectorOfANode(t *testing.T) {
+	a, b, _ := three(t)
+	a.dial(7)
+	b.dial(17)
+	settled(t, 7, a, a, b)
+	settled(t, 17, b, a, b)
+	h := &inspect.Handler{Cluster: b}
+	page := func(path string, v any) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/geminio/"+path, nil))
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), v))
+	}
+	var nodes inspect.ClusterPage
+	page("cluster?format=json", &nodes)
+	assert.Equal(t, b.ID(), nodes.Node)
+	assert.Equal(t, 2, nodes.Stats.Clients)
+	assert.Len(t, nodes.Nodes.Rows, 3)
+	var clients inspect.Page[inspect.Client]
+	page("clients?format=json&clients.q=7", &clients)
+	require.Len(t, clients.Rows, 2)
+	assert.Equal(t, uint64(7), clients.Rows[0].ID)
+	assert.Equal(t, a.ID(), clients.Rows[0].Node)
+	assert.False(t, clients.Rows[0].Local)
+	assert.True(t, clients.Rows[1].Local)
+	page("clients?format=json&node="+a.ID(), &clients)
+	assert.Len(t, clients.Rows, 1)
 }

@@ -159,7 +159,8 @@ func TestSourcesThatPanic(t *testing.T) {
 
 // Any query gets an answer.
 func FuzzQuery(f *testing.F) {
-	h := &Handler{Sources: []Source{fakeEnds(20)}}
+	h := &Handler{Sources: []Source{fakeEnds(20)}, Cluster: clusterOf(20)}
+	f.Add("clients", "node=b&clients.only=online&clients.sort=age&clients.after=0.0.0.0.0.")
 	f.Add("", "ends.q=x&ends.sort=age&ends.desc=1&ends.after=0.0.0.0.0.")
 	f.Add("end", "end=7&calls.only=1s&streams.limit=3&streams.before=zz.1.1.1.1.YQ")
 	f.Fuzz(func(t *testing.T, page, query string) {

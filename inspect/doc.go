@@ -10,6 +10,13 @@
 // [Of] makes one of single Ends, such as those of a client. The command "geminio inspect" prints the
 // same tables on a terminal.
 //
+// # Clusters
+//
+// With a node of module cluster in the field Cluster of the Handler, there are two more pages: "cluster" has the
+// numbers of the node of this process and a table of all nodes, and "clients" has all clients of the
+// cluster, with their nodes. They show what this node knows, and ask no other one: the numbers of another node
+// are those of its last renewal of its lease.
+//
 // # Access
 //
 // Serve the handler only where operators reach it, such as on the loopback interface, or behind
@@ -26,7 +33,7 @@
 //
 // A page costs a snapshot of each End, or of each stream and call of each End: for 10,000 Ends some tens of
 // milliseconds of one processor. It keeps its own rows alone, whatever the number of Ends; about 1 KiB
-// for each further End is garbage at once. A page is complete before its first byte is written, so a slow
+// for each further End is garbage at once, and about 100 bytes for each client of a cluster. A page is complete before its first byte is written, so a slow
 // reader of a page holds no lock and delays nothing. At most four pages are made at a time; further
 // requests are answered with the status 503.
 //
@@ -40,9 +47,11 @@
 //	/debug/geminio/calls?format=json&calls.q=reboot&calls.only=10s
 //
 // sort names a column, as in the links of the page, desc=1 reverses the order, q is a text that a row must
-// contain, and limit is the number of rows, by default 50, at most 500. only chooses rows: of the Ends
-// those in a state, such as interrupted; of the streams "stuck", "own" or "peer"; of the calls those with an
-// age of at least "1s", "10s", "1m" or "10m". The fields previous and next of a Page are the queries of
+// contain, and limit is the number of rows, by default 50, at most 500. only chooses rows: of the Ends and
+// clients those in a state, such as interrupted; of the streams "stuck", "own" or "peer"; of the calls those
+// with an age of at least "1s", "10s", "1m" or "10m". The fields previous and next of a Page are the queries of
 // the pages beside it. end restricts streams and calls to an End, and the page "end" has all about one End,
-// an [EndPage]. A request that fails has an [Error]. Later versions may add columns and fields.
+// an [EndPage]. The page "cluster" is a [ClusterPage], with the table "nodes", and the page "clients" a Page of
+// [Client], which node restricts to the node with that id. A request that fails has an [Error]. Later versions
+// may add columns and fields.
 package inspect

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"encoding/json"
 	"html/template"
@@ -48,6 +49,9 @@ const (
 type Handler struct {
 	// Sources supply the Ends. A Handler without Sources shows empty tables.
 	Sources []Source
+
+	// Cluster adds the pages of a cluster: its nodes, and its clients. If it is nil, there are none.
+	Cluster Cluster
 
 	// Program names the program on the pages. The default is the name of its file.
 	Program string
@@ -101,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the inspector makes other pages", http.StatusServiceUnavailable)
 		return
 	}
-	status, contentType, body := h.render(build, r.URL)
+	status, contentType, body := h.render(build, r)
 	header.Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(body)
@@ -113,12 +117,14 @@ var builders = map[string]func(*builder){
 	"end":     (*builder).endPage,
 	"streams": (*builder).streamsPage,
 	"calls":   (*builder).callsPage,
+	"cluster": (*builder).clusterPage,
+	"clients": (*builder).clientsPage,
 }
 
 // render makes a page, or its JSON. Nothing waits for the reader of the page here.
-func (h *Handler) render(build func(*builder), u *url.URL) (status int, contentType string, body []byte) {
+func (h *Handler) render(build func(*builder), r *http.Request) (status int, contentType string, body []byte) {
 	defer h.pages.Add(-1)
-	b := &builder{h: h, now: time.Now(), query: known(u.Query())}
+	b := &builder{h: h, ctx: r.Context(), now: time.Now(), query: known(r.URL.Query())}
 	b.asJSON = b.query.Get("format") == "json"
 	build(b)
 	var out bytes.Buffer
@@ -146,7 +152,7 @@ func known(query url.Values) url.Values {
 		table, param, ok := strings.Cut(name, ".")
 		switch {
 		case len(values) == 0 || values[0] == "" || len(values[0]) > maxParam:
-		case !ok && (name == "end" || name == "format"), ok && tables[table] && params[param]:
+		case !ok && (name == "end" || name == "node" || name == "format"), ok && tables[table] && params[param]:
 			kept[name] = []string{escape(values[0])}
 		}
 	}
@@ -155,7 +161,7 @@ func known(query url.Values) url.Values {
 
 // tables and params are the parts of the names of the parameters of tables.
 var (
-	tables = map[string]bool{"ends": true, "streams": true, "calls": true}
+	tables = map[string]bool{"ends": true, "streams": true, "calls": true, "nodes": true, "clients": true}
 	params = map[string]bool{"q": true, "only": true, "sort": true, "desc": true, "limit": true, "after": true, "before": true}
 )
 
@@ -163,8 +169,8 @@ var (
 type pageView struct {
 	Program string
 	Heading string
-	Parent  string // the link to the table of Ends; empty: none
-	State   cell   // of the End
+	Parent  navView // the link to the page above; without a title: none
+	State   cell    // of the End or node
 	Message string
 	Nav     []navView
 	Facts   []factsView
@@ -181,18 +187,19 @@ type navView struct {
 	Current     bool
 }
 
-// factsView is a group of facts about an End.
+// factsView is a group of facts about an End or a node.
 type factsView struct {
 	Title string
 	Facts []factView
 }
 
-// factView is a fact about an End.
+// factView is one of these facts.
 type factView struct{ Title, Hint, Text string }
 
 // builder makes one page. It is used by one goroutine.
 type builder struct {
 	h      *Handler
+	ctx    context.Context // of the request
 	now    time.Time
 	query  url.Values
 	asJSON bool

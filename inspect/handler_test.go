@@ -78,10 +78,10 @@ func TestMethodsOfRequests(t *testing.T) {
 
 // The pages have no inline scripts and styles, which the policy would refuse.
 func TestNothingInline(t *testing.T) {
-	h := &Handler{Sources: []Source{fakeEnds(3)}}
+	h := &Handler{Sources: []Source{fakeEnds(3)}, Cluster: clusterOf(3)}
 	id := getJSON[Page[End]](t, h, "").Rows[0].ID
 	inline := regexp.MustCompile(`(?i)<style|<script(?: [^>]*)?>[^<]|\sstyle=|\son\w+=|javascript:`)
-	for _, path := range []string{"", "streams", "calls", "end?end=" + id, "end?end=zz", "?ends.sort=x"} {
+	for _, path := range []string{"", "streams", "calls", "cluster", "clients", "end?end=" + id, "end?end=zz", "?ends.sort=x"} {
 		assert.NotRegexp(t, inline, get(t, h, path).Body.String(), path)
 	}
 }

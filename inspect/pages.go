@@ -117,7 +117,7 @@ func (b *builder) chosen(f func(*endItem)) (one *endItem, found bool) {
 	})
 	if one == nil {
 		b.fail(http.StatusNotFound, "No such End", "This End has ended, or the program was restarted.")
-		b.view.Parent = "./"
+		b.view.Parent = endsLink
 		return nil, false
 	}
 	f(one)
@@ -210,7 +210,7 @@ func showTable[I any](b *builder, g *gathering[I], one *endItem, found bool) {
 	}
 	b.view.Heading = g.table.title
 	if one != nil {
-		b.view.Parent = "./"
+		b.view.Parent = endsLink
 		b.view.Heading += " of " + one.title()
 	}
 	b.view.Tables = []tableView{g.view(b.query, b.hidden()...)}
@@ -241,7 +241,7 @@ func (b *builder) endPage() {
 		b.result = map[string]any{"end": i.json(), "calls": calls.json(b.query), "streams": streams.json(b.query)}
 		return
 	}
-	b.view.Heading, b.view.Parent = i.title(), "./"
+	b.view.Heading, b.view.Parent = i.title(), endsLink
 	b.view.State = i.state()
 	b.view.Facts = i.facts()
 	hide := append(b.hidden(), "client", "name")
@@ -315,11 +315,18 @@ func (i *endItem) facts() []factsView {
 	}
 }
 
+// endsLink is the link to the table of Ends.
+var endsLink = navView{Title: "Ends", Href: "./"}
+
 // nav is the links at the top.
 func (b *builder) nav(current string) []navView {
-	return []navView{
+	all := []navView{
 		{"Ends", "./", current == "Ends"},
 		{"Streams", "streams", current == streamTable.title},
 		{"Calls in flight", "calls", current == callTable.title},
 	}
+	if b.h.Cluster != nil {
+		all = append(all, navView{clusterTitle, "cluster", current == clusterTitle}, navView{clientTable.title, "clients", current == clientTable.title})
+	}
+	return all
 }

@@ -66,7 +66,8 @@
         patch(byId("time"), page.getElementById("time"));
         say("");
       } else if (status === 404) {
-        say("The End has ended. The page shows its last state.");
+        const why = page && page.querySelector(".message");
+        say((why ? why.textContent : "There is no such page.") + " The page shows the last state.");
       } else {
         say(status === 0 ? "The process does not answer." : "The process answers with status " + status + ".");
       }

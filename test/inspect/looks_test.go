@@ -52,13 +52,15 @@ func TestRefreshMovesNothing(t *testing.T) {
 // All texts have a contrast of at least 4.5 to their background, in light and in dark colours, as
 // WCAG 2 asks for (level AA).
 func TestContrast(t *testing.T) {
-	url := serve(t, named(fleet(40)))
+	h := named(fleet(40))
+	h.Cluster = gateways(40)
+	url := serve(t, h)
 	b := newTab(t)
 	b.open(url + "?ends.sort=streams&ends.desc=1")
 	end := evaluate[string](b, "document.querySelector('#ends-rows a').href")
 	for _, scheme := range []string{"light", "dark"} {
 		b.colours(scheme)
-		for _, page := range []string{url, url + "calls", end} {
+		for _, page := range []string{url, url + "calls", end, url + "cluster", url + "clients"} {
 			b.open(page)
 			poor := evaluate[[]string](b, `(() => {
 				const parse = (s) => s.match(/[\d.]+/g).map(Number);
@@ -88,13 +90,15 @@ func TestContrast(t *testing.T) {
 
 // In a narrow window the page does not scroll sideways; the tables do. The first column stays in view.
 func TestNarrowWindow(t *testing.T) {
-	url := serve(t, named(fleet(40)))
+	h := named(fleet(40))
+	h.Cluster = gateways(40)
+	url := serve(t, h)
 	b := newTab(t)
 	b.open(url)
 	end := evaluate[string](b, "document.querySelector('#ends-rows a').href")
 	for _, width := range []int64{320, 390, 700, 1024} {
 		b.do(chromedp.EmulateViewport(width, 800))
-		for _, page := range []string{url, url + "streams", url + "calls", end} {
+		for _, page := range []string{url, url + "streams", url + "calls", end, url + "cluster", url + "clients"} {
 			b.open(page)
 			what := fmt.Sprintf("%s, %d pixels", page, width)
 			assert.LessOrEqual(t, evaluate[float64](b, "document.documentElement.scrollWidth"), float64(width), what)

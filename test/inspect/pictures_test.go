@@ -23,8 +23,8 @@ import (
 // maxPicture is the largest size of a picture of the documentation, in bytes.
 const maxPicture = 150_000
 
-// TestPictures makes the pictures of docs/operations.md, light and dark: of a list of Ends, and of
-// one End. It writes them with the flag -pictures.
+// TestPictures makes the pictures of docs/operations.md, light and dark: of a list of Ends, of one End,
+// and of a cluster. It writes them with the flag -pictures.
 func TestPictures(t *testing.T) {
 	h := &inspect.Handler{
 		Sources: []inspect.Source{fleet(10000)},
@@ -32,6 +32,7 @@ func TestPictures(t *testing.T) {
 		Name:    func(e geminio.End) string { return e.(*fakeEnd).name },
 	}
 	url := serve(t, h)
+	clustered := serve(t, &inspect.Handler{Program: "gateway", Cluster: gateways(9000)})
 	b := newTab(t)
 	b.open(url + "?ends.q=device-8501")
 	end := evaluate[string](b, `document.querySelector("#ends-rows a").href`)
@@ -41,6 +42,7 @@ func TestPictures(t *testing.T) {
 	}{
 		{"inspect-ends", url + "?ends.sort=oldest&ends.desc=1&ends.limit=18", 1600},
 		{"inspect-end", end, 1440},
+		{"inspect-cluster", clustered + "cluster", 1600},
 	} {
 		b.do(chromedp.EmulateViewport(p.width, 860))
 		for _, scheme := range []string{"light", "dark"} {
