@@ -28,6 +28,9 @@ func ExampleHandler() {
 		log.Fatal(err)
 	}
 	defer end.Close()
+	if _, err := srv.AcceptEnd(); err != nil { // from then on the server has the End
+		log.Fatal(err)
+	}
 
 	mux := http.NewServeMux()
 	mux.Handle("/debug/geminio/", &inspect.Handler{
