@@ -49,6 +49,7 @@ func rows(t *testing.T) map[string][]string {
 func TestREADME(t *testing.T) {
 	c := NewCollector(nil)
 	r := registered(t, c)
+	require.NoError(t, r.Register(NewClusterCollector(numbered())))
 	everything(c)
 	labels := map[string]map[string]bool{"credit": {}}
 	all := gathered(t, r)

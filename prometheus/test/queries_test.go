@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/clusterinfo"
 	"github.com/singchia/geminio/prometheus"
 )
 
 // scraped are the labels that Prometheus adds to each metric.
 var scraped = []string{"job", "instance"}
 
-// exported returns the labels of each sample that a Collector exports, by its name.
+// exported returns the labels of each sample that a Collector and the collector of a node export, by its name.
 func exported(t *testing.T) map[string]map[string]bool {
 	c := prometheus.NewCollector(nil)
 	s := c.Stats()
@@ -33,6 +34,7 @@ func exported(t *testing.T) map[string]map[string]bool {
 	s.Stalled(geminio.StallEvent{})
 	r := prom.NewPedanticRegistry()
 	require.NoError(t, r.Register(c))
+	require.NoError(t, r.Register(prometheus.NewClusterCollector(node{})))
 	families, err := r.Gather()
 	require.NoError(t, err)
 	all := make(map[string]map[string]bool)
@@ -62,6 +64,11 @@ func exported(t *testing.T) map[string]map[string]bool {
 type end struct{ geminio.End }
 
 func (end) Snapshot() geminio.EndSnapshot { return geminio.EndSnapshot{RoundTrip: 1} }
+
+// node is a node of a cluster.
+type node struct{}
+
+func (node) Stats() clusterinfo.Stats { return clusterinfo.Stats{} }
 
 // check parses a query. It requires that its metrics and their labels are exported, and returns the
 // names of the metrics.
