@@ -13,23 +13,25 @@ import (
 	"github.com/singchia/geminio/options"
 )
 
-// BenchmarkCall compares a call of a client of this node, of one of another node over NATS and over a direct
-// connection, and a request to a responder of plain NATS, over TCP.
+// BenchmarkCall compares a call of a client of this node, of one of another node over NATS ("remote", for 100 KiB
+// over the direct connection) and always over the direct connection ("direct"), and a request to a responder of
+// plain NATS, over TCP.
 func BenchmarkCall(b *testing.B) {
 	s := natsServer(b, embed.Options{Listen: "127.0.0.1:-1"})
 	near, far := join(b, connectURL(b, s), cluster.Options{}), join(b, connectURL(b, s), cluster.Options{})
+	direct := join(b, connectURL(b, s), cluster.Options{DirectSize: 1})
 	near.dial(1, echo)
 	far.dial(2, echo)
 	settled(b, 1, near, near)
-	settled(b, 2, far, near)
+	settled(b, 2, far, near, direct)
 	responder := connectURL(b, s)
 	_, err := responder.Subscribe("echo", func(m *nats.Msg) { m.Respond(m.Data) })
 	require.NoError(b, err)
 	require.NoError(b, responder.Flush())
 	small, large := make([]byte, 100), make([]byte, 100<<10)
-	call := func(id uint64, data []byte) func(context.Context) error {
+	call := func(h *host, id uint64, data []byte) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := near.Call(ctx, id, "echo", data)
+			_, err := h.Call(ctx, id, "echo", data)
 			return err
 		}
 	}
@@ -37,14 +39,15 @@ func BenchmarkCall(b *testing.B) {
 		name string
 		f    func(context.Context) error
 	}{
-		{"100B/local", call(1, small)},
-		{"100B/remote", call(2, small)},
+		{"100B/local", call(near, 1, small)},
+		{"100B/remote", call(near, 2, small)},
+		{"100B/direct", call(direct, 2, small)},
 		{"100B/NATS", func(ctx context.Context) error {
 			_, err := near.nc.RequestWithContext(ctx, "echo", small)
 			return err
 		}},
-		{"100KiB/local", call(1, large)},
-		{"100KiB/remote", call(2, large)},
+		{"100KiB/local", call(near, 1, large)},
+		{"100KiB/remote", call(near, 2, large)},
 		{"100KiB/NATS", func(ctx context.Context) error {
 			_, err := near.nc.RequestWithContext(ctx, "echo", large)
 			return err

@@ -21,7 +21,7 @@ const batch = 256
 // runBucket measures NATS without nodes: how fast a bucket stores entries of clients and delivers them to
 // watches, and how fast a new watch reads all.
 func runBucket(ctx context.Context, out io.Writer, l load) error {
-	d, err := deploy(ctx, l.lease)
+	d, err := deploy(ctx, l)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 // crowd is the part of very many clients. One goroutine uses it.
 type crowd struct {
 	*deployment
-	load
 	out      io.Writer
 	expected int // messages that the clients get
 }
@@ -22,12 +21,12 @@ type crowd struct {
 // runClients connects very many clients to a cluster, lets nodes call them and send to them, and moves the
 // clients by the kill of a node and by a rolling restart.
 func runClients(ctx context.Context, out io.Writer, l load) error {
-	d, err := deploy(ctx, l.lease)
+	d, err := deploy(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer d.end()
-	c := &crowd{deployment: d, load: l, out: out}
+	c := &crowd{deployment: d, out: out}
 	fmt.Fprintf(out, "%d clients of three nodes, with three NATS servers, and a lease of %v\n\n", l.size, l.lease)
 	for _, part := range []func() error{c.run, c.move, c.verify} {
 		if err := part(); err != nil {

@@ -22,8 +22,8 @@ const servers = 3
 
 // deployment is a cluster: three NATS servers, three nodes, and the process of the clients. One goroutine uses it.
 type deployment struct {
-	ctx     context.Context
-	lease   time.Duration
+	ctx context.Context
+	load
 	nats    []*process
 	nodes   []*process // those that are alive
 	clients *process
@@ -32,8 +32,8 @@ type deployment struct {
 }
 
 // deploy starts everything. The caller calls end.
-func deploy(ctx context.Context, lease time.Duration) (d *deployment, err error) {
-	d = &deployment{ctx: ctx, lease: lease}
+func deploy(ctx context.Context, l load) (d *deployment, err error) {
+	d = &deployment{ctx: ctx, load: l}
 	if d.dir, err = os.MkdirTemp("", "cluster-scale-"); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func inParallel(n int, f func(i int) error) error {
 
 // startNode starts a node that uses one of the NATS servers.
 func (d *deployment) startNode(i int) (*process, error) {
-	return start(d.ctx, "node", settings{URL: d.nats[i].Addr, Lease: d.lease, Replicas: servers})
+	return start(d.ctx, "node", settings{URL: d.nats[i].Addr, Lease: d.load.lease, Replicas: servers, Direct: d.load.direct})
 }
 
 // end ends all processes.

@@ -23,6 +23,7 @@ func main() {
 	flag.Uint64Var(&l.size, "clients", l.size, "how many clients")
 	flag.Int64Var(&l.stream, "stream", l.stream, "how many bytes go over a stream whose reader stalls")
 	flag.IntVar(&l.entries, "entries", l.entries, "how many entries are written to measure NATS alone")
+	flag.IntVar(&l.direct, "direct", 0, "the option DirectSize of the nodes; 0: the default")
 	parts := flag.String("parts", "clients,stream,bucket", "the `PARTS` to run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -40,6 +41,7 @@ type load struct {
 	calls      uint64        // and publications, of each node
 	broadcasts uint64        // to a group
 	idle       time.Duration // how long the traffic without events is measured
+	direct     int           // cluster.Options.DirectSize; 0 for the default
 	lease      time.Duration // longer than NATS needs for a new leader
 	stream     int64         // bytes
 	entries    int           // written to NATS alone

@@ -48,7 +48,7 @@ func newNode(s settings) (actor, ready, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), tooLong)
 	defer cancel()
 	for { // JetStream needs the majority of the servers
-		x.n, err = cluster.Join(ctx, nc, cluster.Options{Lease: s.Lease, Replicas: s.Replicas, Listen: "127.0.0.1:0"})
+		x.n, err = cluster.Join(ctx, nc, cluster.Options{Lease: s.Lease, Replicas: s.Replicas, DirectSize: s.Direct, Listen: "127.0.0.1:0"})
 		if err == nil {
 			break
 		}

@@ -30,6 +30,7 @@ type settings struct {
 	URL      string        // of the NATS server of a node
 	Lease    time.Duration // of a node
 	Replicas int           // of the bucket
+	Direct   int           // cluster.Options.DirectSize of a node
 }
 
 // ready is what a process prints when it is ready.

@@ -25,7 +25,7 @@ const (
 // runStream sends bytes over a stream through two nodes to a client that does not read for a while, and measures
 // what the nodes hold meanwhile.
 func runStream(ctx context.Context, out io.Writer, l load) error {
-	d, err := deploy(ctx, l.lease)
+	d, err := deploy(ctx, l)
 	if err != nil {
 		return err
 	}
