@@ -11,8 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/singchia/geminio/test/gauge"
 )
 
 // batch is the number of writes that are under way at a time: as many as a node has.
@@ -27,7 +25,7 @@ func runBucket(ctx context.Context, out io.Writer, l load) error {
 	}
 	defer d.end()
 	fmt.Fprintf(out, "%d entries of 36 B in a bucket of three NATS servers, written without nodes:\n\n", l.entries)
-	fmt.Fprintf(out, "| replicas | watches | under way | writes a second | deliveries a second | read anew, entries a second | stored, bytes for each entry | NATS server, resident |\n")
+	fmt.Fprintf(out, "| replicas | watches | under way | writes a second | deliveries a second | read anew, entries a second | stored, bytes for each entry | memory of each NATS server, bytes for each entry |\n")
 	fmt.Fprintf(out, "| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, m := range []measurement{{1, 0, batch}, {3, 0, batch}, {3, 3, batch}, {3, 0, 1}} {
 		if err := m.run(d, out, l.entries); err != nil {
@@ -47,6 +45,10 @@ func (m measurement) run(d *deployment, out io.Writer, entries int) error {
 		entries /= 20
 	}
 	js, err := jetstream.New(d.nc, jetstream.WithPublishAsyncMaxPending(m.underWay))
+	if err != nil {
+		return err
+	}
+	before, err := d.natsMemory()
 	if err != nil {
 		return err
 	}
@@ -101,14 +103,30 @@ func (m measurement) run(d *deployment, out io.Writer, entries int) error {
 	if err != nil {
 		return err
 	}
-	a, err := d.nats[1].do(order{Do: "usage"})
+	after, err := d.natsMemory()
 	if err != nil {
 		return err
 	}
 	stored := s.CachedInfo().State
-	fmt.Fprintf(out, "| %d | %d | %d | %.0f | %.0f | %.0f | %d | %.0f MB |\n", m.replicas, m.watches, m.underWay, float64(entries)/wrote.Seconds(),
-		float64(m.watches*entries)/all.Seconds(), float64(entries)/read.Seconds(), stored.Bytes/stored.Msgs, gauge.Mega(a.Usage.Resident))
+	memory := "–" // of few entries
+	if m.underWay > 1 {
+		memory = strconv.FormatInt((after-before)/int64(servers*entries), 10)
+	}
+	fmt.Fprintf(out, "| %d | %d | %d | %.0f | %.0f | %.0f | %d | %s |\n", m.replicas, m.watches, m.underWay, float64(entries)/wrote.Seconds(),
+		float64(m.watches*entries)/all.Seconds(), float64(entries)/read.Seconds(), stored.Bytes/stored.Msgs, memory)
 	return js.DeleteKeyValue(d.ctx, name)
+}
+
+// natsMemory returns the heap and stacks of all NATS servers.
+func (d *deployment) natsMemory() (sum int64, err error) {
+	for _, p := range d.nats {
+		a, err := p.do(order{Do: "usage"})
+		if err != nil {
+			return 0, err
+		}
+		sum += a.Usage.Memory()
+	}
+	return sum, nil
 }
 
 // watch watches a bucket.

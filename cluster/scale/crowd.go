@@ -42,8 +42,8 @@ func (c *crowd) run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "| event | number | nodes to NATS | bytes | NATS to nodes | bytes | NATS servers in and out | bytes | a second |\n")
-	fmt.Fprintf(c.out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(c.out, "| event | number | nodes to NATS | bytes | NATS to nodes | bytes | NATS servers in and out | bytes | processor time, nodes | NATS servers | a second |\n")
+	fmt.Fprintf(c.out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	begin := time.Now()
 	var connected, settled time.Duration
 	err = c.measured("join", c.size, func() error {
@@ -190,7 +190,7 @@ func (c *crowd) did(a answer, err error) error {
 	return err
 }
 
-// measured does something, and prints the traffic of NATS for each of a number of events.
+// measured does something, and prints the traffic of NATS and the processor time for each of a number of events.
 func (c *crowd) measured(what string, n uint64, f func() error) error {
 	nodes, servers, err := c.traffic()
 	if err != nil {
@@ -207,9 +207,11 @@ func (c *crowd) measured(what string, n uint64, f func() error) error {
 	}
 	nodes, servers = nodesNow.minus(nodes), serversNow.minus(servers)
 	each := func(x uint64) float64 { return float64(x) / float64(n) }
-	fmt.Fprintf(c.out, "| %s | %d | %.2f | %.0f | %.2f | %.0f | %.2f | %.0f | %.0f |\n", what, n,
+	share := func(d time.Duration) time.Duration { return (d / time.Duration(n)).Round(time.Microsecond) }
+	fmt.Fprintf(c.out, "| %s | %d | %.2f | %.0f | %.2f | %.0f | %.2f | %.0f | %v | %v | %.0f |\n", what, n,
 		each(nodes.OutMessages), each(nodes.OutBytes), each(nodes.InMessages), each(nodes.InBytes),
-		each(servers.InMessages+servers.OutMessages), each(servers.InBytes+servers.OutBytes), float64(n)/took.Seconds())
+		each(servers.InMessages+servers.OutMessages), each(servers.InBytes+servers.OutBytes),
+		share(nodes.Processor), share(servers.Processor), float64(n)/took.Seconds())
 	return nil
 }
 

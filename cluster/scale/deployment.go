@@ -229,9 +229,10 @@ func entries(ctx context.Context, kv jetstream.KeyValue) (tallies, error) {
 	return t, nil
 }
 
-// traffic returns what the nodes have exchanged with NATS, and what the NATS servers have received and sent.
+// traffic returns what the nodes have exchanged with NATS, and what the NATS servers have received and sent, with
+// their use of processors.
 func (d *deployment) traffic() (nodes, nats traffic, err error) {
-	at, err := d.atNodes(order{Do: "usage"})
+	at, err := d.atNodes(order{Do: "traffic"})
 	if err != nil {
 		return nodes, nats, err
 	}
@@ -239,7 +240,7 @@ func (d *deployment) traffic() (nodes, nats traffic, err error) {
 		nodes = nodes.plus(a.Traffic)
 	}
 	for _, p := range d.nats {
-		a, err := p.do(order{Do: "usage"})
+		a, err := p.do(order{Do: "traffic"})
 		if err != nil {
 			return nodes, nats, err
 		}

@@ -45,10 +45,18 @@ func newNATS(s settings) (actor, ready, error) {
 }
 
 // obey implements actor.
-func (n *natsServer) obey(order) answer {
-	v, err := n.s.Varz(nil)
-	if err != nil {
-		return answer{Error: err.Error()}
+func (n *natsServer) obey(o order) (a answer) {
+	switch o.Do {
+	case "usage":
+		a.Usage = gauge.Take()
+	case "traffic":
+		v, err := n.s.Varz(nil)
+		if err != nil {
+			return answer{Error: err.Error()}
+		}
+		a.Traffic = traffic{uint64(v.InMsgs), uint64(v.OutMsgs), uint64(v.InBytes), uint64(v.OutBytes), gauge.Processor()}
+	default:
+		a.Error = "unknown"
 	}
-	return answer{Usage: gauge.Take(), Traffic: traffic{uint64(v.InMsgs), uint64(v.OutMsgs), uint64(v.InBytes), uint64(v.OutBytes)}}
+	return a
 }

@@ -79,7 +79,9 @@ func (x *node) obey(o order) (a answer) {
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	switch o.Do {
 	case "usage":
-		a.Usage, a.Traffic = gauge.Take(), x.traffic()
+		a.Usage = gauge.Take()
+	case "traffic":
+		a.Traffic = x.traffic()
 	case "where":
 		a.Where = make(tallies)
 		for c := range x.n.Clients(ctx) {
@@ -136,10 +138,10 @@ func (x *node) obey(o order) (a answer) {
 	return a
 }
 
-// traffic returns what this node has exchanged with NATS.
+// traffic returns what this node has exchanged with NATS, and its use of processors.
 func (x *node) traffic() traffic {
 	s := x.nc.Stats()
-	return traffic{s.InMsgs, s.OutMsgs, s.InBytes, s.OutBytes}
+	return traffic{s.InMsgs, s.OutMsgs, s.InBytes, s.OutBytes, gauge.Processor()}
 }
 
 // errWrong reports that a call has reached another client.

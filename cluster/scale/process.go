@@ -65,17 +65,21 @@ type answer struct {
 	Sum                 []byte
 }
 
-// traffic counts what passed between a process and NATS, or all that a NATS server received and sent.
-type traffic struct{ InMessages, OutMessages, InBytes, OutBytes uint64 }
+// traffic counts what passed between a process and NATS, or all that a NATS server received and sent, and the
+// time for which the process used processors.
+type traffic struct {
+	InMessages, OutMessages, InBytes, OutBytes uint64
+	Processor                                  time.Duration
+}
 
 // plus returns the sum of t and o.
 func (t traffic) plus(o traffic) traffic {
-	return traffic{t.InMessages + o.InMessages, t.OutMessages + o.OutMessages, t.InBytes + o.InBytes, t.OutBytes + o.OutBytes}
+	return traffic{t.InMessages + o.InMessages, t.OutMessages + o.OutMessages, t.InBytes + o.InBytes, t.OutBytes + o.OutBytes, t.Processor + o.Processor}
 }
 
 // minus returns the difference of t and o.
 func (t traffic) minus(o traffic) traffic {
-	return traffic{t.InMessages - o.InMessages, t.OutMessages - o.OutMessages, t.InBytes - o.InBytes, t.OutBytes - o.OutBytes}
+	return traffic{t.InMessages - o.InMessages, t.OutMessages - o.OutMessages, t.InBytes - o.InBytes, t.OutBytes - o.OutBytes, t.Processor - o.Processor}
 }
 
 // tally is a number of clients and the sum of the hashes of their ids. Equal tallies are of the same clients.
