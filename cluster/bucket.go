@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,9 @@ const (
 // interrupted still learn of the removal.
 const markerTTL = time.Minute
 
+// readTimeout is how long an answer to a read may take before the read is tried again.
+const readTimeout = time.Second
+
 // nodeRecord is the entry of a node in the bucket.
 type nodeRecord struct {
 	Host    string `json:"host,omitempty"`
@@ -49,7 +53,9 @@ type bucket struct {
 	js       jetstream.JetStream
 	name     string
 	patience time.Duration // how long JetStream may take for an answer; shorter than a lease
+	lifetime time.Duration // of a lease
 	config   jetstream.KeyValueConfig
+	stream   atomic.Pointer[jetstream.Stream] // of the bucket; nil until it was found
 }
 
 // newBucket returns the bucket of a cluster. It does not use the connection yet.
@@ -59,7 +65,7 @@ func newBucket(nc *nats.Conn, o *Options) (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bucket{js: js, name: o.Name, patience: patience, config: jetstream.KeyValueConfig{
+	return &bucket{js: js, name: o.Name, patience: patience, lifetime: o.Lease, config: jetstream.KeyValueConfig{
 		Bucket: o.Name, Description: "nodes and clients of a geminio cluster",
 		History: 1, Replicas: o.Replicas, LimitMarkerTTL: markerTTL,
 	}}, nil
@@ -86,7 +92,8 @@ func (b *bucket) lease(id string, r nodeRecord, ttl time.Duration) (jetstream.Pu
 	if err != nil {
 		return nil, err
 	}
-	return b.js.PublishMsgAsync(&nats.Msg{Subject: b.subject(nodeKey + id), Data: value}, jetstream.WithMsgTTL(ttl))
+	return b.js.PublishMsgAsync(&nats.Msg{Subject: b.subject(nodeKey + id), Data: value}, jetstream.WithMsgTTL(ttl),
+		jetstream.WithRetryAttempts(0)) // the next renewal is the repetition
 }
 
 // put writes the entry of a client, if the last revision of its key is rev.
@@ -144,9 +151,26 @@ func (b *bucket) readNode(ctx context.Context, id string) (*peer, error) {
 	return parseNode(id, m.Data)
 }
 
-// read returns the last message of a key, or nil if there is none.
-func (b *bucket) read(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
-	s, err := b.js.Stream(ctx, "KV_"+b.name)
+// read returns the last message of a key, or nil if there is none. It asks again if an answer does not come,
+// at most for a lease: NATS loses requests when it loses a server.
+func (b *bucket) read(ctx context.Context, key string) (m *jetstream.RawStreamMsg, err error) {
+	for began := time.Now(); time.Since(began) < b.lifetime; {
+		attempt, cancel := context.WithTimeout(ctx, readTimeout)
+		m, err = b.readOnce(attempt, key)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return m, err
+		}
+	}
+	return nil, errUnanswered
+}
+
+// errUnanswered is the error of a request that JetStream does not answer.
+var errUnanswered = errors.New("JetStream does not answer")
+
+// readOnce is read without repetition. Each server with a replica answers, also while they elect a leader.
+func (b *bucket) readOnce(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
+	s, err := b.openStream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +179,19 @@ func (b *bucket) read(ctx context.Context, key string) (*jetstream.RawStreamMsg,
 		return nil, nil
 	}
 	return m, err
+}
+
+// openStream returns the stream of the bucket. Only the first success asks NATS, which has to have a leader
+// for that.
+func (b *bucket) openStream(ctx context.Context) (jetstream.Stream, error) {
+	if s := b.stream.Load(); s != nil {
+		return *s, nil
+	}
+	s, err := b.js.Stream(ctx, "KV_"+b.name)
+	if err == nil {
+		b.stream.Store(&s)
+	}
+	return s, err
 }
 
 // isMarker reports whether a message with a header says that the key was removed.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -33,8 +34,9 @@ type exchanges struct {
 
 // exchange is a request that waits for its answer.
 type exchange struct {
-	node string       // which executes it
-	done chan outcome // gets one outcome; has the capacity 1
+	node      string       // which executes it
+	done      chan outcome // gets one outcome; has the capacity 1
+	confirmed time.Time    // when the node has confirmed last that it executes the request; at first the beginning
 }
 
 // outcome is the end of an exchange: an answer or an error.
@@ -45,7 +47,7 @@ type outcome struct {
 
 // begin adds an exchange with a node.
 func (x *exchanges) begin(node string) (uint64, *exchange) {
-	e := &exchange{node: node, done: make(chan outcome, 1)}
+	e := &exchange{node: node, done: make(chan outcome, 1), confirmed: time.Now()}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.last++
@@ -89,11 +91,16 @@ func (n *Node) subjectOf(node string, tokens ...string) string {
 	return n.opt.Name + ".n." + node + "." + strings.Join(tokens, ".")
 }
 
+// answerSubject returns the subject of an answer to a node, which identifies the request.
+func (n *Node) answerSubject(caller string, number uint64) string {
+	return n.subjectOf(caller, answerToken, strconv.FormatUint(number, 10))
+}
+
 // overNATS sends a request to a node over NATS and waits for the answer. If ctx ends, the node learns
 // of it.
 func (n *Node) overNATS(ctx context.Context, node string, payload []byte) (*answer, error) {
 	number, e := n.exchanges.begin(node)
-	reply := n.subjectOf(n.id, answerToken, strconv.FormatUint(number, 10))
+	reply := n.answerSubject(n.id, number)
 	err := errNotConnected
 	if n.nc.IsConnected() {
 		err = n.nc.PublishRequest(n.subjectOf(node, requestToken), reply, payload)
@@ -129,6 +136,10 @@ func (n *Node) receive(m *nats.Msg) {
 		if number, err := strconv.ParseUint(rest, 10, 64); err == nil {
 			n.receiveAnswer(number, m)
 		}
+	case inquiryToken:
+		n.receiveInquiry(m)
+	case findingToken:
+		n.receiveFindings(m)
 	}
 }
 
@@ -153,8 +164,9 @@ func (n *Node) receiveAnswer(number uint64, m *nats.Msg) {
 
 // receiveRequest begins to execute a request. It does not block.
 func (n *Node) receiveRequest(m *nats.Msg) {
-	caller, number, ok := n.parseReply(m.Reply)
-	if !ok {
+	caller, rest, ok := n.parseReply(m.Reply, answerToken)
+	number, err := strconv.ParseUint(rest, 10, 64)
+	if !ok || err != nil {
 		return // nobody waits for an answer
 	}
 	header, data, err := unframe(m.Data)
@@ -186,15 +198,12 @@ func (n *Node) receiveRequest(m *nats.Msg) {
 	}
 }
 
-// parseReply returns the node and the number of an exchange from the reply subject of its request.
-func (n *Node) parseReply(reply string) (caller string, number uint64, ok bool) {
-	rest, ok := strings.CutPrefix(reply, n.opt.Name+".n.")
-	parts := strings.Split(rest, ".")
-	if !ok || len(parts) != 3 || parts[1] != answerToken {
-		return "", 0, false
-	}
-	number, err := strconv.ParseUint(parts[2], 10, 64)
-	return parts[0], number, err == nil
+// parseReply returns the node of a reply subject with a token, and what follows the token.
+func (n *Node) parseReply(reply, token string) (caller, rest string, ok bool) {
+	reply, ok = strings.CutPrefix(reply, n.opt.Name+".n.")
+	caller, reply, _ = strings.Cut(reply, ".")
+	first, rest, _ := strings.Cut(reply, ".")
+	return caller, rest, ok && first == token && validName.MatchString(caller)
 }
 
 // reply sends an answer over NATS, or over a direct connection if it is too large for NATS.

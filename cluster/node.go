@@ -40,6 +40,7 @@ type Node struct {
 	view       *view
 	locals     locals
 	registrar  *registrar
+	lease      *lease
 	exchanges  exchanges
 	executions executions
 	links      *links
@@ -49,7 +50,7 @@ type Node struct {
 	sub        *nats.Subscription
 	status     chan nats.Status
 
-	hasLease bool // the entry was written once; used by the goroutine of keep alone
+	kv jetstream.KeyValue // the open bucket; nil if it is not open; used by the goroutine of keep alone
 
 	// Signals of watchStatus for the goroutine of keep, with the capacity 1.
 	connected    chan struct{}
@@ -115,6 +116,7 @@ func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 	n.exchanges.waiting = make(map[uint64]*exchange)
 	n.executions = executions{max: o.MaxRunning, running: make(map[string]context.CancelFunc)}
 	n.registrar = newRegistrar(n)
+	n.lease = newLease(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	addr, err := advertised(l.Addr(), o.Advertise, nc.LocalAddr())
 	if err != nil {
@@ -137,6 +139,8 @@ func (n *Node) begin(l net.Listener) (err error) {
 		return unanswered(n.ctx, err)
 	}
 	n.running.Go(n.keep)
+	n.running.Go(n.lease.run)
+	n.running.Go(n.inquire)
 	n.running.Go(func() { n.registrar.run(n.ctx) })
 	return nil
 }
@@ -225,7 +229,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return errNilContext
 	}
 	n.leaving.Store(true)
-	n.awaitWrite(ctx, n.writeLease)
+	n.awaitWrite(ctx, n.lease.begin)
 	n.mu.Lock()
 	idle := make(chan struct{})
 	if n.busy > 0 && !n.closed {
@@ -246,13 +250,6 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	n.Close()
 	return err
-}
-
-// writeLease begins to write the entry of the node.
-func (n *Node) writeLease() (jetstream.PubAckFuture, error) {
-	r := n.record
-	r.Leaving, r.Load = n.leaving.Load(), n.load()
-	return n.bucket.lease(n.id, r, n.opt.Lease)
 }
 
 // awaitWrite makes a write and waits for it, at most a second. Without NATS it does nothing: then the
@@ -286,8 +283,8 @@ func (n *Node) Close() error {
 	}
 	n.closed = true
 	n.mu.Unlock()
-	n.cancel() // the session ends first, so that it does not write the entry again
-	n.awaitWrite(context.Background(), func() (jetstream.PubAckFuture, error) { return n.bucket.close(n.id) })
+	n.cancel() // no entry is written from here on
+	n.awaitWrite(context.Background(), n.lease.end)
 	if n.sub != nil {
 		n.sub.Unsubscribe()
 	}

@@ -28,7 +28,7 @@ type Options struct {
 	Host string
 
 	// Lease is the time after which the other nodes regard this node as lost, and its clients
-	// as offline, if it does not renew its lease in the bucket. It renews it three times in
+	// as offline, if it does not renew its lease in the bucket. It renews it five times in
 	// that time. JetStream checks leases once a second, so a node is lost at most two seconds
 	// after the end of its lease. The default is 10 seconds. The smallest lease is one second,
 	// and fractions of a second are rounded up.

@@ -34,7 +34,7 @@ const (
 )
 
 // roles are the functions of the processes.
-var roles = map[string]func(){"node": runNode}
+var roles = map[string]func(){"node": runNode, "nats": runNATS}
 
 // ready is the line of a process that is ready.
 type ready struct{ ID, Addr string }

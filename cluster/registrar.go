@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -104,11 +103,17 @@ func (g *registrar) run(ctx context.Context) {
 // writeBatch writes the entries of tasks, and waits for all writes. It reports false if NATS has
 // failed to store one.
 func (g *registrar) writeBatch(ctx context.Context, tasks []*task) (ok bool) {
-	ok = true
+	var failures int
+	var last error
+	fail := func(t *task, err error) {
+		g.again(t)
+		g.n.counters.failedWrites.Add(1)
+		failures++
+		last = err
+	}
 	for _, t := range tasks {
 		if err := g.begin(t); err != nil {
-			g.fail(t, err)
-			ok = false
+			fail(t, err)
 		}
 	}
 	for _, t := range tasks {
@@ -123,14 +128,16 @@ func (g *registrar) writeBatch(ctx context.Context, tasks []*task) (ok bool) {
 				err = g.refresh(ctx, t)
 			}
 			if err != nil {
-				g.fail(t, err)
-				ok = false
+				fail(t, err)
 			}
 		case <-ctx.Done():
 			return false
 		}
 	}
-	return ok
+	if failures > 0 && ctx.Err() == nil {
+		g.n.opt.Logger.Warn("cluster: entries were not written", "node", g.n.id, "entries", failures, "err", last)
+	}
+	return failures == 0
 }
 
 // begin decides what to write, and begins the write. It sets no future if there is nothing to write.
@@ -190,12 +197,8 @@ func (g *registrar) refresh(ctx context.Context, t *task) error {
 	return nil
 }
 
-// fail has a write tried again, when NATS has failed.
-func (g *registrar) fail(t *task, err error) {
-	g.n.counters.failedWrites.Add(1)
-	if !errors.Is(err, context.Canceled) {
-		g.n.opt.Logger.Warn("cluster: an entry was not written", "node", g.n.id, "client", t.id, "err", err)
-	}
+// again has a write tried again, when NATS has failed.
+func (g *registrar) again(t *task) {
 	if t.c != nil {
 		g.n.locals.mu.Lock()
 		t.c.late = true

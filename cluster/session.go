@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -10,42 +11,54 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// session keeps the view of a Node up to date, and its lease in the bucket. It lasts from one
-// interruption of NATS to the next: a new session reads the whole bucket again, so nothing that
-// was missed meanwhile matters. One goroutine runs it.
+// watchTimeout is how long JetStream may take to begin a watch. It needs a leader for that, and may choose a
+// server that was lost.
+const watchTimeout = 3 * time.Second
+
+// session keeps the view of a Node up to date. It lasts from one interruption of NATS to the next: a new
+// session reads the whole bucket again, so nothing that was missed meanwhile matters. One goroutine
+// runs it.
 type session struct {
 	n       *Node
-	kv      jetstream.KeyValue
 	watcher jetstream.KeyWatcher
 
 	filling *view // the view that the first updates fill; nil when it is complete
 
-	renewal jetstream.PubAckFuture // the renewal under way; nil if there is none
-	renewed time.Time              // the beginning of the last renewal that has succeeded
-	begun   time.Time              // the beginning of the renewal under way
-	unseen  map[string]time.Time   // since when nodes that have clients are not alive
+	began  time.Time
+	latest time.Time            // when the watch has brought something last
+	own    uint64               // the revision of the own entry in the watch
+	ownAt  time.Time            // when the watch has brought it
+	behind time.Time            // since when the watch lacks the last renewal; zero if it does not
+	unseen map[string]time.Time // since when nodes that have clients are not alive
 }
 
-// errLease ends a session whose lease could not be renewed in time.
-var errLease = errors.New("the lease could not be renewed")
-
-// errDisconnected ends a session when NATS is disconnected.
-var errDisconnected = errors.New("disconnected from NATS")
+// These errors end a session.
+var (
+	errDisconnected = errors.New("disconnected from NATS")
+	errLease        = errors.New("the lease could not be renewed")
+	errStalled      = errors.New("the watch of the bucket has stalled")
+	errReplaced     = errors.New("the bucket was made anew")
+)
 
 // keep runs one session after the other until the Node is closed.
 func (n *Node) keep() {
-	const pause = time.Second
+	const pause = 250 * time.Millisecond
+	level := slog.LevelWarn // of the first end; the ends before the next session that is complete are details
 	for n.ctx.Err() == nil {
 		if n.nc.IsClosed() {
 			n.opt.Logger.Error("cluster: the NATS connection is closed: only local clients are served", "node", n.id)
 			return
 		}
 		if n.nc.IsConnected() {
-			err := n.runSession()
+			complete, err := n.runSession()
 			if n.ctx.Err() != nil {
 				return
 			}
-			n.opt.Logger.Warn("cluster: the session with NATS has ended", "node", n.id, "err", err)
+			if complete {
+				level = slog.LevelWarn
+			}
+			n.opt.Logger.Log(n.ctx, level, "cluster: the session with NATS has ended", "node", n.id, "err", err)
+			level = slog.LevelDebug
 		}
 		select {
 		case <-n.ctx.Done():
@@ -55,33 +68,29 @@ func (n *Node) keep() {
 	}
 }
 
-// runSession runs a session and returns why it has ended.
-func (n *Node) runSession() error {
+// runSession runs a session. It returns whether the session has read the whole bucket, and why it has ended.
+func (n *Node) runSession() (complete bool, err error) {
 	select {
 	case <-n.disconnected: // an old signal
 	default:
 	}
-	s := &session{n: n, unseen: make(map[string]time.Time)}
-	// A lease comes first, since the rest can take longer than it lasts. Without a bucket it fails soon.
-	if !n.hasLease || s.renewNow() != nil {
-		if err := s.openBucket(); err != nil {
-			return err
-		}
-		if err := s.renewNow(); err != nil {
-			return err
-		}
+	s := &session{n: n, filling: newView(), unseen: make(map[string]time.Time)}
+	if err := n.openBucket(); err != nil {
+		return false, err
 	}
-	n.hasLease = true
-	if err := s.openBucket(); err != nil {
-		return err
-	}
-	var err error
-	s.filling = newView()
+	defer func() {
+		if err != errDisconnected && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+			n.kv = nil // it may be lost
+		}
+	}()
+	signal(n.lease.now)
 	watch, stop := context.WithCancel(n.ctx)
-	if s.watcher, err = s.kv.WatchAll(watch); err != nil {
+	late := time.AfterFunc(watchTimeout, stop)
+	if s.watcher, err = n.kv.WatchAll(watch); err != nil {
 		stop()
-		return err
+		return false, err
 	}
+	late.Stop()
 	defer func() {
 		n.setReady(false)
 		// With the end of the context, nats.go ends the subscription and then removes the consumer,
@@ -90,19 +99,16 @@ func (n *Node) runSession() error {
 		for range s.watcher.Updates() {
 		}
 	}()
-	return s.run()
+	s.began, s.latest = time.Now(), time.Now()
+	err = s.run()
+	return s.filling == nil, err
 }
 
-// run handles updates and renews the lease until the session ends.
+// run handles updates and checks leases until the session ends.
 func (s *session) run() error {
-	ticker := time.NewTicker(s.n.opt.Lease / 3)
+	ticker := time.NewTicker(s.n.lease.interval())
 	defer ticker.Stop()
 	for {
-		var renewed <-chan *jetstream.PubAck
-		var failed <-chan error
-		if s.renewal != nil {
-			renewed, failed = s.renewal.Ok(), s.renewal.Err()
-		}
 		select {
 		case <-s.n.ctx.Done():
 			return s.n.ctx.Err()
@@ -112,17 +118,10 @@ func (s *session) run() error {
 			if !ok {
 				return errDisconnected
 			}
+			s.latest = time.Now()
 			s.update(e)
-		case <-renewed:
-			s.noteRenewal()
-		case err := <-failed:
-			s.n.opt.Logger.Warn("cluster: the lease was not renewed", "node", s.n.id, "err", err)
-			s.renewal = nil
 		case <-ticker.C:
-			if time.Since(s.renewed) > s.n.opt.Lease {
-				return errLease
-			}
-			if err := s.renew(); err != nil {
+			if err := s.check(); err != nil {
 				return err
 			}
 			s.sweep()
@@ -130,49 +129,37 @@ func (s *session) run() error {
 	}
 }
 
-// renew begins to renew the lease, unless a renewal is under way.
-func (s *session) renew() (err error) {
-	if s.renewal != nil {
-		return nil
+// check returns an error if the watch does not show the bucket as it is, which the own entry tells. A watch
+// lives on one server, and NATS does not tell when it is lost with that server.
+func (s *session) check() error {
+	now, lease := time.Now(), s.n.opt.Lease
+	renewed, acked, rev := s.n.lease.last()
+	if rev <= s.own {
+		s.behind = time.Time{}
+	} else if s.behind.IsZero() {
+		s.behind = now
 	}
-	s.begun = time.Now()
-	s.renewal, err = s.n.writeLease()
-	return err
+	switch {
+	case now.Sub(renewed) > lease && now.Sub(s.began) > lease:
+		return errLease
+	case rev < s.own && acked.After(s.ownAt):
+		return errReplaced
+	case !s.behind.IsZero() && now.Sub(s.behind) > lease/2 && now.Sub(s.latest) > lease/2:
+		return errStalled
+	}
+	return nil
 }
 
-// openBucket opens the bucket, which it creates if it does not exist.
-func (s *session) openBucket() (err error) {
-	if s.kv != nil {
+// openBucket opens the bucket unless it is open, and creates it if it does not exist. That needs a leader of
+// the bucket, and what else a session needs does not.
+func (n *Node) openBucket() (err error) {
+	if n.kv != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.n.ctx, s.n.bucket.patience)
+	ctx, cancel := context.WithTimeout(n.ctx, n.bucket.patience)
 	defer cancel()
-	s.kv, err = s.n.bucket.open(ctx)
+	n.kv, err = n.bucket.open(ctx)
 	return err
-}
-
-// renewNow renews the lease and waits for the end of the renewal.
-func (s *session) renewNow() error {
-	if err := s.renew(); err != nil {
-		return err
-	}
-	f := s.renewal
-	s.renewal = nil
-	select {
-	case <-f.Ok():
-		s.noteRenewal()
-		return nil
-	case err := <-f.Err():
-		return err
-	case <-s.n.ctx.Done():
-		return s.n.ctx.Err()
-	}
-}
-
-// noteRenewal records that the renewal under way has succeeded.
-func (s *session) noteRenewal() {
-	s.renewed, s.renewal = s.begun, nil
-	s.n.counters.renewed.Store(int64(s.renewed.Sub(s.n.began)))
 }
 
 // update handles an update of the bucket. A nil update says that all entries of the beginning were
@@ -188,7 +175,10 @@ func (s *session) update(e jetstream.KeyValueEntry) {
 	}
 	put := e.Operation() == jetstream.KeyValuePut
 	if id, ok := strings.CutPrefix(e.Key(), nodeKey); ok {
-		s.updateNode(v, id, e.Value(), put)
+		if id == s.n.id {
+			s.own, s.ownAt = e.Revision(), time.Now()
+		}
+		s.updateNode(v, id, e)
 		return
 	}
 	if group, id, ok := parseMemberName(e.Key()); ok {
@@ -205,10 +195,11 @@ func (s *session) update(e jetstream.KeyValueEntry) {
 	}
 }
 
-// updateNode handles the update of a node. Without put the node has left or was lost.
-func (s *session) updateNode(v *view, id string, value []byte, put bool) {
-	if put {
-		p, err := parseNode(id, value)
+// updateNode handles the update of a node. A marker says that the node has left or that its lease has ended.
+func (s *session) updateNode(v *view, id string, e jetstream.KeyValueEntry) {
+	switch {
+	case e.Operation() == jetstream.KeyValuePut:
+		p, err := parseNode(id, e.Value())
 		if err != nil {
 			s.n.opt.Logger.Warn("cluster: an entry is not valid", "err", err)
 			return
@@ -218,25 +209,24 @@ func (s *session) updateNode(v *view, id string, value []byte, put bool) {
 		} else {
 			v.setNode(p)
 		}
-		return
-	}
-	if id == s.n.id { // NATS could not be reached for too long
-		if err := s.renew(); err != nil {
-			s.n.opt.Logger.Warn("cluster: the lease was not renewed", "node", s.n.id, "err", err)
-		}
-		return
-	}
-	if v.removeNode(id) && s.filling == nil {
-		s.n.onNodeLost(id, string(value) != goodbye)
+		s.checkReady()
+	case id == s.n.id: // NATS could not be reached for too long
+		signal(s.n.lease.now)
+	case !hasLeft(e) && s.n.lease.disturbed() && v.suspect(id):
+	case v.removeNode(id) && s.filling == nil:
+		s.n.onNodeLost(id, !hasLeft(e))
 	}
 }
+
+// hasLeft reports whether the marker of a node says that the node was closed.
+func hasLeft(e jetstream.KeyValueEntry) bool { return string(e.Value()) == goodbye }
 
 // complete takes over the view that the first updates have filled.
 func (s *session) complete() {
 	if s.filling == nil {
 		return
 	}
-	lost := s.n.view.replace(s.filling)
+	lost := s.n.view.replace(s.filling, s.n.lease.disturbed())
 	s.filling = nil
 	for _, id := range lost {
 		if id != s.n.id {
@@ -244,13 +234,28 @@ func (s *session) complete() {
 		}
 	}
 	s.n.settleAll()
-	s.n.setReady(true)
+	s.checkReady()
 }
 
-// sweep drops outdated entries of the view. The node with the smallest id removes the entries of
+// checkReady sets the Node ready if its view is complete and has its own entry.
+func (s *session) checkReady() {
+	if s.filling == nil && s.n.view.knows(s.n.id) {
+		s.n.setReady(true)
+	}
+}
+
+// sweep drops outdated entries of the view, and the nodes whose lease has ended during a disturbance and that
+// have not renewed it since. The node with the smallest id removes the entries of
 // clients whose node has not been alive for two leases. In that time, a node that has lost
 // its connection to NATS can come back.
 func (s *session) sweep() {
+	if !s.n.lease.disturbed() {
+		for _, id := range s.n.view.removeSuspects() {
+			if id != s.n.id {
+				s.n.onNodeLost(id, true)
+			}
+		}
+	}
 	now := time.Now()
 	s.n.view.forget(now.Add(-markerTTL))
 	orphans := s.n.view.orphans()

@@ -31,8 +31,9 @@ type peer struct {
 	leaving bool   // it takes no more work
 
 	// Guarded by view.mu.
-	clients     int // the number of its clients in the view
-	interrupted int // those of them that are interrupted
+	clients     int  // the number of its clients in the view
+	interrupted int  // those of them that are interrupted
+	suspect     bool // its lease has ended while NATS was disturbed
 
 	lease   time.Duration
 	renewed time.Time        // when this node has learned of the last renewal of its lease
@@ -150,13 +151,50 @@ func (v *view) forget(before time.Time) {
 	}
 }
 
-// replace takes over everything from another view, which nobody else uses. It returns the ids of
-// the nodes that are no longer alive.
-func (v *view) replace(other *view) (lost []string) {
+// knows reports whether there is an entry of a node.
+func (v *view) knows(id string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.nodes[id] != nil || v.leaving[id] != nil
+}
+
+// suspect keeps a node whose lease has ended until removeSuspects, and reports whether there is one.
+func (v *view) suspect(id string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for id := range v.nodes {
-		if other.nodes[id] == nil && other.leaving[id] == nil {
+	p := v.nodes[id]
+	if p != nil {
+		p.suspect = true
+	}
+	return p != nil
+}
+
+// removeSuspects removes the nodes that have not renewed their lease since suspect, and returns their ids.
+func (v *view) removeSuspects() (ids []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, p := range v.nodes {
+		if p.suspect {
+			v.remove(id)
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// replace takes over everything from another view, which nobody else uses. It returns the ids of
+// the nodes that are no longer alive. With disturbed, it keeps those as suspects that have not left.
+func (v *view) replace(other *view, disturbed bool) (lost []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, p := range v.nodes {
+		switch {
+		case other.nodes[id] != nil || other.leaving[id] != nil:
+		case disturbed:
+			p.suspect = true
+			p.clients, p.interrupted = 0, 0
+			other.setNode(p)
+		default:
 			lost = append(lost, id)
 		}
 	}

@@ -83,11 +83,33 @@ func TestAViewThatIsReadAnew(t *testing.T) {
 	next.setClient(8, record{node: "a", rev: 1})
 	next.setNode(&peer{id: "a"})
 	next.setClient(9, record{node: "x", rev: 2})
-	assert.ElementsMatch(t, []string{"b", "c"}, v.replace(next))
+	assert.ElementsMatch(t, []string{"b", "c"}, v.replace(next, false))
 	assert.Equal(t, 1, v.online)
 	assert.Equal(t, map[uint64]record{9: {node: "x", rev: 2}}, v.orphans())
 	assert.True(t, v.first("a"))
 	assert.False(t, v.first("b"))
+}
+
+// TestSuspectsOfAView ends leases while NATS is disturbed.
+func TestSuspectsOfAView(t *testing.T) {
+	v := newView()
+	for _, id := range []string{"a", "b", "c"} {
+		v.setNode(&peer{id: id})
+	}
+	v.setClient(7, record{node: "b", rev: 5})
+	assert.False(t, v.suspect("x"))
+	assert.True(t, v.suspect("a"))
+	next := newView()
+	next.setClient(7, record{node: "b", rev: 5})
+	next.setNode(&peer{id: "a"})
+	assert.Empty(t, v.replace(next, true), "no node is lost yet")
+	assert.Equal(t, 1, v.online)
+	v.setNode(&peer{id: "c"}) // it has renewed its lease
+	assert.Equal(t, []string{"b"}, v.removeSuspects())
+	assert.Zero(t, v.online)
+	assert.True(t, v.knows("a"))
+	assert.True(t, v.knows("c"))
+	assert.Empty(t, v.removeSuspects())
 }
 
 // TestMembersOfAView brings the entries of a member by the watch and by the writes of this node.
