@@ -41,12 +41,13 @@ type clientPage struct {
 	Next    uint64     `json:"next,omitempty"` // the value of after for the next page; 0: there is none
 }
 
-// nodeAt is a node that is alive.
+// nodeAt is a node that is alive or leaving.
 type nodeAt struct {
 	ID      string `json:"id"`
 	Host    string `json:"host"`
 	Clients int    `json:"clients"`
-	This    bool   `json:"this,omitempty"` // it is the one that answers
+	Leaving bool   `json:"leaving,omitempty"` // it finishes what it has begun
+	This    bool   `json:"this,omitempty"`    // it is the one that answers
 }
 
 // reached is the answer to a broadcast.
@@ -294,7 +295,7 @@ func (g *gateway) broadcast(r *http.Request) (any, error) {
 func (g *gateway) nodes(*http.Request) (any, error) {
 	all := []nodeAt{}
 	for _, n := range g.node.Nodes() {
-		all = append(all, nodeAt{n.ID, n.Host, n.Clients, n.ID == g.node.ID()})
+		all = append(all, nodeAt{n.ID, n.Host, n.Clients, n.Leaving, n.ID == g.node.ID()})
 	}
 	slices.SortFunc(all, func(a, b nodeAt) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.ID, b.ID)) })
 	return all, nil

@@ -2,9 +2,8 @@
 // device over HTTP through any node. The nodes are a cluster on NATS (module cluster).
 //
 // Start reading in node.go, which has one node. What it needs is in nats.go (the connection to NATS, or
-// a NATS server within the node), admission.go (admits devices), api.go (the HTTP API), failure.go (its
-// errors) and metrics.go. The simulated devices are in devices.go, and demo.go starts all of it on one
-// machine.
+// a NATS server within the node), admission.go (admits devices), api.go (the HTTP API) and failure.go (its
+// errors). The simulated devices are in devices.go, and demo.go starts all of it on one machine.
 package main
 
 import (

@@ -18,6 +18,7 @@ import (
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/examples/internal/cli"
 	"github.com/singchia/geminio/inspect"
+	"github.com/singchia/geminio/prometheus"
 	"github.com/singchia/geminio/server"
 )
 
@@ -139,9 +140,12 @@ func (g *gateway) run(ctx context.Context) error {
 	opt := server.NewEndOptions()
 	opt.SetLogger(g.Log)
 	opt.SetDelegate(&admission{tokens: tokens, log: g.Log})
-	opt.SetStats(g.collect())
+	collector := prometheus.NewCollector(nil)
+	opt.SetStats(collector.Stats())
+	g.metrics = prom.NewRegistry()
+	g.metrics.MustRegister(collector, prometheus.NewClusterCollector(g.node))
 	g.srv = server.New(opt)
-	stop, err = g.inspector.Serve(g.Program, &inspect.Handler{Sources: []inspect.Source{g.srv}, Name: nameOf})
+	stop, err = g.inspector.Serve(g.Program, &inspect.Handler{Sources: []inspect.Source{g.srv}, Cluster: g.node, Name: nameOf})
 	if err != nil {
 		return err
 	}

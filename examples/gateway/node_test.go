@@ -15,6 +15,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/cluster/embed"
 	"github.com/singchia/geminio/examples/internal/proc"
+	"github.com/singchia/geminio/inspect"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -260,12 +261,19 @@ func TestOperators(t *testing.T) {
 	d.Expect(`3 devices are connected\n`)
 	eventually(t, "metrics", func() bool {
 		code, text := n.ask(http.MethodGet, "/metrics", "")
-		return code == http.StatusOK && strings.Contains(text, "\ngateway_clients 3\n") && strings.Contains(text, "\ngateway_nodes 1\n") &&
-			strings.Contains(text, `geminio_connections_begun_total{side="server"}`)
+		return code == http.StatusOK && strings.Contains(text, "\ngeminio_cluster_clients{state=\"online\"} 3\n") &&
+			strings.Contains(text, "\ngeminio_cluster_nodes 1\n") && strings.Contains(text, `geminio_connections_begun_total{side="server"}`)
 	})
 	ends := proc.Inspected(t, n.Process)
 	require.Len(t, ends, 3)
 	assert.Equal(t, deviceName(ends[0].ClientID), ends[0].Name)
+	clients := proc.InspectedPage[inspect.Page[inspect.Client]](t, n.Process, "clients")
+	require.Len(t, clients.Rows, 3)
+	assert.Equal(t, "solo", clients.Rows[0].NodeName)
+	assert.True(t, clients.Rows[0].Local)
+	nodes := proc.InspectedPage[inspect.ClusterPage](t, n.Process, "cluster")
+	assert.True(t, nodes.Stats.Connected)
+	assert.Equal(t, 3, nodes.Nodes.Rows[0].Clients)
 	n.stop()
 }
 

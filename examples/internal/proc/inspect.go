@@ -16,7 +16,13 @@ import (
 // with that flag and an address without a host.
 func Inspected(t testing.TB, p *Process) []inspect.End {
 	t.Helper()
-	url := p.Expect(`inspect at (http://127\.0\.0\.1:\d+/debug/geminio/)\n`)[1]
+	return InspectedPage[inspect.Page[inspect.End]](t, p, "").Rows
+}
+
+// InspectedPage returns a page that the flag -inspect of a server shows, by its path.
+func InspectedPage[Page any](t testing.TB, p *Process, path string) (page Page) {
+	t.Helper()
+	url := p.Expect(`inspect at (http://127\.0\.0\.1:\d+/debug/geminio/)\n`)[1] + path
 	get := func(query string) (body []byte) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(kit.Deadline(t), http.MethodGet, url+query, nil)
@@ -31,7 +37,6 @@ func Inspected(t testing.TB, p *Process) []inspect.End {
 		return body
 	}
 	require.Contains(t, string(get("")), "<h1>")
-	var page inspect.Page[inspect.End]
 	require.NoError(t, json.Unmarshal(get("?format=json"), &page))
-	return page.Rows
+	return page
 }
