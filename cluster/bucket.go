@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -230,7 +231,8 @@ func newRecord(value []byte, put bool, rev uint64, written time.Time) record {
 	millis, err := strconv.ParseInt(fields[1], 10, 64)
 	state, err2 := strconv.ParseUint(fields[2], 10, 8)
 	if err == nil && err2 == nil {
-		r.node, r.since, r.state = fields[0], time.UnixMilli(millis), ClientState(state)
+		node := unique.Make(fields[0]).Value() // the entries of a node share the memory of its id
+		r.node, r.since, r.state = node, time.UnixMilli(millis), ClientState(state)
 	}
 	return r
 }

@@ -1,12 +1,17 @@
 package cluster
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/singchia/geminio/test/gauge"
 )
 
 // TestCountsOfAView makes random changes and counts the clients after each.
@@ -144,4 +149,24 @@ func FuzzParseMemberName(f *testing.F) {
 			assert.Equal(t, client, id)
 		}
 	})
+}
+
+// BenchmarkMemory tells how many bytes an entry of a client and a membership need in a view.
+func BenchmarkMemory(b *testing.B) {
+	const n = 200_000
+	for b.Loop() {
+		v, before := newView(), gauge.Take()
+		for id := range uint64(n) {
+			value := fmt.Appendf(nil, "the-id-of-a-node-no-%02d %d 0", id%3, 1_700_000_000_000+id)
+			v.setClient(id, newRecord(value, true, id+1, time.Now()))
+		}
+		entries := gauge.Take()
+		for id := range uint64(n) {
+			v.watchMember(strconv.FormatUint(id/100, 10), id, true, id+1)
+		}
+		memberships := gauge.Take()
+		b.ReportMetric(float64(entries.Since(before).Heap)/n, "B/entry")
+		b.ReportMetric(float64(memberships.Since(entries).Heap)/n, "B/membership")
+		runtime.KeepAlive(v)
+	}
 }
