@@ -27,7 +27,10 @@
 //
 // The handler changes nothing, and answers GET and HEAD only. Texts of peers, such as methods, metas and
 // errors, are shown as texts: controls and bidirectional characters are escaped, and the pages have a
-// content security policy that allows no script and no style but their own.
+// content security policy that allows no script and no style but their own. On the loopback interface, requests
+// by a host name other than "localhost" are refused: they may come from a page of another site, whose name leads
+// to this process (DNS rebinding). Handler.Hosts allows names, such as that of a reverse proxy with
+// authentication.
 //
 // # Cost
 //

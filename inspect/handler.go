@@ -61,6 +61,13 @@ type Handler struct {
 	// of a page, also of those that have just ended. If it is nil, Ends have no names.
 	Name func(geminio.End) string
 
+	// Hosts are the names in the URLs of the pages, such as that of a reverse proxy which passes the
+	// Host on, without ports. Requests with another name are refused with the status 403; "localhost" and
+	// addresses are always allowed. If it is nil, requests that arrive on the loopback interface have only
+	// these, and others any name. Otherwise a page of another site could read the pages through the browser
+	// of an operator, by DNS rebinding.
+	Hosts []string
+
 	// ShowMeta adds the metas of Ends and streams. They may be secrets, such as the tokens
 	// of clients, which any viewer of the page could use. By default they are hidden.
 	ShowMeta bool
@@ -69,8 +76,9 @@ type Handler struct {
 }
 
 // ServeHTTP implements http.Handler. It answers requests whose methods are not GET and HEAD with the
-// status 405, queries that it does not understand with 400, paths that it does not have and Ends that have
-// ended with 404, and requests beyond the fourth at a time with 503.
+// status 405, those by a host name that is not allowed with 403, queries that it does not understand with 400,
+// paths that it does not have and Ends that have ended with 404, and requests beyond the fourth at a time with
+// 503.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Content-Security-Policy", policy)
@@ -82,6 +90,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
 		http.Error(w, "the inspector answers GET and HEAD only", http.StatusMethodNotAllowed)
+		return
+	}
+	if !h.admits(r) {
+		http.Error(w, "the inspector is not read by this host name: use localhost or an address, or see Handler.Hosts", http.StatusForbidden)
 		return
 	}
 	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
