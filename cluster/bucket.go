@@ -80,6 +80,9 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 			kv, err = b.js.KeyValue(ctx, b.name) // another node has created it, with other options
 		}
 	}
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("JetStream is not available: %w", err)
+	}
 	return kv, err
 }
 

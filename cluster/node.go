@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,7 @@ type Node struct {
 	mu        sync.Mutex
 	closed    bool
 	ready     bool          // a session has read the whole bucket, and NATS has not been lost since
+	reason    error         // why the last session has ended
 	readiness chan struct{} // closed when ready is set, and made anew when it is unset
 	busy      int           // operations with other nodes that are under way
 	idle      chan struct{} // closed when busy becomes 0; nil if Shutdown does not wait
@@ -73,8 +75,9 @@ type Node struct {
 // nc should reconnect without a limit (nats.MaxReconnects(-1)): if nc is closed, the Node serves only
 // local clients from then on.
 //
-// The error is an [*OptionError] for a wrong option, an error that matches [ErrNoNATS] and ctx's error if
-// NATS does not answer in time, or that of listening on Options.Listen. ctx has no effect after Join.
+// The error is an [*OptionError] for a wrong option, an error that matches [ErrNoNATS], ctx's error and the reason
+// if the node has no access to JetStream in time, or that of listening on Options.Listen. ctx has no effect after
+// Join.
 func Join(ctx context.Context, nc *nats.Conn, options Options) (*Node, error) {
 	switch {
 	case ctx == nil:
@@ -101,9 +104,20 @@ func Join(ctx context.Context, nc *nats.Conn, options Options) (*Node, error) {
 	}
 	if err := n.awaitReady(ctx); err != nil {
 		n.Close()
-		return nil, fmt.Errorf("cluster: join: %w: %w", ErrNoNATS, err)
+		return nil, fmt.Errorf("cluster: join: %w: %w: %w", ErrNoNATS, err, n.trouble())
 	}
 	return n, nil
+}
+
+// trouble returns what is known about the reason why the Node is not ready.
+func (n *Node) trouble() error {
+	n.mu.Lock()
+	err := n.reason
+	n.mu.Unlock()
+	if last := n.nc.LastError(); last != nil { // such as a missing permission
+		err = errors.Join(err, last)
+	}
+	return cmp.Or(err, errUnanswered)
 }
 
 // newNode returns a Node that does nothing yet.

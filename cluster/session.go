@@ -54,6 +54,9 @@ func (n *Node) keep() {
 			if n.ctx.Err() != nil {
 				return
 			}
+			n.mu.Lock()
+			n.reason = err
+			n.mu.Unlock()
 			if complete {
 				level = slog.LevelWarn
 			}

@@ -3,9 +3,11 @@ package embed
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -46,9 +48,18 @@ type Options struct {
 	// addresses must not be reachable by strangers then.
 	Username, Password string
 
+	// TLS, if it is set, has Listen accept only TLS, and ClusterTLS does that for ClusterListen. They
+	// have the certificate of the server, and ClientCAs and ClientAuth if its clients need certificates.
+	// A server also connects to the others with ClusterTLS, so it needs their RootCAs too. Connect does
+	// not use TLS, since its connection stays in the process.
+	TLS, ClusterTLS *tls.Config
+
 	// Logger gets the warnings and errors of the server. The default is no log.
 	Logger *slog.Logger
 }
+
+// reportOnce has a server report only the first of many attempts to connect to another one.
+const reportOnce = math.MaxInt
 
 // Server is a NATS server of this process. All methods are safe for concurrent use.
 type Server struct {
@@ -65,6 +76,8 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	o := &server.Options{
 		ServerName: cmp.Or(opt.Name, "embedded"), DontListen: opt.Listen == "", NoSigs: true,
 		JetStream: true, StoreDir: opt.Dir, Username: opt.Username, Password: opt.Password,
+		TLSConfig: opt.TLS, TLSVerify: opt.TLS != nil && opt.TLS.ClientAuth == tls.RequireAndVerifyClientCert,
+		ConnectErrorReports: reportOnce, ReconnectErrorReports: reportOnce,
 	}
 	var err error
 	if opt.Listen != "" {
@@ -76,7 +89,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 		if opt.Listen == "" { // nats-server would wait for it
 			return nil, errors.New("embed: a server of a cluster needs the option Listen")
 		}
-		o.Cluster = server.ClusterOpts{Name: opt.Cluster, Username: opt.Username, Password: opt.Password}
+		o.Cluster = server.ClusterOpts{Name: opt.Cluster, Username: opt.Username, Password: opt.Password, TLSConfig: opt.ClusterTLS}
 		if o.Cluster.Host, o.Cluster.Port, err = split(opt.ClusterListen); err != nil {
 			return nil, err
 		}
@@ -94,7 +107,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 		s.removeTemp()
 		return nil, err
 	}
-	l := &logger{log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
+	l := &logger{log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), attempts: make(map[string]time.Time)}
 	s.s.SetLoggerV2(l, false, false, false)
 	s.s.Start()
 	for !s.s.ReadyForConnections(50 * time.Millisecond) {
@@ -141,7 +154,11 @@ func (s *Server) URL() string {
 	if addr == "" {
 		return ""
 	}
-	return (&url.URL{Scheme: "nats", Host: addr, User: s.user()}).String()
+	scheme := "nats"
+	if s.opt.TLS != nil {
+		scheme = "tls"
+	}
+	return (&url.URL{Scheme: scheme, Host: addr, User: s.user()}).String()
 }
 
 // Addr returns the address for connections of other processes. It is empty without Listen.

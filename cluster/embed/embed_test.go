@@ -1,9 +1,14 @@
 package embed_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio/cluster/embed"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func start(t *testing.T, opt embed.Options) *embed.Server {
@@ -55,19 +61,61 @@ func TestCredentials(t *testing.T) {
 	nc.Close()
 }
 
+// freeAddress returns an address at which nothing listens.
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// clusterTLS returns settings of TLS for servers that have one certificate, which they demand.
+func clusterTLS(t *testing.T) *tls.Config {
+	c, err := kit.NewCertificate()
+	require.NoError(t, err)
+	own := x509.NewCertPool()
+	own.AddCert(c.Leaf)
+	return &tls.Config{
+		Certificates: []tls.Certificate{c}, RootCAs: own, ClientCAs: own, ClientAuth: tls.RequireAndVerifyClientCert,
+	}
+}
+
 func TestThreeServers(t *testing.T) {
-	var routes []string
+	t.Parallel()
+	threeServers(t, embed.Options{Username: "u", Password: "p"})
+}
+
+func TestThreeServersWithTLS(t *testing.T) {
+	t.Parallel()
+	opt := embed.Options{TLS: clusterTLS(t), ClusterTLS: clusterTLS(t)}
+	routes := threeServers(t, opt)
+
+	// A server with another certificate is no member.
+	stranger := start(t, embed.Options{
+		Name: "d", Listen: "127.0.0.1:-1", Cluster: "c", ClusterListen: freeAddress(t), Routes: routes, ClusterTLS: clusterTLS(t),
+	})
+	nc, err := stranger.Connect()
+	require.NoError(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = js.AccountInfo(ctx)
+	assert.Error(t, err, "JetStream has no leader")
+}
+
+// threeServers starts three servers with some options, and uses a bucket of all of them. It returns the addresses
+// at which they accept each other.
+func threeServers(t *testing.T, opt embed.Options) (routes []string) {
+	t.Helper()
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		routes = append(routes, l.Addr().String())
-		l.Close()
+		routes = append(routes, freeAddress(t))
 	}
 	var c *embed.Server
 	for i, name := range []string{"a", "b", "c"} {
-		c = start(t, embed.Options{
-			Name: name, Listen: "127.0.0.1:-1", Cluster: "c", ClusterListen: routes[i], Routes: routes, Username: "u", Password: "p",
-		})
+		opt.Name, opt.Listen, opt.Cluster, opt.ClusterListen, opt.Routes = name, "127.0.0.1:-1", "c", routes[i], routes
+		c = start(t, opt)
 	}
 	nc, err := c.Connect()
 	require.NoError(t, err)
@@ -79,7 +127,42 @@ func TestThreeServers(t *testing.T) {
 		defer cancel()
 		_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "b", Replicas: 3})
 		return err == nil
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
+	return routes
+}
+
+// lines is a buffer for a log.
+type lines struct {
+	mu sync.Mutex
+	b  *bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+// count returns how often a text occurs in the log.
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.b.Bytes(), []byte(text))
+}
+
+// TestAMissingServerIsReportedOnce starts one server of a cluster, which tries each second to connect to another one.
+func TestAMissingServerIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	log := &lines{b: new(bytes.Buffer)}
+	start(t, embed.Options{
+		Listen: "127.0.0.1:-1", Cluster: "c", ClusterListen: "127.0.0.1:-1", Routes: []string{freeAddress(t)},
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	const report = "trying to connect to route"
+	require.Eventually(t, func() bool { return log.count(report) > 0 }, time.Minute, time.Millisecond)
+	assert.Never(t, func() bool { return log.count(report) > 1 }, 2500*time.Millisecond, 10*time.Millisecond)
+	assert.Zero(t, log.count("level=ERROR"))
 }
 
 func TestWrongOptions(t *testing.T) {
