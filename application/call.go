@@ -238,18 +238,20 @@ func (e *End) takeResponse(s *Stream, seq uint64, body []byte, owned bool) error
 // keep returns metadata, custom and data in memory that the caller may keep: the slices
 // themselves if owned is set, else copies in one allocation.
 func keep(md pairs.List, custom, data []byte, owned bool) (pairs.List, []byte, []byte) {
-	m, n := len(md), len(md)+len(custom)
-	if size := n + len(data); !owned && size > 0 {
+	n, m := len(data), len(data)+len(md)
+	if size := m + len(custom); !owned && size > 0 {
+		// The largest part is first: the compiler leaves out the zeroing of the part that
+		// the first copy fills.
 		all := make([]byte, size)
-		copy(all, md)
+		copy(all, data)
+		copy(all[n:], md)
 		copy(all[m:], custom)
-		copy(all[n:], data)
-		md, custom, data = all[:m:m], all[m:n:n], all[n:]
+		data, md, custom = all[:n:n], all[n:m:m], all[m:]
 	}
-	if m == 0 {
+	if len(md) == 0 {
 		md = nil
 	}
-	if n == m {
+	if len(custom) == 0 {
 		custom = nil
 	}
 	if len(data) == 0 {
