@@ -2,7 +2,10 @@
 
 package conn
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // newTransport returns the transport for the net.Conn of l.
 func newTransport(c *Conn, l *link) transport { return &plain{c: c, link: l} }
@@ -15,5 +18,6 @@ func (*sysBatch) reset() {}
 // waker wakes the reading goroutine: not on this system, where the kernel is not asked.
 type waker struct{ waits atomic.Bool }
 
-func (*waker) wake()       {}
-func (*waker) woken() bool { return false }
+func (*waker) wake()                        {}
+func (*waker) wakeLater(time.Duration) bool { return false }
+func (*waker) woken() bool                  { return false }
