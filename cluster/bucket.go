@@ -24,12 +24,17 @@ import (
 //	                connection was attached, in milliseconds since 1970, a space, and the ClientState
 //	                as a number
 //	g.<group>.<client id>
-//	                an empty value: the client is a member. The name of the group is in base64.
+//	                a membership: the client is a member. The name of the group is in base64.
+//	p.<client id>   the cursor of a client, which only the node of the client reads
+//	s               an empty value: the stream of stored messages exists
 const (
 	nodeKey   = "n."
 	clientKey = "c."
 	groupKey  = "g."
 )
+
+// watchedKeys are the keys that all nodes watch. WatchFiltered changes its argument.
+var watchedKeys = []string{nodeKey + "*", clientKey + "*", groupKey + "*.*", storeKey}
 
 // markerTTL is how long the bucket keeps the marker of a removed key, so that nodes whose watch was
 // interrupted still learn of the removal.

@@ -7,7 +7,8 @@
 //	l := node.Listener(server.New(opts))              // attaches the End of every client
 //	resp, err := node.Call(ctx, clientID, "reboot", data)
 //	err = node.Publish(ctx, clientID, "news", data)   // the client has acknowledged it
-//	got, err := node.Broadcast(ctx, "room-7", "said", data) // to the members of a group
+//	got, err := node.Broadcast(ctx, "room-7", "said", data) // to the members of a group that are online
+//	err = node.BroadcastStored(ctx, "room-7", "said", data) // to all members, also when they come back
 //	stream, err := node.OpenStream(ctx, clientID)     // a geminio.Stream, also through another node
 //
 // Package embed has a NATS server for one process. The page docs/cluster.md states the semantics, also
@@ -28,4 +29,9 @@
 // node proves that it has the key which its entry names (identity.go). A stream to a client of another node is
 // a stream of the direct connection, which that node splices with one of the client's End (stream.go,
 // splice.go). A broadcast is one request to each node that has members of the group (group.go).
+//
+// A stored message is in a stream of JetStream. Each node follows the sequences of the stream (store.go), reads
+// the messages that its clients are to get (fetched.go), and has a position for each of these clients and their
+// groups (delivery.go). From the positions it makes a cursor for each client, which the node that the client
+// connects to next reads (cursor.go).
 package cluster

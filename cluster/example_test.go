@@ -63,3 +63,53 @@ func Example() {
 	}
 	// Output: hello, Ada
 }
+
+// A message is stored for a member of a group before its client connects.
+func ExampleNode_BroadcastStored() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := embed.Start(ctx, embed.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer s.Close()
+	nc, err := s.Connect()
+	if err != nil {
+		panic(err)
+	}
+	defer nc.Close()
+	node, err := cluster.Join(ctx, nc, cluster.Options{Listen: "127.0.0.1:0", StoreMaxAge: time.Hour})
+	if err != nil {
+		panic(err)
+	}
+	defer node.Close()
+
+	if err := node.JoinGroup(ctx, 7, "room-7"); err != nil {
+		panic(err)
+	}
+	if err := node.BroadcastStored(ctx, "room-7", "said", []byte("hello")); err != nil {
+		panic(err)
+	}
+
+	l, err := server.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	attached := node.Listener(l)
+	go attached.AcceptEnd()
+	opt := client.NewEndOptions()
+	opt.SetClientID(7)
+	end, err := client.NewEnd("tcp", l.Addr().String(), opt)
+	if err != nil {
+		panic(err)
+	}
+	defer end.Close()
+	m, err := end.Receive(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%s: %s\n", m.Topic(), m.Data())
+	m.Done() // otherwise the client gets the message again
+	// Output: said: hello
+}

@@ -96,9 +96,14 @@ func callTo(ctx context.Context, end geminio.End, r *request) (geminio.Response,
 // publishTo publishes a message to a client that is connected to this node. The error is io.EOF
 // itself if the End had ended before.
 func publishTo(ctx context.Context, end geminio.End, r *request) error {
+	return end.Publish(ctx, messageFor(end, r))
+}
+
+// messageFor returns the message of a request for a client that is connected to this node.
+func messageFor(end geminio.End, r *request) geminio.Message {
 	opt := options.NewMessage()
 	opt.SetCustom(r.custom)
 	opt.SetTopic(r.name)
 	opt.SetCnss(r.cnss)
-	return end.Publish(ctx, end.NewMessage(r.data, opt))
+	return end.NewMessage(r.data, opt)
 }

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/singchia/geminio"
@@ -28,14 +31,16 @@ const (
 )
 
 // JoinGroup makes a client a member of a group, and returns when the bucket has stored that. The client
-// stays a member until LeaveGroup, also while it is offline or at another node. group is the name of the
+// stays a member until LeaveGroup, also while it is offline or at another node. For a member JoinGroup
+// changes nothing: the client still gets the messages of BroadcastStored that it has not got yet. group is the name of the
 // group, of 1 to 128 bytes. This node knows the member at once, and the others as soon as their watch has
 // brought it. The error matches [ErrNoNATS] if NATS does not answer. JoinGroup is safe for concurrent use.
 func (n *Node) JoinGroup(ctx context.Context, clientID uint64, group string) error {
 	return n.setMember(ctx, clientID, group, true)
 }
 
-// LeaveGroup ends the membership of a client in a group. In all else it is like JoinGroup.
+// LeaveGroup ends the membership of a client in a group, and drops the messages of BroadcastStored that the
+// client has not got. In all else it is like JoinGroup.
 func (n *Node) LeaveGroup(ctx context.Context, clientID uint64, group string) error {
 	return n.setMember(ctx, clientID, group, false)
 }
@@ -46,7 +51,7 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 	case ctx == nil:
 		return errNilContext
 	case group == "" || len(group) > maxGroupName:
-		return &geminio.LimitError{What: "name of a group", Value: uint64(len(group)), Limit: maxGroupName, Err: geminio.ErrTooLarge}
+		return groupNameError(group)
 	case !n.enter():
 		return ErrClosed
 	}
@@ -54,27 +59,77 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 	if !n.nc.IsConnected() {
 		return ErrNoNATS
 	}
-	f, err := n.bucket.setMember(memberName(group, clientID), member)
+	var m membership
+	var err error
+	if member {
+		m, err = n.addMember(ctx, clientID, group)
+	} else {
+		m.rev, err = await(ctx, func() (jetstream.PubAckFuture, error) { return n.bucket.remove(memberName(group, clientID), 0) })
+	}
 	if err != nil {
 		return unanswered(ctx, err)
 	}
-	select {
-	case ack := <-f.Ok():
-		n.view.setMember(group, clientID, member, ack.Sequence)
-		return nil
-	case err := <-f.Err():
-		return unanswered(ctx, err)
-	case <-ctx.Done():
-		return ctx.Err()
+	n.view.setMember(group, clientID, m)
+	if !member && len(n.view.groupsOf(clientID)) == 0 {
+		n.bucket.remove(cursorName(clientID), 0) // only saves space: a later membership does not use it
+	}
+	return nil
+}
+
+// groupNameError refuses the name of a group.
+func groupNameError(group string) error {
+	return &geminio.LimitError{What: "name of a group", Value: uint64(len(group)), Limit: maxGroupName, Err: geminio.ErrTooLarge}
+}
+
+// addMember writes the entry of a member. A client that is a member already keeps the beginning of its
+// membership, so each write names the revision that it replaces.
+func (n *Node) addMember(ctx context.Context, clientID uint64, group string) (membership, error) {
+	key := memberName(group, clientID)
+	old := n.view.membership(group, clientID)
+	for {
+		m := membership{member: true, joined: old.joined, origin: old.origin}
+		if !old.member {
+			last, err := n.store.last(ctx)
+			if err != nil {
+				return m, err
+			}
+			m.joined, m.origin = last, 0
+		}
+		rev, err := await(ctx, func() (jetstream.PubAckFuture, error) {
+			return n.bucket.js.PublishMsgAsync(&nats.Msg{Subject: n.bucket.subject(key), Data: m.value()},
+				jetstream.WithExpectLastSequencePerSubject(old.rev))
+		})
+		switch {
+		case err == nil:
+			m.rev, m.origin = rev, cmp.Or(m.origin, rev)
+			return m, nil
+		case !isConflict(err):
+			return m, err
+		}
+		read, err := n.bucket.read(ctx, key)
+		if err != nil {
+			return m, err
+		}
+		if old = (membership{}); read != nil {
+			old = newMembership(read.Data, !isMarker(read.Header), read.Sequence)
+		}
 	}
 }
 
-// setMember writes or removes the entry of a member, whatever its revision is.
-func (b *bucket) setMember(key string, member bool) (jetstream.PubAckFuture, error) {
-	if !member {
-		return b.remove(key, 0)
+// await makes a write, waits for it, and returns its revision.
+func await(ctx context.Context, write func() (jetstream.PubAckFuture, error)) (uint64, error) {
+	f, err := write()
+	if err != nil {
+		return 0, err
 	}
-	return b.js.PublishAsync(b.subject(key), nil)
+	select {
+	case ack := <-f.Ok():
+		return ack.Sequence, nil
+	case err := <-f.Err():
+		return 0, err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 // memberName returns the key of a member.
@@ -146,6 +201,61 @@ func (n *Node) Broadcast(ctx context.Context, group, topic string, data []byte, 
 	return total, errors.Join(errs...)
 }
 
+// BroadcastStored stores a message with a topic for the members of a group, also for those that are offline,
+// and returns when a JetStream stream has stored it. Each client that is a member at that moment gets the
+// message as soon as it is connected to any node, and until it has acknowledged it (Message.Done); an answer
+// by Message.Error counts as an acknowledgement. A member gets the messages of a group in the order in which
+// they were stored. It may get a message twice: after a connection or a node was lost, or if BroadcastStored
+// was called again because its outcome was not known. Messages that exceed [Options.StoreMaxAge] or
+// [Options.StoreMaxBytes] are removed, also if members have not got them: Stats.Missed counts that.
+//
+// opts can set custom bytes, and the metadata of ctx is sent. Other options are ignored. The message has to
+// fit into a message of the NATS server, which is 1 MiB by default: if it does not, the error is a
+// [*geminio.LimitError] that matches geminio.ErrTooLarge. The error matches [ErrNoNATS] if NATS or JetStream
+// does not answer; if the message may have been stored, it is a [*geminio.InterruptedError] too. It is
+// ctx.Err() if ctx ends first; without a deadline BroadcastStored waits for a limited time. BroadcastStored
+// is safe for concurrent use.
+func (n *Node) BroadcastStored(ctx context.Context, group, topic string, data []byte, opts ...*options.NewMessageOptions) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case group == "" || len(group) > maxGroupName:
+		return groupNameError(group)
+	case !n.enter():
+		return ErrClosed
+	}
+	defer n.leave()
+	md, err := outgoing(ctx)
+	if err != nil {
+		return err
+	}
+	opt := options.MergeNewMessageOptions(opts...)
+	r := request{kind: broadcastKind, name: topic, group: group, custom: opt.Custom, md: md, cnss: options.CnssAtLeastOnce}
+	header := r.appendHeader(nil)
+	if !n.nc.IsConnected() {
+		return ErrNoNATS
+	}
+	if size, limit := len(header)+len(data)+frameOverhead+maxStoreHeaders, n.nc.MaxPayload(); int64(size) > limit {
+		return &geminio.LimitError{What: "message for the store", Value: uint64(size), Limit: uint64(limit), Err: geminio.ErrTooLarge}
+	}
+	if err := n.store.publish(ctx, group, frame(header, data)); err != nil {
+		return notStored(ctx, err)
+	}
+	n.counters.stored.Add(1)
+	return nil
+}
+
+// notStored returns the error of BroadcastStored after an error of JetStream.
+func notStored(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok { // JetStream has refused it
+		return fmt.Errorf("cluster: the message was not stored: %w", e)
+	}
+	return fmt.Errorf("%w: %w", noNATS(true), err)
+}
+
 // broadcastAt has a node publish a message to its members of a group.
 func (n *Node) broadcastAt(ctx context.Context, node string, r request) (Broadcast, error) {
 	if node == n.id {
@@ -203,26 +313,49 @@ func (b Broadcast) encode() []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(b.Reached)), uint64(b.Failed))
 }
 
-// groups are the members of each group, with the revision of their entry. A member that this node has
-// removed stays with the value false until the watch brings its removal.
+// groups are the members of each group. A member that this node has removed stays, without member, until
+// the watch brings its removal.
 type groups map[string]map[uint64]membership
 
-// membership is the entry of a member in the bucket.
+// membership is the entry of a member in the bucket. Its value is joined as a number and, if it is not the
+// first entry of the membership, a space and origin.
 type membership struct {
-	rev    uint64
 	member bool
+	rev    uint64 // the revision of the entry
+	joined uint64 // the last sequence of the store when the membership began
+	origin uint64 // the revision of the first entry of the membership
+}
+
+// newMembership returns the membership of an entry. Without put the entry is a marker.
+func newMembership(value []byte, put bool, rev uint64) membership {
+	m := membership{member: put, rev: rev, origin: rev}
+	if put {
+		joined, origin, _ := strings.Cut(string(value), " ")
+		m.joined, _ = strconv.ParseUint(joined, 10, 64)
+		if first, err := strconv.ParseUint(origin, 10, 64); err == nil {
+			m.origin = first
+		}
+	}
+	return m
+}
+
+// value returns the value of the entry. origin is 0 for the first entry of a membership.
+func (m membership) value() []byte {
+	if m.origin == 0 {
+		return strconv.AppendUint(nil, m.joined, 10)
+	}
+	return fmt.Appendf(nil, "%d %d", m.joined, m.origin)
 }
 
 // watchMember stores an entry that the watch has brought. The watch brings all entries in their order.
-func (v *view) watchMember(group string, client uint64, member bool, rev uint64) {
+func (v *view) watchMember(group string, client uint64, m membership) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.watched = rev
-	if old := v.groups[group][client]; old.rev > rev {
+	v.watched = m.rev
+	if v.groups[group][client].rev > m.rev {
 		return // this node has written a newer entry, which the watch will bring
 	}
-	if member {
-		v.putMember(group, client, membership{rev, true})
+	if v.putMember(group, client, m); m.member {
 		return
 	}
 	delete(v.groups[group], client)
@@ -232,11 +365,11 @@ func (v *view) watchMember(group string, client uint64, member bool, rev uint64)
 }
 
 // setMember stores an entry that this node has written, unless the watch has brought it already.
-func (v *view) setMember(group string, client uint64, member bool, rev uint64) {
+func (v *view) setMember(group string, client uint64, m membership) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if rev > v.watched && rev > v.groups[group][client].rev {
-		v.putMember(group, client, membership{rev, member})
+	if m.rev > v.watched && m.rev > v.groups[group][client].rev {
+		v.putMember(group, client, m)
 	}
 }
 
@@ -245,7 +378,50 @@ func (v *view) putMember(group string, client uint64, m membership) {
 	if v.groups[group] == nil {
 		v.groups[group] = make(map[uint64]membership)
 	}
+	was := v.groups[group][client].member
 	v.groups[group][client] = m
+	switch {
+	case m.member && !was:
+		v.joined[client] = append(v.joined[client], group)
+	case was && !m.member:
+		left := slices.DeleteFunc(v.joined[client], func(g string) bool { return g == group })
+		if v.joined[client] = left; len(left) == 0 {
+			delete(v.joined, client)
+		}
+	}
+}
+
+// membership returns the membership of a client in a group.
+func (v *view) membership(group string, client uint64) membership {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.groups[group][client]
+}
+
+// memberships returns the memberships of a client by group, and the revision up to which the watch has
+// brought all of them.
+func (v *view) memberships(client uint64) (all map[string]membership, watched uint64) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	all = make(map[string]membership, len(v.joined[client]))
+	for _, group := range v.joined[client] {
+		all[group] = v.groups[group][client]
+	}
+	return all, v.watched
+}
+
+// hasMembers reports whether a group has members.
+func (v *view) hasMembers(group string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return len(v.groups[group]) > 0
+}
+
+// groupsOf returns the groups of a client.
+func (v *view) groupsOf(client uint64) []string {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.Clone(v.joined[client])
 }
 
 // members returns the members of a group in ascending order.

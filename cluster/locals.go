@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +64,13 @@ func (l *locals) ids() []uint64 {
 	return ids
 }
 
+// among returns those of some clients that are connected to this node.
+func (l *locals) among(ids []uint64) []uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(ids, func(id uint64) bool { return l.clients[id] == nil })
+}
+
 // count returns the number of clients.
 func (l *locals) count() int {
 	l.mu.Lock()
@@ -102,6 +110,7 @@ func (n *Node) Attach(end geminio.End) error {
 		e.SetSessionFunc(func() { n.noteState(id, c) })
 	}
 	n.registrar.add(id)
+	n.deliveries.wake(id)
 	return nil
 }
 
@@ -136,6 +145,7 @@ func (n *Node) await(id uint64, c *local) {
 		if n.locals.drop(id, c) {
 			n.registrar.add(id)
 		}
+		n.deliveries.wake(id)
 	case <-n.ctx.Done():
 	}
 }

@@ -45,6 +45,8 @@ type Node struct {
 	exchanges  exchanges
 	executions executions
 	links      *links
+	store      *store
+	deliveries *deliveries
 	counters   counters
 	ctx        context.Context // ends with the Node
 	cancel     context.CancelFunc
@@ -131,6 +133,7 @@ func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 	n.executions = executions{max: o.MaxRunning, running: make(map[string]context.CancelFunc)}
 	n.registrar = newRegistrar(n)
 	n.lease = newLease(n)
+	n.deliveries = newDeliveries(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	addr, err := advertised(l.Addr(), o.Advertise, nc.LocalAddr())
 	if err != nil {
@@ -140,8 +143,11 @@ func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 		return nil, err
 	}
 	n.record = nodeRecord{Host: o.Host, Addr: addr, Key: n.identity.fingerprint}
-	n.bucket, err = newBucket(nc, &o)
-	return n, err
+	if n.bucket, err = newBucket(nc, &o); err != nil {
+		return nil, err
+	}
+	n.store = newStore(n.bucket, &o)
+	return n, nil
 }
 
 // begin starts the goroutines of the Node. The Node owns l.
@@ -156,6 +162,7 @@ func (n *Node) begin(l net.Listener) (err error) {
 	n.running.Go(n.lease.run)
 	n.running.Go(n.inquire)
 	n.running.Go(func() { n.registrar.run(n.ctx) })
+	n.running.Go(n.deliveries.keep)
 	return nil
 }
 
@@ -310,6 +317,9 @@ func (n *Node) Close() error {
 	}
 	n.exchanges.failAll(errInterruptedByClose)
 	n.running.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	n.deliveries.write(ctx, true)
 	n.bucket.js.CleanupPublisher()
 	return nil
 }

@@ -14,6 +14,8 @@ const (
 	defaultDirectSize = 64 << 10
 	defaultMaxRunning = 4096
 	defaultMaxMessage = 64 << 20
+	defaultStoreAge   = 24 * time.Hour
+	defaultStoreBytes = 1 << 30
 )
 
 // Options are the options of [Join]. The zero value stands for the defaults.
@@ -34,10 +36,19 @@ type Options struct {
 	// and fractions of a second are rounded up.
 	Lease time.Duration
 
-	// Replicas is the number of NATS servers that store the bucket, if this node creates the
-	// bucket. With three replicas in a NATS cluster the bucket survives the loss of one server.
+	// Replicas is the number of NATS servers that store the bucket and the stream of stored
+	// messages, if this node creates them. With three replicas in a NATS cluster the bucket survives the loss of one server.
 	// The default is 1, and at most 5 are possible.
 	Replicas int
+
+	// StoreMaxAge is how long the stream of [Node.BroadcastStored] keeps a message for members that have
+	// not got it, if this node creates the stream. The default is 24 hours, and at least a second.
+	StoreMaxAge time.Duration
+
+	// StoreMaxBytes bounds the bytes of all messages of that stream, if this node creates it. JetStream
+	// reserves them, on Replicas servers. The oldest messages are removed for new ones. The default is
+	// 1 GiB, and at least 1 MiB.
+	StoreMaxBytes int64
 
 	// Listen is the TCP address at which this node accepts the direct connections of other
 	// nodes. The default is ":0", which is a port that the system chooses.
@@ -78,6 +89,8 @@ func (o Options) resolve() (Options, error) {
 	o.DirectSize = cmp.Or(o.DirectSize, defaultDirectSize)
 	o.MaxRunning = cmp.Or(o.MaxRunning, defaultMaxRunning)
 	o.MaxMessageSize = cmp.Or(o.MaxMessageSize, defaultMaxMessage)
+	o.StoreMaxAge = cmp.Or(o.StoreMaxAge, defaultStoreAge)
+	o.StoreMaxBytes = cmp.Or(o.StoreMaxBytes, defaultStoreBytes)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,6 +103,10 @@ func (o Options) resolve() (Options, error) {
 		return o, &OptionError{"Lease", fmt.Sprintf("%v is not between a second and a day", o.Lease)}
 	case o.Replicas < 1 || o.Replicas > 5:
 		return o, &OptionError{"Replicas", fmt.Sprintf("%d is not between 1 and 5", o.Replicas)}
+	case o.StoreMaxAge < time.Second:
+		return o, &OptionError{"StoreMaxAge", fmt.Sprintf("%v is less than a second", o.StoreMaxAge)}
+	case o.StoreMaxBytes < 1<<20:
+		return o, &OptionError{"StoreMaxBytes", fmt.Sprintf("%d is less than 1 MiB", o.StoreMaxBytes)}
 	case o.DirectSize < 0 || o.MaxRunning < 0 || o.MaxMessageSize < 0 || o.MaxMessageSize > 1<<30:
 		return o, &OptionError{"DirectSize, MaxRunning, MaxMessageSize", "out of range"}
 	}

@@ -245,7 +245,7 @@ func TestWrongOptions(t *testing.T) {
 	nc := connect(t, natsServer(t, embed.Options{}))
 	for _, o := range []cluster.Options{
 		{Name: "a.b"}, {Name: "a b"}, {Lease: time.Millisecond}, {Lease: -1}, {Replicas: 6}, {Replicas: -1}, {MaxRunning: -1},
-		{DirectSize: -1}, {MaxMessageSize: 2 << 30},
+		{DirectSize: -1}, {MaxMessageSize: 2 << 30}, {StoreMaxAge: time.Millisecond}, {StoreMaxBytes: 1},
 	} {
 		_, err := cluster.Join(t.Context(), nc, o)
 		_, isOption := errors.AsType[*cluster.OptionError](err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ type session struct {
 	n       *Node
 	watcher jetstream.KeyWatcher
 
-	filling *view // the view that the first updates fill; nil when it is complete
+	ctx     context.Context // ends with the session
+	filling *view           // the view that the first updates fill; nil when it is complete
 
 	began  time.Time
 	latest time.Time            // when the watch has brought something last
@@ -88,8 +90,9 @@ func (n *Node) runSession() (complete bool, err error) {
 	}()
 	signal(n.lease.now)
 	watch, stop := context.WithCancel(n.ctx)
+	s.ctx = watch
 	late := time.AfterFunc(watchTimeout, stop)
-	if s.watcher, err = n.kv.WatchAll(watch); err != nil {
+	if s.watcher, err = n.kv.WatchFiltered(watch, slices.Clone(watchedKeys)); err != nil {
 		stop()
 		return false, err
 	}
@@ -185,7 +188,14 @@ func (s *session) update(e jetstream.KeyValueEntry) {
 		return
 	}
 	if group, id, ok := parseMemberName(e.Key()); ok {
-		v.watchMember(group, id, put, e.Revision())
+		v.watchMember(group, id, newMembership(e.Value(), put, e.Revision()))
+		if put && s.filling == nil {
+			s.n.deliveries.wake(id, group)
+		}
+		return
+	}
+	if e.Key() == storeKey && put {
+		s.n.store.setExists()
 		return
 	}
 	if id, ok := parseClientName(e.Key()); ok {
@@ -237,6 +247,8 @@ func (s *session) complete() {
 		}
 	}
 	s.n.settleAll()
+	s.n.deliveries.wakeAll()
+	s.n.start(func() { s.n.follow(s.ctx) })
 	s.checkReady()
 }
 
@@ -261,6 +273,7 @@ func (s *session) sweep() {
 	}
 	now := time.Now()
 	s.n.view.forget(now.Add(-markerTTL))
+	s.n.store.forget(s.n.view.hasMembers)
 	orphans := s.n.view.orphans()
 	seen := make(map[string]bool)
 	for id, r := range orphans {

@@ -33,6 +33,7 @@ const (
 type counters struct {
 	nodesLost, failedWrites, writes, lookups, replaced atomic.Uint64
 	local, remote, failed, executed, refused           atomic.Uint64
+	stored, delivered, declined, missed                atomic.Uint64
 	waiting, running, streams                          atomic.Int64
 
 	renewed atomic.Int64 // when the renewal has begun that was the last one to succeed, since Node.began
@@ -49,6 +50,7 @@ func (n *Node) Stats() Stats {
 		Local: c.local.Load(), Failed: c.failed.Load(), Waiting: int(c.waiting.Load()), Refused: c.refused.Load(),
 		Running: int(c.running.Load()), Streams: int(c.streams.Load()),
 	}
+	s.Stored, s.Delivered, s.Declined, s.Missed = c.stored.Load(), c.delivered.Load(), c.declined.Load(), c.missed.Load()
 	// A request is counted as begun before it counts as one that waits or runs.
 	s.Remote, s.Executed = c.remote.Load(), c.executed.Load()
 	n.links.stats(&s)

@@ -16,7 +16,8 @@ type view struct {
 	leaving map[string]*peer // nodes that take no more work, and finish what they have begun
 	clients map[uint64]record
 	groups  groups
-	watched uint64 // the revision of the last entry of a member that the watch has brought
+	joined  map[uint64][]string // the groups of each client
+	watched uint64              // the revision of the last entry of a member that the watch has brought
 
 	online      int // clients of nodes
 	interrupted int // those of them that are interrupted
@@ -51,7 +52,7 @@ type record struct {
 
 // newView returns an empty view.
 func newView() *view {
-	return &view{nodes: make(map[string]*peer), leaving: make(map[string]*peer), clients: make(map[uint64]record), groups: make(groups)}
+	return &view{nodes: make(map[string]*peer), leaving: make(map[string]*peer), clients: make(map[uint64]record), groups: make(groups), joined: make(map[uint64][]string)}
 }
 
 // node returns a node that is alive, or nil.
@@ -205,7 +206,7 @@ func (v *view) replace(other *view, disturbed bool) (lost []string) {
 	}
 	v.nodes, v.leaving, v.clients = other.nodes, other.leaving, other.clients
 	v.online, v.interrupted = other.online, other.interrupted
-	v.groups, v.watched = other.groups, other.watched
+	v.groups, v.joined, v.watched = other.groups, other.joined, other.watched
 	return lost
 }
 

@@ -120,17 +120,24 @@ func TestSuspectsOfAView(t *testing.T) {
 // TestMembersOfAView brings the entries of a member by the watch and by the writes of this node.
 func TestMembersOfAView(t *testing.T) {
 	v := newView()
-	v.watchMember("g", 7, true, 5)
-	v.setMember("g", 7, false, 6) // this node has removed it
+	member := func(rev uint64) membership { return membership{member: true, rev: rev} }
+	v.watchMember("g", 7, member(5))
+	assert.Equal(t, []string{"g"}, v.groupsOf(7))
+	v.setMember("g", 7, membership{rev: 6}) // this node has removed it
+	assert.Empty(t, v.joined)
 	assert.Empty(t, v.members("g"))
-	v.watchMember("g", 7, true, 5)
+	v.watchMember("g", 7, member(5))
 	assert.Empty(t, v.members("g"), "the entry is older than the removal")
-	v.watchMember("g", 7, false, 6)
+	v.watchMember("g", 7, membership{rev: 6})
 	assert.Empty(t, v.groups, "nothing is left")
-	v.setMember("g", 7, true, 4)
+	v.setMember("g", 7, member(4))
 	assert.Empty(t, v.members("g"), "the watch has brought this write already")
-	v.setMember("g", 7, true, 7)
+	v.setMember("g", 7, member(7))
 	assert.Equal(t, []uint64{7}, v.members("g"))
+	v.watchMember("h", 7, member(8))
+	all, watched := v.memberships(7)
+	assert.Equal(t, map[string]membership{"g": member(7), "h": member(8)}, all)
+	assert.Equal(t, uint64(8), watched)
 
 	v.setNode(&peer{id: "a"})
 	v.setClient(7, record{node: "a", rev: 1})
@@ -162,7 +169,7 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		entries := gauge.Take()
 		for id := range uint64(n) {
-			v.watchMember(strconv.FormatUint(id/100, 10), id, true, id+1)
+			v.watchMember(strconv.FormatUint(id/100, 10), id, newMembership([]byte("1795000000000000"), true, id+1))
 		}
 		memberships := gauge.Take()
 		b.ReportMetric(float64(entries.Since(before).Heap)/n, "B/entry")

@@ -35,6 +35,10 @@ type Stats struct {
 	Running       int           `json:"running"`        // those of Executed that have not ended
 	Refused       uint64        `json:"refused"`        // requests of other nodes beyond MaxRunning, which are not in Executed
 	Streams       int           `json:"streams"`        // streams of other nodes to clients of this node
+	Stored        uint64        `json:"stored"`         // messages of Node.BroadcastStored that the stream has stored
+	Delivered     uint64        `json:"delivered"`      // stored messages that clients of this node have acknowledged, once for each client
+	Declined      uint64        `json:"declined"`       // those that clients have answered with an error, or that exceed their limits
+	Missed        uint64        `json:"missed"`         // times that stored messages were removed before a client of this node has got them
 	Links         int           `json:"links"`          // direct connections that this node has made to others
 	AcceptedLinks int           `json:"accepted_links"` // direct connections that others have made to this node
 	LinkSent      uint64        `json:"link_sent"`      // bytes of frames that all direct connections have sent
