@@ -33,7 +33,8 @@ type Options struct {
 	// as offline, if it does not renew its lease in the bucket. It renews it five times in
 	// that time. JetStream checks leases once a second, so a node is lost at most two seconds
 	// after the end of its lease. The default is 10 seconds. The smallest lease is one second,
-	// and fractions of a second are rounded up.
+	// which makes sense only in tests, as all leases of less than 3 seconds; fractions of a
+	// second are rounded up.
 	Lease time.Duration
 
 	// Replicas is the number of NATS servers that store the bucket and the stream of stored

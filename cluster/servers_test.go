@@ -88,7 +88,7 @@ func (n *natsCluster) leader(nc *nats.Conn) int {
 func TestKilledNATSServers(t *testing.T) {
 	t.Parallel() // JetStream takes its time to elect leaders
 	servers := startCluster(t)
-	opt := cluster.Options{Replicas: 3, Lease: 10 * time.Second}
+	opt := cluster.Options{Replicas: 3, Lease: 3 * time.Second} // less than the time of an election
 	var hosts []*host
 	for i := range 3 {
 		hosts = append(hosts, join(t, servers.connect(i), opt))
