@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/cluster"
+	"github.com/singchia/geminio/cluster/embed"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -202,13 +204,31 @@ func TestManyClientsRoam(t *testing.T) {
 	roam(t, []*host{a, b, c}, func() {}, true)
 }
 
+// TestManyClientsRoamWithoutNATS is TestManyClientsRoam with nodes that lose NATS again and again. A node
+// without NATS cannot know that its client has moved, and cannot reach the clients of others.
+func TestManyClientsRoamWithoutNATS(t *testing.T) {
+	t.Parallel()
+	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1"})
+	var hosts []*host
+	var proxies []*kit.Proxy
+	for range 3 {
+		p := kit.NewProxy(t, s.Addr())
+		nc, err := nats.Connect("nats://"+p.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
+			nats.IgnoreDiscoveredServers(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		require.NoError(t, err)
+		t.Cleanup(nc.Close)
+		proxies, hosts = append(proxies, p), append(hosts, join(t, nc, cluster.Options{}))
+	}
+	roam(t, hosts, func() { proxies[rand.IntN(len(proxies))].Cut() }, false)
+}
+
 // roam moves clients between hosts, and calls disturb after some moves. With strict, nothing disturbs the nodes.
 func roam(t *testing.T, hosts []*host, disturb func(), strict bool) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
-	clients, moves := 200, 10
+	clients, moves := 200, 6
 	if kit.Race || testing.Short() {
-		clients, moves = 100, 4
+		clients, moves = 60, 4
 	}
 	done := &ledger{times: make(map[uint64]int)}
 	var roamers []*roamer
