@@ -256,7 +256,8 @@ func (g *gateway) member(r *http.Request, change func(context.Context, uint64, s
 	return nil, change(ctx, id, group)
 }
 
-// broadcast publishes a message to the members of a group. It fails only if it has reached no node.
+// broadcast publishes a message to the members of a group, or stores it for them. It fails only if it has
+// reached no node, or is not stored.
 func (g *gateway) broadcast(r *http.Request) (any, error) {
 	group, err := groupFrom(r)
 	if err != nil {
@@ -265,6 +266,10 @@ func (g *gateway) broadcast(r *http.Request) (any, error) {
 	ack, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("ack"), "false"))
 	if err != nil {
 		return nil, badRequest("ack must be true or false")
+	}
+	store, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("store"), "false"))
+	if err != nil {
+		return nil, badRequest("store must be true or false")
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -275,6 +280,9 @@ func (g *gateway) broadcast(r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer cancel()
+	if store {
+		return nil, g.node.BroadcastStored(ctx, group, r.PathValue("topic"), body)
+	}
 	opt := options.NewMessage()
 	opt.SetCnss(options.CnssAtMostOnce)
 	if ack {
