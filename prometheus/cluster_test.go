@@ -45,8 +45,8 @@ func TestClusterNumbers(t *testing.T) {
 	require.NoError(t, r.Register(NewClusterCollector(n)))
 	s := &n.s
 	want := map[float64]bool{1: true, float64(s.Clients - s.Interrupted): true}
-	for i := range reflect.TypeOf(*s).NumField() {
-		if name := reflect.TypeOf(*s).Field(i).Name; name != "Clients" && name != "Connected" {
+	for i := range reflect.TypeFor[clusterinfo.Stats]().NumField() {
+		if name := reflect.TypeFor[clusterinfo.Stats]().Field(i).Name; name != "Clients" && name != "Connected" {
 			want[float64(i+1)] = true
 		}
 	}

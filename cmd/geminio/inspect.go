@@ -40,23 +40,31 @@ var inspectTables = map[string][]string{
 	"streams": {"client", "name", "stream", "peer", "meta", "opened", "state", "blocked", "age", "calls", "messages",
 		"unread", "unreceived", "queued", "credit", "window", "sent", "received"},
 	"calls": {"client", "name", "method", "direction", "state", "age", "stream", "number"},
+	"nodes": {"name", "state", "addr", "lease", "clients", "waiting", "running", "queue", "remote", "executed", "failed",
+		"link", "trip", "sent", "received", "id"},
+	"clients": {"client", "node", "state", "age", "generation"},
 }
+
+// inspectPages are the pages of the tables whose pages have other names.
+var inspectPages = map[string]string{"ends": "", "nodes": "cluster"}
 
 // newInspect returns the command inspect.
 func newInspect(s *settings) *cobra.Command {
 	i := &inspectSettings{}
 	cmd := &cobra.Command{
-		Use:   "inspect URL [ends|streams|calls]",
-		Short: "print the Ends, streams or calls in flight of a process",
+		Use:   "inspect URL [ends|streams|calls|nodes|clients]",
+		Short: "print the Ends, streams or calls in flight of a process, or its cluster",
 		Long: `inspect prints a table of a process that serves package inspect over HTTP: its Ends, its
-streams, or its calls in flight, the oldest first.
+streams, or its calls in flight, the oldest first. Of a node of a cluster it also prints the
+nodes, and all clients with their nodes.
 
 The URL is that of the inspector, such as http://localhost:6060/debug/geminio/. The scheme
 http and that path may be left out.`,
 		Args: args(1, 2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {
-				return []string{"ends\tthe connections", "streams\ttheir streams", "calls\tcalls in flight"}, cobra.ShellCompDirectiveNoFileComp
+				return []string{"ends\tthe connections", "streams\ttheir streams", "calls\tcalls in flight",
+					"nodes\tthe nodes of its cluster", "clients\tthe clients of its cluster"}, cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
@@ -66,7 +74,7 @@ http and that path may be left out.`,
 				table = args[1]
 			}
 			if inspectTables[table] == nil {
-				return usageError{fmt.Errorf("the table is ends, streams or calls, not %q", table)}
+				return usageError{fmt.Errorf("the table is ends, streams, calls, nodes or clients, not %q", table)}
 			}
 			if i.limit < 0 {
 				return usageError{errors.New("--limit must not be negative")}
@@ -76,7 +84,7 @@ http and that path may be left out.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&i.filter, "filter", "f", "", "print only rows that contain this text")
-	flags.StringVar(&i.only, "only", "", "print only some rows: a state of Ends such as interrupted; stuck streams; calls of at least 1s, 10s, 1m or 10m")
+	flags.StringVar(&i.only, "only", "", "print only some rows: a state of Ends or clients such as interrupted; stuck streams; calls of at least 1s, 10s, 1m or 10m")
 	flags.StringVar(&i.end, "end", "", "with streams and calls: the ID of the only End (see ends --json)")
 	flags.StringVar(&i.sort, "sort", "", "sort by this column, such as age; the page of the process has all columns")
 	flags.BoolVar(&i.desc, "desc", false, "with --sort: the largest first")
@@ -113,9 +121,10 @@ func inspectURL(raw, table string) (*url.URL, error) {
 	if !strings.HasSuffix(u.Path, "/") {
 		u.Path += "/"
 	}
-	if table != "ends" {
-		u.Path += table
+	if page, ok := inspectPages[table]; ok {
+		table = page
 	}
+	u.Path += table
 	return u, nil
 }
 
@@ -149,6 +158,10 @@ func (s *settings) inspect(cmd *cobra.Command, i *inspectSettings, raw, table st
 		return printPages(cmd.Context(), s, u, i, out, streamColumns)
 	case "calls":
 		return printPages(cmd.Context(), s, u, i, out, callColumns)
+	case "nodes":
+		return printPages(cmd.Context(), s, u, i, out, nodeColumns)
+	case "clients":
+		return printPages(cmd.Context(), s, u, i, out, clientColumns)
 	default:
 		return printPages(cmd.Context(), s, u, i, out, endColumns)
 	}
@@ -165,9 +178,16 @@ func printPages[Row any](ctx context.Context, s *settings, u *url.URL, i *inspec
 	var rows []Row
 	matching := 0
 	for {
-		var page inspect.Page[Row]
-		if err := s.getPage(ctx, client, u, &page); err != nil {
+		var answer struct {
+			inspect.Page[Row]
+			Nodes *inspect.Page[Row] `json:"nodes"` // of the page of a cluster
+		}
+		if err := s.getPage(ctx, client, u, &answer); err != nil {
 			return err
+		}
+		page := answer.Page
+		if answer.Nodes != nil {
+			page = *answer.Nodes
 		}
 		rows, matching = append(rows, page.Rows...), page.Matching
 		if i.limit > 0 && len(rows) >= i.limit {

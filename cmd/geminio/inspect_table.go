@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -69,6 +70,48 @@ var callColumns = []tableColumn[inspect.Call]{
 	{"AGE", true, func(c inspect.Call) string { return seconds(c.Age) }},
 	{"STREAM", true, func(c inspect.Call) string { return strconv.FormatUint(c.StreamID, 10) }},
 	{"NUMBER", true, func(c inspect.Call) string { return strconv.FormatUint(c.Number, 10) }},
+}
+
+var nodeColumns = []tableColumn[inspect.Node]{
+	{"NODE", false, func(n inspect.Node) string {
+		if n.This {
+			return cmp.Or(n.Host, n.ID) + " (this)"
+		}
+		return cmp.Or(n.Host, n.ID)
+	}},
+	{"STATE", false, func(n inspect.Node) string { return n.State }},
+	{"ADDRESS", false, func(n inspect.Node) string { return n.Addr }},
+	{"LEASE", true, func(n inspect.Node) string { return seconds(n.LeaseAge) }},
+	{"CLIENTS", true, func(n inspect.Node) string { return strconv.Itoa(n.Clients) }},
+	{"WAITING", true, func(n inspect.Node) string { return strconv.Itoa(n.Load.Waiting) }},
+	{"RUNNING", true, func(n inspect.Node) string { return strconv.Itoa(n.Load.Running) }},
+	{"QUEUE", true, func(n inspect.Node) string { return strconv.Itoa(n.Load.Queue) }},
+	{"REMOTE", true, func(n inspect.Node) string { return strconv.FormatUint(n.Load.Remote, 10) }},
+	{"EXECUTED", true, func(n inspect.Node) string { return strconv.FormatUint(n.Load.Executed, 10) }},
+	{"FAILED", true, func(n inspect.Node) string { return strconv.FormatUint(n.Load.Failed, 10) }},
+	linkColumn("DIRECT", func(l *inspect.Link) string { return l.State }),
+	linkColumn("TRIP", func(l *inspect.Link) string { return seconds(l.RoundTrip) }),
+	linkColumn("SENT", func(l *inspect.Link) string { return bytesOf(l.BytesSent) }),
+	linkColumn("RECEIVED", func(l *inspect.Link) string { return bytesOf(l.BytesReceived) }),
+	{"ID", false, func(n inspect.Node) string { return n.ID }},
+}
+
+// linkColumn returns a column about the direct connections to nodes.
+func linkColumn(title string, text func(*inspect.Link) string) tableColumn[inspect.Node] {
+	return tableColumn[inspect.Node]{title, true, func(n inspect.Node) string {
+		if n.Link == nil {
+			return ""
+		}
+		return text(n.Link)
+	}}
+}
+
+var clientColumns = []tableColumn[inspect.Client]{
+	{"CLIENT", true, func(c inspect.Client) string { return strconv.FormatUint(c.ID, 10) }},
+	{"NODE", false, func(c inspect.Client) string { return c.NodeName }},
+	{"STATE", false, func(c inspect.Client) string { return c.State }},
+	{"AGE", true, func(c inspect.Client) string { return seconds(c.Age) }},
+	{"GENERATION", true, func(c inspect.Client) string { return strconv.FormatUint(c.Generation, 10) }},
 }
 
 // inFlight adds the numbers in flight of both directions.

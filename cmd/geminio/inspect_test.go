@@ -109,7 +109,7 @@ func TestInspectErrors(t *testing.T) {
 		status int
 		text   string
 	}{
-		{[]string{url, "nothing"}, exitUsage, "ends, streams or calls"},
+		{[]string{url, "nothing"}, exitUsage, "ends, streams, calls, nodes or clients"},
 		{[]string{url, "--limit", "-1"}, exitUsage, "--limit"},
 		{[]string{url, "--sort", "nothing"}, exitUsage, "there is no such column"},
 		{[]string{url, "streams", "--end", "zz"}, exitError, "This End has ended"},
@@ -144,11 +144,11 @@ func TestInspectCompletion(t *testing.T) {
 
 // The columns that the shell completes are those of the inspector.
 func TestInspectColumns(t *testing.T) {
-	h := &inspect.Handler{}
+	h := &inspect.Handler{Cluster: twoNodes(1)}
 	for table, columns := range inspectTables {
 		path := "/" + table
-		if table == "ends" {
-			path = "/"
+		if page, ok := inspectPages[table]; ok {
+			path = "/" + page
 		}
 		for _, name := range columns {
 			w := httptest.NewRecorder()
