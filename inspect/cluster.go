@@ -104,6 +104,10 @@ func clusterFacts(id string, s *clusterinfo.Stats) []factsView {
 			{"Unanswered", "Requests to other nodes that have ended without an answer", formatCount(s.Failed)},
 			{"Of other nodes", "Requests of other nodes that are executed, of all so far", count(s.Running) + " of " + formatCount(s.Executed)},
 			{"Refused", "Requests of other nodes beyond MaxRunning", formatCount(s.Refused)},
+			{"Messages stored", "Messages of BroadcastStored", formatCount(s.Stored)},
+			{"Stored messages delivered", "Those that clients of this node have acknowledged, once for each client", formatCount(s.Delivered)},
+			{"Declined, missed", "Stored messages that clients have answered with an error, and that were removed before a client has got them",
+				formatCount(s.Declined) + ", " + formatCount(s.Missed)},
 		}},
 		{"Direct connections", []factView{
 			{"To other nodes", "", count(s.Links)},

@@ -112,6 +112,13 @@ func clusterTable() (all []clusterMetric) {
 	counter("unanswered_requests_total", "Requests to other nodes that have ended without an answer.", func(s stats) uint64 { return s.Failed })
 	counter("refused_requests_total", "Requests of other nodes beyond MaxRunning.", func(s stats) uint64 { return s.Refused })
 
+	counter("stored_messages_total", "Messages of BroadcastStored of this node that were stored.", func(s stats) uint64 { return s.Stored })
+	add(prometheus.CounterValue, "stored_deliveries_total", "Outcomes of stored messages for clients of this node.", "outcome", by{
+		"delivered": func(s stats) float64 { return float64(s.Delivered) },
+		"declined":  func(s stats) float64 { return float64(s.Declined) },
+		"missed":    func(s stats) float64 { return float64(s.Missed) },
+	})
+
 	gauge("streams", "Streams of other nodes to clients of this node.", func(s stats) float64 { return float64(s.Streams) })
 	add(prometheus.GaugeValue, "links", "Direct connections between this node and others.", "direction", by{
 		"outgoing": func(s stats) float64 { return float64(s.Links) },

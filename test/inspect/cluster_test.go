@@ -50,7 +50,7 @@ func gateways(n int) *fakeCluster {
 		Nodes: 4, NodesLost: 1, Entries: n + 37, Connected: true, Reconnects: 2, Lease: 10 * time.Second,
 		LeaseAge: 1700 * time.Millisecond, NATSSent: 83 << 20, NATSReceived: 127 << 20, Queue: 3, Writes: 24117, FailedWrites: 4,
 		Lookups: 310, Replaced: 87, Local: 512_040, Remote: 1_730_551, Waiting: 23, Failed: 18, Executed: 1_698_204, Running: 31,
-		Streams: 12, Links: 3, AcceptedLinks: 3, LinkSent: 7 << 30, LinkReceived: 5 << 30,
+		Streams: 12, Stored: 1204, Delivered: 88_317, Declined: 2, Links: 3, AcceptedLinks: 3, LinkSent: 7 << 30, LinkReceived: 5 << 30,
 	}}
 	for i, id := range []string{"O0Peqn8X9zfoebcVaNFKdw", "O0PeqqkHcU2i6RSjd3KmD0", "O0Peqt5oPqM1JcVjv0pRx8", "O0PeqwR0aDn3U7wzZb4Lk2", "O0Peqyj7Wn0kCqv5dTgHs6"} {
 		node := clusterinfo.Node{
