@@ -14,8 +14,7 @@
 // One goroutine, the reading goroutine, calls [Conn.Run]. Run passes each frame
 // to [FrameHandler.Frame], which takes the payload with [Conn.Payload] or
 // [Conn.ReadPayload]. The reading goroutine waits for the transport and for
-// nothing else. While it waits on a TCP or unix socket, it holds no buffer. On TLS over a
-// socket it holds one until no byte has come for lookAgain.
+// nothing else. While it waits on a TCP or unix socket, it holds no buffer.
 //
 // # Writing
 //

@@ -344,20 +344,10 @@ func (c *Conn) buffer() []byte {
 
 // beforeWait frees an empty read buffer before the reading goroutine waits.
 func (c *Conn) beforeWait() {
-	c.freeEmpty()
-	c.tellIdle()
-}
-
-// freeEmpty frees the read buffer if it is empty.
-func (c *Conn) freeEmpty() {
 	if c.rb != nil && c.rb.Len() == 0 {
 		c.rb.Free()
 		c.rb = nil
 	}
-}
-
-// tellIdle tells the layer above that no bytes are at hand.
-func (c *Conn) tellIdle() {
 	if c.State() < Closing {
 		c.upper.Idle()
 	}

@@ -32,6 +32,7 @@ type socket struct {
 	sink    Sink                  // receives what onReadable reads; nil: the read buffer does
 	whole   bool                  // onReadable starts at the beginning of a frame
 	readErr error                 // the result of onReadable
+	recheck time.Duration         // when the read deadline is due that lookAgain has set
 
 	// The holder of the write token owns these fields.
 
@@ -89,6 +90,10 @@ func shortenQueue(fd uintptr) {
 	syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, notSentLowat)
 }
 
+// lookAgain is the time after which a socket is read again if the last read did not
+// prove that it was empty; see the package comment.
+const lookAgain = 100 * time.Millisecond
+
 func (t *socket) readNext() error { return t.read(nil, true) }
 
 func (t *socket) readMore() error { return t.read(nil, false) }
@@ -106,6 +111,7 @@ func (t *socket) read(s Sink, whole bool) error {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return t.c.readError(t.link, err)
 		}
+		t.recheck = 0
 		t.waker.woken()
 	}
 }
@@ -149,7 +155,10 @@ func (t *socket) onReadable(fd uintptr) bool {
 // sets a read deadline, after which the socket is read once more; see the package
 // comment.
 func (t *socket) beforeWaitUnproved(now time.Duration) {
-	t.waker.wakeLater(now)
+	if now >= t.recheck {
+		t.recheck = now + lookAgain
+		t.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
+	}
 	t.beforeWait()
 }
 

@@ -2,10 +2,7 @@
 
 package conn
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // newTransport returns the transport for the net.Conn of l.
 func newTransport(c *Conn, l *link) transport { return &plain{c: c, link: l} }
@@ -18,6 +15,5 @@ func (*sysBatch) reset() {}
 // waker wakes the reading goroutine: not on this system, where the kernel is not asked.
 type waker struct{ waits atomic.Bool }
 
-func (*waker) wake()                        {}
-func (*waker) wakeLater(time.Duration) bool { return false }
-func (*waker) woken() bool                  { return false }
+func (*waker) wake()       {}
+func (*waker) woken() bool { return false }

@@ -28,42 +28,24 @@ type transport interface {
 	wakeReader()
 }
 
-// plain is the transport over any net.Conn. It waits for the next bytes with the read buffer
-// while bytes arrive often, if its waker can end the wait. Otherwise it waits with a buffer of a
-// few bytes, so that an idle connection holds no chunk. It writes each batch with one Write.
+// plain is the transport over any net.Conn. It waits between frames with a small buffer, so that
+// an idle connection holds no chunk: a longer TLS record needs a second Read. It writes each
+// batch with one Write.
 type plain struct {
 	c     *Conn
 	link  *link
 	waker waker
-	first [64]byte
+	first [512]byte
 }
 
 func (t *plain) readNext() error { return t.readMore() }
 
 func (t *plain) readMore() error {
 	c := t.c
-	c.tellIdle()
-	for {
-		n, err := t.readOnce()
-		if n > 0 {
-			c.noteRead()
-			return nil
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !t.waker.woken() {
-			return c.readError(t.link, err)
-		}
-		c.bulk = false
-		c.freeEmpty()
-	}
-}
-
-// readOnce makes one Read.
-func (t *plain) readOnce() (n int, err error) {
-	c := t.c
-	if c.rb != nil && !t.waker.wakeLater(c.LastRead()) && !c.bulk {
-		c.freeEmpty()
-	}
-	if c.rb == nil {
+	c.beforeWait()
+	var n int
+	var err error
+	if c.rb == nil && !c.bulk {
 		if n, err = t.read(t.first[:]); n > 0 {
 			copy(c.buffer(), t.first[:n])
 			c.rb.Wrote(n)
@@ -72,14 +54,22 @@ func (t *plain) readOnce() (n int, err error) {
 		c.rb.Wrote(n)
 		c.bulk = c.bulk || n > direct
 	}
-	return n, err
+	if n > 0 {
+		c.noteRead()
+	}
+	return c.readError(t.link, err)
 }
 
-// read reads at least one byte.
-func (t *plain) read(p []byte) (int, error) {
-	t.waker.waits.Store(true)
-	defer t.waker.waits.Store(false)
-	return t.link.read(p)
+// read reads at least one byte. It reads again when wakeReader has woken it.
+func (t *plain) read(p []byte) (n int, err error) {
+	for {
+		t.waker.waits.Store(true)
+		n, err = t.link.read(p)
+		t.waker.waits.Store(false)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !t.waker.woken() {
+			return n, err
+		}
+	}
 }
 
 func (t *plain) readSink(Sink) error { return t.readMore() }

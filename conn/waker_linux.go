@@ -15,10 +15,6 @@ type waker struct {
 	raw   syscall.RawConn // the socket of nc, or the one beneath nc
 	waits atomic.Bool     // the reading goroutine waits, or is about to
 
-	// The reading goroutine owns this field.
-
-	due time.Duration // when the deadline of wakeLater has passed
-
 	// The holder of the write token owns these fields.
 
 	peekFn func(fd uintptr) // w.peek, made once
@@ -44,31 +40,11 @@ func (w *waker) wake() {
 	}
 }
 
-// lookAgain is the time after which a reading goroutine looks again. A socket is then read once
-// more, if the last read did not prove that it was empty; see the package comment. A TLS
-// connection frees its read buffer.
-const lookAgain = 100 * time.Millisecond
-
-// wakeLater has a Read that waits return os.ErrDeadlineExceeded after lookAgain at the latest.
-// now is about the present time. It returns false if the waker does nothing.
-func (w *waker) wakeLater(now time.Duration) bool {
-	if w.nc == nil {
-		return false
-	}
-	if now >= w.due {
-		w.due = now + lookAgain
-		w.nc.SetReadDeadline(time.Now().Add(lookAgain))
-	}
-	return true
-}
-
-// woken removes the deadline that wake or wakeLater has set. It reports whether they can have
-// set one.
+// woken removes the deadline that wake has set. It reports whether wake can have set one.
 func (w *waker) woken() bool {
 	if w.nc == nil {
 		return false
 	}
-	w.due = 0
 	w.nc.SetReadDeadline(time.Time{})
 	return true
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -55,61 +54,6 @@ func TestWakeOverTLS(t *testing.T) {
 	require.Len(t, got, frames)
 	for i, f := range got {
 		assert.Len(t, f.payload, 1+100*i)
-	}
-}
-
-// deadlineConn tells of each read deadline.
-type deadlineConn struct {
-	net.Conn
-	set chan time.Time
-}
-
-func (c *deadlineConn) SetReadDeadline(t time.Time) error {
-	err := c.Conn.SetReadDeadline(t)
-	c.set <- t
-	return err
-}
-
-// A TLS connection waits with its read buffer for a while only.
-func TestBufferOverTLS(t *testing.T) {
-	near, far, err := kit.RawPair("tls")
-	require.NoError(t, err)
-	defer far.Close()
-	defer near.Close()
-	shaken := make(chan error, 1)
-	go func() { shaken <- far.(*tls.Conn).Handshake() }()
-	require.NoError(t, near.(*tls.Conn).Handshake())
-	require.NoError(t, <-shaken)
-	c := &Conn{cfg: testConfig(), upper: &fakeHandler{}, start: time.Now()}
-	p := newTransport(c, &link{nc: near}).(*plain)
-	set := make(chan time.Time, 1)
-	p.waker.nc = &deadlineConn{near, set}
-	receive := func(text string) {
-		require.NoError(t, p.readMore())
-		require.Equal(t, text, string(c.rb.Bytes()))
-		c.rb.Took(c.rb.Len())
-	}
-	write := func(text string) {
-		_, err := far.Write([]byte(text))
-		require.NoError(t, err)
-	}
-	write("first")
-	receive("first")
-	assert.Equal(t, "first", string(p.first[:5]), "the small buffer of an idle connection")
-	write("second")
-	receive("second")
-	assert.Equal(t, "first", string(p.first[:5]), "the small buffer beside the read buffer")
-	assert.NotZero(t, <-set, "the deadline")
-	go func() {
-		assert.Zero(t, <-set, "the deadline after it has passed")
-		write("third")
-	}()
-	receive("third")
-	assert.Equal(t, "third", string(p.first[:5]), "the small buffer after a pause")
-	select {
-	case at := <-set:
-		assert.Fail(t, "a deadline of an idle connection", "%v", at)
-	default:
 	}
 }
 
