@@ -25,6 +25,10 @@ const copySize = 32 << 10
 // If ctx has ended, or if this program has closed the End of a stream, the received bytes are not complete,
 // although Read returns io.EOF. The other stream is reset then.
 func splice(ctx context.Context, a, b geminio.Stream) {
+	defer context.AfterFunc(ctx, func() { // a direction may wait for credit that does not come
+		reset(a, geminio.CodeApplication, lostText)
+		reset(b, geminio.CodeApplication, lostText)
+	})()
 	var all sync.WaitGroup
 	all.Go(func() { pass(ctx, a, b) })
 	all.Go(func() { pass(ctx, b, a) })
@@ -38,17 +42,49 @@ func lostHere(ctx context.Context, s geminio.Stream) bool {
 }
 
 // pass passes bytes and messages from one stream to another, until from has ended. Then it closes to,
-// behind the bytes.
+// behind the bytes. If from has not ended in an orderly way, it does not wait until the reader of to takes
+// them.
 func pass(ctx context.Context, to, from geminio.Stream) {
-	var bytes sync.WaitGroup
-	bytes.Go(func() { passBytes(ctx, to, from) })
-	passMessages(to, from) // returns when from has ended
-	bytes.Wait()
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		passBytes(ctx, to, from)
+	}()
+	var answers sync.WaitGroup
+	passMessages(to, from, &answers) // returns when from has ended
+	select {
+	case <-copied:
+	default:
+		if e := broken(ctx, from); e != nil {
+			reset(to, e.Code, e.Text)
+		}
+		<-copied
+	}
 	if lostHere(ctx, from) {
 		reset(to, geminio.CodeApplication, lostText)
 	}
-	to.Close()
+	to.Close() // also ends the messages without an answer
+	answers.Wait()
 }
+
+// broken returns why a stream has ended, or nil if it has ended in an orderly way. Read would return the
+// bytes that have arrived first. If the peer has called CloseRead before a reset, broken does not see the reset.
+func broken(ctx context.Context, s geminio.Stream) *geminio.StreamError {
+	if lostHere(ctx, s) {
+		return &geminio.StreamError{Code: geminio.CodeApplication, Text: lostText}
+	}
+	_, err := s.Write(nil)
+	if e, ok := errors.AsType[*geminio.StreamError](err); ok && saysWhy(e) {
+		return e
+	}
+	if errors.Is(err, geminio.ErrConnectionLost) {
+		return &geminio.StreamError{Code: geminio.CodeApplication, Text: lostText + ": " + err.Error()}
+	}
+	return nil
+}
+
+// saysWhy reports whether an error of Write is that of a reset. The peer has called CloseRead otherwise.
+func saysWhy(e *geminio.StreamError) bool { return e.Code != 0 || e.Text != "" }
 
 // lostText is the text of the resets of streams whose node has left.
 const lostText = "the node was lost"
@@ -59,7 +95,7 @@ func passBytes(ctx context.Context, to, from geminio.Stream) {
 	for {
 		n, err := from.Read(buf)
 		if _, err := to.Write(buf[:n]); err != nil {
-			if e, ok := errors.AsType[*geminio.StreamError](err); ok && (e.Code != 0 || e.Text != "") {
+			if e, ok := errors.AsType[*geminio.StreamError](err); ok && saysWhy(e) {
 				reset(from, e.Code, e.Text)
 			} else { // the peer of to reads no more
 				geminio.CloseRead(from)
@@ -89,10 +125,9 @@ func reset(s geminio.Stream, code geminio.Code, text string) {
 }
 
 // passMessages passes messages in their order, until from has ended. Each message is answered when the
-// receiver has answered it. Its publisher waits for credit of the receiver.
-func passMessages(to, from geminio.Stream) {
-	var answers sync.WaitGroup
-	defer answers.Wait()
+// receiver has answered it, or when to has ended, by a goroutine of answers. Its publisher waits for credit of
+// the receiver.
+func passMessages(to, from geminio.Stream, answers *sync.WaitGroup) {
 	for {
 		m, err := from.Receive(context.Background())
 		if err != nil {

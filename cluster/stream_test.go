@@ -275,6 +275,55 @@ func TestAStalledReader(t *testing.T) {
 	assert.Equal(t, int64(written), n, "all bytes that were taken arrive")
 }
 
+// TestAStalledReaderLearnsOfTheEnd ends a stream whose client does not read, so that the node of the client
+// waits for credit. The stream ends at the client all the same, and the node keeps nothing of it.
+func TestAStalledReaderLearnsOfTheEnd(t *testing.T) {
+	for name, end := range map[string]func(a, b *host, near geminio.Stream){
+		"reset":                   func(_, _ *host, near geminio.Stream) { geminio.Reset(near, 1234, "given up") },
+		"the client's node ends":  func(a, _ *host, _ geminio.Stream) { a.Close() },
+		"the caller's node ends":  func(_, b *host, _ geminio.Stream) { b.Close() },
+		"the client's node stops": func(a, _ *host, _ geminio.Stream) { a.Shutdown(ended()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b, _ := three(t)
+			near, far := opened(t, a, b, 7)
+			near.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			_, err := near.Write(make([]byte, 64<<20))
+			require.ErrorContains(t, err, "timeout")
+			end(a, b, near)
+			_, err = far.Receive(within(t))
+			assert.Equal(t, io.EOF, err)
+			eventually(t, "the node has nothing of the stream", func() bool { return a.Stats().Streams == 0 })
+			_, err = io.Copy(io.Discard, far)
+			e, ok := errors.AsType[*geminio.StreamError](err)
+			require.True(t, ok, err)
+			assert.Equal(t, name == "reset", e.Code == 1234 && e.Text == "given up", e.Error())
+		})
+	}
+}
+
+// ended returns a context that has ended.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// TestAStreamEndsBeforeItsMessageIsAnswered closes a stream on which the client has received a message that it
+// has not answered.
+func TestAStreamEndsBeforeItsMessageIsAnswered(t *testing.T) {
+	a, b, _ := three(t)
+	near, far := opened(t, a, b, 7)
+	_, err := near.PublishAsync(within(t), near.NewMessage([]byte("first")), nil)
+	require.NoError(t, err)
+	_, err = far.Receive(within(t))
+	require.NoError(t, err)
+	near.Close()
+	_, err = far.Receive(within(t))
+	assert.Equal(t, io.EOF, err)
+	eventually(t, "the node has nothing of the stream", func() bool { return a.Stats().Streams == 0 })
+}
+
 // TestAStreamOfALostNode closes a node in the middle of a stream. No reader may take what has arrived for
 // complete.
 func TestAStreamOfALostNode(t *testing.T) {
