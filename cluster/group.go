@@ -186,7 +186,7 @@ func (n *Node) Broadcast(ctx context.Context, group, topic string, data []byte, 
 		total Broadcast
 		errs  []error
 	)
-	for _, node := range n.view.nodesOf(group) {
+	for _, node := range n.view.nodesOf(group, n.id) {
 		nodes.Go(func() {
 			b, err := n.broadcastAt(ctx, node, r)
 			mu.Lock()
@@ -437,11 +437,13 @@ func (v *view) members(group string) (ids []uint64) {
 	return ids
 }
 
-// nodesOf returns the nodes that have members of a group.
-func (v *view) nodesOf(group string) (ids []string) {
+// nodesOf returns self, which may have members whose entry is not written yet, and the other nodes that have
+// members of a group.
+func (v *view) nodesOf(group, self string) (ids []string) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	seen := make(map[string]bool)
+	seen := map[string]bool{self: true}
+	ids = append(ids, self)
 	for id, m := range v.groups[group] {
 		node := v.clients[id].node
 		if m.member && !seen[node] && v.nodes[node] != nil {

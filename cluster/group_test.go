@@ -12,6 +12,7 @@ import (
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/cluster"
+	"github.com/singchia/geminio/cluster/embed"
 	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/options"
 )
@@ -167,6 +168,22 @@ func TestMembersOutliveTheirConnections(t *testing.T) {
 	m, err := end.Receive(within(t))
 	require.NoError(t, err)
 	assert.Equal(t, "t", m.Topic())
+}
+
+// TestABroadcastToAClientWithoutAnEntry broadcasts to a client that this node could not write to the bucket yet.
+func TestABroadcastToAClientWithoutAnEntry(t *testing.T) {
+	s := natsServer(t, embed.Options{})
+	a := join(t, connect(t, s), cluster.Options{})
+	require.NoError(t, a.JoinGroup(within(t), 7, "g"))
+	s.Close()
+	end := a.dial(7)
+	eventually(t, "the client is attached", func() bool { return a.Stats().LocalClients == 1 })
+	got, err := a.Broadcast(within(t), "g", "said", []byte("hello"))
+	require.NoError(t, err)
+	assert.Equal(t, cluster.Broadcast{Reached: 1}, got)
+	m, err := end.Receive(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(m.Data()))
 }
 
 func TestWrongGroups(t *testing.T) {
