@@ -28,8 +28,14 @@ type local struct {
 
 	// Guarded by locals.mu.
 	gen   uint64 // the revision of its entry in the bucket; 0 if it has none
-	late  bool   // its entry could not be written at once, so it may replace a newer one
+	seen  uint64 // the revision of the entry that was known when it was attached; 0 if it may be outdated
 	noted bool   // its state may have changed, and is checked after stateDelay
+}
+
+// yields reports whether a connection without an entry gives way to the entry of another node: that node has
+// written it since, for a connection that was attached later. locals.mu is held.
+func (c *local) yields(r record) bool {
+	return c.gen == 0 && r.rev > c.seen && r.since.After(c.since)
 }
 
 // end returns the End of a client, or nil.
@@ -85,17 +91,20 @@ func (l *locals) count() int {
 //
 // Attach returns at once. The other nodes know the client when its entry in the bucket is written,
 // which takes a round trip to NATS, or has to wait until NATS can be reached. If another node has
-// written an entry for the client meanwhile, the connection that has begun later remains. Attach
-// returns an error if end is nil, or [ErrClosed] after Close.
+// written an entry for the client meanwhile, the connection that was attached later remains, by the
+// clocks of the nodes. Attach returns an error if end is nil, or [ErrClosed] after Close.
 func (n *Node) Attach(end geminio.End) error {
 	if end == nil {
 		return errors.New("cluster: attach: the End is nil")
 	}
 	id, c := end.ClientID(), &local{end: end, since: time.Now()}
 	n.mu.Lock()
-	c.late = !n.ready
+	ready := n.ready
 	n.mu.Unlock()
 	n.locals.mu.Lock()
+	if r, _ := n.view.client(id); ready {
+		c.seen = r.rev
+	}
 	old := n.locals.clients[id]
 	n.locals.clients[id] = c
 	n.locals.mu.Unlock()
@@ -171,7 +180,7 @@ func (n *Node) settleAfter(id uint64, change func()) {
 		delete(n.locals.clients, id)
 		evict = true
 	default:
-		c.gen, c.late, add = 0, true, true
+		c.gen, add = 0, true
 	}
 	n.locals.mu.Unlock()
 	if evict {
@@ -190,8 +199,8 @@ func (n *Node) settleAll() {
 	for _, id := range n.locals.ids() {
 		r, _ := n.view.client(id)
 		n.locals.mu.Lock()
-		if c := n.locals.clients[id]; c != nil && r.rev < c.gen { // the entry was lost
-			c.gen, c.late = 0, true
+		if c := n.locals.clients[id]; c != nil && r.rev < max(c.gen, c.seen) { // the entry was lost
+			c.gen, c.seen = 0, 0
 		}
 		n.locals.mu.Unlock()
 		n.settle(id)

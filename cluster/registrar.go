@@ -106,7 +106,7 @@ func (g *registrar) writeBatch(ctx context.Context, tasks []*task) (ok bool) {
 	var failures int
 	var last error
 	fail := func(t *task, err error) {
-		g.again(t)
+		g.enqueue(t.id, t.orphan) // is tried again
 		g.n.counters.failedWrites.Add(1)
 		failures++
 		last = err
@@ -146,7 +146,7 @@ func (g *registrar) begin(t *task) (err error) {
 	r, alive := n.view.client(t.id)
 	n.locals.mu.Lock()
 	c := n.locals.clients[t.id]
-	yields := c != nil && c.gen == 0 && c.late && alive && r.node != n.id && r.since.After(c.since)
+	yields := c != nil && alive && r.node != n.id && c.yields(r)
 	var gen uint64
 	if c != nil {
 		gen = c.gen
@@ -197,12 +197,3 @@ func (g *registrar) refresh(ctx context.Context, t *task) error {
 	return nil
 }
 
-// again has a write tried again, when NATS has failed.
-func (g *registrar) again(t *task) {
-	if t.c != nil {
-		g.n.locals.mu.Lock()
-		t.c.late = true
-		g.n.locals.mu.Unlock()
-	}
-	g.enqueue(t.id, t.orphan)
-}

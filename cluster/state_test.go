@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,61 @@ func TestAnInterruptionThatEndsIsNotWritten(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, n.registrar.take(), 1, "a later change is checked again")
 	})
+}
+
+// replaced is an End that counts its replacements.
+type replaced struct {
+	flapping
+	times int
+}
+
+// ClientID implements geminio.End.
+func (r *replaced) ClientID() uint64 { return 7 }
+
+// Replace is that of an End of package server.
+func (r *replaced) Replace() { r.times++ }
+
+// TestTheLaterConnectionRemains delays the write of an entry, as a long queue does, until another node has
+// written one.
+func TestTheLaterConnectionRemains(t *testing.T) {
+	for name, c := range map[string]struct {
+		known  bool // the entry of the other node was known when the connection was attached
+		later  time.Duration
+		yields bool
+	}{
+		"attached later":          {later: time.Hour, yields: true},
+		"attached earlier":        {later: -time.Hour},
+		"a clock that is ahead":   {known: true, later: time.Hour},
+		"attached earlier, known": {known: true, later: -time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			n := &Node{id: "a", view: newView(), ctx: ctx, ready: true}
+			n.opt.Logger = slog.New(slog.DiscardHandler)
+			n.registrar = newRegistrar(n)
+			n.locals.clients = make(map[uint64]*local)
+			n.view.setNode(&peer{id: "a"})
+			n.view.setNode(&peer{id: "b"})
+			other := func() { n.view.setClient(7, record{node: "b", rev: 9, since: time.Now().Add(c.later)}) }
+			if c.known {
+				other()
+			}
+			end := &replaced{}
+			require.NoError(t, n.Attach(end))
+			other()
+			r, _ := n.view.client(7)
+			require.Equal(t, c.yields, n.locals.clients[7].yields(r))
+			if c.yields {
+				task := n.registrar.take()[0]
+				require.NoError(t, n.registrar.begin(task))
+				assert.Nil(t, task.future, "nothing is written")
+				assert.Equal(t, 1, end.times)
+				assert.Zero(t, n.locals.count())
+			}
+			cancel()
+			n.running.Wait()
+		})
+	}
 }
 
 func TestEntriesOfClients(t *testing.T) {
