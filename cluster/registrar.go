@@ -196,4 +196,3 @@ func (g *registrar) refresh(ctx context.Context, t *task) error {
 	g.enqueue(t.id, t.orphan)
 	return nil
 }
-

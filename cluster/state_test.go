@@ -84,7 +84,7 @@ func TestTheLaterConnectionRemains(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			n := &Node{id: "a", view: newView(), ctx: ctx, ready: true}
 			n.opt.Logger = slog.New(slog.DiscardHandler)
-			n.registrar = newRegistrar(n)
+			n.registrar, n.deliveries = newRegistrar(n), newDeliveries(n)
 			n.locals.clients = make(map[uint64]*local)
 			n.view.setNode(&peer{id: "a"})
 			n.view.setNode(&peer{id: "b"})
