@@ -28,6 +28,9 @@ const (
 	slowMember = time.Second
 	// broadcastTimeout bounds a broadcast whose context has no deadline, at each node.
 	broadcastTimeout = 10 * time.Second
+	// maxJoining bounds the memberships that are written at a time. The client of NATS refuses all writes, also
+	// those of the lease, while 4000 wait for their answers.
+	maxJoining = 1024
 )
 
 // JoinGroup makes a client a member of a group, and returns when the bucket has stored that. The client
@@ -59,12 +62,23 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 	if !n.nc.IsConnected() {
 		return ErrNoNATS
 	}
+	select {
+	case n.joining <- struct{}{}:
+		defer func() { <-n.joining }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return ErrClosed
+	}
 	var m membership
 	var err error
 	if member {
 		m, err = n.addMember(ctx, clientID, group)
 	} else {
 		m.rev, err = await(ctx, func() (jetstream.PubAckFuture, error) { return n.bucket.remove(memberName(group, clientID), 0) })
+	}
+	if err != nil && n.ctx.Err() != nil && ctx.Err() == nil {
+		return errInterruptedByClose
 	}
 	if err != nil {
 		return unanswered(ctx, err)

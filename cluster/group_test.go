@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,6 +185,25 @@ func TestABroadcastToAClientWithoutAnEntry(t *testing.T) {
 	m, err := end.Receive(within(t))
 	require.NoError(t, err)
 	assert.Equal(t, "hello", string(m.Data()))
+}
+
+// TestManyJoinAtOnce makes more clients members at a time than the client of NATS has room for. All of them
+// succeed, and so do the renewals of the lease.
+func TestManyJoinAtOnce(t *testing.T) {
+	s := natsServer(t, embed.Options{})
+	a := join(t, connect(t, s), cluster.Options{})
+	ctx, clients := within(t), uint64(6000)
+	var joining sync.WaitGroup
+	for id := range clients {
+		joining.Go(func() { assert.NoError(t, a.JoinGroup(ctx, id, "g")) })
+	}
+	joining.Wait()
+	assert.Len(t, a.Members("g"), int(clients))
+	for id := range clients {
+		joining.Go(func() { assert.NoError(t, a.LeaveGroup(ctx, id, "g")) })
+	}
+	joining.Wait()
+	assert.Empty(t, a.Members("g"))
 }
 
 func TestWrongGroups(t *testing.T) {

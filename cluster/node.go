@@ -59,6 +59,7 @@ type Node struct {
 	connected    chan struct{}
 	disconnected chan struct{}
 
+	joining chan struct{}  // has an element for each membership that is being written
 	leaving atomic.Bool    // the entry says that the node leaves
 	running sync.WaitGroup // the goroutines of the Node; see start
 
@@ -126,7 +127,7 @@ func (n *Node) trouble() error {
 func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 	n := &Node{
 		id: nuid.Next(), opt: o, nc: nc, view: newView(), began: time.Now(),
-		connected: make(chan struct{}, 1), disconnected: make(chan struct{}, 1), readiness: make(chan struct{}),
+		connected: make(chan struct{}, 1), disconnected: make(chan struct{}, 1), readiness: make(chan struct{}), joining: make(chan struct{}, maxJoining),
 	}
 	n.locals.clients = make(map[uint64]*local)
 	n.exchanges.waiting = make(map[uint64]*exchange)
