@@ -108,6 +108,8 @@ func (x *links) accept() {
 		x.accepted[end] = true
 		x.mu.Unlock()
 		if !x.n.start(func() { x.serveStreams(end); x.left(end) }) {
+			endLink(end) // closeAll may have listed the Ends before
+			x.left(end)
 			return
 		}
 	}
