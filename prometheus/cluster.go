@@ -96,10 +96,6 @@ func clusterTable() (all []clusterMetric) {
 	counter("lookups_total", "Reads of the bucket, for clients that this node did not know.", func(s stats) uint64 { return s.Lookups })
 	counter("replaced_total", "Connections that ended because their client was at another node.", func(s stats) uint64 { return s.Replaced })
 
-	counter("stored_messages_total", "Messages for groups that the stream has stored for this node.", func(s stats) uint64 { return s.Stored })
-	counter("stored_acknowledged_total", "Stored messages that clients of this node have acknowledged, once for each client.", func(s stats) uint64 { return s.Delivered })
-	counter("stored_declined_total", "Stored messages that clients have answered with an error, or that exceed their limits.", func(s stats) uint64 { return s.Declined })
-	counter("stored_missed_total", "Times that stored messages were removed before a client of this node has got them.", func(s stats) uint64 { return s.Missed })
 	counter("local_operations_total", "Operations of this node with its own clients.", func(s stats) uint64 { return s.Local })
 	add(prometheus.CounterValue, "requests_total", "Requests between nodes that have begun.", "direction", by{
 		"outgoing": func(s stats) float64 { return float64(s.Remote) },
