@@ -106,7 +106,7 @@ func TestBrokenHandshakes(t *testing.T) {
 			{"a short body", wellFormed(mine, fixed[side][1:]), "beyond the end", nil},
 			{"no JSON", wellFormed(mine, fixed[side]), "JSON", nil},
 			{"broken JSON", wellFormed(mine, fixed[side]+`{"wire2":{`), "JSON", nil},
-			{"other JSON", wellFormed(mine, fixed[side]+`{"wire2":7}`), "json", nil},
+			{"other JSON", wellFormed(mine, fixed[side]+`{"wire2":7}`), `the value of "wire2"`, nil},
 			{"impossible limits", wellFormed(mine, fixed[side]+`{"wire2":{"frame":10}}`), "largest frame of 10 bytes", nil},
 			{"no header", nil, "", io.ErrUnexpectedEOF},
 			{"half a header", raw(1, mine, 5, "")[:7], "", io.ErrUnexpectedEOF},

@@ -2,7 +2,6 @@ package packet
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -51,29 +50,46 @@ const (
 // of both packets under the key "wire2". Unknown keys are ignored;
 // a key that is missing, that occurs twice or that has the wrong case is an error.
 type Settings struct {
-	MaxFrame   uint32 `json:"frame"`    // largest payload of a frame, bytes
-	MaxMessage uint32 `json:"message"`  // largest content of a request, response or message, bytes
-	MaxStreams uint32 `json:"streams"`  // streams that the peer may have open, without the default one
-	Raw        uint32 `json:"raw"`      // first credit of ClassRaw for the default stream, bytes
-	Messages   uint32 `json:"messages"` // first credit of ClassMessages for the default stream, bytes
-	Handlers   uint32 `json:"handlers"` // first credit of ClassHandlers
-	Large      uint32 `json:"large"`    // first credit of each of the three large classes, bytes
+	MaxFrame   uint32 // largest payload of a frame, bytes
+	MaxMessage uint32 // largest content of a request, response or message, bytes
+	MaxStreams uint32 // streams that the peer may have open, without the default one
+	Raw        uint32 // first credit of ClassRaw for the default stream, bytes
+	Messages   uint32 // first credit of ClassMessages for the default stream, bytes
+	Handlers   uint32 // first credit of ClassHandlers
+	Large      uint32 // first credit of each of the three large classes, bytes
 	// Requests is the first credit of ClassLargeRequests, in bytes; 0 means Large.
-	Requests uint32 `json:"requests,omitempty"`
+	Requests uint32
 	// Small is the largest body of a small packet, in bytes, unless MaxFrame allows less;
 	// 0: 8 KiB. See package internal/charge.
-	Small uint32 `json:"small,omitempty"`
+	Small uint32
 	// Session identifies a client that reconnects, so that the server recognizes
 	// messages that are sent again. Only clients send it.
-	Session []byte `json:"session,omitempty"`
+	Session []byte
 	// Log is the number of sent bytes that the side keeps until the peer has
 	// received them; 0 without FeatureResume.
-	Log uint32 `json:"log,omitempty"`
+	Log uint32
 	// MaxMetadata is the largest metadata of a request, response, message or open that the
 	// side accepts, in bytes; 0 means that it takes none, and none is sent to it.
-	MaxMetadata uint32 `json:"metadata,omitempty"`
+	MaxMetadata uint32
 	// Features names optional features of the side, such as FeatureResume.
-	Features []string `json:"features,omitempty"`
+	Features []string
+}
+
+// offerKeys are the keys of an offer. The first mandatoryKeys of them are mandatory.
+var offerKeys = []string{
+	"frame", "message", "streams", "raw", "messages", "handlers", "large",
+	"requests", "small", "session", "log", "metadata", "features",
+}
+
+const mandatoryKeys = 7
+
+func (w *Settings) keys() ([]string, int) { return offerKeys, mandatoryKeys }
+
+func (w *Settings) value(key int) any {
+	return [...]any{
+		&w.MaxFrame, &w.MaxMessage, &w.MaxStreams, &w.Raw, &w.Messages, &w.Handlers, &w.Large,
+		&w.Requests, &w.Small, &w.Session, &w.Log, &w.MaxMetadata, &w.Features,
+	}[key]
 }
 
 // MaxSession is the length of the longest Settings.Session, in bytes.
@@ -85,8 +101,10 @@ func (w *Settings) check(what string, keys keySet) error {
 	if keys.has(slices.Index(offerKeys, "frame")) && w.MaxFrame < MinMaxFrame {
 		return malformed(what, "largest frame of %d bytes, need %d", w.MaxFrame, MinMaxFrame)
 	}
-	if err := complete(what, keys); err != nil {
-		return err
+	for i, key := range offerKeys[:mandatoryKeys] {
+		if !keys.has(i) {
+			return malformed(what, "wire2: the key %q is missing", key)
+		}
 	}
 	switch {
 	case len(w.Session) > MaxSession:
@@ -132,11 +150,19 @@ type Conn struct {
 	Resume            *Resume    // the session that the client resumes; nil if there is none
 }
 
-type connJSON struct {
-	Meta     []byte    `json:"meta,omitempty"`
-	Metadata []byte    `json:"metadata,omitempty"`
-	Settings *Settings `json:"wire2,omitempty"`
-	Resume   *Resume   `json:"resume,omitempty"`
+// connObject is the JSON object of a Conn.
+type connObject struct {
+	meta, metadata []byte
+	offer          offered
+	resume         *Resume
+}
+
+var connKeys = []string{"meta", "metadata", "wire2", "resume"}
+
+func (o *connObject) keys() ([]string, int) { return connKeys, 0 }
+
+func (o *connObject) value(key int) any {
+	return [...]any{&o.meta, &o.metadata, &o.offer, &o.resume}[key]
 }
 
 // ConnAck is the server's answer.
@@ -158,15 +184,24 @@ type ConnAck struct {
 	Ended    *Resumed      // set if the server has ended the session of Conn.Resume
 }
 
-type connAckJSON struct {
-	Error    string    `json:"error,omitempty"`
-	Code     uint32    `json:"code,omitempty"`
-	Retry    uint32    `json:"retry,omitempty"` // milliseconds
-	Metadata []byte    `json:"metadata,omitempty"`
-	Settings *Settings `json:"wire2,omitempty"`
-	Ticket   *Ticket   `json:"ticket,omitempty"`
-	Resumed  *Resumed  `json:"resumed,omitempty"`
-	Ended    *Resumed  `json:"ended,omitempty"`
+// connAckObject is the JSON object of a ConnAck.
+type connAckObject struct {
+	error    string
+	code     uint32
+	retry    uint32 // milliseconds
+	metadata []byte
+	offer    offered
+	ticket   *Ticket
+	resumed  *Resumed
+	ended    *Resumed
+}
+
+var connAckKeys = []string{"error", "code", "retry", "metadata", "wire2", "ticket", "resumed", "ended"}
+
+func (o *connAckObject) keys() ([]string, int) { return connAckKeys, 0 }
+
+func (o *connAckObject) value(key int) any {
+	return [...]any{&o.error, &o.code, &o.retry, &o.metadata, &o.offer, &o.ticket, &o.resumed, &o.ended}[key]
 }
 
 const (
@@ -176,10 +211,11 @@ const (
 
 // AppendConn appends a Conn packet, or reports that its Meta makes it too large.
 func AppendConn(b []byte, c Conn) ([]byte, error) {
-	fixed := make([]byte, 0, connLen)
-	fixed = append(fixed, c.HeartbeatExponent<<4&connHeartbeat|connAcquire, 0)
-	fixed = binary.BigEndian.AppendUint64(fixed, c.ClientID)
-	return appendHandshake(b, typeConn, c.PacketID, fixed, connJSON{c.Meta, c.Metadata, c.Settings, c.Resume})
+	p := beginHandshake(b, typeConn, c.PacketID)
+	p = append(p, c.HeartbeatExponent<<4&connHeartbeat|connAcquire, 0)
+	p = binary.BigEndian.AppendUint64(p, c.ClientID)
+	p = appendObject(p, &connObject{c.Meta, c.Metadata, offered{Settings: c.Settings}, c.Resume})
+	return endHandshake(b, p)
 }
 
 // handshakeMetadata returns the metadata of a handshake packet; nil if it is empty.
@@ -195,31 +231,37 @@ func handshakeMetadata(what string, b []byte) (pairs.List, error) {
 
 // AppendConnAck appends a ConnAck packet.
 func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
-	fixed := make([]byte, 0, connAckLen)
+	p := beginHandshake(b, typeConnAck, a.PacketID)
 	if a.Refused {
-		fixed = append(fixed, 1)
+		p = append(p, 1)
 	} else {
-		fixed = append(fixed, 0)
+		p = append(p, 0)
 	}
-	fixed = binary.BigEndian.AppendUint64(fixed, a.ClientID)
-	return appendHandshake(b, typeConnAck, a.PacketID, fixed, connAckJSON{
-		a.Error, a.Code, milliseconds(a.Retry), a.Metadata, a.Settings, a.Ticket, a.Resumed, a.Ended,
+	p = binary.BigEndian.AppendUint64(p, a.ClientID)
+	p = appendObject(p, &connAckObject{
+		a.Error, a.Code, milliseconds(a.Retry), a.Metadata, offered{Settings: a.Settings}, a.Ticket, a.Resumed, a.Ended,
 	})
+	return endHandshake(b, p)
 }
 
-func appendHandshake(b []byte, typ byte, packetID uint64, fixed []byte, v any) ([]byte, error) {
-	object, err := json.Marshal(v)
-	if err != nil {
-		panic("BUG: " + err.Error()) // plain structs of bytes, strings and numbers
-	}
-	size := len(fixed) + len(object)
-	if size > MaxHandshakeLen {
-		return b, tooLarge("handshake", uint64(size), MaxHandshakeLen)
-	}
-	b = append(b, Version, typ)
+// handshakeSpace is the memory for a handshake packet without meta, metadata, ticket and error.
+const handshakeSpace = 512
+
+// beginHandshake appends the header of a handshake packet, whose length endHandshake sets.
+func beginHandshake(b []byte, typ byte, packetID uint64) []byte {
+	b = append(slices.Grow(b, handshakeSpace), Version, typ)
 	b = binary.BigEndian.AppendUint64(b, packetID)
-	b = binary.BigEndian.AppendUint32(b, uint32(size))
-	return append(append(b, fixed...), object...), nil
+	return append(b, 0, 0, 0, 0)
+}
+
+// endHandshake sets the length of the packet that p has behind b. It returns b if the packet is too large.
+func endHandshake(b, p []byte) ([]byte, error) {
+	body := p[len(b)+HandshakeHeaderLen:]
+	if len(body) > MaxHandshakeLen {
+		return b, tooLarge("handshake", uint64(len(body)), MaxHandshakeLen)
+	}
+	binary.BigEndian.PutUint32(p[len(b)+HandshakeHeaderLen-4:], uint32(len(body)))
+	return p, nil
 }
 
 // ParseHandshakeHeader parses the HandshakeHeaderLen bytes that open a handshake
@@ -249,17 +291,17 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 	if err := r.err("conn", len(b)); err != nil {
 		return c, err
 	}
-	var v connJSON
-	keys, err := parseObject("conn", r.b, &v, "meta", "metadata", "wire2", "resume")
+	var o connObject
+	err := parseObject("conn", r.b, &o)
 	if err != nil {
 		return c, err
 	}
-	c.Meta, c.Settings, c.Resume = v.Meta, v.Settings, v.Resume
-	if c.Metadata, err = handshakeMetadata("conn", v.Metadata); err != nil {
+	c.Meta, c.Settings, c.Resume = o.meta, o.offer.Settings, o.resume
+	if c.Metadata, err = handshakeMetadata("conn", o.metadata); err != nil {
 		return c, err
 	}
 	if c.Settings != nil {
-		if err := c.Settings.check("conn", keys); err != nil {
+		if err := c.Settings.check("conn", o.offer.has); err != nil {
 			return c, err
 		}
 	}
@@ -275,20 +317,20 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 	if err := r.err("connack", len(b)); err != nil {
 		return a, err
 	}
-	var v connAckJSON
-	keys, err := parseObject("connack", r.b, &v, "error", "code", "retry", "metadata", "wire2", "ticket", "resumed", "ended")
+	var o connAckObject
+	err := parseObject("connack", r.b, &o)
 	if err != nil {
 		return a, err
 	}
-	a.Error, a.Code, a.Settings = v.Error, v.Code, v.Settings
-	a.Ticket, a.Resumed, a.Ended = v.Ticket, v.Resumed, v.Ended
-	a.Retry = time.Duration(v.Retry) * time.Millisecond
-	if a.Metadata, err = handshakeMetadata("connack", v.Metadata); err != nil {
+	a.Error, a.Code, a.Settings = o.error, o.code, o.offer.Settings
+	a.Ticket, a.Resumed, a.Ended = o.ticket, o.resumed, o.ended
+	a.Retry = time.Duration(o.retry) * time.Millisecond
+	if a.Metadata, err = handshakeMetadata("connack", o.metadata); err != nil {
 		return a, err
 	}
 	a.Refused = refused != 0 || a.Error != ""
 	if a.Settings != nil && !a.Refused {
-		if err := a.Settings.check("connack", keys); err != nil {
+		if err := a.Settings.check("connack", o.offer.has); err != nil {
 			return a, err
 		}
 	}

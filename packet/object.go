@@ -1,54 +1,114 @@
 package packet
 
+// This file appends and parses the JSON objects of the handshake. Package encoding/json takes
+// several times as long, and allocates memory for each value, so it handles the rare values only.
+
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"reflect"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
-// offerKeys are the keys of an offer. The first mandatoryKeys of them are mandatory.
-var offerKeys = []string{
-	"frame", "message", "streams", "raw", "messages", "handlers", "large",
-	"requests", "small", "session", "log", "metadata", "features",
+// object is the JSON object of a handshake packet, or the offer in it.
+type object interface {
+	// keys returns the keys, in the order in which they are appended. The first mandatory of them
+	// have to be present.
+	keys() (all []string, mandatory int)
+	// value returns a pointer to the value of a key, which the index of the key names: a *uint32,
+	// a *[]byte, an *offered, or a pointer to a string, a slice or a pointer, which package
+	// encoding/json handles.
+	value(key int) any
 }
 
-const mandatoryKeys = 7
+// offered is the value of "wire2".
+type offered struct {
+	*Settings        // nil: absent
+	has       keySet // the keys that were in it when it was parsed
+}
 
 // keySet is a set of keys that are in a list: bit i stands for the key i.
 type keySet uint32
 
 func (s keySet) has(i int) bool { return s&(1<<i) != 0 }
 
-// parseObject parses the JSON object of a handshake packet into v, which has the
-// given keys. Package encoding/json ignores the case of keys and accepts a key that occurs
-// twice. parseObject accepts neither, in the object and in the offer. It returns those of
-// offerKeys that have a value in the offer.
-func parseObject(what string, b []byte, v any, keys ...string) (offer keySet, err error) {
-	if err := json.Unmarshal(b, v); err != nil {
-		return 0, malformed(what, "%v", err)
+// appendObject appends o without the values that are absent.
+func appendObject(b []byte, o object) []byte {
+	all, mandatory := o.keys()
+	b = append(b, '{')
+	separator := `"`
+	for i, key := range all {
+		v := o.value(i)
+		if i >= mandatory && isAbsent(v) {
+			continue
+		}
+		b = append(append(append(b, separator...), key...), `":`...)
+		b = appendValue(b, v)
+		separator = `,"`
 	}
-	if !utf8.Valid(b) {
-		return 0, malformed(what, "its JSON is not UTF-8")
-	}
-	if b = bytes.TrimLeft(b, jsonSpace); b[0] != '{' { // null, which Unmarshal accepts for every type
-		return 0, malformed(what, "its JSON is not an object")
-	}
-	_, value, err := members(what, "", b, keys)
-	if err != nil || value == nil {
-		return 0, err
-	}
-	offer, _, err = members(what, "wire2: ", value, offerKeys)
-	return offer, err
+	return append(b, '}')
 }
 
-// members returns those of the known keys whose values in a valid JSON object are not null, and
-// the value of "wire2". A key that occurs twice is an error, and so is a key that differs from
-// a known one only in case. The errors begin with the prefix.
-func members(what, prefix string, object []byte, known []string) (keys keySet, wire2 []byte, err error) {
+// isAbsent tells whether a value, of which v is the pointer, is empty.
+func isAbsent(v any) bool {
+	switch v := v.(type) {
+	case *uint32:
+		return *v == 0
+	case *[]byte:
+		return len(*v) == 0
+	case *offered:
+		return v.Settings == nil
+	}
+	value := reflect.ValueOf(v).Elem()
+	return value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0
+}
+
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case *uint32:
+		return strconv.AppendUint(b, uint64(*v), 10)
+	case *[]byte:
+		return append(base64.StdEncoding.AppendEncode(append(b, '"'), *v), '"')
+	case *offered:
+		return appendObject(b, v.Settings)
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error()) // plain structs of bytes, strings and numbers
+	}
+	return append(b, text...)
+}
+
+// parseObject parses a text that has to be one JSON object. Package encoding/json ignores the case of
+// keys and accepts a key that occurs twice; parseObject accepts neither, in the object and in the
+// offer.
+func parseObject(what string, b []byte, o object) error {
+	if !json.Valid(b) {
+		var raw json.RawMessage
+		return malformed(what, "%v", json.Unmarshal(b, &raw))
+	}
+	if !utf8.Valid(b) {
+		return malformed(what, "its JSON is not UTF-8")
+	}
+	b = bytes.TrimLeft(b, jsonSpace)
+	if b[0] != '{' {
+		return malformed(what, "its JSON is not an object")
+	}
+	_, err := parseMembers(what, "", b, o)
+	return err
+}
+
+// parseMembers parses a valid JSON object. It returns those of the keys of o whose values are not
+// null. The errors begin with the prefix.
+func parseMembers(what, prefix string, text []byte, o object) (keys keySet, err error) {
+	known, _ := o.keys()
 	var seen keySet
 	var others map[string]struct{} // keys that are not known
-	s := jsonText(object)
+	s := jsonText(text)
 	s.take() // the brace
 	for s.first() != '}' {
 		key := unquote(s.value())
@@ -60,13 +120,13 @@ func members(what, prefix string, object []byte, known []string) (keys keySet, w
 		i := slices.IndexFunc(known, func(k string) bool { return k == string(key) })
 		if i < 0 {
 			if j := slices.IndexFunc(known, func(k string) bool { return bytes.EqualFold([]byte(k), key) }); j >= 0 {
-				return 0, nil, malformed(what, "%sthe key %q is not %q", prefix, key, known[j])
+				return 0, malformed(what, "%sthe key %q is not %q", prefix, key, known[j])
 			}
 		}
 		_, twice := others[string(key)]
 		switch {
 		case twice || i >= 0 && seen.has(i):
-			return 0, nil, malformed(what, "%sthe key %q occurs twice", prefix, key)
+			return 0, malformed(what, "%sthe key %q occurs twice", prefix, key)
 		case i < 0:
 			if others == nil {
 				others = make(map[string]struct{})
@@ -75,37 +135,67 @@ func members(what, prefix string, object []byte, known []string) (keys keySet, w
 			continue
 		}
 		seen |= 1 << i
-		if string(value) != "null" {
-			keys |= 1 << i
-			if known[i] == "wire2" {
-				wire2 = value
+		if string(value) == "null" {
+			continue
+		}
+		keys |= 1 << i
+		if err := parseValue(what, value, o.value(i)); err != nil {
+			if _, inside := err.(*Error); inside {
+				return 0, err
 			}
+			return 0, malformed(what, "%sthe value of %q: %v", prefix, known[i], err)
 		}
 	}
-	return keys, wire2, nil
+	return keys, nil
 }
 
-// complete reports the first mandatory key that has no value in an offer.
-func complete(what string, offer keySet) error {
-	for i, key := range offerKeys[:mandatoryKeys] {
-		if !offer.has(i) {
-			return malformed(what, "wire2: the key %q is missing", key)
+var (
+	errNoNumber = errors.New("not a whole number from 0 to 4294967295")
+	errNoString = errors.New("not a string")
+	errNoObject = errors.New("not an object")
+)
+
+// parseValue parses a valid JSON value into that of which v is the pointer. An *Error is complete.
+func parseValue(what string, value []byte, v any) (err error) {
+	switch v := v.(type) {
+	case *uint32:
+		n, err := strconv.ParseUint(string(value), 10, 32)
+		if err != nil {
+			return errNoNumber
 		}
+		*v = uint32(n)
+		return nil
+	case *[]byte:
+		if value[0] != '"' {
+			return errNoString
+		}
+		*v, err = base64.StdEncoding.AppendDecode([]byte{}, unquote(value))
+		return err
+	case *offered:
+		if value[0] != '{' {
+			return errNoObject
+		}
+		v.Settings = new(Settings)
+		v.has, err = parseMembers(what, "wire2: ", value, v.Settings)
+		return err
 	}
-	return nil
+	return json.Unmarshal(value, v)
 }
 
 // jsonSpace has the characters that separate the tokens of JSON.
 const jsonSpace = " \t\r\n"
 
-// jsonText is the rest of an object in valid JSON. A json.Decoder would allocate memory for
-// every token.
+// jsonText is the rest of an object in valid JSON.
 type jsonText []byte
 
 // first returns the next byte that is no space.
 func (s *jsonText) first() byte {
-	*s = bytes.TrimLeft(*s, jsonSpace)
-	return (*s)[0]
+	t := *s
+	for t[0] == ' ' || t[0] == '\t' || t[0] == '\r' || t[0] == '\n' {
+		t = t[1:]
+	}
+	*s = t
+	return t[0]
 }
 
 // take removes the next byte that is no space.
