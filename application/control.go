@@ -105,6 +105,9 @@ func (c *Control) BeginAndExchange(ctx context.Context) error {
 	return (*End)(c).exchangeOrClose(ctx)
 }
 
+// Methods returns the names of the methods of the default stream.
+func (c *Control) Methods() []string { return c.ownMethods() }
+
 // Abandon takes the place of Begin if the handshake has failed.
 func (c *Control) Abandon(cause error) { (*End)(c).neverBegin(cause) }
 

@@ -201,6 +201,7 @@ func (e *End) begin() {
 	if e.cfg.Deliveries != nil {
 		e.connSeq = e.cfg.Deliveries.connect()
 	}
+	e.addFromHandshake(e.c.Methods().Peer)
 	e.mu.Lock()
 	e.phase = phaseBegun
 	closing := e.closing
@@ -276,10 +277,11 @@ func (e *End) exchangeMethods(ctx context.Context) error {
 	return e.constructError(e.methods().waitRemote(ctx, e.cfg.RemoteMethods, e.done))
 }
 
-// registerInTime registers the methods with the peer, which has to confirm them within the
-// time of a handshake.
+// registerInTime registers the methods with the peer that the handshake has not registered. The peer
+// has to confirm them within the time of a handshake.
 func (e *End) registerInTime(ctx context.Context) error {
-	names := e.methods().served.all()
+	names := without(e.ownMethods(), e.c.Methods().Own)
+	e.c.ForgetMethods()
 	if len(names) == 0 {
 		return nil
 	}
@@ -291,6 +293,21 @@ func (e *End) registerInTime(ctx context.Context) error {
 		return fmt.Errorf("%w: the peer has not confirmed the methods after %v", geminio.ErrHandshakeTimeout, timeout)
 	}
 	return err
+}
+
+// without returns the names that are not in others.
+func without(names, others []string) []string {
+	if slices.Equal(names, others) {
+		return nil
+	}
+	known := make(map[string]struct{}, len(others))
+	for _, name := range others {
+		known[name] = struct{}{}
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, is := known[name]
+		return is
+	})
 }
 
 // constructError returns the error of a constructor that has failed with err: the cause of

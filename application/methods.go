@@ -106,8 +106,8 @@ func (m *Methods) Remove(name string) {
 	m.local.remove(name)
 }
 
-// all returns the names of all methods, in the order of their registration.
-func (m *Methods) all() []string {
+// All returns the names of all methods, in the order of their registration.
+func (m *Methods) All() []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.local.names()
@@ -290,6 +290,17 @@ func (s *Stream) Register(ctx context.Context, method string, rpc geminio.RPC) e
 	return err
 }
 
+// ownMethods returns the names of the methods of this stream, in the order of their registration.
+func (s *Stream) ownMethods() []string {
+	s.mu.Lock()
+	m := s.rpc
+	s.mu.Unlock()
+	if m == nil {
+		return nil
+	}
+	return m.served.All()
+}
+
 // registerAll registers methods with the peer, all at once, and waits until the peer has
 // confirmed them.
 func (s *Stream) registerAll(ctx context.Context, names []string) error {
@@ -323,10 +334,7 @@ func (e *End) takeRegister(s *Stream, seq uint64, name []byte) error {
 		a = packet.Answer{Code: uint32(geminio.CodeLimit), Text: fmt.Sprintf("too many methods: %d are registered", MaxRemoteMethods)}
 	default:
 		method := string(name)
-		if s.methods().addRemote(method) {
-			e.remoteMethods.Add(1)
-			e.remoteNameBytes.Add(int64(len(name)))
-		}
+		e.addRemote(s, method)
 		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
 			// The credit goes back to the peer when f has returned, so that it bounds the
 			// calls of f that are queued.
@@ -342,6 +350,24 @@ func (e *End) takeRegister(s *Stream, seq uint64, name []byte) error {
 	s.d.Post(packet.TypeRegistered, seq, a.Append(nil))
 	s.d.Release(packet.TypeRegister, len(name))
 	return nil
+}
+
+// addRemote adds a method that the peer has registered on s.
+func (e *End) addRemote(s *Stream, method string) {
+	if s.methods().addRemote(method) {
+		e.remoteMethods.Add(1)
+		e.remoteNameBytes.Add(int64(len(method)))
+	}
+}
+
+// addFromHandshake adds the methods of the peer that the handshake has registered. e.begin calls it.
+func (e *End) addFromHandshake(methods []string) {
+	for _, method := range methods {
+		e.addRemote(e.Stream, method)
+		if f := e.cfg.Hooks.RemoteRegistration; f != nil {
+			e.events.post("RemoteRegistration", func() { f(method, e.ClientID(), e.StreamID()) })
+		}
+	}
 }
 
 // Hijack has rpc handle calls on this stream in place of the registered methods: all calls, or

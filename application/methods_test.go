@@ -34,7 +34,7 @@ func answerOf(t *testing.T, e *End, method string) string {
 
 func TestMethods(t *testing.T) {
 	var m Methods
-	assert.Empty(t, m.all())
+	assert.Empty(t, m.All())
 	assert.False(t, m.Has("b"))
 	set := func(name string) bool {
 		added, err := m.set(name, noRPC)
@@ -45,7 +45,7 @@ func TestMethods(t *testing.T) {
 	assert.True(t, set("a"), "a new method")
 	assert.False(t, set("b"), "a method that is replaced")
 	assert.True(t, m.Has("b"))
-	assert.Equal(t, []string{"b", "a"}, m.all(), "in the order of registration")
+	assert.Equal(t, []string{"b", "a"}, m.All(), "in the order of registration")
 	name, rpc, hijack, registered := m.find([]byte("a"))
 	assert.Equal(t, "a", name)
 	assert.NotNil(t, rpc)
@@ -53,7 +53,7 @@ func TestMethods(t *testing.T) {
 	assert.True(t, registered)
 	m.Remove("b")
 	m.Remove("unknown")
-	assert.Equal(t, []string{"a"}, m.all())
+	assert.Equal(t, []string{"a"}, m.All())
 	name, rpc, _, registered = m.find([]byte("b"))
 	assert.Equal(t, "b", name)
 	assert.Nil(t, rpc, "after Remove")

@@ -84,6 +84,7 @@ func (o *EndOptions) shakeHands(nc net.Conn, cc *conn.Config, ac *application.Co
 		conn.Discard(nc)
 		return nil, err
 	}
+	cc.Methods = ac.Methods.All
 	var e *application.End
 	cc.Prepare = func(c *conn.Conn, over <-chan struct{}) (err error) {
 		e, err = application.Prepare(c, ac)
@@ -98,7 +99,7 @@ func (o *EndOptions) shakeHands(nc net.Conn, cc *conn.Config, ac *application.Co
 		}
 		return nil, err
 	}
-	cc.Prepare = nil // the connection keeps cc, and need not keep o
+	cc.Prepare, cc.Methods = nil, nil // the connection keeps cc, and need not keep o
 	if err := (*application.Control)(e).BeginAndExchange(context.Background()); err != nil {
 		return nil, err
 	}

@@ -100,9 +100,9 @@ func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = me
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
 // SetRegisterLocalRPCs registers methods on the default stream, so that the server can call
-// them. The constructor returns when the server has confirmed them. If it does not confirm
-// them within the time of SetHandshakeTimeout, the constructor returns an error that matches
-// geminio.ErrHandshakeTimeout.
+// them. The handshake registers them. A server that does not support this has to confirm them before
+// the constructor returns; if it does not do so within the time of SetHandshakeTimeout, the
+// constructor returns an error that matches geminio.ErrHandshakeTimeout.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
 // SetBufferSize bounds the buffers of each stream, in units of 4 KiB. read bounds the bytes

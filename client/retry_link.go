@@ -79,6 +79,7 @@ func (r *RetryEnd) prepare(ctx context.Context) (net.Conn, *conn.Config, *applic
 		cc.ClientID = id
 	}
 	cc.Settings.Session, cc.Context = r.session, ctx
+	cc.Methods = r.methods.All
 	return nc, cc, ac, nil
 }
 

@@ -70,6 +70,11 @@ type Config struct {
 	Linger           time.Duration   // bounds the time in Closing
 	Settings         packet.Settings // offered by this side
 
+	// Methods returns the methods that this side registers with the handshake, as far as they fit
+	// and the peer takes them; see Conn.Methods. The client calls it before it sends anything, the
+	// server after Prepare. nil: the handshake registers no methods. Optional.
+	Methods func() []string
+
 	// Online is called when both ids are known: on the server before it answers,
 	// on the client after the answer. An error ends the handshake. Optional.
 	Online func(*Conn) error
@@ -139,6 +144,7 @@ type Conn struct {
 	meta     []byte        // the description of the client
 	metadata pairs.List    // the metadata of the peer's handshake; valid
 	peer     *packet.Settings
+	methods  *Methods   // nil: none, or ForgetMethods was called
 	wire1    *Wire1Peer // set if the peer speaks only wire 1
 	start    time.Time  // the origin of Now
 	observer Observer   // nil if there is none

@@ -196,9 +196,13 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		return false, err
 	}
 	defer attempt.giveUp()
+	var methods []string
+	if cfg.Methods != nil {
+		methods = cfg.offeredMethods()
+	}
 	hello, err := packet.AppendConn(nil, packet.Conn{
 		PacketID: cfg.PacketID, ClientID: cfg.ClientID, HeartbeatExponent: beatExponent(cfg.Heartbeat),
-		Meta: cfg.Meta, Metadata: cfg.Metadata, Settings: &offer, Resume: attempt.request(),
+		Meta: cfg.Meta, Metadata: cfg.Metadata, Methods: methods, Settings: &offer, Resume: attempt.request(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("meta and metadata of %d bytes: %w: %w", len(cfg.Meta)+len(cfg.Metadata), geminio.ErrTooLarge, err)
@@ -229,6 +233,9 @@ func (c *Conn) greet(over <-chan struct{}) (online bool, err error) {
 		err = c.acceptWire1(Wire1Peer{Side: c.side, HeartbeatExponent: beatExponent(cfg.Heartbeat)})
 	} else {
 		c.peer = ack.Settings
+		if methods != nil && ack.Methods != nil {
+			c.methods = &Methods{Own: methods, Peer: ack.Methods}
+		}
 	}
 	if err != nil {
 		return false, err
@@ -328,6 +335,10 @@ func (c *Conn) welcome(over <-chan struct{}) (online bool, err error) {
 	answer := packet.ConnAck{PacketID: id, ClientID: c.clientID, Settings: offer, Ended: ended}
 	if offer != nil {
 		answer.Metadata = cfg.Metadata
+		if hello.Methods != nil && cfg.Methods != nil {
+			answer.Methods = cfg.offeredMethods()
+			c.methods = &Methods{Own: answer.Methods, Peer: hello.Methods}
+		}
 	}
 	if offer != nil && c.resumes() {
 		answer.Ticket = newTicket(cfg.Resume.Keep)

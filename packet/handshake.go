@@ -16,6 +16,14 @@ const MaxHandshakeLen = 64 << 10
 // In base64, they fit into MaxHandshakeLen with everything else.
 const MaxHandshakeContent = 48000
 
+// Limits of the methods of a handshake packet.
+const (
+	// MaxHandshakeMethods is the largest number of methods.
+	MaxHandshakeMethods = 1024
+	// MaxHandshakeMethod is the length of the longest name, in bytes.
+	MaxHandshakeMethod = 1000
+)
+
 // MaxDecodablePacketLen is the length of the longest packet that the earlier library
 // decoded, in bytes. Programs derive the sizes of their batches from it. This library
 // does not use it as a limit: the options of an End have its limit (SetMaxMessageSize), and a
@@ -146,6 +154,7 @@ type Conn struct {
 	HeartbeatExponent uint8  // heartbeat exponent e, 0 to 3: 5*4^e seconds; wire 2 does not use it
 	Meta              []byte
 	Metadata          pairs.List // its pairs are complete, and CheckMetadata checks the rest
+	Methods           []string   // the methods that the client registers; nil: it takes none of the server
 	Settings          *Settings  // nil: the client speaks only wire 1
 	Resume            *Resume    // the session that the client resumes; nil if there is none
 }
@@ -153,16 +162,17 @@ type Conn struct {
 // connObject is the JSON object of a Conn.
 type connObject struct {
 	meta, metadata []byte
+	methods        []string
 	offer          offered
 	resume         *Resume
 }
 
-var connKeys = []string{"meta", "metadata", "wire2", "resume"}
+var connKeys = []string{"meta", "metadata", "methods", "wire2", "resume"}
 
 func (o *connObject) keys() ([]string, int) { return connKeys, 0 }
 
 func (o *connObject) value(key int) any {
-	return [...]any{&o.meta, &o.metadata, &o.offer, &o.resume}[key]
+	return [...]any{&o.meta, &o.metadata, &o.methods, &o.offer, &o.resume}[key]
 }
 
 // ConnAck is the server's answer.
@@ -178,6 +188,7 @@ type ConnAck struct {
 	Error    string        // the text of the refusal
 	Retry    time.Duration // the time after which a refused client should try again, in whole milliseconds; 0: unspecified
 	Metadata pairs.List    // as in Conn
+	Methods  []string      // the methods that the server registers; nil: it has not registered those of the client
 	Settings *Settings     // nil: the server speaks only wire 1
 	Ticket   *Ticket       // the ticket of a new session; nil if the session cannot be resumed
 	Resumed  *Resumed      // set if the transport continues the session of Conn.Resume
@@ -190,18 +201,19 @@ type connAckObject struct {
 	code     uint32
 	retry    uint32 // milliseconds
 	metadata []byte
+	methods  []string
 	offer    offered
 	ticket   *Ticket
 	resumed  *Resumed
 	ended    *Resumed
 }
 
-var connAckKeys = []string{"error", "code", "retry", "metadata", "wire2", "ticket", "resumed", "ended"}
+var connAckKeys = []string{"error", "code", "retry", "metadata", "methods", "wire2", "ticket", "resumed", "ended"}
 
 func (o *connAckObject) keys() ([]string, int) { return connAckKeys, 0 }
 
 func (o *connAckObject) value(key int) any {
-	return [...]any{&o.error, &o.code, &o.retry, &o.metadata, &o.offer, &o.ticket, &o.resumed, &o.ended}[key]
+	return [...]any{&o.error, &o.code, &o.retry, &o.metadata, &o.methods, &o.offer, &o.ticket, &o.resumed, &o.ended}[key]
 }
 
 const (
@@ -214,7 +226,7 @@ func AppendConn(b []byte, c Conn) ([]byte, error) {
 	p := beginHandshake(b, typeConn, c.PacketID)
 	p = append(p, c.HeartbeatExponent<<4&connHeartbeat|connAcquire, 0)
 	p = binary.BigEndian.AppendUint64(p, c.ClientID)
-	p = appendObject(p, &connObject{c.Meta, c.Metadata, offered{Settings: c.Settings}, c.Resume})
+	p = appendObject(p, &connObject{c.Meta, c.Metadata, c.Methods, offered{Settings: c.Settings}, c.Resume})
 	return endHandshake(b, p)
 }
 
@@ -229,6 +241,19 @@ func handshakeMetadata(what string, b []byte) (pairs.List, error) {
 	return nil, malformed(what, "the length of its metadata is not that of its pairs")
 }
 
+// checkMethods returns an error if the methods of a handshake packet are too many or too long.
+func checkMethods(what string, methods []string) error {
+	if len(methods) > MaxHandshakeMethods {
+		return malformed(what, "%d methods, at most %d", len(methods), MaxHandshakeMethods)
+	}
+	for _, name := range methods {
+		if len(name) > MaxHandshakeMethod {
+			return malformed(what, "a method of %d bytes, at most %d", len(name), MaxHandshakeMethod)
+		}
+	}
+	return nil
+}
+
 // AppendConnAck appends a ConnAck packet.
 func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 	p := beginHandshake(b, typeConnAck, a.PacketID)
@@ -239,7 +264,7 @@ func AppendConnAck(b []byte, a ConnAck) ([]byte, error) {
 	}
 	p = binary.BigEndian.AppendUint64(p, a.ClientID)
 	p = appendObject(p, &connAckObject{
-		a.Error, a.Code, milliseconds(a.Retry), a.Metadata, offered{Settings: a.Settings}, a.Ticket, a.Resumed, a.Ended,
+		a.Error, a.Code, milliseconds(a.Retry), a.Metadata, a.Methods, offered{Settings: a.Settings}, a.Ticket, a.Resumed, a.Ended,
 	})
 	return endHandshake(b, p)
 }
@@ -296,8 +321,11 @@ func ParseConn(packetID uint64, b []byte) (Conn, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Meta, c.Settings, c.Resume = o.meta, o.offer.Settings, o.resume
+	c.Meta, c.Methods, c.Settings, c.Resume = o.meta, o.methods, o.offer.Settings, o.resume
 	if c.Metadata, err = handshakeMetadata("conn", o.metadata); err != nil {
+		return c, err
+	}
+	if err = checkMethods("conn", c.Methods); err != nil {
 		return c, err
 	}
 	if c.Settings != nil {
@@ -322,10 +350,13 @@ func ParseConnAck(packetID uint64, b []byte) (ConnAck, error) {
 	if err != nil {
 		return a, err
 	}
-	a.Error, a.Code, a.Settings = o.error, o.code, o.offer.Settings
+	a.Error, a.Code, a.Methods, a.Settings = o.error, o.code, o.methods, o.offer.Settings
 	a.Ticket, a.Resumed, a.Ended = o.ticket, o.resumed, o.ended
 	a.Retry = time.Duration(o.retry) * time.Millisecond
 	if a.Metadata, err = handshakeMetadata("connack", o.metadata); err != nil {
+		return a, err
+	}
+	if err = checkMethods("connack", a.Methods); err != nil {
 		return a, err
 	}
 	a.Refused = refused != 0 || a.Error != ""

@@ -45,6 +45,9 @@ func TestConn(t *testing.T) {
 		{"all numbers", Conn{PacketID: math.MaxUint64, ClientID: math.MaxUint64 - 1, HeartbeatExponent: 3}, `{}`},
 		{"meta", Conn{Meta: []byte{0, 0xff, '<'}}, `{"meta":"AP88"}`},
 		{"wire 2", Conn{PacketID: 1, HeartbeatExponent: 1, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"no methods", Conn{Methods: []string{}}, `{"methods":[]}`},
+		{"methods", Conn{Methods: []string{"echo", "<ü>", "\""}, Settings: offer()},
+			`{"methods":["echo","\u003cü\u003e","\""],"wire2":` + offerJSON + `}`},
 		{"features", Conn{Meta: []byte("m"), Settings: featured},
 			`{"meta":"bQ==","wire2":` + strings.TrimSuffix(offerJSON, "}") + `,"features":["a","ü"]}}`},
 	} {
@@ -76,6 +79,7 @@ func TestConnAck(t *testing.T) {
 	}{
 		{"nothing", ConnAck{}, `{}`},
 		{"wire 2", ConnAck{PacketID: 7, ClientID: math.MaxUint64, Settings: offer()}, `{"wire2":` + offerJSON + `}`},
+		{"methods", ConnAck{ClientID: 1, Methods: []string{"echo"}, Settings: offer()}, `{"methods":["echo"],"wire2":` + offerJSON + `}`},
 		{"refused", ConnAck{PacketID: 7, Refused: true, Code: 8, Error: "wire <2> only"},
 			`{"error":"wire \u003c2\u003e only","code":8}`},
 		{"refused for now", ConnAck{Refused: true, Code: 6, Error: "full", Retry: 1500 * time.Millisecond},

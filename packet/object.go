@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -20,7 +21,7 @@ type object interface {
 	// have to be present.
 	keys() (all []string, mandatory int)
 	// value returns a pointer to the value of a key, which the index of the key names: a *uint32,
-	// a *[]byte, an *offered, or a pointer to a string, a slice or a pointer, which package
+	// a *[]byte, a *string, a *[]string, an *offered, or a pointer to a pointer, which package
 	// encoding/json handles.
 	value(key int) any
 }
@@ -60,11 +61,14 @@ func isAbsent(v any) bool {
 		return *v == 0
 	case *[]byte:
 		return len(*v) == 0
+	case *string:
+		return *v == ""
+	case *[]string:
+		return *v == nil
 	case *offered:
 		return v.Settings == nil
 	}
-	value := reflect.ValueOf(v).Elem()
-	return value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0
+	return reflect.ValueOf(v).Elem().IsZero()
 }
 
 func appendValue(b []byte, v any) []byte {
@@ -73,9 +77,35 @@ func appendValue(b []byte, v any) []byte {
 		return strconv.AppendUint(b, uint64(*v), 10)
 	case *[]byte:
 		return append(base64.StdEncoding.AppendEncode(append(b, '"'), *v), '"')
+	case *string:
+		return appendString(b, *v)
+	case *[]string:
+		b = append(b, '[')
+		for i, s := range *v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, s)
+		}
+		return append(b, ']')
 	case *offered:
 		return appendObject(b, v.Settings)
 	}
+	return appendAny(b, v)
+}
+
+// appendString appends a JSON string. Package encoding/json escapes some characters.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || strings.IndexByte(`"\<>&`, c) >= 0 {
+			return appendAny(b, s)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+// appendAny appends v by package encoding/json.
+func appendAny(b []byte, v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("BUG: " + err.Error()) // plain structs of bytes, strings and numbers
@@ -152,6 +182,7 @@ func parseMembers(what, prefix string, text []byte, o object) (keys keySet, err 
 var (
 	errNoNumber = errors.New("not a whole number from 0 to 4294967295")
 	errNoString = errors.New("not a string")
+	errNoTexts  = errors.New("not an array of strings")
 	errNoObject = errors.New("not an object")
 )
 
@@ -171,6 +202,15 @@ func parseValue(what string, value []byte, v any) (err error) {
 		}
 		*v, err = base64.StdEncoding.AppendDecode([]byte{}, unquote(value))
 		return err
+	case *string:
+		if value[0] != '"' {
+			return errNoString
+		}
+		*v = string(unquote(value))
+		return nil
+	case *[]string:
+		*v, err = parseStrings(value)
+		return err
 	case *offered:
 		if value[0] != '{' {
 			return errNoObject
@@ -180,6 +220,26 @@ func parseValue(what string, value []byte, v any) (err error) {
 		return err
 	}
 	return json.Unmarshal(value, v)
+}
+
+// parseStrings parses a valid JSON value.
+func parseStrings(value jsonText) ([]string, error) {
+	if value[0] != '[' {
+		return nil, errNoTexts
+	}
+	all := []string{}
+	value.take() // the bracket
+	for value.first() != ']' {
+		text := value.value()
+		if text[0] != '"' {
+			return nil, errNoTexts
+		}
+		all = append(all, string(unquote(text)))
+		if value.first() == ',' {
+			value.take()
+		}
+	}
+	return all, nil
 }
 
 // jsonSpace has the characters that separate the tokens of JSON.

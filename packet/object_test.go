@@ -38,7 +38,12 @@ func TestHandshakeJSON(t *testing.T) {
 		{`{"wire2":{"frame":4294967296}}`, `wire2: the value of "frame": not a whole number`},
 		{`{"wire2":{"frame":true}}`, `wire2: the value of "frame": not a whole number`},
 		{`{"wire2":{"session":[1]}}`, `wire2: the value of "session": not a string`},
-		{`{"wire2":{"features":"resume"}}`, `wire2: the value of "features": json: cannot unmarshal string`},
+		{`{"methods":["a",7]}`, `the value of "methods": not an array of strings`},
+		{`{"methods":{}}`, `the value of "methods": not an array of strings`},
+		{`{"methods":["` + strings.Repeat("x", 1001) + `"]}`, "a method of 1001 bytes, at most 1000"},
+		{`{"methods":[` + strings.Repeat(`"",`, 1024) + `""]}`, "1025 methods, at most 1024"},
+		{`{"methods":[` + strings.Repeat(`"",`, 1023) + `""]}`, ""},
+		{`{"wire2":{"features":"resume"}}`, `wire2: the value of "features": not an array of strings`},
 		{strings.Repeat(`{"a":`, 20000), "exceeded max depth"},
 	} {
 		name := c.object[:min(len(c.object), 40)]
@@ -58,7 +63,7 @@ func TestHandshakeJSON(t *testing.T) {
 	_, err = ParseConn(1, connBody(`{"resume":7}`))
 	requireMalformed(t, err, "conn", `the value of "resume"`, "cannot unmarshal number")
 	_, err = ParseConnAck(1, ackBody(0, `{"error":7}`))
-	requireMalformed(t, err, "connack", "cannot unmarshal number")
+	requireMalformed(t, err, "connack", `the value of "error": not a string`)
 }
 
 // Every field of an offer has a key.

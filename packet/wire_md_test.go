@@ -160,6 +160,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 		d.add("client id", c.ClientID)
 		d.add("meta", c.Meta)
 		d.metadata(c.Metadata)
+		if c.Methods != nil {
+			d.add("methods", c.Methods)
+		}
 		w = c.Settings
 		if r := c.Resume; r != nil {
 			hexLine("resume", r.ID)
@@ -186,6 +189,9 @@ func (d *decoder) handshake(b []byte) (again []byte) {
 			}
 		}
 		d.metadata(a.Metadata)
+		if a.Methods != nil {
+			d.add("methods", a.Methods)
+		}
 		w = a.Settings
 		if k := a.Ticket; k != nil {
 			hexLine("ticket", k.ID)

@@ -82,6 +82,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 		}
 		return err
 	}
+	cc.Methods = func() []string { return e.control().Methods() }
 	c, err := conn.Server(cl.nc, cc)
 	if cl.approved != nil {
 		cl.approved.callbacks.settle(cl.approved.c)
@@ -91,7 +92,7 @@ func (srv *Server) handshake(cl *clientConn) error {
 		srv.resumables.remove(cl.resumable)
 		return err
 	}
-	cc.Context, cc.Prepare, cc.Admit, cc.Identify = nil, nil, nil, nil // the connection keeps cc
+	cc.Context, cc.Prepare, cc.Methods, cc.Admit, cc.Identify = nil, nil, nil, nil, nil // the connection keeps cc
 	s := srv.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), srv.ids.chosen(cl.holder))
 	if s != nil {
 		ac.Deliveries = &s.deliveries

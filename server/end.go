@@ -87,6 +87,7 @@ func NewEndWithConn(nc net.Conn, opts ...*EndOptions) (geminio.End, error) {
 		return err
 	}
 	begin := time.Now()
+	cc.Methods = func() []string { return e.control().Methods() }
 	if _, err = conn.Server(nc, cc); err != nil {
 		e.abandon(err)
 		ac.Observer.HandshakeFailed(geminio.RecipientSide, conn.RemoteAddr(cc.Log, nc), begin, err)

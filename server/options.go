@@ -103,7 +103,8 @@ func (o *EndOptions) SetWaitRemoteRPCs(methods ...string) { o.RemoteMethods = me
 func (o *EndOptions) SetRemoteRPCCheck() { o.RemoteMethodCheck = true }
 
 // SetRegisterLocalRPCs registers methods on the default stream, so that the client can call
-// them. The constructor, or AcceptEnd, returns an End when its client has confirmed them.
+// them. The handshake registers them. A client that does not support this has to confirm them
+// before the constructor, or AcceptEnd, returns its End.
 func (o *EndOptions) SetRegisterLocalRPCs(methods ...*geminio.MethodRPC) { o.LocalMethods = methods }
 
 // SetBufferSize bounds the buffers of each stream, in units of 4 KiB. read bounds the bytes
