@@ -155,10 +155,10 @@ type Conn struct {
 	left             int          // unread bytes of the present frame's payload
 	bulk             bool         // the last frame was large
 	packetDispatched bool         // a packet was handled since the last read
+	workSeen         bool         // a copy of worked
 	received         receivedCounter
 	pingCount        int           // Pings of the peer since pingCountEnd-1s
 	pingCountEnd     time.Duration // the time at which pingCount restarts
-	workSeen         bool          // a copy of worked
 
 	flusher flusher // runs flushAll for goroutines that may not wait
 	sent    sentCounter
@@ -172,31 +172,32 @@ type Conn struct {
 	rtt      atomic.Int64  // the last round trip; 0 before the first
 	state    atomic.Uint32 // a State
 
-	mu               sync.Mutex     // guards the fields below
-	began            time.Duration  // when Start was called; 0 before
-	changed          time.Duration  // when the state has changed last, or whether there is a link
-	pinging          []*pingWaiter  // calls of RoundTrip
-	pingerPing       time.Duration  // when a Ping was last asked for by RoundTrip
-	pingerTimer      bool           // a timer asks for the next one
-	link             *link          // the net.Conn; read-only without a session
-	cause            error          // why the connection ended; set on entering Closing or Closed
-	pingDue          bool           // the next batch contains a Ping
-	pingSent         bool           // a Ping was sent; lastPing is valid
-	lastPing         uint64         // the value of the last Ping of this side
-	pongDue          bool           // the next batch contains a Pong, unless pongHeld is set
-	pongHeld         bool           // the peer has sent GoAway, and AckGoAway was not called since
-	peerGoAway       bool           // the peer has sent GoAway
-	pongValue        uint64         // the value of the peer's last Ping
-	goAwayFrame      *packet.Reason // the GoAway of the next batch; nil if none is due
-	goAwayAckPending bool           // the Pong for goAwayPing has not come
-	goAwayPing       uint64         // the value of the Ping behind GoAway
-	closeFrame       packet.Reason  // the content of the Close frame
-	closeState       closeState     // how far the Close frame has got
-	peerClosed       bool           // the peer has sent Close
-	heartbeatTimer   clock.Timer    // calls onHeartbeatTimer
-	nextPing         time.Duration  // the time at which the next Ping is due
-	lingerTimer      clock.Timer    // ends Closing
-	lingerEnd        time.Duration  // the time at which lingerTimer fires
+	mu             sync.Mutex     // guards the fields below
+	began          time.Duration  // when Start was called; 0 before
+	changed        time.Duration  // when the state has changed last, or whether there is a link
+	pinging        []*pingWaiter  // calls of RoundTrip
+	pingerPing     time.Duration  // when a Ping was last asked for by RoundTrip
+	link           *link          // the net.Conn; read-only without a session
+	cause          error          // why the connection ended; set on entering Closing or Closed
+	lastPing       uint64         // the value of the last Ping of this side
+	pongValue      uint64         // the value of the peer's last Ping
+	goAwayFrame    *packet.Reason // the GoAway of the next batch; nil if none is due
+	goAwayPing     uint64         // the value of the Ping behind GoAway
+	closeFrame     packet.Reason  // the content of the Close frame
+	heartbeatTimer clock.Timer    // calls onHeartbeatTimer
+	nextPing       time.Duration  // the time at which the next Ping is due
+	lingerTimer    clock.Timer    // ends Closing
+	lingerEnd      time.Duration  // the time at which lingerTimer fires
+
+	closeState       closeState // how far the Close frame has got
+	peerClosed       bool       // the peer has sent Close
+	peerGoAway       bool       // the peer has sent GoAway
+	pingDue          bool       // the next batch contains a Ping
+	pingSent         bool       // a Ping was sent; lastPing is valid
+	pingerTimer      bool       // a timer asks for the next Ping of RoundTrip
+	pongDue          bool       // the next batch contains a Pong, unless pongHeld is set
+	pongHeld         bool       // the peer has sent GoAway, and AckGoAway was not called since
+	goAwayAckPending bool       // the Pong for goAwayPing has not come
 }
 
 // ClientID returns the id that the server has chosen for the client.

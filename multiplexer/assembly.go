@@ -57,7 +57,7 @@ func (m *Mux) receivePacket(h packet.Header) error {
 	if h.Flags&packet.FlagNext != 0 {
 		return m.nextFragment(h, f)
 	}
-	if limit := uint64(m.local.MaxMessage) + packet.MaxHead; uint64(f.Total) > limit {
+	if limit := uint64(m.c.Local().MaxMessage) + packet.MaxHead; uint64(f.Total) > limit {
 		return &packet.Error{What: h.Type.String(), Reason: fmt.Sprintf("body of %d bytes exceeds %d", f.Total, limit), Err: packet.ErrPacketTooLarge}
 	}
 	size := int(f.Total)

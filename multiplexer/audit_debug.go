@@ -50,7 +50,8 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 			report("%v: %d owed by the peer", class, in.owed())
 		}
 	}
-	for id, d := range m.table {
+	for d := range m.table.all {
+		id := d.id
 		if d.life != lifeOpen {
 			continue
 		}
@@ -62,7 +63,7 @@ func (m *Mux) audit(peer *Mux, report func(format string, args ...any)) {
 				report("stream %d: %v: %d outstanding", id, class, n)
 			}
 		}
-		far := peer.table[id]
+		far := peer.table.get(id)
 		if far == nil || far.life != lifeOpen {
 			report("stream %d is open here, but not at the peer", id)
 			continue

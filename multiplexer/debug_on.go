@@ -165,7 +165,8 @@ func (m *Mux) verify() (cost int) {
 	var queued [packet.Classes]uint64
 	var owed, windows, intros uint64
 	waits, asm := 0, 0
-	for id, d := range m.table {
+	for d := range m.table.all {
+		id := d.id
 		s := &d.credit
 		handlers, requests, messages := uint32(0), uint32(0), uint64(0)
 		outstanding := func(c charge.Charge) {
@@ -223,7 +224,7 @@ func (m *Mux) verify() (cost int) {
 	assertEqual(m.windows.used, windows, "the sum of windows")
 	// The names and metas of streams that have left the table, but not their slots, count too.
 	assertEqual(m.windows.intros >= intros, true, "the sum of names and metas is at least that of the table")
-	assertEqual(m.windows.streams, len(m.table), "the number of streams with windows")
+	assertEqual(m.windows.streams, m.table.len(), "the number of streams with windows")
 	assertEqual(len(m.assemblies.all), asm, "packets that have arrived in part")
 	assertEqual(m.waits.count, waits, "packets that wait for credit")
 	for kind := range sharedKinds {

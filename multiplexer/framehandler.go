@@ -56,7 +56,7 @@ func (u *frameHandler) OnHeartbeat() {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	defer m.unlockAndNotify()
-	for _, d := range m.table {
+	for d := range m.table.all {
 		d.on(evHeartbeat)
 		if d.life.ended() {
 			m.remove(d)
@@ -69,7 +69,7 @@ func (u *frameHandler) NotReceived(h packet.Header, number uint64) {
 	m := (*Mux)(u)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d := m.table[h.Stream]
+	d := m.table.get(h.Stream)
 	if d == nil {
 		return
 	}
@@ -95,9 +95,9 @@ func (u *frameHandler) End(cause error, deliver bool) {
 	}
 	m.mu.Lock()
 	m.cause = cause
-	all := make([]*Dialogue, 0, len(m.table))
+	all := make([]*Dialogue, 0, m.table.len())
 	var closed []*Dialogue
-	for _, d := range m.table {
+	for d := range m.table.all {
 		if d != m.main && (d.life == lifeOffered || d.life == lifeOpen) {
 			if d.opened == openedRunning {
 				d.opened = endedWhileOpening
@@ -114,13 +114,15 @@ func (u *frameHandler) End(cause error, deliver bool) {
 		}
 	}
 	m.amendClose()
-	clear(m.table)
+	m.table = dialogueTable{}
 	m.streams.local, m.streams.peer, m.windows.used = 0, 0, 0
 	m.assemblies = index[assembly]{}
 	if deliver { // this side has closed, so Accept returns no more dialogues
 		m.backlog = nil
 	}
-	m.accepting.Broadcast()
+	if m.accepting != nil {
+		m.accepting.Broadcast()
+	}
 	if !deliver {
 		m.sched, m.refusals, m.ledger.due = scheduler{}, nil, false
 	}

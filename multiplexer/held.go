@@ -17,12 +17,12 @@ const (
 func (m *Mux) Held() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := uint64(len(m.table)*streamBytes) + m.windows.intros
+	n := uint64(m.table.len()*streamBytes) + m.windows.intros
 	for class := packet.ClassLargeMessages; class < packet.Classes; class++ {
 		n += uint64(m.ledger.rx[class].held)
 	}
 	n += uint64(m.ledger.rx[packet.ClassHandlers].held) * handlerBytes
-	for _, d := range m.table {
+	for d := range m.table.all {
 		d.recv.mu.Lock()
 		n += uint64(d.recv.rx[packet.ClassRaw].held) + uint64(d.recv.rx[packet.ClassMessages].held)
 		d.recv.mu.Unlock()

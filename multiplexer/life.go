@@ -196,7 +196,9 @@ func (d *Dialogue) Accept(queue bool) {
 		m.signal(d, ctlAccept)
 		if queue {
 			m.backlog = append(m.backlog, d)
-			m.accepting.Signal()
+			if m.accepting != nil {
+				m.accepting.Signal()
+			}
 		}
 	} else {
 		queue = false // the peer has taken it back, or the connection has ended
@@ -253,7 +255,7 @@ func (d *Dialogue) freeSlot() {
 // freeIntro gives the part of the budget for the name and the meta back, if d is neither in the
 // table nor counts among the streams of the peer. m.mu is held.
 func (d *Dialogue) freeIntro() {
-	if d.slot == slotNone && d.m.table[d.id] != d {
+	if d.slot == slotNone && d.m.table.get(d.id) != d {
 		d.m.windows.removeIntro(d.introSize())
 	}
 }
@@ -384,10 +386,10 @@ func (d *Dialogue) endRecv(err error) {
 // remove takes d, which has ended, out of the table. Frames that arrive for it from then on
 // are ignored. m.mu is held, and m.unlockAndNotify releases it.
 func (m *Mux) remove(d *Dialogue) {
-	if m.table[d.id] != d {
+	if m.table.get(d.id) != d {
 		return
 	}
-	delete(m.table, d.id)
+	m.table.remove(d)
 	if d.opener() {
 		m.streams.local--
 		m.notifyIdle = true

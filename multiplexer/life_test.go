@@ -55,7 +55,7 @@ func dialogueIn(t *testing.T, m *Mux, life lifeState, send sendState) *Dialogue 
 		w, ok := m.windows.add(0)
 		require.True(t, ok)
 		d.initWindows(w)
-		m.table[d.id] = d
+		m.table.add(d)
 		if life != lifeOffered {
 			m.streams.local++
 		}
@@ -212,7 +212,7 @@ func TestLifeFollowsItsTables(t *testing.T) {
 						assert.Equal(t, wantLife, d.life, "state of the life")
 						assert.Equal(t, wantSend, d.send.state, "state of the sending half")
 						if m.cause == nil {
-							assert.Equal(t, inTable(d.life), m.table[d.id] == d, "whether the dialogue is in the table")
+							assert.Equal(t, inTable(d.life), m.table.get(d.id) == d, "whether the dialogue is in the table")
 						}
 						if wantSend > sendOpen {
 							assert.Error(t, d.send.err, "the error of Write")
@@ -313,7 +313,7 @@ func TestCloseHandshake(t *testing.T) {
 				}
 			}
 			assert.Equal(t, "last", string(got))
-			assert.Len(t, d.table, 2, "the stream stays in the table until the peer closes it")
+			assert.Equal(t, 2, d.table.len(), "the stream stays in the table until the peer closes it")
 			d.writeData(3, 0, 1000, "data that was on its way")
 			d.writePacket(packet.TypeMessage, 3, 1, 10, "a message that was on its way")
 			d.writeData(3, end, 0, "the close of the peer")
@@ -369,7 +369,7 @@ func TestCloseHandshake(t *testing.T) {
 				p.wantIdle("no frame after both closes")
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				assert.Len(t, m.table, 1, "the default stream only")
+				assert.Equal(t, 1, m.table.len(), "the default stream only")
 				assert.Zero(t, m.streams.peer)
 				assert.EqualValues(t, 8<<10, m.windows.used, "windows of the default stream only")
 				n, cause := h.closings(d)
@@ -412,7 +412,7 @@ func TestUnansweredCloseIsForgotten(t *testing.T) {
 		gone := func() bool {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return m.table[d.id] == nil
+			return m.table.get(d.id) == nil
 		}
 		for !gone() {
 			p.write(packet.AppendPing(nil, packet.TypePong, 0), "a pong, which keeps the connection alive")

@@ -71,7 +71,6 @@ type Mux struct {
 	limits   *Limits
 	main     *Dialogue        // the dialogue with DefaultID
 	peer     *packet.Settings // settings of the peer
-	local    *packet.Settings // settings of this side
 	maxFrame int              // the largest payload of a frame to the peer, bytes
 	smallTx  int              // the largest body of a small packet to the peer, bytes
 	smallRx  int              // the largest body of a small packet from the peer, bytes
@@ -88,13 +87,13 @@ type Mux struct {
 	messagesSentOnce uint64 // messages of this side that have no answer
 	messagesBegun    uint64 // messages of the peer that have begun to arrive
 
-	table         map[uint64]*Dialogue // the dialogues for which frames may arrive, by id
+	table         dialogueTable // the dialogues for which frames may arrive
 	streams       streamCounts
 	backlog       []*Dialogue // accepted dialogues of the peer that Accept has not returned
-	accepting     *sync.Cond  // signals a change of backlog or cause
+	accepting     *sync.Cond  // signals a change of backlog or cause; nil before Accept has waited
 	goAway        goAwayState
 	cause         error // why the connection ended; nil while it has not
-	delayingClose int   // dialogues whose Writes delay the Close frame
+	delayingClose int32 // dialogues whose Writes delay the Close frame
 	notifyIdle    bool  // Handler.OnIdle is to be called when mu is released
 
 	sched       scheduler       // the dialogues that have frames to send
@@ -129,28 +128,25 @@ const maxRefusals = 8 << 10
 // New returns a Mux over c, whose ids and settings of both sides are known. Nothing is sent
 // before Start, which is called when the handshake is done: until then, operations wait.
 func New(c *conn.Conn, h Handler, lim *Limits) *Mux {
-	m := &Mux{
-		c: c, h: h, limits: lim, peer: c.Peer(), local: c.Local(),
-		table: make(map[uint64]*Dialogue, 1),
-	}
-	m.accepting = sync.NewCond(&m.mu)
+	m := &Mux{c: c, h: h, limits: lim, peer: c.Peer()}
+	local := c.Local()
 	// A frame is a turn of the scheduler: a longer frame would delay all other dialogues.
 	m.maxFrame = int(min(m.peer.MaxFrame, packet.DefaultMaxFrame))
 	m.lastPeerID = DefaultID
-	m.smallTx, m.smallRx = charge.MaxSmall(*m.peer), charge.MaxSmall(*m.local)
+	m.smallTx, m.smallRx = charge.MaxSmall(*m.peer), charge.MaxSmall(*local)
 	m.streams.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
 		m.streams.nextID = 3
 	}
-	m.ledger = newLedger(*m.local, *m.peer)
-	m.windows = newWindowBudget(*lim, *m.local)
+	m.ledger = newLedger(*local, *m.peer)
+	m.windows = newWindowBudget(*lim, *local)
 	m.path.begin(c.Now())
 	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen
 	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
-	m.table[DefaultID] = d
+	m.table.add(d)
 	m.main = d
-	d.recv.init(packet.Windows{Raw: m.local.Raw, Messages: m.local.Messages}, m.smallRx)
+	d.recv.init(packet.Windows{Raw: local.Raw, Messages: local.Messages}, m.smallRx)
 	m.windows.used, m.windows.streams = d.recv.windowSizes(), 1
 	if debugging {
 		m.mu.onUnlock(m.verify)
@@ -191,7 +187,7 @@ func (m *Mux) Dialogues() []*Dialogue {
 		return nil
 	}
 	all := []*Dialogue{m.main}
-	for _, d := range m.table {
+	for d := range m.table.all {
 		if d != m.main && d.life == lifeOpen {
 			all = append(all, d)
 		}

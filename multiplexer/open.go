@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
@@ -22,6 +23,9 @@ func (m *Mux) Accept() (*Dialogue, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for len(m.backlog) == 0 && m.cause == nil {
+		if m.accepting == nil {
+			m.accepting = sync.NewCond(&m.mu)
+		}
 		m.accepting.Wait()
 	}
 	if len(m.backlog) == 0 {
@@ -51,7 +55,7 @@ func (m *Mux) Open(d *Dialogue) error {
 	d.id, d.begun = m.streams.nextID, m.c.Now()
 	m.streams.nextID += 2
 	m.streams.local++
-	m.table[d.id] = d
+	m.table.add(d)
 	d.on(evOpen)
 	m.signal(d, ctlOpen)
 	m.mu.Unlock()
@@ -100,7 +104,7 @@ func (m *Mux) reserveOpen(d *Dialogue) error {
 	}
 	w, ok := m.windows.add(0)
 	if !ok {
-		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(len(m.table)), Limit: uint64(len(m.table)) - 1, Err: geminio.ErrTooMany}
+		return &geminio.LimitError{What: "streams within the memory budget (SetMemoryBudget)", Value: uint64(m.table.len()), Limit: uint64(m.table.len()) - 1, Err: geminio.ErrTooMany}
 	}
 	d.initWindows(w)
 	return nil
@@ -142,7 +146,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	m.lastPeerID = id
 	var windows packet.Windows
 	why := packet.Reason{}
-	if err := packet.CheckMetadata("open", o.Metadata, m.local.MaxMetadata); err != nil {
+	if err := packet.CheckMetadata("open", o.Metadata, m.c.Local().MaxMetadata); err != nil {
 		why = packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()}
 	} else {
 		windows, why = m.reservePeerOpen(o.Content())
@@ -161,7 +165,7 @@ func (m *Mux) peerOpens(id uint64, o packet.Open) error {
 	d.grant(o.Windows)
 	m.streams.peer++
 	m.streams.unaccepted++
-	m.table[id] = d
+	m.table.add(d)
 	m.mu.Unlock()
 	m.h.Opened(d)
 	m.mu.Lock()
@@ -184,14 +188,14 @@ func (m *Mux) reservePeerOpen(intro int) (w packet.Windows, why packet.Reason) {
 	switch {
 	case m.goAway.sides != 0 || m.cause != nil:
 		return w, packet.Reason{Code: uint32(geminio.CodeGoingAway), Text: geminio.ErrGoingAway.Error()}
-	case m.streams.peer >= int(m.local.MaxStreams):
+	case m.streams.peer >= int(m.c.Local().MaxStreams):
 		return limit("are open", m.streams.peer)
 	case m.streams.unaccepted >= m.limits.Backlog:
 		return limit("wait to be accepted", m.streams.unaccepted)
 	}
 	w, ok := m.windows.add(intro)
 	if !ok {
-		return limit("use the memory budget up", len(m.table))
+		return limit("use the memory budget up", m.table.len())
 	}
 	return w, packet.Reason{}
 }

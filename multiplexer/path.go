@@ -65,16 +65,16 @@ type path struct {
 
 	shortest shortest // round trips
 	latest   time.Duration
-	txRate   largest // rate at which sent bytes arrive
-	rxRate   largest // rate at which the peer's bytes arrive
-	limit    uint64  // what may be under way, bytes; 0: anything
-	mode     pathMode
+	txRate   largest       // rate at which sent bytes arrive
+	rxRate   largest       // rate at which the peer's bytes arrive
+	limit    uint64        // what may be under way, bytes; 0: anything
 	nextLow  time.Duration // when mode becomes pathLow
 	slow     slowness
 
 	round     round
 	pings     []pathPing // that are not answered, in order
-	requested bool       // a Ping is to be sent in the next batch
+	mode      pathMode
+	requested bool // a Ping is to be sent in the next batch
 	lastPing  time.Duration
 	pingSent  uint64        // sent at the last Ping
 	paced     time.Duration // the time at which all Pings so far would be sent at an interval of pacedPing

@@ -95,7 +95,7 @@ func (m *Mux) lookupData(h packet.Header) (*Dialogue, error) {
 // holds m.mu until it has handled the frame, because this side may end any dialogue at any
 // time.
 func (m *Mux) find(h packet.Header) (*Dialogue, error) {
-	if d := m.table[h.Stream]; d != nil {
+	if d := m.table.get(h.Stream); d != nil {
 		return d, d.checkEarly(h.Type)
 	}
 	if m.cause == nil && !m.wasOpen(h.Stream) {
@@ -236,7 +236,7 @@ func (m *Mux) peerResets(h packet.Header, n packet.Reason) error {
 func (m *Mux) peerCredits(id uint64, c packet.Credit) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d := m.table[id]
+	d := m.table.get(id)
 	if id != 0 && d == nil && m.cause == nil && !m.wasOpen(id) {
 		return &packet.Error{What: "credit", Reason: fmt.Sprintf("stream %d was never opened", id)}
 	}

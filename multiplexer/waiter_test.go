@@ -46,7 +46,7 @@ func openMany(t *testing.T, m *Mux, n int) []*Dialogue {
 		m.streams.nextID += 2
 		d.life, d.send.state = lifeOpen, sendOpen
 		d.grant(packet.Windows{Raw: 4096, Messages: 4096})
-		m.table[d.id] = d
+		m.table.add(d)
 		m.streams.local++
 		all[i] = d
 	}

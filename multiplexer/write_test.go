@@ -106,7 +106,7 @@ func TestCloseDuringAWrite(t *testing.T) {
 						}
 						p.wantIdle("no frame for the stream behind its reset")
 						m.mu.Lock()
-						assert.Len(t, m.table, 1)
+						assert.Equal(t, 1, m.table.len())
 						assert.Zero(t, m.streams.peer)
 						m.mu.Unlock()
 					})
@@ -287,7 +287,7 @@ func TestStopAfterAWriteWasCutOff(t *testing.T) {
 		synctest.Wait()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		assert.Len(t, m.table, 1)
+		assert.Equal(t, 1, m.table.len())
 	})
 }
 
