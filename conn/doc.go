@@ -14,7 +14,9 @@
 // One goroutine, the reading goroutine, calls [Conn.Run]. Run passes each frame
 // to [FrameHandler.Frame], which takes the payload with [Conn.Payload] or
 // [Conn.ReadPayload]. The reading goroutine waits for the transport and for
-// nothing else. While it waits on a TCP or unix socket, it holds no buffer.
+// nothing else. While it waits on a TCP or unix socket, it holds no buffer. When
+// nothing has arrived on a socket for a while, another goroutine takes its place, whose
+// stack is small.
 //
 // # Writing
 //

@@ -229,9 +229,15 @@ type fakeHandler struct {
 	deliver     bool
 }
 
+// readAll reads until the connection has ended.
+func readAll(c *Conn) {
+	for c.Run() {
+	}
+}
+
 func (u *fakeHandler) run() {
 	defer close(u.over)
-	u.c.Run()
+	readAll(u.c)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.readErr = u.c.Cause()

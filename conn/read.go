@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"time"
 
 	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/internal/chunk"
@@ -35,7 +34,10 @@ type Sink interface {
 // Run reads frames until the connection ends, and passes those of the layer above to
 // its Frame method. The goroutine that calls Run is the reading goroutine. If a function of the user
 // that must not do so ends the goroutine, the connection ends too.
-func (c *Conn) Run() {
+//
+// If Run returns true, the connection has not ended, and the caller calls Run again in a new goroutine:
+// nothing has arrived for a while, and the present goroutine has a large stack.
+func (c *Conn) Run() (again bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -52,6 +54,10 @@ func (c *Conn) Run() {
 		if err == nil {
 			err = c.upper.Frame(h)
 		}
+		if err == errRenew {
+			returned = true
+			return true
+		}
 		if err != nil {
 			c.received.publish()
 			c.fail(err)
@@ -61,10 +67,13 @@ func (c *Conn) Run() {
 				c.rb = nil
 			}
 			returned = true
-			return
+			return false
 		}
 	}
 }
+
+// errRenew has Run return true.
+var errRenew = errors.New("the reading goroutine is to be replaced")
 
 // errReaderExited ends a connection whose reading goroutine was ended.
 var errReaderExited = errors.New("a function of the user ended the goroutine that reads the connection")
@@ -353,12 +362,8 @@ func (c *Conn) beforeWait() {
 	}
 }
 
-// noteRead records that bytes have arrived. It returns the time.
-func (c *Conn) noteRead() time.Duration {
-	now := c.Now()
-	c.lastRead.Store(int64(now))
-	return now
-}
+// noteRead records that bytes have arrived.
+func (c *Conn) noteRead() { c.lastRead.Store(int64(c.Now())) }
 
 // sliceSink fills a slice.
 type sliceSink struct {

@@ -65,7 +65,7 @@ func startParts(t *testing.T, steps ...func(c *Conn)) (p *peer, ended <-chan err
 	}
 	c.Start(u)
 	return p, kit.Start(func() error {
-		c.Run()
+		readAll(c)
 		<-c.Done()
 		return c.Cause()
 	})
@@ -206,7 +206,7 @@ func TestPanicOfAFrameHandlerIsPassedOn(t *testing.T) {
 	p.write(dataFrame(1), "a frame")
 	panicked := kit.Start(func() (v any) {
 		defer func() { v = recover() }()
-		c.Run()
+		readAll(c)
 		return nil
 	})
 	assert.Equal(t, "fault", kit.Await(t, kit.Forever, "the panic of Run", panicked))

@@ -53,7 +53,7 @@ func (p *sessionPair) start(upperC, upperS func(*Conn) FrameHandler) {
 	p.s.Start(upperS(p.s))
 	for _, c := range []*Conn{p.c, p.s} {
 		p.wg.Go(func() {
-			c.Run()
+			readAll(c)
 			<-c.Done()
 		})
 	}

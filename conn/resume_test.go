@@ -149,7 +149,7 @@ func (n *resumingNetwork) serve(nc net.Conn) {
 	n.all = append(n.all, s)
 	n.mu.Unlock()
 	c.Start(s)
-	c.Run()
+	readAll(c)
 }
 
 // dial makes one attempt to connect.
@@ -227,7 +227,7 @@ func transcript(t *testing.T, wires func(int) (*kit.CutEnd, *kit.CutEnd)) (clien
 	c.Start(s)
 	ended := make(chan struct{})
 	go func() {
-		c.Run()
+		readAll(c)
 		<-c.Done()
 		close(ended)
 	}()

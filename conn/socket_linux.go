@@ -32,7 +32,10 @@ type socket struct {
 	sink    Sink                  // receives what onReadable reads; nil: the read buffer does
 	whole   bool                  // onReadable starts at the beginning of a frame
 	readErr error                 // the result of onReadable
-	recheck time.Duration         // when the read deadline is due that lookAgain has set
+	recheck time.Duration         // when the read deadline is due; 0: there is none
+	armed   time.Duration         // when the last bytes had arrived when it was set
+	used    bool                  // bytes have arrived since the goroutine began
+	renewIn time.Duration         // the time without bytes after which another goroutine takes its place
 
 	// The holder of the write token owns these fields.
 
@@ -47,7 +50,7 @@ type socket struct {
 // beneath the net.Conn, newTransport keeps the send queue of the socket short.
 func newTransport(c *Conn, l *link) transport {
 	if raw := rawSocket(l.nc); raw != nil {
-		t := &socket{c: c, link: l, raw: raw}
+		t := &socket{c: c, link: l, raw: raw, renewIn: renewFirst}
 		t.readFn, t.writeFn = t.onReadable, t.onWritable
 		t.waker.init(l.nc, raw)
 		raw.Control(shortenQueue)
@@ -94,6 +97,15 @@ func shortenQueue(fd uintptr) {
 // prove that it was empty; see the package comment.
 const lookAgain = 100 * time.Millisecond
 
+// When no bytes have arrived for a while, a new goroutine takes the place of the reading goroutine. A
+// goroutine that has handled frames has a stack of 4 KiB or more, which the runtime does not shrink;
+// that of a new one has 2 KiB. The time is renewFirst, and doubles up to renewLast each time that bytes
+// have arrived meanwhile, so that a connection in use is rarely disturbed.
+const (
+	renewFirst = time.Second
+	renewLast  = 16 * time.Second
+)
+
 func (t *socket) readNext() error { return t.read(nil, true) }
 
 func (t *socket) readMore() error { return t.read(nil, false) }
@@ -113,6 +125,14 @@ func (t *socket) read(s Sink, whole bool) error {
 		}
 		t.recheck = 0
 		t.waker.woken()
+		switch {
+		case !whole || !t.used:
+		case t.c.Now()-t.c.LastRead() >= t.renewIn:
+			t.used, t.renewIn = false, renewFirst
+			return errRenew
+		case t.c.LastRead() > t.armed:
+			t.renewIn = min(2*t.renewIn, renewLast)
+		}
 	}
 }
 
@@ -126,6 +146,9 @@ func (t *socket) onReadable(fd uintptr) bool {
 		n, all, errno := t.readOnce(int(fd))
 		switch {
 		case errno == syscall.EAGAIN:
+			if t.whole && t.used {
+				t.wakeAfter(t.renewIn)
+			}
 			t.beforeWait()
 			return false
 		case errno == syscall.EINTR:
@@ -136,7 +159,8 @@ func (t *socket) onReadable(fd uintptr) bool {
 			t.readErr = t.c.readError(t.link, io.EOF)
 			return true
 		default:
-			now := c.noteRead()
+			c.noteRead()
+			t.used = true
 			if !t.whole {
 				return true
 			}
@@ -144,22 +168,21 @@ func (t *socket) onReadable(fd uintptr) bool {
 				return true
 			}
 			if all && !c.packetDispatched {
-				t.beforeWaitUnproved(now)
+				t.wakeAfter(lookAgain) // no read has proved that the socket is empty
+				t.beforeWait()
 				return false
 			}
 		}
 	}
 }
 
-// beforeWaitUnproved is beforeWait when no read has proved that the socket is empty. It
-// sets a read deadline, after which the socket is read once more; see the package
-// comment.
-func (t *socket) beforeWaitUnproved(now time.Duration) {
-	if now >= t.recheck {
-		t.recheck = now + lookAgain
-		t.link.nc.SetReadDeadline(time.Now().Add(lookAgain))
+// wakeAfter has the goroutine read again at the latest when d has passed since the last bytes.
+func (t *socket) wakeAfter(d time.Duration) {
+	last := t.c.LastRead()
+	if at := last + d; t.recheck == 0 || at < t.recheck {
+		t.recheck, t.armed = at, last
+		t.link.nc.SetReadDeadline(t.c.Time(at))
 	}
-	t.beforeWait()
 }
 
 // beforeWait runs before the goroutine waits for the socket.

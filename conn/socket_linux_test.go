@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/singchia/geminio"
 	"github.com/singchia/geminio/packet"
 	"github.com/singchia/geminio/test/kit"
 )
@@ -41,4 +42,34 @@ func TestFramesWithPauses(t *testing.T) {
 	}
 	p.writeClose(packet.Reason{}, "the end")
 	assert.Equal(t, io.EOF, kit.Await(t, kit.Forever, "the end of the connection", ended))
+}
+
+// When no bytes have arrived for a while, Run returns true. The connection continues with another
+// call of Run.
+func TestRenewedReader(t *testing.T) {
+	near, far := kit.TCPPair(t)
+	p := &peer{t, far}
+	cfg := testConfig()
+	ch := shake(geminio.RecipientSide, near, cfg)
+	p.write(helloBytes(t, packet.Conn{Settings: &cfg.Settings}), "hello")
+	_, err := kit.ReadConnAck(far)
+	require.NoError(t, err)
+	c := (<-ch).c
+	u := &fakeHandler{c: c}
+	c.Start(u)
+	run := func() <-chan bool {
+		ch := make(chan bool, 1)
+		go func() { ch <- c.Run() }()
+		return ch
+	}
+	for n := range 2 {
+		ran := run()
+		p.write(dataFrame(1), "a frame")
+		assert.True(t, kit.Await(t, kit.Forever, "the end of Run", ran))
+		assert.Len(t, u.seen().got, n+1)
+	}
+	ran := run()
+	p.writeClose(packet.Reason{}, "the end")
+	assert.False(t, kit.Await(t, kit.Forever, "the end of Run", ran))
+	<-c.Done()
 }

@@ -157,7 +157,14 @@ func New(c *conn.Conn, h Handler, lim *Limits) *Mux {
 // Start starts the reading goroutine, which runs until the connection ends.
 func (m *Mux) Start() {
 	m.c.Start((*frameHandler)(m))
-	go m.c.Run()
+	go m.read()
+}
+
+// read is the reading goroutine.
+func (m *Mux) read() {
+	if m.c.Run() {
+		go m.read()
+	}
 }
 
 // Abandon ends a Mux for which Start was not called and is not called any more, because the

@@ -46,7 +46,7 @@ type settings struct {
 func standard(window time.Duration) settings {
 	return settings{
 		window: window, callers: 64, streams: 8,
-		idle: 100, clients: 4000, parked: 1000, settle: 500 * time.Millisecond, counted: 2000,
+		idle: 100, clients: 4000, parked: 1000, settle: 1500 * time.Millisecond, counted: 2000,
 	}
 }
 
