@@ -20,12 +20,14 @@ import (
 
 func connConfig() *conn.Config {
 	return &conn.Config{
-		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
-		HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: 5 * time.Second,
-		Settings: packet.Settings{
-			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100,
-			Raw: 16 << 10, Messages: 16 << 10, Handlers: 200, Large: 4 << 20,
-			MaxMetadata: 64 << 10,
+		Base: &conn.Base{
+			Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
+			HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: 5 * time.Second,
+			Settings: packet.Settings{
+				MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 100,
+				Raw: 16 << 10, Messages: 16 << 10, Handlers: 200, Large: 4 << 20,
+				MaxMetadata: 64 << 10,
+			},
 		},
 		Admit: func(*conn.Conn, uint64, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
 	}

@@ -99,7 +99,6 @@ func (o *EndOptions) shakeHands(nc net.Conn, cc *conn.Config, ac *application.Co
 		}
 		return nil, err
 	}
-	cc.Prepare, cc.Methods = nil, nil // the connection keeps cc, and need not keep o
 	if err := (*application.Control)(e).BeginAndExchange(context.Background()); err != nil {
 		return nil, err
 	}

@@ -68,8 +68,8 @@ func (c *Conn) close(cause error, reason packet.Reason, byPeer bool) {
 		}
 		c.cause, c.closeFrame = cause, reason
 		c.stopHeartbeat()
-		c.lingerEnd = c.Now() + c.cfg.Linger
-		c.lingerTimer = c.cfg.Clock.AfterFunc(c.cfg.Linger, func() { c.abort(cause) })
+		c.lingerEnd = c.Now() + c.base.Linger
+		c.lingerTimer = c.base.Clock.AfterFunc(c.base.Linger, func() { c.abort(cause) })
 	}
 	c.mu.Unlock()
 	if first {

@@ -60,15 +60,21 @@ type FrameHandler interface {
 	End(cause error, deliver bool)
 }
 
-// Config configures a Conn. All fields are required unless their comments say
-// otherwise.
-type Config struct {
+// Base is the part of a Config that a Conn keeps. Conns may share it: it is not changed. All fields are
+// required.
+type Base struct {
 	Clock            clock.Clock
 	Log              *slog.Logger
 	HandshakeTimeout time.Duration   // bounds the whole handshake
 	Heartbeat        time.Duration   // time between two Pings; after two without a byte from the peer the connection ends
 	Linger           time.Duration   // bounds the time in Closing
 	Settings         packet.Settings // offered by this side
+}
+
+// Config configures a Conn. All fields are required unless their comments say
+// otherwise.
+type Config struct {
+	*Base
 
 	// Methods returns the methods that this side registers with the handshake, as far as they fit
 	// and the peer takes them; see Conn.Methods. The client calls it before it sends anything, the
@@ -137,7 +143,8 @@ type Conn struct {
 	io       transport     // moves bytes over link; with a session, attach replaces it
 	session  *session      // nil: the connection ends with its link
 	done     chan struct{} // closed when the connection has ended
-	cfg      *Config       // the configuration
+	base     *Base         // the configuration
+	cfg      *Config       // the same with what the handshake needs; nil after it
 	upper    FrameHandler  // the layer above
 	side     geminio.Side  // this side
 	clientID uint64        // the id that the server has chosen
@@ -258,22 +265,22 @@ func (c *Conn) Peer() *packet.Settings { return c.peer }
 // recognizes its connections. It is nil for other clients.
 func (c *Conn) Session() []byte {
 	if c.side == geminio.InitiatorSide {
-		return c.cfg.Settings.Session
+		return c.base.Settings.Session
 	}
 	return c.peer.Session
 }
 
 // Local returns the settings that this side offered. They must not be changed.
-func (c *Conn) Local() *packet.Settings { return &c.cfg.Settings }
+func (c *Conn) Local() *packet.Settings { return &c.base.Settings }
 
 // HandshakeTimeout returns the configured bound of a handshake.
-func (c *Conn) HandshakeTimeout() time.Duration { return c.cfg.HandshakeTimeout }
+func (c *Conn) HandshakeTimeout() time.Duration { return c.base.HandshakeTimeout }
 
 // Clock returns the clock of the configuration.
-func (c *Conn) Clock() clock.Clock { return c.cfg.Clock }
+func (c *Conn) Clock() clock.Clock { return c.base.Clock }
 
 // Log returns the logger of the configuration.
-func (c *Conn) Log() *slog.Logger { return c.cfg.Log }
+func (c *Conn) Log() *slog.Logger { return c.base.Log }
 
 // Done returns a channel that is closed when the transport is closed. If the Close of
 // the transport does not return, the channel is closed a quarter of a second after
@@ -298,13 +305,13 @@ func (c *Conn) Start(upper FrameHandler) {
 	c.setState(Open)
 	c.began = max(c.changed, 1)
 	c.lastRead.Store(int64(c.Now()))
-	c.nextPing = c.Now() + c.cfg.Heartbeat
+	c.nextPing = c.Now() + c.base.Heartbeat
 	if c.session != nil {
 		c.session.begin()
-		c.session.reportTimer = c.cfg.Clock.AfterFunc(reportAfter, c.onReportTimer)
+		c.session.reportTimer = c.base.Clock.AfterFunc(reportAfter, c.onReportTimer)
 		c.session.timerSet.Store(true)
 	}
-	c.heartbeatTimer = c.cfg.Clock.AfterFunc(c.cfg.Heartbeat, c.onHeartbeatTimer)
+	c.heartbeatTimer = c.base.Clock.AfterFunc(c.base.Heartbeat, c.onHeartbeatTimer)
 	if !c.releaseWrite() {
 		c.flusher.start()
 	}

@@ -35,7 +35,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 	if err := Check(nc); err != nil {
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
-	c := &Conn{cfg: cfg, side: side, start: time.Now()}
+	c := &Conn{base: cfg.Base, cfg: cfg, side: side, start: time.Now()}
 	l := &link{nc: nc, clock: cfg.Clock, log: cfg.Log, closed: make(chan struct{})}
 	c.link, c.done = l, l.closed
 	c.flusher.clock, c.flusher.run = cfg.Clock, c.flushAll
@@ -72,7 +72,7 @@ func handshake(nc net.Conn, cfg *Config, side geminio.Side, do func(*Conn, <-cha
 		if c.wire1 != nil {
 			c.translate()
 		}
-		c.io = newTransport(c, l)
+		c.io, c.cfg = newTransport(c, l), nil
 		return c, nil
 	case ErrResumed:
 		return nil, err

@@ -17,7 +17,7 @@ const maxPings = 1000
 // heartbeats have passed without a byte from the peer.
 func (c *Conn) onHeartbeatTimer() {
 	now := c.Now()
-	silentAt := time.Duration(c.lastRead.Load()) + 2*c.cfg.Heartbeat
+	silentAt := time.Duration(c.lastRead.Load()) + 2*c.base.Heartbeat
 	c.mu.Lock()
 	l := c.link
 	if s := c.session; s != nil && s.phase == linkDown {
@@ -39,7 +39,7 @@ func (c *Conn) onHeartbeatTimer() {
 	if c.State() < Closing {
 		if now >= c.nextPing {
 			c.pingDue, ping = true, true
-			c.nextPing = now + c.cfg.Heartbeat
+			c.nextPing = now + c.base.Heartbeat
 		}
 		c.heartbeatTimer.Reset(min(c.nextPing, silentAt) - now)
 	}

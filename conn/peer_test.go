@@ -115,11 +115,13 @@ func (p *peer) drain() {
 // testConfig returns a configuration, which the test may change.
 func testConfig() *Config {
 	return &Config{
-		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
-		HandshakeTimeout: 10 * time.Second, Heartbeat: 20 * time.Second, Linger: 5 * time.Second,
-		Settings: packet.Settings{
-			MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
-			Raw: 16 << 10, Messages: 16 << 10, Handlers: 8, Large: 2 << 20,
+		Base: &Base{
+			Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler),
+			HandshakeTimeout: 10 * time.Second, Heartbeat: 20 * time.Second, Linger: 5 * time.Second,
+			Settings: packet.Settings{
+				MaxFrame: packet.DefaultMaxFrame, MaxMessage: 1 << 20, MaxStreams: 8,
+				Raw: 16 << 10, Messages: 16 << 10, Handlers: 8, Large: 2 << 20,
+			},
 		},
 		Admit: func(_ *Conn, _, wanted uint64, _ <-chan struct{}) (uint64, error) {
 			if wanted == 0 {

@@ -59,7 +59,7 @@ func (c *Conn) planPing(now time.Duration) (due bool) {
 	}
 	if left := c.pingerPing + pingPause - now; c.pingerPing > 0 && left > 0 {
 		c.pingerTimer = true
-		c.cfg.Clock.AfterFunc(left, func() {
+		c.base.Clock.AfterFunc(left, func() {
 			c.mu.Lock()
 			c.pingerTimer = false
 			c.mu.Unlock()

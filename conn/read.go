@@ -93,7 +93,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 		if err := c.need(packet.HeaderLen); err != nil {
 			return packet.Header{}, err
 		}
-		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.base.Settings.MaxFrame)
 		if err != nil {
 			return h, err
 		}
@@ -122,7 +122,7 @@ func (c *Conn) readFrame() (packet.Header, error) {
 // at a frame that is incomplete or belongs to this package; readFrame handles that one.
 func (c *Conn) takeWhole() error {
 	for c.rb.Len() >= packet.HeaderLen {
-		h, err := packet.ParseHeader(c.rb.Bytes(), c.cfg.Settings.MaxFrame)
+		h, err := packet.ParseHeader(c.rb.Bytes(), c.base.Settings.MaxFrame)
 		if err != nil || h.Type.IsControl() || c.rb.Len() < packet.HeaderLen+int(h.Length) {
 			return nil
 		}

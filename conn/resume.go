@@ -106,6 +106,7 @@ const (
 type session struct {
 	// These fields are read-only after the handshake.
 
+	hooks    *ResumeConfig
 	ticket   packet.Ticket
 	keep     time.Duration
 	maxBound uint64   // the size that bound grows to
@@ -253,7 +254,7 @@ func newTicket(keep time.Duration) *packet.Ticket {
 // keepSession makes the session of c resumable with the ticket t.
 func (c *Conn) keepSession(t *packet.Ticket) {
 	s := &session{
-		ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()),
+		hooks: c.cfg.Resume, ticket: *t, keep: min(c.cfg.Resume.Keep, t.KeepTime()),
 		bound: uint64(c.cfg.Resume.Log), maxBound: max(uint64(c.cfg.Resume.Log), c.cfg.Resume.MaxLog),
 		report: min(uint64(c.peer.Log)/8, maxUnreported), identity: identityOf(c.link.nc),
 	}
@@ -329,7 +330,7 @@ func (c *Conn) cut(l *link, cause error) {
 	delivered := c.peerClosed || c.closeState == closeSent && s.acked == s.sent
 	if c.State() < Closing {
 		number := s.stats.Interruptions
-		s.keepTimer = c.cfg.Clock.AfterFunc(s.keep, func() { c.expire(number) })
+		s.keepTimer = c.base.Clock.AfterFunc(s.keep, func() { c.expire(number) })
 	}
 	c.mu.Unlock()
 	l.close(0)
@@ -340,7 +341,7 @@ func (c *Conn) cut(l *link, cause error) {
 	if c.observer != nil && open {
 		c.observer.Interrupted(cause, lasted)
 	}
-	if f := c.cfg.Resume.Interrupted; f != nil {
+	if f := c.session.hooks.Interrupted; f != nil {
 		f(c, cause)
 	}
 }
@@ -607,15 +608,15 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 	c.worked.Store(false)
 	c.pongDue, c.pingDue = false, true // a lost Ping is sent again, and the new path is measured
 	if c.State() < Closing {
-		c.nextPing = now + c.cfg.Heartbeat
-		c.heartbeatTimer.Reset(c.cfg.Heartbeat)
+		c.nextPing = now + c.base.Heartbeat
+		c.heartbeatTimer.Reset(c.base.Heartbeat)
 	}
 	s.wakeReader()
 	c.mu.Unlock()
 	if c.observer != nil && open {
 		c.observer.Resumed(lasted)
 	}
-	if f := c.cfg.Resume.Resumed; f != nil {
+	if f := c.session.hooks.Resumed; f != nil {
 		f(c)
 	}
 	go c.replay()
@@ -625,7 +626,7 @@ func (c *Conn) attach(l *link, peerReceived uint64) {
 // c.mu.
 func (c *Conn) stalled(now time.Duration) bool {
 	s := c.session
-	return s != nil && s.sent != s.acked && now-s.ackMoved >= max(2*c.cfg.Heartbeat, minStall)
+	return s != nil && s.sent != s.acked && now-s.ackMoved >= max(2*c.base.Heartbeat, minStall)
 }
 
 // onStall gives up a link whose peer acknowledges nothing. It ends the session if that has
@@ -665,7 +666,7 @@ func (c *Conn) endSession() {
 	s.log.Forget() // a replay may still read it
 	s.marks = nil
 	s.logMu.Unlock()
-	if f := c.cfg.Resume.Ended; f != nil {
+	if f := c.session.hooks.Ended; f != nil {
 		f(c)
 	}
 }

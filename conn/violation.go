@@ -13,7 +13,7 @@ import (
 // Close frame.
 func (c *Conn) violation(err error) {
 	err = fmt.Errorf("%w: %w", geminio.ErrProtocol, err)
-	c.cfg.Log.Warn("closing the connection", "client", c.clientID, "err", err)
+	c.base.Log.Warn("closing the connection", "client", c.clientID, "err", err)
 	c.Close(err, packet.Reason{Code: uint32(geminio.CodeProtocol), Text: err.Error()})
 	for {
 		if c.rb != nil {

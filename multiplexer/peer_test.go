@@ -188,8 +188,10 @@ func newSetup() *setup {
 // config returns the configuration of a Conn that offers w.
 func (s *setup) config(w packet.Settings) *conn.Config {
 	return &conn.Config{
-		Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Settings: w,
-		HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: s.linger,
+		Base: &conn.Base{
+			Clock: clock.Runtime(), Log: slog.New(slog.DiscardHandler), Settings: w,
+			HandshakeTimeout: 10 * time.Second, Heartbeat: time.Hour, Linger: s.linger,
+		},
 		Admit: func(*conn.Conn, uint64, uint64, <-chan struct{}) (uint64, error) { return 42, nil },
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/singchia/geminio/application"
 	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/delegate"
+	"github.com/singchia/geminio/internal/setup"
 	"github.com/singchia/geminio/packet"
 )
 
@@ -66,10 +67,7 @@ func (srv *Server) serve(cl *clientConn) {
 
 // handshake shakes hands with a client, starts its End, and exchanges methods.
 func (srv *Server) handshake(cl *clientConn) error {
-	cc, ac, err := srv.opt.resolve()
-	if err != nil {
-		return err // never: resolve has succeeded before
-	}
+	cc, ac := srv.configs()
 	cl.observer = ac.Observer
 	srv.configure(cl, cc)
 	var e *ServerEnd
@@ -92,7 +90,6 @@ func (srv *Server) handshake(cl *clientConn) error {
 		srv.resumables.remove(cl.resumable)
 		return err
 	}
-	cc.Context, cc.Prepare, cc.Methods, cc.Admit, cc.Identify = nil, nil, nil, nil, nil // the connection keeps cc
 	s := srv.sessions.attach(c.ClientID(), c.Session(), c.RemoteAddr(), srv.ids.chosen(cl.holder))
 	if s != nil {
 		ac.Deliveries = &s.deliveries
@@ -121,6 +118,19 @@ func (srv *Server) handshake(cl *clientConn) error {
 	})
 	srv.resumables.setEnd(cl.resumable, e)
 	return e.exchangeMethods(cc, ac)
+}
+
+// configs returns the configurations of a connection, which share what all connections have in common.
+func (srv *Server) configs() (*conn.Config, *application.Config) {
+	cc, ac := *srv.cc, *srv.ac
+	if cc.Resume != nil {
+		own := *cc.Resume
+		cc.Resume = &own
+	}
+	if srv.opt.PacketFactory == nil {
+		ac.IDs = setup.NewIDs(geminio.RecipientSide)
+	}
+	return &cc, &ac
 }
 
 // configureResume adds the settings for resuming sessions to the configuration of a connection.

@@ -219,9 +219,9 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	}
 	ac.RetryAfter = o.RetryAfter
 	ac.Hooks.AcceptStream, ac.Hooks.ClosedStream = o.AcceptStreamFunc, o.ClosedStreamFunc
-	if o.Delegate != nil {
+	if log := cc.Log; o.Delegate != nil {
 		ac.Hooks.Heartbeat = func(c delegate.ConnDescriber) {
-			setup.LogError(cc.Log, "Heartbeat", c, o.Delegate.Heartbeat(c))
+			setup.LogError(log, "Heartbeat", c, o.Delegate.Heartbeat(c))
 		}
 	}
 	return cc, ac, nil

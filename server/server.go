@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/singchia/geminio"
+	"github.com/singchia/geminio/application"
+	"github.com/singchia/geminio/conn"
 	"github.com/singchia/geminio/internal/nilarg"
 	"github.com/singchia/geminio/packet"
 )
@@ -64,6 +66,8 @@ const (
 type Server struct {
 	// Read-only after creation.
 	opt                *EndOptions
+	cc                 *conn.Config        // of all connections; see configs
+	ac                 *application.Config // of all Ends; see configs
 	log                *slog.Logger
 	handshakeTimeout   time.Duration // the time for the handshake
 	linger             time.Duration
@@ -104,11 +108,12 @@ func New(opts ...*EndOptions) *Server {
 	}
 	srv.changed = sync.NewCond(&srv.mu)
 	srv.ids = newIdentities(srv.sessions)
-	cc, _, err := opt.resolve()
+	cc, ac, err := opt.resolve()
 	if err != nil {
 		srv.state, srv.err = failed, err
 		return srv
 	}
+	srv.cc, srv.ac = cc, ac
 	srv.log, srv.handshakeTimeout, srv.linger, srv.resumes = cc.Log, cc.HandshakeTimeout, cc.Linger, cc.Resume != nil
 	return srv
 }

@@ -124,7 +124,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 		most = uint64(c.ReadBufferSize) * bufferUnit
 		window = min(window, most)
 	}
-	cc := &conn.Config{
+	cc := &conn.Config{Base: &conn.Base{
 		Clock:            clock.Runtime(),
 		Log:              l.Logger,
 		HandshakeTimeout: l.HandshakeTimeout,
@@ -143,7 +143,7 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 
 			MaxMetadata: uint32(l.MaxMetadataSize),
 		},
-	}
+	}}
 	if keep := *l.ResumeKeep; keep > 0 {
 		cc.Resume = &conn.ResumeConfig{Keep: keep, Log: uint32(*l.ResumeBuffer), MaxLog: min(part, maxResumeBuffer)}
 	}
@@ -186,29 +186,34 @@ func (c *Common) Resolve(side geminio.Side, d Delegate) (*conn.Config, *applicat
 	default:
 		ac.IDs = &numbers{PacketFactory: ac.IDs, log: cc.Log}
 	case nil:
-		mode := id.Odd
-		if side == geminio.RecipientSide {
-			mode = id.Even
-		}
-		ac.IDs = packet.NewPacketFactory(id.NewIDCounter(mode))
+		ac.IDs = NewIDs(side)
 	}
 	if c.WriteBufferSize > 0 {
 		ac.Limits.SendQueue = c.WriteBufferSize * bufferUnit
 	}
-	if d != nil {
+	if log := cc.Log; d != nil {
 		cc.Online = func(c *conn.Conn) error {
-			return guard.Wait(cc.Log, "ConnOnline", func() error { return d.ConnOnline(c) })
+			return guard.Wait(log, "ConnOnline", func() error { return d.ConnOnline(c) })
 		}
-		offline := func(c delegate.ConnDescriber) { LogError(cc.Log, "ConnOffline", c, d.ConnOffline(c)) }
+		offline := func(c delegate.ConnDescriber) { LogError(log, "ConnOffline", c, d.ConnOffline(c)) }
 		cc.Offline = func(c *conn.Conn) {
-			guard.Wait(cc.Log, "ConnOffline", func() error { offline(c); return nil })
+			guard.Wait(log, "ConnOffline", func() error { offline(c); return nil })
 		}
 		ac.Hooks.Offline = offline
 		ac.Hooks.DialogueOnline = d.DialogueOnline
-		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { LogError(cc.Log, "DialogueOffline", v, d.DialogueOffline(v)) }
+		ac.Hooks.DialogueOffline = func(v delegate.DialogueDescriber) { LogError(log, "DialogueOffline", v, d.DialogueOffline(v)) }
 		ac.Hooks.RemoteRegistration = d.RemoteRegistration
 	}
 	return cc, ac, nil
+}
+
+// NewIDs returns a PacketFactory of its own for an End of a side.
+func NewIDs(side geminio.Side) packet.PacketFactory {
+	mode := id.Odd
+	if side == geminio.RecipientSide {
+		mode = id.Even
+	}
+	return packet.NewPacketFactory(id.NewIDCounter(mode))
 }
 
 // noneNil returns an error that names the first function in all that is nil.
