@@ -174,9 +174,9 @@ type Conn struct {
 	gather  bool                  // flushAll lets other goroutines run first; the token's holder owns it
 	current atomic.Pointer[Batch] // the batch that the token's holder is writing
 
-	worked   atomic.Bool   // the peer has sent something that isCeremony excludes
 	lastRead atomic.Int64  // the time of the last byte, as by Now
 	rtt      atomic.Int64  // the last round trip; 0 before the first
+	worked   atomic.Bool   // the peer has sent something that isCeremony excludes
 	state    atomic.Uint32 // a State
 
 	mu             sync.Mutex     // guards the fields below

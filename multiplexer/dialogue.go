@@ -69,7 +69,7 @@ type Dialogue struct {
 // NewDialogue returns a new dialogue for Mux.Open. Its name, its metadata and its meta are sent
 // to the peer with the Open frame. Metadata is left out if the peer takes none.
 func (m *Mux) NewDialogue(peer string, md pairs.List, meta []byte) *Dialogue {
-	if m.peer.MaxMetadata == 0 {
+	if m.c.Peer().MaxMetadata == 0 {
 		md = nil
 	}
 	return m.newDialogue(0, packet.Open{Peer: peer, Metadata: md, Meta: meta})

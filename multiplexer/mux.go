@@ -69,12 +69,11 @@ type Mux struct {
 	c        *conn.Conn
 	h        Handler
 	limits   *Limits
-	main     *Dialogue        // the dialogue with DefaultID
-	peer     *packet.Settings // settings of the peer
-	maxFrame int              // the largest payload of a frame to the peer, bytes
-	smallTx  int              // the largest body of a small packet to the peer, bytes
-	smallRx  int              // the largest body of a small packet from the peer, bytes
-	stalled  func(Stall)      // is told of waits for credit; nil if nobody is
+	main     *Dialogue   // the dialogue with DefaultID
+	maxFrame int         // the largest payload of a frame to the peer, bytes
+	smallTx  int         // the largest body of a small packet to the peer, bytes
+	smallRx  int         // the largest body of a small packet from the peer, bytes
+	stalled  func(Stall) // is told of waits for credit; nil if nobody is
 
 	// The reading goroutine owns these fields.
 
@@ -128,22 +127,22 @@ const maxRefusals = 8 << 10
 // New returns a Mux over c, whose ids and settings of both sides are known. Nothing is sent
 // before Start, which is called when the handshake is done: until then, operations wait.
 func New(c *conn.Conn, h Handler, lim *Limits) *Mux {
-	m := &Mux{c: c, h: h, limits: lim, peer: c.Peer()}
-	local := c.Local()
+	m := &Mux{c: c, h: h, limits: lim}
+	local, peer := c.Local(), c.Peer()
 	// A frame is a turn of the scheduler: a longer frame would delay all other dialogues.
-	m.maxFrame = int(min(m.peer.MaxFrame, packet.DefaultMaxFrame))
+	m.maxFrame = int(min(peer.MaxFrame, packet.DefaultMaxFrame))
 	m.lastPeerID = DefaultID
-	m.smallTx, m.smallRx = charge.MaxSmall(*m.peer), charge.MaxSmall(*local)
+	m.smallTx, m.smallRx = charge.MaxSmall(*peer), charge.MaxSmall(*local)
 	m.streams.nextID = 2
 	if c.Side() == geminio.InitiatorSide {
 		m.streams.nextID = 3
 	}
-	m.ledger = newLedger(*local, *m.peer)
+	m.ledger = newLedger(*local, *peer)
 	m.windows = newWindowBudget(*lim, *local)
 	m.path.begin(c.Now())
 	d := m.newDialogue(DefaultID, packet.Open{Meta: c.Meta()})
 	d.life, d.send.state = lifeOpen, sendOpen
-	d.grant(packet.Windows{Raw: m.peer.Raw, Messages: m.peer.Messages})
+	d.grant(packet.Windows{Raw: peer.Raw, Messages: peer.Messages})
 	m.table.add(d)
 	m.main = d
 	d.recv.init(packet.Windows{Raw: local.Raw, Messages: local.Messages}, m.smallRx)
@@ -179,11 +178,11 @@ func (m *Mux) Conn() *conn.Conn { return m.c }
 
 // MaxBody returns the largest body of a packet that the peer accepts, in bytes, without
 // the head of the packet.
-func (m *Mux) MaxBody() int { return int(min(m.peer.MaxMessage, math.MaxInt32)) }
+func (m *Mux) MaxBody() int { return int(min(m.c.Peer().MaxMessage, math.MaxInt32)) }
 
 // MaxMetadata returns the size of the largest metadata that the peer accepts, in bytes; 0 if it
 // takes none.
-func (m *Mux) MaxMetadata() uint32 { return m.peer.MaxMetadata }
+func (m *Mux) MaxMetadata() uint32 { return m.c.Peer().MaxMetadata }
 
 // Dialogues returns the open dialogues: the default one first, the others in no particular
 // order. It returns nil after the end of the connection.

@@ -86,7 +86,7 @@ func (m *Mux) Open(d *Dialogue) error {
 // be opened. m.mu is held.
 func (m *Mux) reserveOpen(d *Dialogue) error {
 	intro := d.introduction()
-	if err := intro.Metadata.CheckSize(uint64(m.peer.MaxMetadata)); err != nil {
+	if err := intro.Metadata.CheckSize(uint64(m.c.Peer().MaxMetadata)); err != nil {
 		return err
 	}
 	switch size := intro.Size(); {

@@ -228,7 +228,7 @@ func (d *Dialogue) waitCredit(ctx context.Context, timeout time.Duration, w *cre
 		err = ctx.Err()
 	case <-impatient:
 		err = &geminio.LimitError{
-			What: "handlers of the peer, all busy", Value: uint64(m.peer.Handlers) + 1, Limit: uint64(m.peer.Handlers), Err: geminio.ErrTooMany,
+			What: "handlers of the peer, all busy", Value: uint64(m.c.Peer().Handlers) + 1, Limit: uint64(m.c.Peer().Handlers), Err: geminio.ErrTooMany,
 		}
 	}
 	m.mu.Lock()
