@@ -86,7 +86,7 @@ func kindOf(typ packet.Type) pendingKind {
 type pendingTable struct {
 	mu      sync.Mutex
 	last    uint64
-	entries map[uint64]*pending
+	entries byNumber[pending]
 	free    []*pending
 	kinds   [pendingKinds]geminio.Counts
 	several bool // the table had other entries when the last one began
@@ -111,18 +111,15 @@ func (t *pendingTable) begin(s *Stream, op *operation, deadline time.Time, async
 	} else {
 		p = &pending{done: make(chan struct{}, 1)}
 	}
-	if t.entries == nil {
-		t.entries = make(map[uint64]*pending)
-	}
 	if number == 0 {
 		t.last++
 		number = t.last
-	} else if t.entries[number] != nil {
+	} else if t.entries.get(number) != nil {
 		panic("BUG: a delivery is under way twice on one connection")
 	}
 	p.seq, p.typ, p.s, p.deadline, p.async = number, typ, s, deadline, async
 	p.method, p.began = op.method, op.began
-	t.entries[p.seq] = p
+	t.entries.add(p.seq, p)
 	n := &t.kinds[kindOf(typ)]
 	n.Begun++
 	n.InFlight++
@@ -130,7 +127,7 @@ func (t *pendingTable) begin(s *Stream, op *operation, deadline time.Time, async
 	// If several operations have just been answered together, others are likely to follow
 	// the first one that begins afterwards.
 	before := t.several
-	t.several = len(t.entries) > 1
+	t.several = t.entries.len() > 1
 	return p, before || t.several
 }
 
@@ -139,7 +136,7 @@ func (t *pendingTable) begin(s *Stream, op *operation, deadline time.Time, async
 func (t *pendingTable) take(seq uint64, typ packet.Type) *pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.entries[seq]
+	p := t.entries.get(seq)
 	if p == nil || p.typ != typ {
 		return nil
 	}
@@ -153,7 +150,7 @@ func (t *pendingTable) take(seq uint64, typ packet.Type) *pending {
 func (t *pendingTable) answered(s *Stream, seq uint64, typ packet.Type) (*pending, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.entries[seq]
+	p := t.entries.get(seq)
 	switch {
 	case p == nil || p.typ != typ:
 		return nil, nil
@@ -172,7 +169,7 @@ func otherStream(what string, seq uint64, of, on *Stream) error {
 
 // remove removes p. t.mu is held.
 func (t *pendingTable) remove(p *pending) {
-	delete(t.entries, p.seq)
+	t.entries.remove(p.seq)
 	t.kinds[kindOf(p.typ)].InFlight--
 	p.link.Remove()
 }
@@ -191,8 +188,8 @@ func (t *pendingTable) recycle(p *pending) {
 func (t *pendingTable) trim() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.entries) == 0 {
-		t.entries, t.free = nil, nil
+	if t.entries.len() == 0 {
+		t.entries, t.free = byNumber[pending]{}, nil
 	}
 }
 
@@ -200,7 +197,7 @@ func (t *pendingTable) trim() {
 func (t *pendingTable) empty() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.entries) == 0
+	return t.entries.len() == 0
 }
 
 // end is called when the End has ended. From now on begin returns nil.
@@ -344,7 +341,7 @@ func (e *End) arm(ctx context.Context, op *operation, p *pending, seq uint64) {
 		w.unwatch = context.AfterFunc(ctx, func() { e.giveUp(seq, typ, ctx.Err()) })
 	}
 	e.pending.mu.Lock()
-	ended := e.pending.entries[seq] != p
+	ended := e.pending.entries.get(seq) != p
 	if !ended {
 		p.watch = w
 	}

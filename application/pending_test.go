@@ -58,7 +58,7 @@ func TestTrim(t *testing.T) {
 	require.Same(t, p, table.take(p.seq, packet.TypeRequest))
 	table.recycle(p)
 	table.trim()
-	assert.Nil(t, table.entries)
+	assert.Zero(t, table.entries)
 	assert.Nil(t, table.free)
 	p, _ = table.begin(s, &operation{typ: packet.TypeRequest}, time.Time{}, nil)
 	assert.NotNil(t, table.take(p.seq, packet.TypeRequest))
@@ -70,7 +70,7 @@ func TestTrim(t *testing.T) {
 	require.Equal(t, inUse, requests.add(s, &serving{seq: 1}))
 	requests.remove(v)
 	requests.trim()
-	assert.Nil(t, requests.all)
+	assert.Zero(t, requests.all)
 	require.Equal(t, admitted, requests.add(s, v))
 }
 
@@ -86,7 +86,7 @@ func TestPendingTableKeepsFew(t *testing.T) {
 		table.recycle(p)
 	}
 	assert.Len(t, table.free, maxFree)
-	assert.Empty(t, table.entries)
+	assert.Zero(t, table.entries.len())
 }
 
 // Calls that are given up before they are sent do not hold back later ones.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,9 +114,9 @@ type servingTable struct {
 	n atomic.Int64 // the number of requests
 
 	mu    sync.Mutex
-	all   map[uint64]*serving // by number
-	begun uint64              // requests that were added
-	ended bool                // the End has ended: add rejects requests
+	all   byNumber[serving]
+	begun uint64 // requests that were added
+	ended bool   // the End has ended: add rejects requests
 }
 
 // admission is the result of servingTable.add.
@@ -134,12 +135,10 @@ func (t *servingTable) add(s *Stream, v *serving) admission {
 	switch {
 	case t.ended || s.ended.Load(): // the latter is set before endStream is called
 		return afterTheEnd
-	case t.all[v.seq] != nil:
+	case t.all.get(v.seq) != nil:
 		return inUse
-	case t.all == nil:
-		t.all = make(map[uint64]*serving)
 	}
-	t.all[v.seq] = v
+	t.all.add(v.seq, v)
 	t.begun++
 	t.n.Add(1)
 	s.serving.Add(&v.link, v)
@@ -150,10 +149,10 @@ func (t *servingTable) add(s *Stream, v *serving) admission {
 func (t *servingTable) remove(v *serving) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all[v.seq] != v {
+	if t.all.get(v.seq) != v {
 		return false
 	}
-	delete(t.all, v.seq)
+	t.all.remove(v.seq)
 	t.n.Add(-1)
 	v.link.Remove()
 	return true
@@ -163,8 +162,8 @@ func (t *servingTable) remove(v *serving) bool {
 func (t *servingTable) trim() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.all) == 0 {
-		t.all = nil
+	if t.all.len() == 0 {
+		t.all = byNumber[serving]{}
 	}
 }
 
@@ -172,7 +171,7 @@ func (t *servingTable) trim() {
 // the error of the caller's context.
 func (t *servingTable) cancel(s *Stream, seq uint64, why error) {
 	t.mu.Lock()
-	v := t.all[seq]
+	v := t.all.get(seq)
 	t.mu.Unlock()
 	if v != nil {
 		(*caller)(v).giveUp(s, why)
@@ -195,11 +194,11 @@ func (t *servingTable) endStream(s *Stream) {
 
 // endAll is called when the End and its streams have ended. It ends the contexts of all
 // handlers, and removes and returns their requests.
-func (t *servingTable) endAll() (all map[uint64]*serving) {
+func (t *servingTable) endAll() (all []*serving) {
 	t.mu.Lock()
 	t.ended = true
-	all = t.all
-	t.all = nil
+	all = slices.Collect(t.all.all)
+	t.all = byNumber[serving]{}
 	t.n.Store(0)
 	for _, v := range all {
 		v.link.Remove()

@@ -210,7 +210,7 @@ func TestHungHandlerKeepsOnlyItsRequest(t *testing.T) {
 			require.NoError(t, err)
 			<-started
 		}
-		for _, v := range server.serving.all {
+		for v := range server.serving.all.all {
 			kept[min(v.req.streamID-1, 1)] = weak.Make(v)
 		}
 		gone.end, gone.conn, gone.mux = weak.Make(server), weak.Make(s), weak.Make(server.mux)

@@ -140,7 +140,7 @@ func (o *oldest) get() []geminio.CallSnapshot {
 func (t *pendingTable) addCalls(c *conn.Conn, all *oldest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range t.entries {
+	for p := range t.entries.all {
 		if p.typ != packet.TypeRequest {
 			continue
 		}
@@ -181,7 +181,7 @@ func (t *pendingTable) countsOf(s *Stream) (calls, messages uint64, unsent [pend
 func (t *servingTable) addCalls(c *conn.Conn, all *oldest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, v := range t.all {
+	for v := range t.all.all {
 		all.add(v.snapshot(c))
 	}
 }

@@ -130,7 +130,7 @@ func (e *ServerEnd) abandon(cause error) {
 // no error if the client leaves: the End still returns everything that the client sent before.
 func (e *ServerEnd) exchangeMethods(cc *conn.Config, ac *application.Config) error {
 	ctx := context.Background()
-	if len(ac.RemoteMethods)+len(ac.LocalMethods) > 0 {
+	if len(ac.RemoteMethods) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cc.HandshakeTimeout)
 		defer cancel()
