@@ -86,6 +86,13 @@ func (v *events) post(what string, f func()) { v.add(what, f, false) }
 // last queues f as the last callback.
 func (v *events) last(what string, f func()) { v.add(what, f, true) }
 
+// close has the same effect without a callback.
+func (v *events) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+}
+
 // add is post, or last.
 func (v *events) add(what string, f func(), last bool) {
 	v.mu.Lock()

@@ -177,11 +177,11 @@ func (s *Stream) direction() geminio.Direction {
 
 // postOffline posts the hook of the connection's end, after all others.
 func (e *End) postOffline() {
-	e.events.last("ConnOffline", func() {
-		if f := e.cfg.Hooks.Offline; f != nil {
-			f(e.c)
-		}
-	})
+	if f := e.cfg.Hooks.Offline; f != nil {
+		e.events.last("ConnOffline", func() { f(e.c) })
+	} else {
+		e.events.close()
+	}
 }
 
 // OnIdle implements multiplexer.Handler: Mux.Idle may have become true.

@@ -178,7 +178,11 @@ func (o *EndOptions) resolve() (*conn.Config, *application.Config, error) {
 	}
 	cc.Meta = o.Meta
 	cc.Metadata, err = setup.Metadata(o.Metadata, len(o.Meta))
-	if err == nil {
+	switch {
+	case err != nil:
+	case o.PacketFactory == nil: // no function of the user is called
+		cc.PacketID = ac.IDs.NewPacketID()
+	default:
 		err = guard.Wait(cc.Log, "NewPacketID", func() error { cc.PacketID = ac.IDs.NewPacketID(); return nil })
 	}
 	if err != nil {
