@@ -154,7 +154,11 @@ func (c *Conn) terminate(orderly bool) {
 		return
 	}
 	c.flusher.end()
-	l.close(patience)
+	if orderly {
+		l.closeAfterUse(patience) // the reading goroutine has handled the Close frame, and the other one is written
+	} else {
+		l.close(0)
+	}
 	if c.session != nil {
 		c.endSession()
 		go func() {

@@ -219,28 +219,50 @@ func (unknownAddr) String() string  { return "unknown" }
 // link closes the connection beneath as well. After a further closeGrace, link enters
 // linkClosed; the goroutine that called Close stays until it returns.
 func (l *link) close(patience time.Duration) {
-	l.mu.Lock()
-	first := l.state == linkOpen
-	if first {
-		l.state = linkClosing
-		if patience > 0 {
-			l.timer = l.clock.AfterFunc(patience, l.cut)
-		}
-	}
-	l.mu.Unlock()
-	if !first {
+	if !l.beginClose(patience) {
 		return
 	}
 	// Close may wait until no goroutine uses the net.Conn, and the caller may be such a
 	// goroutine.
-	go func() {
-		defer l.finish()
-		if err := l.call("Close", l.nc.Close); err != nil && !errors.Is(err, net.ErrClosed) {
-			l.log.Debug("closing the transport", "err", err)
-		}
-	}()
+	go l.closeNetConn()
 	if patience <= 0 {
 		l.cut()
+	}
+}
+
+// closeAfterUse is close for a caller that is not within a method of the net.Conn. It closes a socket in
+// the caller's goroutine: nothing is left to be sent, so Close waits only until the other goroutines
+// have left their methods of the socket.
+func (l *link) closeAfterUse(patience time.Duration) {
+	switch l.nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if l.beginClose(patience) {
+			l.closeNetConn()
+		}
+	default:
+		l.close(patience)
+	}
+}
+
+// beginClose enters linkClosing. It reports false if close was called before.
+func (l *link) beginClose(patience time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != linkOpen {
+		return false
+	}
+	l.state = linkClosing
+	if patience > 0 {
+		l.timer = l.clock.AfterFunc(patience, l.cut)
+	}
+	return true
+}
+
+// closeNetConn calls Close of the net.Conn.
+func (l *link) closeNetConn() {
+	defer l.finish()
+	if err := l.call("Close", l.nc.Close); err != nil && !errors.Is(err, net.ErrClosed) {
+		l.log.Debug("closing the transport", "err", err)
 	}
 }
 
