@@ -60,13 +60,14 @@ func (s *geminioServer) dial() (link, error) {
 	if budget := s.service.budget; budget > 0 {
 		opt.SetMemoryBudget(budget)
 	}
-	c, err := client.NewEndWithDialer(func() (net.Conn, error) {
-		c, err := s.way.dial()
-		if t := s.service.security; t != nil && err == nil {
-			return tls.Client(c, t.client), nil
-		}
-		return c, err
-	}, opt)
+	nc, err := s.way.dial()
+	if err != nil {
+		return nil, err
+	}
+	if t := s.service.security; t != nil {
+		nc = tls.Client(nc, t.client)
+	}
+	c, err := client.NewEndWithConn(nc, opt)
 	if err != nil {
 		return nil, err
 	}
