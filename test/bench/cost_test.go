@@ -18,7 +18,7 @@ const (
 	maxAsyncAllocs   = 9
 	maxRawAllocs     = 0
 	maxOpenAllocs    = 22
-	maxShakeAllocs   = 250 // with those of package net
+	maxShakeAllocs   = 225 // with those of package net
 )
 
 func TestAllocations(t *testing.T) {

@@ -20,9 +20,9 @@ import (
 // Stacks are not compared: those of the goroutines that have ended leave gaps between those of
 // the reading goroutines, and the runtime counts the gaps as used.
 const (
-	maxIdleStream = 1 << 10  // both sides together
-	maxIdleEnd    = 7 << 10  // one side
-	maxUsedEnd    = 10 << 10 // one side of an End that was used; the runtime keeps memory of goroutines that have ended
+	maxIdleStream = 1 << 10 // both sides together
+	maxIdleEnd    = 6 << 10 // one side
+	maxUsedEnd    = 9 << 10 // one side of an End that was used; the runtime keeps memory of goroutines that have ended
 )
 
 // TestIdleStream measures the memory of an idle stream, which has no goroutine.
