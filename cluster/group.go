@@ -33,6 +33,9 @@ const (
 	maxJoining = 1024
 )
 
+// errNoGroup refuses an empty name of a group.
+var errNoGroup = errors.New("cluster: the name of the group is empty")
+
 // JoinGroup makes a client a member of a group, and returns when the bucket has stored that. The client
 // stays a member until LeaveGroup, also while it is offline or at another node. For a member JoinGroup
 // changes nothing: the client still gets the messages of BroadcastStored that it has not got yet. group is the name of the
@@ -92,6 +95,9 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 
 // groupNameError refuses the name of a group.
 func groupNameError(group string) error {
+	if group == "" {
+		return errNoGroup
+	}
 	return &geminio.LimitError{What: "name of a group", Value: uint64(len(group)), Limit: maxGroupName, Err: geminio.ErrTooLarge}
 }
 

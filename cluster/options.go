@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"time"
 )
@@ -20,21 +21,21 @@ const (
 
 // Options are the options of [Join]. The zero value stands for the defaults.
 type Options struct {
-	// Name is the name of the cluster. It consists of letters, digits, "-" and "_". The bucket
+	// Name is the name of the cluster. It has 1 to 64 letters, digits, "-" and "_". The bucket
 	// has this name, and the subjects begin with it. All nodes of a cluster have the same Name.
 	// The default is "geminio".
 	Name string
 
 	// Host describes this node to the others, for instance its host name. It need not be
-	// unique. The default is the empty string.
+	// unique, and has at most 256 bytes. The default is the empty string.
 	Host string
 
 	// Lease is the time after which the other nodes regard this node as lost, and its clients
 	// as offline, if it does not renew its lease in the bucket. It renews it five times in
 	// that time. JetStream checks leases once a second, so a node is lost at most two seconds
-	// after the end of its lease. The default is 10 seconds. The smallest lease is one second,
-	// which makes sense only in tests, as all leases of less than 3 seconds; fractions of a
-	// second are rounded up.
+	// after the end of its lease. The default is 10 seconds. A lease is between one second and a
+	// day; fractions of a second are rounded up. Leases of less than 3 seconds make sense only in
+	// tests.
 	Lease time.Duration
 
 	// Replicas is the number of NATS servers that store the bucket and the stream of stored
@@ -56,7 +57,8 @@ type Options struct {
 	Listen string
 
 	// Advertise is the address of Listen for the other nodes. The default has the port of
-	// Listen and, if Listen has no host, the host with which this node is connected to NATS.
+	// Listen and, if Listen has no host, the host with which this node is connected to NATS. So with
+	// a NATS server on the same machine or in this process the other machines need an Advertise.
 	Advertise string
 
 	// DirectSize is the number of bytes from which on the data of a request or message is sent
@@ -70,8 +72,8 @@ type Options struct {
 	MaxRunning int
 
 	// MaxMessageSize bounds the data of a request, response or message on the direct
-	// connections. The client has its own limit. The default is 64 MiB, and it should be the
-	// same at all nodes.
+	// connections. The client has its own limit. The default is 64 MiB, and at most 1 GiB is
+	// possible. It should be the same at all nodes.
 	MaxMessageSize int
 
 	// Logger gets the events that no error reports, such as the loss of nodes. The default is
@@ -97,7 +99,7 @@ func (o Options) resolve() (Options, error) {
 	}
 	switch {
 	case !validName.MatchString(o.Name):
-		return o, &OptionError{"Name", fmt.Sprintf("%q has other characters than letters, digits, - and _", o.Name)}
+		return o, &OptionError{"Name", fmt.Sprintf("%q does not consist of 1 to 64 letters, digits, - and _", o.Name)}
 	case len(o.Host) > 256:
 		return o, &OptionError{"Host", "has more than 256 bytes"}
 	case o.Lease < time.Second || o.Lease > 24*time.Hour:
@@ -108,8 +110,17 @@ func (o Options) resolve() (Options, error) {
 		return o, &OptionError{"StoreMaxAge", fmt.Sprintf("%v is less than a second", o.StoreMaxAge)}
 	case o.StoreMaxBytes < 1<<20:
 		return o, &OptionError{"StoreMaxBytes", fmt.Sprintf("%d is less than 1 MiB", o.StoreMaxBytes)}
-	case o.DirectSize < 0 || o.MaxRunning < 0 || o.MaxMessageSize < 0 || o.MaxMessageSize > 1<<30:
-		return o, &OptionError{"DirectSize, MaxRunning, MaxMessageSize", "out of range"}
+	case o.DirectSize < 0:
+		return o, &OptionError{"DirectSize", fmt.Sprintf("%d is below 0", o.DirectSize)}
+	case o.MaxRunning < 0:
+		return o, &OptionError{"MaxRunning", fmt.Sprintf("%d is below 0", o.MaxRunning)}
+	case o.MaxMessageSize < 0 || o.MaxMessageSize > 1<<30:
+		return o, &OptionError{"MaxMessageSize", fmt.Sprintf("%d is not between 0 and 1 GiB", o.MaxMessageSize)}
+	}
+	if o.Advertise != "" {
+		if _, _, err := net.SplitHostPort(o.Advertise); err != nil {
+			return o, &OptionError{"Advertise", err.Error()}
+		}
 	}
 	o.Lease = (o.Lease + time.Second - 1).Truncate(time.Second)
 	return o, nil

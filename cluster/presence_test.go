@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -246,6 +247,7 @@ func TestWrongOptions(t *testing.T) {
 	for _, o := range []cluster.Options{
 		{Name: "a.b"}, {Name: "a b"}, {Lease: time.Millisecond}, {Lease: -1}, {Replicas: 6}, {Replicas: -1}, {MaxRunning: -1},
 		{DirectSize: -1}, {MaxMessageSize: 2 << 30}, {StoreMaxAge: time.Millisecond}, {StoreMaxBytes: 1},
+		{Name: strings.Repeat("x", 65)}, {Advertise: "nonsense"},
 	} {
 		_, err := cluster.Join(t.Context(), nc, o)
 		_, isOption := errors.AsType[*cluster.OptionError](err)
