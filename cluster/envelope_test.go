@@ -55,6 +55,13 @@ func TestRequestOnTheWay(t *testing.T) {
 	assert.Equal(t, errEnvelope, err)
 }
 
+// TestNodesAnswerBroadcastsInTime compares the time that a node has for a broadcast with that of the broadcast.
+func TestNodesAnswerBroadcastsInTime(t *testing.T) {
+	for all, want := range map[time.Duration]time.Duration{0: 0, 1: 1, time.Second: 900 * time.Millisecond, time.Hour: time.Hour - time.Second} {
+		assert.Equal(t, want, withAnswer(all))
+	}
+}
+
 func TestAnswerOnTheWay(t *testing.T) {
 	for _, want := range answers {
 		header := want.appendHeader(nil)

@@ -181,7 +181,9 @@ type Broadcast struct {
 // has no acknowledgement: a member counts as reached when its node has queued the message, and a client that
 // has no room for it for a second does not get it. With the option options.CnssAtLeastOnce a member counts as
 // reached when it has acknowledged the message, and each node waits for that until ctx ends, without a
-// deadline for ten seconds. opts can set custom bytes too, and the metadata of ctx is sent. The option Topic
+// deadline for ten seconds. So one member that is interrupted or does not receive lets Broadcast last that long:
+// give ctx a deadline that the program can wait for. The other nodes stop up to a second earlier, after nine
+// tenths of the time, so that Broadcast learns the outcome; if ctx is canceled, it does not. opts can set custom bytes too, and the metadata of ctx is sent. The option Topic
 // is ignored.
 //
 // The error has one error for each node that could not be reached; the members of other nodes have got the

@@ -179,12 +179,19 @@ func (n *Node) ask(ctx context.Context, node string, r *request) (*answer, error
 		return nil, err
 	}
 	r.md, r.timeout = pairs, timeoutOf(ctx)
+	if r.kind == broadcastKind {
+		r.timeout = withAnswer(r.timeout)
+	}
 	header := r.appendHeader(nil)
 	if size := len(header) + len(r.data) + frameOverhead; size < n.opt.DirectSize && size <= int(n.nc.MaxPayload()) {
 		return n.overNATS(ctx, node, frame(header, r.data))
 	}
 	return n.links.request(ctx, node, header, r.data)
 }
+
+// withAnswer returns for how long a node waits for the members of a broadcast that ends after a time: so much
+// shorter that its answer arrives before the end.
+func withAnswer(timeout time.Duration) time.Duration { return timeout - min(timeout/10, answerTime) }
 
 // timeoutOf returns the time until the deadline of ctx, or 0 if there is none.
 func timeoutOf(ctx context.Context) time.Duration {
