@@ -10,8 +10,8 @@ import (
 
 // These errors are returned by the operations of a [Node]. Test for them with errors.Is.
 var (
-	// ErrClientOffline refuses an operation for a client id that no client of the cluster has.
-	// The operation was not executed.
+	// ErrClientOffline refuses an operation for a client id that no client of the cluster has, or whose
+	// connection is being shut down. The operation was not executed.
 	ErrClientOffline = errors.New("no client of the cluster has this id")
 	// ErrNodeLost matches the error of an operation for a client of another node that cannot be
 	// reached, or that has left the cluster while the operation was under way. The error is a

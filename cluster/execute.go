@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"io"
 	"sync"
 
 	"github.com/singchia/geminio"
@@ -69,13 +68,13 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 		return answerFor(errEnvelope)
 	case publishKind:
 		err := publishTo(ctx, end, r)
-		if err == io.EOF {
+		if gone(err) {
 			return &answer{status: absent}
 		}
 		return answerFor(err)
 	}
 	resp, err := callTo(ctx, end, r)
-	if err == io.EOF {
+	if gone(err) {
 		return &answer{status: absent}
 	}
 	a := answerFor(err)
@@ -85,16 +84,16 @@ func (n *Node) execute(ctx context.Context, r *request) *answer {
 	return a
 }
 
-// callTo calls a method of a client that is connected to this node. The error is io.EOF itself if
-// the End had ended before.
+// callTo calls a method of a client that is connected to this node. The errors of gone
+// say that the call has not begun.
 func callTo(ctx context.Context, end geminio.End, r *request) (geminio.Response, error) {
 	opt := options.NewRequest()
 	opt.SetCustom(r.custom)
 	return end.Call(ctx, r.name, end.NewRequest(r.data, opt))
 }
 
-// publishTo publishes a message to a client that is connected to this node. The error is io.EOF
-// itself if the End had ended before.
+// publishTo publishes a message to a client that is connected to this node. The errors of
+// gone say that it has not begun.
 func publishTo(ctx context.Context, end geminio.End, r *request) error {
 	return end.Publish(ctx, messageFor(end, r))
 }

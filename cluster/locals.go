@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -224,8 +225,9 @@ func replaceEnd(end geminio.End) {
 	go end.Close()
 }
 
-// Listener returns a listener whose AcceptEnd attaches each End before it returns it. All else is
-// as with l. After Close of the Node, AcceptEnd returns Ends that are not attached.
+// Listener returns a listener whose AcceptEnd attaches each End before it returns it. geminio.Shutdown of it
+// shuts down l, and its other methods are those of l. After Close of the Node, AcceptEnd returns Ends that are
+// not attached.
 func (n *Node) Listener(l server.Listener) server.Listener { return &listener{l, n} }
 
 // listener is the result of Node.Listener.
@@ -233,6 +235,9 @@ type listener struct {
 	server.Listener
 	n *Node
 }
+
+// Shutdown implements geminio.Shutdowner.
+func (l *listener) Shutdown(ctx context.Context) error { return geminio.Shutdown(ctx, l.Listener) }
 
 // AcceptEnd implements server.Listener.
 func (l *listener) AcceptEnd() (geminio.End, error) {

@@ -243,9 +243,11 @@ func (n *Node) onNodeLost(node string, lost bool) {
 
 // Shutdown leaves the cluster without interrupting work: the other nodes no longer find the clients of
 // this node, and Shutdown waits until the operations with other nodes that are under way have ended.
-// Then it closes the Node. If ctx ends earlier, Shutdown closes the Node at once and returns ctx's
-// error. The Ends that were attached continue to serve their clients: shut down their listener, so that
-// they connect to another node.
+// Then it closes the Node. If ctx ends earlier, Shutdown closes the Node at once and returns ctx's error.
+//
+// The Ends that were attached continue to serve their clients, which only this node reaches while Shutdown
+// waits. So shut down their listener before (geminio.Shutdown): each client connects to another node as soon
+// as the work with it has ended, and until then the handlers of this process can use the Node.
 func (n *Node) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext

@@ -180,6 +180,53 @@ func TestShutdownWaitsForWork(t *testing.T) {
 	}
 }
 
+// TestShutdownOfTheListener shuts down the listener of a node that executes a call. The client of that call
+// takes nothing new from any node, and says that it is offline. Meanwhile the other client can move, and the
+// node still calls clients of others.
+func TestShutdownOfTheListener(t *testing.T) {
+	s := natsServer(t, embed.Options{})
+	a, b := join(t, connect(t, s), cluster.Options{}), join(t, connect(t, s), cluster.Options{})
+	entered, release := make(chan struct{}), make(chan struct{})
+	a.dial(7, echo, &geminio.MethodRPC{Method: "works", RPC: func(context.Context, geminio.Request, geminio.Response) {
+		close(entered)
+		<-release
+	}})
+	a.dial(8, echo)
+	b.dial(9, echo)
+	for id := uint64(7); id <= 8; id++ {
+		settled(t, id, a, a, b)
+	}
+	settled(t, 9, b, a)
+	called := make(chan error, 1)
+	go func() {
+		_, err := b.Call(within(t), 7, "works", nil)
+		called <- err
+	}()
+	<-entered
+	down := make(chan error, 1)
+	go func() { down <- geminio.Shutdown(within(t), a.Listener(a.l)) }()
+	offline(t, 8, a, b)
+	b.dial(8, echo)
+	settled(t, 8, b, a, b)
+
+	for _, at := range []*host{a, b} {
+		_, err := at.Call(within(t), 7, "echo", nil)
+		assert.Equal(t, cluster.ErrClientOffline, err)
+		assert.Equal(t, cluster.ErrClientOffline, at.Publish(within(t), 7, "", nil))
+		_, err = at.OpenStream(within(t), 7)
+		assert.Equal(t, cluster.ErrClientOffline, err)
+		for id := uint64(8); id <= 9; id++ {
+			_, err = at.Call(within(t), id, "echo", nil)
+			assert.NoError(t, err)
+		}
+	}
+	assert.Empty(t, down)
+	close(release)
+	assert.NoError(t, <-called)
+	assert.NoError(t, <-down)
+	assert.NoError(t, a.Shutdown(within(t)))
+}
+
 // TestPresenceOutlivesNATS stops the only NATS server, which loses its files, and starts another one.
 func TestPresenceOutlivesNATS(t *testing.T) {
 	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1", Dir: t.TempDir()})

@@ -14,6 +14,9 @@ import (
 // maxHops bounds the nodes that an operation tries, because the client moves meanwhile.
 const maxHops = 4
 
+// answerTime is the longest time for the answer of another node to a broadcast.
+const answerTime = time.Second
+
 // Response is the answer of a client to a call. It is a metadata.Carrier, so metadata.From returns the
 // metadata of the answer.
 type Response struct {
@@ -90,8 +93,8 @@ func (n *Node) do(ctx context.Context, r *request) (resp *Response, err error) {
 	return resp, err
 }
 
-// route executes an operation on the node that has the client: locally, which returns io.EOF itself if the
-// End had ended before, or remotely.
+// route executes an operation on the node that has the client: locally, with an error for which gone is true if
+// the End takes nothing, or remotely.
 func (n *Node) route(ctx context.Context, client uint64, locally func(geminio.End) error, remotely func(node string) (*answer, error)) error {
 	if !n.enter() {
 		return ErrClosed
@@ -101,7 +104,7 @@ func (n *Node) route(ctx context.Context, client uint64, locally func(geminio.En
 	var refused error // what has come of it
 	for range maxHops {
 		if end := n.locals.end(client); end != nil {
-			if err := locally(end); err != io.EOF {
+			if err := locally(end); !gone(err) {
 				n.counters.local.Add(1)
 				return err
 			}
@@ -128,8 +131,11 @@ func (n *Node) route(ctx context.Context, client uint64, locally func(geminio.En
 	return refused
 }
 
-// doLocally executes a request with a client of this node. The error is io.EOF itself if the End had
-// ended before.
+// gone reports whether err says that an End had ended before an operation, or takes no new one because it is
+// being shut down. The client may be at another node then, or will be.
+func gone(err error) bool { return err == io.EOF || err == geminio.ErrGoingAway }
+
+// doLocally executes a request with a client of this node. The errors of gone say that it has not begun.
 func doLocally(ctx context.Context, end geminio.End, r *request) (*Response, error) {
 	if r.kind == publishKind {
 		return nil, publishTo(ctx, end, r)

@@ -58,8 +58,8 @@ func (n *Node) OpenStream(ctx context.Context, clientID uint64, opts ...*options
 	return stream, nil
 }
 
-// openTo opens a stream to a client that is connected to this node. The error is io.EOF itself if the
-// End had ended before.
+// openTo opens a stream to a client that is connected to this node. The errors of gone say that
+// it is not opened.
 func openTo(ctx context.Context, end geminio.End, r *request) (geminio.Stream, error) {
 	opt := options.OpenStream()
 	opt.SetMeta(r.custom)
@@ -177,7 +177,7 @@ func (x *links) openFor(s geminio.Stream, r *request) (geminio.Stream, *answer) 
 	opening, expire := r.context(ctx)
 	defer expire()
 	far, err := openTo(opening, end, r)
-	if err == io.EOF {
+	if gone(err) {
 		return nil, &answer{status: absent}
 	}
 	return far, answerFor(err)

@@ -197,8 +197,8 @@ func (g *gateway) serve(signal context.Context, devices, operators net.Listener)
 	why := context.Cause(ctx)
 	bounded, stop := context.WithTimeout(context.Background(), grace)
 	defer stop()
-	// The other nodes stop using this one before its devices move to them.
-	for _, shutdown := range []func(context.Context) error{api.Shutdown, g.node.Shutdown, g.srv.Shutdown} {
+	// Each device moves to another node when its work has ended. After that no work needs this node.
+	for _, shutdown := range []func(context.Context) error{api.Shutdown, g.srv.Shutdown, g.node.Shutdown} {
 		if err := shutdown(bounded); err != nil {
 			g.Log.Info("operations were cut off", "err", err)
 		}
