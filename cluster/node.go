@@ -59,6 +59,8 @@ type Node struct {
 	connected    chan struct{}
 	disconnected chan struct{}
 
+	natsClosed chan struct{} // closed when keep has ended because the NATS connection was closed
+
 	joining chan struct{}  // has an element for each membership that is being written
 	leaving atomic.Bool    // the entry says that the node leaves
 	running sync.WaitGroup // the goroutines of the Node; see start
@@ -79,8 +81,8 @@ type Node struct {
 // local clients from then on.
 //
 // The error is an [*OptionError] for a wrong option, an error that matches [ErrNoNATS], ctx's error and the reason
-// if the node has no access to JetStream in time, or that of listening on Options.Listen. ctx has no effect after
-// Join.
+// if the node has no access to JetStream in time, one that matches ErrNoNATS if nc is closed, or that of listening
+// on Options.Listen. ctx has no effect after Join.
 func Join(ctx context.Context, nc *nats.Conn, options Options) (*Node, error) {
 	switch {
 	case ctx == nil:
@@ -127,7 +129,8 @@ func (n *Node) trouble() error {
 func newNode(nc *nats.Conn, o Options, l net.Listener) (*Node, error) {
 	n := &Node{
 		id: nuid.Next(), opt: o, nc: nc, view: newView(), began: time.Now(),
-		connected: make(chan struct{}, 1), disconnected: make(chan struct{}, 1), readiness: make(chan struct{}), joining: make(chan struct{}, maxJoining),
+		connected: make(chan struct{}, 1), disconnected: make(chan struct{}, 1), natsClosed: make(chan struct{}),
+		readiness: make(chan struct{}), joining: make(chan struct{}, maxJoining),
 	}
 	n.locals.clients = make(map[uint64]*local)
 	n.exchanges.waiting = make(map[uint64]*exchange)
@@ -195,7 +198,7 @@ func (n *Node) setReady(ready bool) {
 	}
 }
 
-// awaitReady waits until a session has read the whole bucket.
+// awaitReady waits until a session has read the whole bucket. It returns an error if none will.
 func (n *Node) awaitReady(ctx context.Context) error {
 	n.mu.Lock()
 	ready := n.readiness
@@ -207,6 +210,8 @@ func (n *Node) awaitReady(ctx context.Context) error {
 		return ctx.Err()
 	case <-n.ctx.Done():
 		return ErrClosed
+	case <-n.natsClosed:
+		return nats.ErrConnectionClosed
 	}
 }
 

@@ -289,6 +289,20 @@ func TestEntriesOfALostNodeAreRemoved(t *testing.T) {
 	})
 }
 
+// TestJoinOfAClosedConnection closes the NATS connection while Join waits for NATS, without a deadline.
+func TestJoinOfAClosedConnection(t *testing.T) {
+	s := natsServer(t, embed.Options{})
+	nc := connect(t, s)
+	s.Close()
+	joined := kit.Start(func() error {
+		_, err := cluster.Join(context.Background(), nc, cluster.Options{Listen: "127.0.0.1:0"})
+		return err
+	})
+	eventually(t, "Join waits", func() bool { return nc.NumSubscriptions() > 0 })
+	nc.Close()
+	assert.ErrorIs(t, <-joined, cluster.ErrNoNATS)
+}
+
 func TestWrongOptions(t *testing.T) {
 	nc := connect(t, natsServer(t, embed.Options{}))
 	for _, o := range []cluster.Options{

@@ -49,6 +49,7 @@ func (n *Node) keep() {
 	for n.ctx.Err() == nil {
 		if n.nc.IsClosed() {
 			n.opt.Logger.Error("cluster: the NATS connection is closed: only local clients are served", "node", n.id)
+			close(n.natsClosed)
 			return
 		}
 		if n.nc.IsConnected() {
