@@ -215,6 +215,10 @@ func (n *Node) reply(caller string, number uint64, subject string, a *answer) {
 		}
 		return
 	}
+	if err := n.links.check(a.data); err != nil {
+		n.nc.Publish(subject, frame(answerFor(err).appendHeader(nil), nil))
+		return
+	}
 	if err := n.links.answer(n.ctx, caller, number, header, a.data); err != nil {
 		n.opt.Logger.Warn("cluster: a large answer was not sent", "node", n.id, "to", caller, "err", err)
 		small := answer{status: interruptedAfter, code: codeOf(err), text: "the answer is too large for NATS: " + err.Error()}

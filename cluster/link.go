@@ -360,8 +360,8 @@ func (x *links) answer(ctx context.Context, node string, number uint64, header, 
 
 // call calls a method of a node.
 func (x *links) call(ctx context.Context, node, method string, header, data []byte) (geminio.Response, error) {
-	if len(data) > x.n.opt.MaxMessageSize { // the header has room besides
-		return nil, &geminio.LimitError{What: "data", Value: uint64(len(data)), Limit: uint64(x.n.opt.MaxMessageSize), Err: geminio.ErrTooLarge}
+	if err := x.check(data); err != nil {
+		return nil, err
 	}
 	k, err := x.to(ctx, node)
 	if err != nil {
@@ -378,6 +378,14 @@ func (x *links) call(ctx context.Context, node, method string, header, data []by
 		return nil, linkError(ctx, node, err)
 	}
 	return resp, nil
+}
+
+// check returns an error if data exceeds Options.MaxMessageSize. The header has room besides.
+func (x *links) check(data []byte) error {
+	if len(data) <= x.n.opt.MaxMessageSize {
+		return nil
+	}
+	return &geminio.LimitError{What: "data", Value: uint64(len(data)), Limit: uint64(x.n.opt.MaxMessageSize), Err: geminio.ErrTooLarge}
 }
 
 // linkError returns the error of an operation for the error of a direct connection.
@@ -402,6 +410,9 @@ func (x *links) serveRequest(ctx context.Context, req geminio.Request, resp gemi
 		return
 	}
 	a := x.n.execute(ctx, r)
+	if err := x.check(a.data); err != nil {
+		a = answerFor(err)
+	}
 	resp.SetCustom(a.appendHeader(nil))
 	resp.SetData(a.data)
 }

@@ -1,11 +1,13 @@
 package cluster_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/singchia/geminio/client"
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/cluster/embed"
+	"github.com/singchia/geminio/options"
 	"github.com/singchia/geminio/test/kit"
 )
 
@@ -119,6 +122,33 @@ func TestDataBeyondTheLimit(t *testing.T) {
 	assert.ErrorIs(t, err, geminio.ErrTooLarge)
 	_, err = b.Call(within(t), 7, "echo", make([]byte, 1<<20))
 	assert.NoError(t, err)
+}
+
+// TestAnAnswerBeyondTheLimit gets an answer that exceeds the limit of the nodes, for a request over NATS and
+// over the direct connection.
+func TestAnAnswerBeyondTheLimit(t *testing.T) {
+	s := natsServer(t, embed.Options{})
+	const limit = 2 << 20
+	a, b := join(t, connect(t, s), cluster.Options{MaxMessageSize: limit}), join(t, connect(t, s), cluster.Options{MaxMessageSize: limit})
+	a.dial(7, &geminio.MethodRPC{Method: "more", RPC: func(_ context.Context, req geminio.Request, resp geminio.Response) {
+		resp.SetData(make([]byte, limit+int(req.Custom()[0])))
+	}})
+	settled(t, 7, a, b)
+	for _, size := range []int{0, 100 << 10} {
+		for more := range byte(2) {
+			opt := options.NewRequest()
+			opt.SetCustom([]byte{more})
+			resp, err := b.Call(within(t), 7, "more", make([]byte, size), opt)
+			if more == 0 {
+				require.NoError(t, err)
+				assert.Len(t, resp.Data, limit)
+				continue
+			}
+			_, ok := errors.AsType[*geminio.RemoteError](err)
+			assert.True(t, ok, err)
+			assert.Equal(t, geminio.CodeTooLarge, geminio.CodeOf(err))
+		}
+	}
 }
 
 // TestADirectConnectionIsMadeAgain cuts the direct connection.
