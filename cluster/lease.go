@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -68,7 +69,11 @@ func (l *lease) renew() bool {
 	defer l.mu.Unlock()
 	if err != nil {
 		if !l.failed.After(l.acked) && l.n.ctx.Err() == nil {
-			l.n.opt.Logger.Warn("cluster: the lease was not renewed", "node", l.n.id, "err", err)
+			level := slog.LevelWarn
+			if l.acked.IsZero() { // Join waits for the first one
+				level = slog.LevelInfo
+			}
+			l.n.opt.Logger.Log(l.n.ctx, level, "cluster: the lease was not renewed", "node", l.n.id, "err", err)
 		}
 		l.failed = time.Now()
 		return false

@@ -45,7 +45,7 @@ var (
 // keep runs one session after the other until the Node is closed.
 func (n *Node) keep() {
 	const pause = 250 * time.Millisecond
-	level := slog.LevelWarn // of the first end; the ends before the next session that is complete are details
+	level := slog.LevelInfo // of the first end, for which Join waits; it returns the reason of the last one
 	for n.ctx.Err() == nil {
 		if n.nc.IsClosed() {
 			n.opt.Logger.Error("cluster: the NATS connection is closed: only local clients are served", "node", n.id)
@@ -60,11 +60,12 @@ func (n *Node) keep() {
 			n.mu.Lock()
 			n.reason = err
 			n.mu.Unlock()
+			text := "cluster: the bucket was not read"
 			if complete {
-				level = slog.LevelWarn
+				level, text = slog.LevelWarn, "cluster: the session with NATS has ended"
 			}
-			n.opt.Logger.Log(n.ctx, level, "cluster: the session with NATS has ended", "node", n.id, "err", err)
-			level = slog.LevelDebug
+			n.opt.Logger.Log(n.ctx, level, text, "node", n.id, "err", err)
+			level = slog.LevelDebug // the ends before the next session that is complete are details
 		}
 		select {
 		case <-n.ctx.Done():
