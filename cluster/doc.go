@@ -4,7 +4,7 @@
 //
 //	nc, err := nats.Connect(urls, nats.MaxReconnects(-1))
 //	node, err := cluster.Join(ctx, nc, cluster.Options{})
-//	l := node.Listener(server.New(opts))              // attaches the End of every client
+//	l := node.Listener(server.New(opts))              // its AcceptEnd attaches the End of a client
 //	resp, err := node.Call(ctx, clientID, "reboot", data)
 //	err = node.Publish(ctx, clientID, "news", data)   // the client has acknowledged it
 //	got, err := node.Broadcast(ctx, "room-7", "said", data) // to the members of a group that are online

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,12 +56,15 @@ func Example() {
 	}
 	defer end.Close()
 
-	for err = cluster.ErrClientOffline; err == cluster.ErrClientOffline; {
-		var resp *cluster.Response
-		if resp, err = nodes[0].Call(ctx, end.ClientID(), "greet", []byte("Ada")); err == nil {
-			fmt.Printf("%s\n", resp.Data)
-		}
+	// The first node knows the client in a moment. Until then it was not called, so the call may be repeated.
+	resp, err := nodes[0].Call(ctx, end.ClientID(), "greet", []byte("Ada"))
+	for errors.Is(err, cluster.ErrClientOffline) {
+		resp, err = nodes[0].Call(ctx, end.ClientID(), "greet", []byte("Ada"))
 	}
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%s\n", resp.Data)
 	// Output: hello, Ada
 }
 
