@@ -24,7 +24,8 @@ import (
 
 const demoUsage = `gateway demo starts three nodes on this machine, each a process with a NATS server of a cluster of
 three, and a thousand simulated devices. Node 1 serves operators on the port of -port, node 2 on the
-next port, and node 3 on the next but one. All addresses are on the loopback interface.
+next port, and node 3 on the next but one. Each node has an inspector, at the address that it prints. All
+addresses are on the loopback interface.
 
   gateway demo [FLAGS]
 
@@ -35,8 +36,8 @@ demonstration ends on SIGINT or SIGTERM, or when all nodes have ended.
 const (
 	// demoNodes is the number of nodes, and of NATS servers.
 	demoNodes = 3
-	// devicePorts and routePorts are the distances of other ports to those of operators.
-	devicePorts, routePorts = 10, 20
+	// devicePorts, routePorts and inspectPorts are the distances of other ports to those of operators.
+	devicePorts, routePorts, inspectPorts = 10, 20, 30
 	// demoLease is longer than NATS needs for a new leader after the loss of a server.
 	demoLease = "5s"
 )
@@ -50,7 +51,7 @@ type demo struct {
 
 func demoMain(args []string) int {
 	d := &demo{Program: cli.New("gateway demo", demoUsage)}
-	d.Flags.IntVar(&d.port, "port", 1221, "serve operators on the ports from `PORT` on, devices on those from PORT+10 on, and let NATS servers listen on those from PORT+20 on; 0: use free ports")
+	d.Flags.IntVar(&d.port, "port", 1221, "serve operators on the ports from `PORT` on, devices on those from PORT+10 on, let NATS servers listen on those from PORT+20 on, and show the inspectors on those from PORT+30 on; 0: use free ports")
 	d.Flags.IntVar(&d.devices, "n", 1000, "start `N` devices")
 	return d.Main(args, d.run)
 }
@@ -165,7 +166,7 @@ func (d *demo) start(i int, routes []string, password string) (*nodeProcess, err
 	}
 	n := &nodeProcess{name: fmt.Sprintf("node-%d", i+1), ready: make(chan string, 1), ended: make(chan struct{})}
 	n.cmd = exec.Command(program, "node", "-with-stdin", "-name", n.name,
-		"-http", port(0), "-listen", port(devicePorts),
+		"-http", port(0), "-listen", port(devicePorts), "-inspect", port(inspectPorts),
 		"-nats-name", n.name, "-nats-dir", filepath.Join(d.dir, n.name), "-nats-route-listen", routes[i], "-nats-routes", strings.Join(routes, ","),
 		"-replicas", strconv.Itoa(demoNodes), "-lease", demoLease)
 	n.cmd.Env = append(os.Environ(), natsVariable+"="+password)

@@ -126,7 +126,7 @@ func TestJoinTimeout(t *testing.T) {
 	defer silent.Close()
 	code, text := proc.Run(t, program, "node", "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-join-timeout", "100ms", "-nats", "nats://"+silent.Addr().String())
 	assert.Equal(t, 1, code, text)
-	assert.Contains(t, text, "-nats: context deadline exceeded")
+	assert.Contains(t, text, "-nats: no server accepts this node: context deadline exceeded")
 }
 
 // freeAddress returns an address at which nothing listens.

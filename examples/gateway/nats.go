@@ -61,10 +61,22 @@ func (f *natsFlags) connect(ctx context.Context, log *slog.Logger) (nc *nats.Con
 		return f.embed(ctx, log)
 	}
 	connected := make(chan struct{}, 1)
+	failed := make(chan error, 1) // has the last failure to connect
 	opts := []nats.Option{
 		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("NATS is lost", "err", err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			select {
+			case <-failed:
+			default:
+			}
+			failed <- err
+		}),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() { // the node has not ended it
+				log.Warn("NATS is lost", "err", err)
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is back", "server", nc.ConnectedUrlRedacted()) }),
 	}
 	if f.creds != "" {
@@ -80,9 +92,13 @@ func (f *natsFlags) connect(ctx context.Context, log *slog.Logger) (nc *nats.Con
 	case <-connected:
 		return nc, nc.Close, nil
 	case <-ctx.Done():
-		err = errors.Join(ctx.Err(), nc.LastError())
+		last := nc.LastError()
 		nc.Close()
-		return nil, nil, fmt.Errorf("-nats: %w", err)
+		select {
+		case last = <-failed:
+		default:
+		}
+		return nil, nil, fmt.Errorf("-nats: no server accepts this node: %w", errors.Join(ctx.Err(), last))
 	}
 }
 
