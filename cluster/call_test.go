@@ -14,6 +14,7 @@ import (
 	"github.com/singchia/geminio/cluster"
 	"github.com/singchia/geminio/metadata"
 	"github.com/singchia/geminio/options"
+	"github.com/singchia/geminio/test/kit"
 )
 
 func TestCallsReachAClientThroughEveryNode(t *testing.T) {
@@ -168,6 +169,36 @@ func TestAPublicationIsAckedByTheClient(t *testing.T) {
 			msg, err = end.Receive(within(t))
 			require.NoError(t, err)
 			assert.Equal(t, options.CnssAtMostOnce, msg.Cnss())
+		})
+	}
+}
+
+// TestACallOfALostNodeIsCanceled closes the node of the caller while the handler of the client waits for the end of
+// its context. The call has no deadline.
+func TestACallOfALostNodeIsCanceled(t *testing.T) {
+	for name, size := range map[string]int{"NATS": 0, "direct": 100 << 10} {
+		t.Run(name, func(t *testing.T) {
+			a, b, _ := three(t)
+			begun, over := make(chan struct{}), make(chan struct{})
+			a.dial(7, &geminio.MethodRPC{Method: "wait", RPC: func(ctx context.Context, _ geminio.Request, _ geminio.Response) {
+				close(begun)
+				<-ctx.Done()
+				close(over)
+			}})
+			settled(t, 7, a, a, b)
+			called := kit.Start(func() error {
+				_, err := b.Call(context.Background(), 7, "wait", make([]byte, size))
+				return err
+			})
+			<-begun
+			b.Close()
+			assert.Error(t, <-called)
+			select {
+			case <-over:
+			case <-within(t).Done():
+				t.Fatal("the context of the handler has not ended")
+			}
+			eventually(t, "the node has ended the request", func() bool { return a.Stats().Running == 0 })
 		})
 	}
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/singchia/geminio"
@@ -44,6 +45,17 @@ func (x *executions) cancel(reply string) {
 	x.mu.Unlock()
 	if cancel != nil {
 		cancel()
+	}
+}
+
+// cancelAll ends the contexts of the requests whose reply subject has a prefix.
+func (x *executions) cancelAll(prefix string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for reply, cancel := range x.running {
+		if strings.HasPrefix(reply, prefix) {
+			cancel()
+		}
 	}
 }
 

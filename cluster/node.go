@@ -243,6 +243,7 @@ func (n *Node) onNodeLost(node string, lost bool) {
 	}
 	n.opt.Logger.Info("cluster: a node has left", "node", n.id, "left", node, "lost", lost)
 	n.exchanges.failNode(node, nodeLost(node, true, nil))
+	n.executions.cancelAll(n.subjectOf(node, answerToken, "")) // nobody waits for the answers
 	n.start(func() { n.links.drop(node) })
 }
 
