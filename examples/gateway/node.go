@@ -84,7 +84,7 @@ func newGateway() *gateway {
 	flags.StringVar(&o.Listen, "node-listen", "127.0.0.1:0", "listen for the other nodes on `ADDR`; nodes on other machines cannot reach the default")
 	flags.StringVar(&o.Advertise, "node-advertise", "", "the other nodes dial `ADDR`; otherwise the address of -node-listen, with the host with which this node is connected to NATS if that has none")
 	flags.DurationVar(&o.Lease, "lease", 10*time.Second, "the other nodes regard this one as lost when they have not heard of it for that `TIME`")
-	flags.IntVar(&o.Replicas, "replicas", 1, "let `N` NATS servers store where devices are")
+	flags.IntVar(&o.Replicas, "replicas", 1, "let `N` NATS servers store where devices are, and messages; they are a cluster of at least N")
 	g.nats = addNATSFlags(flags)
 	g.tls = cli.ServerTLSFlags(flags)
 	g.tokens = cli.ServerTokenFlags(flags, tokenVariable)
