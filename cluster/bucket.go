@@ -25,16 +25,15 @@ import (
 //	                as a number
 //	g.<group>.<client id>
 //	                a membership: the client is a member. The name of the group is in base64.
-//	p.<client id>   the cursor of a client, which only the node of the client reads
 //	s               an empty value: the stream of stored messages exists
+//
+// All nodes watch all of these keys. A watch of some keys of a bucket takes NATS seconds to begin when the
+// others lie between them, so the cursors of clients have a bucket of their own.
 const (
 	nodeKey   = "n."
 	clientKey = "c."
 	groupKey  = "g."
 )
-
-// watchedKeys are the keys that all nodes watch. WatchFiltered changes its argument.
-var watchedKeys = []string{nodeKey + "*", clientKey + "*", groupKey + "*.*", storeKey}
 
 // markerTTL is how long the bucket keeps the marker of a removed key, so that nodes whose watch was
 // interrupted still learn of the removal.
@@ -75,6 +74,14 @@ func newBucket(nc *nats.Conn, o *Options) (*bucket, error) {
 		Bucket: o.Name, Description: "nodes and clients of a geminio cluster",
 		History: 1, Replicas: o.Replicas, LimitMarkerTTL: markerTTL,
 	}}, nil
+}
+
+// cursors returns the bucket of the cursors of a cluster, whose keys are the ids of the clients. The node of a
+// client reads and writes its cursor, and nobody watches them.
+func (b *bucket) cursors() *bucket {
+	c := &bucket{js: b.js, name: b.name + "_cursors", patience: b.patience, lifetime: b.lifetime, config: b.config}
+	c.config.Bucket, c.config.Description = c.name, "progress of the clients of a geminio cluster in the stored messages"
+	return c
 }
 
 // open returns the bucket, which it creates if it does not exist.

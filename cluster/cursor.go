@@ -18,15 +18,12 @@ import (
 // has acknowledged in this time again, if its node is killed.
 const cursorDelay = 10 * time.Second
 
-// cursorKey is the beginning of the keys of cursors.
-const cursorKey = "p."
-
 // cursor says which messages a client does not get again: those up to seq, of the groups whose membership
 // has begun at a revision of the bucket up to rev.
 type cursor struct{ seq, rev uint64 }
 
 // cursorName returns the key of the cursor of a client.
-func cursorName(client uint64) string { return cursorKey + strconv.FormatUint(client, 10) }
+func cursorName(client uint64) string { return strconv.FormatUint(client, 10) }
 
 // value returns the value of the entry.
 func (c cursor) value() []byte { return fmt.Appendf(nil, "%d %d", c.seq, c.rev) }
@@ -42,7 +39,7 @@ func parseCursor(value []byte) (c cursor) {
 	return c
 }
 
-// load reads the cursor of a client from the bucket, unless that was done.
+// load reads the cursor of a client, unless that was done.
 func (t *deliveries) load(d *delivery) error {
 	d.mu.Lock()
 	loaded := d.loaded
@@ -52,7 +49,7 @@ func (t *deliveries) load(d *delivery) error {
 	}
 	ctx, cancel := context.WithTimeout(t.n.ctx, t.n.bucket.patience)
 	defer cancel()
-	m, err := t.n.bucket.read(ctx, cursorName(d.client))
+	m, err := t.n.store.cursors.read(ctx, cursorName(d.client))
 	if err != nil {
 		return err
 	}
@@ -100,7 +97,7 @@ func (t *deliveries) write(ctx context.Context, everything bool) {
 			}
 			c := t.of(d)
 			writing.Go(func() {
-				m := &nats.Msg{Subject: t.n.bucket.subject(cursorName(d.client)), Data: c.value()}
+				m := &nats.Msg{Subject: t.n.store.cursors.subject(cursorName(d.client)), Data: c.value()}
 				if _, err := await(ctx, func() (jetstream.PubAckFuture, error) { return t.n.bucket.js.PublishMsgAsync(m) }); err != nil {
 					d.mu.Lock()
 					d.dirty = true

@@ -87,8 +87,8 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 		return unanswered(ctx, err)
 	}
 	n.view.setMember(group, clientID, m)
-	if !member && len(n.view.groupsOf(clientID)) == 0 {
-		n.bucket.remove(cursorName(clientID), 0) // only saves space: a later membership does not use it
+	if !member && n.store.isThere() && len(n.view.groupsOf(clientID)) == 0 {
+		n.store.cursors.remove(cursorName(clientID), 0) // only saves space: a later membership does not use it
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func TestJoinSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 	users := []*natsserver.User{
-		{Username: "node", Permissions: permissions("geminio.>", "$KV.geminio.>", "$JS.API.>", "$JS.FC.KV_geminio.>")},
+		{Username: "node", Permissions: permissions("geminio.>", "$KV.geminio.>", "$KV.geminio_cursors.>", "$JS.API.>", "$JS.FC.KV_geminio.>")},
 		{Username: "guest", Permissions: permissions("geminio.>", "$KV.geminio.>")},
 	}
 	url := natsOptions(t, &natsserver.Options{Users: users})

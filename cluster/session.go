@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +93,7 @@ func (n *Node) runSession() (complete bool, err error) {
 	watch, stop := context.WithCancel(n.ctx)
 	s.ctx = watch
 	late := time.AfterFunc(watchTimeout, stop)
-	if s.watcher, err = n.kv.WatchFiltered(watch, slices.Clone(watchedKeys)); err != nil {
+	if s.watcher, err = n.kv.WatchAll(watch); err != nil {
 		stop()
 		return false, err
 	}

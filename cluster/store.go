@@ -34,6 +34,7 @@ const maxStoreHeaders = 128
 type store struct {
 	js      jetstream.JetStream
 	bucket  *bucket
+	cursors *bucket
 	subject string // the subjects without the group
 	config  jetstream.StreamConfig
 	fetched fetched
@@ -56,7 +57,7 @@ type latest struct {
 // newStore returns the store of a cluster. It does not use the connection yet.
 func newStore(b *bucket, o *Options) *store {
 	s := &store{
-		js: b.js, bucket: b, subject: o.Name + "." + storeToken + ".",
+		js: b.js, bucket: b, cursors: b.cursors(), subject: o.Name + "." + storeToken + ".",
 		exists: make(chan struct{}), latest: make(map[string]latest),
 		config: jetstream.StreamConfig{
 			Name: "GROUPS_" + o.Name, Description: "stored messages for groups of a geminio cluster",
@@ -84,12 +85,13 @@ func (s *store) groupOf(subject string) (string, bool) {
 func (s *store) setExists() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.exists:
-	default:
+	if !s.isThere() {
 		close(s.exists)
 	}
 }
+
+// isThere reports whether this node knows that the stream exists.
+func (s *store) isThere() bool { return isDone(s.exists) }
 
 // open returns the stream, or jetstream.ErrStreamNotFound.
 func (s *store) open(ctx context.Context) (jetstream.Stream, error) {
@@ -138,13 +140,11 @@ func (s *store) publish(ctx context.Context, group string, data []byte) error {
 	s.mu.Unlock()
 	m := &nats.Msg{Subject: s.subjectOf(group), Data: data, Header: nats.Header{}}
 	m.Header.Set(previousHeader, strconv.FormatUint(before, 10))
-	select {
-	case <-s.exists:
+	if s.isThere() {
 		_, err := s.js.PublishMsg(ctx, m)
 		if !errors.Is(err, jetstream.ErrNoStreamResponse) {
 			return err
 		}
-	default:
 	}
 	if err := s.create(ctx); err != nil {
 		return fmt.Errorf("create the store: %w", err)
@@ -153,8 +153,11 @@ func (s *store) publish(ctx context.Context, group string, data []byte) error {
 	return err
 }
 
-// create creates the stream unless it exists, and then the entry of the bucket.
+// create creates the bucket of the cursors and the stream unless they exist, and then the entry of the bucket.
 func (s *store) create(ctx context.Context) error {
+	if _, err := s.cursors.open(ctx); err != nil {
+		return err
+	}
 	cfg := s.config
 	cfg.FirstSeq = uint64(time.Now().UnixMicro()) // higher than the sequences of a stream that was deleted
 	_, err := s.js.CreateStream(ctx, cfg)

@@ -87,10 +87,10 @@ func cursorWritten(t *testing.T, h *host, id uint64, old string) (value string) 
 	t.Helper()
 	js, err := jetstream.New(h.nc)
 	require.NoError(t, err)
-	kv, err := js.KeyValue(within(t), "geminio")
+	kv, err := js.KeyValue(within(t), "geminio_cursors")
 	require.NoError(t, err)
 	eventually(t, "the cursor was written", func() bool {
-		e, err := kv.Get(within(t), fmt.Sprintf("p.%d", id))
+		e, err := kv.Get(within(t), fmt.Sprint(id))
 		if err != nil {
 			return false
 		}
@@ -278,10 +278,10 @@ func TestMembershipsAndTheStore(t *testing.T) {
 	a.store("g", 2, 3)
 	js, err := jetstream.New(a.nc)
 	require.NoError(t, err)
-	kv, err := js.KeyValue(within(t), "geminio")
+	kv, err := js.KeyValue(within(t), "geminio_cursors")
 	require.NoError(t, err)
 	eventually(t, "the cursor was removed", func() bool {
-		_, err := kv.Get(within(t), "p.1")
+		_, err := kv.Get(within(t), "1")
 		return errors.Is(err, jetstream.ErrKeyNotFound)
 	})
 	require.NoError(t, b.JoinGroup(within(t), 1, "g"))
