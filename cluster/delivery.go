@@ -160,6 +160,10 @@ func (t *deliveries) run(d *delivery) {
 				time.AfterFunc(deliveryPause, func() { t.wake(d.client) })
 			}
 		}
+		if t.n.locals.end(d.client) != end {
+			t.wake(d.client) // deliver may have taken the groups of the wake for the other End, or for none
+			continue
+		}
 		if t.rest(d, end == nil) {
 			return
 		}

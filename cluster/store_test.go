@@ -186,7 +186,7 @@ func TestAStoredMessageThatIsNotAcknowledged(t *testing.T) {
 	}
 	eventually(t, "the acknowledgements have arrived", func() bool { return a.Stats().Delivered == 2 })
 	end.Close()
-	cursorWritten(t, a, 1, "")
+	old := cursorWritten(t, a, 1, "")
 	var in inbox
 	moved := b.receiving(1, &in)
 	eventually(t, "the other messages have arrived", func() bool { return len(in.raw()) == 3 })
@@ -194,7 +194,6 @@ func TestAStoredMessageThatIsNotAcknowledged(t *testing.T) {
 	eventually(t, "they were acknowledged", func() bool { return b.Stats().Delivered == 3 })
 
 	// A client that has acknowledged everything gets only what is new.
-	old := cursorWritten(t, a, 1, "")
 	moved.Close()
 	cursorWritten(t, a, 1, old)
 	a.store("g", 5, 6)
