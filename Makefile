@@ -97,8 +97,9 @@ debug: ## run the tests of the core with checks of its invariants
 	$(GO) vet -tags geminiodebug ./...
 
 # Each test runs in a process of its own, so that a goroutine that outlives its test is
-# found, although it would end while other tests run. The tests of the example programs are
-# not included, since they start processes themselves. With an experiment of Go 1.26, and by
+# found, although it would end while other tests run. The tests of the example programs, and of
+# the modules of browsers and comparisons, are not included, since they start processes
+# themselves. With an experiment of Go 1.26, and by
 # default later, the garbage collector finds goroutines that are blocked without end;
 # test/leak uses it.
 .PHONY: leaks
@@ -111,7 +112,10 @@ leaks: ## run each test in a process of its own, and find goroutines that are le
 	export LESS=8; \
 	for module in $(MODULES); do \
 		packages=./...; \
-		if [ "$$module" = examples ]; then packages=./internal/...; fi; \
+		case "$$module" in \
+		examples) packages=./internal/... ;; \
+		test/*) continue ;; \
+		esac; \
 		echo "[$$module] each test of $$packages"; \
 		(cd "$$module" && $(GO) test -timeout 30m -exec "$(CURDIR)/test/leak/each" "$$packages"); \
 	done
