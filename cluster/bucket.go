@@ -77,7 +77,7 @@ func newBucket(nc *nats.Conn, o *Options) (*bucket, error) {
 }
 
 // cursors returns the bucket of the cursors of a cluster, whose keys are the ids of the clients. The node of a
-// client reads and writes its cursor, and nobody watches them.
+// client reads and writes its cursor, and no node watches them.
 func (b *bucket) cursors() *bucket {
 	c := &bucket{js: b.js, name: b.name + "_cursors", patience: b.patience, lifetime: b.lifetime, config: b.config}
 	c.config.Bucket, c.config.Description = c.name, "progress of the clients of a geminio cluster in the stored messages"
@@ -143,6 +143,22 @@ func (b *bucket) removeWith(key string, rev uint64, data []byte) (jetstream.PubA
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(rev))
 	}
 	return b.js.PublishMsgAsync(m, opts...)
+}
+
+// await makes a write, waits for it, and returns its revision.
+func await(ctx context.Context, write func() (jetstream.PubAckFuture, error)) (uint64, error) {
+	f, err := write()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case ack := <-f.Ok():
+		return ack.Sequence, nil
+	case err := <-f.Err():
+		return 0, err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 // readClient returns the last entry of a client, also if it is a marker. The entry has the revision

@@ -38,9 +38,10 @@ var errNoGroup = errors.New("cluster: the name of the group is empty")
 
 // JoinGroup makes a client a member of a group, and returns when the bucket has stored that. The client
 // stays a member until LeaveGroup, also while it is offline or at another node. For a member JoinGroup
-// changes nothing: the client still gets the messages of BroadcastStored that it has not got yet. group is the name of the
-// group, of 1 to 128 bytes. This node knows the member at once, and the others as soon as their watch has
-// brought it. The error matches [ErrNoNATS] if NATS does not answer. JoinGroup is safe for concurrent use.
+// changes nothing: the client still gets the messages of BroadcastStored that it has not got yet. group is
+// the name of the group, of 1 to 128 bytes. This node knows the member at once, and the others as soon as
+// their watch has brought it. The error matches [ErrNoNATS] if NATS does not answer. JoinGroup is safe for
+// concurrent use.
 func (n *Node) JoinGroup(ctx context.Context, clientID uint64, group string) error {
 	return n.setMember(ctx, clientID, group, true)
 }
@@ -53,13 +54,8 @@ func (n *Node) LeaveGroup(ctx context.Context, clientID uint64, group string) er
 
 // setMember writes or removes the entry of a member.
 func (n *Node) setMember(ctx context.Context, clientID uint64, group string, member bool) error {
-	switch {
-	case ctx == nil:
-		return errNilContext
-	case group == "" || len(group) > maxGroupName:
-		return groupNameError(group)
-	case !n.enter():
-		return ErrClosed
+	if err := n.enterGroup(ctx, group); err != nil {
+		return err
 	}
 	defer n.leave()
 	if !n.nc.IsConnected() {
@@ -93,12 +89,19 @@ func (n *Node) setMember(ctx context.Context, clientID uint64, group string, mem
 	return nil
 }
 
-// groupNameError refuses the name of a group.
-func groupNameError(group string) error {
-	if group == "" {
+// enterGroup is enter for an operation with a group. It refuses a nil context and a wrong name.
+func (n *Node) enterGroup(ctx context.Context, group string) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case group == "":
 		return errNoGroup
+	case len(group) > maxGroupName:
+		return &geminio.LimitError{What: "name of a group", Value: uint64(len(group)), Limit: maxGroupName, Err: geminio.ErrTooLarge}
+	case !n.enter():
+		return ErrClosed
 	}
-	return &geminio.LimitError{What: "name of a group", Value: uint64(len(group)), Limit: maxGroupName, Err: geminio.ErrTooLarge}
+	return nil
 }
 
 // addMember writes the entry of a member. A client that is a member already keeps the beginning of its
@@ -136,22 +139,6 @@ func (n *Node) addMember(ctx context.Context, clientID uint64, group string) (me
 	}
 }
 
-// await makes a write, waits for it, and returns its revision.
-func await(ctx context.Context, write func() (jetstream.PubAckFuture, error)) (uint64, error) {
-	f, err := write()
-	if err != nil {
-		return 0, err
-	}
-	select {
-	case ack := <-f.Ok():
-		return ack.Sequence, nil
-	case err := <-f.Err():
-		return 0, err
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
 // memberName returns the key of a member.
 func memberName(group string, client uint64) string {
 	return groupKey + base64.RawURLEncoding.EncodeToString([]byte(group)) + "." + strconv.FormatUint(client, 10)
@@ -183,8 +170,8 @@ type Broadcast struct {
 // reached when it has acknowledged the message, and each node waits for that until ctx ends, without a
 // deadline for ten seconds. So one member that is interrupted or does not receive lets Broadcast last that long:
 // give ctx a deadline that the program can wait for. The other nodes stop up to a second earlier, after nine
-// tenths of the time, so that Broadcast learns the outcome; if ctx is canceled, it does not. opts can set custom bytes too, and the metadata of ctx is sent. The option Topic
-// is ignored.
+// tenths of the time, so that Broadcast learns the outcome; if ctx is canceled, it does not. opts can set
+// custom bytes too, and the metadata of ctx is sent. The option Topic is ignored.
 //
 // The error has one error for each node that could not be reached; the members of other nodes have got the
 // message all the same. A client that moves to another node during a broadcast may miss it. Broadcast is safe
@@ -238,13 +225,8 @@ func (n *Node) Broadcast(ctx context.Context, group, topic string, data []byte, 
 // ctx.Err() if ctx ends first; without a deadline BroadcastStored waits for a limited time. BroadcastStored
 // is safe for concurrent use.
 func (n *Node) BroadcastStored(ctx context.Context, group, topic string, data []byte, opts ...*options.NewMessageOptions) error {
-	switch {
-	case ctx == nil:
-		return errNilContext
-	case group == "" || len(group) > maxGroupName:
-		return groupNameError(group)
-	case !n.enter():
-		return ErrClosed
+	if err := n.enterGroup(ctx, group); err != nil {
+		return err
 	}
 	defer n.leave()
 	md, err := outgoing(ctx)

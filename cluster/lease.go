@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -61,9 +62,9 @@ func (l *lease) run() {
 func (l *lease) renew() bool {
 	err := errNotConnected
 	began := time.Now()
-	var ack *jetstream.PubAck
+	var rev uint64
 	if l.n.nc.IsConnected() {
-		ack, err = l.write()
+		rev, err = l.write()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,26 +83,19 @@ func (l *lease) renew() bool {
 		l.n.opt.Logger.Info("cluster: the lease is renewed again", "node", l.n.id, "after", time.Since(l.acked))
 	}
 	l.n.counters.renewed.Store(int64(began.Sub(l.n.began)))
-	l.renewed, l.acked, l.rev = began, time.Now(), ack.Sequence
+	l.renewed, l.acked, l.rev = began, time.Now(), rev
 	return true
 }
 
-// write writes the entry and waits for the answer.
-func (l *lease) write() (*jetstream.PubAck, error) {
-	f, err := l.begin()
-	if err != nil {
-		return nil, err
+// write writes the entry, waits for the answer, and returns its revision.
+func (l *lease) write() (uint64, error) {
+	ctx, cancel := context.WithTimeout(l.n.ctx, renewalTimeout)
+	defer cancel()
+	rev, err := await(ctx, l.begin)
+	if err == context.DeadlineExceeded {
+		err = errUnanswered
 	}
-	select {
-	case ack := <-f.Ok():
-		return ack, nil
-	case err := <-f.Err():
-		return nil, err
-	case <-time.After(renewalTimeout):
-		return nil, errUnanswered
-	case <-l.n.ctx.Done():
-		return nil, l.n.ctx.Err()
-	}
+	return rev, err
 }
 
 // begin begins to write the entry.

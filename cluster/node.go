@@ -114,7 +114,8 @@ func Join(ctx context.Context, nc *nats.Conn, options Options) (*Node, error) {
 	return n, nil
 }
 
-// trouble returns what is known about the reason why the Node is not ready.
+// trouble returns the last errors of the session and of the NATS connection, or errUnanswered if there are
+// none. Join reports it if the Node does not become ready.
 func (n *Node) trouble() error {
 	n.mu.Lock()
 	err := n.reason
@@ -290,15 +291,7 @@ func (n *Node) awaitWrite(ctx context.Context, write func() (jetstream.PubAckFut
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	f, err := write()
-	if err != nil {
-		return
-	}
-	select {
-	case <-f.Ok():
-	case <-f.Err():
-	case <-ctx.Done():
-	}
+	await(ctx, write)
 }
 
 // Close leaves the cluster at once. Operations with other nodes that are under way fail, and operations
