@@ -4,10 +4,8 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -186,23 +184,8 @@ func TestTextsOfNodes(t *testing.T) {
 func TestSizeOfClientPages(t *testing.T) {
 	const few, many = 100, 20000
 	for _, path := range []string{"clients", "clients?clients.q=77&clients.sort=age", "cluster"} {
-		cost := func(n int) (size int, allocated float64) {
-			h := &Handler{Cluster: clusterOf(n)}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/geminio/"+path, nil)
-			run := func() {
-				w := writer{header: make(http.Header)}
-				h.ServeHTTP(&w, r)
-				size = w.n
-			}
-			run()
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			run()
-			runtime.ReadMemStats(&after)
-			return size, float64(after.TotalAlloc - before.TotalAlloc)
-		}
-		_, fewBytes := cost(few)
-		size, manyBytes := cost(many)
+		_, fewBytes := costOf(t, &Handler{Cluster: clusterOf(few)}, path)
+		size, manyBytes := costOf(t, &Handler{Cluster: clusterOf(many)}, path)
 		each := (manyBytes - fewBytes) / (many - few)
 		t.Logf("%s: %d bytes; %.0f bytes are allocated for each further client", path, size, each)
 		assert.Less(t, size, 100_000, path)

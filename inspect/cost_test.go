@@ -33,28 +33,29 @@ func (w *writer) Header() http.Header         { return w.header }
 func (w *writer) WriteHeader(int)             {}
 func (w *writer) Write(p []byte) (int, error) { w.n += len(p); return len(p), nil }
 
+// costOf returns the size of a page in bytes, and the bytes that are allocated to make it again.
+func costOf(t *testing.T, h *Handler, path string) (size int, allocated float64) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/geminio/"+path, nil)
+	run := func() {
+		w := writer{header: make(http.Header)}
+		h.ServeHTTP(&w, r)
+		size = w.n
+	}
+	run()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	run()
+	runtime.ReadMemStats(&after)
+	return size, float64(after.TotalAlloc - before.TotalAlloc)
+}
+
 // A page of 10,000 Ends has the size of its 50 rows. For each End, also one that is not on the page, some
 // memory is allocated and can be freed at once.
 func TestSizeOfPages(t *testing.T) {
 	const few, many = 100, 10000
 	for _, path := range pagesOf {
-		cost := func(n int) (size int, allocated float64) {
-			h := &Handler{Sources: []Source{fakeEnds(n)}}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/geminio/"+path, nil)
-			run := func() {
-				w := writer{header: make(http.Header)}
-				h.ServeHTTP(&w, r)
-				size = w.n
-			}
-			run()
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			run()
-			runtime.ReadMemStats(&after)
-			return size, float64(after.TotalAlloc - before.TotalAlloc)
-		}
-		fewSize, fewBytes := cost(few)
-		manySize, manyBytes := cost(many)
+		fewSize, fewBytes := costOf(t, &Handler{Sources: []Source{fakeEnds(few)}}, path)
+		manySize, manyBytes := costOf(t, &Handler{Sources: []Source{fakeEnds(many)}}, path)
 		each := (manyBytes - fewBytes) / (many - few)
 		t.Logf("%q: %d and %d bytes; %.0f bytes are allocated for each further End", path, fewSize, manySize, each)
 		assert.Less(t, manySize, 100_000, path)
