@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -401,11 +400,7 @@ func TestAnInterruptedClient(t *testing.T) {
 // is not connected to NATS.
 func TestAnInterruptionWithoutNATS(t *testing.T) {
 	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1"})
-	toNATS := kit.NewProxy(t, s.Addr())
-	nc, err := nats.Connect("nats://"+toNATS.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.IgnoreDiscoveredServers())
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
+	nc, toNATS := connectProxied(t, s)
 	a, b := join(t, nc, cluster.Options{}), join(t, connect(t, s), cluster.Options{})
 	first, second := kit.NewProxy(t, a.addr), kit.NewProxy(t, a.addr)
 	goes, comes := retry(t, first).ClientID(), retry(t, second).ClientID()

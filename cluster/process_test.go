@@ -213,11 +213,7 @@ func isClosed(ch <-chan struct{}) bool {
 func TestAPartition(t *testing.T) {
 	t.Parallel()
 	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1"})
-	toNATS := kit.NewProxy(t, s.Addr())
-	nc, err := nats.Connect("nats://"+toNATS.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.IgnoreDiscoveredServers())
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
+	nc, toNATS := connectProxied(t, s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	listen := l.Addr().String()

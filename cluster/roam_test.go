@@ -212,11 +212,7 @@ func TestManyClientsRoamWithoutNATS(t *testing.T) {
 	var hosts []*host
 	var proxies []*kit.Proxy
 	for range 3 {
-		p := kit.NewProxy(t, s.Addr())
-		nc, err := nats.Connect("nats://"+p.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
-			nats.IgnoreDiscoveredServers(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-		require.NoError(t, err)
-		t.Cleanup(nc.Close)
+		nc, p := connectProxied(t, s, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		proxies, hosts = append(proxies, p), append(hosts, join(t, nc, cluster.Options{}))
 	}
 	roam(t, hosts, func() { proxies[rand.IntN(len(proxies))].Cut() }, false)

@@ -16,6 +16,7 @@ import (
 	"github.com/singchia/geminio/cluster/embed"
 	"github.com/singchia/geminio/delegate"
 	"github.com/singchia/geminio/server"
+	"github.com/singchia/geminio/test/kit"
 )
 
 // patience bounds every wait of the tests. No test depends on its length.
@@ -48,8 +49,21 @@ func connect(t testing.TB, s *embed.Server) *nats.Conn {
 // connectURL connects to a NATS server over TCP.
 func connectURL(t testing.TB, s *embed.Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
+	return dialNATS(t, s.URL(), opts...)
+}
+
+// connectProxied connects to a NATS server through a proxy.
+func connectProxied(t testing.TB, s *embed.Server, opts ...nats.Option) (*nats.Conn, *kit.Proxy) {
+	t.Helper()
+	p := kit.NewProxy(t, s.Addr())
+	return dialNATS(t, "nats://"+p.Addr, append(opts, nats.IgnoreDiscoveredServers())...), p
+}
+
+// dialNATS connects to a URL, and connects again when the connection is lost.
+func dialNATS(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
 	all := []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0)}
-	nc, err := nats.Connect(s.URL(), append(all, opts...)...)
+	nc, err := nats.Connect(url, append(all, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
 	return nc

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -193,7 +192,7 @@ func TestAStoredMessageThatIsNotAcknowledged(t *testing.T) {
 	assert.Equal(t, []string{"g 2", "g 3", "g 4"}, in.raw())
 	eventually(t, "they were acknowledged", func() bool { return b.Stats().Delivered == 3 })
 
-	// A client that has acknowledged everything gets only what is new.
+	// A client that has acknowledged all messages gets only the new one.
 	moved.Close()
 	cursorWritten(t, a, 1, old)
 	a.store("g", 5, 6)
@@ -328,11 +327,7 @@ func TestStoredMessagesThatAreRemoved(t *testing.T) {
 // TestTheStoreWithoutNATS cuts a node off from NATS, and then loses NATS with its files.
 func TestTheStoreWithoutNATS(t *testing.T) {
 	s := natsServer(t, embed.Options{Listen: "127.0.0.1:-1"})
-	proxy := kit.NewProxy(t, s.Addr())
-	nc, err := nats.Connect("nats://"+proxy.Addr, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.IgnoreDiscoveredServers())
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
+	nc, proxy := connectProxied(t, s)
 	a, b := join(t, nc, cluster.Options{}), join(t, connectURL(t, s), cluster.Options{})
 	var in inbox
 	a.receiving(1, &in)
