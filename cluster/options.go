@@ -39,8 +39,8 @@ type Options struct {
 	Lease time.Duration
 
 	// Replicas is the number of NATS servers that store the bucket and the stream of stored
-	// messages, if this node creates them. With three replicas in a NATS cluster the bucket survives the loss of one server.
-	// The default is 1, and at most 5 are possible.
+	// messages, if this node creates them. With three replicas in a NATS cluster the bucket survives
+	// the loss of one server. The default is 1, and at most 5 are possible.
 	Replicas int
 
 	// StoreMaxAge is how long the stream of [Node.BroadcastStored] keeps a message for members that have

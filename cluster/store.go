@@ -104,7 +104,8 @@ func (s *store) open(ctx context.Context) (jetstream.Stream, error) {
 	return s.reopen(ctx)
 }
 
-// reopen is open, which asks NATS in any case. If the stream was deleted, reopen drops what is known of it.
+// reopen is like open, but always asks NATS. If the stream was deleted, reopen clears latest, tail and
+// fetched, which describe the messages of that stream.
 func (s *store) reopen(ctx context.Context) (jetstream.Stream, error) {
 	stream, err := s.js.Stream(ctx, s.config.Name)
 	deleted := errors.Is(err, jetstream.ErrStreamNotFound)

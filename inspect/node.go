@@ -74,8 +74,7 @@ func (i *nodeItem) name() string {
 	return nameOf(&i.node)
 }
 
-// state returns the state of the node. It is late if it has not renewed its lease for two of the three
-// renewals in the time of the lease.
+// state returns the state of the node.
 func (i *nodeItem) state() cell {
 	switch {
 	case i.node.Leaving:
@@ -86,7 +85,8 @@ func (i *nodeItem) state() cell {
 	return cell{Text: "alive", Tone: "good"}
 }
 
-// late reports whether the node has not renewed its lease in time.
+// late reports whether the node has not renewed its lease for two thirds of the time of the lease, in which
+// a node renews it several times.
 func (i *nodeItem) late() bool {
 	return i.node.Lease > 0 && i.b.age(i.node.Renewed) > i.node.Lease*2/3
 }

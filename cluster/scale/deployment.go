@@ -70,7 +70,7 @@ func deploy(ctx context.Context, l load) (d *deployment, err error) {
 	return d, d.tell()
 }
 
-// freeAddresses returns addresses that nobody listens at.
+// freeAddresses returns loopback addresses that are free.
 func freeAddresses(n int) (all []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
